@@ -1,0 +1,22 @@
+# Both targets make their own environment when it is missing; PYTHON picks the interpreter.
+PYTHON ?= python3
+ENV := .venv
+BIN := $(ENV)/bin
+
+.PHONY: demo test clean-env
+
+demo: $(ENV)/.installed
+	$(BIN)/python -m vpr.demo
+
+test: $(ENV)/.installed
+	$(BIN)/python -m pytest
+
+# The stamp is written last, so an interrupted installation starts over.
+$(ENV)/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(ENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	touch $@
+
+clean-env:
+	rm -rf $(ENV)

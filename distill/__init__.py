@@ -1,0 +1,1 @@
+"""Training of the structural model: losses, mining, and the training loop."""

@@ -1,0 +1,1 @@
+"""Evaluation under the MSLS protocol: metrics, prediction files, submissions, commands."""

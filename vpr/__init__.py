@@ -1,0 +1,1 @@
+"""Visual place recognition: models, descriptors, caches, transport and re-ranking."""
