@@ -1,0 +1,90 @@
+"""The camera of a traverse: rays of a pose, and from linear light to the bytes of a JPEG."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from datasets.street_world.drive import Frame
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One camera and its processing, the same for all frames of a traverse."""
+
+    half_view: float  # tangent of half the field of view
+    height_m: float
+    pitch: float  # horizon's shift upwards, share of the image's height
+    exposure: float  # mean brightness that it aims at, linear
+    white: np.ndarray  # (3,) gains
+    saturation: float
+    gamma: float
+    vignette: float
+    noise: float  # standard deviation of the sensor's noise, 0..1
+    blur: float  # radius, pixels
+    quality: int  # of the JPEG
+
+
+def draw_camera(night: bool, rng: np.random.Generator) -> Camera:
+    """Draw the camera of one traverse."""
+    return Camera(
+        half_view=np.tan(np.radians(rng.uniform(58, 84)) / 2),
+        height_m=rng.uniform(1.3, 2.4),
+        pitch=rng.normal(0.0, 0.05),
+        exposure=rng.uniform(0.13, 0.26) * (0.6 if night else 1.0),
+        white=np.exp(rng.normal(0, 0.07, 3)),
+        saturation=rng.uniform(0.65, 1.3),
+        gamma=rng.uniform(0.9, 1.15),
+        vignette=rng.uniform(0, 0.45),
+        noise=rng.uniform(0.003, 0.018) + (rng.uniform(0.01, 0.04) if night else 0.0),
+        blur=max(float(rng.normal(0.1, 0.35)), 0.0),
+        quality=int(rng.integers(82, 95)),
+    )
+
+
+def rays_of(frame: Frame, camera: Camera, columns: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (columns, 4) rays x, y, dx, dy and the eye (height m, horizon row, slope of a row) for `cast`."""
+    rays = np.empty((columns, 4))
+    rays[:, :2] = frame.x, frame.y
+    if frame.pano:
+        angle = frame.heading + np.pi - (np.arange(columns) + 0.5) * 2 * np.pi / columns
+        rays[:, 2], rays[:, 3] = np.cos(angle), np.sin(angle)
+        slope = 2 * np.pi / columns
+    else:
+        across = ((np.arange(columns) + 0.5) / columns * 2 - 1) * camera.half_view
+        rays[:, 2] = np.cos(frame.heading) + across * np.sin(frame.heading)
+        rays[:, 3] = np.sin(frame.heading) - across * np.cos(frame.heading)
+        slope = 2 * camera.half_view / columns
+    eye = np.array([camera.height_m, rows * (0.54 + camera.pitch), slope])
+    return rays, eye
+
+
+def develop(linear: np.ndarray, camera: Camera, factor: int, rain: float, rng: np.random.Generator) -> Image.Image:
+    """Turn linear light (factor * H, factor * W, 3) into an H x W photograph: exposure, tone, grain, blur."""
+    h, w = linear.shape[0] // factor, linear.shape[1] // factor
+    linear = np.minimum(linear, 6.0)
+    light = linear.reshape(h, factor, w, factor, 3).mean(axis=(1, 3), dtype=np.float64)
+    metered = np.minimum(light, 1.2).mean()
+    light = light * (camera.exposure * np.exp(rng.normal(0, 0.12)) / max(metered, 1e-3)) ** 0.85 * camera.white
+    grey = light.mean(axis=2, keepdims=True)
+    light = np.maximum(grey + (light - grey) * camera.saturation, 0.0)
+    rows, cols = np.linspace(-1, 1, h)[:, None, None], np.linspace(-1, 1, w)[None, :, None]
+    light = light * (1.0 - camera.vignette * 0.5 * (rows**2 + cols**2))
+    tone = 1.0 - np.exp(-1.7 * light)
+    tone = np.clip(tone, 0, 1) ** (camera.gamma / 2.2)
+    grain = rng.standard_normal((h, w, 1)) * 0.8 + rng.standard_normal((h, w, 3)) * 0.5
+    image = Image.fromarray(np.uint8(np.clip(tone, 0, 1) * 255 + 0.5))
+    if camera.blur + rain > 0.15:
+        image = image.filter(ImageFilter.GaussianBlur(camera.blur + rain))
+    noisy = np.asarray(image, np.float64) / 255 + camera.noise * grain
+    return Image.fromarray(np.uint8(np.clip(noisy, 0, 1) * 255 + 0.5))
+
+
+def encode(image: Image.Image, quality: int) -> bytes:
+    """Return the bytes of a JPEG."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()

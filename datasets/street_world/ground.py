@@ -1,0 +1,174 @@
+"""Ground, ceiling, sky and skyline, compiled."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from datasets.street_world.columns import (
+    G_AMP, G_COBBLE, G_CROSSING, G_GAP0, G_GAP0_HALF, G_GAP1, G_GAP1_HALF, G_HILL, G_LINES, G_PHASE, G_RIDGE, G_ROAD,
+    G_SEED, G_TONE, G_TOWER, G_VERGE, G_WALK, G_WALK_B, G_WALK_G, G_WALK_R, G_WAVE, L_AUTUMN, L_CLOUD, L_DRY,
+    L_FOG_B, L_FOG_G, L_FOG_R, L_HOR_B, L_HOR_G, L_HOR_R, L_LIT, L_SEED, L_SNOW, L_SUN_B, L_SUN_G, L_SUN_R, L_SUN_X,
+    L_SUN_Y, L_SUN_Z, L_WET, L_ZEN_B, L_ZEN_G, L_ZEN_R,
+)
+from datasets.street_world.noise import hash01, noise
+
+
+@njit(cache=True, fastmath=True)
+def centre_line(ground, x):
+    """Return the street's lateral position at x metres along it; 0 at x = 0."""
+    return ground[G_AMP] * (np.sin(ground[G_WAVE] * x + ground[G_PHASE]) - np.sin(ground[G_PHASE]))
+
+
+@njit(cache=True, fastmath=True)
+def asphalt(ground, x, lat, half, tile, level):
+    """Return the (r, g, b) of the carriageway with its patches, joints and painted lines."""
+    seed = ground[G_SEED]
+    tone = ground[G_TONE] * (1 + 0.14 * noise(tile, x + seed, lat, level) + 0.16 * noise(tile, x * 0.12, lat * 0.3 + seed, 0))
+    if hash01(int(x / 3.1), int(lat / 1.7 + 50), int(seed)) < 0.07:
+        tone *= 0.72
+    if ground[G_COBBLE] > 0.5 and level < 3:
+        shift = 0.5 * (int(x / 0.3) & 1)
+        if (x / 0.3) % 1.0 < 0.14 or (lat / 0.3 + shift) % 1.0 < 0.14:
+            tone *= 0.65
+    r, g, b = tone, tone * 0.99, tone * 0.97
+    worn = 0.55 + 0.2 * noise(tile, x * 0.7, lat * 0.7 + 3.0, level)
+    lines = ground[G_LINES]
+    painted = False
+    if lines > 0.5 and abs(lat) < 0.08 and (lines > 1.5 or (x / 6.0) % 1.0 < 0.5):
+        painted = True
+    if lines > 0.5 and abs(abs(lat) - half + (2.2 if lines < 2.5 else 0.4)) < 0.07:
+        painted = True
+    if abs(x - ground[G_CROSSING]) < 2.0 and abs(lat) < half - 0.3 and (lat / 1.1) % 1.0 < 0.5:
+        painted = True
+    if painted:
+        return worn, worn, worn * 0.95
+    if (x / 17.3 + seed) % 1.0 < 0.04 and abs(lat - 1.1) < 0.35:
+        return tone * 0.5, tone * 0.48, tone * 0.46
+    return r, g, b
+
+
+@njit(cache=True, fastmath=True)
+def lawn(x, y, seed, tile, level, light):
+    """Return the (r, g, b) of grass by season."""
+    tone = 0.75 + 0.22 * noise(tile, x * 0.8, y * 0.8 + seed, level) + 0.2 * noise(tile, x * 0.07 + seed, y * 0.07, 0)
+    dry = light[L_DRY]
+    r = (0.075 + 0.10 * dry) * tone
+    g = (0.13 + 0.01 * dry) * tone
+    if light[L_AUTUMN] > 0.2 and noise(tile, x * 1.6, y * 1.6, level) > 1.2 - light[L_AUTUMN]:
+        return 0.32 * tone, 0.17 * tone, 0.04 * tone
+    return max(r, 0.01), max(g, 0.01), max(0.03 * tone, 0.01)
+
+
+@njit(cache=True, fastmath=True)
+def floor_colour(ground, x, y, tile, level, light):
+    """Return (r, g, b, wet): the ground at street coordinates (x, y) and how much it mirrors."""
+    lat = y - centre_line(ground, x)
+    half, walk = ground[G_ROAD], ground[G_WALK]
+    side, seed = abs(lat), ground[G_SEED]
+    gap = 99.0
+    if abs(x - ground[G_GAP0]) < ground[G_GAP0_HALF]:
+        gap = abs(x - ground[G_GAP0]) - ground[G_GAP0_HALF] * 0.62
+    if abs(x - ground[G_GAP1]) < ground[G_GAP1_HALF]:
+        gap = abs(x - ground[G_GAP1]) - ground[G_GAP1_HALF] * 0.62
+    wet = light[L_WET]
+    tracks = 1.0
+    if side < half or gap < 0.0:
+        if gap < 0.0 and side >= half:
+            r, g, b = asphalt(ground, lat, gap, 99.0, tile, level)
+        else:
+            r, g, b = asphalt(ground, x, lat, half, tile, level)
+        tracks = 0.95 if abs(abs(lat) - 1.7) > 0.7 else 0.35
+    elif side < half + 0.16:
+        r, g, b = 0.36, 0.355, 0.34
+    elif side < half + walk or gap < 50.0:
+        tone = 1.0 + 0.12 * noise(tile, x, lat + seed, level) + 0.1 * noise(tile, x * 0.1, lat * 0.1, 0)
+        if level < 3 and ((x / 0.8) % 1.0 < 0.06 or (lat / 0.8) % 1.0 < 0.06):
+            tone *= 0.75
+        r, g, b = ground[G_WALK_R] * tone, ground[G_WALK_G] * tone, ground[G_WALK_B] * tone
+        tracks = 0.8
+    elif ground[G_VERGE] > 0.5:
+        r, g, b = lawn(x, y, seed, tile, level, light)
+        wet *= 0.1
+    else:
+        tone = 0.24 + 0.04 * noise(tile, x, y, level)
+        r, g, b = tone, tone * 0.97, tone * 0.9
+    if light[L_SNOW] > 0.0:
+        cover = light[L_SNOW] * tracks + 0.16 * noise(tile, x * 0.4 + seed, lat * 0.9, level)
+        s = min(max((cover - 0.35) * 3.0, 0.0), 1.0)
+        white = 0.78 + 0.06 * noise(tile, x * 0.8, y * 0.8, level)
+        r, g, b = r * (1 - s) + white * 0.97 * s, g * (1 - s) + white * s, b * (1 - s) + white * 1.05 * s
+        wet *= 1.0 - s
+    if wet > 0.0:
+        puddle = wet * (0.55 + 0.45 * (noise(tile, x * 0.15 + seed, lat * 0.3, 0) > 0.2))
+        return r * (1 - 0.55 * wet), g * (1 - 0.55 * wet), b * (1 - 0.5 * wet), puddle
+    return r, g, b, 0.0
+
+
+@njit(cache=True, fastmath=True)
+def sky(dx, dy, slope, tile, light):
+    """Return the (r, g, b) of the sky along the level direction (dx, dy) at a slope >= 0."""
+    up = slope / np.sqrt(1.0 + slope * slope)
+    t = min(up * 1.6, 1.0) ** 0.6
+    r = light[L_HOR_R] * (1 - t) + light[L_ZEN_R] * t
+    g = light[L_HOR_G] * (1 - t) + light[L_ZEN_G] * t
+    b = light[L_HOR_B] * (1 - t) + light[L_ZEN_B] * t
+    cloud = light[L_CLOUD]
+    if cloud > 0.0:
+        s = 1.4 / (slope + 0.16)
+        cu, cv = dx * s + light[L_SEED], dy * s + 0.37 * light[L_SEED]
+        n = 0.75 * noise(tile, cu * 0.55, cv * 0.55, 0) + 0.25 * noise(tile, cu * 1.9, cv * 1.9, 1)
+        cover = min(max((n + 2.6 * cloud - 1.3) * 0.9, 0.0), 1.0)
+        shade = 1.0 - 0.30 * min(max(n + 1.6 * cloud - 0.9, 0.0), 1.2)
+        white = (light[L_HOR_R] + light[L_HOR_G] + light[L_HOR_B]) * 0.36
+        sun = 0.25 * (light[L_SUN_R] + light[L_SUN_G])
+        r = r * (1 - cover) + (white + 0.10 * sun) * shade * cover
+        g = g * (1 - cover) + (white + 0.09 * sun) * shade * cover
+        b = b * (1 - cover) + (white + 0.08 * sun) * shade * cover
+    near = (dx * light[L_SUN_X] + dy * light[L_SUN_Y] + slope * light[L_SUN_Z]) / np.sqrt(dx * dx + dy * dy + slope * slope)
+    if near > 0.0:
+        halo = (0.25 * near ** 12 + 2.0 * near ** 300) * (1.0 - 0.8 * cloud)
+        r, g, b = r + light[L_SUN_R] * halo, g + light[L_SUN_G] * halo, b + light[L_SUN_B] * halo
+    return r, g, b
+
+
+@njit(cache=True, fastmath=True)
+def skyline(ground, dx, dy, slope, tile, light):
+    """Return (alpha, r, g, b, glow) of what stands far behind the street: hills, woods and towers."""
+    angle = np.arctan2(dy, dx)
+    seed = ground[G_SEED]
+    hill = ground[G_HILL] * (0.5 + 0.28 * noise(tile, angle * 1.6 + seed, 7.1, 0) + 0.03 * noise(tile, angle * 11.0, seed, 0))
+    ridge = ground[G_RIDGE] * (0.6 + 0.22 * noise(tile, angle * 3.0 + 2.0 * seed, 1.3, 0) + 0.12 * noise(tile, angle * 16.0, seed + 2.0, 0))
+    snow = light[L_SNOW]
+    if slope < ridge:
+        tone = 0.7 + 0.3 * noise(tile, angle * 14.0, slope * 30.0 + seed, 0) + 0.4 * slope / max(ridge, 0.01)
+        turn = light[L_AUTUMN] * 0.7
+        bare = max(light[L_DRY], 0.0) * 0.6
+        return (True, (0.06 + 0.16 * turn + 0.05 * bare + 0.2 * snow) * tone, (0.10 + 0.01 * turn - 0.02 * bare + 0.17 * snow) * tone,
+                (0.04 + 0.03 * bare + 0.22 * snow) * tone, 0.0)
+    cell = int((angle + 4.0) * 22.0)
+    tower = ground[G_TOWER] * max(hash01(cell, int(seed), 61) ** 3, 0.6 * hash01(cell // 3, int(seed), 62))
+    if slope < tower:
+        wu, wz = int((angle + 4.0) * 220.0), int(slope * 130.0)
+        pane = 0.8 if (wu + wz) & 1 else 1.0
+        tone = (0.16 + 0.22 * hash01(cell, int(seed), 63)) * pane
+        lit = 0.5 if hash01(wu, wz, int(seed)) < 0.35 * light[L_LIT] else 0.0
+        return True, tone, tone, tone * 1.03, lit
+    if slope < hill:
+        rock = 0.8 + 0.25 * noise(tile, angle * 7.0, slope * 16.0 + seed, 0)
+        s = min(snow + (0.6 if slope > 0.20 else 0.0), 1.0)
+        wood = 1.0 - s
+        return True, (0.11 * wood + 0.65 * s) * rock, (0.14 * wood + 0.68 * s) * rock, (0.12 * wood + 0.74 * s) * rock, 0.0
+    return False, 0.0, 0.0, 0.0, 0.0
+
+
+@njit(cache=True, fastmath=True)
+def ceiling(ground, x, y, tile, level):
+    """Return (r, g, b, glow) of a passage's ceiling: beams, panels and strip lights."""
+    lat = y - centre_line(ground, x)
+    tone = 0.5 + 0.06 * noise(tile, x, y + ground[G_SEED], level)
+    if (x / 3.0) % 1.0 < 0.12 or (lat / 1.5) % 1.0 < 0.05:
+        tone *= 0.6
+    if abs(lat) < 0.25 and (x / 3.0) % 1.0 > 0.4:
+        return 0.9, 0.9, 0.88, 2.2
+    return tone, tone * 0.98, tone * 0.94, 0.0

@@ -1,0 +1,79 @@
+"""Worker processes that render streets side by side."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from datasets.errors import DatasetError
+from datasets.street_world.config import MiniConfig
+
+PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+
+
+def start_worker(config: MiniConfig, root: Path) -> subprocess.Popen:
+    """Start one process and send it the configuration."""
+    paths = [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")]
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in paths if path), OMP_NUM_THREADS="1",
+                       OPENBLAS_NUM_THREADS="1")
+    process = subprocess.Popen([sys.executable, "-m", "datasets.street_world.worker"], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, text=True, env=environment)
+    process.stdin.write(json.dumps({"config": asdict(config), "root": str(root)}) + "\n")
+    process.stdin.flush()
+    return process
+
+
+def feed(process: subprocess.Popen, units: queue.SimpleQueue, replies: queue.SimpleQueue) -> None:
+    """Give one process unit after unit until none is left; put every answer into `replies`."""
+    try:
+        while True:
+            unit = units.get_nowait()
+            process.stdin.write(json.dumps(unit) + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+            replies.put(json.loads(line) if line else {"error": "a rendering process died"})
+    except queue.Empty:
+        process.stdin.close()
+    except OSError as error:
+        replies.put({"error": f"a rendering process died ({error})"})
+
+
+def render_units(config: MiniConfig, root: Path, units: list[tuple[int, int]], workers: int,
+                 done: Callable[[int], None]) -> None:
+    """Render all units (city index, street number); call `done` with the number of new images after each.
+
+    Raises:
+        DatasetError: a process died or could not write; what is rendered stays, and the same call goes on from there.
+    """
+    todo: queue.SimpleQueue = queue.SimpleQueue()
+    replies: queue.SimpleQueue = queue.SimpleQueue()
+    for unit in units:
+        todo.put(unit)
+    processes = [start_worker(config, root) for _ in range(min(workers, len(units)))]
+    try:
+        for process in processes:
+            threading.Thread(target=feed, args=(process, todo, replies), daemon=True).start()
+        for reply in answers(replies, len(units)):
+            if "error" in reply:
+                raise DatasetError(f"{reply['error']}; run the same command again to resume")
+            done(reply["images"])
+    except BaseException:
+        for process in processes:
+            process.kill()
+        raise
+    finally:
+        for process in processes:
+            process.wait()
+
+
+def answers(replies: queue.SimpleQueue, count: int) -> Iterator[dict]:
+    """Yield `count` answers as they come."""
+    for _ in range(count):
+        yield replies.get()

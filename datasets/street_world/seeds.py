@@ -1,0 +1,25 @@
+"""Random numbers and names that depend on words only, never on the order of the work."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+KEY_LENGTH = 22
+
+
+def digest_of(*words: object) -> bytes:
+    """Return 32 bytes that depend on the words and on nothing else."""
+    return hashlib.blake2b("/".join(str(word) for word in words).encode(), digest_size=32).digest()
+
+
+def rng_for(*words: object) -> np.random.Generator:
+    """Return the generator that belongs to these words, e.g. (seed, city, street, traverse)."""
+    return np.random.default_rng(np.frombuffer(digest_of(*words), np.uint32))
+
+
+def mapillary_key(*words: object) -> str:
+    """Return a 22-character key of the kind that Mapillary gave its images."""
+    return "".join(ALPHABET[byte & 63] for byte in digest_of("key", *words)[:KEY_LENGTH])

@@ -1,0 +1,70 @@
+"""One unit of work: a street with all its traverses, planned or rendered to files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from datasets.street_world import columns as c
+from datasets.street_world.camera import Camera, develop, draw_camera, encode, rays_of
+from datasets.street_world.city import City, make_city
+from datasets.street_world.config import CityPlan, MiniConfig
+from datasets.street_world.drive import Frame, Traverse, plan_traverses, street_length
+from datasets.street_world.noise import noise_tile
+from datasets.street_world.raycast import cast
+from datasets.street_world.seeds import rng_for
+from datasets.street_world.shadow import shadow_map
+from datasets.street_world.street import Street, make_street
+from datasets.street_world.traffic import draw_traffic
+
+
+def plan_street(config: MiniConfig, plan: CityPlan, number: int) -> tuple[City, Street, list[Traverse]]:
+    """Lay out one street and plan its traverses, without rendering."""
+    city = make_city(config.seed, plan.name)
+    street = make_street(city, number, street_length(config))
+    return city, street, plan_traverses(config, plan, city, street, number)
+
+
+def image_path(root: Path, plan: CityPlan, side: str, key: str) -> Path:
+    """Return where an image of a city's query or database lies."""
+    return root / plan.part / plan.name / side / "images" / f"{key}.jpg"
+
+
+def render_frame(config: MiniConfig, street: Street, frame: Frame, camera: Camera, scene: tuple, words: tuple) -> bytes:
+    """Render one frame to a JPEG. scene: primitives, light, shadow map of the traverse."""
+    prims, light, shadow = scene
+    factor = 1 if frame.pano else config.supersample
+    rows, columns = config.size * factor, config.size * factor * (2 if frame.pano else 1)
+    rays, eye = rays_of(frame, camera, columns, rows)
+    linear = cast(rays, eye, rows, prims, street.buildings, street.ground, noise_tile(), light, shadow, street.lamps)
+    image = develop(linear, camera, factor, 0.5 * float(light[c.L_RAIN]), rng_for(*words, frame.key, "develop"))
+    return encode(image, camera.quality)
+
+
+def render_street(config: MiniConfig, plan: CityPlan, number: int, root: Path) -> int:
+    """Render the images of a street that are not there yet; every file appears whole or not at all. Return their number."""
+    _, street, traverses = plan_street(config, plan, number)
+    written = 0
+    for traverse in traverses:
+        todo = [frame for frame in traverse.frames if not image_path(root, plan, traverse.side, frame.key).exists()]
+        if not todo:
+            continue
+        rng = rng_for(*traverse.words, "render")
+        prims = np.concatenate([street.prims, draw_traffic(street, rng)])
+        camera = draw_camera(traverse.weather.night, rng)
+        light = traverse.weather.light
+        scene = (prims, light, shadow_map(street, light))
+        for frame in todo:
+            data = render_frame(config, street, frame, camera, scene, traverse.words)
+            write_atomically(image_path(root, plan, traverse.side, frame.key), data)
+            written += 1
+    return written
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name and rename it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_bytes(data)
+    os.replace(partial, path)
