@@ -1,0 +1,96 @@
+"""Recall@k and mAP@k of rankings, as the official MSLS evaluator defines them.
+
+Both take
+
+ranked : (Q, K) int array, or Q sequences of uneven length
+    Database indices of each query, best first. A negative number is a place without a valid prediction:
+    it is wrong but holds its rank. A row shorter than k simply ends.
+positives : Ragged, or Q sequences of int
+    Database indices that answer each query; their order does not matter, a repeated one counts once.
+
+and state:
+
+- Ties: a ranking has none; whoever makes it from scores breaks them.
+- Queries without positives leave the numerator and the denominator; ValueError when none remains.
+- A repeated prediction counts where it stands first; the repeat is wrong and holds its rank.
+- Self-matches: not special. Queries and database are different images in MSLS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+KS: tuple[int, ...] = (1, 5, 10, 20)
+
+Rows = Sequence[Sequence[int]]
+
+
+def recall_at_k(ranked: np.ndarray | Rows, positives: Rows, ks: Sequence[int] = KS) -> dict[int, float]:
+    """Share of the queries with at least one positive among the first k, for each k, in [0, 1].
+
+    >>> recall_at_k([[7, 3], [1, 2]], [[3], [9]], ks=(1, 2))
+    {1: 0.0, 2: 0.5}
+    """
+    hits, _ = _first_hits(ranked, positives, max(ks))
+    return {k: float(hits[:, :k].any(axis=1).mean()) for k in ks}
+
+
+def map_at_k(ranked: np.ndarray | Rows, positives: Rows, ks: Sequence[int] = KS) -> dict[int, float]:
+    """Mean over queries of AP@k = (sum of precision at each hit within k) / min(#positives, k).
+
+    >>> map_at_k([[7, 3, 4]], [[3, 4]], ks=(1, 3))
+    {1: 0.0, 3: 0.5833333333333333}
+    """
+    hits, counts = _first_hits(ranked, positives, max(ks))
+    ranks = np.arange(1, hits.shape[1] + 1)
+    precision_at_hits = hits * np.cumsum(hits, axis=1) / ranks
+    sums = np.cumsum(precision_at_hits, axis=1)
+    return {k: float((sums[:, k - 1] / np.minimum(counts, k)).mean()) for k in ks}
+
+
+def evaluate(ranked: np.ndarray | Rows, positives: Rows, ks: Sequence[int] = KS) -> dict[str, float]:
+    """Both metrics: {"recall@1": ..., "recall@5": ..., "map@1": ..., ...}."""
+    recall = {f"recall@{k}": value for k, value in recall_at_k(ranked, positives, ks).items()}
+    return recall | {f"map@{k}": value for k, value in map_at_k(ranked, positives, ks).items()}
+
+
+def rectangular(rows: np.ndarray | Rows, columns: int) -> np.ndarray:
+    """(Q, columns) int64: each row cut after ``columns`` entries or filled up with -1."""
+    result = np.full((len(rows), columns), -1, np.int64)
+    if isinstance(rows, np.ndarray) and rows.ndim == 2:
+        width = min(columns, rows.shape[1])
+        result[:, :width] = rows[:, :width]
+        return result
+    for place, row in zip(result, rows):
+        width = min(columns, len(row))
+        place[:width] = row[:width]
+    return result
+
+
+def _first_hits(ranked: np.ndarray | Rows, positives: Rows, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """(S, depth) bool, the first sight of each positive, and (S,) #positives, of the scored queries."""
+    if len(ranked) != len(positives):
+        raise ValueError(f"{len(ranked)} rankings for {len(positives)} queries; give one for each query")
+    ranked = rectangular(ranked, depth)
+    counts = np.array([len(set(row)) for row in map(_as_list, positives)], dtype=np.int64)
+    scored = np.flatnonzero(counts)
+    if not len(scored):
+        raise ValueError("no query has a positive, so nothing can be scored; widen the radius or the subtask")
+    values = np.concatenate([np.asarray(positives[row], np.int64) for row in scored])
+    lengths = [len(positives[row]) for row in scored]
+    ranked = ranked[scored]
+    base = int(max(ranked.max(), values.max())) + 1
+    wanted = np.repeat(np.arange(len(scored)), lengths) * base + values
+    pairs = np.arange(len(scored))[:, None] * base + ranked
+    hits = np.isin(pairs, wanted) & (ranked >= 0)
+    _, first = np.unique(pairs[hits], return_index=True)
+    unrepeated = np.zeros(int(hits.sum()), bool)
+    unrepeated[first] = True
+    hits[hits] = unrepeated
+    return hits, counts[scored]
+
+
+def _as_list(row: Sequence[int]) -> list[int]:
+    return row.tolist() if isinstance(row, np.ndarray) else list(row)
