@@ -8,14 +8,14 @@ challenge, is read as that file.
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from vpr.files import replacing
 
 
 class PredictionError(ValueError):
@@ -80,7 +80,7 @@ def write_predictions(
     """
     if len(queries) != len(rows):
         raise ValueError(f"{len(queries)} queries with {len(rows)} rankings; give one ranking for each")
-    return write_atomically(path, format_predictions(queries, rows, header).encode("utf-8"))
+    return write_whole(path, format_predictions(queries, rows, header).encode("utf-8"))
 
 
 def format_predictions(queries: Sequence[str], rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
@@ -90,27 +90,11 @@ def format_predictions(queries: Sequence[str], rows: Sequence[Sequence[str]], he
     return "\n".join(lines) + "\n"
 
 
-def write_atomically(path: Path, data: bytes) -> Path:
-    """Write beside the target and rename, so that a reader sees the whole file or the former one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
-
-
-def _umask() -> int:
-    """The process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def write_whole(path: Path, data: bytes) -> Path:
+    """Write the file whole or not at all, making its folder, and return its path."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+    return Path(path)
 
 
 def _read_bytes(path: Path) -> bytes:

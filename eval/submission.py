@@ -21,9 +21,10 @@ import numpy as np
 
 from datasets.errors import DatasetError
 from datasets.msls import DEFAULT_SEQ_LENGTH, MSLS, Protocol, Split, Subtask, Task, load
-from eval.prediction_file import format_predictions, write_atomically
+from eval.prediction_file import format_predictions, write_whole
 from eval.predictions import name_rankings
 from eval.submission_check import faults_of_file
+from vpr.command import make_parser, run
 
 ZIP_TIME = (2020, 1, 1, 0, 0, 0)  # fixed, so that the same predictions make the same bytes
 SHOWN = 20  # faults of one kind that are printed before the rest is counted
@@ -46,7 +47,7 @@ def write_submission(path: Path, dataset: MSLS, ranked: np.ndarray, header: Sequ
     data = format_predictions(*name_rankings(dataset, ranked), header).encode("utf-8")
     if path.suffix == ".zip":
         data = _zipped(path.with_suffix(".csv").name, data)
-    return write_atomically(path, data)
+    return write_whole(path, data)
 
 
 def _zipped(name: str, data: bytes) -> bytes:
@@ -56,19 +57,19 @@ def _zipped(name: str, data: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; 0 for a valid file, 1 when a fault was named, 2 for bad arguments or a bad tree."""
-    arguments = _parser().parse_args(argv)
-    try:
-        dataset = load(arguments.data, _protocol(arguments))
-    except DatasetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def main(argv: list[str] | None = None) -> int:
+    """The command; 0 for a valid file, 1 when a fault was named or the tree cannot be read."""
+    return run(check, _parser(), argv, expected=(DatasetError,))
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Print the faults of the file, or that it is valid for which cities."""
+    dataset = load(arguments.data, _protocol(arguments))
     faults = faults_of_file(arguments.file, dataset)
     for line in summarise(faults):
         print(line)
     if faults:
-        print(f"{arguments.file}: not valid, {len(faults)} fault(s)", file=sys.stderr)
+        print(f"{arguments.file}: not valid, {len(faults)} fault(s)")
         return 1
     cities = ", ".join(city.name for city in dataset.cities)
     queries, database = dataset.query_offsets[-1], dataset.database_offsets[-1]
@@ -99,11 +100,7 @@ def _protocol(arguments: argparse.Namespace) -> Protocol:
 
 def _parser() -> argparse.ArgumentParser:
     defaults = Protocol(split="test")
-    parser = argparse.ArgumentParser(
-        prog="python -m eval.submission",
-        description="Check a submission file against the MSLS protocol and name each fault.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = make_parser("eval.submission", "Check a submission file against the MSLS protocol and name each fault.")
     parser.add_argument("file", type=Path, help="the .csv or .zip to check")
     parser.add_argument("--data", type=Path, required=True, help="MSLS folder, holding train_val/ and test/")
     parser.add_argument("--split", choices=get_args(Split), default=defaults.split, help="split of the file")
