@@ -17,7 +17,9 @@ class Camera:
 
     half_view: float  # tangent of half the field of view
     height_m: float
-    pitch: float  # horizon's shift upwards, share of the image's height
+    pitch: float  # horizon's shift downwards, share of the image's height
+    contrast: float  # strength of an S-shaped tone curve, 0..1
+    bloom: float  # share of bright light that spreads
     exposure: float  # mean brightness that it aims at, linear
     white: np.ndarray  # (3,) gains
     saturation: float
@@ -28,25 +30,27 @@ class Camera:
     quality: int  # of the JPEG
 
 
-def draw_camera(night: bool, rng: np.random.Generator) -> Camera:
-    """Draw the camera of one traverse."""
+def draw_camera(night: bool, eye_m: float, rng: np.random.Generator) -> Camera:
+    """Draw the camera of one traverse; eye_m is the street's own camera height, 0 for that of a car."""
     return Camera(
         half_view=np.tan(np.radians(rng.uniform(58, 84)) / 2),
-        height_m=rng.uniform(1.3, 2.4),
-        pitch=rng.normal(0.0, 0.05),
-        exposure=rng.uniform(0.13, 0.26) * (0.6 if night else 1.0),
-        white=np.exp(rng.normal(0, 0.07, 3)),
-        saturation=rng.uniform(0.65, 1.3),
+        height_m=rng.uniform(1.3, 2.4) if eye_m == 0 else eye_m * rng.uniform(0.85, 1.15),
+        pitch=rng.normal(0.0, 0.05) - 0.012 * eye_m,
+        contrast=rng.uniform(0.0, 0.9),
+        bloom=rng.uniform(0.0, 0.15) + (0.25 if night else 0.0),
+        exposure=rng.uniform(0.11, 0.36) * (0.6 if night else 1.0),
+        white=np.exp(rng.normal(0, 0.075, 3)),
+        saturation=rng.uniform(0.5, 1.5),
         gamma=rng.uniform(0.9, 1.15),
         vignette=rng.uniform(0, 0.45),
-        noise=rng.uniform(0.003, 0.018) + (rng.uniform(0.01, 0.04) if night else 0.0),
-        blur=max(float(rng.normal(0.1, 0.35)), 0.0),
+        noise=rng.uniform(0.002, 0.015) + (rng.uniform(0.0, 0.025) if night else 0.0),
+        blur=float(np.clip(rng.normal(0.0, 0.3), 0.0, 0.7)),
         quality=int(rng.integers(82, 95)),
     )
 
 
 def rays_of(frame: Frame, camera: Camera, columns: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (columns, 4) rays x, y, dx, dy and the eye (height m, horizon row, slope of a row) for `cast`."""
+    """Return (columns, 4) rays x, y, dx, dy and the eye (height m, horizon row, slope of a row, roll) for `cast`."""
     rays = np.empty((columns, 4))
     rays[:, :2] = frame.x, frame.y
     if frame.pano:
@@ -58,7 +62,8 @@ def rays_of(frame: Frame, camera: Camera, columns: int, rows: int) -> tuple[np.n
         rays[:, 2] = np.cos(frame.heading) + across * np.sin(frame.heading)
         rays[:, 3] = np.sin(frame.heading) - across * np.cos(frame.heading)
         slope = 2 * camera.half_view / columns
-    eye = np.array([camera.height_m, rows * (0.54 + camera.pitch), slope])
+    roll = 0.0 if frame.pano else frame.roll
+    eye = np.array([camera.height_m, rows * (0.54 + camera.pitch), slope, roll])
     return rays, eye
 
 
@@ -69,18 +74,27 @@ def develop(linear: np.ndarray, camera: Camera, factor: int, rain: float, rng: n
     light = linear.reshape(h, factor, w, factor, 3).mean(axis=(1, 3), dtype=np.float64)
     metered = np.minimum(light, 1.2).mean()
     light = light * (camera.exposure * np.exp(rng.normal(0, 0.12)) / max(metered, 1e-3)) ** 0.85 * camera.white
+    if camera.bloom > 0.1:
+        light = light + camera.bloom * spread(light, w // 28)
     grey = light.mean(axis=2, keepdims=True)
     light = np.maximum(grey + (light - grey) * camera.saturation, 0.0)
     rows, cols = np.linspace(-1, 1, h)[:, None, None], np.linspace(-1, 1, w)[None, :, None]
     light = light * (1.0 - camera.vignette * 0.5 * (rows**2 + cols**2))
     tone = 1.0 - np.exp(-1.7 * light)
     tone = np.clip(tone, 0, 1) ** (camera.gamma / 2.2)
+    tone = tone + camera.contrast * (tone * tone * (3.0 - 2.0 * tone) - tone)
     grain = rng.standard_normal((h, w, 1)) * 0.8 + rng.standard_normal((h, w, 3)) * 0.5
     image = Image.fromarray(np.uint8(np.clip(tone, 0, 1) * 255 + 0.5))
     if camera.blur + rain > 0.15:
         image = image.filter(ImageFilter.GaussianBlur(camera.blur + rain))
     noisy = np.asarray(image, np.float64) / 255 + camera.noise * grain
     return Image.fromarray(np.uint8(np.clip(noisy, 0, 1) * 255 + 0.5))
+
+
+def spread(light: np.ndarray, radius: int) -> np.ndarray:
+    """Return the blurred glare of what is brighter than white; light: (H, W, 3) linear."""
+    glare = Image.fromarray(np.uint8(np.clip(light - 0.9, 0, 1.5) * 170))
+    return np.asarray(glare.filter(ImageFilter.GaussianBlur(radius)), np.float64) / 60
 
 
 def encode(image: Image.Image, quality: int) -> bytes:

@@ -10,7 +10,7 @@ import numpy as np
 from datasets.street_world import columns as c
 from datasets.street_world.seeds import rng_for
 
-SCENES = ("downtown", "terrace", "suburb", "park", "country", "industrial", "passage")
+SCENES = ("downtown", "terrace", "suburb", "park", "country", "industrial", "passage", "vista")
 STYLES = 10  # building styles of a city
 BLOCK_POOL = 5  # facade sequences that aliased blocks share
 ALIASED = 0.35  # share of the blocks that repeat a sequence of the pool
@@ -70,7 +70,7 @@ def draw_style(rng: np.random.Generator) -> np.ndarray:
 def make_city(seed: int, name: str) -> City:
     """Build the style library of a city from the seed and its name alone."""
     rng = rng_for(seed, "city", name)
-    shares = np.array([0.22, 0.26, 0.2, 0.1, 0.1, 0.07, 0.05]) * rng.uniform(0.6, 1.4, 7)
+    shares = np.array([0.20, 0.23, 0.18, 0.08, 0.09, 0.06, 0.05, 0.11]) * rng.uniform(0.6, 1.4, len(SCENES))
     species = rng.dirichlet([4.0, 1.2, 0.35, 0.8])
     return City(
         name=name,

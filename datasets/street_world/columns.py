@@ -31,5 +31,6 @@ LIGHT_WIDTH = 30
 
 # Ground and backdrop of one street.
 (G_AMP, G_WAVE, G_PHASE, G_ROAD, G_WALK, G_VERGE, G_LINES, G_TONE, G_WALK_R, G_WALK_G, G_WALK_B, G_SEED, G_HILL,
- G_TOWER, G_RIDGE, G_CEILING, G_CROSSING, G_GAP0, G_GAP0_HALF, G_GAP1, G_GAP1_HALF, G_COBBLE) = range(22)
-GROUND_WIDTH = 22
+ G_TOWER, G_RIDGE, G_CEILING, G_CROSSING, G_GAP0, G_GAP0_HALF, G_GAP1, G_GAP1_HALF, G_COBBLE, G_WATER, G_EYE) = range(24)
+# G_WATER: from how far to the right of the centre line water lies, 0 without; G_EYE: camera height, 0 for a car's.
+GROUND_WIDTH = 24

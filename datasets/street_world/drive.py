@@ -27,6 +27,7 @@ class Frame:
     x: float  # camera in street coordinates, metres
     y: float
     heading: float  # of the optical axis, radians in street coordinates
+    roll: float  # slope of the horizon in the picture
     pano: bool
     easting: float  # metres, as a GPS of 0.7 m error tells
     northing: float
@@ -74,7 +75,7 @@ def pick(table: dict[str, float], rng: np.random.Generator, without: tuple = ())
 def plan_traverses(config: MiniConfig, plan: CityPlan, city: City, street: Street, number: int) -> list[Traverse]:
     """Return all traverses of one street, database first."""
     rng = rng_for(config.seed, city.name, "traverses", number)
-    main = ("Forward", "Sideways")[int(rng.random() < 0.18)]
+    main = ("Forward", "Sideways")[int(rng.random() < 0.15)]
     sign = 1 if rng.random() < 0.5 else -1
     kinds, used = [], ()
     if not is_stray(plan, number):
@@ -122,6 +123,7 @@ def plan_frame(config: MiniConfig, city: City, street: Street, number: int, pose
     easting = east + x * np.cos(turn) - y * np.sin(turn) + rng.normal(0, 0.7)
     northing = north + x * np.sin(turn) + y * np.cos(turn) + rng.normal(0, 0.7)
     compass = float((90.0 - np.degrees(heading + turn) + rng.normal(0, 2.0)) % 360.0)
+    roll = float(rng.normal(0, 0.025))
     pano = bool(rng.random() < 0.015)
-    return Frame(mapillary_key(*words), frame_number, float(x), float(y), float(heading), pano,
+    return Frame(mapillary_key(*words), frame_number, float(x), float(y), float(heading), roll, pano,
                  round(float(easting), 3), round(float(northing), 3), round(compass, 3))

@@ -7,7 +7,7 @@ from numba import njit
 
 from datasets.street_world.columns import (
     G_AMP, G_COBBLE, G_CROSSING, G_GAP0, G_GAP0_HALF, G_GAP1, G_GAP1_HALF, G_HILL, G_LINES, G_PHASE, G_RIDGE, G_ROAD,
-    G_SEED, G_TONE, G_TOWER, G_VERGE, G_WALK, G_WALK_B, G_WALK_G, G_WALK_R, G_WAVE, L_AUTUMN, L_CLOUD, L_DRY,
+    G_SEED, G_TONE, G_TOWER, G_VERGE, G_WALK, G_WALK_B, G_WALK_G, G_WALK_R, G_WATER, G_WAVE, L_AUTUMN, L_CLOUD, L_DRY,
     L_FOG_B, L_FOG_G, L_FOG_R, L_HOR_B, L_HOR_G, L_HOR_R, L_LIT, L_SEED, L_SNOW, L_SUN_B, L_SUN_G, L_SUN_R, L_SUN_X,
     L_SUN_Y, L_SUN_Z, L_WET, L_ZEN_B, L_ZEN_G, L_ZEN_R,
 )
@@ -53,6 +53,12 @@ def lawn(x, y, seed, tile, level, light):
     """Return the (r, g, b) of grass by season."""
     tone = 0.75 + 0.22 * noise(tile, x * 0.8, y * 0.8 + seed, level) + 0.2 * noise(tile, x * 0.07 + seed, y * 0.07, 0)
     dry = light[L_DRY]
+    field = hash01(int(x / 55.0 + 40.0), int(y / 32.0 + 40.0), int(seed))
+    if abs(y) > 14.0:
+        dry = min(dry + 0.9 * (field > 0.6), 1.2)
+        tone *= 0.7 + 0.6 * field
+        if noise(tile, x * 0.12 + seed, y * 0.12, 0) > 0.9:
+            return 0.2 * tone, 0.17 * tone, 0.13 * tone
     r = (0.075 + 0.10 * dry) * tone
     g = (0.13 + 0.01 * dry) * tone
     if light[L_AUTUMN] > 0.2 and noise(tile, x * 1.6, y * 1.6, level) > 1.2 - light[L_AUTUMN]:
@@ -72,6 +78,9 @@ def floor_colour(ground, x, y, tile, level, light):
     if abs(x - ground[G_GAP1]) < ground[G_GAP1_HALF]:
         gap = abs(x - ground[G_GAP1]) - ground[G_GAP1_HALF] * 0.62
     wet = light[L_WET]
+    if ground[G_WATER] > 0.0 and -lat > ground[G_WATER] + 1.2 * noise(tile, x * 0.1, seed, 0):
+        ripple = 0.06 + 0.02 * noise(tile, x * 0.5, y * 0.5, level)
+        return 0.5 * ripple, 0.8 * ripple, ripple, 1.6
     tracks = 1.0
     if side < half or gap < 0.0:
         if gap < 0.0 and side >= half:
@@ -133,19 +142,36 @@ def sky(dx, dy, slope, tile, light):
 
 
 @njit(cache=True, fastmath=True)
+def hillside(angle, slope, crest, seed, tile, light):
+    """Return the (r, g, b) of a hill: woods, meadows and rock, white above the snow line."""
+    patch = noise(tile, angle * 5.0 + seed, slope * 22.0 + seed, 0)
+    grain = noise(tile, angle * 21.0, slope * 60.0 + seed, 0)
+    tone = max(0.75 + 0.3 * grain + 0.25 * patch, 0.2)
+    r, g, b = 0.045 + 0.10 * light[L_AUTUMN], 0.07, 0.035
+    if patch > 0.35:
+        r, g, b = 0.11 + 0.06 * light[L_DRY], 0.13 + 0.02 * light[L_DRY], 0.06
+    if slope + 0.05 * patch > 0.26:
+        r, g, b = 0.20, 0.19, 0.18
+    cover = light[L_SNOW] * (0.9 if patch > 0.35 else 0.4) + (0.9 if slope + 0.06 * patch > 0.36 else 0.0)
+    s = min(max(cover + 0.2 * grain, 0.0), 0.9)
+    return (r * (1 - s) + 0.75 * s) * tone, (g * (1 - s) + 0.78 * s) * tone, (b * (1 - s) + 0.84 * s) * tone
+
+
+@njit(cache=True, fastmath=True)
 def skyline(ground, dx, dy, slope, tile, light):
-    """Return (alpha, r, g, b, glow) of what stands far behind the street: hills, woods and towers."""
+    """Return (alpha, r, g, b, glow, distance in metres) of what stands far off: woods, towers, two ranges of hills."""
     angle = np.arctan2(dy, dx)
     seed = ground[G_SEED]
-    hill = ground[G_HILL] * (0.5 + 0.28 * noise(tile, angle * 1.6 + seed, 7.1, 0) + 0.03 * noise(tile, angle * 11.0, seed, 0))
-    ridge = ground[G_RIDGE] * (0.6 + 0.22 * noise(tile, angle * 3.0 + 2.0 * seed, 1.3, 0) + 0.12 * noise(tile, angle * 16.0, seed + 2.0, 0))
+    fine = noise(tile, angle * 11.0, seed, 0)
+    ridge = ground[G_RIDGE] * (0.6 + 0.22 * noise(tile, angle * 3.0 + 2.0 * seed, 1.3, 0)
+                               + 0.12 * noise(tile, angle * 16.0, seed + 2.0, 0))
     snow = light[L_SNOW]
     if slope < ridge:
         tone = 0.7 + 0.3 * noise(tile, angle * 14.0, slope * 30.0 + seed, 0) + 0.4 * slope / max(ridge, 0.01)
-        turn = light[L_AUTUMN] * 0.7
-        bare = max(light[L_DRY], 0.0) * 0.6
-        return (True, (0.06 + 0.16 * turn + 0.05 * bare + 0.2 * snow) * tone, (0.10 + 0.01 * turn - 0.02 * bare + 0.17 * snow) * tone,
-                (0.04 + 0.03 * bare + 0.22 * snow) * tone, 0.0)
+        turn, bare = light[L_AUTUMN] * 0.7, light[L_DRY] * 0.6
+        return (True, (0.06 + 0.16 * turn + 0.05 * bare + 0.2 * snow) * tone,
+                (0.10 + 0.01 * turn - 0.02 * bare + 0.17 * snow) * tone,
+                (0.04 + 0.03 * bare + 0.22 * snow) * tone, 0.0, 350.0)
     cell = int((angle + 4.0) * 22.0)
     tower = ground[G_TOWER] * max(hash01(cell, int(seed), 61) ** 3, 0.6 * hash01(cell // 3, int(seed), 62))
     if slope < tower:
@@ -153,13 +179,16 @@ def skyline(ground, dx, dy, slope, tile, light):
         pane = 0.8 if (wu + wz) & 1 else 1.0
         tone = (0.16 + 0.22 * hash01(cell, int(seed), 63)) * pane
         lit = 0.5 if hash01(wu, wz, int(seed)) < 0.35 * light[L_LIT] else 0.0
-        return True, tone, tone, tone * 1.03, lit
-    if slope < hill:
-        rock = 0.8 + 0.25 * noise(tile, angle * 7.0, slope * 16.0 + seed, 0)
-        s = min(snow + (0.6 if slope > 0.20 else 0.0), 1.0)
-        wood = 1.0 - s
-        return True, (0.11 * wood + 0.65 * s) * rock, (0.14 * wood + 0.68 * s) * rock, (0.12 * wood + 0.74 * s) * rock, 0.0
-    return False, 0.0, 0.0, 0.0, 0.0
+        return True, tone, tone, tone * 1.03, lit, 400.0
+    near = ground[G_HILL] * (0.40 + 0.32 * noise(tile, angle * 2.1 + 3.0 * seed, 2.2, 4) + 0.012 * fine)
+    if slope < near:
+        r, g, b = hillside(angle, slope, near, seed, tile, light)
+        return True, r, g, b, 0.0, 600.0
+    far = ground[G_HILL] * (0.62 + 0.42 * noise(tile, angle * 2.1 + seed, 7.1, 3) + 0.02 * fine)
+    if slope < far:
+        r, g, b = hillside(angle * 1.3 + 1.0, slope, far, seed + 3.0, tile, light)
+        return True, r, g, b, 0.0, 1500.0
+    return False, 0.0, 0.0, 0.0, 0.0, 0.0
 
 
 @njit(cache=True, fastmath=True)

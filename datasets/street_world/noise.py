@@ -34,12 +34,16 @@ def noise_tile() -> np.ndarray:
 
 @njit(cache=True, fastmath=True)
 def noise(tile, u, v, level):
-    """Sample the tile at (u, v) metres on mip `level`."""
-    side = SIZE >> level
+    """Sample the tile at (u, v) metres on mip `level`, bilinear."""
+    mask = (SIZE >> level) - 1
     scale = 1.0 / (TEXEL_M * (1 << level))
-    column = int(np.floor(u * scale)) & (side - 1)
-    row = int(np.floor(v * scale)) & (side - 1)
-    return tile[OFFSETS[level] + row * side + column]
+    x, y = u * scale, v * scale
+    fx, fy = np.floor(x), np.floor(y)
+    left, top = int(fx) & mask, (int(fy) & mask) * (mask + 1) + OFFSETS[level]
+    right, low = (int(fx) + 1) & mask, ((int(fy) + 1) & mask) * (mask + 1) + OFFSETS[level]
+    fx, fy = x - fx, y - fy
+    return ((tile[top + left] * (1 - fx) + tile[top + right] * fx) * (1 - fy)
+            + (tile[low + left] * (1 - fx) + tile[low + right] * fx) * fy)
 
 
 @njit(cache=True, fastmath=True)

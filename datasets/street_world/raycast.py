@@ -174,11 +174,11 @@ def paint_rest(image, done, col, rows, ray, eye, wall_t, ground, tile, light, sh
             continue
         slope = (eye[1] - row - 0.5) * eye[2]
         if slope > 0.0 and ground[G_CEILING] <= 0.0:
-            hit, r, g, b, glow = skyline(ground, ray[2], ray[3], slope, tile, light)
+            hit, r, g, b, glow, distance = skyline(ground, ray[2], ray[3], slope, tile, light)
             sr, sg, sb = sky(ray[2], ray[3], slope, tile, light)
             haze = 1.0
             if hit:
-                haze = max(1.0 - np.exp(-light[L_FOG] * 400.0 * (1.0 - 0.4 * min(slope * 3, 1.0))), 0.12)
+                haze = 1.0 - np.exp(-(0.5 * light[L_FOG] + 0.0002) * distance)
                 r, g, b = lit_colour(r, g, b, glow, 0.5, 0.9, 0.0, 0.0, light)
                 sr, sg, sb = light[L_FOG_R], light[L_FOG_G], light[L_FOG_B]
             else:
@@ -203,7 +203,7 @@ def paint_rest(image, done, col, rows, ray, eye, wall_t, ground, tile, light, sh
         if mirror > 0.0:
             up = int(2 * eye[1] - row + (2.0 * eye[0] / (wall_t * eye[2]) if wall_t < 1e8 else 0.0))
             up = min(max(up, 0), row - 1)
-            k = mirror * (0.15 + 0.55 * np.exp(slope * 5.0))
+            k = min(mirror * (0.15 + 0.55 * np.exp(slope * 5.0)), 0.9)
             r, g, b = r * (1 - k) + image[up, col, 0] * k, g * (1 - k) + image[up, col, 1] * k, b * (1 - k) + image[up, col, 2] * k
         fog = 1.0 - np.exp(-light[L_FOG] * t)
         image[row, col, 0] = r * (1 - fog) + light[L_FOG_R] * fog
@@ -215,15 +215,18 @@ def paint_rest(image, done, col, rows, ray, eye, wall_t, ground, tile, light, sh
 def cast(rays, eye, rows, prims, buildings, ground, tile, light, shadow, lamps):
     """Return one image (rows, columns, 3), linear light.
 
-    rays: (columns, 4) of x, y, dx, dy in metres; eye: camera height (m), horizon row, slope of one row (tangent).
+    rays: (columns, 4) of x, y, dx, dy in metres; eye: camera height (m), horizon row, slope of one row
+    (tangent), roll (the horizon's rows a column).
     """
     columns = rays.shape[0]
     image = np.zeros((rows, columns, 3), np.float32)
     segments = place_segments(prims, buildings, rays[0, 0], rays[0, 1])
     depth, along, index = np.empty(MAX_HITS), np.empty(MAX_HITS), np.empty(MAX_HITS, np.int64)
     done = np.empty(rows, np.bool_)
+    level_row, eye = eye[1], eye.copy()
     for col in range(columns):
         done[:] = False
+        eye[1] = level_row + eye[3] * (col - 0.5 * columns)
         ray = rays[col]
         count = column_hits(segments, ray[0], ray[1], ray[2], ray[3], depth, along, index)
         wall_t = 1e9

@@ -19,10 +19,13 @@ SCENE_SHAPES = {
     "terrace": ((3.0, 5.0), (1.4, 3.0), (0.0, 1.2), (2, 4), 22.0, 0.03),
     "suburb": ((2.8, 4.0), (1.2, 2.2), (4.0, 10.0), (1, 2), 12.0, 0.30),
     "park": ((3.0, 5.0), (1.6, 3.0), (0.0, 3.0), (2, 6), 7.0, 0.10),
-    "country": ((2.8, 4.2), (0.3, 1.0), (6.0, 25.0), (1, 2), 11.0, 0.85),
+    "country": ((2.8, 4.2), (0.3, 1.0), (6.0, 25.0), (1, 2), 9.0, 0.7),
     "industrial": ((3.5, 6.0), (1.0, 2.0), (2.0, 12.0), (1, 3), 30.0, 0.35),
+    "vista": ((2.4, 4.5), (0.2, 0.6), (12.0, 45.0), (1, 2), 4.0, 0.9),
     "passage": ((1.4, 2.6), (0.6, 1.4), (0.0, 0.0), (1, 1), 1e9, 0.0),
 }
+
+FAR_TREES_M = {"park": 30.0, "country": 40.0, "suburb": 6.0, "vista": 75.0}  # how far off the pavement trees grow
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,13 @@ class Builder:
         g[c.G_AMP] = rng.uniform(0, 5.0) * (self.scene != "passage") * (rng.random() < 0.7)
         g[c.G_WAVE], g[c.G_PHASE] = 2 * np.pi / rng.uniform(110, 240), rng.uniform(0, 2 * np.pi)
         g[c.G_ROAD], g[c.G_WALK] = rng.uniform(*road), rng.uniform(*walk)
-        g[c.G_VERGE] = self.scene in ("suburb", "park", "country")
+        g[c.G_VERGE] = self.scene in ("suburb", "park", "country", "vista")
         g[c.G_LINES] = 0 if self.scene == "passage" else rng.integers(0, 4)
         g[c.G_TONE] = rng.uniform(0.09, 0.24) * (1.8 if self.scene == "passage" else 1.0)
         g[c.G_WALK_R : c.G_WALK_B + 1] = rgb(rng, (0.0, 0.15), (0.0, 0.25), (0.45, 0.72))
         g[c.G_SEED] = rng.integers(1, 9000)
-        g[c.G_HILL] = city.hills * rng.uniform(0.5, 1.5) + (rng.uniform(0.1, 0.45) if self.scene == "country" else 0)
-        g[c.G_TOWER] = city.towers * rng.uniform(0, 1.3) * (self.scene not in ("country", "suburb"))
+        g[c.G_HILL] = city.hills * rng.uniform(0.5, 1.5) + (rng.uniform(0.1, 0.8) if self.scene in ("country", "vista") else 0)
+        g[c.G_TOWER] = city.towers * rng.uniform(0, 1.3) * (self.scene not in ("country", "suburb", "vista"))
         g[c.G_RIDGE] = rng.uniform(0.02, 0.14)
         g[c.G_CEILING] = rng.uniform(3.2, 6.0) if self.scene == "passage" else 0.0
         g[c.G_CROSSING] = rng.uniform(-20, length_m + 20) if rng.random() < 0.5 else -900.0
@@ -76,6 +79,10 @@ class Builder:
         junction = self.scene in ("downtown", "terrace", "suburb", "industrial")
         g[c.G_GAP0_HALF], g[c.G_GAP1_HALF] = rng.uniform(4.5, 8.0, 2) * junction
         g[c.G_COBBLE] = self.scene in ("terrace", "downtown", "park") and rng.random() < 0.25
+        if self.scene in ("vista", "park") and rng.random() < 0.4:
+            g[c.G_WATER] = g[c.G_ROAD] + g[c.G_WALK] + rng.uniform(3, 20)
+        if self.scene == "vista":
+            g[c.G_EYE], g[c.G_RIDGE] = rng.uniform(1.8, 9.0), rng.uniform(0.0, 0.2)
         return g
 
     def add(self, kind: int, ends: tuple, top: float, colour=(0.0, 0.0, 0.0), aux: float = 0.0, row: int = 0) -> None:
@@ -159,6 +166,7 @@ def lay_side(builder: Builder, side: int, words: tuple) -> None:
     """Fill one side of the street block by block, leaving out the junctions."""
     g, rng = builder.ground, builder.rng
     open_side = builder.scene == "park" and (side > 0 or rng.random() < 0.4)
+    open_side = open_side or (side < 0 and g[c.G_WATER] > 0)
     x = builder.start
     while x < builder.end and not open_side:
         stop = min(x + rng.uniform(40, 70), builder.end)
@@ -176,7 +184,7 @@ def lay_front(builder: Builder, side: int) -> None:
     """Add what stands before the houses: fences, hedges, trees, lamps, signs."""
     rng, scene, g = builder.rng, builder.scene, builder.ground
     edge = g[c.G_ROAD] + g[c.G_WALK]
-    if scene in ("suburb", "country", "park", "industrial"):
+    if scene in ("suburb", "country", "park", "industrial", "vista"):
         x = builder.start
         while x < builder.end:
             run = rng.uniform(8, 25)
@@ -187,11 +195,11 @@ def lay_front(builder: Builder, side: int) -> None:
             elif kind < 0.75:
                 tint = rgb(rng, (0, 0.15), (0, 0.5), (0.3, 0.9))
                 builder.add(c.FENCE, ends, rng.uniform(0.7, 1.6), tint, float(rng.integers(4)))
-            x += run + rng.uniform(1, 6) + (rng.random() < 0.2) * 12
+            x += run + rng.uniform(1, 6) + (rng.random() < 0.2) * 12 + (scene == "vista") * rng.uniform(0, 90)
     lay_trees(builder, side, edge)
     spacing, x = rng.uniform(22, 34), builder.start + rng.uniform(0, 20)
     tint = rgb(rng, (0, 1), (0, 0.3), (0.2, 0.6))
-    while x < builder.end and scene != "passage":
+    while x < builder.end and scene not in ("passage", "vista"):
         height = rng.uniform(5.5, 8.0)
         if side > 0 or g[c.G_ROAD] > 4.5:
             at = builder.y(x, side, g[c.G_ROAD] + 0.6)
@@ -206,21 +214,22 @@ def lay_front(builder: Builder, side: int) -> None:
 
 def lay_trees(builder: Builder, side: int, edge: float) -> None:
     """Plant a row along the pavement and, off the towns, scattered trees further out."""
-    rng, scene = builder.rng, builder.scene
+    rng, scene, g = builder.rng, builder.scene, builder.ground
     spacing, x = SCENE_SHAPES[scene][4] * rng.uniform(0.7, 1.6), builder.start + rng.uniform(0, 10)
-    avenue = rng.random() < 0.55 or scene in ("park", "country", "suburb")
+    avenue = rng.random() < 0.55 or scene in ("park", "country", "suburb", "vista")
     favourite = int(rng.choice(4, p=builder.city.species))
     while x < builder.end and avenue and spacing < 1e6:
         species = favourite if rng.random() < 0.7 else int(rng.choice(4, p=builder.city.species))
-        far = scene in ("park", "country", "suburb") and rng.random() < 0.65
-        offset = edge + (rng.uniform(1.5, 30.0 if scene != "suburb" else 6.0) if far else -0.6)
+        far = scene in FAR_TREES_M and rng.random() < (0.65 if scene != "vista" else 0.95)
+        reach = g[c.G_WATER] - edge if side < 0 and g[c.G_WATER] else FAR_TREES_M.get(scene, 0.0)
+        offset = edge + (1.5 + (reach - 1.5) * rng.random() if far else -0.6)
         top = rng.uniform(1.0, 2.5) if species == c.BUSH else rng.uniform(4.5, 12.0)
         width = top * rng.uniform(0.5, 0.95) * (0.75 if species == c.CONIFER else 1.0)
         at = builder.y(x, side, offset)
-        builder.add(c.TREE, (x, at, width, 0), top, rgb(rng, (0.2, 0.33), (0.5, 0.85), (0.28, 0.46)), float(species))
+        builder.add(c.TREE, (x, at, width, 0), top, rgb(rng, (0.18, 0.34), (0.3, 0.68), (0.28, 0.46)), float(species))
         if top > 3:
             builder.cast_height(x - width / 3, x + width / 3, at - width / 3, at + width / 3, 0.8 * top)
-        x += spacing * rng.uniform(0.6, 1.5)
+        x += spacing * rng.uniform(0.4, 1.6) + (scene == "vista" and rng.random() < 0.06) * rng.uniform(10, 50)
 
 
 def end_walls(builder: Builder) -> None:

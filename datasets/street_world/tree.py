@@ -57,7 +57,7 @@ def check_folder(root: Path, config: MiniConfig) -> bool:
 
 
 def make_folders(root: Path, config: MiniConfig) -> None:
-    """Create the folders of the tree and the note of what it is going to be; drop what a killed writer left."""
+    """Create the folders of the tree and the note of what it is going to be."""
     for plan in config.cities:
         for side in ("query", "database"):
             images = root / plan.part / plan.name / side / "images"

@@ -92,3 +92,14 @@ def set_sky(light: np.ndarray, name: str, sun: float, rng: np.random.Generator) 
     light[c.L_ZEN_R : c.L_ZEN_B + 1] = zenith * factor
     light[c.L_HOR_R : c.L_HOR_B + 1] = horizon * factor * glow
     light[c.L_FOG_R : c.L_FOG_B + 1] = (0.6 * horizon + 0.4 * zenith) * factor * glow
+
+
+def indoor_light(weather: Weather, rng: np.random.Generator) -> np.ndarray:
+    """Return the light inside a roofed passage: lamps of some colour, no weather."""
+    light = weather.light.copy()
+    for column in (c.L_SUN_R, c.L_SUN_G, c.L_SUN_B, c.L_SNOW, c.L_WET, c.L_LAMP, c.L_HEAD):
+        light[column] = 0.0
+    level = rng.uniform(0.12, 0.35) if weather.night else rng.uniform(0.3, 0.8)
+    light[c.L_AMB_R : c.L_AMB_B + 1] = level * np.array([1.0, rng.uniform(0.82, 1.0), rng.uniform(0.6, 1.05)])
+    light[c.L_FOG], light[c.L_LIT] = 0.001, rng.uniform(0.2, 0.7)
+    return light

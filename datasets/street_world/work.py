@@ -18,6 +18,7 @@ from datasets.street_world.seeds import rng_for
 from datasets.street_world.shadow import shadow_map
 from datasets.street_world.street import Street, make_street
 from datasets.street_world.traffic import draw_traffic
+from datasets.street_world.weather import indoor_light
 
 
 def plan_street(config: MiniConfig, plan: CityPlan, number: int) -> tuple[City, Street, list[Traverse]]:
@@ -53,8 +54,8 @@ def render_street(config: MiniConfig, plan: CityPlan, number: int, root: Path) -
             continue
         rng = rng_for(*traverse.words, "render")
         prims = np.concatenate([street.prims, draw_traffic(street, rng)])
-        camera = draw_camera(traverse.weather.night, rng)
-        light = traverse.weather.light
+        camera = draw_camera(traverse.weather.night, street.ground[c.G_EYE], rng)
+        light = traverse.weather.light if street.scene != "passage" else indoor_light(traverse.weather, rng)
         scene = (prims, light, shadow_map(street, light))
         for frame in todo:
             data = render_frame(config, street, frame, camera, scene, traverse.words)

@@ -6,6 +6,7 @@ It is started by `pool`; it ends when its stdin ends, so it never outlives the p
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -26,7 +27,10 @@ def serve() -> None:
             reply = {"images": render_street(config, config.cities[city], number, root)}
         except OSError as error:
             reply = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(reply), flush=True)
+        try:
+            print(json.dumps(reply), flush=True)
+        except BrokenPipeError:  # the parent was killed
+            os._exit(1)
 
 
 if __name__ == "__main__":
