@@ -59,12 +59,13 @@ def _doubled_queries(predictions: Predictions) -> list[Fault]:
 
 
 def _uneven(predictions: Predictions) -> list[Fault]:
-    """Rows of another length than most have, and rows without any prediction."""
-    usual = Counter(map(len, predictions.rows)).most_common(1)[0][0]
+    """Rows without predictions, and rows of another length than most of the others have."""
+    lengths = [len(row) for row in predictions.rows]
+    usual = max(Counter(filter(None, lengths)).items(), key=lambda item: item[1], default=(0, 0))[0]
     return [
-        ("uneven rows", f"line {line}, {len(row)} predictions where most rows have {usual}")
-        for row, line in zip(predictions.rows, predictions.lines.tolist())
-        if len(row) != usual or not row
+        ("uneven rows", f"line {line}, {length or 'no'} predictions where most rows have {usual or 'none'}")
+        for length, line in zip(lengths, predictions.lines.tolist())
+        if length != usual or not length
     ]
 
 
