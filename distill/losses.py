@@ -1,0 +1,70 @@
+"""Losses as pure functions of descriptors; every one is held against a naive loop in the tests."""
+
+import torch
+from torch.nn import functional as F
+
+
+def in_batch(
+    descriptors: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """Contrast every positive pair with all the anchor's negatives: the mean over pairs (a, p) of
+    -log(exp(s_ap / t) / (exp(s_ap / t) + sum_n exp(s_an / t))) (InfoNCE, van den Oord et al. 2018).
+
+    descriptors (B, C) unit vectors; positive and negative (B, B) bool, pairs in neither are left out; scalar, zero
+    when there is no positive pair.
+    """
+    logits = descriptors @ descriptors.T / temperature
+    rivals = logits.masked_fill(~negative, -torch.inf).logsumexp(1, keepdim=True)
+    losses = F.softplus(rivals - logits)
+    return losses[positive].sum() / positive.sum().clamp(min=1)
+
+
+def triplet(
+    descriptors: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, margin: float, negatives: int
+) -> torch.Tensor:
+    """Mean over positive pairs of sum over the anchor's hardest negatives of
+    max(0, |a - p| - |a - n| + margin) / negatives (triplet loss with p = 2 of the MSLS baselines).
+
+    descriptors (B, C); positive and negative (B, B) bool; margin is a distance; scalar.
+    """
+    similarity = descriptors @ descriptors.T
+    distance = (2 - 2 * similarity).clamp(min=1e-9).sqrt()
+    count = min(negatives, len(descriptors))
+    hardest = distance.masked_fill(~negative, torch.inf).topk(count, dim=1, largest=False).values
+    anchors, partners = positive.nonzero(as_tuple=True)
+    if not len(anchors):
+        return descriptors.sum() * 0
+    excess = distance[anchors, partners, None] - hardest[anchors] + margin
+    return F.relu(excess).sum() / (len(anchors) * negatives)
+
+
+def regression(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Mean squared distance of student and teacher descriptors, both (B, C): sum over C, mean over B."""
+    return (student - teacher).square().sum(1).mean()
+
+
+def relational(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Relational distillation (Park et al., CVPR 2019): smooth L1 between the two batches' pairwise distances, each
+    divided by its mean, plus smooth L1 between their angles. student (B, C), teacher (B, D); C and D may differ."""
+    return F.smooth_l1_loss(_distances(student), _distances(teacher)) + F.smooth_l1_loss(
+        _angles(student), _angles(teacher)
+    )
+
+
+def _distances(descriptors: torch.Tensor) -> torch.Tensor:
+    distances = F.pdist(descriptors)
+    return distances / distances.mean().clamp(min=1e-9)
+
+
+def _angles(descriptors: torch.Tensor) -> torch.Tensor:
+    """Cosines of the angles at j between i and k, (B, B, B) with j first."""
+    directions = F.normalize(descriptors[None] - descriptors[:, None], dim=-1)
+    return directions @ directions.transpose(1, 2)
+
+
+def structural(scores: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Cross-entropy of the positive's structural similarity against the negatives'.
+
+    scores (A, 1 + n): S_struct of each anchor with its positive, first, and with n negatives; scalar.
+    """
+    return F.cross_entropy(scores / temperature, torch.zeros(len(scores), dtype=torch.long, device=scores.device))

@@ -1,0 +1,97 @@
+"""The training objective: which losses, how much of each, from when on."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from distill import losses
+from vpr.command import option
+from vpr.models.description import Description
+from vpr.transport import marginal_weights, solve
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Losses."""
+
+    loss: Literal["in-batch", "triplet"] = option("in-batch", "loss on the global descriptors")
+    temperature: float = option(0.07, "temperature of the in-batch loss, in units of similarity")
+    margin: float = option(0.1**0.5, "margin of the triplet loss, a distance of unit vectors")
+    negatives: int = option(5, "hardest negatives of each anchor in the triplet loss")
+    structural_weight: float = option(2.0, "weight of the structural loss (S_struct inside the loss)")
+    structural_temperature: float = option(0.05, "temperature of the structural loss")
+    structural_from: float = option(0.1, "share of the steps after which the structural loss sets in")
+    sinkhorn_iterations: int = option(8, "Sinkhorn iterations unrolled in the structural loss")
+    epsilon: float = option(0.05, "entropic regularisation in the structural loss, in units of cost")
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """Distillation."""
+
+    distillation: Literal["regression", "relational"] = option("regression", "how the student follows the teacher")
+    distillation_weight: float = option(3.0, "weight of that loss")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the losses know of a batch of B images."""
+
+    positive: torch.Tensor  # (B, B) bool
+    negative: torch.Tensor  # (B, B) bool
+    teacher: torch.Tensor | None  # (B, C) teacher descriptors
+    progress: float  # share of the steps done, in [0, 1)
+
+
+class Objective:
+    """The sum of the configured losses, as a table of weighted terms."""
+
+    def __init__(self, config: ObjectiveConfig, distillation: DistillationConfig | None = None) -> None:
+        self.config, self.distillation = config, distillation
+
+    def __call__(self, described: Description, batch: Batch) -> dict[str, torch.Tensor]:
+        """The weighted loss terms, scalars, by name."""
+        config = self.config
+        descriptors = described.global_descriptor
+        if config.loss == "in-batch":
+            terms = {"in-batch": losses.in_batch(descriptors, batch.positive, batch.negative, config.temperature)}
+        else:
+            terms = {
+                "triplet": losses.triplet(descriptors, batch.positive, batch.negative, config.margin, config.negatives)
+            }
+        if batch.teacher is not None:
+            loss = losses.regression if self.distillation.distillation == "regression" else losses.relational
+            terms["distillation"] = self.distillation.distillation_weight * loss(descriptors, batch.teacher)
+        if described.patch_descriptors is not None and config.structural_weight:
+            if batch.progress >= config.structural_from:
+                terms["structural"] = config.structural_weight * self._structural(described, batch)
+        return terms
+
+    def _structural(self, described: Description, batch: Batch) -> torch.Tensor:
+        anchors, others = structural_pairs(described.global_descriptor, batch.positive, batch.negative)
+        patches, globals_ = described.patch_descriptors, described.global_descriptor.detach()
+        first, second = anchors.repeat_interleave(others.shape[1]), others.flatten()
+        similarity = patches[first] @ patches[second].transpose(1, 2)
+        marginals = marginal_weights("complement", patches[first], patches[second], globals_[first], globals_[second])
+        result = solve(
+            similarity,
+            *marginals,
+            epsilon=self.config.epsilon,
+            tolerance=0,
+            max_iterations=self.config.sinkhorn_iterations,
+            backend="torch",
+        )
+        return losses.structural(result.score.view(others.shape), self.config.structural_temperature)
+
+
+def structural_pairs(
+    descriptors: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, negatives: int = 2
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Anchors (A,) with a positive and negatives, and for each one random positive followed by its hardest negatives by
+    global descriptor, (A, 1 + negatives)."""
+    able = positive.any(1) & (negative.sum(1) >= negatives)
+    anchors = able.nonzero().flatten()
+    chosen = torch.multinomial(positive[anchors].float(), 1)
+    similarity = (descriptors @ descriptors.T).detach()[anchors].masked_fill(~negative[anchors], -torch.inf)
+    return anchors, torch.cat([chosen, similarity.topk(negatives, dim=1).indices], 1)

@@ -1,0 +1,123 @@
+"""Batches of places: images taken within a few metres of one another, and places far enough apart to tell apart."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from vpr.errors import VprError
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The training photos of all cities, queries and database together."""
+
+    paths: np.ndarray  # (N,) str, relative to the dataset's root
+    utm: np.ndarray  # (N, 2) float64, metres
+    city: np.ndarray  # (N,) int
+    heading: np.ndarray  # (N,) float32, degrees clockwise from north; NaN where unknown
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Which photos show the same place."""
+
+    positive_radius_m: float = 10.0
+    negative_radius_m: float = 25.0  # photos nearer than this are never negatives
+    heading_deg: float = 60.0  # positives look in about the same direction, where the direction is known
+
+    def masks(self, photos: Photos, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Positive and negative pairs among the photos of a batch (B,): two (B, B) bool arrays, no overlap."""
+        utm, city = photos.utm[batch], photos.city[batch]
+        distance = np.linalg.norm(utm[:, None] - utm[None], axis=2)
+        same_city = city[:, None] == city[None]
+        near = same_city & (distance <= self.positive_radius_m) & (batch[:, None] != batch[None])
+        heading = photos.heading[batch]
+        return near & self.facing(heading[:, None], heading[None]), ~(same_city & (distance <= self.negative_radius_m))
+
+    def facing(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Whether two headings (degrees) differ by at most heading_deg; unknown headings agree with all."""
+        turn = np.abs((first - second + 180) % 360 - 180)
+        return np.isnan(turn) | (turn <= self.heading_deg)
+
+
+class Places:
+    """Photos joined to the photos of the same place; draws batches.
+
+    Raises VprError when no photo has a partner within the positive radius.
+    """
+
+    def __init__(self, photos: Photos, guard: Guard) -> None:
+        self.photos, self.guard = photos, guard
+        pairs = np.concatenate([self._pairs(np.flatnonzero(photos.city == city)) for city in np.unique(photos.city)])
+        pairs = pairs[guard.facing(photos.heading[pairs[:, 0]], photos.heading[pairs[:, 1]])]
+        both = np.concatenate([pairs, pairs[:, ::-1]])
+        both = both[np.lexsort((both[:, 1], both[:, 0]))]
+        self._offsets = np.searchsorted(both[:, 0], np.arange(len(photos.paths) + 1))
+        self._partners = both[:, 1]
+        self.anchors = np.flatnonzero(np.diff(self._offsets))
+        if not len(self.anchors):
+            raise VprError(
+                f"no two training photos lie within {guard.positive_radius_m} m of each other; check the cities' UTM"
+            )
+
+    def _pairs(self, rows: np.ndarray) -> np.ndarray:
+        tree = cKDTree(self.photos.utm[rows])
+        return rows[tree.query_pairs(self.guard.positive_radius_m, output_type="ndarray")]
+
+    def partners(self, photo: int) -> np.ndarray:
+        """The photos of the same place as this one."""
+        return self._partners[self._offsets[photo] : self._offsets[photo + 1]]
+
+    def draw(self, candidates: Iterator[int], shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+        """A batch of photos, places * images of them: the first candidates that lie outside one another's guard, each
+        with partners drawn at random (repeated when it has too few)."""
+        places, images = shape
+        chosen: list[int] = []
+        for photo in candidates:
+            if all(self._apart(photo, other) for other in chosen):
+                chosen.append(photo)
+            if len(chosen) == places:
+                break
+        batch = []
+        for photo in chosen:
+            partners = self.partners(photo)
+            extra = rng.choice(partners, images - 1, replace=len(partners) < images - 1)
+            batch += [photo, *extra]
+        return np.array(batch)
+
+    def _apart(self, first: int, second: int) -> bool:
+        photos = self.photos
+        if photos.city[first] != photos.city[second]:
+            return True
+        return np.linalg.norm(photos.utm[first] - photos.utm[second]) > self.guard.negative_radius_m
+
+
+class BatchPlan:
+    """The batches of steps [start, stop): a sampler for a DataLoader, a pure function of seed and step.
+
+    Half of the batches are hard once descriptors are known: the places come from the photos whose descriptors are
+    nearest to a random one's.
+    """
+
+    def __init__(self, places: Places, shape: tuple[int, int], seed: int) -> None:
+        self.places, self.shape, self.seed = places, shape, seed
+        self.steps = range(0)
+        self.neighbours: np.ndarray | None = None  # (M, 1 + k): photos, each followed by the nearest by descriptor
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self.steps:
+            yield self.batch(step).tolist()
+
+    def batch(self, step: int) -> np.ndarray:
+        """The photos of one step's batch, (places * images,), fewer where places run out."""
+        rng = np.random.default_rng([self.seed, step])
+        anywhere = rng.choice(self.places.anchors, 50 * self.shape[0])
+        if self.neighbours is None or rng.random() < 0.5:
+            return self.places.draw(iter(anywhere), self.shape, rng)
+        first, *near = rng.choice(self.neighbours)
+        return self.places.draw(iter([first, *rng.permutation(near), *anywhere]), self.shape, rng)

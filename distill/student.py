@@ -1,0 +1,74 @@
+"""One training run of the structural model, from settings to a finished run folder."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from distill.data import TrainingData, load_images
+from distill.objective import DistillationConfig, Objective, ObjectiveConfig
+from distill.places import Guard, Places
+from distill.trainer import TrainConfig, Trainer
+from vpr.descriptors import global_descriptors
+from vpr.errors import VprError
+from vpr.models.netvlad import NetVLAD
+from vpr.models.structural import ModelConfig, StructuralModel
+from vpr.runs import finish_run
+
+@dataclass(frozen=True)
+class StudentSettings:
+    """Everything that defines a student's training."""
+
+    model: ModelConfig
+    objective: ObjectiveConfig
+    train: TrainConfig
+    distillation: DistillationConfig | None = None
+
+
+def train_student(
+    settings: StudentSettings,
+    data: TrainingData,
+    out: Path,
+    device: torch.device,
+    validate: Callable[[StructuralModel], dict],
+    teacher: NetVLAD | None = None,
+) -> StructuralModel:
+    """Train a student into the run folder ``out``, which `start_run` has made; with a teacher, distilled.
+
+    validate: called with the finished model; what it returns goes into metrics.json.
+    """
+    torch.manual_seed(settings.train.seed)
+    model = StructuralModel(settings.model).to(device).to(memory_format=torch.channels_last)
+    targets = None if teacher is None else teacher_targets(teacher, data, settings, device)
+    places = Places(data.photos, Guard())
+    objective = Objective(settings.objective, settings.distillation)
+    trainer = Trainer(model, places, load_images(data, model.input_size), objective, settings.train)
+    checkpoint = out / "checkpoint.pt"
+    losses = trainer.train(device, checkpoint, targets)
+    model.eval()
+    finish_run(out, model, {"losses": losses, **validate(model)})
+    checkpoint.unlink(missing_ok=True)
+    return model
+
+
+def teacher_targets(
+    teacher: NetVLAD, data: TrainingData, settings: StudentSettings, device: torch.device
+) -> np.ndarray:
+    """The teacher's descriptors of the training photos, (N, C) float32.
+
+    Raises VprError when regression is asked for and the student's descriptors have another length.
+    """
+    if settings.distillation.distillation == "regression" and teacher.config.dim != settings.model.dim:
+        raise VprError(
+            f"the teacher describes by {teacher.config.dim} numbers, the student by {settings.model.dim}; "
+            f"pass --dim {teacher.config.dim} or --distillation relational"
+        )
+    return global_descriptors(teacher, load_images(data, teacher.input_size), device, settings.train.workers, "teacher")
+
+
+def run_identity(command: str, settings: StudentSettings, data: TrainingData, taught_by: dict | None = None) -> dict:
+    """The ``run`` part of config.json: what makes two runs the same."""
+    return {"command": command, "data": data.identity, **dataclasses.asdict(settings), "taught_by": taught_by}

@@ -1,0 +1,111 @@
+"""Fitting the NetVLAD teacher: k-means, contrastive training, PCA whitening."""
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import faiss
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+from torch.utils.data import Dataset, Subset
+
+from distill.data import TrainingData, load_images
+from distill.objective import Objective, ObjectiveConfig
+from distill.places import Guard, Places
+from distill.trainer import TrainConfig, Trainer
+from vpr.command import option
+from vpr.descriptors import BATCH, evaluating, global_descriptors
+from vpr.errors import VprError
+from vpr.models.netvlad import NetVLAD, TeacherConfig
+from vpr.runs import finish_run, load_teacher, start_run
+
+log = logging.getLogger("vpr")
+
+KMEANS_IMAGES = 500
+FEATURES_PER_IMAGE = 100
+WHITENING_IMAGES = 20_000
+TEACHER_TRAIN = {"steps": 1000, "learning_rate": 2e-3}  # where a teacher's training differs from `TrainConfig`
+
+
+@dataclass(frozen=True)
+class WhiteningConfig:
+    """PCA whitening."""
+
+    whitening: float = option(0.5, "how far variances are evened out: 0 is plain PCA, 1 is full whitening")
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """Everything that defines a teacher's fitting."""
+
+    teacher: TeacherConfig
+    objective: ObjectiveConfig
+    train: TrainConfig
+    whitening: WhiteningConfig
+
+
+def default_teacher(seed: int, dim: int) -> TeacherSettings:
+    """The teacher that distillation fits when it is given none."""
+    train = dataclasses.replace(TrainConfig(seed=seed), **TEACHER_TRAIN)
+    return TeacherSettings(TeacherConfig(dim=dim), ObjectiveConfig(), train, WhiteningConfig())
+
+
+def fit_teacher(settings: TeacherSettings, data: TrainingData, out: Path, device: torch.device, overwrite: bool) -> NetVLAD:
+    """Fit NetVLAD into the run folder ``out``, or load it when that run is complete already.
+
+    The clusters start by k-means; an interrupted run goes on from its checkpoint. Raises VprError when the folder holds
+    a run of other settings.
+    """
+    identity = {"command": "vpr.teacher", "data": data.identity, **dataclasses.asdict(settings)}
+    if start_run(out, identity, overwrite):
+        log.info("teacher: %s is complete already", out)
+        return load_teacher(out, device)
+    torch.manual_seed(settings.train.seed)
+    model = NetVLAD(settings.teacher).to(device).to(memory_format=torch.channels_last)
+    model.WPCA.requires_grad_(False)
+    images = load_images(data, model.input_size)
+    trainer = Trainer(model, Places(data.photos, Guard()), images, Objective(settings.objective), settings.train)
+    checkpoint = out / "checkpoint.pt"
+    if not checkpoint.is_file():
+        start_clusters(model, images, device, np.random.default_rng(settings.train.seed))
+    losses = trainer.train(device, checkpoint)
+    whiten(model, images, settings.whitening, device)
+    finish_run(out, model.eval(), {"losses": losses})
+    checkpoint.unlink(missing_ok=True)
+    return model
+
+
+def start_clusters(model: NetVLAD, images: Dataset, device: torch.device, rng: np.random.Generator) -> None:
+    """FAISS k-means over unit features of some images; the centroids start NetVLAD."""
+    chosen = rng.choice(len(images), min(KMEANS_IMAGES, len(images)), replace=False).tolist()
+    samples = []
+    for start in range(0, len(chosen), BATCH):
+        batch = torch.stack([images[i] for i in chosen[start : start + BATCH]]).to(device)
+        with evaluating(model):
+            features = torch.nn.functional.normalize(model.features(batch), dim=1).flatten(2)
+        places = torch.from_numpy(rng.permutation(features.shape[2])[:FEATURES_PER_IMAGE])
+        samples.append(features[:, :, places].transpose(1, 2).flatten(0, 1).cpu().numpy())
+    samples = np.ascontiguousarray(np.concatenate(samples), np.float32)
+    kmeans = faiss.Kmeans(samples.shape[1], model.config.clusters, niter=30, seed=int(rng.integers(2**31)))
+    kmeans.train(samples)
+    model.pool.start_from(kmeans.centroids, samples)
+    log.info("k-means: %d clusters of %d features", model.config.clusters, len(samples))
+
+
+def whiten(model: NetVLAD, images: Dataset, config: WhiteningConfig, device: torch.device) -> None:
+    """PCA of the descriptors of the training images, each component divided by its standard deviation to the power
+    ``whitening``.
+
+    Raises VprError when there are fewer images than components.
+    """
+    count = min(WHITENING_IMAGES, len(images))
+    if count <= model.config.dim:
+        raise VprError(f"PCA to {model.config.dim} dimensions needs more than {count} images; pass a smaller --dim")
+    chosen = np.linspace(0, len(images) - 1, count).astype(int).tolist()
+    descriptors = global_descriptors(model, Subset(images, chosen), device, title="describing for PCA")
+    pca = PCA(model.config.dim, random_state=0).fit(descriptors)
+    scale = pca.explained_variance_ ** (-config.whitening / 2)
+    model.set_whitening((pca.components_ * scale[:, None]).astype(np.float32), pca.mean_.astype(np.float32))
+    log.info("PCA: %d dimensions hold %.0f %% of the variance", model.config.dim, 100 * pca.explained_variance_ratio_.sum())

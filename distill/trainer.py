@@ -1,0 +1,152 @@
+"""The training loop: steps, learning rate, mining, checkpoints; the same seed gives the same weights."""
+
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from distill.mining import nearest_photos
+from distill.objective import Batch, Objective
+from distill.places import BatchPlan, Places
+from vpr.augment import Augmentation, augment, augmentation
+from vpr.command import option
+from vpr.files import replacing
+
+log = logging.getLogger("vpr")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Training."""
+
+    steps: int = option(700, "training steps")
+    places: int = option(8, "places in a batch")
+    images_per_place: int = option(4, "images of each place in a batch")
+    learning_rate: float = option(1e-3, "peak learning rate of AdamW; warm-up over 5 %, then a cosine to zero")
+    weight_decay: float = option(0.05, "weight decay of AdamW")
+    augment: Augmentation = option("heavy", "how training images are changed")
+    minings: int = option(4, "how often hard places are mined, evenly spread; the first at a fifth of the steps")
+    checkpoint_every: int = option(200, "steps between checkpoints, from which an interrupted run goes on")
+    seed: int = option(0, "seed of weights, batches and augmentation")
+    workers: int = option(0, "processes that decode training images; 0 decodes in the training process")
+
+
+class Numbered(Dataset):
+    """A dataset whose items carry their index."""
+
+    def __init__(self, images: Dataset) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[int, torch.Tensor]:
+        return index, self.images[index]
+
+
+class Trainer:
+    """Trains one model on places, by an objective.
+
+    images: the photos of `places`, in the same order. teacher: their teacher descriptors, (N, C) float32, or None.
+    checkpoint: the file that an interrupted run goes on from; removed by the caller when the run is complete.
+    """
+
+    def __init__(self, model: nn.Module, places: Places, images: Dataset, objective: Objective, config: TrainConfig):
+        self.model, self.places, self.images = model, places, images
+        self.objective, self.config = objective, config
+        self.optimizer = torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+        self.plan = BatchPlan(places, (config.places, config.images_per_place), config.seed)
+        self.step = 0
+
+    def train(self, device: torch.device, checkpoint: Path, teacher: np.ndarray | None = None) -> dict[str, float]:
+        """Train to the end, from the checkpoint if there is one; returns the mean of each loss over the last steps."""
+        config = self.config
+        if checkpoint.is_file():
+            self._resume(checkpoint, device)
+            log.info("going on from step %d of %d", self.step, config.steps)
+        self.model.train()
+        recent: list[dict[str, float]] = []
+        stops = self._stops()
+        with tqdm(total=config.steps, initial=self.step, desc="training", unit="step", dynamic_ncols=True) as bar:
+            for stop in stops:
+                if self.step in self._mining_steps():
+                    self._mine(device)
+                for losses in self._run_to(stop, device, teacher):
+                    recent = [*recent[-49:], losses]
+                    bar.update()
+                    if self.step % 10 == 0:
+                        bar.set_postfix({name: f"{np.mean([r.get(name, 0) for r in recent]):.3f}" for name in losses})
+                self._save(checkpoint)
+        return {name: float(np.mean([r.get(name, 0) for r in recent])) for name in (recent[-1] if recent else {})}
+
+    def _mining_steps(self) -> list[int]:
+        config = self.config
+        first = config.steps // 5
+        return [first + (config.steps - first) * i // max(1, config.minings) for i in range(config.minings)]
+
+    def _stops(self) -> list[int]:
+        """Steps still to come at which the loop pauses: to mine, to save, to end."""
+        config = self.config
+        saves = range(config.checkpoint_every, config.steps, config.checkpoint_every)
+        return sorted(step for step in {*saves, *self._mining_steps(), config.steps} if step > self.step)
+
+    def _run_to(self, stop: int, device: torch.device, teacher: np.ndarray | None):
+        """Train up to a step, yielding each step's losses."""
+        self.plan.steps = range(self.step, stop)
+        loader = DataLoader(Numbered(self.images), batch_sampler=self.plan, num_workers=self.config.workers)
+        for rows, images in loader:
+            torch.manual_seed(self.config.seed * 1_000_003 + self.step)
+            yield self._update(rows.numpy(), images.to(device), teacher)
+            self.step += 1
+
+    def _update(self, rows: np.ndarray, images: torch.Tensor, teacher: np.ndarray | None) -> dict[str, float]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        positive, negative = (torch.from_numpy(mask).to(images.device) for mask in self._masks(rows))
+        target = None if teacher is None else torch.from_numpy(teacher[rows]).to(images.device)
+        images = augment(images, self._transform(images))
+        described = self.model(images.to(memory_format=torch.channels_last))
+        terms = self.objective(described, Batch(positive, negative, target, self.step / self.config.steps))
+        self.optimizer.zero_grad(set_to_none=True)
+        sum(terms.values()).backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        self.optimizer.step()
+        return {name: float(value.detach()) for name, value in terms.items()}
+
+    def _masks(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.places.guard.masks(self.places.photos, rows)
+
+    def _transform(self, images: torch.Tensor) -> nn.Module:
+        return augmentation(self.config.augment, tuple(images.shape[-2:]))
+
+    def _learning_rate(self) -> float:
+        config = self.config
+        warmup = max(1, config.steps // 20)
+        if self.step < warmup:
+            return config.learning_rate * (self.step + 1) / warmup
+        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (self.step - warmup) / (config.steps - warmup)))
+
+    def _mine(self, device: torch.device) -> None:
+        rng = np.random.default_rng([self.config.seed, self.step, 1])
+        self.plan.neighbours = nearest_photos(self.model, self.images, self.places.anchors, device, rng)
+
+    def _save(self, path: Path) -> None:
+        state = {"step": self.step, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        if self.plan.neighbours is not None:
+            state["neighbours"] = torch.from_numpy(self.plan.neighbours)
+        with replacing(path) as temporary:
+            torch.save(state, temporary)
+
+    def _resume(self, path: Path, device: torch.device) -> None:
+        state = torch.load(path, map_location=device, weights_only=True)
+        self.step = state["step"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if "neighbours" in state:
+            self.plan.neighbours = state["neighbours"].cpu().numpy()

@@ -1,0 +1,47 @@
+"""What evaluation prints: the protocol, the counts, a table of metrics."""
+
+from rich.console import Console
+from rich.table import Table
+
+from datasets.msls import MSLS
+
+COLUMNS = ("recall@1", "recall@5", "recall@10", "recall@20", "map@1", "map@5", "map@10", "map@20")
+
+
+def describe_protocol(dataset: MSLS, scope: str) -> str:
+    """One line that says under which protocol the numbers hold."""
+    protocol = dataset.protocol
+    length = "" if protocol.task == "im2im" else f" of {protocol.seq_length} frames"
+    searched = "searched city by city" if scope == "city" else "searched in one merged index"
+    cities = ", ".join(city.name for city in dataset.cities)
+    return (
+        f"MSLS {protocol.split}: {cities}; {protocol.task}{length}; subtask {protocol.subtask}; "
+        f"positives within {protocol.radius_m:g} m; {searched}"
+    )
+
+
+def describe_counts(dataset: MSLS) -> str:
+    """One line of counts."""
+    counts = dataset.counts()
+    return (
+        f"{counts['queries']} queries scored, {counts['queries_without_positives']} without positives set apart, "
+        f"{counts['database']} database entries"
+    )
+
+
+def metrics_table(rows: dict[str, dict[str, float]], columns: tuple[str, ...] = COLUMNS) -> Table:
+    """Metrics by name of row, in per cent."""
+    table = Table()
+    table.add_column("")
+    for column in columns:
+        table.add_column(column.replace("recall", "R").replace("map", "mAP"), justify="right")
+    for name, metrics in rows.items():
+        table.add_row(name, *(f"{100 * metrics[column]:.1f}" if column in metrics else "" for column in columns))
+    return table
+
+
+def show(*lines: str | Table) -> None:
+    """Print lines and tables to standard output."""
+    console = Console(soft_wrap=True)
+    for line in lines:
+        console.print(line, highlight=False, markup=False) if isinstance(line, str) else console.print(line)

@@ -1,0 +1,195 @@
+"""Descriptors on disk: one HDF5 file that says which model made it, resumes, and is read as a memory map.
+
+Layout (root attributes: ``fingerprint``, ``format``; every dataset contiguous and allocated when the file is made):
+
+    keys       (N,)       str      image path relative to the dataset's root
+    bytes      (N,)       int64    size of the image file that was described; another size means another image
+    done       (N,)       uint8    1 when the row's descriptors are there
+    global     (N, C)     float32  unit vectors
+    patches    (N, P, C)  float16  unit vectors, rows of the grid first
+
+All HDF5 structure is written before the file gets its name. From then on only array elements change, in place, and a
+row's ``done`` follows its descriptors: a killed writer leaves a sound file in which some rows are not done.
+"""
+
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from vpr.errors import VprError
+from vpr.files import replacing
+
+FORMAT = 1
+ARRAYS = ("bytes", "done", "global", "patches")
+
+
+class CacheError(VprError):
+    """A cache file that is missing, damaged, or lacks images."""
+
+
+class CacheMismatch(CacheError):
+    """A cache file that another model made."""
+
+
+@dataclass(frozen=True)
+class CacheSpec:
+    """Which descriptors a cache holds."""
+
+    fingerprint: str  # of the model's weights, transform, size and grid
+    patches: int  # P, patch descriptors an image; 0 from a model with global descriptors only
+    dim: int  # C
+
+
+class DescriptorCache:
+    """An open cache file; ``globals_`` (N, C) float32 and ``patches`` (N, P, C) float16 are arrays on disk."""
+
+    def __init__(self, path: Path, spec: CacheSpec | None = None, writable: bool = False) -> None:
+        """Open a cache; with a spec, only one of that model.
+
+        Raises CacheError when the file is missing or damaged, CacheMismatch when another model made it.
+        """
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise CacheError(f"no descriptor cache at {path}; make it with: python -m vpr.extract --cache {path}")
+        try:
+            with h5py.File(self.path, "r", locking=False) as file:
+                self.fingerprint = str(file.attrs["fingerprint"])
+                if int(file.attrs["format"]) != FORMAT:
+                    raise CacheMismatch(f"{path} is of an older layout; pass --overwrite or another --cache")
+                self.keys = file["keys"].asstr()[()]
+                arrays = {name: self._open(file[name], writable) for name in ARRAYS}
+        except (OSError, KeyError) as error:
+            raise CacheError(
+                f"{path} is damaged or no descriptor cache ({error}); python -m vpr.extract mends or replaces it"
+            ) from error
+        self.bytes, self.done = arrays["bytes"], arrays["done"]
+        self.globals_, self.patches = arrays["global"], arrays["patches"]
+        self._rows = {key: row for row, key in enumerate(self.keys)}
+        if spec is not None and (self.fingerprint, *self.patches.shape[1:]) != (
+            spec.fingerprint,
+            spec.patches,
+            spec.dim,
+        ):
+            raise CacheMismatch(
+                f"{path} was made by another model ({self.fingerprint}, {self.patches.shape[1]} x "
+                f"{self.patches.shape[2]}), this run is {spec.fingerprint}, {spec.patches} x {spec.dim}; "
+                "pass --overwrite or another --cache"
+            )
+
+    def _open(self, dataset: h5py.Dataset, writable: bool) -> np.ndarray:
+        """The dataset as a memory map where it is contiguous, as an array in memory where it is not."""
+        offset = dataset.id.get_offset()
+        if dataset.size == 0:
+            return np.zeros(dataset.shape, dataset.dtype)
+        if offset is None:
+            if writable:
+                raise CacheError(f"{self.path} is chunked or compressed and can only be read; pass another --cache")
+            return dataset[()]
+        return np.memmap(self.path, dataset.dtype, "r+" if writable else "r", offset, dataset.shape)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def spec(self) -> CacheSpec:
+        """What the file holds."""
+        return CacheSpec(self.fingerprint, *self.patches.shape[1:])
+
+    def rows(self, keys: Sequence[str]) -> np.ndarray:
+        """The rows of the given images, (K,) int64, all of which must be done.
+
+        Raises CacheError naming the first image that is missing.
+        """
+        rows = np.array([self._rows.get(key, -1) for key in keys], np.int64)
+        lacking = np.flatnonzero((rows < 0) | (self.done[rows] == 0)) if len(rows) else rows
+        if len(lacking):
+            raise CacheError(
+                f"{self.path} lacks {len(lacking)} images, {keys[lacking[0]]} the first; "
+                f"complete it with: python -m vpr.extract --cache {self.path}"
+            )
+        return rows
+
+    def mark_changed(self, sizes: dict[str, int]) -> None:
+        """Take rows whose image file has another size than when it was described as not done."""
+        for key, size in sizes.items():
+            row = self._rows[key]
+            if self.bytes[row] != size:
+                self.done[row], self.bytes[row] = 0, size
+
+    def write(self, rows: np.ndarray, global_descriptors: np.ndarray, patch_descriptors: np.ndarray) -> None:
+        """Write the rows (b,), then mark them as done."""
+        self.globals_[rows], self.patches[rows] = global_descriptors, patch_descriptors
+        for array in (self.globals_, self.patches):
+            if array.size:
+                array.flush()
+        self.done[rows] = 1
+        self.done.flush()
+
+
+def create(path: Path, keys: Sequence[str], spec: CacheSpec, old: DescriptorCache | None = None) -> None:
+    """Make a cache file with a row for each key, nothing done but what ``old``, a cache of the same model, holds.
+
+    The rows of ``old`` come first and stay where they were. The file appears whole or not at all.
+    """
+    kept = len(old) if old is not None else 0
+    known = set(old.keys) if old is not None else set()
+    every = [*(old.keys if old is not None else ()), *(key for key in dict.fromkeys(keys) if key not in known)]
+    with replacing(path) as temporary:
+        with h5py.File(temporary, "w", libver="earliest") as file:
+            file.attrs["fingerprint"], file.attrs["format"] = spec.fingerprint, FORMAT
+            width = max((len(key.encode()) for key in every), default=1)
+            _allocate(file, "keys", (len(every),), h5py.string_dtype("utf-8", width))
+            file["keys"][:] = np.array([key.encode() for key in every], f"S{width}")
+            _allocate(file, "bytes", (len(every),), np.int64)
+            _allocate(file, "done", (len(every),), np.uint8)
+            _allocate(file, "global", (len(every), spec.dim), np.float32)
+            _allocate(file, "patches", (len(every), spec.patches, spec.dim), np.float16)
+        if kept:
+            new = DescriptorCache(temporary, writable=True)
+            for name in ("globals_", "patches", "bytes", "done"):
+                for start in range(0, kept, 4096):
+                    stop = min(start + 4096, kept)
+                    getattr(new, name)[start:stop] = getattr(old, name)[start:stop]
+
+
+def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: object) -> None:
+    """A contiguous dataset of zeros whose place in the file is fixed at once, without a time stamp."""
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_layout(h5py.h5d.CONTIGUOUS)
+    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    properties.set_obj_track_times(False)
+    kind = h5py.h5t.py_create(np.dtype(dtype), logical=True)
+    h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(shape), properties)
+
+
+def mend_truncated(path: Path) -> bool:
+    """Give a file that was cut short its full length again, and take the rows that were cut off as not done.
+
+    Returns whether it was cut. The HDF5 superblock (version 0, as `create` writes it) holds the full length in bytes
+    40 to 47. Raises CacheError when so much is gone that the structure itself is damaged.
+    """
+    length = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(48)
+    if len(head) < 48 or head[:9] != b"\x89HDF\r\n\x1a\n\0":
+        raise CacheError(f"{path} is no descriptor cache, or its beginning is gone; remove it or pass another --cache")
+    (full,) = struct.unpack("<Q", head[40:48])
+    if length >= full:
+        return False
+    os.truncate(path, full)
+    cache = DescriptorCache(path, writable=True)
+    if not all(cache.keys):
+        raise CacheError(f"{path} was cut before its descriptors begin; remove it or pass another --cache")
+    for array in (cache.globals_, cache.patches, cache.bytes, cache.done):
+        if not array.size:
+            continue
+        row_bytes = array.nbytes // len(array)
+        whole = max(0, length - array.offset) // row_bytes
+        cache.done[whole:] = 0
+    cache.done.flush()
+    return True

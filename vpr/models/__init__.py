@@ -1,0 +1,1 @@
+"""Networks: the NetVLAD teacher and the structural student."""

@@ -1,0 +1,104 @@
+"""The teacher: NetVLAD (Arandjelovic et al., CVPR 2016) with PCA whitening, under the Patch-NetVLAD checkpoints' keys."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchvision.models import VGG16_Weights, vgg16
+
+from vpr.command import option
+from vpr.models.description import Description
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """NetVLAD teacher."""
+
+    backbone: Literal["mini", "vgg16"] = option("mini", "encoder: a small one for mini-MSLS, or VGG16 to conv5")
+    pretrained: bool = option(False, "start VGG16 from torchvision's ImageNet weights (downloaded)")
+    clusters: int = option(16, "NetVLAD clusters K")
+    dim: int = option(128, "descriptor dimensions after PCA whitening")
+    image_height: int = option(112, "input height, pixels (480 in the literature)")
+    image_width: int = option(112, "input width, pixels (640 in the literature)")
+
+
+class NetVLADPool(nn.Module):
+    """Features (B, D, h, w) to residuals summed by cluster, (B, K * D), intra-normalised, then unit vectors."""
+
+    def __init__(self, clusters: int, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, clusters, 1, bias=False)
+        self.centroids = nn.Parameter(torch.zeros(clusters, channels))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        features = F.normalize(features, dim=1)
+        assignment = self.conv(features).flatten(2).softmax(1)
+        total = assignment @ features.flatten(2).transpose(1, 2)
+        residuals = total - assignment.sum(2, keepdim=True) * self.centroids
+        return F.normalize(F.normalize(residuals, dim=2).flatten(1), dim=1)
+
+    def start_from(self, centroids: np.ndarray, samples: np.ndarray) -> None:
+        """Take k-means centroids (K, D); sharpen the assignment so that on the samples (S, D) the nearest cluster
+        weighs 100 times the second nearest, on average (the initialisation of the NetVLAD paper)."""
+        directions = centroids / np.linalg.norm(centroids, axis=1, keepdims=True)
+        nearest = np.sort(samples @ directions.T, axis=1)
+        sharpness = np.log(100) / np.mean(nearest[:, -1] - nearest[:, -2])
+        with torch.no_grad():
+            self.centroids.copy_(torch.from_numpy(centroids))
+            self.conv.weight.copy_(torch.from_numpy(sharpness * directions)[:, :, None, None])
+
+
+class NetVLAD(nn.Module):
+    """Images (B, 3, H, W), uint8 or float in [0, 255], to unit descriptors.
+
+    Before `set_whitening` the global descriptor has clusters * channels dimensions, after it ``config.dim``.
+    """
+
+    def __init__(self, config: TeacherConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder, channels = create_encoder(config)
+        self.pool = NetVLADPool(config.clusters, channels)
+        self.WPCA = nn.Sequential(nn.Conv2d(config.clusters * channels, config.dim, 1))
+        self.whitened = False
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the images it takes, pixels."""
+        return self.config.image_height, self.config.image_width
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Encoder features (B, D, h, w) before pooling."""
+        return self.encoder((images.float() / 255 - self.mean) / self.std)
+
+    def forward(self, images: torch.Tensor) -> Description:
+        pooled = self.pool(self.features(images))
+        if self.whitened:
+            pooled = F.normalize(self.WPCA(pooled[:, :, None, None]).flatten(1), dim=1)
+        return Description(pooled, None)
+
+    def set_whitening(self, components: np.ndarray, mean: np.ndarray) -> None:
+        """Whiten by ``components`` (dim, K * D), rows already scaled, after subtracting ``mean`` (K * D,)."""
+        with torch.no_grad():
+            self.WPCA[0].weight.copy_(torch.from_numpy(components)[:, :, None, None])
+            self.WPCA[0].bias.copy_(torch.from_numpy(-components @ mean))
+        self.whitened = True
+
+
+def create_encoder(config: TeacherConfig) -> tuple[nn.Module, int]:
+    """The encoder and its number of channels D."""
+    if config.backbone == "vgg16":
+        weights = VGG16_Weights.IMAGENET1K_V1 if config.pretrained else None
+        return vgg16(weights=weights).features[:-2], 512
+    layers: list[nn.Module] = []
+    widths, strides = (3, 24, 48, 96, 96), (2, 2, 2, 1)
+    for before, after, stride in zip(widths, widths[1:], strides):
+        layers += [nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*layers[:-1]), widths[-1]
