@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
 from datasets.errors import DatasetError
 from datasets.street_world.config import SCALES, VERSION, MiniConfig, scale_config, tiny_config
+from datasets.street_world.pool import cache_base
 from datasets.street_world.sheet import write_contact_sheet
 from datasets.street_world.tree import MANIFEST, render
 
@@ -23,8 +21,7 @@ __all__ = ["MiniConfig", "default_folder", "ensure_mini_msls", "main", "render",
 
 def default_folder(scale: str, seed: int) -> Path:
     """Return the folder of a world in the user's cache; the variable VPR_CACHE_DIR moves that cache."""
-    base = os.environ.get("VPR_CACHE_DIR")
-    return (Path(base) if base else user_cache_path("vpr")) / "mini_msls" / f"{scale}-{seed}-v{VERSION}"
+    return cache_base() / "mini_msls" / f"{scale}-{seed}-v{VERSION}"
 
 
 def ensure_mini_msls(out: Path | None = None, scale: str = "small", seed: int = 0, workers: int | None = None,

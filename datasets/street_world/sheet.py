@@ -22,7 +22,8 @@ def write_contact_sheet(root: Path, target: Path, config: MiniConfig, streets: i
     for row, (plan, number) in enumerate(cells):
         _, street, traverses = plan_street(config, plan, number)
         for column, traverse in enumerate(traverses[:COLUMNS]):
-            frame = traverse.frames[len(traverse.frames) // 2]
+            frames = [frame for frame in traverse.frames if not frame.pano]
+            frame = frames[len(frames) // 2]
             corner = (column * side, row * (side + LABEL_PX))
             with Image.open(image_path(root, plan, traverse.side, frame.key)) as image:
                 sheet.paste(image.convert("RGB").resize((side, side)), (corner[0], corner[1] + LABEL_PX))

@@ -41,7 +41,7 @@ def draw_traffic(street: Street, rng: np.random.Generator) -> np.ndarray:
     g, prims = street.ground, []
     start, end = -30.0, street.length_m + 70.0
     if street.scene != "passage":
-        share = rng.uniform(0.1, 0.85) if street.scene != "country" else 0.04
+        share = rng.uniform(0.1, 0.85) if street.scene not in ("country", "vista") else 0.04
         for side in (1, -1):
             if g[c.G_ROAD] < 3.4 and side > 0:
                 continue
