@@ -33,8 +33,7 @@ def recall_at_k(ranked: np.ndarray | Rows, positives: Rows, ks: Sequence[int] = 
     >>> recall_at_k([[7, 3], [1, 2]], [[3], [9]], ks=(1, 2))
     {1: 0.0, 2: 0.5}
     """
-    hits, _ = _first_hits(ranked, positives, max(ks))
-    return {k: float(hits[:, :k].any(axis=1).mean()) for k in ks}
+    return _recall(_first_hits(ranked, positives, max(ks))[0], ks)
 
 
 def map_at_k(ranked: np.ndarray | Rows, positives: Rows, ks: Sequence[int] = KS) -> dict[int, float]:
@@ -43,17 +42,25 @@ def map_at_k(ranked: np.ndarray | Rows, positives: Rows, ks: Sequence[int] = KS)
     >>> map_at_k([[7, 3, 4]], [[3, 4]], ks=(1, 3))
     {1: 0.0, 3: 0.5833333333333333}
     """
-    hits, counts = _first_hits(ranked, positives, max(ks))
-    ranks = np.arange(1, hits.shape[1] + 1)
-    precision_at_hits = hits * np.cumsum(hits, axis=1) / ranks
-    sums = np.cumsum(precision_at_hits, axis=1)
-    return {k: float((sums[:, k - 1] / np.minimum(counts, k)).mean()) for k in ks}
+    return _mean_average_precision(*_first_hits(ranked, positives, max(ks)), ks)
 
 
 def evaluate(ranked: np.ndarray | Rows, positives: Rows, ks: Sequence[int] = KS) -> dict[str, float]:
     """Both metrics: {"recall@1": ..., "recall@5": ..., "map@1": ..., ...}."""
-    recall = {f"recall@{k}": value for k, value in recall_at_k(ranked, positives, ks).items()}
-    return recall | {f"map@{k}": value for k, value in map_at_k(ranked, positives, ks).items()}
+    hits, counts = _first_hits(ranked, positives, max(ks))
+    recall = {f"recall@{k}": value for k, value in _recall(hits, ks).items()}
+    return recall | {f"map@{k}": value for k, value in _mean_average_precision(hits, counts, ks).items()}
+
+
+def _recall(hits: np.ndarray, ks: Sequence[int]) -> dict[int, float]:
+    return {k: float(hits[:, :k].any(axis=1).mean()) for k in ks}
+
+
+def _mean_average_precision(hits: np.ndarray, counts: np.ndarray, ks: Sequence[int]) -> dict[int, float]:
+    ranks = np.arange(1, hits.shape[1] + 1)
+    precision_at_hits = hits * np.cumsum(hits, axis=1) / ranks
+    sums = np.cumsum(precision_at_hits, axis=1)
+    return {k: float((sums[:, k - 1] / np.minimum(counts, k)).mean()) for k in ks}
 
 
 def rectangular(rows: np.ndarray | Rows, columns: int) -> np.ndarray:
@@ -82,9 +89,10 @@ def _first_hits(ranked: np.ndarray | Rows, positives: Rows, depth: int) -> tuple
     lengths = [len(positives[row]) for row in scored]
     ranked = ranked[scored]
     base = int(max(ranked.max(), values.max())) + 1
-    wanted = np.repeat(np.arange(len(scored)), lengths) * base + values
+    wanted = np.sort(np.repeat(np.arange(len(scored)), lengths) * base + values)
     pairs = np.arange(len(scored))[:, None] * base + ranked
-    hits = np.isin(pairs, wanted) & (ranked >= 0)
+    nearest = np.minimum(np.searchsorted(wanted, pairs), len(wanted) - 1)
+    hits = (wanted[nearest] == pairs) & (ranked >= 0)
     _, first = np.unique(pairs[hits], return_index=True)
     unrepeated = np.zeros(int(hits.sum()), bool)
     unrepeated[first] = True

@@ -57,7 +57,7 @@ def test_loaded_sides_equal_a_loop_over_rows(tmp_path, task, subtask):
     rng = np.random.default_rng(len(task) + len(subtask))
     query, database = random_rows(rng, 90, "q"), random_rows(rng, 110, "d")
     write_city(tmp_path, "cph", query, database)
-    length = 1 if task == "im2im" else 3
+    length = 1 if task == "im2im" else 5
     dataset = load(tmp_path, Protocol(task=task, subtask=subtask, seq_length=length), cache=False)
     (city,) = dataset.cities
     for side, rows, sequence in ((city.query, query, "seq2"), (city.database, database, "2seq")):
