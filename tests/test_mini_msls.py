@@ -20,7 +20,8 @@ from PIL import Image
 from datasets import mini_msls
 from datasets.errors import DatasetError
 from datasets.mini_msls import render, scale_config, tiny_config
-from datasets.street_world.tables import FILES
+from datasets.street_world.floor import thumbnail_floor
+from datasets.street_world.tables import FILES, city_tables
 from datasets.street_world.tree import BEGUN, MANIFEST
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,7 +95,6 @@ def test_columns_and_values(tree):
 
 def test_compass_tells_where_a_forward_camera_drives():
     config = scale_config()
-    from datasets.street_world.tables import city_tables
 
     tables = city_tables(replace(config, cities=config.cities[:1]), config.cities[0])["database"]
     post, errors = tables["postprocessed.csv"], []
@@ -117,7 +117,6 @@ def test_ground_truth(tree):
 
 
 def test_every_subtask_has_both_sides_in_the_validation_cities():
-    from datasets.street_world.tables import city_tables
 
     config = scale_config()
     for side in ("query", "database"):
@@ -180,3 +179,9 @@ def test_the_command_fails_with_one_line(tree, tmp_path, capsys):
 def test_the_cache_folder_can_be_moved(monkeypatch, tmp_path):
     monkeypatch.setenv("VPR_CACHE_DIR", str(tmp_path))
     assert mini_msls.default_folder("small", 4).is_relative_to(tmp_path / "mini_msls")
+
+
+def test_the_thumbnail_floor_is_above_chance_and_far_from_solved(tree):
+    floor = thumbnail_floor(tree)
+    assert floor.scored >= 15
+    assert 0.5 * floor.chance < floor.recall_at_1 < 0.95

@@ -68,33 +68,34 @@ def rays_of(frame: Frame, camera: Camera, columns: int, rows: int) -> tuple[np.n
 
 
 def develop(linear: np.ndarray, camera: Camera, factor: int, rain: float, rng: np.random.Generator) -> Image.Image:
-    """Turn linear light (factor * H, factor * W, 3) into an H x W photograph: exposure, tone, grain, blur."""
-    h, w = linear.shape[0] // factor, linear.shape[1] // factor
-    linear = np.minimum(linear, 6.0)
-    light = linear.reshape(h, factor, w, factor, 3).mean(axis=(1, 3), dtype=np.float64)
-    metered = np.minimum(light, 1.2).mean()
-    light = light * (camera.exposure * np.exp(rng.normal(0, 0.12)) / max(metered, 1e-3)) ** 0.85 * camera.white
+    """Turn linear light (factor * H, factor * W, 3), float32, into an H x W photograph: exposure, tone, grain, blur."""
+    linear = np.minimum(linear, np.float32(6.0))
+    light = sum(linear[i::factor, j::factor] for i in range(factor) for j in range(factor)) / np.float32(factor**2)
+    h, w = light.shape[:2]
+    metered = max(float(np.minimum(light, np.float32(1.2)).mean()), 1e-3)
+    gain = (camera.exposure * np.exp(rng.normal(0, 0.12)) / metered) ** 0.85
+    light = light * np.float32(gain * camera.white)
     if camera.bloom > 0.1:
-        light = light + camera.bloom * spread(light, w // 28)
+        light = light + np.float32(camera.bloom) * spread(light, w // 28)
     grey = light.mean(axis=2, keepdims=True)
-    light = np.maximum(grey + (light - grey) * camera.saturation, 0.0)
+    light = np.maximum(grey + (light - grey) * np.float32(camera.saturation), np.float32(0))
     rows, cols = np.linspace(-1, 1, h)[:, None, None], np.linspace(-1, 1, w)[None, :, None]
-    light = light * (1.0 - camera.vignette * 0.5 * (rows**2 + cols**2))
-    tone = 1.0 - np.exp(-1.7 * light)
-    tone = np.clip(tone, 0, 1) ** (camera.gamma / 2.2)
-    tone = tone + camera.contrast * (tone * tone * (3.0 - 2.0 * tone) - tone)
-    grain = rng.standard_normal((h, w, 1)) * 0.8 + rng.standard_normal((h, w, 3)) * 0.5
-    image = Image.fromarray(np.uint8(np.clip(tone, 0, 1) * 255 + 0.5))
+    light *= np.float32(1.0 - camera.vignette * 0.5 * (rows**2 + cols**2))
+    tone = (1 - np.exp(np.float32(-1.7) * light)) ** np.float32(camera.gamma / 2.2)
+    tone += np.float32(camera.contrast) * (tone * tone * (3 - 2 * tone) - tone)
     if camera.blur + rain > 0.15:
-        image = image.filter(ImageFilter.GaussianBlur(camera.blur + rain))
-    noisy = np.asarray(image, np.float64) / 255 + camera.noise * grain
-    return Image.fromarray(np.uint8(np.clip(noisy, 0, 1) * 255 + 0.5))
+        image = Image.fromarray(np.uint8(np.clip(tone, 0, 1) * 255 + np.float32(0.5)))
+        tone = np.asarray(image.filter(ImageFilter.GaussianBlur(camera.blur + rain)), np.float32) / np.float32(255)
+    grain = rng.standard_normal((h, w, 3), np.float32) * np.float32(0.5)
+    grain += rng.standard_normal((h, w, 1), np.float32) * np.float32(0.8)
+    noisy = tone + np.float32(camera.noise) * grain
+    return Image.fromarray(np.uint8(np.clip(noisy, 0, 1) * 255 + np.float32(0.5)))
 
 
 def spread(light: np.ndarray, radius: int) -> np.ndarray:
     """Return the blurred glare of what is brighter than white; light: (H, W, 3) linear."""
-    glare = Image.fromarray(np.uint8(np.clip(light - 0.9, 0, 1.5) * 170))
-    return np.asarray(glare.filter(ImageFilter.GaussianBlur(radius)), np.float64) / 60
+    glare = Image.fromarray(np.uint8(np.clip(light - np.float32(0.9), 0, 1.5) * np.float32(170)))
+    return np.asarray(glare.filter(ImageFilter.GaussianBlur(radius)), np.float32) / np.float32(60)
 
 
 def encode(image: Image.Image, quality: int) -> bytes:
