@@ -162,7 +162,9 @@ def main() -> int:
     elif arguments.scoring:
         time_scoring()
     else:
-        print("| rows | cities | split | cold | cold CPU | warm | warm CPU | cold CPU a row | memory | queries | positives |")
+        print(
+            "| rows | cities | split | cold | cold CPU | warm | warm CPU | cold CPU a row | memory | queries | positives |"
+        )
         print("|-:|-:|-|" + "-:|" * 8)
         for rows in GROWTH_ROWS if arguments.growth else (arguments.rows,):
             time_load(rows, arguments.cities, arguments.split)

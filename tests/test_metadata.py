@@ -340,23 +340,24 @@ def test_known_counts_speak_only_of_real_validation(tree):
 
 
 def test_real_counts_raise_no_remark(tmp_path):
-    """Trees with exactly the known numbers; then one query fewer kept, and one fewer scored."""
-    def write(city, queries, kept, rows, entries):
-        flags = np.arange(queries) < kept
+    """Trees with exactly the known numbers, some kept queries without a positive included; then one off."""
+    def write(city, queries, scored, rows, entries):
+        number = np.arange(queries)
         write_city(
-            tmp_path, city, make_rows(queries, f"{city}q", all=flags, easting=0.0),
+            tmp_path, city,
+            make_rows(queries, f"{city}q", all=number < scored + 3, easting=np.where(number < scored, 0.0, 1e6)),
             make_rows(rows, f"{city}d", pano=np.arange(rows) >= entries, easting=np.arange(rows) * 50.0),
         )  # fmt: skip
 
     write("sf", 4_525, 242, 6_315, 6_315)
-    write("cph", 6_595, 497, 12_601, 12_556)
-    (remark,) = count_remarks(load(tmp_path, Protocol()))
-    assert "497 images after the filters where MSLS has 498" in remark
     write("cph", 6_595, 498, 12_601, 12_556)
-    assert count_remarks(load(tmp_path, Protocol())) == []
-    edit(tmp_path / "train_val" / "sf" / "query" / "postprocessed.csv", b"sfq0000,0.0", b"sfq0000,9e6")
-    (remark,) = count_remarks(load(tmp_path, Protocol()))
-    assert "739 queries are scored" in remark
+    dataset = load(tmp_path, Protocol())
+    assert count_remarks(dataset) == []
+    assert dataset.counts() == {"queries": 740, "queries_without_positives": 6, "database": 18_871}
+    write("cph", 6_595, 497, 12_601, 12_555)
+    first, second = count_remarks(load(tmp_path, Protocol()))
+    assert "cph/database: 12555 images after the filters where MSLS has 12556" in first
+    assert "cph/query: 497 scored queries where MSLS has 498" in second
 
 
 def test_missing_and_cut_images_are_named(tree):
