@@ -67,7 +67,7 @@ def rays_of(frame: Frame, camera: Camera, columns: int, rows: int) -> tuple[np.n
     return rays, eye
 
 
-def develop(linear: np.ndarray, camera: Camera, factor: int, rain: float, rng: np.random.Generator) -> Image.Image:
+def develop(linear: np.ndarray, camera: Camera, factor: int, rng: np.random.Generator) -> Image.Image:
     """Turn linear light (factor * H, factor * W, 3), float32, into an H x W photograph: exposure, tone, grain, blur."""
     linear = np.minimum(linear, np.float32(6.0))
     light = sum(linear[i::factor, j::factor] for i in range(factor) for j in range(factor)) / np.float32(factor**2)
@@ -83,9 +83,9 @@ def develop(linear: np.ndarray, camera: Camera, factor: int, rain: float, rng: n
     light *= np.float32(1.0 - camera.vignette * 0.5 * (rows**2 + cols**2))
     tone = (1 - np.exp(np.float32(-1.7) * light)) ** np.float32(camera.gamma / 2.2)
     tone += np.float32(camera.contrast) * (tone * tone * (3 - 2 * tone) - tone)
-    if camera.blur + rain > 0.15:
+    if camera.blur > 0.15:
         image = Image.fromarray(np.uint8(np.clip(tone, 0, 1) * 255 + np.float32(0.5)))
-        tone = np.asarray(image.filter(ImageFilter.GaussianBlur(camera.blur + rain)), np.float32) / np.float32(255)
+        tone = np.asarray(image.filter(ImageFilter.GaussianBlur(camera.blur)), np.float32) / np.float32(255)
     grain = rng.standard_normal((h, w, 3), np.float32) * np.float32(0.5)
     grain += rng.standard_normal((h, w, 1), np.float32) * np.float32(0.8)
     noisy = tone + np.float32(camera.noise) * grain

@@ -26,8 +26,8 @@ FLAT, PITCHED, GABLE, MANSARD, STEPPED = range(5)
 # Light and weather of one traverse.
 (L_AMB_R, L_AMB_G, L_AMB_B, L_SUN_R, L_SUN_G, L_SUN_B, L_SUN_X, L_SUN_Y, L_SUN_Z, L_FOG, L_FOG_R, L_FOG_G, L_FOG_B,
  L_SNOW, L_WET, L_LEAF, L_AUTUMN, L_ZEN_R, L_ZEN_G, L_ZEN_B, L_HOR_R, L_HOR_G, L_HOR_B, L_CLOUD, L_SEED, L_LAMP,
- L_HEAD, L_DRY, L_LIT, L_RAIN) = range(30)
-LIGHT_WIDTH = 30
+ L_HEAD, L_DRY, L_LIT) = range(29)
+LIGHT_WIDTH = 29
 
 # Ground and backdrop of one street.
 (G_AMP, G_WAVE, G_PHASE, G_ROAD, G_WALK, G_VERGE, G_LINES, G_TONE, G_WALK_R, G_WALK_G, G_WALK_B, G_SEED, G_HILL,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datasets.street_world.city import City
+from datasets.street_world.columns import G_ROAD
 from datasets.street_world.config import CityPlan, MiniConfig
 from datasets.street_world.ground import centre_line
 from datasets.street_world.seeds import mapillary_key, rng_for
@@ -115,7 +116,7 @@ def plan_frame(config: MiniConfig, city: City, street: Street, number: int, pose
     """Draw the pose of one frame and its place in the world."""
     x, lane, view, sign = pose
     rng = rng_for(*words, "frame")
-    limit = 0.6 * street.ground[3]
+    limit = 0.6 * street.ground[G_ROAD]
     y = centre_line(street.ground, x) + float(np.clip(lane + rng.normal(0, 0.6), -limit, limit))
     tangent = np.arctan2(centre_line(street.ground, x + 0.5) - centre_line(street.ground, x - 0.5), 1.0)
     heading = tangent + sign * TURN[view] + rng.normal(0, np.radians(9.0))

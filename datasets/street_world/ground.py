@@ -8,7 +8,7 @@ from numba import njit
 from datasets.street_world.columns import (
     G_AMP, G_COBBLE, G_CROSSING, G_GAP0, G_GAP0_HALF, G_GAP1, G_GAP1_HALF, G_HILL, G_LINES, G_PHASE, G_RIDGE, G_ROAD,
     G_SEED, G_TONE, G_TOWER, G_VERGE, G_WALK, G_WALK_B, G_WALK_G, G_WALK_R, G_WATER, G_WAVE, L_AUTUMN, L_CLOUD, L_DRY,
-    L_FOG_B, L_FOG_G, L_FOG_R, L_HOR_B, L_HOR_G, L_HOR_R, L_LIT, L_SEED, L_SNOW, L_SUN_B, L_SUN_G, L_SUN_R, L_SUN_X,
+    L_HOR_B, L_HOR_G, L_HOR_R, L_LIT, L_SEED, L_SNOW, L_SUN_B, L_SUN_G, L_SUN_R, L_SUN_X,
     L_SUN_Y, L_SUN_Z, L_WET, L_ZEN_B, L_ZEN_G, L_ZEN_R,
 )
 from datasets.street_world.noise import hash01, noise
@@ -24,7 +24,8 @@ def centre_line(ground, x):
 def asphalt(ground, x, lat, half, tile, level):
     """Return the (r, g, b) of the carriageway with its patches, joints and painted lines."""
     seed = ground[G_SEED]
-    tone = ground[G_TONE] * (1 + 0.14 * noise(tile, x + seed, lat, level) + 0.16 * noise(tile, x * 0.12, lat * 0.3 + seed, 0))
+    broad = noise(tile, x * 0.12, lat * 0.3 + seed, 0)
+    tone = ground[G_TONE] * (1 + 0.14 * noise(tile, x + seed, lat, level) + 0.16 * broad)
     if hash01(int(x / 3.1), int(lat / 1.7 + 50), int(seed)) < 0.07:
         tone *= 0.72
     if ground[G_COBBLE] > 0.5 and level < 3:

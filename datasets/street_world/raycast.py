@@ -204,7 +204,9 @@ def paint_rest(image, done, col, rows, ray, eye, wall_t, ground, tile, light, sh
             up = int(2 * eye[1] - row + (2.0 * eye[0] / (wall_t * eye[2]) if wall_t < 1e8 else 0.0))
             up = min(max(up, 0), row - 1)
             k = min(mirror * (0.15 + 0.55 * np.exp(slope * 5.0)), 0.9)
-            r, g, b = r * (1 - k) + image[up, col, 0] * k, g * (1 - k) + image[up, col, 1] * k, b * (1 - k) + image[up, col, 2] * k
+            r = r * (1 - k) + image[up, col, 0] * k
+            g = g * (1 - k) + image[up, col, 1] * k
+            b = b * (1 - k) + image[up, col, 2] * k
         fog = 1.0 - np.exp(-light[L_FOG] * t)
         image[row, col, 0] = r * (1 - fog) + light[L_FOG_R] * fog
         image[row, col, 1] = g * (1 - fog) + light[L_FOG_G] * fog

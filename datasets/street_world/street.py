@@ -106,7 +106,7 @@ class Builder:
         np.maximum(window, height, out=window)
 
     def building(self, style: int, rng: np.random.Generator, storeys: int) -> int:
-        """Append a building's row: its style, small deviations by `rng`, unique things by the street; return its number."""
+        """Append a building's row (style, deviations by `rng`, unique things by the street); return its number."""
         b = self.city.styles[style].copy()
         b[c.B_SEED] = rng.integers(1, 9000)
         b[c.B_WALL_R : c.B_WALL_B + 1] *= rng.uniform(0.75, 1.2) * rng.uniform(0.88, 1.12, 3)
@@ -208,7 +208,8 @@ def lay_front(builder: Builder, side: int) -> None:
         if rng.random() < 0.45:
             at = x + rng.uniform(4, 16)
             colour = rgb(rng, (0, 1), (0.7, 1), (0.6, 0.95))
-            builder.add(c.SIGN, (at, builder.y(at, side, g[c.G_ROAD] + 0.5), 1.2, 0), rng.uniform(2.2, 3.6), colour, float(rng.integers(4)))
+            ends = (at, builder.y(at, side, g[c.G_ROAD] + 0.5), 1.2, 0)
+            builder.add(c.SIGN, ends, rng.uniform(2.2, 3.6), colour, float(rng.integers(4)))
         x += spacing
 
 

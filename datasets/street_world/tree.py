@@ -77,6 +77,11 @@ def tree_digest(root: Path) -> str:
     return digest.hexdigest()
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def render(config: MiniConfig, root: Path, workers: int | None = None, progress: bool = True) -> Path:
     """Render the world into `root`, or go on where an earlier run stopped; return `root`.
 
@@ -96,8 +101,9 @@ def render(config: MiniConfig, root: Path, workers: int | None = None, progress:
         return root
     make_folders(root, config)
     units = [(city, street) for city, plan in enumerate(config.cities) for street in range(plan.streets + plan.strays)]
+    processes = workers or usable_cores()
     with tqdm(total=len(units), unit="street", desc="mini-MSLS", disable=not progress) as bar:
-        render_units(config, root.resolve(), units, workers or len(os.sched_getaffinity(0)), lambda images: bar.update())
+        render_units(config, root.resolve(), units, processes, lambda images: bar.update())
     counts = write_tables(root, config)
     manifest = {"config": config.identity(), "counts": counts, "digest": tree_digest(root)}
     write_atomically(root / MANIFEST, json.dumps(manifest, indent=1).encode())

@@ -40,7 +40,7 @@ def render_frame(config: MiniConfig, street: Street, frame: Frame, camera: Camer
     rows, columns = config.size * factor, config.size * factor * (2 if frame.pano else 1)
     rays, eye = rays_of(frame, camera, columns, rows)
     linear = cast(rays, eye, rows, prims, street.buildings, street.ground, noise_tile(), light, shadow, street.lamps)
-    image = develop(linear, camera, factor, 0.5 * float(light[c.L_RAIN]), rng_for(*words, frame.key, "develop"))
+    image = develop(linear, camera, factor, rng_for(*words, frame.key, "develop"))
     return encode(image, camera.quality)
 
 
