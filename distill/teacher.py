@@ -16,7 +16,7 @@ from distill.objective import Objective, ObjectiveConfig
 from distill.places import Guard, Places
 from distill.trainer import TrainConfig, Trainer
 from vpr.command import option
-from vpr.descriptors import BATCH, evaluating, global_descriptors
+from vpr.descriptors import BATCH, global_descriptors
 from vpr.errors import VprError
 from vpr.models.netvlad import NetVLAD, TeacherConfig
 from vpr.runs import finish_run, load_teacher, start_run
@@ -78,12 +78,16 @@ def fit_teacher(settings: TeacherSettings, data: TrainingData, out: Path, device
 
 
 def start_clusters(model: NetVLAD, images: Dataset, device: torch.device, rng: np.random.Generator) -> None:
-    """FAISS k-means over unit features of some images; the centroids start NetVLAD."""
+    """FAISS k-means over unit features of some images; the centroids start NetVLAD.
+
+    The features are those of the training mode, whose batch statistics an untrained encoder has not recorded yet.
+    """
     chosen = rng.choice(len(images), min(KMEANS_IMAGES, len(images)), replace=False).tolist()
     samples = []
+    model.train()
     for start in range(0, len(chosen), BATCH):
         batch = torch.stack([images[i] for i in chosen[start : start + BATCH]]).to(device)
-        with evaluating(model):
+        with torch.no_grad():
             features = torch.nn.functional.normalize(model.features(batch), dim=1).flatten(2)
         places = torch.from_numpy(rng.permutation(features.shape[2])[:FEATURES_PER_IMAGE])
         samples.append(features[:, :, places].transpose(1, 2).flatten(0, 1).cpu().numpy())
