@@ -1,0 +1,167 @@
+"""Structural similarity of a query with its candidates: patches, marginals, transport, score."""
+
+import importlib
+from typing import Any, get_args
+
+import numpy as np
+
+from vpr.transport.dispatch import choose, is_torch, run, wants_gradient
+from vpr.transport.marginals import Marginals, marginal_weights, spread
+from vpr.transport.problem import (
+    MAX_ITERATIONS,
+    TOLERANCE,
+    Settings,
+    TransportError,
+    TransportResult,
+    check_marginals,
+    check_scores,
+)
+
+FUSED = {"numba": "vpr.transport.numba_fused", "triton": "vpr.transport.triton_backend"}
+
+
+def structural_similarity(
+    query_patches,
+    database_patches,
+    query_global=None,
+    database_global=None,
+    marginals: Marginals = "complement",
+    epsilon: float = 0.05,
+    mass: float = 1.0,
+    *,
+    weights: tuple[Any, Any] | None = None,
+    tolerance: float | None = None,
+    max_iterations: int = MAX_ITERATIONS,
+    backend: str = "auto",
+    plan: bool = False,
+) -> TransportResult:
+    r"""Structural similarity of one query with N database images.
+
+    .. math::
+        S_{ij} = \langle f^q_i, f^d_j \rangle, \quad
+        T = \arg\min_T \langle 1 - S, T \rangle - \epsilon H(T), \quad
+        s = \sum_{ij} S_{ij} T_{ij}
+
+    over the transport plans T between the marginals of the two images.
+
+    Parameters
+    ----------
+    query_patches : (P, C) unit vectors, numpy or torch, float16 to float64
+    database_patches : (N, Q, C) unit vectors, float16 as a cache holds them or wider
+    query_global : (C,) unit vector; may be left out for uniform marginals or given weights
+    database_global : (N, C) unit vectors; likewise
+    marginals : how much each patch counts; see ``vpr.transport.marginal_weights``
+    epsilon : entropic regularisation, in units of cosine
+    mass : transported mass, in (0, 1]; less than 1 leaves the worst matches out
+    weights : (query (P,) or (N, P), database (N, Q)) to use as marginals, each divided by its sum;
+        rollout needs them
+    tolerance : L1 marginal violation at which a pair stops; None is the default of ``solve``
+    max_iterations : bound on the iterations of a pair
+    backend : "auto", or one of ``vpr.transport.BACKENDS``
+    plan : whether the result carries the (N, P, Q) plans
+
+    Returns
+    -------
+    TransportResult: score (N,), iterations (N,), marginal_error (N,), plan, backend
+
+    Raises
+    ------
+    TransportError (a ValueError) on shapes that do not fit, missing globals or values that are not finite
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> patches = np.eye(3, dtype="float32")
+    >>> result = structural_similarity(patches, patches[None], marginals="uniform")
+    >>> float(result.score[0].round(3))
+    1.0
+
+    References
+    ----------
+    .. [1] Zhang, Liwicki, Cipolla, "Beyond the CLS Token: Image Reranking using Pre-trained Vision
+       Transformers", BMVC 2022.
+    """
+    tolerance = TOLERANCE if tolerance is None else tolerance
+    settings = Settings(epsilon, mass, tolerance, max_iterations, plan).check()
+    check_patches(query_patches, database_patches)
+    if weights is not None:
+        weights = checked_weights(weights, query_patches, database_patches)
+    else:
+        check_globals(marginals, query_patches, database_patches, query_global, database_global)
+    arrays = (query_patches, database_patches, query_global, database_global)
+    gradient = wants_gradient(*(array for array in arrays if array is not None))
+    cuda = is_torch(database_patches) and database_patches.is_cuda
+    name = choose(backend, on_cuda=cuda, needs_gradient=gradient)
+    if query_global is None:
+        query_global, database_global = query_patches[0] * 0, database_patches[:, 0] * 0
+        arrays = (query_patches, database_patches, query_global, database_global)
+    solver = fused if name in FUSED else unfused
+    result = solver(name, arrays, marginals, weights, settings)
+    check_scores(result.score)
+    return result
+
+
+def check_patches(query_patches, database_patches) -> None:
+    """Refuse patches whose shapes do not fit each other."""
+    shapes = tuple(query_patches.shape), tuple(database_patches.shape)
+    fits = len(shapes[0]) == 2 and len(shapes[1]) == 3 and shapes[0][1] == shapes[1][2]
+    if not fits or 0 in shapes[0] or 0 in shapes[1][1:]:
+        raise TransportError(f"patches have shapes {shapes[0]} and {shapes[1]}; give (P, C) and (N, Q, C)")
+
+
+def check_globals(kind, query_patches, database_patches, query_global, database_global) -> None:
+    """Refuse marginals that need global descriptors without them, or with ones that do not fit."""
+    if kind == "uniform" and query_global is None and database_global is None:
+        return
+    if kind == "rollout":
+        raise TransportError("rollout marginals need the weights of both images; pass weights=(query, database)")
+    if kind not in get_args(Marginals):
+        raise TransportError(f"marginals are '{kind}'; choose one of {', '.join(get_args(Marginals))}")
+    if query_global is None or database_global is None:
+        raise TransportError(f"marginals '{kind}' need query_global and database_global")
+    shapes = tuple(query_global.shape), tuple(database_global.shape)
+    pairs, _, channels = database_patches.shape
+    if shapes != ((channels,), (pairs, channels)):
+        raise TransportError(f"global descriptors have shapes {shapes}; expected {((channels,), (pairs, channels))}")
+
+
+def checked_weights(weights, query_patches, database_patches):
+    """Given weights as marginals (N, P) and (N, Q)."""
+    pairs, patches, _ = database_patches.shape
+    mu, nu = (spread(side / side.sum(-1)[..., None], pairs) for side in weights)
+    check_marginals("query weights", mu, (pairs, query_patches.shape[0]))
+    check_marginals("database weights", nu, (pairs, patches))
+    return mu, nu
+
+
+def fused(name, arrays, marginals, weights, settings: Settings) -> TransportResult:
+    """Call a backend that goes from patches to scores in one pass."""
+    module = importlib.import_module(FUSED[name])
+    if name == "triton" or not is_torch(arrays[1]):
+        return module.structural(*arrays, marginals, weights, settings)
+    arrays = [array.numpy(force=True) for array in arrays]
+    weights = weights and tuple(side.numpy(force=True) if is_torch(side) else side for side in weights)
+    return to_torch(module.structural(*arrays, marginals, weights, settings))
+
+
+def to_torch(result: TransportResult) -> TransportResult:
+    """The result with its numpy arrays as torch tensors."""
+    torch = importlib.import_module("torch")
+    return TransportResult(*(None if field is None else torch.as_tensor(field) for field in result[:4]), result.backend)
+
+
+def unfused(name, arrays, marginals, weights, settings: Settings) -> TransportResult:
+    """Similarities first, transport after, for the backends without a fused path."""
+    query_patches, database_patches, query_global, database_global = map(widen, arrays)
+    mu, nu = weights or marginal_weights(marginals, query_patches, database_patches, query_global, database_global)
+    pairs, patches, channels = database_patches.shape
+    product = database_patches.reshape(pairs * patches, channels) @ query_patches.T
+    similarity = product.reshape(pairs, patches, len(query_patches)).swapaxes(1, 2)
+    return run(name, similarity, mu, nu, settings)
+
+
+def widen(array):
+    """Half precision as float32, anything wider as it is."""
+    if array.dtype.itemsize >= 4:
+        return array
+    return array.float() if is_torch(array) else array.astype(np.float32)

@@ -1,0 +1,171 @@
+"""One entry for every backend: validation, choice, conversion."""
+
+import importlib
+import importlib.util
+import logging
+
+import numpy as np
+
+from vpr.transport.marginals import spread
+from vpr.transport.problem import (
+    MAX_ITERATIONS,
+    TOLERANCE,
+    Settings,
+    TransportError,
+    TransportResult,
+    check_marginals,
+    check_scores,
+    check_similarity,
+)
+
+BACKENDS = ("reference", "torch", "numba", "triton", "pot")
+MODULES = {
+    "reference": "vpr.transport.reference",
+    "torch": "vpr.transport.torch_backend",
+    "numba": "vpr.transport.numba_backend",
+    "triton": "vpr.transport.triton_backend",
+    "pot": "vpr.transport.pot_backend",
+}
+PACKAGES = {"torch": "torch", "numba": "numba", "pot": "ot"}
+log = logging.getLogger("vpr.transport")
+_announced: set = set()
+
+
+def available_backends() -> tuple[str, ...]:
+    """Names of the backends that this machine can run; triton needs CUDA or TRITON_INTERPRET=1."""
+    return tuple(name for name in BACKENDS if is_available(name))
+
+
+def is_available(name: str) -> bool:
+    """Whether this machine can run a backend, without importing its package where that can be helped."""
+    if name == "triton":
+        if importlib.util.find_spec("triton") is None or importlib.util.find_spec("torch") is None:
+            return False
+        return importlib.import_module(MODULES[name]).runnable()
+    return name == "reference" or importlib.util.find_spec(PACKAGES[name]) is not None
+
+
+def choose(backend: str, *, on_cuda: bool, needs_gradient: bool) -> str:
+    """The backend to use: the one asked for, or for "auto" the fastest that fits.
+
+    Gradients need torch; CUDA tensors take triton when it is there; everything else numba, else torch.
+    Each automatic choice is logged once (logger ``vpr.transport``) and stands in ``TransportResult.backend``.
+    """
+    if backend != "auto":
+        if backend not in BACKENDS:
+            raise TransportError(f"backend is '{backend}'; choose auto or one of {', '.join(BACKENDS)}")
+        if not is_available(backend):
+            raise TransportError(f"backend '{backend}' cannot run here; available: {', '.join(available_backends())}")
+        return backend
+    if needs_gradient:
+        choice, reason = "torch", "gradients are wanted"
+    elif on_cuda:
+        choice = "triton" if is_available("triton") else "torch"
+        reason = "descriptors are on CUDA"
+    else:
+        choice = "numba" if is_available("numba") else "torch"
+        reason = "arrays are on the CPU"
+    if (choice, reason) not in _announced:
+        _announced.add((choice, reason))
+        log.info("transport backend: %s (%s)", choice, reason)
+    return choice
+
+
+def is_torch(array) -> bool:
+    """Whether an array is a torch tensor, without importing torch for numpy users."""
+    return not isinstance(array, np.ndarray) and type(array).__module__.startswith("torch")
+
+
+def wants_gradient(*arrays) -> bool:
+    """Whether torch is recording gradients of any of the tensors."""
+    if not any(is_torch(array) and array.requires_grad for array in arrays):
+        return False
+    return importlib.import_module("torch").is_grad_enabled()
+
+
+def run(name: str, similarity, mu, nu, settings: Settings) -> TransportResult:
+    """Call a backend with arrays of the kind it takes; return arrays of the kind that was given."""
+    module = importlib.import_module(MODULES[name])
+    given_torch = is_torch(similarity)
+    if name in ("torch", "triton"):
+        torch = importlib.import_module("torch")
+        result = module.solve(*(torch.as_tensor(array) for array in (similarity, mu, nu)), settings)
+        if given_torch:
+            return result
+        return TransportResult(*(None if field is None else field.numpy(force=True) for field in result[:4]), name)
+    arrays = [array.numpy(force=True) if is_torch(array) else np.asarray(array) for array in (similarity, mu, nu)]
+    result = module.solve(*arrays, settings)
+    if not given_torch:
+        return result
+    torch = importlib.import_module("torch")
+    fields = (None if field is None else torch.from_numpy(field).to(similarity.device) for field in result[:4])
+    return TransportResult(*fields, name)
+
+
+def solve(
+    similarity,
+    query_marginals,
+    database_marginals,
+    *,
+    epsilon: float = 0.05,
+    mass: float = 1.0,
+    tolerance: float = TOLERANCE,
+    max_iterations: int = MAX_ITERATIONS,
+    backend: str = "auto",
+    plan: bool = False,
+) -> TransportResult:
+    r"""Entropic optimal transport between the patches of N pairs of images.
+
+    .. math::
+        \min_T \; \langle 1 - S, T \rangle - \epsilon H(T) \quad \text{s.t.} \quad
+        T 1 = \mu, \; T^\top 1 = \nu, \; T \ge 0
+
+    and for mass m < 1 (entropic partial Wasserstein): :math:`T 1 \le \mu`, :math:`T^\top 1 \le \nu`,
+    :math:`1^\top T 1 = m`. H(T) = -sum T (log T - 1); the score is <S, T>.
+
+    Parameters
+    ----------
+    similarity : (N, P, Q) cosine similarities, numpy or torch
+    query_marginals : (N, P) or (P,), non-negative, of sum 1
+    database_marginals : (N, Q) or (Q,), likewise
+    epsilon : entropic regularisation, at least 0.001
+    mass : transported mass, in (0, 1]
+    tolerance : L1 marginal violation at which a pair stops; 0 runs exactly ``max_iterations`` plain
+        iterations, as training does (backend torch keeps all of them in the graph)
+    max_iterations : bound on the iterations; pairs that reach it are reported by ``marginal_error``
+    backend : "auto" or one of ``BACKENDS``
+    plan : whether the result carries the plan
+
+    Returns
+    -------
+    TransportResult, with arrays of the kind of ``similarity``
+
+    Raises
+    ------
+    TransportError (a VprError, a ValueError) on a parameter, a shape or a value without a meaning
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> result = solve(np.eye(2)[None], np.full(2, 0.5), np.full(2, 0.5))
+    >>> result.score.round(4).tolist()
+    [1.0]
+
+    References
+    ----------
+    .. [1] Cuturi, "Sinkhorn distances", NeurIPS 2013.
+    .. [2] Benamou et al., "Iterative Bregman projections for regularized transportation problems", 2015.
+    """
+    settings = Settings(epsilon, mass, tolerance, max_iterations, plan).check()
+    check_similarity(similarity.shape)
+    pairs, queries, candidates = similarity.shape
+    mu, nu = spread(query_marginals, pairs), spread(database_marginals, pairs)
+    check_marginals("query marginals", mu, (pairs, queries))
+    check_marginals("database marginals", nu, (pairs, candidates))
+    mu, nu = mu / mu.sum(-1)[:, None], nu / nu.sum(-1)[:, None]
+    gradient = wants_gradient(similarity, mu, nu)
+    cuda = is_torch(similarity) and similarity.is_cuda
+    name = choose(backend, on_cuda=cuda, needs_gradient=gradient)
+    result = run(name, similarity, mu, nu, settings)
+    check_scores(result.score)
+    return result

@@ -1,0 +1,96 @@
+"""Marginals: how much each patch of either image counts."""
+
+from typing import Literal, get_args
+
+import numpy as np
+
+from vpr.transport.problem import TransportError, check_marginals
+
+Marginals = Literal["uniform", "relevancy", "inverse", "complement", "softmax", "rollout"]
+INVERSE_TEMPERATURE = 0.1
+
+
+def raw_weights(kind: str, correlation):
+    """Weights before normalisation from <patch, other image's global descriptor>, numpy or torch."""
+    relevancy = correlation.clip(0, None)
+    if kind == "uniform":
+        return relevancy * 0 + 1
+    if kind == "relevancy":
+        return relevancy
+    if kind == "complement":
+        return (1 - relevancy).clip(0, None)
+    exponent = correlation if kind == "softmax" else -relevancy / INVERSE_TEMPERATURE
+    return np.exp(exponent) if isinstance(exponent, np.ndarray) else exponent.exp()
+
+
+def normalise(weights):
+    """Rows divided by their sums; a row without any weight becomes uniform, the limit of equal weights."""
+    total = weights.sum(-1)[..., None]
+    empty = total <= 0
+    return (weights + empty) / (total + empty * weights.shape[-1])
+
+
+def correlate(patches, descriptors):
+    """<patches (..., P, C), descriptors (..., C)> with broadcasting, in float32 at least."""
+    if isinstance(patches, np.ndarray):
+        return np.matmul(patches.astype(np.float32, copy=False), descriptors.astype(np.float32, copy=False)[..., None])[
+            ..., 0
+        ]
+    kind = patches.dtype if patches.dtype.itemsize >= 4 else descriptors.new_zeros(()).float().dtype
+    return (patches.to(kind) @ descriptors.to(kind)[..., None])[..., 0]
+
+
+def marginal_weights(kind: Marginals, query_patches, database_patches, query_global, database_global, rollout=None):
+    """Marginals (mu, nu) of N pairs of images.
+
+    With a_i = ReLU(<patch_i, global descriptor of the other image>), each divided by its sum:
+    ``uniform`` 1, ``relevancy`` a_i, ``inverse`` exp(-a_i / 0.1), ``complement`` 1 - a_i, ``softmax``
+    exp <patch_i, global>; ``rollout`` takes the weights given, one per patch of each image.
+
+    Parameters
+    ----------
+    kind : which marginals
+    query_patches : (P, C) or (N, P, C) unit vectors, numpy or torch
+    database_patches : (N, Q, C) unit vectors
+    query_global : (C,) or (N, C) unit vectors; not needed by uniform and rollout
+    database_global : (N, C) unit vectors; likewise
+    rollout : (query weights (P,) or (N, P), database weights (N, Q)), non-negative
+
+    Returns
+    -------
+    mu (N, P) and nu (N, Q), non-negative, each row of sum 1. A row that would be all zeros is uniform.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> query, database = np.eye(2, dtype="f4"), np.eye(2, dtype="f4")[None]
+    >>> mu, nu = marginal_weights("complement", query, database, query[0], query[1:])
+    >>> mu.tolist(), nu.tolist()
+    ([[1.0, 0.0]], [[0.0, 1.0]])
+    """
+    if kind not in get_args(Marginals):
+        raise TransportError(f"marginals are '{kind}'; choose one of {', '.join(get_args(Marginals))}")
+    if kind == "rollout":
+        if rollout is None:
+            raise TransportError("rollout marginals need the weights of both images; pass rollout=(query, database)")
+        mu, nu = normalise(rollout[0]), normalise(rollout[1])
+    elif kind == "uniform":
+        mu, nu = query_patches[..., 0] * 0 + 1.0, database_patches[..., 0] * 0 + 1.0
+        mu, nu = mu / mu.shape[-1], nu / nu.shape[-1]
+    else:
+        mu = normalise(raw_weights(kind, correlate(query_patches, database_global)))
+        nu = normalise(raw_weights(kind, correlate(database_patches, query_global)))
+    pairs = database_patches.shape[0]
+    mu = mu if mu.ndim == 2 else spread(mu, pairs)
+    check_marginals("query marginals", mu, (pairs, query_patches.shape[-2]))
+    check_marginals("database marginals", nu, (pairs, database_patches.shape[-2]))
+    return mu, nu
+
+
+def spread(weights, pairs: int):
+    """(P,) repeated over N pairs without a copy; (N, P) as it is."""
+    if weights.ndim == 2:
+        return weights
+    if isinstance(weights, np.ndarray):
+        return np.broadcast_to(weights, (pairs, len(weights)))
+    return weights.expand(pairs, len(weights))

@@ -1,0 +1,91 @@
+"""The readable reference: entropic transport in float64, in the log domain, one pair at a time.
+
+Every other backend is a faster way to these numbers.
+"""
+
+import numpy as np
+
+from vpr.transport.problem import Settings, TransportResult
+
+
+SLOWNESS = 0.01  # plain Sinkhorn that moves by this share of the tolerance may be a tolerance away
+
+
+def log_sum_exp(values: np.ndarray, axis: int) -> np.ndarray:
+    """log sum exp along an axis; -inf where all entries are -inf."""
+    top = values.max(axis)
+    top = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return top + np.log(np.exp(values - np.expand_dims(top, axis)).sum(axis))
+
+
+def log_scaling(log_sums: np.ndarray, weights: np.ndarray, mass: float) -> tuple[np.ndarray, float]:
+    """The exact dual step of one side, with the level that gives the plan its mass.
+
+    Balanced (mass 1): ``log(weights) - log_sums``, level 0. Partial: a patch gives at most its weight
+    and is otherwise left at the common level, ``min(0, log(weights) - log_sums - level)`` with the level
+    at which ``sum min(exp(level) sums, weights) = mass``.
+    """
+    with np.errstate(divide="ignore"):
+        log_weights = np.log(weights)
+    if mass == 1.0:
+        return log_weights - log_sums, 0.0
+    breakpoints = log_weights - log_sums  # the level at which each patch reaches its weight
+    order = np.argsort(breakpoints)
+    given = np.concatenate([[0.0], np.cumsum(weights[order])])  # by the k patches that reached theirs
+    for k in range(len(order)):
+        remaining = mass - given[k]
+        if remaining <= 0:
+            break
+        level = np.log(remaining) - log_sum_exp(log_sums[order[k:]], 0)
+        if level <= breakpoints[order[k]]:
+            break
+    return np.minimum(0.0, breakpoints - level), float(level)
+
+
+def solve_pair(similarity: np.ndarray, mu: np.ndarray, nu: np.ndarray, settings: Settings):
+    """Transport plan (P, Q) of one pair and the iterations it took."""
+    log_kernel = (similarity - 1.0) / settings.epsilon
+    g = np.zeros(len(nu))
+    plan = np.zeros_like(similarity)
+    for iteration in range(1, settings.max_iterations + 1):
+        f, _ = log_scaling(log_sum_exp(log_kernel + g[None, :], 1), mu, settings.mass)
+        g, level = log_scaling(log_sum_exp(log_kernel + f[:, None], 0), nu, settings.mass)
+        before, plan = plan, np.exp(level + f[:, None] + log_kernel + g[None, :])
+        if settings.tolerance and np.abs(plan - before).sum() <= SLOWNESS * settings.tolerance:
+            break
+    return plan, iteration
+
+
+def constraint_error(plan: np.ndarray, mu: np.ndarray, nu: np.ndarray, mass: float) -> float:
+    """L1 distance of a plan from its constraints, as TransportResult defines it."""
+    rows, columns = plan.sum(1) - mu, plan.sum(0) - nu
+    if mass == 1.0:
+        return float(np.abs(rows).sum() + np.abs(columns).sum())
+    excess = np.maximum(rows, 0).sum() + np.maximum(columns, 0).sum()
+    return float(excess + abs(plan.sum() - mass))
+
+
+def solve(similarity: np.ndarray, mu: np.ndarray, nu: np.ndarray, settings: Settings) -> TransportResult:
+    """Solve (N, P, Q) problems by plain Sinkhorn in float64; arguments as in ``vpr.transport.solve``.
+
+    Balanced: min_T <1 - S, T> - epsilon H(T) over T 1 = mu, T^T 1 = nu. Partial: T 1 <= mu,
+    T^T 1 <= nu, sum T = mass [1]. Stops when the plan moves by at most a hundredth of
+    ``tolerance`` in L1.
+
+    References
+    ----------
+    .. [1] Benamou, Carlier, Cuturi, Nenna, Peyre, "Iterative Bregman projections for regularized
+       transportation problems", SIAM J. Sci. Comput. 37(2), 2015.
+    """
+    similarity, mu, nu = (np.asarray(array, dtype=np.float64) for array in (similarity, mu, nu))
+    solved = [solve_pair(*pair, settings) for pair in zip(similarity, mu, nu)]
+    plan = np.stack([plan for plan, _ in solved]) if solved else np.zeros_like(similarity)
+    errors = [constraint_error(*triple, settings.mass) for triple in zip(plan, mu, nu)]
+    return TransportResult(
+        score=(similarity * plan).sum((1, 2)),
+        iterations=np.array([iteration for _, iteration in solved], dtype=np.int64),
+        marginal_error=np.array(errors, dtype=np.float64),
+        plan=plan if settings.plan else None,
+        backend="reference",
+    )

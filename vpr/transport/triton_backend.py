@@ -1,0 +1,5 @@
+"""placeholder"""
+
+
+def runnable():
+    return False
