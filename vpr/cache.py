@@ -143,8 +143,9 @@ def create(path: Path, keys: Sequence[str], spec: CacheSpec, old: DescriptorCach
         with h5py.File(temporary, "w", libver="earliest") as file:
             file.attrs["fingerprint"], file.attrs["format"] = spec.fingerprint, FORMAT
             width = max((len(key.encode()) for key in every), default=1)
-            _allocate(file, "keys", (len(every),), h5py.string_dtype("utf-8", width))
-            file["keys"][:] = np.array([key.encode() for key in every], f"S{width}")
+            text = h5py.string_dtype("utf-8", width)
+            _allocate(file, "keys", (len(every),), text)
+            file["keys"][:] = np.array([key.encode() for key in every], text)
             _allocate(file, "bytes", (len(every),), np.int64)
             _allocate(file, "done", (len(every),), np.uint8)
             _allocate(file, "global", (len(every), spec.dim), np.float32)
