@@ -34,6 +34,7 @@ def structural_similarity(
     max_iterations: int = MAX_ITERATIONS,
     backend: str = "auto",
     plan: bool = False,
+    threads: int | None = None,
 ) -> TransportResult:
     r"""Structural similarity of one query with N database images.
 
@@ -59,6 +60,8 @@ def structural_similarity(
     max_iterations : bound on the iterations of a pair
     backend : "auto", or one of ``vpr.transport.BACKENDS``
     plan : whether the result carries the (N, P, Q) plans
+    threads : CPU threads of the numba backend; None takes every CPU. A caller with threads of its own
+        gives 1 and calls from as many of them as it likes
 
     Returns
     -------
@@ -82,7 +85,7 @@ def structural_similarity(
        Transformers", BMVC 2022.
     """
     tolerance = TOLERANCE if tolerance is None else tolerance
-    settings = Settings(epsilon, mass, tolerance, max_iterations, plan).check()
+    settings = Settings(epsilon, mass, tolerance, max_iterations, plan, threads).check()
     check_patches(query_patches, database_patches)
     if weights is not None:
         weights = checked_weights(weights, query_patches, database_patches)
@@ -165,3 +168,75 @@ def widen(array):
     if array.dtype.itemsize >= 4:
         return array
     return array.float() if is_torch(array) else array.astype(np.float32)
+
+
+def structural_similarity_pairs(
+    query_patches,
+    database_patches,
+    query_global,
+    database_global,
+    pairs: tuple[Any, Any],
+    marginals: Marginals = "complement",
+    epsilon: float = 0.05,
+    mass: float = 1.0,
+    *,
+    backend: str = "auto",
+) -> TransportResult:
+    """Structural similarities of many pairs out of two resident sets of images, in one launch on CUDA.
+
+    Parameters
+    ----------
+    query_patches : (B, P, C) unit vectors, torch
+    database_patches : (M, Q, C) unit vectors
+    query_global : (B, C) unit vectors
+    database_global : (M, C) unit vectors
+    pairs : indices of the query (N,) and of the database image (N,) of each pair; pairs of one query are
+        fastest side by side
+    marginals, epsilon, mass, backend : as in ``structural_similarity``
+
+    Returns
+    -------
+    TransportResult of the N pairs, without plans
+
+    Raises
+    ------
+    TransportError as in ``structural_similarity``
+    """
+    settings = Settings(epsilon, mass).check()
+    if len(query_patches) and len(database_patches):
+        check_patches(query_patches[0], database_patches)
+        check_globals(marginals, query_patches[0], database_patches, query_global[0], database_global)
+    queries, images = (torch_long(side, database_patches.device) for side in pairs)
+    if queries.shape != images.shape or queries.ndim != 1:
+        raise TransportError(f"pairs have shapes {tuple(queries.shape)} and {tuple(images.shape)}; give (N,) twice")
+    name = choose(backend, on_cuda=database_patches.is_cuda, needs_gradient=False)
+    sources = (query_patches, database_patches, query_global, database_global)
+    if name == "triton":
+        module = importlib.import_module(FUSED["triton"])
+        result = module.structural_pairs(sources, (queries, images), marginals, None, settings)
+    else:
+        result = by_query(sources, queries, images, (marginals, epsilon, mass), name)
+    check_scores(result.score)
+    return result
+
+
+def torch_long(indices, device):
+    """Indices as int64 on a device."""
+    torch = importlib.import_module("torch")
+    return torch.as_tensor(indices, dtype=torch.int64, device=device)
+
+
+def by_query(sources, queries, images, problem, name: str) -> TransportResult:
+    """Pairs solved query by query, for the backends that take one query at a time."""
+    torch = importlib.import_module("torch")
+    query_patches, database_patches, query_global, database_global = sources
+    kinds = torch.float32, torch.int64, torch.float32
+    fields = [torch.zeros(len(queries), device=queries.device, dtype=kind) for kind in kinds]
+    for query in queries.unique().tolist():
+        where = (queries == query).nonzero()[:, 0]
+        rows = images[where]
+        arrays = query_patches[query], database_patches[rows], query_global[query], database_global[rows]
+        solved = structural_similarity(*arrays, *problem, backend=name)
+        for field, part in zip(fields, solved):
+            field[where] = part.to(field.dtype)
+    return TransportResult(*fields, None, name)

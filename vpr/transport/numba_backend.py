@@ -11,8 +11,12 @@ from vpr.transport.problem import Settings, TransportResult
 SERIAL_ENTRIES = 50_000  # similarities below which a second thread does not pay
 
 
-def thread_count() -> int:
-    """Threads to use: the CPUs that this process may run on."""
+def thread_count(settings: Settings, entries: int) -> int:
+    """Threads for so many similarities: those asked for, else the CPUs that this process may run on."""
+    if entries < SERIAL_ENTRIES:
+        return 1
+    if settings.threads is not None:
+        return settings.threads
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -23,13 +27,16 @@ def split(total: int, parts: int) -> list[slice]:
 
 
 def in_threads(work, slices: list[slice]) -> None:
-    """Call ``work(slice)`` for each slice, in parallel when there are several."""
+    """Call ``work(slice)`` for each slice in parallel, the first of them in the calling thread."""
     if len(slices) < 2:
         for part in slices:
             work(part)
         return
-    with ThreadPoolExecutor(len(slices)) as pool:
-        list(pool.map(work, slices))
+    with ThreadPoolExecutor(len(slices) - 1) as pool:
+        others = [pool.submit(work, part) for part in slices[1:]]
+        work(slices[0])
+        for other in others:
+            other.result()
 
 
 def compiled_settings(settings: Settings):
@@ -65,8 +72,7 @@ def solve(similarity, mu, nu, settings: Settings) -> TransportResult:
             result.score[part], result.iterations[part], result.marginal_error[part], plan,
         )  # fmt: skip
 
-    threads = 1 if similarity.size < SERIAL_ENTRIES else thread_count()
-    in_threads(work, split(len(similarity), threads))
+    in_threads(work, split(len(similarity), thread_count(settings, similarity.size)))
     finish_wide(result, settings, lambda wide: (similarity[wide], mu[wide], nu[wide]))
     return result if settings.plan else result._replace(plan=None)
 

@@ -1,6 +1,7 @@
 """From patch descriptors to scores on the CPU: GEMM in chunks that stay in cache, then transport."""
 
-from functools import cache
+import threading
+from functools import cached_property
 
 import numpy as np
 
@@ -14,12 +15,37 @@ CHUNK_FLOATS = 1 << 18  # float32 numbers of descriptors and similarities in a c
 CODES = {"uniform": 0, "relevancy": 1, "inverse": 2, "complement": 3, "softmax": 4}
 
 
-@cache
-def blas_threads():
-    """Control over the threads of the BLAS libraries that are loaded."""
-    from threadpoolctl import ThreadpoolController
+class SingleBlasThread:
+    """Context in which BLAS uses one thread, as our own threads share the candidates.
 
-    return ThreadpoolController().select(user_api="blas")
+    The setting is one for the whole process, so contexts that overlap in several threads count themselves:
+    the first sets it, the last restores it.
+    """
+
+    def __init__(self):
+        self.lock, self.depth, self.limiter = threading.Lock(), 0, None
+
+    @cached_property
+    def controller(self):
+        """The BLAS libraries that are loaded, found once: the search takes milliseconds."""
+        from threadpoolctl import ThreadpoolController
+
+        return ThreadpoolController().select(user_api="blas")
+
+    def __enter__(self):
+        with self.lock:
+            self.depth += 1
+            if self.depth == 1:
+                self.limiter = self.controller.limit(limits=1)
+
+    def __exit__(self, *error):
+        with self.lock:
+            self.depth -= 1
+            if self.depth == 0:
+                self.limiter.restore_original_limits()
+
+
+single_blas_thread = SingleBlasThread()
 
 
 def query_columns(query_patches, query_global):
@@ -79,10 +105,10 @@ def structural(query_patches, database_patches, query_global, database_global, k
     result = empty_result((pairs, patches, len(query_patches)), settings.plan)
     columns = query_columns(query_patches, query_global)
     values, code = compiled_settings(settings), CODES[kind] if weights is None else None
-    with blas_threads().limit(limits=1):
+    with single_blas_thread:
         in_threads(
             lambda part: work_on(part, columns, database_patches, mu, nu, code, values, result),
-            split(pairs, thread_count() if pairs > 1 else 1),
+            split(pairs, thread_count(settings, pairs * patches * len(query_patches))),
         )
     finish_wide(
         result, settings,

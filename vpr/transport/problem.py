@@ -47,6 +47,7 @@ class Settings(NamedTuple):
     tolerance : L1 marginal violation at which a pair stops; 0 means exactly ``max_iterations``
     max_iterations : bound on the iterations of a pair
     plan : whether the plan is wanted
+    threads : CPU threads of the numba backend; None takes every CPU that the process may run on
     """
 
     epsilon: float = 0.05
@@ -54,6 +55,7 @@ class Settings(NamedTuple):
     tolerance: float = TOLERANCE
     max_iterations: int = MAX_ITERATIONS
     plan: bool = False
+    threads: int | None = None
 
     def check(self) -> "Settings":
         """Return the settings, or raise TransportError naming the parameter that is out of range."""
@@ -65,6 +67,8 @@ class Settings(NamedTuple):
             raise TransportError(f"tolerance is {self.tolerance}; give 0 (fixed iterations) or more")
         if self.max_iterations < 1:
             raise TransportError(f"max_iterations is {self.max_iterations}; give at least 1")
+        if self.threads is not None and self.threads < 1:
+            raise TransportError(f"threads is {self.threads}; give at least 1, or None for every CPU")
         return self._replace(mass=1.0) if self.mass > 1 - BALANCED_WITHIN else self
 
 

@@ -1,0 +1,45 @@
+"""The CUDA kernels: parity through Triton's interpreter in a process of its own, and compilation for a GPU."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+FOLDER = Path(__file__).parent
+
+
+def test_parity_in_the_interpreter():
+    """The parity, degenerate and similarity tests again with the triton backend among the available ones."""
+    if os.environ.get("TRITON_INTERPRET"):
+        pytest.skip("this is the interpreter's run")
+    files = [FOLDER / f"test_transport_{name}.py" for name in ("solve", "degenerate", "similarity")]
+    selection = "triton and not 49 and not any_epsilon and not large_grids"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, files), "-k", selection]
+    done = subprocess.run(command, env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert " passed" in done.stdout and int(done.stdout.split(" passed")[0].split()[-1]) > 30
+
+
+TILED = """
+import sys; sys.path.insert(0, {folder!r})
+import torch
+from problems import images
+from vpr.similarity import structural_similarity
+for half, kind in ((False, "complement"), (True, "softmax")):
+    arrays = [torch.from_numpy(a.astype("f2" if half else "f4")) for a in images(2, 150, 140, 40)]
+    exact = structural_similarity(*(a.double() for a in arrays), kind, backend="torch", tolerance=1e-9)
+    found = structural_similarity(*arrays, kind, backend="triton")
+    assert found.backend == "triton" and (found.score - exact.score).abs().max() < 5e-6, found
+"""
+
+
+def test_tiled_kernel_in_the_interpreter():
+    """Grids beyond registers (150 x 140) against float64, half precision included."""
+    script = TILED.format(folder=str(FOLDER))
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
