@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from distill.data import TrainingData, load_images
+from distill.head import start_head
 from distill.objective import DistillationConfig, Objective, ObjectiveConfig
 from distill.places import Guard, Places
 from distill.trainer import TrainConfig, Trainer
@@ -43,10 +44,11 @@ def train_student(
     torch.manual_seed(settings.train.seed)
     model = StructuralModel(settings.model).to(device).to(memory_format=torch.channels_last)
     targets = None if teacher is None else teacher_targets(teacher, data, settings, device)
-    places = Places(data.photos, Guard())
+    images, checkpoint = load_images(data, model.input_size), out / "checkpoint.pt"
+    if not checkpoint.is_file():
+        start_head(model, images, device, settings.train.seed)
     objective = Objective(settings.objective, settings.distillation)
-    trainer = Trainer(model, places, load_images(data, model.input_size), objective, settings.train)
-    checkpoint = out / "checkpoint.pt"
+    trainer = Trainer(model, Places(data.photos, Guard()), images, objective, settings.train)
     losses = trainer.train(device, checkpoint, targets)
     model.eval()
     finish_run(out, model, {"losses": losses, **validate(model)})

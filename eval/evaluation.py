@@ -16,11 +16,16 @@ from eval.options import RankingConfig
 from eval.prediction_file import read_predictions
 from eval.predictions import resolve
 from eval.ranking import Rows, Scope, compare_shortlist, sequence_descriptors, shortlist
+from eval.submission import write_submission
+from eval.tables import show
 from vpr.cache import DescriptorCache
 from vpr.errors import VprError
 from vpr.models.structural import StructuralModel
 from vpr.rerank import RerankConfig, reciprocal_rank, reorder
 from vpr.runs import load_student, load_teacher
+
+
+SUBMITTED = 20  # predictions a query in a submission
 
 
 @dataclass
@@ -69,6 +74,16 @@ def rank(dataset: MSLS, scope: Scope, config: RankingConfig, rerank: RerankConfi
 def score(dataset: MSLS, outcome: Outcome) -> dict[str, dict[str, float]]:
     """Recall@k and mAP@k of each stage; raises ValueError when no query has a positive."""
     return {stage: evaluate(ranked, dataset.positives) for stage, ranked in outcome.ranked.items()}
+
+
+def write_outcome(path: Path, dataset: MSLS, outcome: Outcome) -> None:
+    """Write the final rankings as a submission file and say where; raises VprError when a query has no candidates."""
+    ranked = outcome.ranked.get("rerank", outcome.ranked["shortlist"])
+    width = min(SUBMITTED, int((ranked >= 0).sum(1).min()))
+    if width == 0:
+        raise VprError("some queries have no candidates, so no submission can be written; the shortlist file lacks rows")
+    write_submission(path, dataset, ranked[:, :width])
+    show(f"submission: {path} ({len(ranked)} queries, {width} predictions each)")
 
 
 def _fusion(config: RankingConfig) -> str:

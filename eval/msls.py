@@ -11,23 +11,18 @@ from datasets.default import data_root
 from datasets.errors import DatasetError
 from datasets.known_counts import count_remarks
 from datasets.msls import MSLS, load
-from eval.evaluation import Outcome, rank, score
+from eval.evaluation import Outcome, rank, score, write_outcome
 from eval.options import ProtocolConfig, RankingConfig
 from eval.prediction_file import PredictionError, read_predictions
 from eval.predictions import UNKNOWN_QUERY, resolve
-from eval.submission import write_submission
 from eval.tables import describe_counts, describe_protocol, metrics_table, show
 from vpr.command import fill, log_to, make_parser, run
 from vpr.device import choose_device
-from vpr.errors import VprError
 from vpr.files import write_json
 from vpr.rerank import RerankConfig
 from vpr.runs import revision
 
 log = logging.getLogger("vpr")
-
-SUBMITTED = 20  # predictions a query in a submission
-
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
@@ -56,7 +51,7 @@ def _work(arguments: argparse.Namespace) -> int:
     if arguments.predictions:
         outcome.ranked["predictions"] = _predictions(arguments, dataset, protocol)
     if arguments.submission:
-        _submit(arguments.submission, dataset, outcome)
+        write_outcome(arguments.submission, dataset, outcome)
     results = _report(dataset, outcome)
     if arguments.json:
         write_json(arguments.json, _record(dataset, protocol, outcome, results))
@@ -78,15 +73,6 @@ def _predictions(arguments: argparse.Namespace, dataset: MSLS, protocol: Protoco
             raise PredictionError(f"{arguments.predictions}: {problem}; is the file for another dataset or split?")
         log.warning("%s: %s", arguments.predictions, problem)
     return resolved.ranked
-
-
-def _submit(path: Path, dataset: MSLS, outcome: Outcome) -> None:
-    ranked = outcome.ranked.get("rerank", outcome.ranked["shortlist"])
-    width = min(SUBMITTED, int((ranked >= 0).sum(1).min()))
-    if width == 0:
-        raise VprError("some queries have no candidates, so no submission can be written; the shortlist file lacks rows")
-    write_submission(path, dataset, ranked[:, :width])
-    show(f"submission: {path} ({len(ranked)} queries, {width} predictions each)")
 
 
 def _report(dataset: MSLS, outcome: Outcome) -> dict[str, dict[str, float]]:

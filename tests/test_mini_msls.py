@@ -20,7 +20,6 @@ from PIL import Image
 from datasets import mini_msls
 from datasets.errors import DatasetError
 from datasets.mini_msls import render, scale_config, tiny_config
-from datasets.street_world.floor import thumbnail_floor
 from datasets.street_world.tables import FILES, city_tables
 from datasets.street_world.tree import BEGUN, MANIFEST
 
@@ -179,9 +178,3 @@ def test_the_command_fails_with_one_line(tree, tmp_path, capsys):
 def test_the_cache_folder_can_be_moved(monkeypatch, tmp_path):
     monkeypatch.setenv("VPR_CACHE_DIR", str(tmp_path))
     assert mini_msls.default_folder("small", 4).is_relative_to(tmp_path / "mini_msls")
-
-
-def test_the_thumbnail_floor_is_above_chance_and_far_from_solved(tree):
-    floor = thumbnail_floor(tree)
-    assert floor.scored >= 15
-    assert 0.5 * floor.chance < floor.recall_at_1 < 0.95

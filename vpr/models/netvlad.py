@@ -93,11 +93,11 @@ class NetVLAD(nn.Module):
 
 
 def create_encoder(config: TeacherConfig) -> tuple[nn.Module, int]:
-    """The encoder and its number of channels D."""
+    """The encoder and its number of channels D; the small one evens out exposure and white balance first."""
     if config.backbone == "vgg16":
         weights = VGG16_Weights.IMAGENET1K_V1 if config.pretrained else None
         return vgg16(weights=weights).features[:-2], 512
-    layers: list[nn.Module] = []
+    layers: list[nn.Module] = [nn.InstanceNorm2d(3)]
     widths, strides = (3, 24, 48, 96, 96), (2, 2, 2, 1)
     for before, after, stride in zip(widths, widths[1:], strides):
         layers += [nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]

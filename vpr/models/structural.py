@@ -50,23 +50,25 @@ class StructuralModel(nn.Module):
         return self.config.image_size, self.config.image_size
 
     def forward(self, images: torch.Tensor) -> Description:
-        tokens, summary = self._tokens((images.float() / 255 - self.mean) / self.std)
+        tokens, summary = self._tokens(images)
         patches = F.adaptive_avg_pool2d(tokens, self.config.grid).flatten(2).transpose(1, 2)
-        summary = tokens.mean((2, 3)) if summary is None else summary
-        return Description(
-            F.normalize(self.head(summary), dim=-1), F.normalize(self.head(patches), dim=-1)
-        )
+        return Description(F.normalize(self.head(summary), dim=-1), F.normalize(self.head(patches), dim=-1))
 
-    def _tokens(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The token map (B, D, h, w), and the class token (B, D) when the pooling wants it."""
-        features = self.backbone.forward_features(images)
+    def summarise(self, images: torch.Tensor) -> torch.Tensor:
+        """What the head makes the global descriptor from: the mean token or the class token, (B, D)."""
+        return self._tokens(images)[1]
+
+    def _tokens(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The token map (B, D, h, w), and its mean or the class token, as the pooling says, (B, D)."""
+        features = self.backbone.forward_features((images.float() / 255 - self.mean) / self.std)
         if features.ndim == 3:
             prefix = getattr(self.backbone, "num_prefix_tokens", 0)
             side = round((features.shape[1] - prefix) ** 0.5)
             tokens = features[:, prefix:].transpose(1, 2).unflatten(2, (side, side))
-            return tokens, features[:, 0] if self.config.pooling == "cls" else None
-        channels_last = features.shape[-1] == self.backbone.num_features
-        return (features.permute(0, 3, 1, 2) if channels_last else features), None
+        else:
+            channels_last = features.shape[-1] == self.backbone.num_features
+            tokens = features.permute(0, 3, 1, 2) if channels_last else features
+        return tokens, features[:, 0] if self.config.pooling == "cls" else tokens.mean((2, 3))
 
 
 def create_backbone(config: ModelConfig) -> nn.Module:
