@@ -8,11 +8,13 @@ Layout (root attributes: ``fingerprint``, ``format``; every dataset contiguous a
     global     (N, C)     float32  unit vectors
     patches    (N, P, C)  float16  unit vectors, rows of the grid first
 
-All HDF5 structure is written before the file gets its name. From then on only array elements change, in place, and a
-row's ``done`` follows its descriptors: a killed writer leaves a sound file in which some rows are not done.
+All HDF5 structure is written before the file gets its name, in front of the arrays. From then on only array elements
+change, in place, and a row's ``done`` follows its descriptors: a killed writer leaves a sound file in which some rows
+are not done, and a file cut short loses rows, not its structure.
 """
 
 import os
+import shutil
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +27,10 @@ from vpr.errors import VprError
 from vpr.files import replacing
 
 FORMAT = 1
-ARRAYS = ("bytes", "done", "global", "patches")
+ARRAYS = {"bytes": (np.int64, 1), "done": (np.uint8, 1), "global": (np.float32, 2), "patches": (np.float16, 3)}
+STRUCTURE_BYTES = 8192  # all HDF5 structure lies in these first bytes, whatever N, and the arrays after them
+ALIGNMENT_BYTES = 64  # of every array in the file, so that its memory map is aligned too
+SUPERBLOCK_0 = b"\x89HDF\r\n\x1a\n\0"  # how a file that `create` made begins
 
 
 class CacheError(VprError):
@@ -44,9 +49,16 @@ class CacheSpec:
     patches: int  # P, patch descriptors an image; 0 from a model with global descriptors only
     dim: int  # C
 
+    def __str__(self) -> str:
+        return f"{self.fingerprint}, {self.patches} x {self.dim}"
+
 
 class DescriptorCache:
-    """An open cache file; ``globals_`` (N, C) float32 and ``patches`` (N, P, C) float16 are arrays on disk."""
+    """An open cache file; ``globals_`` (N, C) float32 and ``patches`` (N, P, C) float16 are arrays on disk.
+
+    ``keys`` (N,) str, ``bytes`` (N,) int64 and ``done`` (N,) uint8 as in the file. Contiguous arrays are memory maps;
+    chunked or compressed ones, from another tool, are read into memory and cannot be written.
+    """
 
     def __init__(self, path: Path, spec: CacheSpec | None = None, writable: bool = False) -> None:
         """Open a cache; with a spec, only one of that model.
@@ -58,28 +70,28 @@ class DescriptorCache:
             raise CacheError(f"no descriptor cache at {path}; make it with: python -m vpr.extract --cache {path}")
         try:
             with h5py.File(self.path, "r", locking=False) as file:
-                self.fingerprint = str(file.attrs["fingerprint"])
-                if int(file.attrs["format"]) != FORMAT:
-                    raise CacheMismatch(f"{path} is of an older layout; pass --overwrite or another --cache")
+                self.fingerprint, layout = str(file.attrs["fingerprint"]), int(file.attrs["format"])
                 self.keys = file["keys"].asstr()[()]
                 arrays = {name: self._open(file[name], writable) for name in ARRAYS}
-        except (OSError, KeyError) as error:
+        except (OSError, KeyError, TypeError, RuntimeError, UnicodeDecodeError) as error:
             raise CacheError(
-                f"{path} is damaged or no descriptor cache ({error}); python -m vpr.extract mends or replaces it"
+                f"{path} is damaged or no descriptor cache ({error}); remove it or pass another --cache "
+                "(python -m vpr.extract mends one that was cut short)"
             ) from error
         self.bytes, self.done = arrays["bytes"], arrays["done"]
         self.globals_, self.patches = arrays["global"], arrays["patches"]
         self._rows = {key: row for row, key in enumerate(self.keys)}
-        if spec is not None and (self.fingerprint, *self.patches.shape[1:]) != (
-            spec.fingerprint,
-            spec.patches,
-            spec.dim,
-        ):
-            raise CacheMismatch(
-                f"{path} was made by another model ({self.fingerprint}, {self.patches.shape[1]} x "
-                f"{self.patches.shape[2]}), this run is {spec.fingerprint}, {spec.patches} x {spec.dim}; "
-                "pass --overwrite or another --cache"
-            )
+        self._check(layout, arrays, spec)
+
+    def _check(self, layout: int, arrays: dict[str, np.ndarray], spec: CacheSpec | None) -> None:
+        """Refuse another layout and another model's descriptors."""
+        remedy = "pass another --cache, or replace it with python -m vpr.extract --overwrite"
+        kinds = {name: (array.dtype, array.ndim) for name, array in arrays.items()}
+        lengths = {len(self.keys), *(len(array) for array in arrays.values())}
+        if layout != FORMAT or kinds != ARRAYS or len(lengths) > 1:
+            raise CacheMismatch(f"{self.path} is not of the layout that vpr.cache describes (format {FORMAT}); {remedy}")
+        if spec is not None and self.spec != spec:
+            raise CacheMismatch(f"{self.path} was made by another model ({self.spec}), this run is {spec}; {remedy}")
 
     def _open(self, dataset: h5py.Dataset, writable: bool) -> np.ndarray:
         """The dataset as a memory map where it is contiguous, as an array in memory where it is not."""
@@ -100,26 +112,29 @@ class DescriptorCache:
         """What the file holds."""
         return CacheSpec(self.fingerprint, *self.patches.shape[1:])
 
+    def find(self, keys: Sequence[str]) -> np.ndarray:
+        """The rows of the given images, (K,) int64, done or not; -1 where the file has none."""
+        return np.array([self._rows.get(key, -1) for key in keys], np.int64)
+
     def rows(self, keys: Sequence[str]) -> np.ndarray:
         """The rows of the given images, (K,) int64, all of which must be done.
 
         Raises CacheError naming the first image that is missing.
         """
-        rows = np.array([self._rows.get(key, -1) for key in keys], np.int64)
-        lacking = np.flatnonzero((rows < 0) | (self.done[rows] == 0)) if len(rows) else rows
-        if len(lacking):
+        rows = self.find(keys)
+        lacking = rows < 0
+        lacking[~lacking] = self.done[rows[~lacking]] == 0
+        if lacking.any():
             raise CacheError(
-                f"{self.path} lacks {len(lacking)} images, {keys[lacking[0]]} the first; "
+                f"{self.path} lacks {lacking.sum()} images, {keys[int(lacking.argmax())]} the first; "
                 f"complete it with: python -m vpr.extract --cache {self.path}"
             )
         return rows
 
-    def mark_changed(self, sizes: dict[str, int]) -> None:
-        """Take rows whose image file has another size than when it was described as not done."""
-        for key, size in sizes.items():
-            row = self._rows[key]
-            if self.bytes[row] != size:
-                self.done[row], self.bytes[row] = 0, size
+    def restart(self, rows: np.ndarray, sizes: np.ndarray) -> None:
+        """Take the rows (b,) as not done, to be described from image files of these sizes (b,), bytes."""
+        self.done[rows] = 0
+        self.bytes[rows] = sizes
 
     def write(self, rows: np.ndarray, global_descriptors: np.ndarray, patch_descriptors: np.ndarray) -> None:
         """Write the rows (b,), then mark them as done."""
@@ -140,7 +155,8 @@ def create(path: Path, keys: Sequence[str], spec: CacheSpec, old: DescriptorCach
     known = set(old.keys) if old is not None else set()
     every = [*(old.keys if old is not None else ()), *(key for key in dict.fromkeys(keys) if key not in known)]
     with replacing(path) as temporary:
-        with h5py.File(temporary, "w", libver="earliest") as file:
+        places = {"meta_block_size": STRUCTURE_BYTES // 2, "alignment_threshold": 1, "alignment_interval": ALIGNMENT_BYTES}
+        with h5py.File(temporary, "w", libver="earliest", **places) as file:
             file.attrs["fingerprint"], file.attrs["format"] = spec.fingerprint, FORMAT
             width = max((len(key.encode()) for key in every), default=1)
             text = h5py.string_dtype("utf-8", width)
@@ -169,28 +185,34 @@ def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: object)
 
 
 def mend_truncated(path: Path) -> bool:
-    """Give a file that was cut short its full length again, and take the rows that were cut off as not done.
+    """Give a file that was cut short its full length again, with the rows that were cut off not done.
 
-    Returns whether it was cut. The HDF5 superblock (version 0, as `create` writes it) holds the full length in bytes
-    40 to 47. Raises CacheError when so much is gone that the structure itself is damaged.
+    Returns whether it was cut; a file that `create` did not make is left alone. The HDF5 superblock (version 0) holds
+    the full length in bytes 40 to 47. Raises CacheError when so much is gone that the keys are incomplete.
     """
     length = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(48)
-    if len(head) < 48 or head[:9] != b"\x89HDF\r\n\x1a\n\0":
-        raise CacheError(f"{path} is no descriptor cache, or its beginning is gone; remove it or pass another --cache")
-    (full,) = struct.unpack("<Q", head[40:48])
+    if len(head) < 48 or not head.startswith(SUPERBLOCK_0):
+        return False
+    (full,) = struct.unpack("<Q", head[40:])
     if length >= full:
         return False
-    os.truncate(path, full)
-    cache = DescriptorCache(path, writable=True)
-    if not all(cache.keys):
-        raise CacheError(f"{path} was cut before its descriptors begin; remove it or pass another --cache")
-    for array in (cache.globals_, cache.patches, cache.bytes, cache.done):
-        if not array.size:
-            continue
-        row_bytes = array.nbytes // len(array)
-        whole = max(0, length - array.offset) // row_bytes
-        cache.done[whole:] = 0
-    cache.done.flush()
+    gone = f"{path} was cut before its descriptors begin; remove it or pass another --cache"
+    if length < STRUCTURE_BYTES:  # HDF5 may hang on a structure filled up with zeros
+        raise CacheError(gone)
+    with replacing(path) as temporary:
+        shutil.copyfile(path, temporary)
+        os.truncate(temporary, full)
+        try:
+            cache = DescriptorCache(temporary, writable=True)
+        except CacheError as error:
+            raise CacheError(gone) from error
+        if length < cache.bytes.offset:
+            raise CacheError(gone)
+        for array in (cache.bytes, cache.done, cache.globals_, cache.patches):
+            if array.size:
+                whole = max(0, length - array.offset) // (array.nbytes // len(array))
+                cache.done[whole:] = 0
+        cache.done.flush()
     return True

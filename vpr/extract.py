@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -11,8 +12,8 @@ from datasets.errors import DatasetError
 from datasets.msls import load
 from eval.options import ProtocolConfig
 from eval.ranking import frame_paths
-from vpr.command import fill, make_parser, run
-from vpr.device import choose_device
+from vpr.command import fill, log_to, make_parser, run
+from vpr.device import Device, choose_device
 from vpr.extraction import fill_cache
 from vpr.runs import load_student
 
@@ -23,20 +24,23 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, default=Path("runs/distill"), help="run folder of the structural model")
     parser.add_argument("--data", default="", help="root of an MSLS tree; mini-MSLS when left out")
     parser.add_argument("--cache", type=Path, required=True, help="the HDF5 file")
-    parser.add_argument("--overwrite", action="store_true", help="replace a cache of another model")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to compute")
-    parser.add_argument("--workers", type=int, default=0, help="processes that decode images")
+    parser.add_argument("--overwrite", action="store_true", help="replace a cache that is damaged or another model's")
+    parser.add_argument("--device", choices=get_args(Device), default="auto", help="where to compute")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes that decode images; 0 decodes in the main process"
+    )
     return run(_work, parser, argv, (DatasetError,))
 
 
 def _work(arguments: argparse.Namespace) -> int:
     device = choose_device(arguments.device)
     model = load_student(arguments.run, device)
+    log_to(arguments.run)
     dataset = load(data_root(arguments.data), fill(ProtocolConfig, arguments).protocol())
     keys = np.concatenate([paths.ravel() for paths in frame_paths(dataset)])
-    if arguments.overwrite:
-        arguments.cache.unlink(missing_ok=True)
-    cache = fill_cache(arguments.cache, model, dataset.root, keys, device, arguments.workers)
+    cache = fill_cache(
+        arguments.cache, model, dataset.root, keys, device, arguments.workers, overwrite=arguments.overwrite
+    )
     print(f"{arguments.cache}: {len(cache)} images, {cache.spec.patches} patches x {cache.spec.dim}")
     return 0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vpr.cache import DescriptorCache, create, mend_truncated
+from vpr.cache import CacheError, CacheSpec, DescriptorCache, create, mend_truncated
 from vpr.descriptors import BATCH, describe
 from vpr.images import ImageError, ImageFiles
 from vpr.models.netvlad import NetVLAD
@@ -24,42 +24,58 @@ def fill_cache(
     keys: Sequence[str],
     device: torch.device,
     workers: int = 0,
+    overwrite: bool = False,
 ) -> DescriptorCache:
     """Make sure that the cache holds the images ``root / key`` as the model describes them, and open it for reading.
 
     What is there is kept; a file cut short is mended; images are described in the file's order in fixed batches, so a
-    call that was killed and given again ends with the same bytes. Raises CacheMismatch when the file is another model's
-    and ImageError when an image cannot be read.
+    call that was killed and given again ends with the same bytes. A file of another model, or one that is damaged, is
+    replaced with ``overwrite``; otherwise it raises CacheMismatch or CacheError. Raises ImageError when an image cannot
+    be read.
     """
-    spec = cache_spec(model)
-    if not path.exists():
-        create(path, keys, spec)
-    elif mend_truncated(path):
-        log.warning("%s was cut short; what is missing is computed again", path)
-    cache = DescriptorCache(path, spec, writable=True)
-    if not set(keys) <= set(cache.keys):
-        create(path, keys, spec, cache)
-        cache = DescriptorCache(path, spec, writable=True)
-    cache.mark_changed({key: _file_size(root / key) for key in keys})
-    batches = _missing_batches(cache, keys)
-    if batches:
-        images = ImageFiles(root, cache.keys, model.input_size)
-        described = describe(model, images, batches, device, workers, f"describing into {path.name}")
-        for rows, (global_descriptors, patch_descriptors) in zip(batches, described):
-            if patch_descriptors is None:
-                patch_descriptors = np.empty((len(rows), 0, spec.dim), np.float16)
-            cache.write(np.array(rows), global_descriptors, patch_descriptors)
-    else:
+    keys, spec = list(dict.fromkeys(keys)), cache_spec(model)
+    cache = _open_or_create(path, keys, spec, overwrite)
+    rows, sizes = cache.find(keys), np.array([_file_size(root / key) for key in keys], np.int64)
+    changed = cache.bytes[rows] != sizes
+    batches = _blocks(rows, changed | (cache.done[rows] == 0))
+    if not batches:
         log.info("cache: all %d images are in %s", len(keys), path)
+        return cache
+    cache = DescriptorCache(path, spec, writable=True)
+    cache.restart(rows[changed], sizes[changed])
+    images = ImageFiles(root, cache.keys, model.input_size)
+    described = describe(model, images, batches, device, workers, f"describing into {path.name}")
+    for batch, (global_descriptors, patch_descriptors) in zip(batches, described):
+        if patch_descriptors is None:
+            patch_descriptors = np.empty((len(batch), 0, spec.dim), np.float16)
+        cache.write(np.array(batch), global_descriptors, patch_descriptors)
     return DescriptorCache(path, spec)
 
 
-def _missing_batches(cache: DescriptorCache, keys: Sequence[str]) -> list[list[int]]:
-    """The wanted rows in fixed blocks of `BATCH` rows of the file, for the blocks in which any is not done."""
-    wanted = set(keys)
-    rows = np.array([row for row, key in enumerate(cache.keys) if key in wanted], np.int64)
-    blocks = np.split(rows, np.flatnonzero(np.diff(rows // BATCH)) + 1)
-    return [block.tolist() for block in blocks if len(block) and not cache.done[block].all()]
+def _open_or_create(path: Path, keys: Sequence[str], spec: CacheSpec, overwrite: bool) -> DescriptorCache:
+    """The cache with a row for every key, done or not."""
+    try:
+        if path.exists() and mend_truncated(path):
+            log.warning("%s was cut short; what is missing is computed again", path)
+        cache = DescriptorCache(path, spec)
+    except CacheError:
+        if path.exists() and not overwrite:
+            raise
+        create(path, keys, spec)
+        return DescriptorCache(path, spec)
+    if (cache.find(keys) < 0).any():
+        create(path, keys, spec, cache)
+        cache = DescriptorCache(path, spec)
+    return cache
+
+
+def _blocks(rows: np.ndarray, missing: np.ndarray) -> list[list[int]]:
+    """The wanted rows (K,) in fixed blocks of `BATCH` rows of the file, for the blocks in which any is missing (K,)."""
+    order = np.argsort(rows)
+    rows, missing = rows[order], missing[order]
+    cuts = np.flatnonzero(np.diff(rows // BATCH)) + 1
+    blocks = zip(np.split(rows, cuts), np.split(missing, cuts))
+    return [block.tolist() for block, lacks in blocks if lacks.any()]
 
 
 def _file_size(path: Path) -> int:

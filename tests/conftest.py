@@ -1,0 +1,56 @@
+"""What all tests share: a cache folder of their own, a tiny rendered tree, and tiny runs for the commands."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+SMALL = ["--steps", "4", "--places", "3", "--images-per-place", "2", "--dim", "16", "--augment", "light", "--device", "cpu"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """No test touches the user's cache; only compiled kernels outlive a session, in pytest's own cache."""
+    folder = Path(tempfile.mkdtemp(prefix="vpr-tests-"))
+    if getattr(config, "cache", None) is not None:
+        (folder / "kernels").symlink_to(config.cache.mkdir("kernels"), target_is_directory=True)
+    config.stash[CACHE_FOLDER] = folder
+    os.environ["VPR_CACHE_DIR"] = str(folder)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove what the tests cached."""
+    shutil.rmtree(config.stash[CACHE_FOLDER], ignore_errors=True)
+
+
+CACHE_FOLDER = pytest.StashKey[Path]()
+
+
+@pytest.fixture(scope="session")
+def tiny_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MSLS tree of about 150 small images; tests that change it copy it first."""
+    from datasets.mini_msls import render, tiny_config
+
+    return render(tiny_config(), tmp_path_factory.mktemp("tiny") / "tree", progress=False)
+
+
+@pytest.fixture(scope="session")
+def teacher_run(tiny_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A NetVLAD teacher after a handful of steps."""
+    from vpr.teacher import main
+
+    out = tmp_path_factory.mktemp("runs") / "teacher"
+    assert main(["--data", str(tiny_tree), "--out", str(out), "--clusters", "4", *SMALL]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def distilled_run(tiny_tree: Path, teacher_run: Path) -> Path:
+    """A distilled student after a handful of steps."""
+    from vpr.distill import main
+
+    out = teacher_run.parent / "distill"
+    arguments = ["--data", str(tiny_tree), "--teacher", str(teacher_run), "--out", str(out), "--grid", "3", *SMALL]
+    assert main(arguments) == 0
+    return out

@@ -1,0 +1,224 @@
+"""The descriptor cache: its layout as plain HDF5, memory maps, refusals, growth, and files that were cut short."""
+
+import os
+
+import h5py
+import numpy as np
+import pytest
+
+from vpr.cache import STRUCTURE_BYTES, CacheError, CacheMismatch, CacheSpec, DescriptorCache, create, mend_truncated
+
+SPEC = CacheSpec("0123456789abcdef", patches=4, dim=8)
+KEYS = [f"train_val/cph/query/images/{name}.jpg" for name in ("a", "bé", "ccc", "d", "e", "f", "g")]
+
+
+def descriptors(count, spec=SPEC, seed=0):
+    """Random global (N, C) float32 and patch descriptors (N, P, C) float16."""
+    rng = np.random.default_rng(seed)
+    return (
+        rng.standard_normal((count, spec.dim)).astype(np.float32),
+        rng.standard_normal((count, spec.patches, spec.dim)).astype(np.float16),
+    )
+
+
+def fill(path, keys=KEYS, spec=SPEC):
+    """A cache in which every row is done."""
+    create(path, keys, spec)
+    cache = DescriptorCache(path, spec, writable=True)
+    cache.restart(np.arange(len(keys)), 1000 + np.arange(len(keys)))
+    cache.write(np.arange(len(keys)), *descriptors(len(keys), spec))
+    return DescriptorCache(path, spec)
+
+
+def rewrite(source, target, **options):
+    """The same content written by plain h5py, as somebody else's tool would."""
+    with h5py.File(source) as old, h5py.File(target, "w", libver="latest") as new:
+        new.attrs.update(old.attrs)
+        for name in old:
+            new.create_dataset(name, data=old[name][()], dtype=old[name].dtype, **options)
+
+
+def test_plain_h5py_reads_the_documented_layout(tmp_path):
+    fill(tmp_path / "a.h5")
+    globals_, patches = descriptors(len(KEYS))
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert set(file) == {"keys", "bytes", "done", "global", "patches"}
+        assert file.attrs["fingerprint"] == SPEC.fingerprint and file.attrs["format"] == 1
+        assert list(file["keys"].asstr()[()]) == KEYS
+        assert file["global"].dtype == np.float32 and (file["global"][()] == globals_).all()
+        assert file["patches"].dtype == np.float16 and (file["patches"][()] == patches).all()
+        assert file["bytes"][()].tolist() == list(range(1000, 1007)) and file["done"][()].all()
+
+
+def test_the_memory_map_is_aligned_and_holds_what_h5py_reads(tmp_path):
+    cache = fill(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5") as file:
+        for name, array in (("global", cache.globals_), ("patches", cache.patches), ("done", cache.done)):
+            assert isinstance(array, np.memmap) and array.ctypes.data % 64 == 0
+            assert file[name].chunks is None and (array == file[name][()]).all()
+    with pytest.raises(ValueError, match="read-only"):
+        cache.globals_[0] = 0
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": True}, {"chunks": True, "compression": "gzip"}])
+def test_files_from_other_tools_are_read(tmp_path, options):
+    own = fill(tmp_path / "a.h5")
+    rewrite(tmp_path / "a.h5", tmp_path / "b.h5", **options)
+    other = DescriptorCache(tmp_path / "b.h5", SPEC)
+    assert isinstance(other.patches, np.memmap) == (not options)
+    assert (other.keys == own.keys).all() and other.rows(KEYS).tolist() == list(range(len(KEYS)))
+    assert (other.patches == own.patches).all() and (other.globals_ == own.globals_).all()
+
+
+def test_a_chunked_file_is_not_written(tmp_path):
+    fill(tmp_path / "a.h5")
+    rewrite(tmp_path / "a.h5", tmp_path / "b.h5", chunks=True)
+    with pytest.raises(CacheError, match="can only be read; pass another --cache"):
+        DescriptorCache(tmp_path / "b.h5", SPEC, writable=True)
+
+
+@pytest.mark.parametrize("other", [CacheSpec("f" * 16, 4, 8), CacheSpec(SPEC.fingerprint, 2, 8), CacheSpec(SPEC.fingerprint, 4, 16)])
+def test_another_models_cache_is_refused_with_the_remedy(tmp_path, other):
+    fill(tmp_path / "a.h5")
+    with pytest.raises(CacheMismatch, match="made by another model .* 4 x 8.*--overwrite") as caught:
+        DescriptorCache(tmp_path / "a.h5", other)
+    assert str(other) in str(caught.value) and str(tmp_path / "a.h5") in str(caught.value)
+
+
+def test_another_layout_is_refused(tmp_path):
+    fill(tmp_path / "a.h5")
+    rewrite(tmp_path / "a.h5", tmp_path / "old.h5")
+    with h5py.File(tmp_path / "old.h5", "r+") as file:
+        file.attrs["format"] = 0
+    rewrite(tmp_path / "a.h5", tmp_path / "uneven.h5")
+    with h5py.File(tmp_path / "uneven.h5", "r+") as file:
+        del file["done"]
+        file["done"] = np.ones(3, np.uint8)
+    rewrite(tmp_path / "a.h5", tmp_path / "wide.h5")
+    with h5py.File(tmp_path / "wide.h5", "r+") as file:
+        del file["patches"]
+        file["patches"] = np.ones((len(KEYS), 4, 8), np.float64)
+    for name in ("old.h5", "uneven.h5", "wide.h5"):
+        with pytest.raises(CacheMismatch, match="not of the layout"):
+            DescriptorCache(tmp_path / name)
+
+
+def test_what_is_no_cache_is_refused(tmp_path):
+    (tmp_path / "text.h5").write_text("not HDF5")
+    (tmp_path / "empty.h5").touch()
+    with h5py.File(tmp_path / "foreign.h5", "w") as file:
+        file["keys"] = np.arange(3)
+    with h5py.File(tmp_path / "numbers.h5", "w") as file:
+        file.attrs["fingerprint"], file.attrs["format"], file["keys"] = "x", 1, np.arange(3)
+    for name in ("text.h5", "empty.h5", "foreign.h5", "numbers.h5"):
+        with pytest.raises(CacheError, match=f"{name} is damaged or no descriptor cache"):
+            DescriptorCache(tmp_path / name)
+    with pytest.raises(CacheError, match="no descriptor cache at .*vpr.extract"):
+        DescriptorCache(tmp_path / "missing.h5")
+
+
+def test_rows_are_found_in_any_order_and_lacking_ones_named(tmp_path):
+    cache = fill(tmp_path / "a.h5")
+    assert cache.rows([KEYS[3], KEYS[0], KEYS[3]]).tolist() == [3, 0, 3]
+    assert cache.find(["nowhere", KEYS[2]]).tolist() == [-1, 2]
+    writable = DescriptorCache(tmp_path / "a.h5", SPEC, writable=True)
+    writable.restart(np.array([5]), np.array([1]))
+    with pytest.raises(CacheError, match="lacks 2 images, nowhere the first"):
+        cache.rows([KEYS[0], "nowhere", KEYS[5]])
+    with pytest.raises(CacheError, match=f"lacks 1 images, {KEYS[5]}"):
+        cache.rows([KEYS[5], KEYS[6]])
+
+
+def test_an_empty_cache_lacks_everything(tmp_path):
+    create(tmp_path / "a.h5", [], SPEC)
+    cache = DescriptorCache(tmp_path / "a.h5", SPEC)
+    assert len(cache) == 0 and cache.rows([]).tolist() == []
+    with pytest.raises(CacheError, match="lacks 1 images"):
+        cache.rows(["a"])
+
+
+def test_a_model_without_patches(tmp_path):
+    spec = CacheSpec("teacher", patches=0, dim=8)
+    cache = fill(tmp_path / "a.h5", spec=spec)
+    assert cache.patches.shape == (len(KEYS), 0, 8) and cache.spec == spec
+    assert (cache.globals_ == descriptors(len(KEYS), spec)[0]).all()
+
+
+def test_growth_keeps_the_old_rows_where_they_were(tmp_path):
+    old = fill(tmp_path / "a.h5")
+    create(tmp_path / "a.h5", [KEYS[6], "new/1.jpg", KEYS[0], "new/2.jpg", "new/1.jpg"], SPEC, old)
+    grown = DescriptorCache(tmp_path / "a.h5", SPEC)
+    assert list(grown.keys) == [*KEYS, "new/1.jpg", "new/2.jpg"]
+    assert grown.done.tolist() == [1] * len(KEYS) + [0, 0]
+    for name in ("globals_", "patches", "bytes"):
+        assert (getattr(grown, name)[: len(KEYS)] == getattr(old, name)).all()
+        assert not getattr(grown, name)[len(KEYS) :].any()
+
+
+def test_the_same_content_is_the_same_bytes(tmp_path):
+    for name in ("a.h5", "b.h5"):
+        fill(tmp_path / name)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def extents(path):
+    """Where each array's bytes lie: name to (offset, bytes a row)."""
+    with h5py.File(path) as file:
+        return {name: (file[name].id.get_offset(), file[name].nbytes // len(file[name])) for name in file}
+
+
+@pytest.mark.parametrize("spec", [SPEC, CacheSpec("teacher", 0, 8)])
+def test_a_file_cut_anywhere_among_its_descriptors_loses_only_the_rows_cut_off(tmp_path, spec):
+    path = tmp_path / "a.h5"
+    fill(path, spec=spec)
+    whole = path.read_bytes()
+    places = {name: place for name, place in extents(path).items() if place[0] is not None and name != "keys"}
+    begin = min(offset for offset, _ in places.values())
+    assert begin < len(whole) - 100
+    for length in [*range(begin, len(whole), 7), len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        assert mend_truncated(path)
+        mended = DescriptorCache(path, spec)
+        there = [all(offset + (row + 1) * size <= length for offset, size in places.values()) for row in range(len(KEYS))]
+        assert mended.done.tolist() == there
+        assert list(mended.keys) == KEYS
+        globals_, patches = descriptors(len(KEYS), spec)
+        assert (mended.globals_[there] == globals_[there]).all() and (mended.patches[there] == patches[there]).all()
+
+
+def test_a_file_cut_in_its_structure_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "a.h5"
+    fill(path)
+    whole = path.read_bytes()
+    keys_begin, key_bytes = extents(path)["keys"]
+    assert keys_begin == STRUCTURE_BYTES < min(offset for name, (offset, _) in extents(path).items() if name != "keys")
+    for length in [0, 7, 40, 47, *range(48, keys_begin, 97), *range(keys_begin, keys_begin + len(KEYS) * key_bytes)]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(CacheError, match="(?s)a.h5 (was cut before|is damaged).*pass another --cache"):
+            mend_truncated(path)
+            DescriptorCache(path)
+        assert path.read_bytes() == whole[:length]
+
+
+def test_a_whole_file_is_not_mended(tmp_path):
+    fill(tmp_path / "a.h5")
+    before = (tmp_path / "a.h5").read_bytes()
+    assert not mend_truncated(tmp_path / "a.h5")
+    assert (tmp_path / "a.h5").read_bytes() == before
+
+
+def test_mending_that_is_killed_leaves_the_cut_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.h5"
+    fill(path)
+    os.truncate(path, path.stat().st_size - 1)
+    before = path.read_bytes()
+    monkeypatch.setattr(DescriptorCache, "_check", lambda *_: 1 / 0)  # called when the copy has its length again
+    with pytest.raises(ZeroDivisionError):
+        mend_truncated(path)
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_creation_that_fails_leaves_no_file(tmp_path):
+    with pytest.raises(OverflowError):
+        create(tmp_path / "a.h5", KEYS, CacheSpec("x", -1, 8))
+    assert not list(tmp_path.iterdir())
