@@ -5,18 +5,33 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 from torch.utils.data import Dataset
 
 from vpr.errors import VprError
 
 
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # what sets an image upright, by its EXIF orientation
+
+
 class ImageError(VprError):
     """An image file that is missing or cannot be decoded."""
 
+    def __str__(self) -> str:
+        """The message; a DataLoader's process puts its traceback in front of it, which is left out."""
+        return super().__str__().rpartition("ImageError: ")[2].strip()
+
 
 def read_image(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """Decode one image into an array of shape (height, width, 3), uint8, bicubic with anti-aliasing.
+    """Decode one image into an array of shape (height, width, 3), uint8 RGB, upright, bicubic with anti-aliasing.
 
     The aspect ratio is not kept, as in the MSLS baselines. Raises ImageError naming the file.
     """
@@ -24,7 +39,8 @@ def read_image(path: Path, size: tuple[int, int]) -> np.ndarray:
     try:
         with Image.open(path) as image:
             image.draft("RGB", (2 * width, 2 * height))
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+            upright = image.convert("RGB") if turn is None else image.convert("RGB").transpose(turn)
     except FileNotFoundError:
         raise ImageError(f"{path} is missing; unpack the image archives again") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
