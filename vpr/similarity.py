@@ -14,7 +14,7 @@ from vpr.transport.problem import (
     TransportError,
     TransportResult,
     check_marginals,
-    check_scores,
+    check_result,
 )
 
 FUSED = {"numba": "vpr.transport.numba_fused", "triton": "vpr.transport.triton_backend"}
@@ -100,7 +100,7 @@ def structural_similarity(
         arrays = (query_patches, database_patches, query_global, database_global)
     solver = fused if name in FUSED else unfused
     result = solver(name, arrays, marginals, weights, settings)
-    check_scores(result.score)
+    check_result(result, settings)
     return result
 
 
@@ -140,6 +140,12 @@ def checked_weights(weights, query_patches, database_patches):
 def fused(name, arrays, marginals, weights, settings: Settings) -> TransportResult:
     """Call a backend that goes from patches to scores in one pass."""
     module = importlib.import_module(FUSED[name])
+    if name == "triton" and not is_torch(arrays[1]):
+        torch = importlib.import_module("torch")
+        arrays = [torch.as_tensor(array) for array in arrays]
+        weights = weights and tuple(torch.tensor(side) for side in weights)
+        result = module.structural(*arrays, marginals, weights, settings)
+        return TransportResult(*(None if field is None else field.numpy() for field in result[:4]), result.backend)
     if name == "triton" or not is_torch(arrays[1]):
         return module.structural(*arrays, marginals, weights, settings)
     arrays = [array.numpy(force=True) for array in arrays]
@@ -216,7 +222,7 @@ def structural_similarity_pairs(
         result = module.structural_pairs(sources, (queries, images), marginals, None, settings)
     else:
         result = by_query(sources, queries, images, (marginals, epsilon, mass), name)
-    check_scores(result.score)
+    check_result(result, settings)
     return result
 
 

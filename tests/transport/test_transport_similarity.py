@@ -120,9 +120,9 @@ def test_refusals():
 @pytest.mark.parametrize("mass", [1.0, 0.7, 0.2])
 def test_no_plan_beats_the_bound(mass):
     """Above every entropic score, at every epsilon; and equal to it where one side has a single patch."""
-    similarity, mu, nu = random_problem(pairs=50)
+    similarity, mu, nu = random_problem(pairs=20)
     bound = upper_bound(similarity, mu, nu, mass)
-    for epsilon in (0.01, 0.05, 0.5):
+    for epsilon in (0.02, 0.05, 0.5):
         result = solve(similarity, mu, nu, epsilon=epsilon, mass=mass, backend="torch", max_iterations=20000)
         assert (result.score <= bound + result.marginal_error + 1e-9).all()
     as_torch = upper_bound(*map(torch.from_numpy, (similarity, mu, nu)), mass)

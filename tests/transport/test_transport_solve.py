@@ -167,6 +167,12 @@ def test_refusals_name_the_cause(change, words):
         solve(**arguments)
 
 
+def test_running_out_of_iterations_is_said():
+    similarity, mu, nu = random_problem()
+    with pytest.warns(UserWarning, match="4 of 4 pairs stopped at 2 iterations"):
+        solve(similarity, mu, nu, max_iterations=2)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("backend", CPU_BACKENDS)
 def test_bad_similarities_are_refused(backend, bad):

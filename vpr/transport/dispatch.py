@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import logging
+from functools import cache
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from vpr.transport.problem import (
     TransportError,
     TransportResult,
     check_marginals,
-    check_scores,
+    check_result,
     check_similarity,
 )
 
@@ -36,6 +37,7 @@ def available_backends() -> tuple[str, ...]:
     return tuple(name for name in BACKENDS if is_available(name))
 
 
+@cache
 def is_available(name: str) -> bool:
     """Whether this machine can run a backend, without importing its package where that can be helped."""
     if name == "triton":
@@ -83,13 +85,19 @@ def wants_gradient(*arrays) -> bool:
     return importlib.import_module("torch").is_grad_enabled()
 
 
+def to_tensor(array):
+    """A torch tensor of an array; read-only ones (spread marginals) are copied, as torch wants to own what it shares."""
+    torch = importlib.import_module("torch")
+    return torch.as_tensor(array if is_torch(array) or array.flags.writeable else array.copy())
+
+
 def run(name: str, similarity, mu, nu, settings: Settings) -> TransportResult:
     """Call a backend with arrays of the kind it takes; return arrays of the kind that was given."""
     module = importlib.import_module(MODULES[name])
     given_torch = is_torch(similarity)
     if name in ("torch", "triton"):
         torch = importlib.import_module("torch")
-        result = module.solve(*(torch.as_tensor(array) for array in (similarity, mu, nu)), settings)
+        result = module.solve(*(to_tensor(array) for array in (similarity, mu, nu)), settings)
         if given_torch:
             return result
         return TransportResult(*(None if field is None else field.numpy(force=True) for field in result[:4]), name)
@@ -167,5 +175,5 @@ def solve(
     cuda = is_torch(similarity) and similarity.is_cuda
     name = choose(backend, on_cuda=cuda, needs_gradient=gradient)
     result = run(name, similarity, mu, nu, settings)
-    check_scores(result.score)
+    check_result(result, settings)
     return result

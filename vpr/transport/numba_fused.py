@@ -98,14 +98,14 @@ def structural(query_patches, database_patches, query_global, database_global, k
     pairs, patches, _ = database_patches.shape
     query_patches = np.ascontiguousarray(query_patches, dtype=np.float32)
     database_patches = np.ascontiguousarray(database_patches)
-    if weights is None:
-        mu, nu = query_marginals(kind, query_patches, database_global), np.empty((pairs, patches), np.float32)
-    else:
-        mu, nu = (np.ascontiguousarray(side, dtype=np.float32) for side in weights)
     result = empty_result((pairs, patches, len(query_patches)), settings.plan)
     columns = query_columns(query_patches, query_global)
     values, code = compiled_settings(settings), CODES[kind] if weights is None else None
     with single_blas_thread:
+        if weights is None:
+            mu, nu = query_marginals(kind, query_patches, database_global), np.empty((pairs, patches), np.float32)
+        else:
+            mu, nu = (np.ascontiguousarray(side, dtype=np.float32) for side in weights)
         in_threads(
             lambda part: work_on(part, columns, database_patches, mu, nu, code, values, result),
             split(pairs, thread_count(settings, pairs * patches * len(query_patches))),

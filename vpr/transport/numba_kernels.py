@@ -1,8 +1,7 @@
 """Entropic transport of one pair in L1 cache, compiled by numba.
 
-Layout: the kernel K of a pair is (rows, lanes) with rows padded to a multiple of 4 and lanes to 16, zeros in
-the padding. One pass over K does both half-iterations: four rows give their sums, their scalings follow,
-and they are added to the column sums while still in registers.
+The kernel K of a pair has its rows padded to a multiple of 8 and its columns to 16, zeros in the padding, so
+that every inner loop is whole vectors. All functions are in this file: see ``numba_math`` for the reason.
 """
 
 import numpy as np
@@ -10,7 +9,8 @@ from numba import njit
 
 from vpr.transport.numba_math import EXACT, OPTIONS, float_from_bits
 
-LANES = 16  # float32 numbers in a 512-bit register; rows are padded to it
+LANES = 16  # float32 numbers in a 512-bit register; columns are padded to it
+ROWS = 8  # rows that a pass takes together; rows are padded to it
 SAFE_SPAN = np.float32(40)  # exp(-span) and the scalings that undo it stay inside float32
 TOO_WIDE = -1  # iterations of a pair beyond that
 TINY = np.float32(1e-30)
@@ -20,6 +20,8 @@ ROUND = np.float32(12582912.0)  # 1.5 * 2**23: adding it rounds to an integer
 SMALLEST = np.float32(-87.0)  # exp of it is the smallest normal float32
 CHECK_EVERY = 4
 FIRST_OMEGA, LARGEST_OMEGA = np.float32(1.4), np.float32(1.95)
+PATIENCE = 64  # iterations without progress after which a pair is allowed less over-relaxation
+CAUTION = np.float32(0.7)  # by this factor
 KEEP = np.float32(0.3)  # over-relaxation never overshoots below this share of the plain step
 
 
@@ -42,13 +44,15 @@ def exp32(x):
     return p * float_from_bits((np.int32(n) + np.int32(127)) << np.int32(23))
 
 
-@njit(**OPTIONS)
+@njit(**{**OPTIONS, "fastmath": {"nnan", "nsz"}})
 def span(similarity, columns):
-    """Smallest and largest entry of the first ``columns`` columns."""
+    """Smallest and largest entry of the first ``columns`` columns; without NaN in mind, so as to be vectors."""
     low, high = similarity[0, 0], similarity[0, 0]
     for i in range(similarity.shape[0]):
         for j in range(columns):
-            low, high = min(low, similarity[i, j]), max(high, similarity[i, j])
+            entry = similarity[i, j]
+            low = entry if entry < low else low
+            high = entry if entry > high else high
     return low, high
 
 
@@ -68,73 +72,88 @@ def relaxed(old, new, omega):
 
 
 @njit(**OPTIONS)
-def four_rows(kernel, i, v):
-    """Sums over the columns of K[i:i+4] v."""
-    a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-    for j in range(len(v)):
-        a += kernel[i, j] * v[j]
-        b += kernel[i + 1, j] * v[j]
-        c += kernel[i + 2, j] * v[j]
-        d += kernel[i + 3, j] * v[j]
-    return a, b, c, d
+def row_sums(kernel, v, sums):
+    """sums = K v, eight rows at a time so that v is read once for all of them."""
+    for i in range(0, len(sums), ROWS):
+        a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+        e, f, g, h = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+        for j in range(len(v)):
+            a += kernel[i, j] * v[j]
+            b += kernel[i + 1, j] * v[j]
+            c += kernel[i + 2, j] * v[j]
+            d += kernel[i + 3, j] * v[j]
+            e += kernel[i + 4, j] * v[j]
+            f += kernel[i + 5, j] * v[j]
+            g += kernel[i + 6, j] * v[j]
+            h += kernel[i + 7, j] * v[j]
+        sums[i], sums[i + 1], sums[i + 2], sums[i + 3] = a, b, c, d
+        sums[i + 4], sums[i + 5], sums[i + 6], sums[i + 7] = e, f, g, h
 
 
 @njit(**OPTIONS)
-def add_rows(kernel, i, a, b, c, d, columns):
-    """columns += (a, b, c, d) K[i:i+4]."""
-    for j in range(len(columns)):
-        columns[j] += a * kernel[i, j] + b * kernel[i + 1, j] + c * kernel[i + 2, j] + d * kernel[i + 3, j]
+def column_sums(kernel, u, sums):
+    """sums = K^T u, eight rows at a time so that the sums are read and written once for all of them."""
+    sums[:] = np.float32(0)
+    for i in range(0, len(u), ROWS):
+        a, b, c, d = u[i], u[i + 1], u[i + 2], u[i + 3]
+        e, f, g, h = u[i + 4], u[i + 5], u[i + 6], u[i + 7]
+        for j in range(len(sums)):
+            sums[j] += (
+                (a * kernel[i, j] + b * kernel[i + 1, j]) + (c * kernel[i + 2, j] + d * kernel[i + 3, j])
+            ) + ((e * kernel[i + 4, j] + f * kernel[i + 5, j]) + (g * kernel[i + 6, j] + h * kernel[i + 7, j]))
 
 
 @njit(**OPTIONS)
-def both_sides(kernel, mu, u, v, columns, omega):
-    """u relaxed towards mu / (K v), columns = K^T u; returns the L1 row violation of the u that came in."""
-    columns[:] = np.float32(0)
+def relax_towards(scaling, sums, weights, omega):
+    """scaling relaxed towards weights / sums; returns the L1 violation that it came in with."""
     violation = np.float32(0)
-    for i in range(0, len(u), 4):
-        a, b, c, d = four_rows(kernel, i, v)
-        violation += (abs(u[i] * a - mu[i]) + abs(u[i + 1] * b - mu[i + 1])) + (
-            abs(u[i + 2] * c - mu[i + 2]) + abs(u[i + 3] * d - mu[i + 3])
-        )
-        u[i] = relaxed(u[i], mu[i] / max(a, TINY), omega)
-        u[i + 1] = relaxed(u[i + 1], mu[i + 1] / max(b, TINY), omega)
-        u[i + 2] = relaxed(u[i + 2], mu[i + 2] / max(c, TINY), omega)
-        u[i + 3] = relaxed(u[i + 3], mu[i + 3] / max(d, TINY), omega)
-        add_rows(kernel, i, u[i], u[i + 1], u[i + 2], u[i + 3], columns)
+    for i in range(len(scaling)):
+        violation += abs(scaling[i] * sums[i] - weights[i])
+        scaling[i] = relaxed(scaling[i], weights[i] / max(sums[i], TINY), omega)
     return violation
 
 
 @njit(**OPTIONS)
-def next_omega(omega, error, previous):
+def next_omega(omega, error, previous, cap):
     """Over-relaxation from the contraction of the last four iterations; see torch_backend.next_omega."""
     one = np.float32(1)
     rate = np.sqrt(np.sqrt(error / max(previous, TINY)))
     rate = min(max(rate, np.float32(1e-6)), np.float32(0.999))
     if rate < omega - one:
-        return max(one + rate, omega - np.float32(0.1))
+        return min(max(one + rate, omega - np.float32(0.1)), cap)
     theta = (rate + omega - one) ** 2 / (rate * omega * omega)
-    return min(np.float32(2) / (one + np.sqrt(one - min(theta, np.float32(0.9999)))), LARGEST_OMEGA)
+    return min(np.float32(2) / (one + np.sqrt(one - min(theta, np.float32(0.9999)))), cap)
 
 
 @njit(**OPTIONS)
-def balanced(kernel, mu, nu, u, v, columns, tolerance, max_iterations):
+def next_cap(cap, error, mark):
+    """Largest over-relaxation allowed; see torch_backend.next_cap."""
+    return cap if error < mark else np.float32(1) + CAUTION * (cap - np.float32(1))
+
+
+@njit(**OPTIONS)
+def balanced(kernel, mu, nu, u, v, rows, columns, tolerance, max_iterations):
     """Sinkhorn scalings u, v of a padded pair; returns the iterations. Zero tolerance: plain iterations."""
     u[:] = np.float32(1)
     v[:] = np.float32(1)
     omega, previous = np.float32(1), np.float32(-1)
+    cap, mark = LARGEST_OMEGA, np.float32(np.inf)
     for iteration in range(1, max_iterations + 1):
-        violation = both_sides(kernel, mu, u, v, columns, omega)
+        row_sums(kernel, v, rows)
+        violation = relax_towards(u, rows, mu, omega)
+        column_sums(kernel, u, columns)
         last = iteration == max_iterations
         step = omega
         if tolerance > 0 and iteration > 1 and iteration % CHECK_EVERY == 1:
             last = last or violation <= tolerance
+            if iteration % PATIENCE == 1:
+                cap, mark = next_cap(cap, violation, mark), violation
             if previous >= 0:
-                omega = next_omega(omega, violation, previous)
+                omega = next_omega(omega, violation, previous, cap)
             previous = violation
         if last:
             step = np.float32(1)
-        for j in range(len(v)):
-            v[j] = relaxed(v[j], nu[j] / max(columns[j], TINY), step)
+        relax_towards(v, columns, nu, step)
         if last:
             break
         if iteration == 1 and tolerance > 0:
@@ -173,23 +192,23 @@ def partial(kernel, mu, nu, u, v, rows, columns, mass, tolerance, max_iterations
     u[:] = np.float32(1)
     v[:] = np.float32(1)
     level, omega, previous = np.float32(1), np.float32(1), np.float32(-1)
+    cap, mark = LARGEST_OMEGA, np.float32(np.inf)
     for iteration in range(1, max_iterations + 1):
-        for i in range(0, len(u), 4):
-            rows[i], rows[i + 1], rows[i + 2], rows[i + 3] = four_rows(kernel, i, v)
+        row_sums(kernel, v, rows)
         row_level = water_level(rows, mu, mass)
         change = np.float32(0)
         for i in range(len(u)):
             change += abs(level * u[i] * rows[i] - min(row_level * rows[i], mu[i]))
         looking = tolerance > 0 and iteration > 1 and iteration % CHECK_EVERY == 1
         if looking:
+            if iteration % PATIENCE == 1:
+                cap, mark = next_cap(cap, change, mark), change
             if previous >= 0:
-                omega = next_omega(omega, change, previous)
+                omega = next_omega(omega, change, previous, cap)
             previous = change
         last = iteration == max_iterations or (looking and change <= tolerance)
         capped(u, rows, mu, row_level, omega)
-        columns[:] = np.float32(0)
-        for i in range(0, len(u), 4):
-            add_rows(kernel, i, u[i], u[i + 1], u[i + 2], u[i + 3], columns)
+        column_sums(kernel, u, columns)
         level = water_level(columns, nu, mass)
         capped(v, columns, nu, level, np.float32(1) if last else omega)
         if last:
@@ -247,7 +266,7 @@ def solve_pairs(similarity, mu, nu, settings, score, iterations, error, plan):
     """
     epsilon, mass, tolerance, max_iterations = settings
     (pairs, queries), candidates = mu.shape, nu.shape[1]
-    height, width = padded(queries, 4), padded(candidates, LANES)
+    height, width = padded(queries, ROWS), padded(candidates, LANES)
     kernel = np.zeros((height, width), np.float32)
     weights_p, weights_q = np.zeros(height, np.float32), np.zeros(width, np.float32)
     u, rows = np.zeros(height, np.float32), np.zeros(height, np.float32)
@@ -262,7 +281,7 @@ def solve_pairs(similarity, mu, nu, settings, score, iterations, error, plan):
         weights_q[:candidates] = nu[n]
         level = np.float32(1)
         if mass == np.float32(1):
-            taken = balanced(kernel, weights_p, weights_q, u, v, columns, tolerance, max_iterations)
+            taken = balanced(kernel, weights_p, weights_q, u, v, rows, columns, tolerance, max_iterations)
         else:
             taken, level = partial(
                 kernel, weights_p, weights_q, u, v, rows, columns, mass, tolerance, max_iterations

@@ -1,5 +1,6 @@
 """The transport problem: its result, its parameters and what is refused at the edge."""
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from vpr.errors import VprError
 TOLERANCE = 2e-5  # L1 marginal violation at which a pair stops
 MAX_ITERATIONS = 2000  # a pair at epsilon 0.05 needs about 15, a near-duplicate a few hundred
 SMALLEST_EPSILON = 1e-3  # below it Sinkhorn needs more iterations than anyone would wait for
+UNSOLVED = 10  # tolerances of marginal error beyond which a pair out of iterations is reported
 BALANCED_WITHIN = 1e-6  # a mass this close to 1 is solved as balanced transport
 SUM_TOLERANCE = 1e-3  # how far from 1 the sum of a marginal may be, half precision included
 
@@ -86,12 +88,22 @@ def check_marginals(name: str, weights, shape: tuple) -> None:
         return
     if not bool((weights >= 0).all()):
         raise TransportError(f"{name} hold negative or NaN weights")
-    worst = float(abs(weights.sum(-1) - 1).max())
+    total = weights.detach().sum(-1) if hasattr(weights, "detach") else weights.sum(-1)
+    worst = max(float(total.max()) - 1, 1 - float(total.min()))
     if not worst <= SUM_TOLERANCE:
         raise TransportError(f"{name} sum to 1 only within {worst:.3g}; divide each row by its sum")
 
 
-def check_scores(score) -> None:
-    """Refuse a result that is not finite, whose cause is a descriptor or a similarity that is not."""
-    if not bool((abs(score) < np.inf).all()):
+def check_result(result: TransportResult, settings: Settings) -> None:
+    """Refuse scores that are not finite, and warn of pairs that ran out of iterations."""
+    if not bool((abs(result.score) < np.inf).all()):
         raise TransportError("scores are not finite: a similarity or a descriptor holds NaN or infinity")
+    if settings.tolerance == 0 or len(result.score) == 0:
+        return
+    unsolved = (result.iterations >= settings.max_iterations) & (result.marginal_error > UNSOLVED * settings.tolerance)
+    if bool(unsolved.any()):
+        warnings.warn(
+            f"{int(unsolved.sum())} of {len(unsolved)} pairs stopped at {settings.max_iterations} iterations with "
+            f"marginal errors up to {float(result.marginal_error.max()):.1e}; raise max_iterations or epsilon",
+            stacklevel=3,
+        )

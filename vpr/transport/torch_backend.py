@@ -11,6 +11,8 @@ from vpr.transport.problem import Settings, TransportResult
 SAFE_SPAN = {torch.float32: 60.0, torch.float64: 500.0}  # span of S / epsilon that exp() may take
 CHECK_EVERY = 4  # iterations between two looks at the marginals
 FIRST_OMEGA, LARGEST_OMEGA = 1.4, 1.95
+PATIENCE = 64  # iterations without progress after which a pair is allowed less over-relaxation
+CAUTION = 0.7  # by this factor
 KEEP = 0.3  # over-relaxation never overshoots below this share of the plain step
 
 
@@ -109,7 +111,15 @@ def water_level(sums, weights, mass):
         full = grown
 
 
-def next_omega(omega, error, previous):
+def next_cap(cap, error, mark):
+    """Largest over-relaxation (N, 1) allowed: less after every PATIENCE iterations that brought nothing.
+
+    Over-relaxation may cycle at small epsilon; plain Sinkhorn, where the cap tends to, does not.
+    """
+    return torch.where((error >= mark)[:, None], 1 + CAUTION * (cap - 1), cap)
+
+
+def next_omega(omega, error, previous, cap):
     """Over-relaxation (N, 1) from the contraction over the last iterations.
 
     A step with ``omega`` and contraction ``rate`` belongs to a plain Sinkhorn rate theta with
@@ -123,7 +133,7 @@ def next_omega(omega, error, previous):
     rate = (error / previous.clamp(min=1e-30)).pow(1 / CHECK_EVERY).clamp(1e-6, 0.999)[:, None]
     theta = ((rate + omega - 1) ** 2 / (rate * omega**2)).clamp(max=0.9999)
     best = 2 / (1 + torch.sqrt(1 - theta))
-    return torch.where(rate >= omega - 1, best, torch.maximum(1 + rate, omega - 0.1)).clamp(1.0, LARGEST_OMEGA)
+    return torch.where(rate >= omega - 1, best, torch.maximum(1 + rate, omega - 0.1)).clamp(min=1.0).minimum(cap)
 
 
 def unrolled(domain, mu, nu, settings):
@@ -138,16 +148,18 @@ def unrolled(domain, mu, nu, settings):
 def converged(domain, mu, nu, settings):
     """Over-relaxed iterations until every pair meets the tolerance; each pair's count is its own."""
     u, v, level = domain.start(mu), domain.start(nu), domain.neutral_level
-    omega = torch.ones_like(mu[:, :1])
+    omega, cap = torch.ones_like(mu[:, :1]), torch.full_like(mu[:, :1], LARGEST_OMEGA)
     iterations = torch.full((len(mu),), settings.max_iterations, device=mu.device)
-    previous = None
+    previous, mark = None, torch.full_like(mu[:, 0], torch.inf)
     for iteration in range(1, settings.max_iterations + 1):
         sums = domain.rows(v)
         target, row_level = domain.scale(sums, mu, settings.mass)
         error = (domain.masses(sums, u, level) - domain.masses(sums, target, row_level)).detach().abs().sum(1)
         looking = iteration > 1 and iteration % CHECK_EVERY == 1
+        if looking and iteration % PATIENCE == 1:
+            cap, mark = next_cap(cap, error, mark), error
         if looking and previous is not None:
-            omega = next_omega(omega, error, previous)
+            omega = next_omega(omega, error, previous, cap)
         u = domain.relax(u, target, omega, settings.mass)
         target, level = domain.scale(domain.columns(u), nu, settings.mass)
         if looking:

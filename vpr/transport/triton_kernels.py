@@ -15,6 +15,8 @@ CHECK_EVERY = tl.constexpr(4)
 FIRST_OMEGA = tl.constexpr(1.4)
 LARGEST_OMEGA = tl.constexpr(1.95)
 KEEP = tl.constexpr(0.3)
+PATIENCE = tl.constexpr(64)
+CAUTION = tl.constexpr(0.7)
 
 
 @triton.jit
@@ -42,14 +44,20 @@ def normalised(weight, valid, count):
 
 
 @triton.jit
-def next_omega(omega, error, previous):
+def next_omega(omega, error, previous, cap):
     """Over-relaxation from the contraction of the last four iterations; see torch_backend.next_omega."""
     rate = tl.sqrt(tl.sqrt(error / tl.maximum(previous, TINY)))
     rate = tl.minimum(tl.maximum(rate, 1e-6), 0.999)
     theta = (rate + omega - 1.0) * (rate + omega - 1.0) / (rate * omega * omega)
     best = 2.0 / (1.0 + tl.sqrt(1.0 - tl.minimum(theta, 0.9999)))
     best = tl.where(rate >= omega - 1.0, best, tl.maximum(1.0 + rate, omega - 0.1))
-    return tl.minimum(tl.maximum(best, 1.0), LARGEST_OMEGA)
+    return tl.minimum(tl.maximum(best, 1.0), cap)
+
+
+@triton.jit
+def next_cap(cap, error, mark):
+    """Largest over-relaxation allowed; see torch_backend.next_cap."""
+    return tl.where(error >= mark, 1.0 + CAUTION * (cap - 1.0), cap)
 
 
 @triton.jit
@@ -126,6 +134,7 @@ def iterate(kernel, mu, nu, mass, tolerance, max_iterations, PARTIAL: tl.constex
     """Scalings u, v, the level and the iterations of a pair whose kernel is in registers."""
     u, v = mu * 0.0 + 1.0, nu * 0.0 + 1.0
     level, omega, previous = mass * 0.0 + 1.0, mass * 0.0 + 1.0, mass * 0.0 - 1.0
+    cap, mark = mass * 0.0 + LARGEST_OMEGA, mass * 0.0 + float("inf")
     iteration, running = max_iterations * 0, max_iterations > 0
     while running:
         iteration += 1
@@ -133,7 +142,9 @@ def iterate(kernel, mu, nu, mass, tolerance, max_iterations, PARTIAL: tl.constex
         target, row_level = step(sums, mu, mass, PARTIAL)
         error = tl.sum(tl.abs(level * u * sums - row_level * target * sums), 0)
         looking = (tolerance > 0.0) & (iteration > 1) & (iteration % CHECK_EVERY == 1)
-        omega = tl.where(looking & (previous >= 0.0), next_omega(omega, error, previous), omega)
+        marking = looking & (iteration % PATIENCE == 1)
+        cap, mark = tl.where(marking, next_cap(cap, error, mark), cap), tl.where(marking, error, mark)
+        omega = tl.where(looking & (previous >= 0.0), next_omega(omega, error, previous, cap), omega)
         previous = tl.where(looking, error, previous)
         running = (iteration < max_iterations) & ~(looking & (error <= tolerance))
         u = relaxed(u, target, omega, PARTIAL)

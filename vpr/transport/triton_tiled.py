@@ -10,8 +10,11 @@ import triton.language as tl
 from vpr.transport.triton_kernels import (
     CHECK_EVERY,
     FIRST_OMEGA,
+    LARGEST_OMEGA,
+    PATIENCE,
     SAFE_SPAN,
     TOO_WIDE,
+    next_cap,
     next_omega,
     normalised,
     products,
@@ -113,6 +116,7 @@ def tiled_kernel(
             v = columns.to(tl.float32) * 0.0 + 1.0
             sums = v
             omega, previous = epsilon * 0.0 + 1.0, epsilon * 0.0 - 1.0
+            cap, mark = epsilon * 0.0 + LARGEST_OMEGA, epsilon * 0.0 + float("inf")
             iteration, running = max_iterations * 0, max_iterations > 0
             while running:
                 iteration += 1
@@ -121,7 +125,9 @@ def tiled_kernel(
                 looking = (tolerance > 0.0) & (iteration > 1) & (iteration % CHECK_EVERY == 1)
                 running = (iteration < max_iterations) & ~(looking & (error <= tolerance))
                 v = relaxed(v, nu / tl.maximum(sums, 1e-30), tl.where(running, omega, 1.0), False)
-                omega = tl.where(looking & (previous >= 0.0), next_omega(omega, error, previous), omega)
+                marking = looking & (iteration % PATIENCE == 1)
+                cap, mark = tl.where(marking, next_cap(cap, error, mark), cap), tl.where(marking, error, mark)
+                omega = tl.where(looking & (previous >= 0.0), next_omega(omega, error, previous, cap), omega)
                 previous = tl.where(looking, error, previous)
                 omega = tl.where((iteration == 1) & (tolerance > 0.0), FIRST_OMEGA, omega)
             gain, error = 0.0, tl.sum(tl.abs(sums * v - nu), 0)

@@ -1,0 +1,172 @@
+"""The transport engine's speed and accuracy, each figure beside its floor.
+
+    python -m benchmarks.transport [--repeats N]          CPU: against the published algorithm, one core and two
+    python -m benchmarks.transport --device cuda          CUDA: pairs a second, share of bandwidth and matrix rate
+    python -m benchmarks.transport --device pruning       10,000 random problems: top-10 with and without pruning
+
+Runs are interleaved and medians are shown. Descriptors are synthetic, with cosines of median 0.14.
+"""
+
+import argparse
+import sys
+import time
+
+import numpy as np
+
+from benchmarks.transport_published import feature_maps, published_scores
+from vpr.similarity import structural_similarity
+from vpr.transport import marginal_weights, solve, upper_bound
+from vpr.transport.numba_fused import single_blas_thread
+from vpr.transport.numba_kernels import balanced
+
+CANDIDATES = 100
+CASES = ((49, 128), (49, 384), (196, 128), (196, 384))
+FLOOR_ITERATIONS = 16
+
+
+def unit(array):
+    """Rows of unit length, float32."""
+    return (array / np.linalg.norm(array, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def synthetic(patches: int, channels: int, candidates: int = CANDIDATES, seed: int = 0):
+    """One query and its candidates: patches share a direction (median cosine 0.14) over a decaying spectrum,
+    and the first tenth of the candidates hold the query's patches, moved and blurred."""
+    rng = np.random.default_rng(seed)
+    spectrum = (1 + np.arange(channels)) ** -0.5
+    query, database = (rng.normal(size=(*lead, patches, channels)) * spectrum for lead in ((), (candidates,)))
+    for k in range(candidates // 10):
+        blur = 0.3 + 0.5 * k / (candidates // 10)
+        database[k] = (1 - blur) * query[rng.permutation(patches)] + blur * database[k]
+    common = np.eye(channels)[-1] * np.sqrt(0.14)
+    query, database = (unit(np.sqrt(0.86) * unit(array) + common) for array in (query, database))
+    return query, database, unit(query.mean(0)), unit(database.mean(1))
+
+
+def interleaved(calls: dict, repeats: int) -> dict:
+    """Median milliseconds of each call, the calls taking turns."""
+    times = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    for _ in range(repeats):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: float(np.median(values)) for name, values in times.items()}
+
+
+def floor_calls(arrays):
+    """The two parts of the floor: the products alone, and iterations on a kernel that is there already."""
+    query, database, *_ = arrays
+    patches, channels = query.shape
+    columns, out = np.ascontiguousarray(query.T), np.empty((4 * patches, patches), np.float32)
+    chunks = database.reshape(len(database) // 4, 4 * patches, channels)
+    height, width = -(-patches // 8) * 8, -(-patches // 16) * 16
+    kernel = np.zeros((height, width), np.float32)
+    kernel[:patches, :patches] = np.exp((query @ database[-1].T - 1) / 0.05)
+    mu, nu = np.zeros(height, np.float32), np.zeros(width, np.float32)
+    mu[:patches] = nu[:patches] = 1 / patches
+    vectors = [np.ones(length, np.float32) for length in (height, width, height, width)]
+
+    def gemm():
+        with single_blas_thread:
+            for chunk in chunks:
+                np.dot(chunk, columns, out=out)
+
+    def iterations():
+        for _ in range(len(database)):
+            balanced(kernel, mu, nu, *vectors, np.float32(0), FLOOR_ITERATIONS)
+
+    return {"gemm": gemm, "iterations": iterations}
+
+
+def exact_scores(arrays, mass: float = 1.0):
+    """Converged float64 scores."""
+    import torch
+
+    tensors = [torch.from_numpy(array).double() for array in arrays]
+    options = {"tolerance": 1e-9, "max_iterations": 5000, "backend": "torch"}
+    return structural_similarity(*tensors, mass=mass, **options).score.numpy()
+
+
+def cpu_case(patches: int, channels: int, repeats: int) -> None:
+    """Print one row: the published algorithm, ours on one core and on all, the floor, the ratios, the errors."""
+    arrays = synthetic(patches, channels)
+    maps = feature_maps(*arrays)
+    half = (arrays[0], arrays[1].astype(np.float16), *arrays[2:])
+    calls = {
+        "published": lambda: published_scores(*maps),
+        "one": lambda: structural_similarity(*arrays, threads=1, backend="numba"),
+        "all": lambda: structural_similarity(*arrays, backend="numba"),
+        "half": lambda: structural_similarity(*half, threads=1, backend="numba"),
+        "partial": lambda: structural_similarity(*arrays, mass=0.5, threads=1, backend="numba"),
+    } | floor_calls(arrays)
+    times = interleaved(calls, repeats)
+    result, exact = calls["one"](), exact_scores(arrays)
+    error, theirs = (float(abs(score - exact).max()) for score in (result.score, published_scores(*maps)))
+    floor = times["gemm"] + times["iterations"]
+    print(
+        f"{patches:4d} x {channels:3d} | published {times['published']:7.2f} ms (off by {theirs:.0e})"
+        f" | ours {times['one']:6.2f} ms (off by {error:.0e}, {result.iterations.mean():.1f} iterations)"
+        f" | ratio {times['published'] / times['one']:5.1f}"
+        f" | floor {floor:6.2f} ms = GEMM {times['gemm']:.2f} + {FLOOR_ITERATIONS} iterations {times['iterations']:.2f}"
+        f" | floor x {times['one'] / floor:.2f}"
+        f" | all cores x {times['one'] / times['all']:.2f} | float16 {times['half']:.2f} ms"
+        f" | mass 0.5 {times['partial']:.2f} ms"
+    )
+
+
+def pruned_top(scores, bound, k: int):
+    """Top k in order of falling bound, stopping where no bound reaches the k-th score; and the share skipped."""
+    order = np.argsort(-bound)
+    best: list = []
+    for place, candidate in enumerate(order):
+        if len(best) == k and bound[candidate] < best[-1][0] - 1e-4:
+            return [c for _, c in best], 1 - place / len(order)
+        best = sorted([*best, (scores[candidate], candidate)], reverse=True)[:k]
+    return [c for _, c in best], 0.0
+
+
+def pruning(problems: int, k: int = 10) -> None:
+    """Print on how many random problems pruning changed the top k, and the share of candidates it skipped."""
+    changed, shares = 0, []
+    for seed in range(problems):
+        query, database, query_global, database_global = synthetic(16, 32, seed=seed)
+        mu, nu = marginal_weights("complement", query, database, query_global, database_global)
+        similarity = np.ascontiguousarray((database @ query.T).swapaxes(1, 2))
+        scores = solve(similarity, mu, nu).score
+        top, share = pruned_top(scores, upper_bound(similarity, mu, nu), k)
+        changed += top != list(np.argsort(-scores, kind="stable")[:k])
+        shares.append(share)
+    print(f"pruning: top-{k} changed on {changed} of {problems} problems; {np.mean(shares):.0%} of candidates skipped")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda", "pruning"), default="cpu")
+    parser.add_argument("--repeats", type=int, default=15, help="interleaved runs of each figure (default 15)")
+    parser.add_argument("--problems", type=int, default=10000, help="problems of the pruning check (default 10000)")
+    options = parser.parse_args(argv)
+    if options.device == "pruning":
+        pruning(options.problems)
+        return 0
+    import torch
+
+    if options.device == "cuda":
+        if not torch.cuda.is_available():
+            print("no CUDA device here; its figures cannot be measured", file=sys.stderr)
+            return 1
+        from benchmarks.transport_cuda import cuda_figures
+
+        cuda_figures(options.repeats)
+        return 0
+    torch.set_num_threads(1)
+    for patches, channels in CASES:
+        cpu_case(patches, channels, options.repeats if patches < 100 else max(3, options.repeats // 3))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
