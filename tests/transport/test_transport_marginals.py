@@ -35,7 +35,8 @@ def test_torch_and_batches_of_pairs(kind):
     expected = marginal_weights(kind, query, database, query_global, database_global)
     pairs = len(database)
     tensors = [torch.from_numpy(array) for array in (query, database, query_global, database_global)]
-    batch = marginal_weights(kind, tensors[0].expand(pairs, -1, -1), tensors[1], tensors[2].expand(pairs, -1), tensors[3])
+    queries, globals_ = tensors[0].expand(pairs, -1, -1), tensors[2].expand(pairs, -1)
+    batch = marginal_weights(kind, queries, tensors[1], globals_, tensors[3])
     half = marginal_weights(kind, tensors[0].half(), tensors[1].half(), tensors[2].half(), tensors[3].half())
     for ours, theirs, rough in zip(expected, batch, half):
         np.testing.assert_allclose(theirs.numpy(), ours, atol=1e-6)
@@ -68,4 +69,5 @@ def test_refusals():
     with pytest.raises(TransportError, match="rollout"):
         marginal_weights("rollout", query, database, None, None)
     with pytest.raises(TransportError, match="negative"):
-        marginal_weights("rollout", query, database, None, None, rollout=(np.array([2.0] + [-0.1] * 8), np.ones((12, 9))))
+        given = np.array([2.0] + [-0.1] * 8), np.ones((12, 9))
+        marginal_weights("rollout", query, database, None, None, rollout=given)

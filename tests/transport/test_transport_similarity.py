@@ -37,8 +37,9 @@ def test_every_marginal(backend, kind):
 def test_half_precision_and_plan(backend, mass):
     query, database, query_global, database_global = images(other_patches=11)
     database = database.astype("f2")
-    result = structural_similarity(query, database, query_global, database_global, mass=mass, backend=backend, plan=True)
-    np.testing.assert_allclose(result.score, exact(query, database, query_global, database_global, mass=mass).score, atol=5e-6)
+    arrays = query, database, query_global, database_global
+    result = structural_similarity(*arrays, mass=mass, backend=backend, plan=True)
+    np.testing.assert_allclose(result.score, exact(*arrays, mass=mass).score, atol=5e-6)
     assert result.plan.shape == (12, 9, 11)
     mu, nu = marginal_weights("complement", query, database, query_global, database_global)
     assert (result.plan.sum(2) < mu + 1e-4).all() and (result.plan.sum(1) < nu + 1e-4).all()
@@ -81,7 +82,8 @@ def test_given_weights(backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_pairs_out_of_resident_sets(backend):
     query, database, query_global, database_global = map(torch.from_numpy, images(candidates=6))
-    queries, globals_ = torch.stack([query, database[5], database[0]]), torch.stack([query_global, *database_global[[5, 0]]])
+    queries = torch.stack([query, database[5], database[0]])
+    globals_ = torch.stack([query_global, *database_global[[5, 0]]])
     pairs = [2, 0, 0, 1], [5, 1, 2, 0]
     result = structural_similarity_pairs(queries, database, globals_, database_global, pairs, backend=backend)
     for score, i, j in zip(result.score, *pairs):

@@ -86,7 +86,7 @@ def wants_gradient(*arrays) -> bool:
 
 
 def to_tensor(array):
-    """A torch tensor of an array; read-only ones (spread marginals) are copied, as torch wants to own what it shares."""
+    """A torch tensor of an array; read-only ones (spread marginals) are copied, which torch asks for."""
     torch = importlib.import_module("torch")
     return torch.as_tensor(array if is_torch(array) or array.flags.writeable else array.copy())
 

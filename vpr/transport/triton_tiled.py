@@ -13,6 +13,7 @@ from vpr.transport.triton_kernels import (
     LARGEST_OMEGA,
     PATIENCE,
     SAFE_SPAN,
+    TINY,
     TOO_WIDE,
     next_cap,
     next_omega,
@@ -60,7 +61,7 @@ def exponentiate(scratch, u, columns, top, epsilon, P, Q, BR: tl.constexpr, BQ: 
 
 
 @triton.jit
-def both_sides(scratch, mu_at, u_at, v, columns, total, omega, P, BR: tl.constexpr, BQ: tl.constexpr):
+def both_sides(scratch, mu_at, u_at, v, columns, omega, P, BR: tl.constexpr, BQ: tl.constexpr):
     """u relaxed towards mu / (K v); returns K^T u and the L1 row violation of the u that came in."""
     sums, violation = v * 0.0, 0.0
     for start in range(0, P, BR):
@@ -70,10 +71,69 @@ def both_sides(scratch, mu_at, u_at, v, columns, total, omega, P, BR: tl.constex
         u = tl.load(u_at + rows, rows < P, other=0.0)
         row = tl.sum(kernel * v[None, :], 1)
         violation += tl.sum(tl.abs(u * row - mu), 0)
-        u = relaxed(u, mu / tl.maximum(row, 1e-30), omega, False)
+        u = relaxed(u, mu / tl.maximum(row, TINY), omega, False)
         tl.store(u_at + rows, u, rows < P)
         sums += tl.sum(kernel * u[:, None], 0)
     return sums, violation
+
+
+@triton.jit
+def marginals(
+    mu_at, total, cosine, given_mu, given_nu, columns, P, Q,
+    KIND: tl.constexpr, BR: tl.constexpr,
+):  # fmt: skip
+    """nu in registers, and mu from raw weights of sum ``total`` (or as given) into the program's vector."""
+    for start in range(0, P, BR):
+        rows = start + tl.arange(0, BR)
+        if KIND < 0:
+            mu = tl.load(given_mu + rows, rows < P, other=0.0)
+        else:
+            weight = tl.load(mu_at + rows, rows < P, other=0.0)
+            mu = tl.where(total > 0.0, weight / tl.maximum(total, TINY), 1.0 / P)
+        tl.store(mu_at + rows, mu, rows < P)
+    if KIND < 0:
+        return tl.load(given_nu + columns, columns < Q, other=0.0)
+    else:
+        return normalised(raw_weight(cosine, columns < Q, KIND), columns < Q, Q)
+
+
+@triton.jit
+def iterate_tiled(
+    scratch, mu_at, u_at, nu, columns, tolerance, max_iterations, P, BR: tl.constexpr, BQ: tl.constexpr
+):
+    """v, K^T u and the iterations of a pair whose kernel is in the scratch; u ends in the program's vector."""
+    v, sums = nu * 0.0 + 1.0, nu
+    omega, previous = tolerance * 0.0 + 1.0, tolerance * 0.0 - 1.0
+    cap, mark = tolerance * 0.0 + LARGEST_OMEGA, tolerance * 0.0 + float("inf")
+    iteration, running = max_iterations * 0, max_iterations > 0
+    while running:
+        iteration += 1
+        sums, error = both_sides(scratch, mu_at, u_at, v, columns, omega, P, BR, BQ)
+        tl.debug_barrier()
+        looking = (tolerance > 0.0) & (iteration > 1) & (iteration % CHECK_EVERY == 1)
+        running = (iteration < max_iterations) & ~(looking & (error <= tolerance))
+        v = relaxed(v, nu / tl.maximum(sums, TINY), tl.where(running, omega, 1.0), False)
+        marking = looking & (iteration % PATIENCE == 1)
+        cap, mark = tl.where(marking, next_cap(cap, error, mark), cap), tl.where(marking, error, mark)
+        omega = tl.where(looking & (previous >= 0.0), next_omega(omega, error, previous, cap), omega)
+        previous = tl.where(looking, error, previous)
+        omega = tl.where((iteration == 1) & (tolerance > 0.0), FIRST_OMEGA, omega)
+    return v, sums, iteration
+
+
+@triton.jit
+def gains(scratch, mu_at, u_at, v, columns, top, epsilon, P, Q, BR: tl.constexpr, BQ: tl.constexpr):
+    """Score of the plan and the L1 violation of its row sums."""
+    gain, error = 0.0, 0.0
+    for start in range(0, P, BR):
+        rows = start + tl.arange(0, BR)
+        valid = (rows < P)[:, None] & (columns < Q)[None, :]
+        kernel = tl.load(scratch + rows[:, None] * BQ + columns[None, :], valid, other=0.0)
+        moved = tl.load(u_at + rows, rows < P, other=0.0)[:, None] * kernel * v[None, :]
+        similarity = top + epsilon * tl.log(tl.where(valid, kernel, 1.0))
+        gain += tl.sum(tl.sum(tl.where(valid, moved * similarity, 0.0), 1), 0)
+        error += tl.sum(tl.abs(tl.sum(moved, 1) - tl.load(mu_at + rows, rows < P, other=0.0)), 0)
+    return gain, error
 
 
 @triton.jit(do_not_specialize=["max_iterations"])
@@ -95,51 +155,15 @@ def tiled_kernel(
             database_global + j * C, columns, P, Q, C, KIND, BR, BQ, BC,
         )  # fmt: skip
         tl.debug_barrier()
-        nu = columns.to(tl.float32) * 0.0
-        if KIND < 0:
-            nu = tl.load(given_nu + n * Q + columns, columns < Q, other=0.0)
-        else:
-            nu = normalised(raw_weight(cosine, columns < Q, KIND), columns < Q, Q)
-        for start in range(0, P, BR):
-            rows = start + tl.arange(0, BR)
-            if KIND < 0:
-                mu = tl.load(given_mu + n * P + rows, rows < P, other=0.0)
-            else:
-                weight = tl.load(mu_at + rows, rows < P, other=0.0)
-                mu = tl.where(total > 0.0, weight / tl.maximum(total, 1e-30), 1.0 / P)
-            tl.store(mu_at + rows, mu, rows < P)
+        nu = marginals(mu_at, total, cosine, given_mu + n * P, given_nu + n * Q, columns, P, Q, KIND, BR)
         exponentiate(scratch, u_at, columns, top, epsilon, P, Q, BR, BQ)
         tl.debug_barrier()
         if top - low > SAFE_SPAN * epsilon:
             tl.store(iterations + n, TOO_WIDE)
         else:
-            v = columns.to(tl.float32) * 0.0 + 1.0
-            sums = v
-            omega, previous = epsilon * 0.0 + 1.0, epsilon * 0.0 - 1.0
-            cap, mark = epsilon * 0.0 + LARGEST_OMEGA, epsilon * 0.0 + float("inf")
-            iteration, running = max_iterations * 0, max_iterations > 0
-            while running:
-                iteration += 1
-                sums, error = both_sides(scratch, mu_at, u_at, v, columns, total, omega, P, BR, BQ)
-                tl.debug_barrier()
-                looking = (tolerance > 0.0) & (iteration > 1) & (iteration % CHECK_EVERY == 1)
-                running = (iteration < max_iterations) & ~(looking & (error <= tolerance))
-                v = relaxed(v, nu / tl.maximum(sums, 1e-30), tl.where(running, omega, 1.0), False)
-                marking = looking & (iteration % PATIENCE == 1)
-                cap, mark = tl.where(marking, next_cap(cap, error, mark), cap), tl.where(marking, error, mark)
-                omega = tl.where(looking & (previous >= 0.0), next_omega(omega, error, previous, cap), omega)
-                previous = tl.where(looking, error, previous)
-                omega = tl.where((iteration == 1) & (tolerance > 0.0), FIRST_OMEGA, omega)
-            gain, error = 0.0, tl.sum(tl.abs(sums * v - nu), 0)
-            for start in range(0, P, BR):
-                rows = start + tl.arange(0, BR)
-                valid = (rows < P)[:, None] & (columns < Q)[None, :]
-                kernel = tl.load(scratch + rows[:, None] * BQ + columns[None, :], valid, other=0.0)
-                moved = tl.load(u_at + rows, rows < P, other=0.0)[:, None] * kernel * v[None, :]
-                similarity = top + epsilon * tl.log(tl.where(valid, kernel, 1.0))
-                gain += tl.sum(tl.sum(tl.where(valid, moved * similarity, 0.0), 1), 0)
-                error += tl.sum(tl.abs(tl.sum(moved, 1) - tl.load(mu_at + rows, rows < P, other=0.0)), 0)
+            v, sums, taken = iterate_tiled(scratch, mu_at, u_at, nu, columns, tolerance, max_iterations, P, BR, BQ)
+            gain, error = gains(scratch, mu_at, u_at, v, columns, top, epsilon, P, Q, BR, BQ)
             tl.store(score + n, gain)
-            tl.store(iterations + n, iteration)
-            tl.store(marginal_error + n, error)
+            tl.store(iterations + n, taken)
+            tl.store(marginal_error + n, error + tl.sum(tl.abs(sums * v - nu), 0))
         tl.debug_barrier()
