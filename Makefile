@@ -6,7 +6,9 @@ BIN := $(ENV)/bin
 .PHONY: demo test clean-env
 
 demo: $(ENV)/.installed
-	$(BIN)/python -m vpr.demo
+	$(BIN)/python -m vpr.scratch
+	$(BIN)/python -m vpr.distill
+	$(BIN)/python -m eval.compare runs/scratch runs/distill --submission runs/submission.zip
 
 test: $(ENV)/.installed
 	$(BIN)/python -m pytest

@@ -1,8 +1,9 @@
-"""Where a head starts: PCA whitening of what the backbone already sees."""
+"""Where a head starts: from what the backbone already sees, so that training need not find it first."""
 
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
 from torch.utils.data import Dataset
 
 from vpr.descriptors import BATCH
@@ -12,27 +13,46 @@ IMAGES = 1000
 FLOOR = 1e-3  # of the largest variance, added to every variance before it is evened out
 
 
-def start_head(model: StructuralModel, images: Dataset, device: torch.device, seed: int) -> None:
-    """Set the head so that the descriptors of some images are uncorrelated and of even variance.
+def start_head(
+    model: StructuralModel, images: Dataset, device: torch.device, seed: int, teacher: np.ndarray | None = None
+) -> None:
+    """Set the head from the features that the backbone has of some images.
 
-    With a random head every image looks alike to a model that starts from random weights, and the contrastive losses
-    hardly move; a pretrained backbone keeps what it knows. Dimensions beyond the backbone's width are random mixtures.
+    Without a teacher: PCA whitening, so that descriptors are uncorrelated and of even variance. With one of the same
+    length, teacher (N, C): ridge regression of its descriptors. With a random head every image looks alike to a model
+    that starts from random weights, and the losses hardly move.
     """
     rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.choice(len(images), min(IMAGES, len(images)), replace=False)).tolist()
-    features = []
+    chosen = np.sort(rng.choice(len(images), min(IMAGES, len(images)), replace=False))
+    features = _features(model, images, chosen, device)
+    if teacher is not None and teacher.shape[1] == model.config.dim:
+        ridge = Ridge(FLOOR * features.var(0).sum() * len(features)).fit(features, teacher[chosen])
+        weight, bias = ridge.coef_, ridge.intercept_
+    else:
+        weight, mean = _whitening(features, model.config.dim, rng)
+        bias = -weight @ mean
+    with torch.no_grad():
+        model.head.weight.copy_(torch.from_numpy(weight))
+        model.head.bias.copy_(torch.from_numpy(bias))
+
+
+def _features(model: StructuralModel, images: Dataset, chosen: np.ndarray, device: torch.device) -> np.ndarray:
+    """What the head makes the global descriptors of the chosen images from, (n, D) float64, as training sees it."""
     model.train()
+    features = []
     for start in range(0, len(chosen), BATCH):
-        batch = torch.stack([images[i] for i in chosen[start : start + BATCH]]).to(device)
+        batch = torch.stack([images[i] for i in chosen[start : start + BATCH].tolist()]).to(device)
         with torch.no_grad():
             features.append(model.summarise(batch).double().cpu().numpy())
-    features = np.concatenate(features)
-    pca = PCA(min(model.config.dim, *features.shape), random_state=0).fit(features)
+    return np.concatenate(features)
+
+
+def _whitening(features: np.ndarray, dim: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (dim, D) and mean (D,); dimensions beyond the features' rank are random mixtures of the others."""
+    pca = PCA(min(dim, *features.shape), random_state=0).fit(features)
     variance = pca.explained_variance_
-    whitening = pca.components_ / np.sqrt(variance + FLOOR * variance[0])[:, None]
-    if len(whitening) < model.config.dim:
-        mixture, _ = np.linalg.qr(rng.standard_normal((model.config.dim, len(whitening))))
-        whitening = mixture @ whitening
-    with torch.no_grad():
-        model.head.weight.copy_(torch.from_numpy(whitening))
-        model.head.bias.copy_(torch.from_numpy(-whitening @ pca.mean_))
+    weight = pca.components_ / np.sqrt(variance + FLOOR * variance[0])[:, None]
+    if len(weight) < dim:
+        mixture, _ = np.linalg.qr(rng.standard_normal((dim, len(weight))))
+        weight = mixture @ weight
+    return weight, pca.mean_

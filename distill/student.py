@@ -46,7 +46,7 @@ def train_student(
     targets = None if teacher is None else teacher_targets(teacher, data, settings, device)
     images, checkpoint = load_images(data, model.input_size), out / "checkpoint.pt"
     if not checkpoint.is_file():
-        start_head(model, images, device, settings.train.seed)
+        start_head(model, images, device, settings.train.seed, targets)
     objective = Objective(settings.objective, settings.distillation)
     trainer = Trainer(model, Places(data.photos, Guard()), images, objective, settings.train)
     losses = trainer.train(device, checkpoint, targets)

@@ -67,7 +67,7 @@ def rank(dataset: MSLS, scope: Scope, config: RankingConfig, rerank: RerankConfi
     if config.rerank:
         outcome.weight = structural_weight(run, config.weight)
         outcome.fusion = _fusion(config)
-        _rerank(outcome, dataset, cache, rerank)
+        _rerank(outcome, dataset, cache, rerank, device)
     return outcome
 
 
@@ -114,10 +114,13 @@ def _read(path: Path, dataset: MSLS, scope: Scope, depth: int) -> np.ndarray:
     return resolve(read_predictions(path), dataset, scope, unknown="error").ranked[:, :depth].astype(np.int64)
 
 
-def _rerank(outcome: Outcome, dataset: MSLS, cache: DescriptorCache, config: RerankConfig) -> None:
+def _rerank(
+    outcome: Outcome, dataset: MSLS, cache: DescriptorCache, config: RerankConfig, device: torch.device
+) -> None:
     rows, ranked = Rows.of(dataset, cache), outcome.ranked["shortlist"]
     with outcome.timing("rerank_per_query", len(ranked)):
-        scores = compare_shortlist(cache, rows, ranked, config, "re-ranking").combined(outcome.weight)
+        how = {"weight": outcome.weight, "device": device}
+        scores = compare_shortlist(cache, rows, ranked, config, "re-ranking", **how).combined(outcome.weight)
         if outcome.fusion == "reciprocal-rank":
             scores = np.where(ranked >= 0, reciprocal_rank(scores), -np.inf)
         outcome.ranked["rerank"] = reorder(ranked, scores)

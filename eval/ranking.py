@@ -62,17 +62,18 @@ def shortlist(
 
 
 def compare_shortlist(
-    cache: DescriptorCache, rows: Rows, ranked: np.ndarray, config: RerankConfig, title: str | None = None
+    cache: DescriptorCache, rows: Rows, ranked: np.ndarray, config: RerankConfig, title: str | None = None, **how: object
 ) -> Similarities:
     """S_global and S_struct of each query and its shortlist (Q, K); -inf where the shortlist holds -1.
 
     Sequences: every frame of the query is compared with every frame of the candidate; a query frame counts with its
     best partner, and the frames of the query are averaged. S_global is taken from the sequence descriptors.
+    how: the weight and the device of `vpr.rerank.compare`.
     """
     (queries, length), (_, width) = rows.query.shape, rows.database.shape
     candidates = np.where(ranked[:, :, None] >= 0, rows.database[ranked], -1)
     repeated = np.repeat(candidates.reshape(queries, -1), length, axis=0)
-    found = compare(cache, rows.query.ravel(), repeated, config, title)
+    found = compare(cache, rows.query.ravel(), repeated, config, title, **how)
     if length == width == 1:
         return found
     structural = found.structural.reshape(queries, length, ranked.shape[1], width).max(3).mean(1)

@@ -5,14 +5,14 @@ from typing import Literal
 import torch
 from torchvision.transforms import v2
 
-Augmentation = Literal["none", "light", "heavy"]
+Augmentation = Literal["none", "light", "medium", "heavy"]
 GROUP = 2  # images that share one draw: one call of a transform costs about as much for two small images as for one
 
 
 def augmentation(kind: Augmentation, size: tuple[int, int]) -> v2.Transform:
     """The transform for uint8 images (..., 3, height, width).
 
-    light: small shifts of crop and colour. heavy: what separates renderings from photographs, too: crops down to 40 %,
+    light: small shifts of crop and colour. medium: those, and grey, blur and contrast. heavy: what separates renderings from photographs, too: crops down to 40 %,
     colour, grey, blur, sharpening, contrast.
     """
     if kind == "none":
@@ -22,6 +22,16 @@ def augmentation(kind: Augmentation, size: tuple[int, int]) -> v2.Transform:
             [
                 v2.RandomResizedCrop(size, scale=(0.7, 1.0), ratio=(0.8, 1.25), antialias=True),
                 v2.ColorJitter(0.3, 0.3, 0.3),
+            ]
+        )
+    if kind == "medium":
+        return v2.Compose(
+            [
+                v2.RandomResizedCrop(size, scale=(0.6, 1.0), ratio=(0.75, 1.33), antialias=True),
+                v2.ColorJitter(0.4, 0.4, 0.4, 0.03),
+                v2.RandomGrayscale(p=0.15),
+                v2.RandomApply([v2.GaussianBlur(5, sigma=(0.3, 1.2))], p=0.25),
+                v2.RandomAutocontrast(p=0.15),
             ]
         )
     return v2.Compose(

@@ -1,5 +1,10 @@
-"""Re-ranking: shortlists reordered by global and structural similarity of cached descriptors."""
+"""Re-ranking: shortlists reordered by global and structural similarity of cached descriptors.
 
+Queries go in batches. A batch's database images are read once, however many of its queries want them, while the batch
+before is computed; the memory they take is bounded by an option, whatever the size of the database.
+"""
+
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,9 +16,8 @@ from tqdm import tqdm
 
 from vpr.cache import DescriptorCache
 from vpr.command import option
-from vpr.similarity import structural_similarity
-
-QUERIES = 32  # in a batch: each database image that any of them wants is read once
+from vpr.pruning import pruned_scores
+from vpr.similarity import structural_similarity, structural_similarity_pairs
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,18 @@ class RerankConfig:
     )
     epsilon: float = option(0.05, "entropic regularisation, in units of cost (1 - cosine)")
     mass: float = option(1.0, "share of the mass that is transported, in (0, 1]; below 1 is partial transport")
+    memory_mb: int = option(512, "MiB that database patches may take while re-ranking")
+    threads: int = option(0, "threads that re-rank on a CPU; 0 takes every core")
+    prune: int = option(0, "skip transport where a bound proves a candidate is not among the first N; 0 skips none")
 
 
 @dataclass(frozen=True)
 class Similarities:
-    """Of each query and each of its candidates, both (Q, K) float32; higher is better, -inf where there is none."""
+    """Of each query and each of its candidates, both (Q, K) float32; higher is better, -inf where there is none.
+
+    Where pruning skipped a candidate its structural similarity is an upper bound, under which it stays behind the first
+    N; deeper ranks are then not exact.
+    """
 
     global_: np.ndarray  # S_global: cosine of the global descriptors
     structural: np.ndarray  # S_struct: similarity of the patches under their transport plan
@@ -39,37 +50,95 @@ class Similarities:
         return self.global_ + np.float32(weight) * self.structural
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Some queries and, read into memory, the database images that any of them wants."""
+
+    queries: slice
+    rows: np.ndarray  # (U,) cache rows, rising
+    patches: np.ndarray  # (U, P, C) float16
+    globals_: np.ndarray  # (U, C) float32
+
+
 def compare(
-    cache: DescriptorCache, queries: np.ndarray, candidates: np.ndarray, config: RerankConfig, title: str | None = None
+    cache: DescriptorCache,
+    queries: np.ndarray,
+    candidates: np.ndarray,
+    config: RerankConfig,
+    title: str | None = None,
+    *,
+    weight: float = 1.0,
+    device: torch.device = torch.device("cpu"),
 ) -> Similarities:
     """Similarities of queries (Q,) and their candidates (Q, K), both rows of the cache; -1 marks no candidate.
 
-    title: the progress bar's text; no bar without one.
+    title: the progress bar's text; no bar without one. weight: of S_struct in the final score, which pruning goes by.
+    On a CUDA device the transport runs there, without pruning.
     """
-    shape = candidates.shape
-    result = Similarities(np.full(shape, -np.inf, np.float32), np.full(shape, -np.inf, np.float32))
-    threads = max(1, torch.get_num_threads())
-
-    def one(query: int) -> None:
-        there = np.flatnonzero(candidates[query] >= 0)
-        rows = candidates[query, there]
-        own = cache.globals_[queries[query]]
-        result.global_[query, there] = cache.globals_[rows] @ own
-        result.structural[query, there] = structural_similarity(
-            np.asarray(cache.patches[queries[query]], np.float32),
-            cache.patches[rows],
-            own,
-            cache.globals_[rows],
-            config.marginals,
-            config.epsilon,
-            config.mass,
-        ).score
-
-    with ThreadPoolExecutor(threads) as pool:
-        done: Iterator[None] = pool.map(one, range(len(queries)))
-        for _ in tqdm(done, title, len(queries), disable=title is None, unit="query", dynamic_ncols=True):
-            pass
+    result = Similarities(*(np.full(candidates.shape, -np.inf, np.float32) for _ in range(2)))
+    threads = config.threads or os.cpu_count() or 1
+    bar = tqdm(total=len(queries), desc=title, disable=title is None, unit="query", dynamic_ncols=True)
+    with bar, ThreadPoolExecutor(threads) as workers:
+        for batch in _batches(cache, candidates, config):
+            if device.type == "cuda":
+                _compare_on_device(cache, queries, candidates, batch, config, result, device)
+                bar.update(batch.queries.stop - batch.queries.start)
+                continue
+            numbers = range(batch.queries.start, batch.queries.stop)
+            for _ in workers.map(
+                lambda query: _compare_one(cache, queries[query], candidates[query], batch, config, weight, result, query),
+                numbers,
+            ):
+                bar.update()
     return result
+
+
+def _batches(cache: DescriptorCache, candidates: np.ndarray, config: RerankConfig) -> Iterator[Batch]:
+    """The batches, each read while the one before is computed; two of them fit into ``memory_mb``."""
+    image_bytes = max(1, cache.patches[:1].nbytes)
+    size = max(1, (config.memory_mb << 20) // (2 * image_bytes * max(1, candidates.shape[1])))
+
+    def read(start: int) -> Batch:
+        rows = np.unique(candidates[start : start + size])
+        rows = rows[rows >= 0]
+        return Batch(slice(start, min(start + size, len(candidates))), rows, cache.patches[rows], cache.globals_[rows])
+
+    with ThreadPoolExecutor(1) as reader:
+        upcoming = reader.submit(read, 0) if len(candidates) else None
+        for start in range(0, len(candidates), size):
+            batch = upcoming.result()
+            if start + size < len(candidates):
+                upcoming = reader.submit(read, start + size)
+            yield batch
+
+
+def _compare_one(cache, own_row, candidates, batch, config, weight, result, query) -> None:
+    """Fill the result's row of one query."""
+    there = np.flatnonzero(candidates >= 0)
+    places = np.searchsorted(batch.rows, candidates[there])
+    own, globals_ = cache.globals_[own_row], batch.globals_[places]
+    result.global_[query, there] = globals_ @ own
+    images = (np.asarray(cache.patches[own_row], np.float32), batch.patches[places], own, globals_)
+    if config.prune:
+        result.structural[query, there] = pruned_scores(images, config, weight)
+    else:
+        problem = (config.marginals, config.epsilon, config.mass)
+        result.structural[query, there] = structural_similarity(*images, *problem, threads=1).score
+
+
+def _compare_on_device(cache, queries, candidates, batch, config, result, device) -> None:
+    """Fill the result's rows of a batch in one launch."""
+    wanted = candidates[batch.queries]
+    query, place = np.nonzero(wanted >= 0)
+    images = np.searchsorted(batch.rows, wanted[query, place])
+    own = queries[batch.queries]
+    arrays = (cache.patches[own], batch.patches, cache.globals_[own], batch.globals_)
+    arrays = tuple(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays)
+    problem = (config.marginals, config.epsilon, config.mass)
+    scores = structural_similarity_pairs(*arrays, (query, images), *problem).score
+    rows = query + batch.queries.start
+    result.structural[rows, place] = scores.cpu().numpy()
+    result.global_[rows, place] = np.einsum("nc,nc->n", cache.globals_[own][query], batch.globals_[images])
 
 
 def reorder(candidates: np.ndarray, scores: np.ndarray) -> np.ndarray:

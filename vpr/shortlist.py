@@ -14,4 +14,4 @@ def search(queries: np.ndarray, database: np.ndarray, depth: int) -> tuple[np.nd
     if getattr(faiss, "get_num_gpus", lambda: 0)():
         index = faiss.index_cpu_to_all_gpus(index)
     index.add(np.ascontiguousarray(database, np.float32))
-    return index.search(np.ascontiguousarray(queries, np.float32), min(depth, len(database)))
+    return index.search(np.ascontiguousarray(queries, np.float32), min(int(depth), len(database)))

@@ -8,7 +8,7 @@ from datasets.default import data_root
 from datasets.errors import DatasetError
 from distill.data import RunConfig, training_data
 from distill.objective import ObjectiveConfig
-from distill.teacher import TEACHER_TRAIN, TeacherSettings, WhiteningConfig, fit_teacher
+from distill.teacher import TEACHER_OBJECTIVE, TEACHER_TRAIN, TeacherSettings, WhiteningConfig, fit_teacher
 from distill.trainer import TrainConfig
 from vpr.command import fill, make_parser, run
 from vpr.device import choose_device
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = make_parser("vpr.teacher", "Fit the NetVLAD teacher: k-means, contrastive training, PCA whitening.", *STAGES)
     parser.add_argument("--out", type=Path, default=Path("runs/teacher"), help="run folder")
-    parser.set_defaults(**TEACHER_TRAIN)
+    parser.set_defaults(**TEACHER_TRAIN, **TEACHER_OBJECTIVE)
     return run(_work, parser, argv, (DatasetError,))
 
 

@@ -12,8 +12,9 @@ MINI_VIT = "vit_mini_patch16_112"
 
 @register_model
 def vit_mini_patch16_112(pretrained: bool = False, **kwargs: object) -> VisionTransformer:
-    """A ViT of width 128 and depth 4 over a four-step convolutional stem (stride 16), whose instance normalisation takes
-    exposure and white balance out of every image.
+    """A ViT of width 128 and depth 2 over five convolutions (stride 16), made to learn from few images in few steps:
+    instance normalisation takes exposure and white balance out of every image, and the tokens are rectified, so that
+    their mean says which features are there.
 
     Raises ValueError when pretrained weights are asked for: there are none, it trains from random weights.
     """
@@ -21,8 +22,10 @@ def vit_mini_patch16_112(pretrained: bool = False, **kwargs: object) -> VisionTr
         raise ValueError(f"{MINI_VIT} has no pretrained weights; leave --pretrained out")
     for unused in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
         kwargs.pop(unused, None)
-    stem = nn.Sequential(nn.InstanceNorm2d(3), ConvStem(channels=(24, 48, 96, 128), depth=4, stride=(2, 2, 2, 2)))
-    shape = {"img_size": 112, "patch_size": 1, "embed_dim": 128, "depth": 4, "num_heads": 4, "num_classes": 0}
-    scale = {"init_values": 0.1}
-    tokens = {"class_token": False, "global_pool": "avg"}
-    return VisionTransformer(embed_layer=partial(HybridEmbed, backbone=stem), **{**shape, **tokens, **scale, **kwargs})
+    convolutions = ConvStem(channels=(24, 48, 96, 96, 128), depth=5, stride=(2, 2, 2, 1, 2))
+    stem = nn.Sequential(nn.InstanceNorm2d(3), convolutions, nn.BatchNorm2d(128), nn.ReLU())
+    shape = {"img_size": 112, "patch_size": 1, "embed_dim": 128, "depth": 2, "num_heads": 4, "num_classes": 0}
+    tokens = {"class_token": False, "global_pool": "avg", "init_values": 0.1}
+    model = VisionTransformer(embed_layer=partial(HybridEmbed, backbone=stem), **{**shape, **tokens, **kwargs})
+    model.norm = nn.Sequential(model.norm, nn.ReLU())
+    return model

@@ -26,7 +26,9 @@ class ModelConfig:
     dim: int = option(128, "descriptor dimensions C")
     grid: int = option(7, "patch descriptors along each side; the tokens are pooled to grid x grid")
     image_size: int = option(112, "input height and width, pixels")
-    pooling: Literal["avg", "cls"] = option("avg", "global descriptor from the mean token or the class token")
+    pooling: Literal["gem", "avg", "cls"] = option(
+        "avg", "global descriptor from the generalised mean of the tokens (p = 3), their mean, or the class token"
+    )
 
 
 class StructuralModel(nn.Module):
@@ -41,6 +43,7 @@ class StructuralModel(nn.Module):
         self.config = config
         self.backbone = create_backbone(config)
         self.head = nn.Linear(self.backbone.num_features, config.dim)
+        self.norm = SharedNorm(config.dim)
         self.register_buffer("mean", _channels(self.backbone, "mean"), persistent=False)
         self.register_buffer("std", _channels(self.backbone, "std"), persistent=False)
 
@@ -52,14 +55,15 @@ class StructuralModel(nn.Module):
     def forward(self, images: torch.Tensor) -> Description:
         tokens, summary = self._tokens(images)
         patches = F.adaptive_avg_pool2d(tokens, self.config.grid).flatten(2).transpose(1, 2)
-        return Description(F.normalize(self.head(summary), dim=-1), F.normalize(self.head(patches), dim=-1))
+        summary, patches = self.norm(self.head(summary), self.head(patches))
+        return Description(F.normalize(summary, dim=-1), F.normalize(patches, dim=-1))
 
     def summarise(self, images: torch.Tensor) -> torch.Tensor:
-        """What the head makes the global descriptor from: the mean token or the class token, (B, D)."""
+        """What the head makes the global descriptor from, (B, D)."""
         return self._tokens(images)[1]
 
     def _tokens(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The token map (B, D, h, w), and its mean or the class token, as the pooling says, (B, D)."""
+        """The token map (B, D, h, w), and what the pooling makes of it, (B, D)."""
         features = self.backbone.forward_features((images.float() / 255 - self.mean) / self.std)
         if features.ndim == 3:
             prefix = getattr(self.backbone, "num_prefix_tokens", 0)
@@ -68,7 +72,34 @@ class StructuralModel(nn.Module):
         else:
             channels_last = features.shape[-1] == self.backbone.num_features
             tokens = features.permute(0, 3, 1, 2) if channels_last else features
-        return tokens, features[:, 0] if self.config.pooling == "cls" else tokens.mean((2, 3))
+        if self.config.pooling == "cls":
+            return tokens, features[:, 0]
+        return tokens, generalised_mean(tokens) if self.config.pooling == "gem" else tokens.mean((2, 3))
+
+
+class SharedNorm(nn.BatchNorm1d):
+    """Batch normalisation of global descriptors (B, C), and of patch descriptors (B, P, C) by the same statistics.
+
+    It takes out what all images share; without it every pair looks alike to a model that starts from random weights,
+    and the contrastive losses collapse. The head stays one: both kinds of descriptors see the same linear map.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, affine=False)
+
+    def forward(self, summary: torch.Tensor, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        normalised = super().forward(summary)
+        if self.training:
+            mean, variance = summary.mean(0), summary.var(0, unbiased=False)
+        else:
+            mean, variance = self.running_mean, self.running_var
+        return normalised, (patches - mean) * (variance + self.eps).rsqrt()
+
+
+def generalised_mean(tokens: torch.Tensor, power: float = 3.0) -> torch.Tensor:
+    """Mean of the positive parts to the given power, and its root (GeM, Radenovic et al., TPAMI 2019): (B, D, h, w) to
+    (B, D)."""
+    return tokens.clamp(min=1e-3).pow(power).mean((2, 3)).pow(1 / power)
 
 
 def create_backbone(config: ModelConfig) -> nn.Module:

@@ -1,0 +1,35 @@
+"""Exact pruning: no transport for candidates that a bound keeps out of the first ranks."""
+
+import numpy as np
+
+from vpr.transport import marginal_weights, solve, upper_bound
+
+CHUNK = 10  # candidates solved between two looks at the bound
+SLACK = 1e-4  # scores may lie above the bound by the tolerance of the marginals, times the largest similarity
+
+
+def pruned_scores(images: tuple[np.ndarray, ...], config, weight: float) -> np.ndarray:
+    """S_struct of one query's candidates, (K,) float32, or an upper bound of it for a candidate that cannot be among the
+    first ``config.prune`` by S_global + weight * S_struct.
+
+    images: query patches (P, C), database patches (K, Q, C), query global (C,), database globals (K, C). config: a
+    `RerankConfig`. Candidates are taken by falling bound; once the bound of the next, plus the slack, is below the
+    ``prune``-th best score so far, so are all that follow. The bound is derived in docs/transport.md.
+    """
+    query, database, own, globals_ = images
+    database = database.astype(np.float32)
+    similarity = (database.reshape(-1, query.shape[1]) @ query.T).reshape(*database.shape[:2], -1).swapaxes(1, 2)
+    marginals = marginal_weights(config.marginals, query, database, own, globals_)
+    structural = np.asarray(upper_bound(similarity, *marginals, config.mass), np.float32)
+    known = globals_ @ own
+    bound = known + weight * (structural + SLACK)
+    order = np.argsort(-bound, kind="stable")
+    exact: list[float] = []
+    for start in range(0, len(order), CHUNK):
+        some = order[start : start + CHUNK]
+        if len(exact) >= config.prune and bound[some[0]] < sorted(exact, reverse=True)[config.prune - 1]:
+            break
+        problem = (similarity[some], marginals[0][some], marginals[1][some])
+        structural[some] = solve(*problem, epsilon=config.epsilon, mass=config.mass).score
+        exact += (known[some] + weight * structural[some]).tolist()
+    return structural
