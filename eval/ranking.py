@@ -61,22 +61,33 @@ def shortlist(
     return similarity, ranked
 
 
-def compare_shortlist(
+def compare_frames(
     cache: DescriptorCache, rows: Rows, ranked: np.ndarray, config: RerankConfig, title: str | None = None, **how: object
 ) -> Similarities:
-    """S_global and S_struct of each query and its shortlist (Q, K); -inf where the shortlist holds -1.
+    """Every frame of each query with every frame of its candidates, both fields (Q, Lq, K, Ld).
 
-    Sequences: every frame of the query is compared with every frame of the candidate; a query frame counts with its
-    best partner, and the frames of the query are averaged. S_global is taken from the sequence descriptors.
-    how: the weight and the device of `vpr.rerank.compare`.
+    ranked (Q, K); -inf where it holds -1. how: the weight and the device of `vpr.rerank.compare`.
     """
     (queries, length), (_, width) = rows.query.shape, rows.database.shape
     candidates = np.where(ranked[:, :, None] >= 0, rows.database[ranked], -1)
     repeated = np.repeat(candidates.reshape(queries, -1), length, axis=0)
     found = compare(cache, rows.query.ravel(), repeated, config, title, **how)
-    if length == width == 1:
-        return found
-    structural = found.structural.reshape(queries, length, ranked.shape[1], width).max(3).mean(1)
+    shape = (queries, length, ranked.shape[1], width)
+    return Similarities(found.global_.reshape(shape), found.structural.reshape(shape))
+
+
+def compare_shortlist(
+    cache: DescriptorCache, rows: Rows, ranked: np.ndarray, config: RerankConfig, title: str | None = None, **how: object
+) -> Similarities:
+    """S_global and S_struct of each query and its shortlist (Q, K); -inf where the shortlist holds -1.
+
+    Sequences: S_global is the cosine of the sequence descriptors; for S_struct every frame of the query counts with its
+    best partner among the candidate's frames, and the frames of the query are averaged (docs/protocol.md compares the
+    simple choices).
+    """
+    found = compare_frames(cache, rows, ranked, config, title, **how)
+    if found.global_.shape[1] == found.global_.shape[3] == 1:
+        return Similarities(found.global_[:, 0, :, 0], found.structural[:, 0, :, 0])
     own, theirs = (sequence_descriptors(cache, side) for side in (rows.query, rows.database))
     similarity = np.einsum("qc,qkc->qk", own, theirs[ranked]).astype(np.float32)
-    return Similarities(np.where(ranked >= 0, similarity, -np.inf).astype(np.float32), structural)
+    return Similarities(np.where(ranked >= 0, similarity, -np.inf), found.structural.max(3).mean(1))
