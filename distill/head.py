@@ -2,8 +2,8 @@
 
 import numpy as np
 import torch
+from scipy.linalg import orthogonal_procrustes
 from sklearn.decomposition import PCA
-from sklearn.linear_model import Ridge
 from torch.utils.data import Dataset
 
 from vpr.descriptors import BATCH
@@ -18,22 +18,20 @@ def start_head(
 ) -> None:
     """Set the head from the features that the backbone has of some images.
 
-    Without a teacher: PCA whitening, so that descriptors are uncorrelated and of even variance. With one of the same
-    length, teacher (N, C): ridge regression of its descriptors. With a random head every image looks alike to a model
-    that starts from random weights, and the losses hardly move.
+    PCA whitening makes the descriptors uncorrelated and of even variance; with the descriptors of a teacher of the same
+    length, teacher (N, C), they are turned to lie as near to those as a rotation can bring them (Procrustes). With a
+    random head every image looks alike to a model that starts from random weights, and the losses hardly move.
     """
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(len(images), min(IMAGES, len(images)), replace=False))
     features = _features(model, images, chosen, device)
+    weight, mean = _whitening(features, model.config.dim, rng)
     if teacher is not None and teacher.shape[1] == model.config.dim:
-        ridge = Ridge(FLOOR * features.var(0).sum() * len(features)).fit(features, teacher[chosen])
-        weight, bias = ridge.coef_, ridge.intercept_
-    else:
-        weight, mean = _whitening(features, model.config.dim, rng)
-        bias = -weight @ mean
+        rotation, _ = orthogonal_procrustes((features - mean) @ weight.T, teacher[chosen])
+        weight = rotation.T @ weight
     with torch.no_grad():
         model.head.weight.copy_(torch.from_numpy(weight))
-        model.head.bias.copy_(torch.from_numpy(bias))
+        model.head.bias.copy_(torch.from_numpy(-weight @ mean))
 
 
 def _features(model: StructuralModel, images: Dataset, chosen: np.ndarray, device: torch.device) -> np.ndarray:

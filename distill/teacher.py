@@ -26,7 +26,7 @@ log = logging.getLogger("vpr")
 KMEANS_IMAGES = 500
 FEATURES_PER_IMAGE = 100
 WHITENING_IMAGES = 20_000
-TEACHER_TRAIN = {"steps": 800, "learning_rate": 1e-3}  # where a teacher's training differs from `TrainConfig`
+TEACHER_TRAIN = {"steps": 800, "learning_rate": 1e-3, "augment": "light"}  # where a teacher's training differs from `TrainConfig`
 TEACHER_OBJECTIVE = {"temperature": 0.07}  # and its losses from `ObjectiveConfig`
 
 

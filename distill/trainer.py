@@ -25,12 +25,12 @@ log = logging.getLogger("vpr")
 class TrainConfig:
     """Training."""
 
-    steps: int = option(600, "training steps")
+    steps: int = option(700, "training steps")
     places: int = option(8, "places in a batch")
     images_per_place: int = option(4, "images of each place in a batch")
     learning_rate: float = option(1.5e-3, "peak learning rate of AdamW; warm-up over 5 %, then a cosine to zero")
     weight_decay: float = option(0.05, "weight decay of AdamW")
-    augment: Augmentation = option("light", "how training images are changed")
+    augment: Augmentation = option("medium", "how training images are changed")
     minings: int = option(4, "how often hard places are mined, evenly spread; the first at a fifth of the steps")
     checkpoint_every: int = option(200, "steps between checkpoints, from which an interrupted run goes on")
     seed: int = option(0, "seed of weights, batches and augmentation")

@@ -1,0 +1,100 @@
+"""``python -m benchmarks.rerank``: reading and re-ranking from caches of growing size, with synthetic descriptors.
+
+For each size a cache file of 49 x 128 float16 is made in a temporary folder (12.5 kB an image) and read warm.
+"""
+
+import argparse
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from vpr.cache import CacheSpec, DescriptorCache, create
+from vpr.rerank import RerankConfig, compare
+
+PATCHES, DIM, CANDIDATES, QUERIES = 49, 128, 100, 200
+BLOCK = 20_000  # different images; larger caches repeat them
+
+
+def main() -> None:
+    """Print a line for each size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--memory-mb", type=int, default=256)
+    parser.add_argument("--folder", type=Path, help="where the files lie while measured; the system's temporary folder")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        caches = {size: make(Path(folder) / f"{size}.h5", size) for size in arguments.sizes}
+        config = RerankConfig(memory_mb=arguments.memory_mb)
+        compare(caches[arguments.sizes[0]], np.arange(4), np.arange(400).reshape(4, 100), config)  # compile
+        rounds = [{size: measure(cache, config, seed) for size, cache in caches.items()} for seed in range(5)]
+    for size in arguments.sizes:
+        read, query, memory = np.median([measured[size] for measured in rounds], axis=0)
+        print(f"{size:>9} images: 100 random candidates read in {read:.2f} ms, {query:.2f} ms a query re-ranked, "
+              f"peak memory {memory:.0f} MiB above the start (--memory-mb {arguments.memory_mb})")  # fmt: skip
+
+
+def make(path: Path, size: int) -> DescriptorCache:
+    """A cache of that size, complete and in the page cache as far as it fits."""
+    rng = np.random.default_rng(0)
+    spec = CacheSpec("synthetic", PATCHES, DIM)
+    create(path, [f"{row}.jpg" for row in range(size)], spec)
+    cache = DescriptorCache(path, spec, writable=True)
+    block = unit(rng.standard_normal((min(size, BLOCK), PATCHES, DIM), np.float32) + 0.4).astype(np.float16)
+    globals_ = unit(rng.standard_normal((len(block), DIM), np.float32) + 0.4)
+    for start in range(0, size, len(block)):
+        stop = min(start + len(block), size)
+        cache.patches[start:stop], cache.globals_[start:stop] = block[: stop - start], globals_[: stop - start]
+        cache.done[start:stop] = 1
+    return DescriptorCache(path, spec)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors of length 1 along the last axis."""
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def measure(cache: DescriptorCache, config: RerankConfig, seed: int) -> tuple[float, float, float]:
+    """Milliseconds to read 100 random candidates, milliseconds a query, and MiB of private memory above the start.
+
+    Every row is touched once before it is timed: the figures are for a warm file.
+    """
+    rng = np.random.default_rng(seed)
+    candidates = rng.integers(0, len(cache), (QUERIES, CANDIDATES))
+    queries = rng.integers(0, len(cache), QUERIES)
+    for row in candidates:
+        cache.patches[np.sort(row)].sum(dtype=np.float32)
+    reads = []
+    for row in candidates:
+        start = time.perf_counter()
+        cache.patches[np.sort(row)]
+        reads.append(time.perf_counter() - start)
+    peak, before, done = [0], private_kib(), threading.Event()
+    watcher = threading.Thread(target=watch, args=(peak, done))
+    watcher.start()
+    start = time.perf_counter()
+    compare(cache, queries, candidates, config)
+    elapsed = time.perf_counter() - start
+    done.set()
+    watcher.join()
+    return 1000 * float(np.median(reads)), 1000 * elapsed / QUERIES, (peak[0] - before) / 1024
+
+
+def watch(peak: list[int], done: threading.Event) -> None:
+    """Keep the largest private memory seen until done."""
+    while not done.wait(0.005):
+        peak[0] = max(peak[0], private_kib())
+
+
+def private_kib() -> int:
+    """Resident memory that is not pages of mapped files, which the system may drop at any time, KiB (Linux)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1])
+    return 0
+
+
+if __name__ == "__main__":
+    main()
