@@ -4,7 +4,7 @@ import dataclasses
 import json
 import shutil
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -17,58 +17,56 @@ from vpr.files import write_json
 from vpr.models.netvlad import NetVLAD, TeacherConfig
 from vpr.models.structural import ModelConfig, StructuralModel
 
-WEIGHTS = "model.safetensors"
+CONFIG, METRICS, WEIGHTS = "config.json", "metrics.json", "model.safetensors"
 TEACHER = "teacher"
 
 
 def start_run(out: Path, config: dict, overwrite: bool) -> bool:
     """Make the run folder, or find it as an earlier call left it; returns whether the run is complete already.
 
-    config: what defines the run, of JSON types. Raises VprError when the folder holds a run of another configuration
-    and ``overwrite`` is off.
+    config: what defines the run, of JSON types. overwrite: start over where a complete run, or one of another
+    configuration, lies; one that was interrupted goes on all the same. Raises VprError when the folder holds a run of
+    another configuration and ``overwrite`` is off, and when it holds something else than a run.
     """
     config = json.loads(json.dumps(config))
-    recorded = out / "config.json"
-    if recorded.is_file() and not overwrite:
-        before = json.loads(recorded.read_text(encoding="utf-8"))["run"]
-        if before != config:
-            changed = sorted(_differences(before, config))
+    if (out / CONFIG).is_file():
+        changed = sorted(_differences(read_config(out), config))
+        complete = (out / WEIGHTS).is_file() and (out / METRICS).is_file()
+        if not overwrite and changed:
             raise VprError(
                 f"{out} holds a run with other settings ({', '.join(changed)}); pass --overwrite or another --out"
             )
-        return (out / WEIGHTS).is_file() and (out / "metrics.json").is_file()
-    if out.is_dir() and any(out.iterdir()):
-        if not recorded.is_file():
-            raise VprError(f"{out} is not empty and not a run folder; pass another --out")
+        if not overwrite or not (changed or complete):
+            return complete
         shutil.rmtree(out)
-    write_json(recorded, {"run": config, "revision": revision(), "versions": versions()})
+    elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
+        raise VprError(f"{out} is not empty and not a run folder; pass another --out")
+    write_json(out / CONFIG, {"run": config, "revision": revision(), "versions": versions()})
     return False
 
 
 def _differences(before: dict, after: dict, prefix: str = "") -> list[str]:
+    """The dotted names of the settings that differ or that only one of the two has."""
     names = []
     for key in before.keys() | after.keys():
         old, new = before.get(key), after.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
             names += _differences(old, new, f"{prefix}{key}.")
-        elif old != new:
+        elif old != new or (key in before) != (key in after):
             names.append(prefix + key)
     return names
 
 
 def revision() -> str:
-    """The git revision of this software, with a mark when files were changed since; 'unknown' outside a checkout."""
+    """The git revision of this software, with a mark when files were changed since; its version outside a checkout."""
+    root = Path(__file__).resolve().parents[1]
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return f"unknown (vpr {version('vpr')})"
-    return described.stdout.strip()
+        if (root / ".git").exists():  # an installed copy may lie inside somebody else's checkout
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return f"vpr {version('vpr')}"
+    except (OSError, subprocess.CalledProcessError, PackageNotFoundError):
+        return "unknown"
 
 
 def versions() -> dict[str, str]:
@@ -76,27 +74,40 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("torch", "torchvision", "timm", "numpy", "scikit-learn", "h5py")}
 
 
-def read_config(run: Path) -> dict:
+def read_config(run: Path, command: str = "vpr.distill") -> dict:
     """The ``run`` part of a run folder's config.json.
 
-    Raises VprError when there is no such run, naming the command that makes it.
+    Raises VprError when there is no such run, naming the command that makes it, and when the file is somebody else's.
     """
-    path = run / "config.json"
+    path = run / CONFIG
     if not path.is_file():
-        command = "vpr.teacher" if run.name == TEACHER else "vpr.distill"
         raise VprError(f"no run at {run}; make it with: python -m {command} --out {run}")
-    return json.loads(path.read_text(encoding="utf-8"))["run"]
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise VprError(f"{path} is damaged ({error}); remove {run} or pass another folder") from error
+    if not isinstance(config, dict) or not isinstance(config.get("run"), dict):
+        raise VprError(f"{path} is not the config of a run; pass another folder")
+    return config["run"]
+
+
+def _settings(stage: type, recorded: dict, run: Path, **replaced: object) -> object:
+    """The dataclass that a run recorded; raises VprError when this version has other fields."""
+    try:
+        return stage(**{**recorded, **replaced})
+    except TypeError as error:
+        raise VprError(f"{run} was made by another version of this software ({error}); make it again") from error
 
 
 def finish_run(out: Path, model: nn.Module, metrics: dict) -> None:
     """Write the weights and, last of all, metrics.json, which marks the run as complete."""
     save_weights(model, out / WEIGHTS)
-    write_json(out / "metrics.json", metrics)
+    write_json(out / METRICS, metrics)
 
 
 def read_metrics(run: Path) -> dict:
     """metrics.json of a complete run; raises VprError when the run was interrupted."""
-    path = run / "metrics.json"
+    path = run / METRICS
     if not path.is_file():
         raise VprError(f"{run} is not finished; give the command that made it again and it goes on")
     return json.loads(path.read_text(encoding="utf-8"))
@@ -113,8 +124,7 @@ def load_student(run: Path, device: torch.device) -> StructuralModel:
     if "model" not in config:
         raise VprError(f"{run} holds a {config.get('command')} run, not a structural model; pass a vpr.distill run")
     read_metrics(run)
-    settings = dataclasses.replace(ModelConfig(**config["model"]), pretrained=False, weights="")
-    model = StructuralModel(settings)
+    model = StructuralModel(_settings(ModelConfig, config["model"], run, pretrained=False, weights=""))
     load_into(model, run / WEIGHTS)
     return model.to(device).eval()
 
@@ -126,13 +136,13 @@ def load_teacher(source: Path, device: torch.device) -> NetVLAD:
     """
     if source.is_file():
         return _teacher_from_checkpoint(source).to(device).eval()
-    if (source / TEACHER / "config.json").is_file():
+    if (source / TEACHER / CONFIG).is_file():
         source = source / TEACHER
-    config = read_config(source)
+    config = read_config(source, "vpr.teacher")
     if "teacher" not in config:
         raise VprError(f"{source} has no teacher; pass a vpr.teacher run or a NetVLAD checkpoint")
     read_metrics(source)
-    model = NetVLAD(dataclasses.replace(TeacherConfig(**config["teacher"]), pretrained=False))
+    model = NetVLAD(_settings(TeacherConfig, config["teacher"], source, pretrained=False))
     model.whitened = True
     load_into(model, source / WEIGHTS)
     return model.to(device).eval()
