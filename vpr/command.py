@@ -1,12 +1,13 @@
 """What every command shares: options read from dataclasses, the device, logging, one-line errors."""
 
 import argparse
+import contextlib
 import dataclasses
 import logging
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vpr.errors import VprError
@@ -19,11 +20,16 @@ def option(default: object, meaning: str) -> object:
     return dataclasses.field(default=default, metadata={"help": meaning})
 
 
+class _Defaults(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, where there is one to show."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, "", ()) else super()._get_help_string(action)
+
+
 def make_parser(command: str, description: str, *stages: type) -> argparse.ArgumentParser:
     """A parser for ``python -m COMMAND`` with the options of the given dataclasses and ``--debug``."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {command}", description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog=f"python -m {command}", description=description, formatter_class=_Defaults)
     for stage in stages:
         add_options(parser, stage)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -39,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser, stage: type) -> None:
             group.add_argument(
                 "--" + field.name.replace("_", "-"),
                 default=field.default,
-                help=field.metadata["help"],
+                help=field.metadata["help"].replace("%", "%%"),
                 **_argument(hints[field.name]),
             )
 
@@ -79,9 +85,11 @@ def run(
     given again). With ``--debug``, and for errors nobody expected, the traceback is shown.
     """
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("vpr").setLevel(logging.INFO)
     try:
-        return work(arguments)
+        with _log_files_closed():
+            return work(arguments)
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted; the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
@@ -92,9 +100,27 @@ def run(
         return 1
 
 
+class _LogFile(logging.FileHandler):
+    """A run folder's log."""
+
+
 def log_to(folder: Path) -> None:
-    """From here on, write the log to ``folder/log.txt`` too (appended)."""
+    """From here to the end of the command, write the log to ``folder/log.txt`` too (appended)."""
     folder.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+    handler = _LogFile(folder / "log.txt", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logging.getLogger().addHandler(handler)
+
+
+@contextlib.contextmanager
+def _log_files_closed() -> Iterator[None]:
+    """Close the logs that were opened inside, so that the next command of this process does not write to them."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    try:
+        yield
+    finally:
+        for handler in [handler for handler in root.handlers if isinstance(handler, _LogFile)]:
+            if handler not in before:
+                root.removeHandler(handler)
+                handler.close()
