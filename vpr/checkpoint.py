@@ -1,6 +1,8 @@
-"""Weights in and out: safetensors for ours, `weights_only` for other people's, nothing is unpickled."""
+"""Weights in and out: safetensors for ours, `weights_only` for other people's; no file is trusted to run code."""
 
 import hashlib
+import pickle
+import struct
 from pathlib import Path
 
 import torch
@@ -10,6 +12,9 @@ from torch import nn
 
 from vpr.errors import VprError
 from vpr.files import replacing
+
+# What torch and safetensors raise for a damaged file; damage reaches every corner of torch's unpickler.
+DAMAGED = (SafetensorError, RuntimeError, EOFError, ValueError, LookupError, AssertionError, struct.error)
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -29,14 +34,14 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise VprError(f"{path} is not a readable weights file: {str(error).splitlines()[0]}") from error
-    except Exception as error:
-        if type(error).__name__ != "UnpicklingError":
-            raise
+    except pickle.UnpicklingError as error:
         raise VprError(
-            f"{path} holds more than tensors and is not unpickled; save its state_dict alone, or as safetensors"
+            f"{path} is damaged, or holds more than tensors and could run code when read; save its state_dict alone, "
+            "or as safetensors"
         ) from error
+    except DAMAGED as error:
+        reason = str(error).splitlines() or [type(error).__name__]
+        raise VprError(f"{path} is not a readable weights file ({reason[0]}); fetch or save it again") from error
     for entry in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(entry), dict):
             content = content[entry]
