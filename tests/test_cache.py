@@ -77,7 +77,9 @@ def test_a_chunked_file_is_not_written(tmp_path):
         DescriptorCache(tmp_path / "b.h5", SPEC, writable=True)
 
 
-@pytest.mark.parametrize("other", [CacheSpec("f" * 16, 4, 8), CacheSpec(SPEC.fingerprint, 2, 8), CacheSpec(SPEC.fingerprint, 4, 16)])
+@pytest.mark.parametrize(
+    "other", [CacheSpec("f" * 16, 4, 8), CacheSpec(SPEC.fingerprint, 2, 8), CacheSpec(SPEC.fingerprint, 4, 16)]
+)
 def test_another_models_cache_is_refused_with_the_remedy(tmp_path, other):
     fill(tmp_path / "a.h5")
     with pytest.raises(CacheMismatch, match="made by another model .* 4 x 8.*--overwrite") as caught:
@@ -99,7 +101,7 @@ def test_another_layout_is_refused(tmp_path):
         del file["patches"]
         file["patches"] = np.ones((len(KEYS), 4, 8), np.float64)
     for name in ("old.h5", "uneven.h5", "wide.h5"):
-        with pytest.raises(CacheMismatch, match="not of the layout"):
+        with pytest.raises(CacheMismatch, match="has not the layout"):
             DescriptorCache(tmp_path / name)
 
 
@@ -179,7 +181,7 @@ def test_a_file_cut_anywhere_among_its_descriptors_loses_only_the_rows_cut_off(t
         path.write_bytes(whole[:length])
         assert mend_truncated(path)
         mended = DescriptorCache(path, spec)
-        there = [all(offset + (row + 1) * size <= length for offset, size in places.values()) for row in range(len(KEYS))]
+        there = [all(at + (row + 1) * size <= length for at, size in places.values()) for row in range(len(KEYS))]
         assert mended.done.tolist() == there
         assert list(mended.keys) == KEYS
         globals_, patches = descriptors(len(KEYS), spec)

@@ -107,7 +107,7 @@ def test_a_killed_writer_is_resumed_to_the_same_bytes(root, undisturbed, tmp_pat
     writer.send_signal(signal.SIGKILL)
     writer.wait()
     assert 0 < DescriptorCache(path).done.sum() < COUNT
-    fill_cache(path, make_model(), root, KEYS, CPU)
+    fill_cache(path, make_model(), root, KEYS[::-1], CPU)  # the file's order counts
     assert described == names(64, COUNT)
     assert path.read_bytes() == undisturbed.read_bytes()
 
@@ -129,7 +129,9 @@ def test_a_writer_stopped_within_a_block_does_it_again(root, undisturbed, tmp_pa
 
 
 @pytest.mark.parametrize(("lost_rows", "blocks_kept"), [(0.5, 2), (30, 1), (150, 0)])
-def test_a_file_cut_short_is_mended_from_the_rows_cut_off(root, undisturbed, tmp_path, described, lost_rows, blocks_kept):
+def test_a_file_cut_short_is_mended_from_the_rows_cut_off(
+    root, undisturbed, tmp_path, described, lost_rows, blocks_kept
+):
     path = tmp_path / "a.h5"
     shutil.copyfile(undisturbed, path)
     os.truncate(path, path.stat().st_size - int(lost_rows * 4 * 8 * 2))

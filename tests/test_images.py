@@ -41,7 +41,10 @@ def test_photos_are_turned_upright(tmp_path, orientation):
     assert distance(read_image(tmp_path / "a.jpg", (64, 96)), quadrants()) < 6
 
 
-@pytest.mark.parametrize(("mode", "name"), [("L", "a.jpg"), ("CMYK", "a.jpg"), ("RGBA", "a.png"), ("P", "a.png"), ("1", "a.png")])
+MODES = [("L", "a.jpg"), ("CMYK", "a.jpg"), ("RGBA", "a.png"), ("P", "a.png"), ("1", "a.png")]
+
+
+@pytest.mark.parametrize(("mode", "name"), MODES)
 def test_every_colour_mode_becomes_rgb(tmp_path, mode, name):
     picture = Image.fromarray(quadrants())
     picture.convert(mode).save(tmp_path / name)

@@ -89,7 +89,7 @@ class DescriptorCache:
         kinds = {name: (array.dtype, array.ndim) for name, array in arrays.items()}
         lengths = {len(self.keys), *(len(array) for array in arrays.values())}
         if layout != FORMAT or kinds != ARRAYS or len(lengths) > 1:
-            raise CacheMismatch(f"{self.path} is not of the layout that vpr.cache describes (format {FORMAT}); {remedy}")
+            raise CacheMismatch(f"{self.path} has not the layout that vpr.cache describes (format {FORMAT}); {remedy}")
         if spec is not None and self.spec != spec:
             raise CacheMismatch(f"{self.path} was made by another model ({self.spec}), this run is {spec}; {remedy}")
 
@@ -155,8 +155,8 @@ def create(path: Path, keys: Sequence[str], spec: CacheSpec, old: DescriptorCach
     known = set(old.keys) if old is not None else set()
     every = [*(old.keys if old is not None else ()), *(key for key in dict.fromkeys(keys) if key not in known)]
     with replacing(path) as temporary:
-        places = {"meta_block_size": STRUCTURE_BYTES // 2, "alignment_threshold": 1, "alignment_interval": ALIGNMENT_BYTES}
-        with h5py.File(temporary, "w", libver="earliest", **places) as file:
+        places = {"alignment_threshold": 1, "alignment_interval": ALIGNMENT_BYTES}
+        with h5py.File(temporary, "w", libver="earliest", meta_block_size=STRUCTURE_BYTES // 2, **places) as file:
             file.attrs["fingerprint"], file.attrs["format"] = spec.fingerprint, FORMAT
             width = max((len(key.encode()) for key in every), default=1)
             text = h5py.string_dtype("utf-8", width)
