@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-SMALL = ["--steps", "4", "--places", "3", "--images-per-place", "2", "--dim", "16", "--augment", "light", "--device", "cpu"]
+STEPS = ["--steps", "4", "--places", "3", "--images-per-place", "2"]
+SMALL = [*STEPS, "--dim", "16", "--augment", "light", "--device", "cpu"]  # training that takes a second
 
 
 def pytest_configure(config: pytest.Config) -> None:
