@@ -1,6 +1,5 @@
 """One training run of the structural model, from settings to a finished run folder."""
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from distill.data import TrainingData, load_images
 from distill.head import start_head
 from distill.objective import DistillationConfig, Objective, ObjectiveConfig
 from distill.places import Guard, Places
-from distill.trainer import TrainConfig, Trainer
+from distill.trainer import TrainConfig, Trainer, identity_of
 from vpr.descriptors import global_descriptors
 from vpr.errors import VprError
 from vpr.models.netvlad import NetVLAD
@@ -56,21 +55,23 @@ def train_student(
     return model
 
 
-def teacher_targets(
-    teacher: NetVLAD, data: TrainingData, settings: StudentSettings, device: torch.device
-) -> np.ndarray:
-    """The teacher's descriptors of the training photos, (N, C) float32.
-
-    Raises VprError when regression is asked for and the student's descriptors have another length.
-    """
+def check_lengths(settings: StudentSettings, teacher: NetVLAD) -> None:
+    """Raise VprError when regression is asked for and the teacher's descriptors have another length than the student's."""
     if settings.distillation.distillation == "regression" and teacher.config.dim != settings.model.dim:
         raise VprError(
             f"the teacher describes by {teacher.config.dim} numbers, the student by {settings.model.dim}; "
             f"pass --dim {teacher.config.dim} or --distillation relational"
         )
+
+
+def teacher_targets(
+    teacher: NetVLAD, data: TrainingData, settings: StudentSettings, device: torch.device
+) -> np.ndarray:
+    """The teacher's descriptors of the training photos, (N, C) float32; errors as `check_lengths`."""
+    check_lengths(settings, teacher)
     return global_descriptors(teacher, load_images(data, teacher.input_size), device, settings.train.workers, "teacher")
 
 
 def run_identity(command: str, settings: StudentSettings, data: TrainingData, taught_by: dict | None = None) -> dict:
     """The ``run`` part of config.json: what makes two runs the same."""
-    return {"command": command, "data": data.identity, **dataclasses.asdict(settings), "taught_by": taught_by}
+    return {"command": command, "data": data.identity, **identity_of(settings), "taught_by": taught_by}

@@ -14,8 +14,8 @@ from torch.utils.data import Dataset, Subset
 from distill.data import TrainingData, load_images
 from distill.objective import Objective, ObjectiveConfig
 from distill.places import Guard, Places
-from distill.trainer import TrainConfig, Trainer
-from vpr.command import option
+from distill.trainer import TrainConfig, Trainer, identity_of
+from vpr.command import log_to, option
 from vpr.descriptors import BATCH, global_descriptors
 from vpr.errors import VprError
 from vpr.models.netvlad import NetVLAD, TeacherConfig
@@ -59,10 +59,11 @@ def fit_teacher(settings: TeacherSettings, data: TrainingData, out: Path, device
     The clusters start by k-means; an interrupted run goes on from its checkpoint. Raises VprError when the folder holds
     a run of other settings.
     """
-    identity = {"command": "vpr.teacher", "data": data.identity, **dataclasses.asdict(settings)}
+    identity = {"command": "vpr.teacher", "data": data.identity, **identity_of(settings)}
     if start_run(out, identity, overwrite):
         log.info("teacher: %s is complete already", out)
         return load_teacher(out, device)
+    log_to(out)
     torch.manual_seed(settings.train.seed)
     model = NetVLAD(settings.teacher).to(device).to(memory_format=torch.channels_last)
     model.WPCA.requires_grad_(False)

@@ -1,5 +1,6 @@
 """The training loop: steps, learning rate, mining, checkpoints; the same seed gives the same weights."""
 
+import dataclasses
 import logging
 import math
 from dataclasses import dataclass
@@ -35,6 +36,15 @@ class TrainConfig:
     checkpoint_every: int = option(200, "steps between checkpoints, from which an interrupted run goes on")
     seed: int = option(0, "seed of weights, batches and augmentation")
     workers: int = option(0, "processes that decode training images; 0 decodes in the training process")
+
+
+def identity_of(settings: object) -> dict:
+    """What of a run's settings, a dataclass with a `TrainConfig` as ``train``, makes its result: all but how it is
+    computed, so that an interrupted run may go on with other workers or checkpoints."""
+    identity = dataclasses.asdict(settings)
+    for name in ("workers", "checkpoint_every"):
+        del identity["train"][name]
+    return identity
 
 
 class Numbered(Dataset):

@@ -13,6 +13,8 @@ from datasets.msls import MSLS, Protocol, load
 from eval.evaluation import rank, score, write_outcome
 from eval.floors import chance, thumbnails
 from eval.options import ProtocolConfig, RankingConfig
+from eval.prediction_file import PredictionError
+from eval.submission import check_suffix
 from eval.tables import describe_counts, describe_protocol, metrics_table, show
 from vpr.command import fill, make_parser, run
 from vpr.device import choose_device
@@ -33,11 +35,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", default="", help="root of an MSLS tree; mini-MSLS when left out")
     parser.add_argument("--submission", type=Path, help="rank the test cities with the last run and write a .zip or .csv")
     parser.add_argument("--json", type=Path, help="write the table as JSON")
-    return run(_work, parser, argv, (DatasetError,))
+    return run(_work, parser, argv, (DatasetError, PredictionError))
 
 
 def _work(arguments: argparse.Namespace) -> int:
     protocol, rerank = fill(ProtocolConfig, arguments), fill(RerankConfig, arguments)
+    check_suffix(arguments.submission)
     ranking = dataclasses.replace(fill(RankingConfig, arguments), rerank=True)
     device = choose_device(ranking.device)
     dataset = load(data_root(arguments.data), protocol.protocol())

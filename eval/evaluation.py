@@ -50,6 +50,8 @@ def rank(dataset: MSLS, scope: Scope, config: RankingConfig, rerank: RerankConfi
 
     Raises VprError for a missing run or a cache of another model, PredictionError for a file that does not fit.
     """
+    if config.depth < 1:
+        raise VprError(f"depth {config.depth} leaves nothing to rank; pass --depth 1 or more")
     outcome, run = Outcome(), Path(config.run)
     describer = Describer(run / "cache", device, config.workers)
     own = config.shortlist == "student"

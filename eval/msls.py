@@ -15,6 +15,7 @@ from eval.evaluation import Outcome, rank, score, write_outcome
 from eval.options import ProtocolConfig, RankingConfig
 from eval.prediction_file import PredictionError, read_predictions
 from eval.predictions import UNKNOWN_QUERY, resolve
+from eval.submission import check_suffix
 from eval.tables import describe_counts, describe_protocol, metrics_table, show
 from vpr.command import fill, log_to, make_parser, run
 from vpr.device import choose_device
@@ -39,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _work(arguments: argparse.Namespace) -> int:
     protocol, ranking = fill(ProtocolConfig, arguments), fill(RankingConfig, arguments)
+    check_suffix(arguments.submission)
     dataset = load(data_root(arguments.data), protocol.protocol())
     show(describe_protocol(dataset, protocol.scope), describe_counts(dataset))
     for remark in [*count_remarks(dataset), *_left_out(dataset)]:

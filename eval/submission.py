@@ -21,13 +21,19 @@ import numpy as np
 
 from datasets.errors import DatasetError
 from datasets.msls import DEFAULT_SEQ_LENGTH, MSLS, Protocol, Split, Subtask, Task, load
-from eval.prediction_file import format_predictions, write_whole
+from eval.prediction_file import PredictionError, format_predictions, write_whole
 from eval.predictions import name_rankings
 from eval.submission_check import faults_of_file
 from vpr.command import make_parser, run
 
 ZIP_TIME = (2020, 1, 1, 0, 0, 0)  # fixed, so that the same predictions make the same bytes
 SHOWN = 20  # faults of one kind that are printed before the rest is counted
+
+
+def check_suffix(path: Path | None) -> None:
+    """Raise PredictionError, a ValueError, for a submission that is neither a .csv nor a .zip; None is no submission."""
+    if path is not None and path.suffix not in (".csv", ".zip"):
+        raise PredictionError(f"{path}: a submission is a .csv or a .zip; choose one of these suffixes")
 
 
 def write_submission(path: Path, dataset: MSLS, ranked: np.ndarray, header: Sequence[str] = ()) -> Path:
@@ -37,8 +43,7 @@ def write_submission(path: Path, dataset: MSLS, ranked: np.ndarray, header: Sequ
     or not at all. Raises ValueError for another suffix, a row with a gap or a repeat, or a wrong Q.
     """
     path = Path(path)
-    if path.suffix not in (".csv", ".zip"):
-        raise ValueError(f"{path}: a submission is a .csv or a .zip; choose one of these suffixes")
+    check_suffix(path)
     if len(ranked) != dataset.query_offsets[-1]:
         raise ValueError(f"{len(ranked)} rankings for {dataset.query_offsets[-1]} queries; rank every query")
     ordered = np.sort(ranked, axis=1)

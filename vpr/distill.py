@@ -1,7 +1,6 @@
 """``python -m vpr.distill``: train the structural model, taught by a NetVLAD teacher."""
 
 import argparse
-import dataclasses
 import sys
 from pathlib import Path
 
@@ -11,9 +10,9 @@ from datasets.default import data_root
 from datasets.errors import DatasetError
 from distill.data import RunConfig, TrainingData, training_data
 from distill.objective import DistillationConfig, ObjectiveConfig
-from distill.student import StudentSettings, run_identity, train_student
+from distill.student import StudentSettings, check_lengths, run_identity, train_student
 from distill.teacher import TeacherSettings, default_teacher, fit_teacher
-from distill.trainer import TrainConfig
+from distill.trainer import TrainConfig, identity_of
 from eval.calibration import validation
 from vpr.command import fill, log_to, make_parser, run
 from vpr.device import choose_device
@@ -39,9 +38,11 @@ def _work(arguments: argparse.Namespace) -> int:
     settings = StudentSettings(*(fill(stage, arguments) for stage in STAGES[1:]))
     device = choose_device(config.device)
     given = load_teacher(arguments.teacher, device) if arguments.teacher else None
+    if given is not None:
+        check_lengths(settings, given)
     data = training_data(data_root(config.data), config)
     to_fit = default_teacher(settings.train.seed, settings.model.dim)
-    taught_by = {"fitted": dataclasses.asdict(to_fit)} if given is None else {"fingerprint": cache_spec(given).fingerprint}
+    taught_by = {"fitted": identity_of(to_fit)} if given is None else {"fingerprint": cache_spec(given).fingerprint}
     if not start_run(out, run_identity("vpr.distill", settings, data, taught_by), config.overwrite):
         log_to(out)
         teacher = _teacher(given, to_fit, data, out, device)

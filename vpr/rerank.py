@@ -47,7 +47,7 @@ class Similarities:
 
     def combined(self, weight: float) -> np.ndarray:
         """S_global + weight * S_struct, (Q, K)."""
-        return self.global_ + np.float32(weight) * self.structural
+        return self.global_ + np.float32(weight) * self.structural if weight else self.global_
 
 
 @dataclass(frozen=True)
