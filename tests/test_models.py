@@ -266,3 +266,14 @@ def test_a_backbone_that_cannot_take_the_size_or_weights_is_refused(tmp_path):
     torch.save({"a": torch.ones(1)}, tmp_path / "a.pth")
     with pytest.raises(VprError, match="a.pth lacks"):
         StructuralModel(ModelConfig(image_size=32, weights=str(tmp_path / "a.pth")))
+
+
+def test_backbone_weights_of_another_image_size_are_resampled(tmp_path):
+    torch.manual_seed(0)
+    saved = StructuralModel(ModelConfig(backbone="test_vit", image_size=160)).backbone
+    save_weights(saved, tmp_path / "vit.safetensors")
+    config = ModelConfig(backbone="test_vit", image_size=96, weights=str(tmp_path / "vit.safetensors"))
+    loaded = StructuralModel(config).backbone
+    assert loaded.pos_embed.shape != saved.pos_embed.shape
+    kept = [name for name in saved.state_dict() if name != "pos_embed"]
+    assert all(torch.equal(saved.state_dict()[name], loaded.state_dict()[name]) for name in kept)

@@ -1,5 +1,6 @@
 """The structural model: a timm backbone whose tokens become one global and many patch descriptors by one head."""
 
+import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vpr.checkpoint import load_into
+from vpr.checkpoint import load_state, read_weights
 from vpr.command import option
 from vpr.errors import VprError
 from vpr.models.description import Description
@@ -120,10 +121,17 @@ def create_backbone(config: ModelConfig) -> nn.Module:
     except (ValueError, RuntimeError, AssertionError) as error:
         raise VprError(f"--backbone {config.backbone} at {config.image_size} px: {error}") from error
     if config.weights:
-        load_into(model, Path(config.weights))
+        source = Path(config.weights)
+        load_state(model, _fitted(model, read_weights(source)), source)
     if config.pooling == "cls" and not getattr(model, "num_prefix_tokens", 0):
         raise VprError(f"{config.backbone} has no class token; pass --pooling avg")
     return model
+
+
+def _fitted(model: nn.Module, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights as timm itself fits them to the model: other people's names, position embeddings of another size."""
+    fit = getattr(importlib.import_module(type(model).__module__), "checkpoint_filter_fn", None)
+    return weights if fit is None else fit(weights, model)
 
 
 def _channels(backbone: nn.Module, statistic: str) -> torch.Tensor:
