@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from vpr.cache import CacheSpec, DescriptorCache, create
-from vpr.rerank import RerankConfig, Similarities, compare, reciprocal_rank, reorder
+from vpr.rerank import RerankConfig, Similarities, _batches, _Comparison, compare, reciprocal_rank, reorder
 from vpr.shortlist import search
 from vpr.similarity import structural_similarity
 
@@ -108,3 +109,15 @@ def test_a_shortlist_is_no_longer_than_the_database(depth):
     rng = np.random.default_rng(1)
     _, rows = search(unit(rng, 2, 8), unit(rng, 20, 8), depth)
     assert [sorted(row) for row in rows.tolist()] == [list(range(20))] * 2
+
+
+@pytest.mark.parametrize("memory_mb", [0, 512])
+def test_batches_and_the_device_path_give_what_one_query_at_a_time_gives(cache, memory_mb):
+    expected = compare(cache, QUERIES, CANDIDATES, RerankConfig())
+    found = compare(cache, QUERIES, CANDIDATES, RerankConfig(memory_mb=memory_mb, threads=2))
+    np.testing.assert_allclose(found.structural, expected.structural, atol=1e-6)
+    work = _Comparison(cache, QUERIES, CANDIDATES, RerankConfig(), 1.0)
+    for batch in _batches(cache, CANDIDATES, RerankConfig(memory_mb=memory_mb)):
+        work.on_device(batch, torch.device("cpu"))
+    np.testing.assert_allclose(work.result.structural, expected.structural, atol=2e-5)
+    np.testing.assert_allclose(work.result.global_, expected.global_, atol=1e-6)

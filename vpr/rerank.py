@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Literal
 
 import numpy as np
@@ -75,22 +76,18 @@ def compare(
     title: the progress bar's text; no bar without one. weight: of S_struct in the final score, which pruning goes by.
     On a CUDA device the transport runs there, without pruning.
     """
-    result = Similarities(*(np.full(candidates.shape, -np.inf, np.float32) for _ in range(2)))
-    threads = config.threads or os.cpu_count() or 1
+    work = _Comparison(cache, queries, candidates, config, weight)
     bar = tqdm(total=len(queries), desc=title, disable=title is None, unit="query", dynamic_ncols=True)
-    with bar, ThreadPoolExecutor(threads) as workers:
+    with bar, ThreadPoolExecutor(config.threads or os.cpu_count() or 1) as workers:
         for batch in _batches(cache, candidates, config):
-            if device.type == "cuda":
-                _compare_on_device(cache, queries, candidates, batch, config, result, device)
-                bar.update(batch.queries.stop - batch.queries.start)
-                continue
             numbers = range(batch.queries.start, batch.queries.stop)
-            for _ in workers.map(
-                lambda query: _compare_one(cache, queries[query], candidates[query], batch, config, weight, result, query),
-                numbers,
-            ):
+            if device.type == "cuda":
+                work.on_device(batch, device)
+                bar.update(len(numbers))
+                continue
+            for _ in workers.map(work.one_of, repeat(batch), numbers):
                 bar.update()
-    return result
+    return work.result
 
 
 def _batches(cache: DescriptorCache, candidates: np.ndarray, config: RerankConfig) -> Iterator[Batch]:
@@ -112,33 +109,44 @@ def _batches(cache: DescriptorCache, candidates: np.ndarray, config: RerankConfi
             yield batch
 
 
-def _compare_one(cache, own_row, candidates, batch, config, weight, result, query) -> None:
-    """Fill the result's row of one query."""
-    there = np.flatnonzero(candidates >= 0)
-    places = np.searchsorted(batch.rows, candidates[there])
-    own, globals_ = cache.globals_[own_row], batch.globals_[places]
-    result.global_[query, there] = globals_ @ own
-    images = (np.asarray(cache.patches[own_row], np.float32), batch.patches[places], own, globals_)
-    if config.prune:
-        result.structural[query, there] = pruned_scores(images, config, weight)
-    else:
-        problem = (config.marginals, config.epsilon, config.mass)
-        result.structural[query, there] = structural_similarity(*images, *problem, threads=1).score
+class _Comparison:
+    """Queries (Q,) and candidates (Q, K), both rows of the cache, and their similarities as far as they are computed."""
 
+    def __init__(
+        self, cache: DescriptorCache, queries: np.ndarray, candidates: np.ndarray, config: RerankConfig, weight: float
+    ) -> None:
+        self.cache, self.queries, self.candidates = cache, queries, candidates
+        self.config, self.weight = config, weight
+        self.problem = (config.marginals, config.epsilon, config.mass)
+        self.result = Similarities(*(np.full(candidates.shape, -np.inf, np.float32) for _ in range(2)))
 
-def _compare_on_device(cache, queries, candidates, batch, config, result, device) -> None:
-    """Fill the result's rows of a batch in one launch."""
-    wanted = candidates[batch.queries]
-    query, place = np.nonzero(wanted >= 0)
-    images = np.searchsorted(batch.rows, wanted[query, place])
-    own = queries[batch.queries]
-    arrays = (cache.patches[own], batch.patches, cache.globals_[own], batch.globals_)
-    arrays = tuple(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays)
-    problem = (config.marginals, config.epsilon, config.mass)
-    scores = structural_similarity_pairs(*arrays, (query, images), *problem).score
-    rows = query + batch.queries.start
-    result.structural[rows, place] = scores.cpu().numpy()
-    result.global_[rows, place] = np.einsum("nc,nc->n", cache.globals_[own][query], batch.globals_[images])
+    def one_of(self, batch: Batch, query: int) -> None:
+        """Fill the result's row of one query."""
+        cache, row = self.cache, self.queries[query]
+        there = np.flatnonzero(self.candidates[query] >= 0)
+        places = np.searchsorted(batch.rows, self.candidates[query, there])
+        own, globals_ = cache.globals_[row], batch.globals_[places]
+        images = (np.asarray(cache.patches[row], np.float32), batch.patches[places], own, globals_)
+        self.result.global_[query, there] = globals_ @ own
+        if self.config.prune:
+            scores = pruned_scores(images, self.config, self.weight)
+        else:
+            scores = structural_similarity(*images, *self.problem, threads=1).score
+        self.result.structural[query, there] = scores
+
+    def on_device(self, batch: Batch, device: torch.device) -> None:
+        """Fill the result's rows of a batch in one launch."""
+        wanted, own = self.candidates[batch.queries], self.queries[batch.queries]
+        query, place = np.nonzero(wanted >= 0)
+        images = np.searchsorted(batch.rows, wanted[query, place])
+        arrays = (self.cache.patches[own], batch.patches, self.cache.globals_[own], batch.globals_)
+        arrays = tuple(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays)
+        scores = structural_similarity_pairs(*arrays, (query, images), *self.problem).score
+        rows = query + batch.queries.start
+        self.result.structural[rows, place] = scores.cpu().numpy()
+        self.result.global_[rows, place] = np.einsum(
+            "nc,nc->n", self.cache.globals_[own][query], batch.globals_[images]
+        )
 
 
 def reorder(candidates: np.ndarray, scores: np.ndarray) -> np.ndarray:
