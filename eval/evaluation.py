@@ -58,7 +58,7 @@ def rank(dataset: MSLS, scope: Scope, config: RankingConfig, rerank: RerankConfi
     cache = None
     if own or config.rerank:
         model = load_student(run, device)
-        cache = _describe(outcome, describer, model, dataset, config.cache)
+        cache = _describe(outcome, describer, model, dataset, config)
     if own:
         outcome.ranked["shortlist"] = _search(outcome, dataset, cache, scope, config.depth)
     elif config.shortlist == "teacher":
@@ -95,11 +95,11 @@ def _fusion(config: RankingConfig) -> str:
 
 
 def _describe(
-    outcome: Outcome, describer: Describer, model: StructuralModel, dataset: MSLS, cache: str
+    outcome: Outcome, describer: Describer, model: StructuralModel, dataset: MSLS, config: RankingConfig
 ) -> DescriptorCache:
     images = sum(len(side.frames) for city in dataset.cities for side in (city.query, city.database))
     with outcome.timing("describe_per_image", images):
-        return describer.describe(model, dataset, cache)
+        return describer.describe(model, dataset, config.cache, config.patches)
 
 
 def _search(outcome: Outcome, dataset: MSLS, cache: DescriptorCache, scope: Scope, depth: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import torch
 
 from datasets.msls import MSLS
 from eval.ranking import frame_paths
-from vpr.cache import DescriptorCache
+from vpr.cache import DescriptorCache, PatchType
 from vpr.extraction import fill_cache
 from vpr.models.netvlad import NetVLAD
 from vpr.models.structural import StructuralModel
@@ -26,15 +26,19 @@ class Describer:
     device: torch.device
     workers: int = 0
 
-    def describe(self, model: StructuralModel | NetVLAD, dataset: MSLS, cache: str = "") -> DescriptorCache:
+    def describe(
+        self, model: StructuralModel | NetVLAD, dataset: MSLS, cache: str = "", dtype: PatchType = "float16"
+    ) -> DescriptorCache:
         """The cache of all frames of the dataset, completed where it lacks some.
 
         The default file's name carries the tree and the model, so that it never belongs to another.
         """
         keys = np.concatenate([paths.ravel() for paths in frame_paths(dataset)])
         tree = hashlib.sha256(str(dataset.root.resolve()).encode()).hexdigest()[:8]
-        name = f"{dataset.root.resolve().name}-{tree}-{cache_spec(model).fingerprint}.h5"
-        return fill_cache(Path(cache) if cache else self.folder / name, model, dataset.root, keys, self.device, self.workers)
+        kind = "" if dtype == "float16" else f"-{dtype}"
+        name = f"{dataset.root.resolve().name}-{tree}-{cache_spec(model).fingerprint}{kind}.h5"
+        path = Path(cache) if cache else self.folder / name
+        return fill_cache(path, model, dataset.root, keys, self.device, self.workers, dtype=dtype)
 
 
 def structural_weight(run: Path, asked: float) -> float:

@@ -5,6 +5,7 @@ from typing import Literal
 
 from datasets.msls import DEFAULT_SEQ_LENGTH, Protocol, Split, Subtask, Task
 from eval.ranking import Scope
+from vpr.cache import PatchType
 from vpr.command import option
 from vpr.device import Device
 
@@ -43,6 +44,7 @@ class RankingConfig:
         "order by our similarity alone, or fuse its order with the shortlist's by reciprocal ranks; "
         "auto fuses for a prediction file",
     )
+    patches: PatchType = option("float16", "how the cache holds patch descriptors; int8 takes half the space")
     cache: str = option("", "HDF5 descriptor cache; one in the run folder when left out")
     device: Device = option("auto", "where to compute")
     workers: int = option(0, "processes that decode images; 0 decodes in the main process")

@@ -224,3 +224,25 @@ def test_creation_that_fails_leaves_no_file(tmp_path):
     with pytest.raises(OverflowError):
         create(tmp_path / "a.h5", KEYS, CacheSpec("x", -1, 8))
     assert not list(tmp_path.iterdir())
+
+
+def test_int8_patches_keep_their_directions_in_half_the_space(tmp_path):
+    rng = np.random.default_rng(0)
+    patches = rng.standard_normal((6, 9, 32)).astype(np.float32)
+    patches /= np.linalg.norm(patches, axis=-1, keepdims=True)
+    patches[5] = 0  # a vector of zeros stays one
+    sizes = {}
+    for dtype in ("float16", "int8"):
+        spec = CacheSpec("x", 9, 32, dtype)
+        create(tmp_path / dtype, [str(row) for row in range(6)], spec)
+        DescriptorCache(tmp_path / dtype, spec, writable=True).write(np.arange(6), np.ones((6, 32)), patches)
+        cache = DescriptorCache(tmp_path / dtype, spec)
+        read, sizes[dtype] = cache.read_patches(np.array([4, 0, 5])).astype(np.float32), cache.patches.nbytes
+        assert (read[2] == 0).all()
+        lengths = np.linalg.norm(read[:2], axis=-1)
+        np.testing.assert_allclose(lengths, 1, atol=1e-3)
+        cosines = (read[:2] * patches[[4, 0]]).sum(-1) / lengths
+        assert cosines.min() > (0.999999 if dtype == "float16" else 0.9999)
+    assert sizes["int8"] * 2 == sizes["float16"]
+    with pytest.raises(CacheMismatch, match="int8.*float16|float16.*int8"):
+        DescriptorCache(tmp_path / "int8", CacheSpec("x", 9, 32))

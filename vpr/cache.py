@@ -6,7 +6,7 @@ Layout (root attributes: ``fingerprint``, ``format``; every dataset contiguous a
     bytes      (N,)       int64    size of the image file that was described; another size means another image
     done       (N,)       uint8    1 when the row's descriptors are there
     global     (N, C)     float32  unit vectors
-    patches    (N, P, C)  float16  unit vectors, rows of the grid first
+    patches    (N, P, C)  float16  unit vectors, rows of the grid first; or int8, each vector scaled to +-127
 
 All HDF5 structure is written before the file gets its name, in front of the arrays. From then on only array elements
 change, in place, and a row's ``done`` follows its descriptors: a killed writer leaves a sound file in which some rows
@@ -19,6 +19,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import h5py
 import numpy as np
@@ -27,7 +28,8 @@ from vpr.errors import VprError
 from vpr.files import replacing
 
 FORMAT = 1
-ARRAYS = {"bytes": (np.int64, 1), "done": (np.uint8, 1), "global": (np.float32, 2), "patches": (np.float16, 3)}
+ARRAYS = {"bytes": (np.int64, 1), "done": (np.uint8, 1), "global": (np.float32, 2)}  # and patches, of a PatchType
+PatchType = Literal["float16", "int8"]
 STRUCTURE_BYTES = 8192  # all HDF5 structure lies in these first bytes, whatever N, and the arrays after them
 ALIGNMENT_BYTES = 64  # of every array in the file, so that its memory map is aligned too
 SUPERBLOCK_0 = b"\x89HDF\r\n\x1a\n\0"  # how a file that `create` made begins
@@ -48,13 +50,14 @@ class CacheSpec:
     fingerprint: str  # of the model's weights, transform, size and grid
     patches: int  # P, patch descriptors an image; 0 from a model with global descriptors only
     dim: int  # C
+    dtype: PatchType = "float16"  # of the patch descriptors; int8 takes half the space
 
     def __str__(self) -> str:
-        return f"{self.fingerprint}, {self.patches} x {self.dim}"
+        return f"{self.fingerprint}, {self.patches} x {self.dim} {self.dtype}"
 
 
 class DescriptorCache:
-    """An open cache file; ``globals_`` (N, C) float32 and ``patches`` (N, P, C) float16 are arrays on disk.
+    """An open cache file; ``globals_`` (N, C) float32 and ``patches`` (N, P, C) float16 or int8 are arrays on disk.
 
     ``keys`` (N,) str, ``bytes`` (N,) int64 and ``done`` (N,) uint8 as in the file. Contiguous arrays are memory maps;
     chunked or compressed ones, from another tool, are read into memory and cannot be written.
@@ -72,7 +75,7 @@ class DescriptorCache:
             with h5py.File(self.path, "r", locking=False) as file:
                 self.fingerprint, layout = str(file.attrs["fingerprint"]), int(file.attrs["format"])
                 self.keys = file["keys"].asstr()[()]
-                arrays = {name: self._open(file[name], writable) for name in ARRAYS}
+                arrays = {name: self._open(file[name], writable) for name in (*ARRAYS, "patches")}
         except (OSError, KeyError, TypeError, RuntimeError, UnicodeDecodeError) as error:
             raise CacheError(
                 f"{path} is damaged or no descriptor cache ({error}); remove it or pass another --cache "
@@ -88,7 +91,8 @@ class DescriptorCache:
         remedy = "pass another --cache, or replace it with python -m vpr.extract --overwrite"
         kinds = {name: (array.dtype, array.ndim) for name, array in arrays.items()}
         lengths = {len(self.keys), *(len(array) for array in arrays.values())}
-        if layout != FORMAT or kinds != ARRAYS or len(lengths) > 1:
+        known = [{**ARRAYS, "patches": (np.dtype(dtype), 3)} for dtype in get_args(PatchType)]
+        if layout != FORMAT or kinds not in known or len(lengths) > 1:
             raise CacheMismatch(f"{self.path} has not the layout that vpr.cache describes (format {FORMAT}); {remedy}")
         if spec is not None and self.spec != spec:
             raise CacheMismatch(f"{self.path} was made by another model ({self.spec}), this run is {spec}; {remedy}")
@@ -110,7 +114,7 @@ class DescriptorCache:
     @property
     def spec(self) -> CacheSpec:
         """What the file holds."""
-        return CacheSpec(self.fingerprint, *self.patches.shape[1:])
+        return CacheSpec(self.fingerprint, *self.patches.shape[1:], dtype=str(self.patches.dtype))
 
     def find(self, keys: Sequence[str]) -> np.ndarray:
         """The rows of the given images, (K,) int64, done or not; -1 where the file has none."""
@@ -131,6 +135,14 @@ class DescriptorCache:
             )
         return rows
 
+    def read_patches(self, rows: np.ndarray) -> np.ndarray:
+        """Patch descriptors of the rows (b,), unit vectors (b, P, C) float16."""
+        patches = self.patches[rows]
+        if patches.dtype == np.float16:
+            return patches
+        patches = patches.astype(np.float32)
+        return (patches / np.maximum(np.linalg.norm(patches, axis=-1, keepdims=True), 1e-9)).astype(np.float16)
+
     def restart(self, rows: np.ndarray, sizes: np.ndarray) -> None:
         """Take the rows (b,) as not done, to be described from image files of these sizes (b,), bytes."""
         self.done[rows] = 0
@@ -138,6 +150,10 @@ class DescriptorCache:
 
     def write(self, rows: np.ndarray, global_descriptors: np.ndarray, patch_descriptors: np.ndarray) -> None:
         """Write the rows (b,), then mark them as done."""
+        if self.patches.dtype == np.int8:
+            patch_descriptors = patch_descriptors.astype(np.float32)
+            patch_descriptors *= 127 / np.maximum(np.abs(patch_descriptors).max(-1, keepdims=True, initial=0), 1e-9)
+            patch_descriptors = np.rint(patch_descriptors)
         self.globals_[rows], self.patches[rows] = global_descriptors, patch_descriptors
         for array in (self.globals_, self.patches):
             if array.size:
@@ -165,7 +181,7 @@ def create(path: Path, keys: Sequence[str], spec: CacheSpec, old: DescriptorCach
             _allocate(file, "bytes", (len(every),), np.int64)
             _allocate(file, "done", (len(every),), np.uint8)
             _allocate(file, "global", (len(every), spec.dim), np.float32)
-            _allocate(file, "patches", (len(every), spec.patches, spec.dim), np.float16)
+            _allocate(file, "patches", (len(every), spec.patches, spec.dim), spec.dtype)
         if kept:
             new = DescriptorCache(temporary, writable=True)
             for name in ("globals_", "patches", "bytes", "done"):

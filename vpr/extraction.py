@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vpr.cache import CacheError, CacheSpec, DescriptorCache, create, mend_truncated
+from vpr.cache import CacheError, CacheSpec, DescriptorCache, PatchType, create, mend_truncated
 from vpr.descriptors import BATCH, describe
 from vpr.images import ImageError, ImageFiles
 from vpr.models.netvlad import NetVLAD
@@ -25,6 +25,7 @@ def fill_cache(
     device: torch.device,
     workers: int = 0,
     overwrite: bool = False,
+    dtype: PatchType = "float16",
 ) -> DescriptorCache:
     """Make sure that the cache holds the images ``root / key`` as the model describes them, and open it for reading.
 
@@ -33,7 +34,7 @@ def fill_cache(
     replaced with ``overwrite``; otherwise it raises CacheMismatch or CacheError. Raises ImageError when an image cannot
     be read.
     """
-    keys, spec = list(dict.fromkeys(keys)), cache_spec(model)
+    keys, spec = list(dict.fromkeys(keys)), cache_spec(model, dtype)
     cache = _open_or_create(path, keys, spec, overwrite)
     rows, sizes = cache.find(keys), np.array([_file_size(root / key) for key in keys], np.int64)
     changed = cache.bytes[rows] != sizes

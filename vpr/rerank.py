@@ -98,7 +98,7 @@ def _batches(cache: DescriptorCache, candidates: np.ndarray, config: RerankConfi
     def read(start: int) -> Batch:
         rows = np.unique(candidates[start : start + size])
         rows = rows[rows >= 0]
-        return Batch(slice(start, min(start + size, len(candidates))), rows, cache.patches[rows], cache.globals_[rows])
+        return Batch(slice(start, min(start + size, len(candidates))), rows, cache.read_patches(rows), cache.globals_[rows])
 
     with ThreadPoolExecutor(1) as reader:
         upcoming = reader.submit(read, 0) if len(candidates) else None
@@ -126,7 +126,7 @@ class _Comparison:
         there = np.flatnonzero(self.candidates[query] >= 0)
         places = np.searchsorted(batch.rows, self.candidates[query, there])
         own, globals_ = cache.globals_[row], batch.globals_[places]
-        images = (np.asarray(cache.patches[row], np.float32), batch.patches[places], own, globals_)
+        images = (cache.read_patches([row])[0].astype(np.float32), batch.patches[places], own, globals_)
         self.result.global_[query, there] = globals_ @ own
         if self.config.prune:
             scores = pruned_scores(images, self.config, self.weight)
@@ -139,7 +139,7 @@ class _Comparison:
         wanted, own = self.candidates[batch.queries], self.queries[batch.queries]
         query, place = np.nonzero(wanted >= 0)
         images = np.searchsorted(batch.rows, wanted[query, place])
-        arrays = (self.cache.patches[own], batch.patches, self.cache.globals_[own], batch.globals_)
+        arrays = (self.cache.read_patches(own), batch.patches, self.cache.globals_[own], batch.globals_)
         arrays = tuple(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays)
         scores = structural_similarity_pairs(*arrays, (query, images), *self.problem).score
         rows = query + batch.queries.start

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vpr.cache import CacheSpec
+from vpr.cache import CacheSpec, PatchType
 from vpr.checkpoint import fingerprint, load_into, load_state, read_weights, save_weights
 from vpr.errors import VprError
 from vpr.files import write_json
@@ -167,11 +167,11 @@ def _teacher_from_checkpoint(path: Path) -> NetVLAD:
     return model
 
 
-def cache_spec(model: StructuralModel | NetVLAD) -> CacheSpec:
+def cache_spec(model: StructuralModel | NetVLAD, dtype: PatchType = "float16") -> CacheSpec:
     """What makes the descriptors of one model differ from another's: weights, input transform, size, grid, pooling."""
     transform = (model.mean.flatten().tolist(), model.std.flatten().tolist(), "bicubic", model.input_size)
     config = model.config
     if isinstance(model, NetVLAD):
         return CacheSpec(fingerprint(model, "NetVLAD", config.backbone, transform), 0, config.dim)
     made_by = fingerprint(model, config.backbone, transform, config.grid, config.pooling)
-    return CacheSpec(made_by, config.grid**2, config.dim)
+    return CacheSpec(made_by, config.grid**2, config.dim, dtype)
