@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from vpr.cache import DescriptorCache
@@ -78,7 +79,8 @@ def compare(
     """
     work = _Comparison(cache, queries, candidates, config, weight)
     bar = tqdm(total=len(queries), desc=title, disable=title is None, unit="query", dynamic_ncols=True)
-    with bar, ThreadPoolExecutor(config.threads or os.cpu_count() or 1) as workers:
+    # our threads share the queries: BLAS with threads of its own would have them wait for one another
+    with bar, threadpool_limits(1, "blas"), ThreadPoolExecutor(config.threads or os.cpu_count() or 1) as workers:
         for batch in _batches(cache, candidates, config):
             numbers = range(batch.queries.start, batch.queries.stop)
             if device.type == "cuda":
