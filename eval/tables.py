@@ -1,10 +1,13 @@
 """What evaluation prints: the protocol, the counts, a table of metrics."""
 
+import sys
+
 from rich.console import Console
 from rich.table import Table
 
 from datasets.msls import MSLS
 
+PIPE_WIDTH = 140  # columns where no terminal says how many
 COLUMNS = ("recall@1", "recall@5", "recall@10", "recall@20", "map@1", "map@5", "map@10", "map@20")
 
 
@@ -42,6 +45,6 @@ def metrics_table(rows: dict[str, dict[str, float]], columns: tuple[str, ...] = 
 
 def show(*lines: str | Table) -> None:
     """Print lines and tables to standard output."""
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     for line in lines:
         console.print(line, highlight=False, markup=False) if isinstance(line, str) else console.print(line)
