@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from vpr.transport import marginal_weights, solve, upper_bound
+from vpr.similarity import structural_similarity
+from vpr.transport import marginal_weights, upper_bound
 
 CHUNK = 10  # candidates solved between two looks at the bound
 SLACK = 1e-4  # scores may lie above the bound by the tolerance of the marginals, times the largest similarity
@@ -17,9 +18,9 @@ def pruned_scores(images: tuple[np.ndarray, ...], config, weight: float) -> np.n
     ``prune``-th best score so far, so are all that follow. The bound is derived in docs/transport.md.
     """
     query, database, own, globals_ = images
-    database = database.astype(np.float32)
-    similarity = (database.reshape(-1, query.shape[1]) @ query.T).reshape(*database.shape[:2], -1).swapaxes(1, 2)
-    marginals = marginal_weights(config.marginals, query, database, own, globals_)
+    wide = database.astype(np.float32)
+    similarity = (wide.reshape(-1, query.shape[1]) @ query.T).reshape(*wide.shape[:2], -1).swapaxes(1, 2)
+    marginals = marginal_weights(config.marginals, query, wide, own, globals_)
     structural = np.asarray(upper_bound(similarity, *marginals, config.mass), np.float32)
     known = globals_ @ own
     bound = known + weight * (structural + SLACK)
@@ -29,7 +30,8 @@ def pruned_scores(images: tuple[np.ndarray, ...], config, weight: float) -> np.n
         some = order[start : start + CHUNK]
         if len(exact) >= config.prune and bound[some[0]] < sorted(exact, reverse=True)[config.prune - 1]:
             break
-        problem = (similarity[some], marginals[0][some], marginals[1][some])
-        structural[some] = solve(*problem, epsilon=config.epsilon, mass=config.mass).score
+        # by the very call that scores all candidates: near ties must fall the same way
+        problem = (config.marginals, config.epsilon, config.mass)
+        structural[some] = structural_similarity(query, database[some], own, globals_[some], *problem, threads=1).score
         exact += (known[some] + weight * structural[some]).tolist()
     return structural
