@@ -74,8 +74,10 @@ class Objective:
         anchors, others = structural_pairs(batch.positive, batch.negative, config.structural_negatives)
         patches, globals_ = described.patch_descriptors, described.global_descriptor.detach()
         first, second = anchors.repeat_interleave(others.shape[1]), others.flatten()
-        similarity = patches[first] @ patches[second].transpose(1, 2)
-        marginals = marginal_weights("complement", patches[first], patches[second], globals_[first], globals_[second])
+        # index_select, unlike indexing, adds up repeated gradients in a fixed order: a seed gives the same weights
+        sides = [patches.index_select(0, side) for side in (first, second)]
+        similarity = sides[0] @ sides[1].transpose(1, 2)
+        marginals = marginal_weights("complement", *sides, globals_[first], globals_[second])
         result = solve(
             similarity,
             *marginals,
