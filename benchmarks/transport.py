@@ -12,12 +12,13 @@ import sys
 import time
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from benchmarks.transport_published import feature_maps, published_scores
 from vpr.similarity import structural_similarity
 from vpr.transport import marginal_weights, solve, upper_bound
-from vpr.transport.numba_fused import single_blas_thread
-from vpr.transport.numba_kernels import balanced
+from vpr.transport.numba_kernels import FEW, balanced
+from vpr.transport.numba_simd import LANES
 
 CANDIDATES = 100
 CASES = ((49, 128), (49, 384), (196, 128), (196, 384))
@@ -62,21 +63,20 @@ def floor_calls(arrays):
     patches, channels = query.shape
     columns, out = np.ascontiguousarray(query.T), np.empty((4 * patches, patches), np.float32)
     chunks = database.reshape(len(database) // 4, 4 * patches, channels)
-    height, width = -(-patches // 8) * 8, -(-patches // 16) * 16
+    height, width = -(-patches // FEW) * FEW, -(-patches // LANES) * LANES
     kernel = np.zeros((height, width), np.float32)
     kernel[:patches, :patches] = np.exp((query @ database[-1].T - 1) / 0.05)
-    mu, nu = np.zeros(height, np.float32), np.zeros(width, np.float32)
+    mu, u = np.zeros((2, height + LANES), np.float32)
+    nu, v, sums = np.zeros((3, width), np.float32)
     mu[:patches] = nu[:patches] = 1 / patches
-    vectors = [np.ones(length, np.float32) for length in (height, width, height, width)]
 
     def gemm():
-        with single_blas_thread:
-            for chunk in chunks:
-                np.dot(chunk, columns, out=out)
+        for chunk in chunks:
+            np.dot(chunk, columns, out=out)
 
     def iterations():
         for _ in range(len(database)):
-            balanced(kernel, mu, nu, *vectors, np.float32(0), FLOOR_ITERATIONS)
+            balanced(kernel.reshape(-1), mu, nu, u, v, sums, np.float32(0), FLOOR_ITERATIONS)
 
     return {"gemm": gemm, "iterations": iterations}
 
@@ -163,8 +163,9 @@ def main(argv: list[str] | None = None) -> int:
         cuda_figures(options.repeats)
         return 0
     torch.set_num_threads(1)
-    for patches, channels in CASES:
-        cpu_case(patches, channels, options.repeats if patches < 100 else max(3, options.repeats // 3))
+    with threadpool_limits(1, "blas"):
+        for patches, channels in CASES:
+            cpu_case(patches, channels, options.repeats if patches < 100 else max(3, options.repeats // 3))
     return 0
 
 

@@ -1,42 +1,18 @@
 """Entropic transport on the CPU: compiled kernels, candidates shared among threads."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
+from numba import njit
 
-from vpr.transport.numba_kernels import TOO_WIDE, solve_pairs
+from vpr.transport.numba_kernels import TOO_WIDE, pair_memory, solve_pairs
+from vpr.transport.numba_math import ENTRY, SOURCES
+from vpr.transport.numba_simd import LANES
+from vpr.transport.numba_threads import arena, in_threads, thread_count
 from vpr.transport.problem import Settings, TransportResult
-
-SERIAL_ENTRIES = 50_000  # similarities below which a second thread does not pay
-
-
-def thread_count(settings: Settings, entries: int) -> int:
-    """Threads for so many similarities: those asked for, else the CPUs that this process may run on."""
-    if entries < SERIAL_ENTRIES:
-        return 1
-    if settings.threads is not None:
-        return settings.threads
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
 
 def split(total: int, parts: int) -> list[slice]:
     """``parts`` contiguous slices of nearly equal length; empty ones are left out."""
     edges = [total * k // parts for k in range(parts + 1)]
     return [slice(a, b) for a, b in zip(edges, edges[1:]) if b > a]
-
-
-def in_threads(work, slices: list[slice]) -> None:
-    """Call ``work(slice)`` for each slice in parallel, the first of them in the calling thread."""
-    if len(slices) < 2:
-        for part in slices:
-            work(part)
-        return
-    with ThreadPoolExecutor(len(slices) - 1) as pool:
-        others = [pool.submit(work, part) for part in slices[1:]]
-        work(slices[0])
-        for other in others:
-            other.result()
 
 
 def compiled_settings(settings: Settings):
@@ -59,6 +35,26 @@ def empty_result(shape, plan: bool) -> TransportResult:
     )
 
 
+def entry(sources):
+    """The compiled function that ``solve`` calls; ``sources`` is the digest of what it is made of."""
+
+    @njit(**ENTRY)
+    def solve_part(similarity, mu, nu, settings, outputs, memory):
+        sources  # noqa: B018: makes it part of the cache's key
+        solve_pairs(similarity, mu, nu, settings, outputs, memory)
+
+    return solve_part
+
+
+solve_part = entry(SOURCES)
+
+
+def outputs_of(result: TransportResult, part: slice):
+    """The result's arrays for some of its pairs, as the compiled functions take them."""
+    arrays = result.score, result.iterations, result.marginal_error
+    return *(array[part] for array in arrays), result.plan[part] if len(result.plan) else result.plan
+
+
 def solve(similarity, mu, nu, settings: Settings) -> TransportResult:
     """Solve (N, P, Q) problems in float32; arguments as in ``vpr.transport.solve``."""
     similarity, mu, nu = (np.ascontiguousarray(array, dtype=np.float32) for array in (similarity, mu, nu))
@@ -66,11 +62,9 @@ def solve(similarity, mu, nu, settings: Settings) -> TransportResult:
     values = compiled_settings(settings)
 
     def work(part: slice) -> None:
-        plan = result.plan[part] if settings.plan else result.plan
-        solve_pairs(
-            similarity[part], mu[part], nu[part], values,
-            result.score[part], result.iterations[part], result.marginal_error[part], plan,
-        )  # fmt: skip
+        rows = np.pad(similarity[part], ((0, 0), (0, 0), (0, -similarity.shape[2] % LANES)))
+        memory = arena.take(pair_memory(*similarity.shape[1:]))
+        solve_part(rows.reshape(-1), mu[part], nu[part], values, outputs_of(result, part), memory)
 
     in_threads(work, split(len(similarity), thread_count(settings, similarity.size)))
     finish_wide(result, settings, lambda wide: (similarity[wide], mu[wide], nu[wide]))

@@ -1,9 +1,22 @@
 """Compiled passes over a chunk of descriptors: half precision to single, similarities to marginals."""
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
-from vpr.transport.numba_math import EXACT, float_from_bits
+from vpr.transport.numba_math import EXACT, OPTIONS
+from vpr.transport.numba_simd import LANES
+
+
+@intrinsic
+def float_from_bits(typing_context, bits):
+    """The float32 whose bits are an int32."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), codegen
 
 
 @njit(**EXACT)
@@ -17,14 +30,14 @@ def half_to_single(half, single):
         single[i] = -value if bits > np.int32(0x7FFF) else value
 
 
-@njit(**EXACT)
+@njit(**OPTIONS)
 def chunk_weights(correlation, code, weights):
-    """Marginals (n, Q) from the last column of ``correlation`` (n, Q, P + 1); see marginals.raw_weights."""
+    """Marginals (n, Q) from the first Q columns of ``correlation``; see marginals.raw_weights."""
     zero, one = np.float32(0), np.float32(1)
     for n in range(weights.shape[0]):
         total = zero
         for j in range(weights.shape[1]):
-            cosine = correlation[n, j, -1]
+            cosine = correlation[n, j]
             relevancy = max(cosine, zero)
             weight = one
             if code == 1:
@@ -39,3 +52,22 @@ def chunk_weights(correlation, code, weights):
             total += weight
         for j in range(weights.shape[1]):
             weights[n, j] = weights[n, j] / total if total > zero else one / np.float32(weights.shape[1])
+
+
+@njit(**OPTIONS)
+def padded(count, multiple):
+    """Smallest multiple that is at least ``count``."""
+    return (count + multiple - 1) // multiple * multiple
+
+
+@njit(**OPTIONS)
+def take(memory, size):
+    """The first ``size`` numbers of memory, and the rest from the next cache line on."""
+    return memory[:size], memory[padded(size, LANES) :]
+
+
+@njit(**OPTIONS)
+def take_zeros(memory, size):
+    """As ``take``, the numbers set to zero."""
+    memory[:size] = np.float32(0)
+    return memory[:size], memory[padded(size, LANES) :]

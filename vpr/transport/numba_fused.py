@@ -1,88 +1,125 @@
-"""From patch descriptors to scores on the CPU: GEMM in chunks that stay in cache, then transport."""
-
-import threading
-from functools import cached_property
+"""From patch descriptors to scores on the CPU: products in chunks that stay in cache, then transport."""
 
 import numpy as np
+from numba import njit
 
-from vpr.transport.marginals import normalise, raw_weights
-from vpr.transport.numba_backend import compiled_settings, empty_result, finish_wide, in_threads, split, thread_count
-from vpr.transport.numba_kernels import solve_pairs
-from vpr.transport.numba_convert import chunk_weights, half_to_single
+from vpr.transport.numba_backend import compiled_settings, empty_result, finish_wide, outputs_of
+from vpr.transport.numba_convert import chunk_weights, half_to_single, padded, take, take_zeros
+from vpr.transport.numba_fixed import fix_panels, multiply_fixed, suits
+from vpr.transport.numba_kernels import pair_memory, solve_pairs
+from vpr.transport.numba_math import ENTRY, OPTIONS, SOURCES
+from vpr.transport.numba_products import LEAST_ROWS, SINGLES, multiply, pack
+from vpr.transport.numba_simd import LANES, draw_number
+from vpr.transport.numba_threads import arena, in_threads, thread_count
 from vpr.transport.problem import Settings, TransportResult
 
-CHUNK_FLOATS = 1 << 18  # float32 numbers of descriptors and similarities in a chunk: 1 MiB, about L2
+CHUNK_FLOATS = 1 << 17  # float32 numbers of descriptors and similarities in a chunk: half a MiB, about half of L2
+CHUNKS_A_THREAD = 8  # at least, where there are several: candidates take unequal time
 CODES = {"uniform": 0, "relevancy": 1, "inverse": 2, "complement": 3, "softmax": 4}
+GIVEN = -1  # instead of a code: the marginals are there
 
 
-class SingleBlasThread:
-    """Context in which BLAS uses one thread, as our own threads share the candidates.
+@njit(**OPTIONS)
+def single_rows(half, single, start, stop, channels, memory):
+    """Rows ``start`` to ``stop`` of descriptors as flat float32, at least LEAST_ROWS of them, and the memory left.
 
-    The setting is one for the whole process, so contexts that overlap in several threads count themselves:
-    the first sets it, the last restores it.
+    They are in ``half`` (R, C), the bits of float16, or in ``single`` (R, C) float32; the other array has no rows.
+    ``channels`` is C, or more for zeros behind each row.
     """
-
-    def __init__(self):
-        self.lock, self.depth, self.limiter = threading.Lock(), 0, None
-
-    @cached_property
-    def controller(self):
-        """The BLAS libraries that are loaded, found once: the search takes milliseconds."""
-        from threadpoolctl import ThreadpoolController
-
-        return ThreadpoolController().select(user_api="blas")
-
-    def __enter__(self):
-        with self.lock:
-            self.depth += 1
-            if self.depth == 1:
-                self.limiter = self.controller.limit(limits=1)
-
-    def __exit__(self, *error):
-        with self.lock:
-            self.depth -= 1
-            if self.depth == 0:
-                self.limiter.restore_original_limits()
+    count, depth = stop - start, single.shape[1]
+    fits = depth == channels and count >= LEAST_ROWS
+    if fits and len(single):
+        return single[start:stop].reshape(-1), memory
+    if fits:
+        target, memory = take(memory, count * channels)
+        half_to_single(half[start:stop].reshape(-1), target)
+        return target, memory
+    target, memory = take_zeros(memory, max(count, LEAST_ROWS) * channels)
+    for row in range(count):
+        if len(single):
+            target[row * channels : row * channels + depth] = single[start + row]
+        else:
+            half_to_single(half[start + row], target[row * channels : row * channels + depth])
+    return target, memory
 
 
-single_blas_thread = SingleBlasThread()
+@njit(**OPTIONS)
+def marginals_of(globals_, packed, code, mu, memory):
+    """Fill the query's marginals ``mu`` (n, P) from candidates' global descriptors (n, C)."""
+    _, singles, width = packed
+    no_half = np.empty((0, globals_.shape[1]), np.uint16)
+    numbers, memory = single_rows(no_half, globals_, 0, len(globals_), singles.shape[1], memory)
+    count = len(numbers) // singles.shape[1]
+    product, memory = take(memory, count * width)
+    correlation, _ = take(memory, count)
+    multiply(numbers, packed, product, correlation)
+    chunk_weights(product.reshape(count, width), code, mu)
 
 
-def query_columns(query_patches, query_global):
-    """(C, P + 1): the query's patches and its global descriptor as columns of one matrix."""
-    return np.concatenate([query_patches, query_global[None]]).astype(np.float32).T
+def entry(sources):
+    """The compiled function that ``structural`` calls; ``sources`` is the digest of what it is made of."""
+
+    @njit(**ENTRY)
+    def score_chunks(chunks, query, database, marginals, code, settings, outputs, memory):
+        """Score chunks of candidates, a chunk at a time as other threads leave them.
+
+        ``chunks`` = (counter (1,), the number of chunks drawn so far; size of a chunk; whether in fixed point); ``query`` = (patches (P, C), global (C,)); ``database`` =
+        (half (N * Q, C), single (N * Q, C), globals (N, C)); ``marginals`` (N, P) and (N, Q) are filled from the
+        similarities with the global descriptors unless ``code`` is GIVEN; ``outputs`` as in ``solve_pairs``; ``memory``
+        has room for ``memory_needed`` numbers.
+        """
+        sources  # noqa: B018: makes it part of the cache's key
+        counter, size, fixed = chunks
+        half, single, globals_ = database
+        mu, nu = marginals
+        score, iterations, error, plan = outputs
+        packed, memory = pack(*query, memory)
+        _, singles, width = packed
+        (pairs, patches), channels = nu.shape, singles.shape[1]
+        fixed_query, memory = fix_panels(query[0], len(packed[0]) // channels if fixed else 0, channels, memory)
+        products, memory = take(memory, max(size * patches, LEAST_ROWS) * width)
+        correlations, memory = take(memory, max(size * patches, LEAST_ROWS))
+        while True:
+            start = draw_number(counter) * size
+            if start >= pairs:
+                break
+            stop = min(start + size, pairs)
+            numbers, left = single_rows(half, single, start * patches, stop * patches, channels, memory)
+            count = len(numbers) // channels
+            product, correlation = products[: count * width], correlations[:count]
+            if fixed:
+                multiply_fixed(numbers, packed, fixed_query, product, correlation, left)
+            else:
+                multiply(numbers, packed, product, correlation)
+            if code != GIVEN:
+                marginals_of(globals_[start:stop], packed, code, mu[start:stop], memory)
+                chunk_weights(correlation[: (stop - start) * patches].reshape(-1, patches), code, nu[start:stop])
+            results = score[start:stop], iterations[start:stop], error[start:stop], plan[start:stop]
+            solve_pairs(product, nu[start:stop], mu[start:stop], settings, results, memory)
+
+    return score_chunks
 
 
-def query_marginals(kind: str, query_patches, database_global):
-    """Marginals (N, P) of the query's side."""
-    return normalise(raw_weights(kind, database_global.astype(np.float32, copy=False) @ query_patches.T))
+score_chunks = entry(SOURCES)
 
 
-def work_on(part, columns, database_patches, mu, nu, code, values, result):
-    """Score the candidates of a slice, chunk by chunk, into the arrays of ``result``.
+def memory_needed(size: int, shape: tuple[int, int, int]) -> int:
+    """Float32 numbers that ``score_chunks`` needs for chunks of ``size`` candidates; ``shape`` is (P, Q, C)."""
+    queries, patches, channels = shape[0], shape[1], padded(shape[2], LANES)
+    width, rows = padded(queries, LANES), padded(max(size * patches, LEAST_ROWS), LANES)
+    query = (width * 3 // 2 + SINGLES + 3) * channels
+    product = rows * (width + 1) + LANES
+    work = max(rows * (2 * channels + 1), pair_memory(patches, queries)), rows * (channels + width + 1)
+    return query + product + max(work) + 16 * LANES
 
-    ``nu`` (N, Q) is filled from the similarities with the query's global descriptor unless ``code`` is None.
-    """
-    _, patches, channels = database_patches.shape
-    width = columns.shape[1]
-    step = max(1, CHUNK_FLOATS // (patches * (channels + width)))
-    single = np.empty((step, patches, channels), np.float32)
-    product = np.empty((step, patches, width), np.float32)
-    for start in range(part.start, part.stop, step):
-        chunk = slice(start, min(start + step, part.stop))
-        n = chunk.stop - chunk.start
-        descriptors = database_patches[chunk]
-        if descriptors.dtype == np.float16:
-            half_to_single(descriptors.reshape(-1).view(np.uint16), single[:n].reshape(-1))
-            descriptors = single[:n]
-        np.dot(descriptors.reshape(n * patches, channels), columns, out=product[:n].reshape(n * patches, width))
-        if code is not None:
-            chunk_weights(product[:n], code, nu[chunk])
-        plan = result.plan[chunk] if len(result.plan) else result.plan
-        solve_pairs(
-            product[:n], nu[chunk], mu[chunk], values,
-            result.score[chunk], result.iterations[chunk], result.marginal_error[chunk], plan,
-        )  # fmt: skip
+
+def flat_descriptors(patches):
+    """Patches (N, Q, C) as (bits of float16 (N * Q, C), float32 (N * Q, C)), one of them without rows."""
+    rows = np.ascontiguousarray(patches).reshape(-1, patches.shape[-1])
+    nothing = np.empty((0, rows.shape[1]))
+    if rows.dtype == np.float16:
+        return rows.view(np.uint16), nothing.astype(np.float32)
+    return nothing.astype(np.uint16), rows.astype(np.float32, copy=False)
 
 
 def structural(query_patches, database_patches, query_global, database_global, kind, weights, settings: Settings):
@@ -95,23 +132,30 @@ def structural(query_patches, database_patches, query_global, database_global, k
     ----------
     kind : marginals, or None when ``weights`` (query (N, P), database (N, Q)) are given
     """
-    pairs, patches, _ = database_patches.shape
-    query_patches = np.ascontiguousarray(query_patches, dtype=np.float32)
-    database_patches = np.ascontiguousarray(database_patches)
+    pairs, patches, channels = database_patches.shape
+    query = tuple(np.ascontiguousarray(side, dtype=np.float32) for side in (query_patches, query_global))
     result = empty_result((pairs, patches, len(query_patches)), settings.plan)
-    columns = query_columns(query_patches, query_global)
-    values, code = compiled_settings(settings), CODES[kind] if weights is None else None
-    with single_blas_thread:
-        if weights is None:
-            mu, nu = query_marginals(kind, query_patches, database_global), np.empty((pairs, patches), np.float32)
-        else:
-            mu, nu = (np.ascontiguousarray(side, dtype=np.float32) for side in weights)
-        in_threads(
-            lambda part: work_on(part, columns, database_patches, mu, nu, code, values, result),
-            split(pairs, thread_count(settings, pairs * patches * len(query_patches))),
-        )
+    database = *flat_descriptors(database_patches), np.ascontiguousarray(database_global, dtype=np.float32)
+    if weights is None:
+        marginals = np.empty((pairs, len(query_patches)), np.float32), np.empty((pairs, patches), np.float32)
+    else:
+        marginals = tuple(np.ascontiguousarray(side, dtype=np.float32) for side in weights)
+    code, values = CODES[kind] if weights is None else GIVEN, compiled_settings(settings)
+    fixed = suits(kind if weights is None else None, min(patches, len(query_patches)), channels)
+    threads = thread_count(settings, pairs * patches * len(query_patches))
+    share = -(-pairs // (CHUNKS_A_THREAD * threads)) if threads > 1 else pairs
+    size = max(1, min(CHUNK_FLOATS // (patches * (channels + len(query_patches))), share))
+    outputs = outputs_of(result, slice(None))
+
+    needed, counter = memory_needed(size, (len(query_patches), patches, channels)), np.zeros(1, np.int64)
+
+    def work(thread: int) -> None:
+        memory = arena.take(needed)
+        score_chunks((counter, size, fixed), query, database, marginals, code, values, outputs, memory)
+
+    in_threads(work, range(threads))
     finish_wide(
         result, settings,
-        lambda wide: (database_patches[wide].astype(np.float32) @ query_patches.T, nu[wide], mu[wide]),
+        lambda wide: (database_patches[wide].astype(np.float32) @ query[0].T, marginals[1][wide], marginals[0][wide]),
     )  # fmt: skip
     return result._replace(plan=result.plan.transpose(0, 2, 1) if settings.plan else None)

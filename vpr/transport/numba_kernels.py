@@ -1,116 +1,179 @@
 """Entropic transport of one pair in L1 cache, compiled by numba.
 
-The kernel K of a pair has its rows padded to a multiple of 8 and its columns to 16, zeros in the padding, so
-that every inner loop is whole vectors. All functions are in this file: see ``numba_math`` for the reason.
+The kernel K of a pair is padded with zeros to rows of whole vectors of 16 numbers, and to whole blocks of rows: as many
+of MANY as there are, the rest of FEW. It is a flat array, block after block, in a block the first vector of every row, then
+the second. Scalings and marginals are padded likewise.
 """
 
 import numpy as np
+from llvmlite.binding import get_host_cpu_features
 from numba import njit
 
-from vpr.transport.numba_math import EXACT, OPTIONS, float_from_bits
+from vpr.transport.numba_blocks import add_rows, row_sums
+from vpr.transport.numba_convert import padded, take_zeros
+from vpr.transport.numba_math import OPTIONS
+from vpr.transport.numba_simd import (
+    LANES,
+    highest,
+    larger,
+    load,
+    load_four,
+    lowest,
+    scale_by_two,
+    smaller,
+    splat,
+    store,
+    store_four,
+    total,
+    where_positive,
+)
 
-LANES = 16  # float32 numbers in a 512-bit register; columns are padded to it
-ROWS = 8  # rows that a pass takes together; rows are padded to it
+MANY = 16 if get_host_cpu_features().get("avx512f") else 4  # rows whose sums fit into the registers
+FEW = 4  # the rows of a kernel are a multiple of it
 SAFE_SPAN = np.float32(40)  # exp(-span) and the scalings that undo it stay inside float32
 TOO_WIDE = -1  # iterations of a pair beyond that
 TINY = np.float32(1e-30)
 LOG2E = np.float32(1.4426950408889634)
-LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 ROUND = np.float32(12582912.0)  # 1.5 * 2**23: adding it rounds to an integer
-SMALLEST = np.float32(-87.0)  # exp of it is the smallest normal float32
+SMALLEST = np.float32(-125.0)  # powers of two below it leave the normal float32 numbers
+POWER = tuple(map(np.float32, (0.6931470036506653, 0.24022242426872253, 0.05550733581185341, 0.009671512991189957,
+                               0.0013264731969684362)))  # 2^f = 1 + sum_k POWER[k] f^(k+1), fitted for |f| <= 1/2  # fmt: skip
 CHECK_EVERY = 4
 FIRST_OMEGA, LARGEST_OMEGA = np.float32(1.4), np.float32(1.95)
 PATIENCE = 64  # iterations without progress after which a pair is allowed less over-relaxation
 CAUTION = np.float32(0.7)  # by this factor
 KEEP = np.float32(0.3)  # over-relaxation never overshoots below this share of the plain step
 
-
-@njit(**EXACT)
-def exp32(x):
-    """exp(x) of a float32 x <= 0 to 2 units in the last place; below -87 it stays at exp(-87).
-
-    exp(x) = 2^n exp(r) with n = round(x / ln 2), and a polynomial of degree 6 for exp(r).
-    """
-    x = max(x, SMALLEST)
-    n = (x * LOG2E + ROUND) - ROUND
-    r = (x - n * LN2_HIGH) - n * LN2_LOW
-    p = np.float32(1 / 720)
-    p = p * r + np.float32(1 / 120)
-    p = p * r + np.float32(1 / 24)
-    p = p * r + np.float32(1 / 6)
-    p = p * r + np.float32(0.5)
-    p = p * r + np.float32(1.0)
-    p = p * r + np.float32(1.0)
-    return p * float_from_bits((np.int32(n) + np.int32(127)) << np.int32(23))
-
-
-@njit(**{**OPTIONS, "fastmath": {"nnan", "nsz"}})
-def span(similarity, columns):
-    """Smallest and largest entry of the first ``columns`` columns; without NaN in mind, so as to be vectors."""
-    low, high = similarity[0, 0], similarity[0, 0]
-    for i in range(similarity.shape[0]):
-        for j in range(columns):
-            entry = similarity[i, j]
-            low = entry if entry < low else low
-            high = entry if entry > high else high
-    return low, high
+sums_of_many, sums_of_few = row_sums(MANY, MANY), row_sums(FEW, FEW)
+add_many, add_few = add_rows(MANY, MANY), add_rows(FEW, FEW)
 
 
 @njit(**OPTIONS)
-def gibbs(similarity, columns, top, epsilon, kernel):
-    """K = exp((similarity - top) / epsilon) of the first ``columns`` columns; the padding is left alone."""
-    scale = np.float32(1.0) / epsilon
-    for i in range(similarity.shape[0]):
-        for j in range(columns):
-            kernel[i, j] = exp32((similarity[i, j] - top) * scale)
+def power(x):
+    """2^x of 16 float32 x <= 0, relative error at most 2e-7; below -125 it stays at 2^-125."""
+    x = larger(x, splat(SMALLEST))
+    rounded = x + splat(ROUND)
+    f = x - (rounded - splat(ROUND))
+    p = splat(POWER[4]) * f + splat(POWER[3])
+    p = p * f + splat(POWER[2])
+    p = p * f + splat(POWER[1])
+    p = p * f + splat(POWER[0])
+    return scale_by_two(p * f + splat(np.float32(1)), rounded)
+
+
+@njit(**OPTIONS)
+def span(similarity, start, rows, width, real):
+    """Smallest and largest entry of a pair, padding aside: ``real`` is 1 in the lanes of a row that count."""
+    first = splat(similarity[start])
+    low, high = first, first
+    for c in range(0, width, LANES):
+        mask, least, most = load(real, c), first, first
+        for place in range(start + c, start + c + rows * width, width):
+            entry = where_positive(mask, load(similarity, place), first)
+            least, most = smaller(entry, least), larger(entry, most)
+        low, high = smaller(least, low), larger(most, high)
+    return lowest(low), highest(high)
+
+
+@njit(**OPTIONS)
+def row_place(i, rows, width):
+    """Where row i of a kernel of so many rows begins, and how far apart its vectors are."""
+    first, height = i // MANY * MANY, MANY
+    if first + MANY > rows:
+        first, height = i // FEW * FEW, FEW
+    return first * width + (i - first) * LANES, height * LANES
+
+
+@njit(**OPTIONS)
+def gibbs(similarity, start, rows, width, real, top, epsilon, kernel):
+    """K = exp((similarity - top) / epsilon) of ``rows`` rows, zero where ``real`` is."""
+    scale = splat(LOG2E / epsilon)
+    shift = splat(np.float32(-top) * (LOG2E / epsilon))
+    for i in range(rows):
+        place, apart = row_place(i, padded(rows, FEW), width)
+        for c in range(0, width, LANES):
+            entry = power(load(similarity, start + i * width + c) * scale + shift)
+            store(kernel, place + c // LANES * apart, entry * load(real, c))
 
 
 @njit(**OPTIONS)
 def relaxed(old, new, omega):
     """Over-relaxed step from ``old`` towards ``new``, kept positive."""
-    return max(old + omega * (new - old), KEEP * new)
+    return larger(old + omega * (new - old), splat(KEEP) * new)
 
 
 @njit(**OPTIONS)
-def row_sums(kernel, v, sums):
-    """sums = K v, eight rows at a time so that v is read once for all of them."""
-    for i in range(0, len(sums), ROWS):
-        a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-        e, f, g, h = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-        for j in range(len(v)):
-            a += kernel[i, j] * v[j]
-            b += kernel[i + 1, j] * v[j]
-            c += kernel[i + 2, j] * v[j]
-            d += kernel[i + 3, j] * v[j]
-            e += kernel[i + 4, j] * v[j]
-            f += kernel[i + 5, j] * v[j]
-            g += kernel[i + 6, j] * v[j]
-            h += kernel[i + 7, j] * v[j]
-        sums[i], sums[i + 1], sums[i + 2], sums[i + 3] = a, b, c, d
-        sums[i + 4], sums[i + 5], sums[i + 6], sums[i + 7] = e, f, g, h
+def distance(a, b):
+    """abs(a - b)"""
+    return larger(a - b, b - a)
 
 
 @njit(**OPTIONS)
-def column_sums(kernel, u, sums):
-    """sums = K^T u, eight rows at a time so that the sums are read and written once for all of them."""
+def multiply_rows(kernel, width, v, sums):
+    """sums = K v"""
+    count, rows = width // LANES, len(sums) - LANES
+    i = 0
+    while i + MANY <= rows:
+        part = sums_of_many(kernel, i * width, LANES, v, 0, count)
+        if MANY == LANES:
+            store(sums, i, part)
+        else:
+            store_four(sums, i, part)
+        i += MANY
+    while i < rows:
+        store_four(sums, i, sums_of_few(kernel, i * width, LANES, v, 0, count))
+        i += FEW
+
+
+@njit(**OPTIONS)
+def multiply_columns(kernel, width, u, sums):
+    """sums = K^T u"""
     sums[:] = np.float32(0)
-    for i in range(0, len(u), ROWS):
-        a, b, c, d = u[i], u[i + 1], u[i + 2], u[i + 3]
-        e, f, g, h = u[i + 4], u[i + 5], u[i + 6], u[i + 7]
-        for j in range(len(sums)):
-            sums[j] += (
-                (a * kernel[i, j] + b * kernel[i + 1, j]) + (c * kernel[i + 2, j] + d * kernel[i + 3, j])
-            ) + ((e * kernel[i + 4, j] + f * kernel[i + 5, j]) + (g * kernel[i + 6, j] + h * kernel[i + 7, j]))
+    count, rows = width // LANES, len(u) - LANES
+    i = 0
+    while i + MANY <= rows:
+        add_many(kernel, i * width, LANES, u, i, sums, count)
+        i += MANY
+    while i < rows:
+        add_few(kernel, i * width, LANES, u, i, sums, count)
+        i += FEW
+
+
+@njit(**OPTIONS)
+def sweep(kernel, width, mu, v, omega, u, columns):
+    """u relaxed towards mu / (K v) and columns = K^T u in one pass; returns the L1 violation that u came in with."""
+    count, rows, omega = width // LANES, len(u) - LANES, splat(omega)
+    tiny, violation = splat(TINY), splat(np.float32(0))
+    columns[:] = np.float32(0)
+    i = 0
+    if MANY == LANES and MANY <= rows:
+        following = sums_of_many(kernel, 0, LANES, v, 0, count)
+        while i + MANY <= rows:  # the next block's sums are under way while this one waits for its division
+            sums = following
+            if i + 2 * MANY <= rows:
+                following = sums_of_many(kernel, (i + MANY) * width, LANES, v, 0, count)
+            old, weights = load(u, i), load(mu, i)
+            violation = violation + distance(old * sums, weights)
+            store(u, i, relaxed(old, weights / larger(sums, tiny), omega))
+            add_many(kernel, i * width, LANES, u, i, columns, count)
+            i += MANY
+    while i < rows:
+        sums = sums_of_few(kernel, i * width, LANES, v, 0, count)
+        old, weights = load_four(u, i), load_four(mu, i)
+        violation = violation + distance(old * sums, weights)
+        store_four(u, i, relaxed(old, weights / larger(sums, tiny), omega))
+        add_few(kernel, i * width, LANES, u, i, columns, count)
+        i += FEW
+    return total(violation)
 
 
 @njit(**OPTIONS)
 def relax_towards(scaling, sums, weights, omega):
-    """scaling relaxed towards weights / sums; returns the L1 violation that it came in with."""
-    violation = np.float32(0)
-    for i in range(len(scaling)):
-        violation += abs(scaling[i] * sums[i] - weights[i])
-        scaling[i] = relaxed(scaling[i], weights[i] / max(sums[i], TINY), omega)
-    return violation
+    """scaling relaxed towards weights / sums."""
+    omega, tiny = splat(omega), splat(TINY)
+    for c in range(0, len(sums), LANES):
+        new = load(weights, c) / larger(load(sums, c), tiny)
+        store(scaling, c, relaxed(load(scaling, c), new, omega))
 
 
 @njit(**OPTIONS)
@@ -132,16 +195,14 @@ def next_cap(cap, error, mark):
 
 
 @njit(**OPTIONS)
-def balanced(kernel, mu, nu, u, v, rows, columns, tolerance, max_iterations):
+def balanced(kernel, mu, nu, u, v, columns, tolerance, max_iterations):
     """Sinkhorn scalings u, v of a padded pair; returns the iterations. Zero tolerance: plain iterations."""
     u[:] = np.float32(1)
     v[:] = np.float32(1)
     omega, previous = np.float32(1), np.float32(-1)
     cap, mark = LARGEST_OMEGA, np.float32(np.inf)
     for iteration in range(1, max_iterations + 1):
-        row_sums(kernel, v, rows)
-        violation = relax_towards(u, rows, mu, omega)
-        column_sums(kernel, u, columns)
+        violation = sweep(kernel, len(v), mu, v, omega, u, columns)
         last = iteration == max_iterations
         step = omega
         if tolerance > 0 and iteration > 1 and iteration % CHECK_EVERY == 1:
@@ -183,7 +244,8 @@ def capped(scaling, sums, weights, level, omega):
     one = np.float32(1)
     for i in range(len(scaling)):
         target = min(one, weights[i] / max(level * sums[i], TINY))
-        scaling[i] = min(one, relaxed(scaling[i], target, omega))
+        step = scaling[i] + omega * (target - scaling[i])
+        scaling[i] = min(one, max(step, KEEP * target))
 
 
 @njit(**OPTIONS)
@@ -194,7 +256,7 @@ def partial(kernel, mu, nu, u, v, rows, columns, mass, tolerance, max_iterations
     level, omega, previous = np.float32(1), np.float32(1), np.float32(-1)
     cap, mark = LARGEST_OMEGA, np.float32(np.inf)
     for iteration in range(1, max_iterations + 1):
-        row_sums(kernel, v, rows)
+        multiply_rows(kernel, len(v), v, rows)
         row_level = water_level(rows, mu, mass)
         change = np.float32(0)
         for i in range(len(u)):
@@ -208,7 +270,7 @@ def partial(kernel, mu, nu, u, v, rows, columns, mass, tolerance, max_iterations
             previous = change
         last = iteration == max_iterations or (looking and change <= tolerance)
         capped(u, rows, mu, row_level, omega)
-        column_sums(kernel, u, columns)
+        multiply_columns(kernel, len(v), u, columns)
         level = water_level(columns, nu, mass)
         capped(v, columns, nu, level, np.float32(1) if last else omega)
         if last:
@@ -219,74 +281,91 @@ def partial(kernel, mu, nu, u, v, rows, columns, mass, tolerance, max_iterations
 
 
 @njit(**OPTIONS)
-def finish(similarity, kernel, mu, nu, u, v, columns, level, mass):
-    """Score and L1 distance from the constraints of T = level diag(u) K diag(v), with columns = K^T u.
-
-    ``nu`` (Q,) tells how many columns count; ``mu``, ``u``, ``v`` and ``columns`` may be padded.
-    """
-    score, excess, total = np.float32(0), np.float32(0), np.float32(0)
-    balanced_mass = mass == np.float32(1)
-    for i in range(similarity.shape[0]):
-        given, gained = np.float32(0), np.float32(0)
-        for j in range(len(nu)):
-            moved = kernel[i, j] * v[j]
-            given += moved
-            gained += moved * similarity[i, j]
-        score += level * u[i] * gained
-        given *= level * u[i]
-        total += given
-        excess += abs(given - mu[i]) if balanced_mass else max(given - mu[i], np.float32(0))
-    for j in range(len(nu)):
-        taken = level * columns[j] * v[j] - nu[j]
-        excess += abs(taken) if balanced_mass else max(taken, np.float32(0))
-    return score, excess if balanced_mass else excess + abs(total - mass)
+def gain(similarity, start, rows, kernel, u, v):
+    """sum_ij S_ij u_i K_ij v_j"""
+    width, score = len(v), splat(np.float32(0))
+    for i in range(rows):
+        row = splat(np.float32(0))
+        place, apart = row_place(i, padded(rows, FEW), width)
+        for c in range(0, width, LANES):
+            moved = load(kernel, place + c // LANES * apart) * load(v, c)
+            row = row + load(similarity, start + i * width + c) * moved
+        score = score + row * splat(u[i])
+    return total(score)
 
 
 @njit(**OPTIONS)
-def padded(count, multiple):
-    """Smallest multiple that is at least ``count``."""
-    return (count + multiple - 1) // multiple * multiple
+def excess(mu, nu, u, v, rows, columns, level, mass):
+    """L1 distance from the constraints of T = level diag(u) K diag(v), with rows = K v and columns = K^T u."""
+    balanced_mass = mass == np.float32(1)
+    outside, moved = np.float32(0), np.float32(0)
+    for i in range(len(mu)):
+        given = level * rows[i] * u[i]
+        moved += given
+        outside += abs(given - mu[i]) if balanced_mass else max(given - mu[i], np.float32(0))
+    for j in range(len(nu)):
+        taken = level * columns[j] * v[j] - nu[j]
+        outside += abs(taken) if balanced_mass else max(taken, np.float32(0))
+    return outside if balanced_mass else outside + abs(moved - mass)
 
 
 @njit(**OPTIONS)
 def write_plan(kernel, u, v, level, plan):
     """plan (P, Q) = level diag(u) K diag(v)."""
     for i in range(plan.shape[0]):
+        place, apart = row_place(i, padded(plan.shape[0], FEW), len(v))
         for j in range(plan.shape[1]):
-            plan[i, j] = level * u[i] * kernel[i, j] * v[j]
+            plan[i, j] = level * u[i] * kernel[place + j // LANES * apart + j % LANES] * v[j]
 
 
 @njit(**OPTIONS)
-def solve_pairs(similarity, mu, nu, settings, score, iterations, error, plan):
-    """Solve n pairs one after the other into the output arrays; ``plan`` may have no rows.
+def pair_memory(queries, candidates):
+    """Float32 numbers that ``solve_pairs`` needs."""
+    height, width = padded(queries, LANES), padded(candidates, LANES)
+    return height * width + 3 * (height + LANES) + 4 * width
 
-    ``similarity`` is (n, P, Q or more), ``mu`` (n, P), ``nu`` (n, Q); columns beyond Q are not read.
-    A pair whose similarities span too many epsilons for float32 is left, with iterations TOO_WIDE.
-    ``settings`` is (epsilon, mass, tolerance, max_iterations).
+
+@njit(**OPTIONS)
+def solve_pairs(similarity, mu, nu, settings, outputs, memory):
+    """Solve n pairs one after the other into ``outputs``: score (n,), iterations (n,), marginal error (n,), and plan
+    (n, P, Q), which may have no rows.
+
+    ``similarity`` is flat: n * P rows of Q numbers, each padded to whole vectors with finite numbers; ``mu`` (n, P), ``nu``
+    (n, Q). A pair whose similarities span too many epsilons for float32 is left, with iterations TOO_WIDE.
+    ``settings`` is (epsilon, mass, tolerance, max_iterations); ``memory`` has room for ``pair_memory(P, Q)`` numbers.
     """
+    score, iterations, error, plan = outputs
     epsilon, mass, tolerance, max_iterations = settings
     (pairs, queries), candidates = mu.shape, nu.shape[1]
-    height, width = padded(queries, ROWS), padded(candidates, LANES)
-    kernel = np.zeros((height, width), np.float32)
-    weights_p, weights_q = np.zeros(height, np.float32), np.zeros(width, np.float32)
-    u, rows = np.zeros(height, np.float32), np.zeros(height, np.float32)
-    v, columns = np.zeros(width, np.float32), np.zeros(width, np.float32)
+    height, width = padded(queries, FEW), padded(candidates, LANES)
+    kernel, memory = take_zeros(memory, height * width)
+    # beyond the last block of rows there is room for a whole vector
+    weights_p, memory = take_zeros(memory, height + LANES)
+    u, memory = take_zeros(memory, height + LANES)
+    rows, memory = take_zeros(memory, height + LANES)
+    weights_q, memory = take_zeros(memory, width)
+    v, memory = take_zeros(memory, width)
+    columns, memory = take_zeros(memory, width)
+    real, memory = take_zeros(memory, width)
+    real[:candidates] = np.float32(1)
     for n in range(pairs):
-        low, high = span(similarity[n], candidates)
+        start = n * queries * width
+        low, high = span(similarity, start, queries, width, real)
         if not (high - low) <= SAFE_SPAN * epsilon:
             iterations[n] = TOO_WIDE
             continue
-        gibbs(similarity[n], candidates, high, epsilon, kernel)
-        weights_p[:queries] = mu[n]
-        weights_q[:candidates] = nu[n]
+        gibbs(similarity, start, queries, width, real, high, epsilon, kernel)
+        weights_p[:queries], weights_q[:candidates] = mu[n], nu[n]
         level = np.float32(1)
         if mass == np.float32(1):
-            taken = balanced(kernel, weights_p, weights_q, u, v, rows, columns, tolerance, max_iterations)
+            taken = balanced(kernel, weights_p, weights_q, u, v, columns, tolerance, max_iterations)
         else:
             taken, level = partial(
                 kernel, weights_p, weights_q, u, v, rows, columns, mass, tolerance, max_iterations
             )
+        multiply_rows(kernel, width, v, rows)
         iterations[n] = taken
-        score[n], error[n] = finish(similarity[n], kernel, mu[n], nu[n], u, v, columns, level, mass)
+        score[n] = level * gain(similarity, start, queries, kernel, u, v)
+        error[n] = excess(mu[n], nu[n], u, v, rows, columns, level, mass)
         if len(plan):
             write_plan(kernel, u, v, level, plan[n])

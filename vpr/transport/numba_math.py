@@ -1,24 +1,24 @@
-"""What the compiled modules share: compile options, and one instruction that numba lacks.
+"""How the compiled modules are compiled and cached.
 
-Numba's cache of compiled functions looks at the file of a function, not at the files of those it calls. So
-a compiled function calls compiled functions of its own file only, and this file holds none.
+Numba's cache of a compiled function looks at the file of that function, not at the files of those it calls. So only the
+functions that Python calls are cached, and each holds SOURCES, a digest of all these files, as a variable of its closure,
+which numba makes part of the cache's key. The functions that they call are compiled with OPTIONS and not cached.
 """
 
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
+import hashlib
+from pathlib import Path
 
 # Sums may be reordered into vectors and divisions turned into products; NaN must stay NaN, so that a bad
 # descriptor is seen in the score.
-OPTIONS = {"fastmath": {"reassoc", "contract", "nsz", "arcp", "afn"}, "nogil": True, "cache": True}
+OPTIONS = {"fastmath": {"reassoc", "contract", "nsz", "arcp", "afn"}, "nogil": True}
+ENTRY = {**OPTIONS, "cache": True}  # of a function that Python calls
 EXACT = {**OPTIONS, "fastmath": {"contract"}}  # for sums whose order is their meaning
 
 
-@intrinsic
-def float_from_bits(typing_context, bits):
-    """The float32 whose bits are an int32."""
+def digest_sources() -> str:
+    """Digest of the files of compiled code."""
+    files = sorted(Path(__file__).parent.glob("numba_*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
-    def codegen(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], ir.FloatType())
 
-    return types.float32(types.int32), codegen
+SOURCES = digest_sources()

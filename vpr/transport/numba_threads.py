@@ -1,0 +1,57 @@
+"""Threads that share the candidates of a query, and the memory each of them works in."""
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
+
+import numpy as np
+
+from vpr.transport.numba_simd import LANES
+from vpr.transport.problem import Settings
+
+SERIAL_ENTRIES = 50_000  # similarities below which a second thread does not pay
+
+
+def thread_count(settings: Settings, entries: int) -> int:
+    """Threads for so many similarities: those asked for, else the CPUs that this process may run on."""
+    if entries < SERIAL_ENTRIES:
+        return 1
+    if settings.threads is not None:
+        return settings.threads
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def workers(process: int, count: int) -> ThreadPoolExecutor:
+    """Threads that wait for work from one call to the next; a forked process has none of its parent's."""
+    return ThreadPoolExecutor(count, thread_name_prefix="transport")
+
+
+def in_threads(work, parts) -> None:
+    """Call ``work(part)`` for each part in parallel, the first of them in the calling thread."""
+    others = [workers(os.getpid(), len(parts) - 1).submit(work, part) for part in parts[1:]]
+    try:
+        for part in parts[:1]:
+            work(part)
+    finally:  # nobody writes into the caller's arrays once this returns
+        wait(others)
+    for other in others:
+        other.result()
+
+
+class Arena(threading.local):
+    """Memory of a thread, kept between calls: fresh memory costs the system more than a chunk of candidates costs us."""
+
+    def __init__(self) -> None:
+        self.numbers = np.empty(0, np.float32)
+
+    def take(self, size: int) -> np.ndarray:
+        """Float32 numbers (size,), their values undefined, from the start of a cache line; the next call takes the same."""
+        if len(self.numbers) < size:
+            numbers = np.empty(size + LANES, np.float32)
+            self.numbers = numbers[-(numbers.ctypes.data // numbers.itemsize) % LANES :]
+        return self.numbers[:size]
+
+
+arena = Arena()
