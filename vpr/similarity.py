@@ -1,6 +1,7 @@
 """Structural similarity of a query with its candidates: patches, marginals, transport, score."""
 
 import importlib
+from functools import cache
 from typing import Any, get_args
 
 import numpy as np
@@ -17,6 +18,7 @@ from vpr.transport.problem import (
     check_result,
 )
 
+KINDS = get_args(Marginals)
 FUSED = {"numba": "vpr.transport.numba_fused", "triton": "vpr.transport.triton_backend"}
 
 
@@ -99,9 +101,7 @@ def structural_similarity(
         query_global, database_global = query_patches[0] * 0, database_patches[:, 0] * 0
         arrays = (query_patches, database_patches, query_global, database_global)
     solver = fused if name in FUSED else unfused
-    result = solver(name, arrays, marginals, weights, settings)
-    check_result(result, settings)
-    return result
+    return solver(name, arrays, marginals, weights, settings)
 
 
 def check_patches(query_patches, database_patches) -> None:
@@ -118,8 +118,8 @@ def check_globals(kind, query_patches, database_patches, query_global, database_
         return
     if kind == "rollout":
         raise TransportError("rollout marginals need the weights of both images; pass weights=(query, database)")
-    if kind not in get_args(Marginals):
-        raise TransportError(f"marginals are '{kind}'; choose one of {', '.join(get_args(Marginals))}")
+    if kind not in KINDS:
+        raise TransportError(f"marginals are '{kind}'; choose one of {', '.join(KINDS)}")
     if query_global is None or database_global is None:
         raise TransportError(f"marginals '{kind}' need query_global and database_global")
     shapes = tuple(query_global.shape), tuple(database_global.shape)
@@ -137,20 +137,31 @@ def checked_weights(weights, query_patches, database_patches):
     return mu, nu
 
 
+@cache
+def fused_module(name: str):
+    """The module of a backend that goes from patches to scores in one pass."""
+    return importlib.import_module(FUSED[name])
+
+
 def fused(name, arrays, marginals, weights, settings: Settings) -> TransportResult:
     """Call a backend that goes from patches to scores in one pass."""
-    module = importlib.import_module(FUSED[name])
-    if name == "triton" and not is_torch(arrays[1]):
+    module = fused_module(name)
+    if name == "numba" and not is_torch(arrays[1]):
+        return module.structural(*arrays, marginals, weights, settings)
+    if name == "numba":
+        arrays = [array.numpy(force=True) for array in arrays]
+        weights = weights and tuple(side.numpy(force=True) if is_torch(side) else side for side in weights)
+        return to_torch(module.structural(*arrays, marginals, weights, settings))
+    given_torch = is_torch(arrays[1])
+    if not given_torch:
         torch = importlib.import_module("torch")
         arrays = [torch.as_tensor(array) for array in arrays]
         weights = weights and tuple(torch.tensor(side) for side in weights)
-        result = module.structural(*arrays, marginals, weights, settings)
-        return TransportResult(*(None if field is None else field.numpy() for field in result[:4]), result.backend)
-    if name == "triton" or not is_torch(arrays[1]):
-        return module.structural(*arrays, marginals, weights, settings)
-    arrays = [array.numpy(force=True) for array in arrays]
-    weights = weights and tuple(side.numpy(force=True) if is_torch(side) else side for side in weights)
-    return to_torch(module.structural(*arrays, marginals, weights, settings))
+    result = module.structural(*arrays, marginals, weights, settings)
+    check_result(result, settings)
+    if given_torch:
+        return result
+    return TransportResult(*(None if field is None else field.numpy() for field in result[:4]), result.backend)
 
 
 def to_torch(result: TransportResult) -> TransportResult:
@@ -166,7 +177,9 @@ def unfused(name, arrays, marginals, weights, settings: Settings) -> TransportRe
     pairs, patches, channels = database_patches.shape
     product = database_patches.reshape(pairs * patches, channels) @ query_patches.T
     similarity = product.reshape(pairs, patches, len(query_patches)).swapaxes(1, 2)
-    return run(name, similarity, mu, nu, settings)
+    result = run(name, similarity, mu, nu, settings)
+    check_result(result, settings)
+    return result
 
 
 def widen(array):
@@ -218,7 +231,7 @@ def structural_similarity_pairs(
     name = choose(backend, on_cuda=database_patches.is_cuda, needs_gradient=False)
     sources = (query_patches, database_patches, query_global, database_global)
     if name == "triton":
-        module = importlib.import_module(FUSED["triton"])
+        module = fused_module("triton")
         result = module.structural_pairs(sources, (queries, images), marginals, None, settings)
     else:
         result = by_query(sources, queries, images, (marginals, epsilon, mass), name)

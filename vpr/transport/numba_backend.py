@@ -49,24 +49,23 @@ def entry(sources):
 solve_part = entry(SOURCES)
 
 
-def outputs_of(result: TransportResult, part: slice):
-    """The result's arrays for some of its pairs, as the compiled functions take them."""
-    arrays = result.score, result.iterations, result.marginal_error
-    return *(array[part] for array in arrays), result.plan[part] if len(result.plan) else result.plan
-
-
 def solve(similarity, mu, nu, settings: Settings) -> TransportResult:
     """Solve (N, P, Q) problems in float32; arguments as in ``vpr.transport.solve``."""
     similarity, mu, nu = (np.ascontiguousarray(array, dtype=np.float32) for array in (similarity, mu, nu))
     result = empty_result(similarity.shape, settings.plan)
     values = compiled_settings(settings)
 
-    def work(part: slice) -> None:
-        rows = np.pad(similarity[part], ((0, 0), (0, 0), (0, -similarity.shape[2] % LANES)))
-        memory = arena.take(pair_memory(*similarity.shape[1:]))
-        solve_part(rows.reshape(-1), mu[part], nu[part], values, outputs_of(result, part), memory)
+    parts = split(len(similarity), thread_count(settings, similarity.size))
 
-    in_threads(work, split(len(similarity), thread_count(settings, similarity.size)))
+    def work(k: int) -> None:
+        part = parts[k]
+        rows = np.pad(similarity[part], ((0, 0), (0, 0), (0, -similarity.shape[2] % LANES)))
+        outputs = *(array[part] for array in result[:3]), result.plan[part] if settings.plan else result.plan
+        memory = arena.take(pair_memory(*similarity.shape[1:]))
+        solve_part(rows.reshape(-1), mu[part], nu[part], values, outputs, memory)
+
+    if parts:
+        in_threads(work, len(parts))
     finish_wide(result, settings, lambda wide: (similarity[wide], mu[wide], nu[wide]))
     return result if settings.plan else result._replace(plan=None)
 

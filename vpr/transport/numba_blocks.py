@@ -50,7 +50,7 @@ def vector_at(builder, pointer, k, apart=1):
 
 
 def transposed_sum(builder, vectors, add):
-    """One vector whose lane r is the sum of all lanes of vector r; 4 or 16 vectors, the other lanes of 4 are zero."""
+    """One vector whose lane r joins all lanes of vector r by ``add``; 4 or 16 vectors, the other lanes of 4 are zero."""
     quads = [[4 * q + lane for lane in (0, 16, 1, 17)] for q in range(4)], [[4 * q + lane for lane in (2, 18, 3, 19)] for q in range(4)]
     pairs = [[4 * q + lane for lane in (0, 1, 16, 17)] for q in range(4)], [[4 * q + lane for lane in (2, 3, 18, 19)] for q in range(4)]
     halves = [range(0, 8), range(16, 24)], [range(8, 16), range(24, 32)]
@@ -95,6 +95,38 @@ def row_sums(rows, apart=1):
         return lanes(matrix, types.intp, types.intp, vector, types.intp, types.intp), codegen
 
     return sums
+
+
+def row_extents(largest):
+    """Intrinsic: of 16 rows the sums of squares, or the largest absolute number; its lane r is that of row r."""
+
+    @intrinsic
+    def extents(typing_context, matrix, start, stride, count):
+        """Over the ``count`` vectors from matrix[start + r stride] on."""
+
+        def codegen(context, builder, signature, arguments):
+            matrix, start, stride, count = arguments
+            pointers = row_pointers(builder, address(context, builder, signature.args[0], matrix, start), stride, LANES)
+
+            def larger(a, b):
+                return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+            def square(entry, sum_):
+                return builder.fadd(builder.fmul(entry, entry, flags=SUMS), sum_, flags=SUMS)
+
+            def magnitude(entry, most):
+                bits = builder.and_(builder.bitcast(entry, INT_VECTOR), ir.Constant(INT_VECTOR, [0x7FFFFFFF] * LANES))
+                return larger(builder.bitcast(bits, VECTOR), most)
+
+            loop = Loop(builder, count, [ir.Constant(VECTOR, None)] * LANES)
+            step = magnitude if largest else square
+            entries = [vector_at(builder, pointer, loop.k) for pointer in pointers]
+            found = loop.close([step(entry, value) for entry, value in zip(entries, loop.carried)])
+            return transposed_sum(builder, found, larger if largest else builder.fadd)
+
+        return lanes(matrix, types.intp, types.intp, types.intp), codegen
+
+    return extents
 
 
 def add_rows(rows, apart):

@@ -63,11 +63,14 @@ def padded(count, multiple):
 @njit(**OPTIONS)
 def take(memory, size):
     """The first ``size`` numbers of memory, and the rest from the next cache line on."""
+    if len(memory) < size:
+        raise MemoryError("more memory is needed than was counted")
     return memory[:size], memory[padded(size, LANES) :]
 
 
 @njit(**OPTIONS)
 def take_zeros(memory, size):
     """As ``take``, the numbers set to zero."""
-    memory[:size] = np.float32(0)
-    return memory[:size], memory[padded(size, LANES) :]
+    numbers, memory = take(memory, size)
+    numbers[:] = np.float32(0)
+    return numbers, memory

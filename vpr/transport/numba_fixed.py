@@ -9,11 +9,11 @@ import numpy as np
 from llvmlite.binding import get_host_cpu_features
 from numba import njit
 
-from vpr.transport.numba_blocks import fixed_products
+from vpr.transport.numba_blocks import fixed_products, row_extents
 from vpr.transport.numba_convert import take, take_zeros
 from vpr.transport.numba_math import OPTIONS
 from vpr.transport.numba_products import ROWS, VECTORS, multiply_singles
-from vpr.transport.numba_simd import LANES, highest, larger, load, splat, store, store_rounded, total
+from vpr.transport.numba_simd import LANES, larger, load, smaller, splat, square_root, store, store_rounded
 
 SLICE = 64  # channels whose products are summed in an int32
 LARGEST = np.float32(32767)
@@ -23,6 +23,7 @@ LEAST_CHANNELS = 96  # below them products take too small a share of the time
 SPREAD = ("uniform", "complement", "softmax")  # marginals that leave no patch with most of the mass
 SUPPORTED = bool(get_host_cpu_features().get("avx512bw"))
 
+squares_of, largest_of = row_extents(False), row_extents(True)
 by_three, by_two, by_one = fixed_products(ROWS, VECTORS), fixed_products(ROWS, min(2, VECTORS)), fixed_products(ROWS, 1)
 
 
@@ -32,25 +33,27 @@ def suits(kind: str | None, patches: int, channels: int) -> bool:
 
 
 @njit(**OPTIONS)
-def scale_of(rows, start, channels):
-    """The factor that makes a row's numbers int16 and keeps the sums of its slices within int32."""
-    norm, peak = np.float32(1e-12), splat(np.float32(1e-12))
-    for first in range(0, channels, SLICE):
-        squares = splat(np.float32(0))
-        for c in range(first, min(first + SLICE, channels), LANES):
-            entry = load(rows, start + c)
-            squares = squares + entry * entry
-            peak = larger(larger(entry, splat(np.float32(0)) - entry), peak)
-        norm = max(norm, total(squares))
-    return min(LARGEST / highest(peak), LARGEST_NORM / np.sqrt(norm))
+def find_scales(rows, channels, scales):
+    """The factors (R,) that make the numbers of each row int16 and keep the sums of its slices within int32."""
+    count, least = len(rows) // channels, splat(np.float32(1e-24))
+    for block in range(0, count, LANES):
+        i = min(block, count - LANES)
+        peak = largest_of(rows, i * channels, channels, channels // LANES)
+        norm = least
+        for first in range(0, channels, SLICE):
+            part = squares_of(rows, i * channels + first, channels, min(SLICE, channels - first) // LANES)
+            norm = larger(part, norm)
+        fine = smaller(splat(LARGEST * LARGEST) / larger(peak * peak, least), splat(LARGEST_NORM * LARGEST_NORM) / norm)
+        store(scales, i, square_root(fine))
 
 
 @njit(**OPTIONS)
-def round_row(rows, start, channels, scale, fixed):
-    """Write a row times its scale as int16 to the same place of ``fixed``."""
-    factor = splat(scale)
-    for c in range(start, start + channels, LANES):
-        store_rounded(fixed, c, load(rows, c) * factor)
+def round_rows(rows, channels, scales, fixed):
+    """Write rows times their scales as int16 to the same places of ``fixed``."""
+    for row in range(len(rows) // channels):
+        scale = splat(scales[row])
+        for c in range(row * channels, (row + 1) * channels, LANES):
+            store_rounded(fixed, c, load(rows, c) * scale)
 
 
 @njit(**OPTIONS)
@@ -60,13 +63,16 @@ def fix_panels(query_patches, whole, channels, memory):
     ``channels`` is C, or more for zeros behind. The panels lie in ``memory``, the rest of which comes last.
     """
     flat, memory = take_zeros(memory, whole * channels // 2)
-    row, _ = take_zeros(memory, channels)
-    scale, depth = LARGEST, query_patches.shape[1]
-    for column in range(whole):
-        row[:depth] = query_patches[column]
-        scale = min(scale, scale_of(row, 0, channels))
+    if whole == 0:
+        return (flat.view(np.int32), LARGEST), memory
+    count, depth = min(whole, query_patches.shape[0]), query_patches.shape[1]
+    rows, rest = take_zeros(memory, whole * channels)
+    scales, _ = take(rest, whole)
+    rows.reshape(whole, channels)[:count, :depth] = query_patches[:count]
+    find_scales(rows, channels, scales)
+    scale = scales.min()
     fixed = flat.view(np.int16)
-    for column in range(whole):
+    for column in range(count):
         first = column // (VECTORS * LANES) * VECTORS * LANES
         height = min(VECTORS * LANES, whole - first)
         for k in range(depth):
@@ -100,10 +106,10 @@ def multiply_fixed(rows, packed, fixed, out, correlation, memory):
     numbers, memory = take(memory, count * stride)
     factors, _ = take(memory, count)
     shorts = numbers.view(np.int16)
+    find_scales(rows, channels, factors)
+    round_rows(rows, channels, factors, shorts)
     for row in range(count):
-        fine = scale_of(rows, row * channels, channels)
-        round_row(rows, row * channels, channels, fine, shorts)
-        factors[row] = np.float32(1) / (fine * scale)
+        factors[row] = np.float32(1) / (factors[row] * scale)
     pairs = numbers.view(np.int32)
     for column in range(0, whole, VECTORS * LANES):
         vectors = min(VECTORS * LANES, whole - column) // LANES

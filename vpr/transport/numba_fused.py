@@ -1,21 +1,24 @@
 """From patch descriptors to scores on the CPU: products in chunks that stay in cache, then transport."""
 
+from functools import cache
+
 import numpy as np
 from numba import njit
 
-from vpr.transport.numba_backend import compiled_settings, empty_result, finish_wide, outputs_of
+from vpr.transport.numba_backend import compiled_settings, empty_result, finish_wide
 from vpr.transport.numba_convert import chunk_weights, half_to_single, padded, take, take_zeros
 from vpr.transport.numba_fixed import fix_panels, multiply_fixed, suits
-from vpr.transport.numba_kernels import pair_memory, solve_pairs
+from vpr.transport.numba_kernels import TOO_WIDE, pair_memory, solve_pairs
 from vpr.transport.numba_math import ENTRY, OPTIONS, SOURCES
 from vpr.transport.numba_products import LEAST_ROWS, SINGLES, multiply, pack
 from vpr.transport.numba_simd import LANES, draw_number
 from vpr.transport.numba_threads import arena, in_threads, thread_count
-from vpr.transport.problem import Settings, TransportResult
+from vpr.transport.problem import Settings, check_result
 
 CHUNK_FLOATS = 1 << 17  # float32 numbers of descriptors and similarities in a chunk: half a MiB, about half of L2
 CHUNKS_A_THREAD = 8  # at least, where there are several: candidates take unequal time
 CODES = {"uniform": 0, "relevancy": 1, "inverse": 2, "complement": 3, "softmax": 4}
+NO_HALF, NO_SINGLE = np.empty((0, 0), np.uint16), np.empty((0, 0), np.float32)
 GIVEN = -1  # instead of a code: the marginals are there
 
 
@@ -26,7 +29,7 @@ def single_rows(half, single, start, stop, channels, memory):
     They are in ``half`` (R, C), the bits of float16, or in ``single`` (R, C) float32; the other array has no rows.
     ``channels`` is C, or more for zeros behind each row.
     """
-    count, depth = stop - start, single.shape[1]
+    count, depth = stop - start, max(half.shape[1], single.shape[1])
     fits = depth == channels and count >= LEAST_ROWS
     if fits and len(single):
         return single[start:stop].reshape(-1), memory
@@ -47,8 +50,7 @@ def single_rows(half, single, start, stop, channels, memory):
 def marginals_of(globals_, packed, code, mu, memory):
     """Fill the query's marginals ``mu`` (n, P) from candidates' global descriptors (n, C)."""
     _, singles, width = packed
-    no_half = np.empty((0, globals_.shape[1]), np.uint16)
-    numbers, memory = single_rows(no_half, globals_, 0, len(globals_), singles.shape[1], memory)
+    numbers, memory = single_rows(np.empty((0, 0), np.uint16), globals_, 0, len(globals_), singles.shape[1], memory)
     count = len(numbers) // singles.shape[1]
     product, memory = take(memory, count * width)
     correlation, _ = take(memory, count)
@@ -63,13 +65,13 @@ def entry(sources):
     def score_chunks(chunks, query, database, marginals, code, settings, outputs, memory):
         """Score chunks of candidates, a chunk at a time as other threads leave them.
 
-        ``chunks`` = (counter (1,), the number of chunks drawn so far; size of a chunk; whether in fixed point); ``query`` = (patches (P, C), global (C,)); ``database`` =
+        ``chunks`` = (counters (2,): chunks drawn so far, pairs to look at again; size of a chunk; whether in fixed point); ``query`` = (patches (P, C), global (C,)); ``database`` =
         (half (N * Q, C), single (N * Q, C), globals (N, C)); ``marginals`` (N, P) and (N, Q) are filled from the
         similarities with the global descriptors unless ``code`` is GIVEN; ``outputs`` as in ``solve_pairs``; ``memory``
         has room for ``memory_needed`` numbers.
         """
         sources  # noqa: B018: makes it part of the cache's key
-        counter, size, fixed = chunks
+        counters, size, fixed = chunks
         half, single, globals_ = database
         mu, nu = marginals
         score, iterations, error, plan = outputs
@@ -80,7 +82,7 @@ def entry(sources):
         products, memory = take(memory, max(size * patches, LEAST_ROWS) * width)
         correlations, memory = take(memory, max(size * patches, LEAST_ROWS))
         while True:
-            start = draw_number(counter) * size
+            start = draw_number(counters) * size
             if start >= pairs:
                 break
             stop = min(start + size, pairs)
@@ -96,6 +98,9 @@ def entry(sources):
                 chunk_weights(correlation[: (stop - start) * patches].reshape(-1, patches), code, nu[start:stop])
             results = score[start:stop], iterations[start:stop], error[start:stop], plan[start:stop]
             solve_pairs(product, nu[start:stop], mu[start:stop], settings, results, memory)
+            for n in range(start, stop):
+                if iterations[n] == TOO_WIDE or iterations[n] >= settings[3] or not np.isfinite(score[n]):
+                    draw_number(counters[1:])
 
     return score_chunks
 
@@ -103,59 +108,58 @@ def entry(sources):
 score_chunks = entry(SOURCES)
 
 
-def memory_needed(size: int, shape: tuple[int, int, int]) -> int:
-    """Float32 numbers that ``score_chunks`` needs for chunks of ``size`` candidates; ``shape`` is (P, Q, C)."""
-    queries, patches, channels = shape[0], shape[1], padded(shape[2], LANES)
-    width, rows = padded(queries, LANES), padded(max(size * patches, LEAST_ROWS), LANES)
-    query = (width * 3 // 2 + SINGLES + 3) * channels
+@cache
+def memory_needed(size: int, queries: int, patches: int, channels: int) -> int:
+    """Float32 numbers that ``score_chunks`` needs for chunks of ``size`` candidates; the rest is (P, Q, C)."""
+    depth, width, rows = (padded(n, LANES) for n in (channels, queries, max(size * patches, LEAST_ROWS)))
+    query = (width * 5 // 2 + SINGLES + 3) * depth + width
     product = rows * (width + 1) + LANES
-    work = max(rows * (2 * channels + 1), pair_memory(patches, queries)), rows * (channels + width + 1)
+    work = max(rows * (2 * depth + 1), pair_memory(patches, queries)), rows * (depth + width + 1)
     return query + product + max(work) + 16 * LANES
 
 
 def flat_descriptors(patches):
-    """Patches (N, Q, C) as (bits of float16 (N * Q, C), float32 (N * Q, C)), one of them without rows."""
+    """Patches (N, Q, C) as (bits of float16 (N * Q, C), float32 (N * Q, C)), one of them empty."""
     rows = np.ascontiguousarray(patches).reshape(-1, patches.shape[-1])
-    nothing = np.empty((0, rows.shape[1]))
     if rows.dtype == np.float16:
-        return rows.view(np.uint16), nothing.astype(np.float32)
-    return nothing.astype(np.uint16), rows.astype(np.float32, copy=False)
+        return rows.view(np.uint16), NO_SINGLE
+    return NO_HALF, rows.astype(np.float32, copy=False)
 
 
 def structural(query_patches, database_patches, query_global, database_global, kind, weights, settings: Settings):
     """Scores of one query (P, C) against N candidates (N, Q, C), float32 or float16.
 
     The product is laid out database patch by query patch, so the plan is transposed on the way out; the
-    query's global descriptor rides along as one more column and yields the database's marginals.
+    query's global descriptor rides along as one more column and yields the database's marginals. The result is checked.
 
     Parameters
     ----------
     kind : marginals, or None when ``weights`` (query (N, P), database (N, Q)) are given
     """
-    pairs, patches, channels = database_patches.shape
+    (pairs, patches, channels), queries = database_patches.shape, len(query_patches)
     query = tuple(np.ascontiguousarray(side, dtype=np.float32) for side in (query_patches, query_global))
-    result = empty_result((pairs, patches, len(query_patches)), settings.plan)
+    result = empty_result((pairs, patches, queries), settings.plan)
     database = *flat_descriptors(database_patches), np.ascontiguousarray(database_global, dtype=np.float32)
     if weights is None:
-        marginals = np.empty((pairs, len(query_patches)), np.float32), np.empty((pairs, patches), np.float32)
+        marginals = np.empty((pairs, queries), np.float32), np.empty((pairs, patches), np.float32)
     else:
         marginals = tuple(np.ascontiguousarray(side, dtype=np.float32) for side in weights)
     code, values = CODES[kind] if weights is None else GIVEN, compiled_settings(settings)
-    fixed = suits(kind if weights is None else None, min(patches, len(query_patches)), channels)
-    threads = thread_count(settings, pairs * patches * len(query_patches))
+    fixed = weights is None and suits(kind, min(patches, queries), channels)
+    threads = thread_count(settings, pairs * patches * queries)
     share = -(-pairs // (CHUNKS_A_THREAD * threads)) if threads > 1 else pairs
-    size = max(1, min(CHUNK_FLOATS // (patches * (channels + len(query_patches))), share))
-    outputs = outputs_of(result, slice(None))
-
-    needed, counter = memory_needed(size, (len(query_patches), patches, channels)), np.zeros(1, np.int64)
+    size = max(1, min(CHUNK_FLOATS // (patches * (channels + queries)), share))
+    counters, outputs = np.zeros(2, np.int64), tuple(result[:4])
 
     def work(thread: int) -> None:
-        memory = arena.take(needed)
-        score_chunks((counter, size, fixed), query, database, marginals, code, values, outputs, memory)
+        memory = arena.take(memory_needed(size, queries, patches, channels))
+        score_chunks((counters, size, fixed), query, database, marginals, code, values, outputs, memory)
 
-    in_threads(work, range(threads))
-    finish_wide(
-        result, settings,
-        lambda wide: (database_patches[wide].astype(np.float32) @ query[0].T, marginals[1][wide], marginals[0][wide]),
-    )  # fmt: skip
-    return result._replace(plan=result.plan.transpose(0, 2, 1) if settings.plan else None)
+    in_threads(work, threads)
+    if counters[1]:
+        finish_wide(
+            result, settings,
+            lambda wide: (database_patches[wide].astype(np.float32) @ query[0].T, marginals[1][wide], marginals[0][wide]),
+        )  # fmt: skip
+        check_result(result, settings)
+    return result._replace(plan=result.plan.transpose(0, 2, 1)) if settings.plan else result._replace(plan=None)

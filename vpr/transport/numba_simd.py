@@ -197,6 +197,18 @@ def scale_by_two(typing_context, value, exponent):
 
 
 @intrinsic
+def square_root(typing_context, value):
+    """Square roots, lane by lane."""
+
+    def codegen(context, builder, signature, arguments):
+        kind, name = ir.FunctionType(VECTOR, [VECTOR]), f"llvm.sqrt.v{LANES}f32"
+        root = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        return builder.call(root, arguments)
+
+    return lanes(lanes), codegen
+
+
+@intrinsic
 def draw_number(typing_context, counter):
     """The value of an int64 array (1,) before one is added to it, each value to one thread only."""
 

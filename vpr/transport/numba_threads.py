@@ -28,12 +28,13 @@ def workers(process: int, count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, thread_name_prefix="transport")
 
 
-def in_threads(work, parts) -> None:
-    """Call ``work(part)`` for each part in parallel, the first of them in the calling thread."""
-    others = [workers(os.getpid(), len(parts) - 1).submit(work, part) for part in parts[1:]]
+def in_threads(work, count: int) -> None:
+    """Call ``work(k)`` for each k < count in parallel, the first of them in the calling thread."""
+    if count == 1:
+        return work(0)
+    others = [workers(os.getpid(), count - 1).submit(work, k) for k in range(1, count)]
     try:
-        for part in parts[:1]:
-            work(part)
+        work(0)
     finally:  # nobody writes into the caller's arrays once this returns
         wait(others)
     for other in others:

@@ -1,5 +1,6 @@
 """The transport problem: its result, its parameters and what is refused at the edge."""
 
+import math
 import warnings
 from typing import Any, NamedTuple
 
@@ -61,7 +62,7 @@ class Settings(NamedTuple):
 
     def check(self) -> "Settings":
         """Return the settings, or raise TransportError naming the parameter that is out of range."""
-        if not (np.isfinite(self.epsilon) and self.epsilon >= SMALLEST_EPSILON):
+        if not (math.isfinite(self.epsilon) and self.epsilon >= SMALLEST_EPSILON):
             raise TransportError(f"epsilon is {self.epsilon}; give a finite value of at least {SMALLEST_EPSILON}")
         if not 0 < self.mass <= 1:
             raise TransportError(f"mass is {self.mass}; give a share of the total in (0, 1]")
