@@ -17,8 +17,10 @@ from threadpoolctl import threadpool_limits
 from benchmarks.transport_published import feature_maps, published_scores
 from vpr.similarity import structural_similarity
 from vpr.transport import marginal_weights, solve, upper_bound
-from vpr.transport.numba_kernels import FEW, balanced
+from vpr.transport.numba_kernels import FEW
+from vpr.transport.numba_layout import padded, whole_columns
 from vpr.transport.numba_simd import LANES
+from vpr.transport.numba_solver import balanced
 
 CANDIDATES = 100
 CASES = ((49, 128), (49, 384), (196, 128), (196, 384))
@@ -63,12 +65,10 @@ def floor_calls(arrays):
     patches, channels = query.shape
     columns, out = np.ascontiguousarray(query.T), np.empty((4 * patches, patches), np.float32)
     chunks = database.reshape(len(database) // 4, 4 * patches, channels)
-    height, width = -(-patches // FEW) * FEW, -(-patches // LANES) * LANES
-    kernel = np.zeros((height, width), np.float32)
-    kernel[:patches, :patches] = np.exp((query @ database[-1].T - 1) / 0.05)
-    mu, u = np.zeros((2, height + LANES), np.float32)
-    nu, v, sums = np.zeros((3, width), np.float32)
-    mu[:patches] = nu[:patches] = 1 / patches
+    height, whole = padded(patches, FEW), whole_columns(patches)
+    kernel = np.ones(height * whole, np.float32), np.ones((max(0, patches - whole), padded(patches, LANES)), np.float32)
+    mu, u = np.full((2, height + LANES), 1 / patches, np.float32)
+    nu, v, sums = np.full((3, whole + LANES * (patches > whole)), 1 / patches, np.float32)
 
     def gemm():
         for chunk in chunks:
@@ -76,7 +76,7 @@ def floor_calls(arrays):
 
     def iterations():
         for _ in range(len(database)):
-            balanced(kernel.reshape(-1), mu, nu, u, v, sums, np.float32(0), FLOOR_ITERATIONS)
+            balanced(kernel, mu, nu, u, v, sums, np.float32(0), FLOOR_ITERATIONS)
 
     return {"gemm": gemm, "iterations": iterations}
 

@@ -3,9 +3,10 @@
 import numpy as np
 from numba import njit
 
-from vpr.transport.numba_kernels import TOO_WIDE, pair_memory, solve_pairs
+from vpr.transport.numba_layout import whole_columns
 from vpr.transport.numba_math import ENTRY, SOURCES
 from vpr.transport.numba_simd import LANES
+from vpr.transport.numba_solver import TOO_WIDE, pair_memory, solve_pairs
 from vpr.transport.numba_threads import arena, in_threads, thread_count
 from vpr.transport.problem import Settings, TransportResult
 
@@ -49,6 +50,13 @@ def entry(sources):
 solve_part = entry(SOURCES)
 
 
+def two_parts(rows):
+    """Similarities (R, Q) as ``solve_pairs`` takes them."""
+    whole = whole_columns(rows.shape[1])
+    wholes = np.pad(rows[:, :whole], ((0, 0), (0, max(0, whole - rows.shape[1]))))
+    return wholes, np.pad(rows[:, whole:].T, ((0, 0), (0, LANES)))
+
+
 def solve(similarity, mu, nu, settings: Settings) -> TransportResult:
     """Solve (N, P, Q) problems in float32; arguments as in ``vpr.transport.solve``."""
     similarity, mu, nu = (np.ascontiguousarray(array, dtype=np.float32) for array in (similarity, mu, nu))
@@ -59,10 +67,10 @@ def solve(similarity, mu, nu, settings: Settings) -> TransportResult:
 
     def work(k: int) -> None:
         part = parts[k]
-        rows = np.pad(similarity[part], ((0, 0), (0, 0), (0, -similarity.shape[2] % LANES)))
+        rows = similarity[part].reshape(-1, similarity.shape[2])
         outputs = *(array[part] for array in result[:3]), result.plan[part] if settings.plan else result.plan
         memory = arena.take(pair_memory(*similarity.shape[1:]))
-        solve_part(rows.reshape(-1), mu[part], nu[part], values, outputs, memory)
+        solve_part(two_parts(rows), mu[part], nu[part], values, outputs, memory)
 
     if parts:
         in_threads(work, len(parts))

@@ -6,7 +6,6 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from vpr.transport.numba_math import EXACT, OPTIONS
-from vpr.transport.numba_simd import LANES
 
 
 @intrinsic
@@ -52,25 +51,3 @@ def chunk_weights(correlation, code, weights):
             total += weight
         for j in range(weights.shape[1]):
             weights[n, j] = weights[n, j] / total if total > zero else one / np.float32(weights.shape[1])
-
-
-@njit(**OPTIONS)
-def padded(count, multiple):
-    """Smallest multiple that is at least ``count``."""
-    return (count + multiple - 1) // multiple * multiple
-
-
-@njit(**OPTIONS)
-def take(memory, size):
-    """The first ``size`` numbers of memory, and the rest from the next cache line on."""
-    if len(memory) < size:
-        raise MemoryError("more memory is needed than was counted")
-    return memory[:size], memory[padded(size, LANES) :]
-
-
-@njit(**OPTIONS)
-def take_zeros(memory, size):
-    """As ``take``, the numbers set to zero."""
-    numbers, memory = take(memory, size)
-    numbers[:] = np.float32(0)
-    return numbers, memory

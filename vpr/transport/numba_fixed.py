@@ -10,7 +10,7 @@ from llvmlite.binding import get_host_cpu_features
 from numba import njit
 
 from vpr.transport.numba_blocks import fixed_products, row_extents
-from vpr.transport.numba_convert import take, take_zeros
+from vpr.transport.numba_layout import take, take_zeros
 from vpr.transport.numba_math import OPTIONS
 from vpr.transport.numba_products import ROWS, VECTORS, multiply_singles
 from vpr.transport.numba_simd import LANES, larger, load, smaller, splat, square_root, store, store_rounded
@@ -57,27 +57,23 @@ def round_rows(rows, channels, scales, fixed):
 
 
 @njit(**OPTIONS)
-def fix_panels(query_patches, whole, channels, memory):
-    """The first ``whole`` patches (P, C) as panels of int16, two channels side by side as an int32, and their common scale.
+def fix_panels(packed, memory):
+    """The panels of a packed query as int16, two channels side by side as an int32, and their common scale.
 
-    ``channels`` is C, or more for zeros behind. The panels lie in ``memory``, the rest of which comes last.
+    They lie in ``memory``, the rest of which comes last.
     """
-    flat, memory = take_zeros(memory, whole * channels // 2)
-    if whole == 0:
-        return (flat.view(np.int32), LARGEST), memory
-    count, depth = min(whole, query_patches.shape[0]), query_patches.shape[1]
-    rows, rest = take_zeros(memory, whole * channels)
-    scales, _ = take(rest, whole)
-    rows.reshape(whole, channels)[:count, :depth] = query_patches[:count]
-    find_scales(rows, channels, scales)
-    scale = scales.min()
-    fixed = flat.view(np.int16)
-    for column in range(count):
+    panels, _, patches = packed
+    channels = patches.shape[1]
+    flat, memory = take_zeros(memory, len(panels) // 2)
+    scales, _ = take(memory, len(patches))
+    find_scales(patches.reshape(-1), channels, scales)
+    scale, fixed, whole = scales.min(), flat.view(np.int16), len(panels) // channels
+    for column in range(min(whole, len(patches))):
         first = column // (VECTORS * LANES) * VECTORS * LANES
         height = min(VECTORS * LANES, whole - first)
-        for k in range(depth):
+        for k in range(channels):
             place = first * channels + k // 2 * 2 * height + 2 * (column - first) + k % 2
-            fixed[place] = np.int16(np.rint(query_patches[column, k] * scale))
+            fixed[place] = np.int16(np.rint(patches[column, k] * scale))
     return (flat.view(np.int32), scale), memory
 
 
@@ -100,9 +96,9 @@ def multiply_block(rows, i, stride, panels, at, vectors, factors, out, place, wi
 @njit(**OPTIONS)
 def multiply_fixed(rows, packed, fixed, out, correlation, memory):
     """As ``numba_products.multiply``, with the panels and the scale of ``fix_panels``."""
-    (panels, scale), (_, singles, width) = fixed, packed
-    channels = singles.shape[1]
-    count, stride, whole = len(rows) // channels, channels // 2, 2 * len(panels) // channels
+    (panels, scale), (_, singles, _), (wholes, alone) = fixed, packed, out
+    channels, whole, flat = singles.shape[1], wholes.shape[1], wholes.reshape(-1)
+    count, stride = len(rows) // channels, channels // 2
     numbers, memory = take(memory, count * stride)
     factors, _ = take(memory, count)
     shorts = numbers.view(np.int16)
@@ -115,5 +111,5 @@ def multiply_fixed(rows, packed, fixed, out, correlation, memory):
         vectors = min(VECTORS * LANES, whole - column) // LANES
         for block in range(0, count, ROWS):
             i = min(block, count - ROWS)  # the last block reaches back over rows that were done
-            multiply_block(pairs, i, stride, panels, column * stride, vectors, factors, out, i * width + column, width)
-    multiply_singles(rows, singles, whole, out, width, correlation)
+            multiply_block(pairs, i, stride, panels, column * stride, vectors, factors, flat, i * whole + column, whole)
+    multiply_singles(rows, singles, alone, correlation)

@@ -6,12 +6,13 @@ import numpy as np
 from numba import njit
 
 from vpr.transport.numba_backend import compiled_settings, empty_result, finish_wide
-from vpr.transport.numba_convert import chunk_weights, half_to_single, padded, take, take_zeros
+from vpr.transport.numba_convert import chunk_weights, half_to_single
 from vpr.transport.numba_fixed import fix_panels, multiply_fixed, suits
-from vpr.transport.numba_kernels import TOO_WIDE, pair_memory, solve_pairs
+from vpr.transport.numba_layout import SINGLES, padded, take, take_zeros
 from vpr.transport.numba_math import ENTRY, OPTIONS, SOURCES
-from vpr.transport.numba_products import LEAST_ROWS, SINGLES, multiply, pack
+from vpr.transport.numba_products import LEAST_ROWS, correlate, multiply, pack
 from vpr.transport.numba_simd import LANES, draw_number
+from vpr.transport.numba_solver import TOO_WIDE, pair_memory, solve_pairs
 from vpr.transport.numba_threads import arena, in_threads, thread_count
 from vpr.transport.problem import Settings, check_result
 
@@ -47,15 +48,14 @@ def single_rows(half, single, start, stop, channels, memory):
 
 
 @njit(**OPTIONS)
-def marginals_of(globals_, packed, code, mu, memory):
-    """Fill the query's marginals ``mu`` (n, P) from candidates' global descriptors (n, C)."""
-    _, singles, width = packed
-    numbers, memory = single_rows(np.empty((0, 0), np.uint16), globals_, 0, len(globals_), singles.shape[1], memory)
-    count = len(numbers) // singles.shape[1]
-    product, memory = take(memory, count * width)
-    correlation, _ = take(memory, count)
-    multiply(numbers, packed, product, correlation)
-    chunk_weights(product.reshape(count, width), code, mu)
+def product_arrays(packed, rows, memory):
+    """Room for the products of so many rows: the two parts, the correlation with the global descriptor, the memory left."""
+    panels, singles, _ = packed
+    whole, alone = len(panels) // singles.shape[1], len(singles) - 1
+    wholes, memory = take(memory, rows * whole)
+    apart, memory = take(memory, alone * (rows + LANES))
+    correlation, memory = take(memory, rows)
+    return (wholes.reshape(rows, whole), apart.reshape(alone, rows + LANES)), correlation, memory
 
 
 def entry(sources):
@@ -76,28 +76,25 @@ def entry(sources):
         mu, nu = marginals
         score, iterations, error, plan = outputs
         packed, memory = pack(*query, memory)
-        _, singles, width = packed
-        (pairs, patches), channels = nu.shape, singles.shape[1]
-        fixed_query, memory = fix_panels(query[0], len(packed[0]) // channels if fixed else 0, channels, memory)
-        products, memory = take(memory, max(size * patches, LEAST_ROWS) * width)
-        correlations, memory = take(memory, max(size * patches, LEAST_ROWS))
+        (pairs, patches), channels = nu.shape, packed[1].shape[1]
+        fixed_query, memory = fix_panels(packed, memory)
         while True:
             start = draw_number(counters) * size
             if start >= pairs:
                 break
             stop = min(start + size, pairs)
-            numbers, left = single_rows(half, single, start * patches, stop * patches, channels, memory)
-            count = len(numbers) // channels
-            product, correlation = products[: count * width], correlations[:count]
+            product, correlation, left = product_arrays(packed, max((stop - start) * patches, LEAST_ROWS), memory)
+            numbers, more = single_rows(half, single, start * patches, stop * patches, channels, left)
             if fixed:
-                multiply_fixed(numbers, packed, fixed_query, product, correlation, left)
+                multiply_fixed(numbers, packed, fixed_query, product, correlation, more)
             else:
                 multiply(numbers, packed, product, correlation)
             if code != GIVEN:
-                marginals_of(globals_[start:stop], packed, code, mu[start:stop], memory)
+                correlate(packed, globals_[start:stop], mu[start:stop], left)
+                chunk_weights(mu[start:stop], code, mu[start:stop])
                 chunk_weights(correlation[: (stop - start) * patches].reshape(-1, patches), code, nu[start:stop])
             results = score[start:stop], iterations[start:stop], error[start:stop], plan[start:stop]
-            solve_pairs(product, nu[start:stop], mu[start:stop], settings, results, memory)
+            solve_pairs(product, nu[start:stop], mu[start:stop], settings, results, left)
             for n in range(start, stop):
                 if iterations[n] == TOO_WIDE or iterations[n] >= settings[3] or not np.isfinite(score[n]):
                     draw_number(counters[1:])
@@ -112,10 +109,10 @@ score_chunks = entry(SOURCES)
 def memory_needed(size: int, queries: int, patches: int, channels: int) -> int:
     """Float32 numbers that ``score_chunks`` needs for chunks of ``size`` candidates; the rest is (P, Q, C)."""
     depth, width, rows = (padded(n, LANES) for n in (channels, queries, max(size * patches, LEAST_ROWS)))
-    query = (width * 5 // 2 + SINGLES + 3) * depth + width
-    product = rows * (width + 1) + LANES
-    work = max(rows * (2 * depth + 1), pair_memory(patches, queries)), rows * (depth + width + 1)
-    return query + product + max(work) + 16 * LANES
+    query = (width * 5 // 2 + SINGLES + 2) * depth + width
+    product = (rows + LANES) * (width + SINGLES + 1)
+    work = max(rows * (2 * depth + 1), pair_memory(patches, queries), depth + width)
+    return query + product + work + 16 * LANES
 
 
 def flat_descriptors(patches):

@@ -9,13 +9,12 @@ from llvmlite.binding import get_host_cpu_features
 from numba import njit
 
 from vpr.transport.numba_blocks import products, row_sums
-from vpr.transport.numba_convert import padded, take_zeros
+from vpr.transport.numba_layout import padded, take_zeros, whole_columns
 from vpr.transport.numba_math import OPTIONS
-from vpr.transport.numba_simd import LANES, splat, store, store_apart
+from vpr.transport.numba_simd import LANES, store
 
 # rows and vectors whose sums fill the registers: 24 of 32 of 512 bits, 12 of 16 of 256 bits, 24 of 32 of 128 bits
 ROWS, VECTORS = (8, 3) if get_host_cpu_features().get("avx512f") else (6, 1)
-SINGLES = 8  # columns beyond whole vectors up to which they are taken one by one
 LEAST_ROWS = 16  # rows that a product has at least
 
 by_three, by_two, by_one = products(ROWS, VECTORS), products(ROWS, min(2, VECTORS)), products(ROWS, 1)
@@ -27,24 +26,27 @@ def pack(patches, descriptor, memory):
     """A query's patches (P, C) and global descriptor (C,), float32, as the other side of products.
 
     Returns the panels, flat: whole vectors of columns, channel by channel within a panel of up to VECTORS vectors; the
-    ``singles`` (S, depth): the other columns, and the global descriptor last; and the ``width`` of the product, a multiple
-    of 16. ``depth`` is C, padded with zeros to a multiple of 16. They lie in ``memory``, the rest of which comes last.
+    ``singles`` (S + 1, depth): the other columns, and the global descriptor last; and the patches as they were (P, depth),
+    or LEAST_ROWS of them. ``depth`` is C, padded with zeros to a multiple of 16. All lie in ``memory``, the rest of which
+    comes last.
     """
     count, channels = patches.shape
-    width, depth = padded(count, LANES), padded(channels, LANES)
-    whole = width if width - count < LANES - SINGLES else width - LANES
+    whole, depth = whole_columns(count), padded(channels, LANES)
     panels, memory = take_zeros(memory, whole * depth)
     for column in range(min(whole, count)):
         first = column // (VECTORS * LANES) * VECTORS * LANES
         height = min(VECTORS * LANES, whole - first)
         for k in range(channels):
             panels[first * depth + k * height + column - first] = patches[column, k]
-    alone = max(count - whole, 0)
+    alone, tall = max(count - whole, 0), max(count, LEAST_ROWS)
     flat, memory = take_zeros(memory, (alone + 1) * depth)
     singles = flat.reshape(alone + 1, depth)
     singles[:alone, :channels] = patches[count - alone :]
     singles[alone, :channels] = descriptor
-    return (panels, singles, width), memory
+    flat, memory = take_zeros(memory, tall * depth)
+    rows = flat.reshape(tall, depth)
+    rows[:count, :channels] = patches
+    return (panels, singles, rows), memory
 
 
 @njit(**OPTIONS)
@@ -62,26 +64,14 @@ def multiply_panel(rows, stride, panels, at, vectors, out, column, width):
 
 
 @njit(**OPTIONS)
-def multiply_panels(rows, stride, panels, whole, out, width):
-    """The columns of the panels, ``whole`` of them."""
-    for column in range(0, whole, VECTORS * LANES):
-        vectors = min(VECTORS * LANES, whole - column) // LANES
-        multiply_panel(rows, stride, panels, column * stride, vectors, out, column, width)
-
-
-@njit(**OPTIONS)
-def multiply_singles(rows, singles, whole, out, width, correlation):
-    """The columns beyond the first ``whole`` one by one, zeros after them, and the query's global descriptor."""
+def multiply_singles(rows, singles, out, correlation):
+    """The other columns one by one, and the query's global descriptor; see ``multiply``."""
     stride, last, single = singles.shape[1], len(singles) - 1, singles.reshape(-1)
     count = len(rows) // stride
     for block in range(0, count, LANES):
         i = min(block, count - LANES)
-        if whole < width:
-            for row in range(i, i + LANES):
-                store(out, row * width + whole, splat(np.float32(0)))
         for k in range(last):
-            sums = sums_of_rows(rows, i * stride, stride, single, k * stride, stride // LANES)
-            store_apart(out, i * width + whole + k, width, sums)
+            store(out[k], i, sums_of_rows(rows, i * stride, stride, single, k * stride, stride // LANES))
         store(correlation, i, sums_of_rows(rows, i * stride, stride, single, last * stride, stride // LANES))
 
 
@@ -89,11 +79,27 @@ def multiply_singles(rows, singles, whole, out, width, correlation):
 def multiply(rows, packed, out, correlation):
     """Products of rows with a packed query.
 
-    ``rows`` (R * C,) and ``out`` (R * width,) are flat, R at least LEAST_ROWS, C a multiple of 16; ``correlation`` (R,)
-    takes the products with the query's global descriptor. Columns that pad the width become zero.
+    ``rows`` (R * C,) are flat, R at least LEAST_ROWS, C a multiple of 16; ``out`` is (wholes (R, whole), singles (S, R or
+    more)); ``correlation`` (R,) takes the products with the query's global descriptor.
     """
-    panels, singles, width = packed
-    stride = singles.shape[1]
-    whole = len(panels) // stride
-    multiply_panels(rows, stride, panels, whole, out, width)
-    multiply_singles(rows, singles, whole, out, width, correlation)
+    (panels, singles, _), (wholes, alone) = packed, out
+    stride, whole, flat = singles.shape[1], wholes.shape[1], wholes.reshape(-1)
+    for column in range(0, whole, VECTORS * LANES):
+        vectors = min(VECTORS * LANES, whole - column) // LANES
+        multiply_panel(rows, stride, panels, column * stride, vectors, flat, column, whole)
+    multiply_singles(rows, singles, alone, correlation)
+
+
+@njit(**OPTIONS)
+def correlate(packed, descriptors, correlation, memory):
+    """The products of a packed query's patches with candidates' global descriptors (n, C), into ``correlation`` (n, P)."""
+    patches = packed[2]
+    count, depth = patches.shape
+    descriptor, memory = take_zeros(memory, depth)
+    sums, _ = take_zeros(memory, count)
+    for n in range(len(descriptors)):
+        descriptor[: descriptors.shape[1]] = descriptors[n]
+        for block in range(0, count, LANES):
+            i = min(block, count - LANES)
+            store(sums, i, sums_of_rows(patches.reshape(-1), i * depth, depth, descriptor, 0, depth // LANES))
+        correlation[n] = sums[: correlation.shape[1]]

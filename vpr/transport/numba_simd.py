@@ -118,21 +118,6 @@ def store_four(typing_context, array, index, value):
 
 
 @intrinsic
-def store_apart(typing_context, array, index, step, value):
-    """Write 16 numbers to ``index``, ``index + step``, ..."""
-
-    def codegen(context, builder, signature, arguments):
-        kind, place = signature.args[0], arguments[1]
-        for lane in range(LANES):
-            number = builder.extract_element(arguments[3], INT(lane))
-            builder.store(number, address(context, builder, kind, arguments[0], place))
-            place = builder.add(place, arguments[2])
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, types.intp, lanes), codegen
-
-
-@intrinsic
 def store_rounded(typing_context, array, index, value):
     """Write 16 numbers, rounded, into an int16 array; the caller keeps them within its range."""
 
