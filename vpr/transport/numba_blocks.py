@@ -158,22 +158,24 @@ def add_rows(rows, apart):
     return add
 
 
-def prefetch(builder, pointer, index):
-    """Ask for a number's cache line ahead of its use; an address outside the array does no harm."""
-    place = builder.bitcast(builder.gep(pointer, [index]), ir.IntType(8).as_pointer())
-    kind = ir.FunctionType(ir.VoidType(), [place.type, INT, INT, INT])
-    ask = builder.module.declare_intrinsic("llvm.prefetch", [place.type], kind)
-    builder.call(ask, [place, INT(0), INT(3), INT(1)])
+def prefetch(builder, place, step, k):
+    """Ask for the cache line ``k * step`` bytes behind an address, for level 2; one outside all arrays does no harm."""
+    line = builder.inttoptr(builder.add(place, builder.mul(k, INDEX(step))), ir.IntType(8).as_pointer())
+    kind = ir.FunctionType(ir.VoidType(), [line.type, INT, INT, INT])
+    ask = builder.module.declare_intrinsic("llvm.prefetch", [line.type], kind)
+    builder.call(ask, [line, INT(0), INT(2), INT(1)])
 
 
-def multiply_tile(builder, numbers, columns, turns, vectors, term):
-    """Sums of a tile: ``turns`` numbers of each row (pointers) times as many rows of a panel of ``vectors`` vectors.
+def multiply_tile(builder, numbers, columns, turns, ahead, term):
+    """Sums of a tile: ``turns`` numbers of each row (pointers) times as many rows of a panel.
 
-    ``term(sum, number, column)`` adds a product of a number, spread over a vector, and a vector of the panel.
+    ``columns`` is (pointer, vectors of a panel's row), ``ahead`` (address to prefetch from, bytes a turn); ``term(sum,
+    number, column)`` adds a product of a number, spread over a vector, and a vector of the panel.
     """
+    columns, vectors = columns
     kind = columns.type.pointee
     loop = Loop(builder, turns, [ir.Constant(kind, None)] * (len(numbers) * vectors))
-    prefetch(builder, numbers[-1], builder.mul(builder.add(loop.k, INDEX(1)), INDEX(len(numbers))))
+    prefetch(builder, *ahead, loop.k)
     turn = builder.mul(loop.k, INDEX(vectors))
     loaded = [vector_at(builder, columns, builder.add(turn, INDEX(vector))) for vector in range(vectors)]
     new = []
@@ -187,11 +189,14 @@ def products(rows, vectors):
     """Intrinsic: a block of rows times a panel of ``vectors`` * 16 columns."""
 
     @intrinsic
-    def multiply(typing_context, matrix, start, stride, panel, at, out, place, out_stride):
-        """out[place + r out_stride + j] = sum_k matrix[start + r stride + k] panel[at + k 16 vectors + j], k < stride."""
+    def multiply(typing_context, matrix, start, stride, panel, at, out, place, out_stride, ahead):
+        """out[place + r out_stride + j] = sum_k matrix[start + r stride + k] panel[at + k 16 vectors + j], k < stride.
+
+        The cache lines behind the address ``ahead`` are asked for meanwhile, as many as the rows fill.
+        """
 
         def codegen(context, builder, signature, arguments):
-            matrix, start, stride, panel, at, out, place, out_stride = arguments
+            matrix, start, stride, panel, at, out, place, out_stride, ahead = arguments
             first = address(context, builder, signature.args[0], matrix, start)
             numbers = [builder.gep(first, [builder.mul(stride, INDEX(row))]) for row in range(rows)]
             columns = vector_pointer(builder, address(context, builder, signature.args[3], panel, at))
@@ -199,7 +204,7 @@ def products(rows, vectors):
             def term(sum_, number, column):
                 return builder.fadd(builder.fmul(number, column, flags=SUMS), sum_, flags=SUMS)
 
-            sums = multiply_tile(builder, numbers, columns, stride, vectors, term)
+            sums = multiply_tile(builder, numbers, (columns, vectors), stride, (ahead, 4 * rows), term)
             first = address(context, builder, signature.args[5], out, place)
             for row, pointer in enumerate(row_pointers(builder, first, out_stride, rows)):
                 for vector in range(vectors):
@@ -207,7 +212,7 @@ def products(rows, vectors):
             return context.get_dummy_value()
 
         index = types.intp
-        return types.void(matrix, index, index, panel, index, out, index, index), codegen
+        return types.void(matrix, index, index, panel, index, out, index, index, index), codegen
 
     return multiply
 
@@ -219,12 +224,12 @@ def fixed_products(rows, vectors):
     """
 
     @intrinsic
-    def multiply(typing_context, matrix, start, stride, panel, at, turns, out, place, out_stride, factors, row):
+    def multiply(typing_context, matrix, start, stride, panel, at, turns, out, place, out_stride, factors, row, ahead):
         """out[place + r out_stride + j] += factors[row + r] sum_k matrix[start + r stride + k] . panel[at + k 16 vectors
-        + j] over k < turns, where . multiplies two pairs."""
+        + j] over k < turns, where . multiplies two pairs; ``ahead`` as in ``products``."""
 
         def codegen(context, builder, signature, arguments):
-            matrix, start, stride, panel, at, turns, out, place, out_stride, factors, row = arguments
+            matrix, start, stride, panel, at, turns, out, place, out_stride, factors, row, ahead = arguments
             first = address(context, builder, signature.args[0], matrix, start)
             numbers = [builder.gep(first, [builder.mul(stride, INDEX(r))]) for r in range(rows)]
             columns = vector_pointer(builder, address(context, builder, signature.args[3], panel, at), INT_VECTOR)
@@ -236,7 +241,7 @@ def fixed_products(rows, vectors):
                 two = [builder.bitcast(vector, pairs) for vector in (number, column)]
                 return builder.add(builder.call(multiply_pairs, two), sum_)
 
-            sums = multiply_tile(builder, numbers, columns, turns, vectors, term)
+            sums = multiply_tile(builder, numbers, (columns, vectors), turns, (ahead, 8 * rows), term)
             first = address(context, builder, signature.args[6], out, place)
             factor = address(context, builder, signature.args[9], factors, row)
             for r, pointer in enumerate(row_pointers(builder, first, out_stride, rows)):
@@ -248,6 +253,6 @@ def fixed_products(rows, vectors):
             return context.get_dummy_value()
 
         index = types.intp
-        return types.void(matrix, index, index, panel, index, index, out, index, index, factors, index), codegen
+        return types.void(matrix, index, index, panel, index, index, out, index, index, factors, index, index), codegen
 
     return multiply

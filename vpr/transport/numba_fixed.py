@@ -78,24 +78,28 @@ def fix_panels(packed, memory):
 
 
 @njit(**OPTIONS)
-def multiply_block(rows, i, stride, panels, at, vectors, factors, out, place, width):
+def multiply_block(rows, i, stride, panels, at, vectors, factors, out, place, width, ahead):
     """One block of rows with one panel, slice by slice."""
     for row in range(ROWS):
         for vector in range(vectors):
             store(out, place + row * width + vector * LANES, splat(np.float32(0)))
     for first in range(0, stride, SLICE // 2):
+        following = ahead + first * 8 * ROWS
         turns, start, there = min(SLICE // 2, stride - first), i * stride + first, at + first * vectors * LANES
         if vectors == 1:
-            by_one(rows, start, stride, panels, there, turns, out, place, width, factors, i)
+            by_one(rows, start, stride, panels, there, turns, out, place, width, factors, i, following)
         elif vectors == 2:
-            by_two(rows, start, stride, panels, there, turns, out, place, width, factors, i)
+            by_two(rows, start, stride, panels, there, turns, out, place, width, factors, i, following)
         else:
-            by_three(rows, start, stride, panels, there, turns, out, place, width, factors, i)
+            by_three(rows, start, stride, panels, there, turns, out, place, width, factors, i, following)
 
 
 @njit(**OPTIONS)
-def multiply_fixed(rows, packed, fixed, out, correlation, memory):
-    """As ``numba_products.multiply``, with the panels and the scale of ``fix_panels``."""
+def multiply_fixed(rows, packed, fixed, out, correlation, ahead, memory):
+    """As ``numba_products.multiply``, with the panels and the scale of ``fix_panels``.
+
+    The descriptors that come next, from the address ``ahead`` on, are brought into the cache meanwhile.
+    """
     (panels, scale), (_, singles, _), (wholes, alone) = fixed, packed, out
     channels, whole, flat = singles.shape[1], wholes.shape[1], wholes.reshape(-1)
     count, stride = len(rows) // channels, channels // 2
@@ -111,5 +115,7 @@ def multiply_fixed(rows, packed, fixed, out, correlation, memory):
         vectors = min(VECTORS * LANES, whole - column) // LANES
         for block in range(0, count, ROWS):
             i = min(block, count - ROWS)  # the last block reaches back over rows that were done
-            multiply_block(pairs, i, stride, panels, column * stride, vectors, factors, flat, i * whole + column, whole)
+            following = ahead + 4 * i * channels  # as far as float32 would be; float16 gets there sooner
+            place = i * whole + column
+            multiply_block(pairs, i, stride, panels, column * stride, vectors, factors, flat, place, whole, following)
     multiply_singles(rows, singles, alone, correlation)

@@ -78,15 +78,15 @@ def entry(sources):
         packed, memory = pack(*query, memory)
         (pairs, patches), channels = nu.shape, packed[1].shape[1]
         fixed_query, memory = fix_panels(packed, memory)
-        while True:
-            start = draw_number(counters) * size
-            if start >= pairs:
-                break
-            stop = min(start + size, pairs)
+        following = draw_number(counters) * size
+        while following < pairs:
+            start, following = following, draw_number(counters) * size
+            stop, next_row = min(start + size, pairs), min(following, pairs) * patches
+            ahead = half[next_row:].ctypes.data if len(half) else single[next_row:].ctypes.data
             product, correlation, left = product_arrays(packed, max((stop - start) * patches, LEAST_ROWS), memory)
             numbers, more = single_rows(half, single, start * patches, stop * patches, channels, left)
             if fixed:
-                multiply_fixed(numbers, packed, fixed_query, product, correlation, more)
+                multiply_fixed(numbers, packed, fixed_query, product, correlation, ahead, more)
             else:
                 multiply(numbers, packed, product, correlation)
             if code != GIVEN:

@@ -55,12 +55,14 @@ def multiply_panel(rows, stride, panels, at, vectors, out, column, width):
     count = len(rows) // stride
     for block in range(0, count, ROWS):
         i = min(block, count - ROWS)
+        start, place = i * stride, i * width + column
+        ahead = rows.ctypes.data + 4 * (i + ROWS) * stride
         if vectors == 1:
-            by_one(rows, i * stride, stride, panels, at, out, i * width + column, width)
+            by_one(rows, start, stride, panels, at, out, place, width, ahead)
         elif vectors == 2:
-            by_two(rows, i * stride, stride, panels, at, out, i * width + column, width)
+            by_two(rows, start, stride, panels, at, out, place, width, ahead)
         else:
-            by_three(rows, i * stride, stride, panels, at, out, i * width + column, width)
+            by_three(rows, start, stride, panels, at, out, place, width, ahead)
 
 
 @njit(**OPTIONS)
