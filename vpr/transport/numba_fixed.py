@@ -1,6 +1,6 @@
 """Products in 16-bit fixed point: twice as fast as float32, and as exact as scores need where many patches share the mass.
 
-Each row of descriptors is scaled to int16 so finely that the products of a slice of 64 channels still sum up within an int32.
+Each row of descriptors is scaled to int16 so finely that the products of a slice of its channels still sum up within an int32.
 Rounding then errs by about 5e-6 in a single cosine, at random; a score averages over its patches and errs by 1e-6. With few
 patches, or marginals that may pile up on few, float32 is used instead.
 """
@@ -15,7 +15,8 @@ from vpr.transport.numba_math import OPTIONS
 from vpr.transport.numba_products import ROWS, VECTORS, multiply_singles
 from vpr.transport.numba_simd import LANES, larger, load, smaller, splat, square_root, store, store_rounded
 
-SLICE = 64  # channels whose products are summed in an int32
+SHORT_SLICE, LONG_SLICE = 64, 128  # channels whose products are summed in an int32
+LONG_FROM = 256  # channels from which slices are long: they are faster, and many of them are fine enough
 LARGEST = np.float32(32767)
 LARGEST_NORM = np.float32(46300)  # of a slice: by Cauchy-Schwarz no sum of products exceeds its square, and 2^31
 LEAST_PATCHES = 40  # of either image; the error of a score falls with the root of their number
@@ -33,15 +34,21 @@ def suits(kind: str | None, patches: int, channels: int) -> bool:
 
 
 @njit(**OPTIONS)
+def slice_of(channels):
+    """Channels of a slice."""
+    return LONG_SLICE if channels >= LONG_FROM else SHORT_SLICE
+
+
+@njit(**OPTIONS)
 def find_scales(rows, channels, scales):
     """The factors (R,) that make the numbers of each row int16 and keep the sums of its slices within int32."""
-    count, least = len(rows) // channels, splat(np.float32(1e-24))
+    count, width, least = len(rows) // channels, slice_of(channels), splat(np.float32(1e-24))
     for block in range(0, count, LANES):
         i = min(block, count - LANES)
         peak = largest_of(rows, i * channels, channels, channels // LANES)
         norm = least
-        for first in range(0, channels, SLICE):
-            part = squares_of(rows, i * channels + first, channels, min(SLICE, channels - first) // LANES)
+        for first in range(0, channels, width):
+            part = squares_of(rows, i * channels + first, channels, min(width, channels - first) // LANES)
             norm = larger(part, norm)
         fine = smaller(splat(LARGEST * LARGEST) / larger(peak * peak, least), splat(LARGEST_NORM * LARGEST_NORM) / norm)
         store(scales, i, square_root(fine))
@@ -83,9 +90,10 @@ def multiply_block(rows, i, stride, panels, at, vectors, factors, out, place, wi
     for row in range(ROWS):
         for vector in range(vectors):
             store(out, place + row * width + vector * LANES, splat(np.float32(0)))
-    for first in range(0, stride, SLICE // 2):
+    width_of_slice = slice_of(2 * stride) // 2
+    for first in range(0, stride, width_of_slice):
         following = ahead + first * 8 * ROWS
-        turns, start, there = min(SLICE // 2, stride - first), i * stride + first, at + first * vectors * LANES
+        turns, start, there = min(width_of_slice, stride - first), i * stride + first, at + first * vectors * LANES
         if vectors == 1:
             by_one(rows, start, stride, panels, there, turns, out, place, width, factors, i, following)
         elif vectors == 2:
