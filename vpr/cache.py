@@ -135,13 +135,14 @@ class DescriptorCache:
             )
         return rows
 
-    def read_patches(self, rows: np.ndarray) -> np.ndarray:
-        """Patch descriptors of the rows (b,), unit vectors (b, P, C) float16."""
-        patches = self.patches[rows]
-        if patches.dtype == np.float16:
-            return patches
-        patches = patches.astype(np.float32)
-        return (patches / np.maximum(np.linalg.norm(patches, axis=-1, keepdims=True), 1e-9)).astype(np.float16)
+    def read_patches(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Patch descriptors of the rows (b,), unit vectors (b, P, C) float16, into ``out`` where it is given."""
+        out = np.empty((len(rows), *self.patches.shape[1:]), np.float16) if out is None else out
+        if self.patches.dtype == np.float16:
+            return np.take(self.patches, rows, axis=0, out=out, mode="clip")  # "raise" would take it twice
+        patches = self.patches[rows].astype(np.float32)
+        out[:] = patches / np.maximum(np.linalg.norm(patches, axis=-1, keepdims=True), 1e-9)
+        return out
 
     def restart(self, rows: np.ndarray, sizes: np.ndarray) -> None:
         """Take the rows (b,) as not done, to be described from image files of these sizes (b,), bytes."""

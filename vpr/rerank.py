@@ -94,13 +94,17 @@ def compare(
 
 def _batches(cache: DescriptorCache, candidates: np.ndarray, config: RerankConfig) -> Iterator[Batch]:
     """The batches, each read while the one before is computed; two of them fit into ``memory_mb``."""
-    image_bytes = max(1, cache.patches[:1].nbytes)
+    image_bytes = max(1, 2 * cache.patches[:1].size)
     size = max(1, (config.memory_mb << 20) // (2 * image_bytes * max(1, candidates.shape[1])))
+    most = min(size * candidates.shape[1], len(cache))
+    # memory of the two batches that are there at a time, taken over by those that follow
+    room = [np.empty((most, *cache.patches.shape[1:]), np.float16) for _ in range(2 if len(candidates) > size else 1)]
 
     def read(start: int) -> Batch:
         rows = np.unique(candidates[start : start + size])
         rows = rows[rows >= 0]
-        return Batch(slice(start, min(start + size, len(candidates))), rows, cache.read_patches(rows), cache.globals_[rows])
+        patches = cache.read_patches(rows, room[start // size % 2][: len(rows)])
+        return Batch(slice(start, min(start + size, len(candidates))), rows, patches, cache.globals_[rows])
 
     with ThreadPoolExecutor(1) as reader:
         upcoming = reader.submit(read, 0) if len(candidates) else None
@@ -127,13 +131,14 @@ class _Comparison:
         cache, row = self.cache, self.queries[query]
         there = np.flatnonzero(self.candidates[query] >= 0)
         places = np.searchsorted(batch.rows, self.candidates[query, there])
-        own, globals_ = cache.globals_[row], batch.globals_[places]
-        images = (cache.read_patches([row])[0].astype(np.float32), batch.patches[places], own, globals_)
-        self.result.global_[query, there] = globals_ @ own
+        patches, own = cache.read_patches([row])[0], cache.globals_[row]
+        self.result.global_[query, there] = batch.globals_[places] @ own
         if self.config.prune:
+            images = (patches.astype(np.float32), batch.patches[places], own, batch.globals_[places])
             scores = pruned_scores(images, self.config, self.weight)
         else:
-            scores = structural_similarity(*images, *self.problem, threads=1).score
+            images = (patches, batch.patches, own, batch.globals_)
+            scores = structural_similarity(*images, *self.problem, candidates=places, threads=1).score
         self.result.structural[query, there] = scores
 
     def on_device(self, batch: Batch, device: torch.device) -> None:

@@ -32,6 +32,7 @@ def structural_similarity(
     mass: float = 1.0,
     *,
     weights: tuple[Any, Any] | None = None,
+    candidates: Any | None = None,
     tolerance: float | None = None,
     max_iterations: int = MAX_ITERATIONS,
     backend: str = "auto",
@@ -58,6 +59,8 @@ def structural_similarity(
     mass : transported mass, in (0, 1]; less than 1 leaves the worst matches out
     weights : (query (P,) or (N, P), database (N, Q)) to use as marginals, each divided by its sum;
         rollout needs them
+    candidates : (N,) indices of the database images to score, in this order, when ``database_patches`` (M, Q, C) and
+        ``database_global`` (M, C) hold more; None scores them all
     tolerance : L1 marginal violation at which a pair stops; None is the default of ``solve``
     max_iterations : bound on the iterations of a pair
     backend : "auto", or one of ``vpr.transport.BACKENDS``
@@ -89,19 +92,37 @@ def structural_similarity(
     tolerance = TOLERANCE if tolerance is None else tolerance
     settings = Settings(epsilon, mass, tolerance, max_iterations, plan, threads).check()
     check_patches(query_patches, database_patches)
-    if weights is not None:
-        weights = checked_weights(weights, query_patches, database_patches)
-    else:
+    if weights is None:
         check_globals(marginals, query_patches, database_patches, query_global, database_global)
+    if candidates is not None:
+        candidates = checked_candidates(candidates, len(database_patches))
     arrays = (query_patches, database_patches, query_global, database_global)
     gradient = wants_gradient(*(array for array in arrays if array is not None))
     cuda = is_torch(database_patches) and database_patches.is_cuda
     name = choose(backend, on_cuda=cuda, needs_gradient=gradient)
     if query_global is None:
         query_global, database_global = query_patches[0] * 0, database_patches[:, 0] * 0
-        arrays = (query_patches, database_patches, query_global, database_global)
-    solver = fused if name in FUSED else unfused
-    return solver(name, arrays, marginals, weights, settings)
+    if candidates is not None:
+        database_global = database_global[candidates]
+        if name != "numba" or is_torch(database_patches):
+            database_patches, candidates = database_patches[candidates], None
+    if weights is not None:
+        weights = checked_weights(weights, query_patches, database_patches, len(database_global))
+    arrays = (query_patches, database_patches, query_global, database_global)
+    if name not in FUSED:
+        return unfused(name, arrays, marginals, weights, settings)
+    if candidates is not None:
+        return fused_module(name).structural(*arrays, marginals, weights, settings, candidates)
+    return fused(name, arrays, marginals, weights, settings)
+
+
+def checked_candidates(candidates, images: int):
+    """Indices (N,) of database images, numpy or torch."""
+    if not is_torch(candidates):
+        candidates = np.asarray(candidates, np.int64)
+    if candidates.ndim != 1 or (len(candidates) and not 0 <= int(candidates.min()) <= int(candidates.max()) < images):
+        raise TransportError(f"candidates are no indices (N,) of {images} database images")
+    return candidates
 
 
 def check_patches(query_patches, database_patches) -> None:
@@ -128,9 +149,9 @@ def check_globals(kind, query_patches, database_patches, query_global, database_
         raise TransportError(f"global descriptors have shapes {shapes}; expected {((channels,), (pairs, channels))}")
 
 
-def checked_weights(weights, query_patches, database_patches):
+def checked_weights(weights, query_patches, database_patches, pairs: int):
     """Given weights as marginals (N, P) and (N, Q)."""
-    pairs, patches, _ = database_patches.shape
+    patches = database_patches.shape[1]
     mu, nu = (spread(side / side.sum(-1)[..., None], pairs) for side in weights)
     check_marginals("query weights", mu, (pairs, query_patches.shape[0]))
     check_marginals("database weights", nu, (pairs, patches))

@@ -8,7 +8,7 @@ from numba import njit
 from vpr.transport.numba_backend import compiled_settings, empty_result, finish_wide
 from vpr.transport.numba_convert import chunk_weights, half_to_single
 from vpr.transport.numba_fixed import fix_panels, multiply_fixed, suits
-from vpr.transport.numba_layout import SINGLES, padded, take, take_zeros
+from vpr.transport.numba_layout import SINGLES, padded, take
 from vpr.transport.numba_math import ENTRY, OPTIONS, SOURCES
 from vpr.transport.numba_products import LEAST_ROWS, correlate, multiply, pack
 from vpr.transport.numba_simd import LANES, draw_number
@@ -24,26 +24,28 @@ GIVEN = -1  # instead of a code: the marginals are there
 
 
 @njit(**OPTIONS)
-def single_rows(half, single, start, stop, channels, memory):
-    """Rows ``start`` to ``stop`` of descriptors as flat float32, at least LEAST_ROWS of them, and the memory left.
+def single_rows(half, single, images, patches, channels, memory):
+    """The rows of some images as flat float32, at least LEAST_ROWS of them, and the memory left.
 
-    They are in ``half`` (R, C), the bits of float16, or in ``single`` (R, C) float32; the other array has no rows.
-    ``channels`` is C, or more for zeros behind each row.
+    Descriptors are in ``half`` (R, C), the bits of float16, or in ``single`` (R, C) float32, ``patches`` rows an image; the
+    other array has no rows. ``channels`` is C, or more for zeros behind each row.
     """
-    count, depth = stop - start, max(half.shape[1], single.shape[1])
-    fits = depth == channels and count >= LEAST_ROWS
-    if fits and len(single):
-        return single[start:stop].reshape(-1), memory
-    if fits:
-        target, memory = take(memory, count * channels)
-        half_to_single(half[start:stop].reshape(-1), target)
-        return target, memory
-    target, memory = take_zeros(memory, max(count, LEAST_ROWS) * channels)
-    for row in range(count):
-        if len(single):
-            target[row * channels : row * channels + depth] = single[start + row]
-        else:
-            half_to_single(half[start + row], target[row * channels : row * channels + depth])
+    count, depth = len(images) * patches, max(half.shape[1], single.shape[1])
+    first, fits = images[0] * patches, depth == channels and count >= LEAST_ROWS
+    if fits and len(single) and images[-1] - images[0] + 1 == len(images) and (np.diff(images) == 1).all():
+        return single[first : first + count].reshape(-1), memory
+    target, memory = take(memory, max(count, LEAST_ROWS) * channels)
+    if not fits:
+        target[:] = np.float32(0)
+    at_once = patches if depth == channels else 1  # rows without padding between them
+    for n in range(len(images)):
+        for row in range(0, patches, at_once):
+            there, place = images[n] * patches + row, (n * patches + row) * channels
+            part = target[place : place + at_once * depth]
+            if len(single):
+                part[:] = single[there : there + at_once].reshape(-1)
+            else:
+                half_to_single(half[there : there + at_once].reshape(-1), part)
     return target, memory
 
 
@@ -65,14 +67,14 @@ def entry(sources):
     def score_chunks(chunks, query, database, marginals, code, settings, outputs, memory):
         """Score chunks of candidates, a chunk at a time as other threads leave them.
 
-        ``chunks`` = (counters (2,): chunks drawn so far, pairs to look at again; size of a chunk; whether in fixed point); ``query`` = (patches (P, C), global (C,)); ``database`` =
-        (half (N * Q, C), single (N * Q, C), globals (N, C)); ``marginals`` (N, P) and (N, Q) are filled from the
-        similarities with the global descriptors unless ``code`` is GIVEN; ``outputs`` as in ``solve_pairs``; ``memory``
-        has room for ``memory_needed`` numbers.
+        ``chunks`` = (counters (2,): chunks drawn so far, pairs to look at again; size of a chunk; whether in fixed point);
+        ``query`` = (patches (P, C), global (C,)); ``database`` = (half (M * Q, C), single (M * Q, C), images (N,), globals
+        (N, C)); ``marginals`` (N, P) and (N, Q) are filled from the similarities with the global descriptors unless
+        ``code`` is GIVEN; ``outputs`` as in ``solve_pairs``; ``memory`` has room for ``memory_needed`` numbers.
         """
         sources  # noqa: B018: makes it part of the cache's key
         counters, size, fixed = chunks
-        half, single, globals_ = database
+        half, single, images, globals_ = database
         mu, nu = marginals
         score, iterations, error, plan = outputs
         packed, memory = pack(*query, memory)
@@ -81,10 +83,10 @@ def entry(sources):
         following = draw_number(counters) * size
         while following < pairs:
             start, following = following, draw_number(counters) * size
-            stop, next_row = min(start + size, pairs), min(following, pairs) * patches
+            stop, next_row = min(start + size, pairs), images[min(following, pairs - 1)] * patches
             ahead = half[next_row:].ctypes.data if len(half) else single[next_row:].ctypes.data
             product, correlation, left = product_arrays(packed, max((stop - start) * patches, LEAST_ROWS), memory)
-            numbers, more = single_rows(half, single, start * patches, stop * patches, channels, left)
+            numbers, more = single_rows(half, single, images[start:stop], patches, channels, left)
             if fixed:
                 multiply_fixed(numbers, packed, fixed_query, product, correlation, ahead, more)
             else:
@@ -123,8 +125,10 @@ def flat_descriptors(patches):
     return NO_HALF, rows.astype(np.float32, copy=False)
 
 
-def structural(query_patches, database_patches, query_global, database_global, kind, weights, settings: Settings):
-    """Scores of one query (P, C) against N candidates (N, Q, C), float32 or float16.
+def structural(
+    query_patches, database_patches, query_global, database_global, kind, weights, settings: Settings, candidates=None
+):
+    """Scores of one query (P, C) against N candidates (N, Q, C), float32 or float16; ``database_global`` is (N, C).
 
     The product is laid out database patch by query patch, so the plan is transposed on the way out; the
     query's global descriptor rides along as one more column and yields the database's marginals. The result is checked.
@@ -132,11 +136,14 @@ def structural(query_patches, database_patches, query_global, database_global, k
     Parameters
     ----------
     kind : marginals, or None when ``weights`` (query (N, P), database (N, Q)) are given
+    candidates : (N,) int64 indices of the candidates among database images (M, Q, C); None for all in order
     """
-    (pairs, patches, channels), queries = database_patches.shape, len(query_patches)
+    (images, patches, channels), queries = database_patches.shape, len(query_patches)
+    candidates = np.arange(images) if candidates is None else candidates
+    pairs = len(candidates)
     query = tuple(np.ascontiguousarray(side, dtype=np.float32) for side in (query_patches, query_global))
     result = empty_result((pairs, patches, queries), settings.plan)
-    database = *flat_descriptors(database_patches), np.ascontiguousarray(database_global, dtype=np.float32)
+    database = *flat_descriptors(database_patches), candidates, np.ascontiguousarray(database_global, dtype=np.float32)
     if weights is None:
         marginals = np.empty((pairs, queries), np.float32), np.empty((pairs, patches), np.float32)
     else:
@@ -156,7 +163,7 @@ def structural(query_patches, database_patches, query_global, database_global, k
     if counters[1]:
         finish_wide(
             result, settings,
-            lambda wide: (database_patches[wide].astype(np.float32) @ query[0].T, marginals[1][wide], marginals[0][wide]),
+            lambda wide: (database_patches[candidates[wide]].astype(np.float32) @ query[0].T, marginals[1][wide], marginals[0][wide]),
         )  # fmt: skip
         check_result(result, settings)
     return result._replace(plan=result.plan.transpose(0, 2, 1)) if settings.plan else result._replace(plan=None)
