@@ -1,5 +1,7 @@
 """Re-ranking: it permutes the shortlist, keeps ties in order, and compares as `structural_similarity` does."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from vpr import rerank
 from vpr.cache import CacheSpec, DescriptorCache, create
 from vpr.rerank import RerankConfig, Similarities, _batches, _Comparison, compare, reciprocal_rank, reorder
 from vpr.shortlist import search
-from vpr.similarity import structural_similarity
+from vpr.similarity import structural_similarity, structural_similarity_pairs
 
 SHAPE = (3, 7)
 scores_with_ties = arrays(np.float32, SHAPE, elements=st.sampled_from([-np.inf, -1.0, 0.0, 0.25, 0.5, 1.0]))
@@ -112,12 +115,14 @@ def test_a_shortlist_is_no_longer_than_the_database(depth):
 
 
 @pytest.mark.parametrize("memory_mb", [0, 512])
-def test_batches_and_the_device_path_give_what_one_query_at_a_time_gives(cache, memory_mb):
+def test_batches_and_another_backend_give_what_one_query_at_a_time_gives(cache, memory_mb, monkeypatch):
     expected = compare(cache, QUERIES, CANDIDATES, RerankConfig())
+    monkeypatch.setattr(rerank, "MOST_QUERIES", 2)
     found = compare(cache, QUERIES, CANDIDATES, RerankConfig(memory_mb=memory_mb, threads=2))
     np.testing.assert_allclose(found.structural, expected.structural, atol=1e-6)
-    work = _Comparison(cache, QUERIES, CANDIDATES, RerankConfig(), 1.0)
+    work = _Comparison(cache, QUERIES, CANDIDATES, RerankConfig(), 1.0, torch.device("cpu"))
+    monkeypatch.setattr(rerank, "structural_similarity_pairs", partial(structural_similarity_pairs, backend="torch"))
     for batch in _batches(cache, CANDIDATES, RerankConfig(memory_mb=memory_mb)):
-        work.on_device(batch, torch.device("cpu"))
+        work.compute(batch)
     np.testing.assert_allclose(work.result.structural, expected.structural, atol=2e-5)
     np.testing.assert_allclose(work.result.global_, expected.global_, atol=1e-6)

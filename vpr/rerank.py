@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Literal
 
 import numpy as np
@@ -19,7 +18,10 @@ from tqdm import tqdm
 from vpr.cache import DescriptorCache
 from vpr.command import option
 from vpr.pruning import pruned_scores
-from vpr.similarity import structural_similarity, structural_similarity_pairs
+from vpr.similarity import structural_similarity_pairs
+
+
+MOST_QUERIES = 32  # of a batch: enough to share the images of a sequence, and little memory to be made
 
 
 @dataclass(frozen=True)
@@ -77,25 +79,20 @@ def compare(
     title: the progress bar's text; no bar without one. weight: of S_struct in the final score, which pruning goes by.
     On a CUDA device the transport runs there, without pruning.
     """
-    work = _Comparison(cache, queries, candidates, config, weight)
+    work = _Comparison(cache, queries, candidates, config, weight, device)
     bar = tqdm(total=len(queries), desc=title, disable=title is None, unit="query", dynamic_ncols=True)
-    # our threads share the queries: BLAS with threads of its own would have them wait for one another
-    with bar, threadpool_limits(1, "blas"), ThreadPoolExecutor(config.threads or os.cpu_count() or 1) as workers:
+    with bar:
         for batch in _batches(cache, candidates, config):
-            numbers = range(batch.queries.start, batch.queries.stop)
-            if device.type == "cuda":
-                work.on_device(batch, device)
-                bar.update(len(numbers))
-                continue
-            for _ in workers.map(work.one_of, repeat(batch), numbers):
-                bar.update()
+            work.compute(batch)
+            bar.update(batch.queries.stop - batch.queries.start)
     return work.result
 
 
 def _batches(cache: DescriptorCache, candidates: np.ndarray, config: RerankConfig) -> Iterator[Batch]:
     """The batches, each read while the one before is computed; two of them fit into ``memory_mb``."""
     image_bytes = max(1, 2 * cache.patches[:1].size)
-    size = max(1, (config.memory_mb << 20) // (2 * image_bytes * max(1, candidates.shape[1])))
+    size = (config.memory_mb << 20) // (2 * image_bytes * max(1, candidates.shape[1]))
+    size = min(max(1, size), MOST_QUERIES)
     most = min(size * candidates.shape[1], len(cache))
     # memory of the two batches that are there at a time, taken over by those that follow
     room = [np.empty((most, *cache.patches.shape[1:]), np.float16) for _ in range(2 if len(candidates) > size else 1)]
@@ -118,42 +115,43 @@ def _batches(cache: DescriptorCache, candidates: np.ndarray, config: RerankConfi
 class _Comparison:
     """Queries (Q,) and candidates (Q, K), both rows of the cache, and their similarities as far as they are computed."""
 
-    def __init__(
-        self, cache: DescriptorCache, queries: np.ndarray, candidates: np.ndarray, config: RerankConfig, weight: float
-    ) -> None:
+    def __init__(self, cache: DescriptorCache, queries: np.ndarray, candidates: np.ndarray, config: RerankConfig,
+                 weight: float, device: torch.device) -> None:  # fmt: skip
         self.cache, self.queries, self.candidates = cache, queries, candidates
-        self.config, self.weight = config, weight
-        self.problem = (config.marginals, config.epsilon, config.mass)
+        self.config, self.weight, self.device = config, weight, device
         self.result = Similarities(*(np.full(candidates.shape, -np.inf, np.float32) for _ in range(2)))
 
-    def one_of(self, batch: Batch, query: int) -> None:
-        """Fill the result's row of one query."""
-        cache, row = self.cache, self.queries[query]
-        there = np.flatnonzero(self.candidates[query] >= 0)
-        places = np.searchsorted(batch.rows, self.candidates[query, there])
-        patches, own = cache.read_patches([row])[0], cache.globals_[row]
-        self.result.global_[query, there] = batch.globals_[places] @ own
-        if self.config.prune:
-            images = (patches.astype(np.float32), batch.patches[places], own, batch.globals_[places])
-            scores = pruned_scores(images, self.config, self.weight)
-        else:
-            images = (patches, batch.patches, own, batch.globals_)
-            scores = structural_similarity(*images, *self.problem, candidates=places, threads=1).score
-        self.result.structural[query, there] = scores
-
-    def on_device(self, batch: Batch, device: torch.device) -> None:
-        """Fill the result's rows of a batch in one launch."""
-        wanted, own = self.candidates[batch.queries], self.queries[batch.queries]
+    def compute(self, batch: Batch) -> None:
+        """Fill the result's rows of a batch."""
+        wanted = self.candidates[batch.queries]
         query, place = np.nonzero(wanted >= 0)
         images = np.searchsorted(batch.rows, wanted[query, place])
-        arrays = (self.cache.read_patches(own), batch.patches, self.cache.globals_[own], batch.globals_)
-        arrays = tuple(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays)
-        scores = structural_similarity_pairs(*arrays, (query, images), *self.problem).score
-        rows = query + batch.queries.start
-        self.result.structural[rows, place] = scores.cpu().numpy()
-        self.result.global_[rows, place] = np.einsum(
-            "nc,nc->n", self.cache.globals_[own][query], batch.globals_[images]
-        )
+        rows, own = query + batch.queries.start, self.queries[batch.queries]
+        globals_ = self.cache.globals_[own]
+        self.result.global_[rows, place] = np.einsum("nc,nc->n", globals_[query], batch.globals_[images])
+        patches = self.cache.read_patches(own)
+        if self.config.prune and self.device.type != "cuda":
+            self.prune(batch, patches, globals_)
+            return
+        arrays = (patches, batch.patches, globals_, batch.globals_)
+        if self.device.type == "cuda":
+            arrays = tuple(torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in arrays)
+        problem = self.config.marginals, self.config.epsilon, self.config.mass
+        scores = structural_similarity_pairs(*arrays, (query, images), *problem, threads=self.config.threads or None).score
+        self.result.structural[rows, place] = scores if isinstance(scores, np.ndarray) else scores.cpu().numpy()
+
+    def prune(self, batch: Batch, patches: np.ndarray, globals_: np.ndarray) -> None:
+        """Fill the structural similarities of a batch query by query, with bounds where transport is not needed."""
+        def one(k: int) -> None:
+            row = batch.queries.start + k
+            there = np.flatnonzero(self.candidates[row] >= 0)
+            images = np.searchsorted(batch.rows, self.candidates[row, there])
+            problem = patches[k].astype(np.float32), batch.patches[images], globals_[k], batch.globals_[images]
+            self.result.structural[row, there] = pruned_scores(problem, self.config, self.weight)
+
+        # our threads share the queries: BLAS with threads of its own would have them wait for one another
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(self.config.threads or os.cpu_count() or 1) as workers:
+            list(workers.map(one, range(len(patches))))
 
 
 def reorder(candidates: np.ndarray, scores: np.ndarray) -> np.ndarray:

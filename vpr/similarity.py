@@ -102,17 +102,17 @@ def structural_similarity(
     name = choose(backend, on_cuda=cuda, needs_gradient=gradient)
     if query_global is None:
         query_global, database_global = query_patches[0] * 0, database_patches[:, 0] * 0
-    if candidates is not None:
-        database_global = database_global[candidates]
-        if name != "numba" or is_torch(database_patches):
-            database_patches, candidates = database_patches[candidates], None
+    if candidates is not None and (name != "numba" or is_torch(database_patches)):
+        database_patches, database_global, candidates = database_patches[candidates], database_global[candidates], None
     if weights is not None:
-        weights = checked_weights(weights, query_patches, database_patches, len(database_global))
+        pairs = len(database_patches) if candidates is None else len(candidates)
+        weights = checked_weights(weights, query_patches, database_patches, pairs)
     arrays = (query_patches, database_patches, query_global, database_global)
     if name not in FUSED:
         return unfused(name, arrays, marginals, weights, settings)
     if candidates is not None:
-        return fused_module(name).structural(*arrays, marginals, weights, settings, candidates)
+        kind = marginals if weights is None else None
+        return fused_module(name).structural(*arrays, kind, weights, settings, candidates)
     return fused(name, arrays, marginals, weights, settings)
 
 
@@ -167,6 +167,7 @@ def fused_module(name: str):
 def fused(name, arrays, marginals, weights, settings: Settings) -> TransportResult:
     """Call a backend that goes from patches to scores in one pass."""
     module = fused_module(name)
+    marginals = marginals if weights is None else None
     if name == "numba" and not is_torch(arrays[1]):
         return module.structural(*arrays, marginals, weights, settings)
     if name == "numba":
@@ -221,18 +222,19 @@ def structural_similarity_pairs(
     mass: float = 1.0,
     *,
     backend: str = "auto",
+    threads: int | None = None,
 ) -> TransportResult:
-    """Structural similarities of many pairs out of two resident sets of images, in one launch on CUDA.
+    """Structural similarities of many pairs out of two resident sets of images, in one call: one launch on CUDA.
 
     Parameters
     ----------
-    query_patches : (B, P, C) unit vectors, torch
+    query_patches : (B, P, C) unit vectors, numpy or torch
     database_patches : (M, Q, C) unit vectors
     query_global : (B, C) unit vectors
     database_global : (M, C) unit vectors
     pairs : indices of the query (N,) and of the database image (N,) of each pair; pairs of one query are
         fastest side by side
-    marginals, epsilon, mass, backend : as in ``structural_similarity``
+    marginals, epsilon, mass, backend, threads : as in ``structural_similarity``
 
     Returns
     -------
@@ -242,32 +244,36 @@ def structural_similarity_pairs(
     ------
     TransportError as in ``structural_similarity``
     """
-    settings = Settings(epsilon, mass).check()
+    settings = Settings(epsilon, mass, threads=threads).check()
     if len(query_patches) and len(database_patches):
         check_patches(query_patches[0], database_patches)
         check_globals(marginals, query_patches[0], database_patches, query_global[0], database_global)
-    queries, images = (torch_long(side, database_patches.device) for side in pairs)
-    if queries.shape != images.shape or queries.ndim != 1:
-        raise TransportError(f"pairs have shapes {tuple(queries.shape)} and {tuple(images.shape)}; give (N,) twice")
-    name = choose(backend, on_cuda=database_patches.is_cuda, needs_gradient=False)
+    sides = zip(pairs, (len(query_patches), len(database_patches)))
+    queries, images = (checked_candidates(side, images) for side, images in sides)
+    if len(queries) != len(images):
+        raise TransportError(f"pairs have {len(queries)} queries and {len(images)} images; give (N,) twice")
+    given_torch = is_torch(database_patches)
+    name = choose(backend, on_cuda=given_torch and database_patches.is_cuda, needs_gradient=False)
     sources = (query_patches, database_patches, query_global, database_global)
+    if name == "numba":
+        arrays = [array.numpy(force=True) if is_torch(array) else array for array in (*sources, queries, images)]
+        result = fused_module(name).structural_pairs(arrays[:4], arrays[4:], marginals, settings)
+        return to_torch(result) if given_torch else result
+    torch = importlib.import_module("torch")
+    sources = [torch.as_tensor(source) for source in sources]
+    queries, images = (torch.as_tensor(side, device=sources[1].device) for side in (queries, images))
     if name == "triton":
-        module = fused_module("triton")
-        result = module.structural_pairs(sources, (queries, images), marginals, None, settings)
+        result = fused_module(name).structural_pairs(sources, (queries, images), marginals, None, settings)
+        check_result(result, settings)
     else:
         result = by_query(sources, queries, images, (marginals, epsilon, mass), name)
-    check_result(result, settings)
-    return result
-
-
-def torch_long(indices, device):
-    """Indices as int64 on a device."""
-    torch = importlib.import_module("torch")
-    return torch.as_tensor(indices, dtype=torch.int64, device=device)
+    if given_torch:
+        return result
+    return TransportResult(*(field.numpy(force=True) for field in result[:3]), None, name)
 
 
 def by_query(sources, queries, images, problem, name: str) -> TransportResult:
-    """Pairs solved query by query, for the backends that take one query at a time."""
+    """Pairs solved query by query, for the backends that take one query at a time; torch tensors."""
     torch = importlib.import_module("torch")
     query_patches, database_patches, query_global, database_global = sources
     kinds = torch.float32, torch.int64, torch.float32

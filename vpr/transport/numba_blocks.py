@@ -7,6 +7,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from vpr.transport.numba_math import cpu_has
 from vpr.transport.numba_simd import INT, INT_VECTOR, LANES, SUMS, VECTOR, address, lanes, spread, vector_pointer
 
 INDEX = ir.IntType(64)
@@ -217,8 +218,20 @@ def products(rows, vectors):
     return multiply
 
 
+def multiply_pairs(builder, left, right):
+    """Of each lane the two products of its int16 halves, summed; with VNNI, LLVM makes one instruction of this and a sum."""
+    shorts, wide = ir.VectorType(ir.IntType(16), 2 * LANES), ir.VectorType(INT, 2 * LANES)
+    left, right = builder.bitcast(left, shorts), builder.bitcast(right, shorts)
+    if cpu_has("avx512bw"):
+        kind = ir.FunctionType(INT_VECTOR, [shorts, shorts])
+        return builder.call(builder.module.declare_intrinsic("llvm.x86.avx512.pmaddw.d.512", (), kind), [left, right])
+    products = builder.mul(builder.sext(left, wide), builder.sext(right, wide))
+    halves = (ir.Constant(INT_VECTOR, list(range(first, 2 * LANES, 2))) for first in range(2))
+    return builder.add(*(builder.shuffle_vector(products, products, half) for half in halves))
+
+
 def fixed_products(rows, vectors):
-    """Intrinsic: as ``products`` of int16 numbers, two to an int32, a slice of the channels at a time (AVX-512BW).
+    """Intrinsic: as ``products`` of int16 numbers, two to an int32, a slice of the channels at a time.
 
     The sums are exact; each is scaled by its row's factor and added to what the output holds.
     """
@@ -233,13 +246,9 @@ def fixed_products(rows, vectors):
             first = address(context, builder, signature.args[0], matrix, start)
             numbers = [builder.gep(first, [builder.mul(stride, INDEX(r))]) for r in range(rows)]
             columns = vector_pointer(builder, address(context, builder, signature.args[3], panel, at), INT_VECTOR)
-            pairs = ir.VectorType(ir.IntType(16), 2 * LANES)
-            kind = ir.FunctionType(INT_VECTOR, [pairs, pairs])
-            multiply_pairs = builder.module.declare_intrinsic("llvm.x86.avx512.pmaddw.d.512", (), kind)
 
             def term(sum_, number, column):
-                two = [builder.bitcast(vector, pairs) for vector in (number, column)]
-                return builder.add(builder.call(multiply_pairs, two), sum_)
+                return builder.add(multiply_pairs(builder, number, column), sum_)
 
             sums = multiply_tile(builder, numbers, (columns, vectors), turns, (ahead, 8 * rows), term)
             first = address(context, builder, signature.args[6], out, place)

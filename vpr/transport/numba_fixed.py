@@ -6,12 +6,11 @@ patches, or marginals that may pile up on few, float32 is used instead.
 """
 
 import numpy as np
-from llvmlite.binding import get_host_cpu_features
 from numba import njit
 
 from vpr.transport.numba_blocks import fixed_products, row_extents
 from vpr.transport.numba_layout import take, take_zeros
-from vpr.transport.numba_math import OPTIONS
+from vpr.transport.numba_math import OPTIONS, cpu_has
 from vpr.transport.numba_products import ROWS, VECTORS, multiply_singles
 from vpr.transport.numba_simd import LANES, larger, load, smaller, splat, square_root, store, store_rounded
 
@@ -22,7 +21,7 @@ LARGEST_NORM = np.float32(46300)  # of a slice: by Cauchy-Schwarz no sum of prod
 LEAST_PATCHES = 40  # of either image; the error of a score falls with the root of their number
 LEAST_CHANNELS = 96  # below them products take too small a share of the time
 SPREAD = ("uniform", "complement", "softmax")  # marginals that leave no patch with most of the mass
-SUPPORTED = bool(get_host_cpu_features().get("avx512bw"))
+SUPPORTED = cpu_has("avx512bw")
 
 squares_of, largest_of = row_extents(False), row_extents(True)
 by_three, by_two, by_one = fixed_products(ROWS, VECTORS), fixed_products(ROWS, min(2, VECTORS)), fixed_products(ROWS, 1)
@@ -41,17 +40,20 @@ def slice_of(channels):
 
 @njit(**OPTIONS)
 def find_scales(rows, channels, scales):
-    """The factors (R,) that make the numbers of each row int16 and keep the sums of its slices within int32."""
+    """The factors (R,) that make the numbers of each row int16 and keep the sums of its slices within int32.
+
+    That of a row with NaN or infinity is NaN.
+    """
     count, width, least = len(rows) // channels, slice_of(channels), splat(np.float32(1e-24))
     for block in range(0, count, LANES):
         i = min(block, count - LANES)
         peak = largest_of(rows, i * channels, channels, channels // LANES)
-        norm = least
+        norm, everything = least, splat(np.float32(0))
         for first in range(0, channels, width):
             part = squares_of(rows, i * channels + first, channels, min(width, channels - first) // LANES)
-            norm = larger(part, norm)
+            norm, everything = larger(part, norm), everything + part
         fine = smaller(splat(LARGEST * LARGEST) / larger(peak * peak, least), splat(LARGEST_NORM * LARGEST_NORM) / norm)
-        store(scales, i, square_root(fine))
+        store(scales, i, square_root(fine) + everything * splat(np.float32(0)))
 
 
 @njit(**OPTIONS)
@@ -74,7 +76,8 @@ def fix_panels(packed, memory):
     flat, memory = take_zeros(memory, len(panels) // 2)
     scales, _ = take(memory, len(patches))
     find_scales(patches.reshape(-1), channels, scales)
-    scale, fixed, whole = scales.min(), flat.view(np.int16), len(panels) // channels
+    scale = scales.min() + np.float32(0) * scales.sum()  # NaN if any is
+    fixed, whole = flat.view(np.int16), len(panels) // channels
     for column in range(min(whole, len(patches))):
         first = column // (VECTORS * LANES) * VECTORS * LANES
         height = min(VECTORS * LANES, whole - first)

@@ -8,12 +8,11 @@ with a vector for the singles. Similarities are the same two parts, without bloc
 """
 
 import numpy as np
-from llvmlite.binding import get_host_cpu_features
 from numba import njit
 
 from vpr.transport.numba_blocks import add_rows, row_sums
 from vpr.transport.numba_layout import padded
-from vpr.transport.numba_math import OPTIONS
+from vpr.transport.numba_math import OPTIONS, cpu_has
 from vpr.transport.numba_simd import (
     LANES,
     highest,
@@ -30,7 +29,7 @@ from vpr.transport.numba_simd import (
     where_positive,
 )
 
-MANY = 16 if get_host_cpu_features().get("avx512f") else 4  # rows whose sums fit into the registers
+MANY = 16 if cpu_has("avx512f") else 4  # rows whose sums fit into the registers
 FEW = 4  # the rows of a kernel are a multiple of it
 TINY = np.float32(1e-30)
 KEEP = np.float32(0.3)  # over-relaxation never overshoots below this share of the plain step

@@ -5,16 +5,15 @@ columns that would leave a last vector mostly empty are taken one by one instead
 """
 
 import numpy as np
-from llvmlite.binding import get_host_cpu_features
 from numba import njit
 
 from vpr.transport.numba_blocks import products, row_sums
 from vpr.transport.numba_layout import padded, take_zeros, whole_columns
-from vpr.transport.numba_math import OPTIONS
+from vpr.transport.numba_math import OPTIONS, cpu_has
 from vpr.transport.numba_simd import LANES, store
 
 # rows and vectors whose sums fill the registers: 24 of 32 of 512 bits, 12 of 16 of 256 bits, 24 of 32 of 128 bits
-ROWS, VECTORS = (8, 3) if get_host_cpu_features().get("avx512f") else (6, 1)
+ROWS, VECTORS = (8, 3) if cpu_has("avx512f") else (6, 1)
 LEAST_ROWS = 16  # rows that a product has at least
 
 by_three, by_two, by_one = products(ROWS, VECTORS), products(ROWS, min(2, VECTORS)), products(ROWS, 1)
@@ -22,31 +21,27 @@ sums_of_rows = row_sums(LANES)
 
 
 @njit(**OPTIONS)
-def pack(patches, descriptor, memory):
-    """A query's patches (P, C) and global descriptor (C,), float32, as the other side of products.
+def pack(patches, count, descriptor, memory):
+    """A query as the other side of products: the first ``count`` rows of ``patches`` (R, depth), R at least LEAST_ROWS, and
+    the global descriptor (C,); ``depth`` is C padded to a multiple of 16.
 
     Returns the panels, flat: whole vectors of columns, channel by channel within a panel of up to VECTORS vectors; the
-    ``singles`` (S + 1, depth): the other columns, and the global descriptor last; and the patches as they were (P, depth),
-    or LEAST_ROWS of them. ``depth`` is C, padded with zeros to a multiple of 16. All lie in ``memory``, the rest of which
-    comes last.
+    ``singles`` (S + 1, depth): the other columns, and the global descriptor last; and the patches as they came. All lie in
+    ``memory``, the rest of which comes last.
     """
-    count, channels = patches.shape
-    whole, depth = whole_columns(count), padded(channels, LANES)
+    whole, depth = whole_columns(count), patches.shape[1]
     panels, memory = take_zeros(memory, whole * depth)
     for column in range(min(whole, count)):
         first = column // (VECTORS * LANES) * VECTORS * LANES
         height = min(VECTORS * LANES, whole - first)
-        for k in range(channels):
+        for k in range(depth):
             panels[first * depth + k * height + column - first] = patches[column, k]
-    alone, tall = max(count - whole, 0), max(count, LEAST_ROWS)
+    alone = max(count - whole, 0)
     flat, memory = take_zeros(memory, (alone + 1) * depth)
     singles = flat.reshape(alone + 1, depth)
-    singles[:alone, :channels] = patches[count - alone :]
-    singles[alone, :channels] = descriptor
-    flat, memory = take_zeros(memory, tall * depth)
-    rows = flat.reshape(tall, depth)
-    rows[:count, :channels] = patches
-    return (panels, singles, rows), memory
+    singles[:alone] = patches[count - alone : count]
+    singles[alone, : len(descriptor)] = descriptor
+    return (panels, singles, patches), memory
 
 
 @njit(**OPTIONS)
@@ -93,14 +88,14 @@ def multiply(rows, packed, out, correlation):
 
 
 @njit(**OPTIONS)
-def correlate(packed, descriptors, correlation, memory):
-    """The products of a packed query's patches with candidates' global descriptors (n, C), into ``correlation`` (n, P)."""
+def correlate(packed, descriptors, images, correlation, memory):
+    """The products of a packed query's patches with global descriptors (M, C) of images (n,), into ``correlation`` (n, P)."""
     patches = packed[2]
     count, depth = patches.shape
     descriptor, memory = take_zeros(memory, depth)
     sums, _ = take_zeros(memory, count)
-    for n in range(len(descriptors)):
-        descriptor[: descriptors.shape[1]] = descriptors[n]
+    for n in range(len(images)):
+        descriptor[: descriptors.shape[1]] = descriptors[images[n]]
         for block in range(0, count, LANES):
             i = min(block, count - LANES)
             store(sums, i, sums_of_rows(patches.reshape(-1), i * depth, depth, descriptor, 0, depth // LANES))
