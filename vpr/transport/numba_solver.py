@@ -55,9 +55,10 @@ def balanced(kernel, mu, nu, u, v, columns, tolerance, max_iterations):
     cap, mark = LARGEST_OMEGA, np.float32(np.inf)
     for iteration in range(1, max_iterations + 1):
         violation = sweep(kernel, mu, v, omega, u, columns)
-        last = iteration == max_iterations or (tolerance > 0 and iteration > 2 and violation <= tolerance)
+        last = iteration == max_iterations
         step = omega
         if tolerance > 0 and iteration > 1 and iteration % CHECK_EVERY == 1:
+            last = last or violation <= tolerance
             if iteration % PATIENCE == 1:
                 cap, mark = next_cap(cap, violation, mark), violation
             if previous >= 0:
