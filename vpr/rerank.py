@@ -142,6 +142,7 @@ class _Comparison:
 
     def prune(self, batch: Batch, patches: np.ndarray, globals_: np.ndarray) -> None:
         """Fill the structural similarities of a batch query by query, with bounds where transport is not needed."""
+
         def one(k: int) -> None:
             row = batch.queries.start + k
             there = np.flatnonzero(self.candidates[row] >= 0)

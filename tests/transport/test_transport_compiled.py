@@ -111,13 +111,14 @@ def test_broken_descriptors_are_refused(side, row, bad):
 
 @pytest.mark.parametrize("backend", ["numba", "torch"])
 @pytest.mark.parametrize("half", [False, True])
-def test_candidates_are_indices(backend, half):
-    query, database, query_global, database_global = problem((49, 20, 128), candidates=9, half=half)
+@pytest.mark.parametrize("patches", [20, 49])
+def test_candidates_are_indices(backend, half, patches):
+    query, database, query_global, database_global = problem((49, patches, 128), candidates=9, half=half)
     wanted = np.array([7, 2, 2, 3, 4, 8, 0])
     found = structural_similarity(query, database, query_global, database_global, candidates=wanted, backend=backend)
     alone = structural_similarity(query, database[wanted], query_global, database_global[wanted], backend=backend)
     np.testing.assert_array_equal(found.score, alone.score)
-    weights = np.ones(49), np.random.default_rng(0).random((7, 20))
+    weights = np.ones(49), np.random.default_rng(0).random((7, patches))
     found = structural_similarity(query, database, weights=weights, candidates=wanted, backend=backend)
     alone = structural_similarity(query, database[wanted], weights=weights, backend=backend)
     np.testing.assert_array_equal(found.score, alone.score)

@@ -10,6 +10,7 @@ from vpr.transport.numba_solver import TOO_WIDE, pair_memory, solve_pairs
 from vpr.transport.numba_threads import arena, in_threads, thread_count
 from vpr.transport.problem import Settings, TransportResult
 
+
 def split(total: int, parts: int) -> list[slice]:
     """``parts`` contiguous slices of nearly equal length; empty ones are left out."""
     edges = [total * k // parts for k in range(parts + 1)]
@@ -62,7 +63,6 @@ def solve(similarity, mu, nu, settings: Settings) -> TransportResult:
     similarity, mu, nu = (np.ascontiguousarray(array, dtype=np.float32) for array in (similarity, mu, nu))
     result = empty_result(similarity.shape, settings.plan)
     values = compiled_settings(settings)
-
     parts = split(len(similarity), thread_count(settings, similarity.size))
 
     def work(k: int) -> None:

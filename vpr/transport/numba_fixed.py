@@ -21,7 +21,7 @@ LARGEST_NORM = np.float32(46300)  # of a slice: by Cauchy-Schwarz no sum of prod
 LEAST_PATCHES = 40  # of either image; the error of a score falls with the root of their number
 LEAST_CHANNELS = 96  # below them products take too small a share of the time
 SPREAD = ("uniform", "complement", "softmax")  # marginals that leave no patch with most of the mass
-SUPPORTED = cpu_has("avx512bw")
+SUPPORTED = cpu_has("avx512bw") and cpu_has("avx512vnni")  # without them float32 is as fast
 
 squares_of, largest_of = row_extents(False), row_extents(True)
 by_three, by_two, by_one = fixed_products(ROWS, VECTORS), fixed_products(ROWS, min(2, VECTORS)), fixed_products(ROWS, 1)
@@ -66,12 +66,14 @@ def round_rows(rows, channels, scales, fixed):
 
 
 @njit(**OPTIONS)
-def fix_panels(packed, memory):
+def fix_panels(packed, wanted, memory):
     """The panels of a packed query as int16, two channels side by side as an int32, and their common scale.
 
-    They lie in ``memory``, the rest of which comes last.
+    They lie in ``memory``, the rest of which comes last; without being ``wanted`` they are empty.
     """
     panels, _, patches = packed
+    if not wanted:
+        return (memory[:0].view(np.int32), LARGEST), memory
     channels = patches.shape[1]
     flat, memory = take_zeros(memory, len(panels) // 2)
     scales, _ = take(memory, len(patches))

@@ -61,13 +61,13 @@ def product_arrays(packed, rows, memory):
 
 
 @njit(**OPTIONS)
-def pack_query(queries, query, patches, memory):
-    """One of the queries as ``pack`` and ``fix_panels`` make it, and the memory left."""
+def pack_query(queries, query, patches, fixed, memory):
+    """One of the queries as ``pack`` and, in fixed point, ``fix_panels`` make it, and the memory left."""
     half, single, globals_ = queries
     channels = padded(globals_.shape[1], LANES)
     rows, memory = single_rows(half, single, np.array([query]), patches, channels, memory)
     packed, memory = pack(rows.reshape(-1, channels), patches, globals_[query], memory)
-    fixed_query, memory = fix_panels(packed, memory)
+    fixed_query, memory = fix_panels(packed, fixed, memory)
     return packed, fixed_query, memory
 
 
@@ -106,12 +106,12 @@ def entry(sources):
         sources  # noqa: B018: makes it part of the cache's key
         (half, single, images, _), (mu, nu), (score, iterations, error, plan) = database, marginals, outputs
         patches, current = nu.shape[1], tasks[0, 0]
-        packed, fixed_query, left = pack_query(queries, current, mu.shape[1], memory)
+        packed, fixed_query, left = pack_query(queries, current, mu.shape[1], how[1], memory)
         following = draw_number(counters)
         while following < len(tasks):
             (query, first, last), following = tasks[following], draw_number(counters)
             if query != current:
-                packed, fixed_query, left = pack_query(queries, query, mu.shape[1], memory)
+                packed, fixed_query, left = pack_query(queries, query, mu.shape[1], how[1], memory)
                 current = query
             for start in range(first, last, how[0]):
                 stop = min(start + how[0], last)
@@ -200,6 +200,7 @@ def score(queries, database, pairs, kind, weights, settings: Settings) -> Transp
 
     in_threads(work, min(threads, len(tasks)))
     if counters[1]:
+
         def problem(wide):
             one, other = (side[0][index[wide]].astype(np.float32) for side, index in ((queries, own), (database, images)))
             return other @ one.swapaxes(1, 2), marginals[1][wide], marginals[0][wide]
