@@ -91,13 +91,17 @@ def exact_scores(arrays, mass: float = 1.0):
 
 
 def cpu_case(patches: int, channels: int, repeats: int) -> None:
-    """Print one row: the published algorithm, ours on one core and on all, the floor, the ratios, the errors."""
+    """Print one row: the published algorithm, ours on one core and on all, the floor, the ratios, the errors.
+
+    Ours is called twice: the first call finds the caches as the published algorithm left them.
+    """
     arrays = synthetic(patches, channels)
     maps = feature_maps(*arrays)
     half = (arrays[0], arrays[1].astype(np.float16), *arrays[2:])
     calls = {
         "published": lambda: published_scores(*maps),
         "one": lambda: structural_similarity(*arrays, threads=1, backend="numba"),
+        "again": lambda: structural_similarity(*arrays, threads=1, backend="numba"),
         "all": lambda: structural_similarity(*arrays, backend="numba"),
         "half": lambda: structural_similarity(*half, threads=1, backend="numba"),
         "partial": lambda: structural_similarity(*arrays, mass=0.5, threads=1, backend="numba"),
@@ -108,11 +112,11 @@ def cpu_case(patches: int, channels: int, repeats: int) -> None:
     floor = times["gemm"] + times["iterations"]
     print(
         f"{patches:4d} x {channels:3d} | published {times['published']:7.2f} ms (off by {theirs:.0e})"
-        f" | ours {times['one']:6.2f} ms (off by {error:.0e}, {result.iterations.mean():.1f} iterations)"
+        f" | ours {times['one']:6.2f} ms, called again {times['again']:.2f} ms (off by {error:.0e}, {result.iterations.mean():.1f} iterations)"
         f" | ratio {times['published'] / times['one']:5.1f}"
         f" | floor {floor:6.2f} ms = GEMM {times['gemm']:.2f} + {FLOOR_ITERATIONS} iterations {times['iterations']:.2f}"
         f" | floor x {times['one'] / floor:.2f}"
-        f" | all cores x {times['one'] / times['all']:.2f} | float16 {times['half']:.2f} ms"
+        f" | all cores x {times['again'] / times['all']:.2f} | float16 {times['half']:.2f} ms"
         f" | mass 0.5 {times['partial']:.2f} ms"
     )
 
