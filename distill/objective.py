@@ -19,7 +19,7 @@ class ObjectiveConfig:
     temperature: float = option(0.1, "temperature of the in-batch loss, in units of similarity")
     margin: float = option(0.1**0.5, "margin of the triplet loss, a distance of unit vectors")
     negatives: int = option(5, "hardest negatives of each anchor in the triplet loss")
-    structural_weight: float = option(24.0, "weight of the structural loss (S_struct inside the loss)")
+    structural_weight: float = option(16.0, "weight of the structural loss (S_struct inside the loss)")
     structural_temperature: float = option(0.05, "temperature of the structural loss, in units of S_struct")
     structural_negatives: int = option(5, "random negatives of each anchor in the structural loss")
     structural_from: float = option(0.1, "share of the steps after which the structural loss sets in")
