@@ -4,11 +4,10 @@ The query's patches are the columns of the product. They are packed into panels 
 columns that would leave a last vector mostly empty are taken one by one instead, as is the query's global descriptor.
 """
 
-import numpy as np
 from numba import njit
 
 from vpr.transport.numba_blocks import products, row_sums
-from vpr.transport.numba_layout import padded, take_zeros, whole_columns
+from vpr.transport.numba_layout import take_zeros, whole_columns
 from vpr.transport.numba_math import OPTIONS, cpu_has
 from vpr.transport.numba_simd import LANES, store
 

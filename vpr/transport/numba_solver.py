@@ -16,7 +16,7 @@ from vpr.transport.numba_kernels import (
     sweep,
     write_plan,
 )
-from vpr.transport.numba_layout import SINGLES, padded, take_zeros, whole_columns
+from vpr.transport.numba_layout import SINGLES, padded, take_zeros
 from vpr.transport.numba_math import OPTIONS
 from vpr.transport.numba_simd import LANES
 
