@@ -22,10 +22,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from datasets.metadata import FILES, SUBTASK_NAMES
 from datasets.msls import Protocol, load
+from datasets.msls.metadata import FILES, SUBTASK_NAMES
+from eval.files.prediction_file import read_predictions, write_predictions
+from eval.files.resolve import resolve
+from eval.files.submission import name_rankings
 from eval.metrics import evaluate
-from eval.predictions import name_rankings, read_predictions, resolve, write_predictions
 
 FRAMES_A_SEQUENCE = 25
 STEP_M = 8.0  # metres between frames
@@ -93,15 +95,14 @@ def make_tree(root: Path, rows: int, cities: int, query_share: float = 1 / 3) ->
 def measure(root: Path, split: str) -> dict[str, float]:
     """Load once and report seconds and the peak memory of this process; run in a process of its own."""
     names = tuple(sorted(path.name for path in (root / "train_val").iterdir()))
-    protocol = Protocol.training(names) if split == "train" else Protocol(cities=names)
+    protocol = Protocol(split=split, cities=names)
     start, start_cpu = time.perf_counter(), time.process_time()
     dataset = load(root, protocol)
     seconds, cpu = time.perf_counter() - start, time.process_time() - start_cpu
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    counts = dataset.counts()
     pairs = sum(len(city.positives.values) for city in dataset.cities)
     figures = {"seconds": seconds, "cpu_seconds": cpu, "memory_gb": memory / 1e9}
-    return figures | {"queries": counts["queries"], "positives": pairs}
+    return figures | {"queries": sum(len(city.scored) for city in dataset.cities), "positives": pairs}
 
 
 def time_load(rows: int, cities: int, split: str) -> None:
@@ -131,11 +132,12 @@ def time_scoring(queries: int = 11_000, depth: int = 100, database: int = 19_000
         make_tree(root, queries + database, 1, queries / (queries + database))
         dataset = load(root, Protocol(cities=("city00",)), cache=False)
         rng = np.random.default_rng(0)
-        size = int(dataset.database_offsets[-1])
+        size = len(dataset.retrieval_set.database)
         # An odd stride walks through the database without a repeat.
-        first = rng.integers(0, size, (int(dataset.query_offsets[-1]), 1))
+        first = rng.integers(0, size, (len(dataset.retrieval_set.queries), 1))
         ranked = (first + 7 * np.arange(depth)) % size
-        path = write_predictions(root / "predictions.csv", *name_rankings(dataset, ranked))
+        path = root / "predictions.csv"
+        write_predictions(path, *name_rankings(dataset.retrieval_set, ranked))
         megabytes = path.stat().st_size / 1e6
         start, start_cpu = time.perf_counter(), time.process_time()
         resolved = resolve(read_predictions(path), dataset)

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.protocol_table RUN``: task x subtask x radius with counts and scores, into docs/protocol.md."""
+"""``python -m benchmarks.protocol_table RUN``: task x subtask x radius, counts and scores, into docs/notes/protocol.md."""
 
 import argparse
 import dataclasses
@@ -10,10 +10,9 @@ from tqdm import tqdm
 from datasets.default import data_root
 from datasets.errors import DatasetError
 from datasets.msls import DEFAULT_SEQ_LENGTH, MSLS, Protocol, load
-from eval.evaluation import Outcome, rank
-from eval.metrics import evaluate
-from eval.options import RankingConfig
-from vpr.rerank import RerankConfig
+from eval.evaluation import Answers, Evaluator
+from eval.options import RankingConfig, SourceConfig
+from vpr.retrieval.settings import RerankConfig
 
 TASKS = ("im2im", "im2seq", "seq2im", "seq2seq")
 SUBTASKS = ("all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d")
@@ -24,10 +23,10 @@ BEGIN, END = "<!-- counts: begin -->", "<!-- counts: end -->"
 
 
 def main() -> None:
-    """Fill the marked place of docs/protocol.md."""
+    """Fill the marked place of docs/notes/protocol.md."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run")
-    parser.add_argument("--data", default="")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--data", type=Path)
     arguments = parser.parse_args()
     root = data_root(arguments.data)
     lines = [HEADER, "|" + "---|" * HEADER.count(" | ") + "---|"]
@@ -35,30 +34,30 @@ def main() -> None:
         for subtask in SUBTASKS:
             length = 1 if task == "im2im" else DEFAULT_SEQ_LENGTH
             lines += rows(root, Protocol(task=task, subtask=subtask, seq_length=length), arguments.run)
-    page = Path("docs/protocol.md")
+    page = Path("docs/notes/protocol.md")
     text = page.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     page.write_text(before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + rest.split(END)[1], encoding="utf-8")
 
 
-def rows(root: Path, protocol: Protocol, run: str) -> list[str]:
+def rows(root: Path, protocol: Protocol, run: Path) -> list[str]:
     """The table's rows of one task and subtask: ranked once, scored for each radius."""
     try:
         dataset = load(root, protocol)
     except DatasetError:
         return [f"| {protocol.task} | {protocol.subtask} | | 0 | | | | | | |"]
-    config = RankingConfig(run=run, depth=DEPTH, rerank=True)
-    outcome = rank(dataset, "city", config, RerankConfig(), torch.device("cpu"))
-    return [row(load(root, dataclasses.replace(protocol, radius_m=radius)), outcome) for radius in RADII_M]
+    evaluator = Evaluator(RankingConfig(depth=DEPTH), RerankConfig(), torch.device("cpu"))
+    answers = evaluator.answer(dataset.retrieval_set, SourceConfig(run, rerank=True))
+    return [row(load(root, dataclasses.replace(protocol, radius_m=radius)), answers) for radius in RADII_M]
 
 
-def row(dataset: MSLS, outcome: Outcome) -> str:
+def row(dataset: MSLS, answers: Answers) -> str:
     """One line of the table."""
-    protocol, counts = dataset.protocol, dataset.counts()
-    before, after = (evaluate(outcome.ranked[stage], dataset.positives) for stage in ("shortlist", "rerank"))
-    scores = [before[f"recall@{k}"] for k in (1, 5, 10)] + [after["recall@1"]]
-    cells = [protocol.task, protocol.subtask, f"{protocol.radius_m:g} m", *counts.values(), *(f"{100 * s:.1f}" for s in scores)]
-    return "| " + " | ".join(map(str, cells)) + " |"
+    protocol, data = dataset.protocol, dataset.retrieval_set
+    scores = answers.scores(data)
+    shares = [scores["shortlist"][f"recall@{k}"] for k in (1, 5, 10)] + [scores["rerank"]["recall@1"]]
+    cells = [protocol.task, protocol.subtask, f"{protocol.radius_m:g} m", *data.counts().values()]
+    return "| " + " | ".join(map(str, [*cells, *(f"{100 * share:.1f}" for share in shares)])) + " |"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from vpr.cache import CacheSpec, DescriptorCache, create
-from vpr.rerank import RerankConfig, compare
+from vpr.retrieval.rerank import compare
+from vpr.retrieval.settings import RerankConfig
 
 PATCHES, DIM, CANDIDATES, QUERIES, ROUNDS = 49, 128, 100, 1000, 7
 BLOCK = 20_000  # different images; larger caches repeat them
@@ -42,10 +43,14 @@ def main() -> None:
               f"peak memory {memory:.0f} MiB above the start (--memory-mb {arguments.memory_mb})")  # fmt: skip
 
 
-def in_turn(caches: dict[int, DescriptorCache], config: RerankConfig, turn: int) -> dict[int, tuple[float, float, float]]:
+def in_turn(
+    caches: dict[int, DescriptorCache], config: RerankConfig, turn: int
+) -> dict[int, tuple[float, float, float]]:
     """What ``measure`` says of each cache, another of them first at each turn."""
     sizes = list(caches)
-    return {size: measure(caches[size], config, turn) for size in sizes[turn % len(sizes) :] + sizes[: turn % len(sizes)]}
+    return {
+        size: measure(caches[size], config, turn) for size in sizes[turn % len(sizes) :] + sizes[: turn % len(sizes)]
+    }
 
 
 def make(path: Path, size: int) -> DescriptorCache:

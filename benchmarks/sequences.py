@@ -7,13 +7,17 @@ import numpy as np
 import torch
 
 from datasets.default import data_root
-from datasets.msls import MSLS, Protocol, load
+from datasets.msls import Protocol, load
+from eval.described import DescribedSet, default_cache, describe
+from eval.evaluation import structural_weight
 from eval.metrics import evaluate
-from eval.models import Describer, structural_weight
-from eval.ranking import Rows, compare_frames, sequence_descriptors, shortlist
+from eval.options import RankingConfig
 from eval.tables import metrics_table, show
-from vpr.rerank import RerankConfig, reorder
-from vpr.runs import load_student
+from vpr.models.loading import load_student
+from vpr.retrieval.fusion import reorder
+from vpr.retrieval.search import search_groups
+from vpr.retrieval.sequences import compare_frames
+from vpr.retrieval.settings import RerankConfig
 
 DEPTH = 50
 STRUCTURAL = {
@@ -28,29 +32,33 @@ def main() -> None:
     """Print a table for each sequence task."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--data", default="")
+    parser.add_argument("--data", type=Path)
     parser.add_argument("--seq-length", type=int, default=5)
     arguments = parser.parse_args()
-    root, cpu = data_root(arguments.data), torch.device("cpu")
-    model, weight = load_student(arguments.run, cpu), structural_weight(arguments.run, -1)
+    root, cpu, config = data_root(arguments.data), torch.device("cpu"), RankingConfig()
+    model, weight = load_student(arguments.run, cpu), structural_weight(arguments.run)
     for task in ("im2seq", "seq2im", "seq2seq"):
-        dataset = load(root, Protocol(task=task, seq_length=arguments.seq_length))
-        cache = Describer(arguments.run / "cache", cpu).describe(model, dataset)
-        show(f"{task}, {arguments.seq_length} frames, {len(dataset.scored)} queries", metrics_table(choices(dataset, cache, weight)))
+        data = load(root, Protocol(task=task, seq_length=arguments.seq_length)).retrieval_set
+        cache = default_cache(arguments.run / "cache", model, data, config)
+        described = describe(model, data, cache, cpu, config)
+        title = f"{task}, {arguments.seq_length} frames, {len(data.scored)} queries"
+        show(title, metrics_table(choices(described, weight)))
 
 
-def choices(dataset: MSLS, cache, weight: float) -> dict[str, dict[str, float]]:
+def choices(described: DescribedSet, weight: float) -> dict[str, dict[str, float]]:
     """Metrics of each choice: of the descriptor without re-ranking, of the structural score with the mean descriptor."""
-    rows = Rows.of(dataset, cache)
+    data, cache, rows = described.data, described.cache, described.rows
     centres = [np.asarray(cache.globals_[side[:, side.shape[1] // 2]]) for side in (rows.query, rows.database)]
-    means = [sequence_descriptors(cache, side) for side in (rows.query, rows.database)]
-    results = {}
-    for name, (queries, database) in {"descriptor of the centre frame": centres, "mean descriptor": means}.items():
-        similarity, ranked = shortlist(dataset, queries, database, "city", DEPTH)
-        results[name] = evaluate(ranked, dataset.positives)
-    frames = compare_frames(cache, rows, ranked, RerankConfig(), "comparing frames").structural
+    shortlists, results = (
+        {"descriptor of the centre frame": centres, "mean descriptor": described.global_descriptors()},
+        {},
+    )
+    for name, (queries, database) in shortlists.items():
+        similarity, ranked = search_groups(queries, database, data.spans(), DEPTH)
+        results[name] = evaluate(ranked, data.positives)
+    frames = compare_frames(cache, rows, ranked, RerankConfig(), title="comparing frames").structural
     for name, reduce in STRUCTURAL.items():
-        results[f"re-ranked, {name}"] = evaluate(reorder(ranked, similarity + weight * reduce(frames)), dataset.positives)
+        results[f"re-ranked, {name}"] = evaluate(reorder(ranked, similarity + weight * reduce(frames)), data.positives)
     return results
 
 

@@ -17,10 +17,10 @@ from threadpoolctl import threadpool_limits
 from benchmarks.transport_published import feature_maps, published_scores
 from vpr.similarity import structural_similarity
 from vpr.transport import marginal_weights, solve, upper_bound
-from vpr.transport.numba_kernels import FEW
-from vpr.transport.numba_layout import padded, whole_columns
-from vpr.transport.numba_simd import LANES
-from vpr.transport.numba_solver import balanced
+from vpr.transport.cpu.kernels import FEW
+from vpr.transport.cpu.layout import padded, whole_columns
+from vpr.transport.cpu.simd import LANES
+from vpr.transport.cpu.solver import balanced
 
 CANDIDATES = 100
 CASES = ((49, 128), (49, 384), (196, 128), (196, 384))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vpr.base.errors import VprError
+
 FIRST_ROW_LINE = 2  # row 0 of a table stands on line 2 of its file, below the header
 
 
-class DatasetError(ValueError):
+class DatasetError(VprError):
     """Bad dataset input: one line naming the file, the row and the remedy."""
 
 

@@ -6,27 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.msls import MSLS, Protocol, load
+from datasets.default import data_root
+from datasets.msls import MSLS, Protocol, Side, load
 from distill.places import Photos
-from vpr.command import option
-from vpr.device import Device
-from vpr.errors import VprError
-from vpr.images import ImageFiles
+from distill.settings import RunConfig
+from vpr.base.errors import VprError
+from vpr.description.images import ImageFiles
 
 log = logging.getLogger("vpr")
 
 MEMORY_BYTES = 2 << 30  # decoded training images up to this size stay in memory
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Run."""
-
-    data: str = option("", "root of an MSLS tree; mini-MSLS, rendered on first use, when left out")
-    cities: tuple[str, ...] = option((), "training cities; the official ones that are there when left out")
-    held_out: str = option("amsterdam", "training-side city kept out of training, on which the weight is fixed")
-    device: Device = option("auto", "where to compute")
-    overwrite: bool = option(False, "replace a run of other settings")
 
 
 @dataclass(frozen=True)
@@ -38,11 +27,12 @@ class TrainingData:
     identity: dict  # cities, held-out city and fingerprint, for the run's config
 
 
-def training_data(root: Path, config: RunConfig) -> TrainingData:
+def training_data(config: RunConfig) -> TrainingData:
     """Read the training cities. Raises DatasetError, or VprError when the held-out city is among those named."""
     if config.held_out in config.cities:
         raise VprError(f"{config.held_out} is held out of training; take it from --cities or pass another --held-out")
-    photos, dataset = training_photos(root, config.cities, config.held_out)
+    root = data_root(config.data)
+    photos, dataset = training_photos(root, tuple(config.cities), config.held_out)
     cities = [city.name for city in dataset.cities]
     log.info("training photos: %d of %s", len(photos.paths), ", ".join(cities))
     return TrainingData(
@@ -61,16 +51,17 @@ def training_photos(root: Path, cities: tuple[str, ...], without: str) -> tuple[
     Raises DatasetError for bad metadata or a city that is not there.
     """
     if not cities:
-        present = load(root, Protocol(split="train", radius_m=10.0)).cities
+        present = load(root, Protocol(split="train")).cities
         cities = tuple(city.name for city in present if city.name != without)
-    dataset = load(root, Protocol(split="train", cities=cities, radius_m=10.0))
-    sides = [(number, side) for number, city in enumerate(dataset.cities) for side in (city.query, city.database)]
-    rows = [np.unique(side.frames) for _, side in sides]
-    compass = [np.full(len(side.keys), np.nan, np.float32) if side.compass is None else side.compass for _, side in sides]
-    photos = Photos(
-        paths=np.concatenate([side.image_paths(kept) for (_, side), kept in zip(sides, rows)]),
-        utm=np.concatenate([side.utm[kept] for (_, side), kept in zip(sides, rows)]),
-        city=np.concatenate([np.full(len(kept), number) for (number, _), kept in zip(sides, rows)]),
-        heading=np.concatenate([values[kept] for values, kept in zip(compass, rows)]),
-    )
-    return photos, dataset
+    dataset = load(root, Protocol(split="train", cities=cities))
+    parts = [
+        _photos_of(side, number) for number, city in enumerate(dataset.cities) for side in (city.query, city.database)
+    ]
+    return Photos(*(np.concatenate(column) for column in zip(*parts))), dataset
+
+
+def _photos_of(side: Side, city: int) -> tuple[np.ndarray, ...]:
+    """The fields of `Photos`, in their order, of the kept images of one side."""
+    rows = side.frames[:, 0]
+    heading = np.full(len(rows), np.nan, np.float32) if side.compass is None else side.compass[rows]
+    return side.image_paths(rows), side.utm[rows], np.full(len(rows), city), heading, side.night, side.sideways

@@ -6,7 +6,7 @@ from scipy.linalg import orthogonal_procrustes
 from sklearn.decomposition import PCA
 from torch.utils.data import Dataset
 
-from vpr.descriptors import BATCH
+from vpr.description.describe import BATCH
 from vpr.models.structural import StructuralModel
 
 IMAGES = 1000

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset, Subset
 
-from vpr.descriptors import global_descriptors
-from vpr.shortlist import search
+from vpr.description.describe import global_descriptors
+from vpr.retrieval.search import search
 
 POOL = 20_000  # photos described for one mining
 NEAREST = 150  # neighbours kept of each

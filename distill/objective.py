@@ -1,42 +1,17 @@
 """The training objective: which losses, how much of each, from when on."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
 from distill import losses
-from vpr.command import option
-from vpr.models.description import Description
+from distill.settings import DistillationConfig, ObjectiveConfig
+from vpr.models.descriptors import Descriptors
 from vpr.transport import marginal_weights, solve
 
 
 @dataclass(frozen=True)
-class ObjectiveConfig:
-    """Losses."""
-
-    loss: Literal["in-batch", "triplet"] = option("in-batch", "loss on the global descriptors")
-    temperature: float = option(0.1, "temperature of the in-batch loss, in units of similarity")
-    margin: float = option(0.1**0.5, "margin of the triplet loss, a distance of unit vectors")
-    negatives: int = option(5, "hardest negatives of each anchor in the triplet loss")
-    structural_weight: float = option(16.0, "weight of the structural loss (S_struct inside the loss)")
-    structural_temperature: float = option(0.05, "temperature of the structural loss, in units of S_struct")
-    structural_negatives: int = option(5, "random negatives of each anchor in the structural loss")
-    structural_from: float = option(0.1, "share of the steps after which the structural loss sets in")
-    sinkhorn_iterations: int = option(8, "Sinkhorn iterations unrolled in the structural loss")
-    epsilon: float = option(0.05, "entropic regularisation in the structural loss, in units of cost")
-
-
-@dataclass(frozen=True)
-class DistillationConfig:
-    """Distillation."""
-
-    distillation: Literal["regression", "relational"] = option("regression", "how the student follows the teacher")
-    distillation_weight: float = option(12.0, "weight of that loss")
-
-
-@dataclass(frozen=True)
-class Batch:
+class Labels:
     """What the losses know of a batch of B images."""
 
     positive: torch.Tensor  # (B, B) bool
@@ -51,7 +26,7 @@ class Objective:
     def __init__(self, config: ObjectiveConfig, distillation: DistillationConfig | None = None) -> None:
         self.config, self.distillation = config, distillation
 
-    def __call__(self, described: Description, batch: Batch) -> dict[str, torch.Tensor]:
+    def __call__(self, described: Descriptors, batch: Labels) -> dict[str, torch.Tensor]:
         """The weighted loss terms, scalars, by name."""
         config = self.config
         descriptors = described.global_descriptor
@@ -69,7 +44,7 @@ class Objective:
                 terms["structural"] = config.structural_weight * self._structural(described, batch)
         return terms
 
-    def _structural(self, described: Description, batch: Batch) -> torch.Tensor:
+    def _structural(self, described: Descriptors, batch: Labels) -> torch.Tensor:
         config = self.config
         anchors, others = structural_pairs(batch.positive, batch.negative, config.structural_negatives)
         patches, globals_ = described.patch_descriptors, described.global_descriptor.detach()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from vpr.errors import VprError
+from vpr.base.errors import VprError
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,8 @@ class Photos:
     utm: np.ndarray  # (N, 2) float64, metres
     city: np.ndarray  # (N,) int
     heading: np.ndarray  # (N,) float32, degrees clockwise from north; NaN where unknown
+    night: np.ndarray  # (N,) bool; False where unknown
+    sideways: np.ndarray  # (N,) bool, the camera looks sideways; False where unknown
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,19 @@ class Places:
         return np.linalg.norm(photos.utm[first] - photos.utm[second]) > self.guard.negative_radius_m
 
 
+def sampling_weights(*members: np.ndarray) -> np.ndarray:
+    """The official MSLS weights for drawing training images, (N,) float64, not normalised: 1, plus N / (number of
+    members) for the members (N,) bool of each rare condition.
+
+    >>> sampling_weights(np.array([True, False, False, False])).tolist()
+    [5.0, 1.0, 1.0, 1.0]
+    """
+    weights = np.ones(len(members[0]))
+    for member in members:
+        weights[member] += len(member) / max(1, member.sum())
+    return weights
+
+
 class BatchPlan:
     """The batches of steps [start, stop): a sampler for a DataLoader, a pure function of seed and step.
 
@@ -101,10 +116,17 @@ class BatchPlan:
     nearest to a random one's.
     """
 
-    def __init__(self, places: Places, shape: tuple[int, int], seed: int) -> None:
+    def __init__(self, places: Places, shape: tuple[int, int], seed: int, by_condition: bool = False) -> None:
+        """shape: places in a batch, images of each. by_condition: draw more often by night and sideways."""
         self.places, self.shape, self.seed = places, shape, seed
+        self.shares = self._shares() if by_condition else None
         self.steps = range(0)
         self.neighbours: np.ndarray | None = None  # (M, 1 + k): photos, each followed by the nearest by descriptor
+
+    def _shares(self) -> np.ndarray:
+        photos, anchors = self.places.photos, self.places.anchors
+        weights = sampling_weights(photos.night[anchors], photos.sideways[anchors])
+        return weights / weights.sum()
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -116,7 +138,7 @@ class BatchPlan:
     def batch(self, step: int) -> np.ndarray:
         """The photos of one step's batch, (places * images,), fewer where places run out."""
         rng = np.random.default_rng([self.seed, step])
-        anywhere = rng.choice(self.places.anchors, 50 * self.shape[0])
+        anywhere = rng.choice(self.places.anchors, 50 * self.shape[0], p=self.shares)
         if self.neighbours is None or rng.random() < 0.5:
             return self.places.draw(iter(anywhere), self.shape, rng)
         first, *near = rng.choice(self.neighbours)

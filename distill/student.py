@@ -1,7 +1,6 @@
 """One training run of the structural model, from settings to a finished run folder."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,23 +8,16 @@ import torch
 
 from distill.data import TrainingData, load_images
 from distill.head import start_head
-from distill.objective import DistillationConfig, Objective, ObjectiveConfig
+from distill.objective import Objective
 from distill.places import Guard, Places
-from distill.trainer import TrainConfig, Trainer, identity_of
-from vpr.descriptors import global_descriptors
-from vpr.errors import VprError
+from distill.settings import StudentSettings, identity_of
+from distill.trainer import Trainer
+from vpr.base.errors import VprError
+from vpr.base.run_folder import CHECKPOINT, finish_run
+from vpr.description.describe import global_descriptors
 from vpr.models.netvlad import NetVLAD
-from vpr.models.structural import ModelConfig, StructuralModel
-from vpr.runs import finish_run
-
-@dataclass(frozen=True)
-class StudentSettings:
-    """Everything that defines a student's training."""
-
-    model: ModelConfig
-    objective: ObjectiveConfig
-    train: TrainConfig
-    distillation: DistillationConfig | None = None
+from vpr.models.structural import StructuralModel
+from vpr.models.weights import save_weights
 
 
 def train_student(
@@ -43,15 +35,14 @@ def train_student(
     torch.manual_seed(settings.train.seed)
     model = StructuralModel(settings.model).to(device).to(memory_format=torch.channels_last)
     targets = None if teacher is None else teacher_targets(teacher, data, settings, device)
-    images, checkpoint = load_images(data, model.input_size), out / "checkpoint.pt"
+    images, checkpoint = load_images(data, model.input_size), out / CHECKPOINT
     if not checkpoint.is_file():
         start_head(model, images, device, settings.train.seed, targets)
     objective = Objective(settings.objective, settings.distillation)
     trainer = Trainer(model, Places(data.photos, Guard()), images, objective, settings.train)
     losses = trainer.train(device, checkpoint, targets)
     model.eval()
-    finish_run(out, model, {"losses": losses, **validate(model)})
-    checkpoint.unlink(missing_ok=True)
+    finish_run(out, lambda path: save_weights(model, path), {"losses": losses, **validate(model)})
     return model
 
 

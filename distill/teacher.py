@@ -1,8 +1,6 @@
 """Fitting the NetVLAD teacher: k-means, contrastive training, PCA whitening."""
 
-import dataclasses
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 import faiss
@@ -12,48 +10,28 @@ from sklearn.decomposition import PCA
 from torch.utils.data import Dataset, Subset
 
 from distill.data import TrainingData, load_images
-from distill.objective import Objective, ObjectiveConfig
+from distill.objective import Objective
 from distill.places import Guard, Places
-from distill.trainer import TrainConfig, Trainer, identity_of
-from vpr.command import log_to, option
-from vpr.descriptors import BATCH, global_descriptors
-from vpr.errors import VprError
-from vpr.models.netvlad import NetVLAD, TeacherConfig
-from vpr.runs import finish_run, load_teacher, start_run
+from distill.settings import TeacherSettings, WhiteningConfig, identity_of
+from distill.trainer import Trainer
+from vpr.base.command import log_to
+from vpr.base.errors import VprError
+from vpr.base.run_folder import CHECKPOINT, finish_run, start_run
+from vpr.description.describe import BATCH, global_descriptors
+from vpr.models.loading import load_teacher
+from vpr.models.netvlad import NetVLAD
+from vpr.models.weights import save_weights
 
 log = logging.getLogger("vpr")
 
 KMEANS_IMAGES = 500
 FEATURES_PER_IMAGE = 100
 WHITENING_IMAGES = 20_000
-TEACHER_TRAIN = {"steps": 800, "learning_rate": 1e-3, "augment": "light"}  # where a teacher's training differs from `TrainConfig`
-TEACHER_OBJECTIVE = {"temperature": 0.07}  # and its losses from `ObjectiveConfig`
 
 
-@dataclass(frozen=True)
-class WhiteningConfig:
-    """PCA whitening."""
-
-    whitening: float = option(0.5, "how far variances are evened out: 0 is plain PCA, 1 is full whitening")
-
-
-@dataclass(frozen=True)
-class TeacherSettings:
-    """Everything that defines a teacher's fitting."""
-
-    teacher: TeacherConfig
-    objective: ObjectiveConfig
-    train: TrainConfig
-    whitening: WhiteningConfig
-
-
-def default_teacher(seed: int, dim: int) -> TeacherSettings:
-    """The teacher that distillation fits when it is given none."""
-    train = dataclasses.replace(TrainConfig(seed=seed), **TEACHER_TRAIN)
-    return TeacherSettings(TeacherConfig(dim=dim), ObjectiveConfig(**TEACHER_OBJECTIVE), train, WhiteningConfig())
-
-
-def fit_teacher(settings: TeacherSettings, data: TrainingData, out: Path, device: torch.device, overwrite: bool) -> NetVLAD:
+def fit_teacher(
+    settings: TeacherSettings, data: TrainingData, out: Path, device: torch.device, overwrite: bool
+) -> NetVLAD:
     """Fit NetVLAD into the run folder ``out``, or load it when that run is complete already.
 
     The clusters start by k-means; an interrupted run goes on from its checkpoint. Raises VprError when the folder holds
@@ -69,13 +47,13 @@ def fit_teacher(settings: TeacherSettings, data: TrainingData, out: Path, device
     model.WPCA.requires_grad_(False)
     images = load_images(data, model.input_size)
     trainer = Trainer(model, Places(data.photos, Guard()), images, Objective(settings.objective), settings.train)
-    checkpoint = out / "checkpoint.pt"
+    checkpoint = out / CHECKPOINT
     if not checkpoint.is_file():
         start_clusters(model, images, device, np.random.default_rng(settings.train.seed))
     losses = trainer.train(device, checkpoint)
     whiten(model, images, settings.whitening, device)
-    finish_run(out, model.eval(), {"losses": losses})
-    checkpoint.unlink(missing_ok=True)
+    model.eval()
+    finish_run(out, lambda path: save_weights(model, path), {"losses": losses})
     return model
 
 
@@ -114,4 +92,6 @@ def whiten(model: NetVLAD, images: Dataset, config: WhiteningConfig, device: tor
     pca = PCA(model.config.dim, random_state=0).fit(descriptors)
     scale = pca.explained_variance_ ** (-config.whitening / 2)
     model.set_whitening((pca.components_ * scale[:, None]).astype(np.float32), pca.mean_.astype(np.float32))
-    log.info("PCA: %d dimensions hold %.0f %% of the variance", model.config.dim, 100 * pca.explained_variance_ratio_.sum())
+    log.info(
+        "PCA: %d dimensions hold %.0f %% of the variance", model.config.dim, 100 * pca.explained_variance_ratio_.sum()
+    )

@@ -1,50 +1,23 @@
 """The training loop: steps, learning rate, mining, checkpoints; the same seed gives the same weights."""
 
-import dataclasses
 import logging
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
+from distill.augment import augment, augmentation
 from distill.mining import nearest_photos
-from distill.objective import Batch, Objective
+from distill.objective import Labels, Objective
 from distill.places import BatchPlan, Places
-from vpr.augment import Augmentation, augment, augmentation
-from vpr.command import option
-from vpr.files import replacing
+from distill.settings import TrainConfig
+from vpr.base.files import replacing
+from vpr.base.progress import progress
 
 log = logging.getLogger("vpr")
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Training."""
-
-    steps: int = option(700, "training steps")
-    places: int = option(8, "places in a batch")
-    images_per_place: int = option(4, "images of each place in a batch")
-    learning_rate: float = option(1.5e-3, "peak learning rate of AdamW; warm-up over 5 %, then a cosine to zero")
-    weight_decay: float = option(0.05, "weight decay of AdamW")
-    augment: Augmentation = option("medium", "how training images are changed")
-    minings: int = option(4, "how often hard places are mined, evenly spread; the first at a fifth of the steps")
-    checkpoint_every: int = option(200, "steps between checkpoints, from which an interrupted run goes on")
-    seed: int = option(0, "seed of weights, batches and augmentation")
-    workers: int = option(0, "processes that decode training images; 0 decodes in the training process")
-
-
-def identity_of(settings: object) -> dict:
-    """What of a run's settings, a dataclass with a `TrainConfig` as ``train``, makes its result: all but how it is
-    computed, so that an interrupted run may go on with other workers or checkpoints."""
-    identity = dataclasses.asdict(settings)
-    for name in ("workers", "checkpoint_every"):
-        del identity["train"][name]
-    return identity
 
 
 class Numbered(Dataset):
@@ -71,7 +44,9 @@ class Trainer:
         self.model, self.places, self.images = model, places, images
         self.objective, self.config = objective, config
         self.optimizer = torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-        self.plan = BatchPlan(places, (config.places, config.images_per_place), config.seed)
+        self.plan = BatchPlan(
+            places, (config.places, config.images_per_place), config.seed, config.sampling == "conditions"
+        )
         self.step = 0
 
     def train(self, device: torch.device, checkpoint: Path, teacher: np.ndarray | None = None) -> dict[str, float]:
@@ -83,7 +58,7 @@ class Trainer:
         self.model.train()
         recent: list[dict[str, float]] = []
         stops = self._stops()
-        with tqdm(total=config.steps, initial=self.step, desc="training", unit="step", dynamic_ncols=True) as bar:
+        with progress(total=config.steps, done=self.step, title="training", unit="step") as bar:
             for stop in stops:
                 if self.step in self._mining_steps():
                     self._mine(device)
@@ -122,7 +97,7 @@ class Trainer:
         target = None if teacher is None else torch.from_numpy(teacher[rows]).to(images.device)
         images = augment(images, self._transform(images))
         described = self.model(images.to(memory_format=torch.channels_last))
-        terms = self.objective(described, Batch(positive, negative, target, self.step / self.config.steps))
+        terms = self.objective(described, Labels(positive, negative, target, self.step / self.config.steps))
         self.optimizer.zero_grad(set_to_none=True)
         sum(terms.values()).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)

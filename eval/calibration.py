@@ -10,12 +10,16 @@ import numpy as np
 import torch
 
 from datasets.msls import Protocol, load
+from eval.described import DescribedSet, describe
 from eval.metrics import evaluate
-from eval.ranking import Rows, compare_shortlist, frame_paths, sequence_descriptors, shortlist
-from vpr.extraction import fill_cache
+from eval.options import RankingConfig
+from eval.ranking import find_shortlist
+from vpr.description.spec import cache_spec
 from vpr.models.structural import StructuralModel
-from vpr.rerank import RerankConfig, reorder
-from vpr.runs import cache_spec
+from vpr.retrieval.fusion import reorder
+from vpr.retrieval.rerank import CPU
+from vpr.retrieval.sequences import CacheRows, compare_sequences
+from vpr.retrieval.settings import RerankConfig
 
 log = logging.getLogger("vpr")
 
@@ -34,22 +38,20 @@ class Calibration:
     recall: dict[str, dict[str, float]]  # metrics by weight
 
 
-def calibrate(model: StructuralModel, root: Path, city: str, cache: Path, device: torch.device) -> Calibration:
-    """Re-rank queries of the held-out city under each of `WEIGHTS` and take the best mean of Recall@1, 5 and 10.
+def calibrate(described: DescribedSet, city: str, device: torch.device = CPU) -> Calibration:
+    """Re-rank queries of a held-out city under each of `WEIGHTS` and take the best mean of Recall@1, 5 and 10.
 
     At most `QUERIES` queries, evenly chosen, with shortlists of `DEPTH`; of equal weights the smaller one is taken.
     """
-    dataset = load(root, Protocol(split="val", cities=(city,)))
-    descriptors = fill_cache(cache, model, root, np.concatenate([p.ravel() for p in frame_paths(dataset)]), device)
-    rows = Rows.of(dataset, descriptors)
-    scored = dataset.scored
+    scored, positives = described.data.scored, described.data.positives
     chosen = scored[np.unique(np.linspace(0, len(scored) - 1, min(QUERIES, len(scored))).astype(int))]
-    sides = (sequence_descriptors(descriptors, side) for side in (rows.query, rows.database))
-    _, ranked = shortlist(dataset, *sides, "city", DEPTH)
-    ranked = ranked[chosen]
-    found = compare_shortlist(descriptors, Rows(rows.query[chosen], rows.database), ranked, RerankConfig())
-    positives = [dataset.positives[query] for query in chosen]
-    recall = {weight: evaluate(reorder(ranked, found.combined(weight)), positives) for weight in WEIGHTS}
+    ranked = find_shortlist(described, DEPTH).ranked[chosen]
+    rows = CacheRows(described.rows.query[chosen], described.rows.database)
+    found = compare_sequences(described.cache, rows, ranked, RerankConfig(), device=device)
+    recall = {
+        weight: evaluate(reorder(ranked, found.combined(weight)), [positives[query] for query in chosen])
+        for weight in WEIGHTS
+    }
     best = max(WEIGHTS, key=lambda weight: (_goodness(recall[weight]), -weight))
     log.info(
         "weight of S_struct: %g, fixed on %s (%d queries, R@1 %.1f %% -> %.1f %%)",
@@ -67,8 +69,10 @@ def validation(root: Path, city: str, out: Path, device: torch.device) -> Callab
     def validate(model: StructuralModel) -> dict:
         if not city:
             return {}
+        data = load(root, Protocol(split="val", cities=(city,))).retrieval_set
         cache = out / "cache" / f"{city}-{cache_spec(model).fingerprint}.h5"
-        return {"calibration": dataclasses.asdict(calibrate(model, root, city, cache, device))}
+        described = describe(model, data, cache, device, RankingConfig())
+        return {"calibration": dataclasses.asdict(calibrate(described, city, device))}
 
     return validate
 

@@ -1,75 +1,80 @@
 """``python -m eval.compare``: runs side by side under one protocol, each before and after re-ranking, above the floors."""
 
-import argparse
-import dataclasses
+from __future__ import annotations
+
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from datasets.default import data_root
-from datasets.errors import DatasetError
-from datasets.msls import MSLS, Protocol, load
-from eval.evaluation import rank, score, write_outcome
-from eval.floors import chance, thumbnails
-from eval.options import ProtocolConfig, RankingConfig
-from eval.prediction_file import PredictionError
-from eval.submission import check_suffix
+from datasets.msls import Protocol, load
+from datasets.msls.options import DatasetOptions
+from eval.files.prediction_file import check_suffix
+from eval.options import RankingConfig, SourceConfig
 from eval.tables import describe_counts, describe_protocol, metrics_table, show
-from vpr.command import fill, make_parser, run
-from vpr.device import choose_device
-from vpr.errors import VprError
-from vpr.files import write_json
-from vpr.rerank import RerankConfig
-from vpr.runs import TEACHER
+from vpr.base.command import run_command
+from vpr.base.errors import VprError
+from vpr.base.files import write_json
+from vpr.base.machine import choose_device
+from vpr.base.settings import option, positional
+from vpr.retrieval.settings import RerankConfig
+
+if TYPE_CHECKING:
+    from datasets.retrieval_set import RetrievalSet
+    from eval.evaluation import Evaluator
 
 COLUMNS = ("recall@1", "recall@5", "recall@10")
 
 
+@dataclass(frozen=True)
+class CompareOptions:
+    """Runs and files."""
+
+    runs: tuple[Path, ...] = positional("run folders; a teacher inside one is shown too", "RUN")
+    submission: Path | None = option(None, "rank the test cities with the last run and write a .zip or .csv")
+    json: Path | None = option(None, "write the table as JSON")
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = make_parser(
-        "eval.compare", "Runs side by side, before and after re-ranking.", ProtocolConfig, RankingConfig, RerankConfig
-    )
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folders; a teacher inside one is shown too")
-    parser.add_argument("--data", default="", help="root of an MSLS tree; mini-MSLS when left out")
-    parser.add_argument("--submission", type=Path, help="rank the test cities with the last run and write a .zip or .csv")
-    parser.add_argument("--json", type=Path, help="write the table as JSON")
-    return run(_work, parser, argv, (DatasetError, PredictionError))
+    stages = [CompareOptions, DatasetOptions, RankingConfig, RerankConfig]
+    return run_command("eval.compare", "Runs side by side, before and after re-ranking.", stages, _work, argv)
 
 
-def _work(arguments: argparse.Namespace) -> int:
-    protocol, rerank = fill(ProtocolConfig, arguments), fill(RerankConfig, arguments)
-    check_suffix(arguments.submission)
-    ranking = dataclasses.replace(fill(RankingConfig, arguments), rerank=True)
-    device = choose_device(ranking.device)
-    dataset = load(data_root(arguments.data), protocol.protocol())
+def _work(compared: CompareOptions, options: DatasetOptions, ranking: RankingConfig, rerank: RerankConfig) -> None:
+    from eval.evaluation import Evaluator, submit
+    from eval.floors import chance, thumbnails
+
+    if compared.submission is not None:
+        check_suffix(compared.submission)
+    evaluator = Evaluator(ranking, rerank, choose_device(ranking.device))
+    dataset = options.load()
     if dataset.without_ground_truth:
         raise VprError(f"{', '.join(dataset.without_ground_truth)}: no true positions, so nothing can be compared")
+    data = dataset.retrieval_set
+    rows: dict[str, dict[str, float]] = {}
+    for folder in compared.runs:
+        rows |= _rows(folder, data, evaluator)
+    rows = {"chance": chance(data), "7x7-pixel thumbnails": thumbnails(data)} | rows
+    show(describe_protocol(dataset), describe_counts(data), metrics_table(rows, COLUMNS))
+    if compared.json is not None:
+        write_json(compared.json, rows)
+    if compared.submission is not None:
+        test = load(dataset.root, Protocol(split="test", scope=dataset.protocol.scope)).retrieval_set
+        answers = evaluator.answer(test, SourceConfig(compared.runs[-1], rerank=True))
+        show(submit(compared.submission, test, answers))
+
+
+def _rows(folder: Path, data: RetrievalSet, evaluator: Evaluator) -> dict[str, dict[str, float]]:
+    """Two rows of the table for the teacher inside a run, if there is one, and two for the run itself."""
+    from vpr.models.loading import TEACHER
+
+    named = {f"NetVLAD of {folder.name}": "teacher"} if (folder / TEACHER).is_dir() else {}
     rows = {}
-    for folder in arguments.runs:
-        choice = dataclasses.replace(ranking, run=str(folder))
-        if (folder / TEACHER).is_dir():
-            teacher = dataclasses.replace(choice, shortlist="teacher")
-            rows |= _rows(f"NetVLAD of {folder.name}", dataset, protocol, teacher, rerank, device)
-        rows |= _rows(folder.name, dataset, protocol, choice, rerank, device)
-    floors = {"chance": chance(dataset, protocol.scope), "7x7-pixel thumbnails": thumbnails(dataset, protocol.scope)}
-    show(describe_protocol(dataset, protocol.scope), describe_counts(dataset), metrics_table(floors | rows, COLUMNS))
-    if arguments.json:
-        write_json(arguments.json, floors | rows)
-    if arguments.submission:
-        test = load(dataset.root, Protocol(split="test"))
-        last = dataclasses.replace(ranking, run=str(arguments.runs[-1]))
-        write_outcome(arguments.submission, test, rank(test, protocol.scope, last, rerank, device))
-    return 0
-
-
-def _rows(
-    name: str, dataset: MSLS, protocol: ProtocolConfig, ranking: RankingConfig, rerank: RerankConfig, device: torch.device
-) -> dict[str, dict[str, float]]:
-    """Two rows of the table: the shortlist and its re-ranking."""
-    results = score(dataset, rank(dataset, protocol.scope, ranking, rerank, device))
-    return {name: results["shortlist"], f"{name}, re-ranked": results["rerank"]}
+    for name, shortlist in {**named, folder.name: "student"}.items():
+        scores = evaluator.answer(data, SourceConfig(folder, shortlist, rerank=True)).scores(data)
+        rows |= {name: scores["shortlist"], f"{name}, re-ranked": scores["rerank"]}
+    return rows
 
 
 if __name__ == "__main__":

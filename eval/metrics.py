@@ -24,10 +24,10 @@ import numpy as np
 
 KS: tuple[int, ...] = (1, 5, 10, 20)
 
-Rows = Sequence[Sequence[int]]
+Rankings = Sequence[Sequence[int]]
 
 
-def recall_at_k(ranked: np.ndarray | Rows, positives: Rows, ks: Sequence[int] = KS) -> dict[int, float]:
+def recall_at_k(ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence[int] = KS) -> dict[int, float]:
     """Share of the queries with at least one positive among the first k, for each k, in [0, 1].
 
     >>> recall_at_k([[7, 3], [1, 2]], [[3], [9]], ks=(1, 2))
@@ -36,7 +36,7 @@ def recall_at_k(ranked: np.ndarray | Rows, positives: Rows, ks: Sequence[int] = 
     return _recall(_first_hits(ranked, positives, max(ks))[0], ks)
 
 
-def map_at_k(ranked: np.ndarray | Rows, positives: Rows, ks: Sequence[int] = KS) -> dict[int, float]:
+def map_at_k(ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence[int] = KS) -> dict[int, float]:
     """Mean over queries of AP@k = (sum of precision at each hit within k) / min(#positives, k).
 
     >>> map_at_k([[7, 3, 4]], [[3, 4]], ks=(1, 3))
@@ -45,7 +45,7 @@ def map_at_k(ranked: np.ndarray | Rows, positives: Rows, ks: Sequence[int] = KS)
     return _mean_average_precision(*_first_hits(ranked, positives, max(ks)), ks)
 
 
-def evaluate(ranked: np.ndarray | Rows, positives: Rows, ks: Sequence[int] = KS) -> dict[str, float]:
+def evaluate(ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence[int] = KS) -> dict[str, float]:
     """Both metrics: {"recall@1": ..., "recall@5": ..., "map@1": ..., ...}."""
     hits, counts = _first_hits(ranked, positives, max(ks))
     recall = {f"recall@{k}": value for k, value in _recall(hits, ks).items()}
@@ -63,7 +63,7 @@ def _mean_average_precision(hits: np.ndarray, counts: np.ndarray, ks: Sequence[i
     return {k: float((sums[:, k - 1] / np.minimum(counts, k)).mean()) for k in ks}
 
 
-def rectangular(rows: np.ndarray | Rows, columns: int) -> np.ndarray:
+def rectangular(rows: np.ndarray | Rankings, columns: int) -> np.ndarray:
     """(Q, columns) int64: each row cut after ``columns`` entries or filled up with -1."""
     result = np.full((len(rows), columns), -1, np.int64)
     if isinstance(rows, np.ndarray) and rows.ndim == 2:
@@ -76,7 +76,7 @@ def rectangular(rows: np.ndarray | Rows, columns: int) -> np.ndarray:
     return result
 
 
-def _first_hits(ranked: np.ndarray | Rows, positives: Rows, depth: int) -> tuple[np.ndarray, np.ndarray]:
+def _first_hits(ranked: np.ndarray | Rankings, positives: Rankings, depth: int) -> tuple[np.ndarray, np.ndarray]:
     """(S, depth) bool, the first sight of each positive, and (S,) #positives, of the scored queries."""
     if len(ranked) != len(positives):
         raise ValueError(f"{len(ranked)} rankings for {len(positives)} queries; give one for each query")

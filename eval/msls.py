@@ -1,99 +1,110 @@
 """``python -m eval.msls``: shortlists, re-ranking and Recall@k under the MSLS protocol."""
 
-import argparse
+from __future__ import annotations
+
 import logging
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from datasets.default import data_root
-from datasets.errors import DatasetError
-from datasets.known_counts import count_remarks
-from datasets.msls import MSLS, load
-from eval.evaluation import Outcome, rank, score, write_outcome
-from eval.options import ProtocolConfig, RankingConfig
-from eval.prediction_file import PredictionError, read_predictions
-from eval.predictions import UNKNOWN_QUERY, resolve
-from eval.submission import check_suffix
+from datasets.msls.dataset import MSLS
+from datasets.msls.known_counts import count_remarks
+from datasets.msls.options import DatasetOptions
+from eval.files.foreign import read_rankings, read_shortlist
+from eval.files.prediction_file import check_suffix
+from eval.metrics import evaluate
+from eval.options import RankingConfig, SourceConfig
 from eval.tables import describe_counts, describe_protocol, metrics_table, show
-from vpr.command import fill, log_to, make_parser, run
-from vpr.device import choose_device
-from vpr.files import write_json
-from vpr.rerank import RerankConfig
-from vpr.runs import revision
+from vpr.base.command import log_to, run_command
+from vpr.base.files import write_json
+from vpr.base.machine import choose_device
+from vpr.base.run_folder import revision
+from vpr.base.settings import option
+from vpr.retrieval.settings import RerankConfig
+
+if TYPE_CHECKING:
+    from eval.evaluation import Answers
 
 log = logging.getLogger("vpr")
 
+
+@dataclass(frozen=True)
+class FileOptions:
+    """Files."""
+
+    predictions: Path | None = option(None, "score this prediction file, without a model")
+    strict: bool = option(False, "panoramas and unknown keys in it are an error")
+    submission: Path | None = option(None, "write the final rankings as a .zip or .csv for the challenge")
+    json: Path | None = option(None, "write protocol, counts and results as JSON")
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = make_parser(
-        "eval.msls", "Evaluate on MSLS: shortlists, re-ranking, Recall@k.", ProtocolConfig, RankingConfig, RerankConfig
-    )
-    parser.add_argument("--data", default="", help="root of an MSLS tree; mini-MSLS when left out")
-    parser.add_argument("--predictions", type=Path, help="score this prediction file, without a model")
-    parser.add_argument("--strict", action="store_true", help="panoramas and unknown keys in it are an error")
-    parser.add_argument("--submission", type=Path, help="write the final rankings as a .zip or .csv for the challenge")
-    parser.add_argument("--json", type=Path, help="write protocol, counts and results as JSON")
-    return run(_work, parser, argv, (DatasetError, PredictionError))
+    stages = [DatasetOptions, SourceConfig, RankingConfig, RerankConfig, FileOptions]
+    return run_command("eval.msls", "Evaluate on MSLS: shortlists, re-ranking, Recall@k.", stages, _work, argv)
 
 
-def _work(arguments: argparse.Namespace) -> int:
-    protocol, ranking = fill(ProtocolConfig, arguments), fill(RankingConfig, arguments)
-    check_suffix(arguments.submission)
-    dataset = load(data_root(arguments.data), protocol.protocol())
-    show(describe_protocol(dataset, protocol.scope), describe_counts(dataset))
+def _work(
+    options: DatasetOptions, source: SourceConfig, ranking: RankingConfig, rerank: RerankConfig, files: FileOptions
+) -> None:
+    if files.submission is not None:
+        check_suffix(files.submission)
+    dataset = options.load()
+    show(describe_protocol(dataset), describe_counts(dataset.retrieval_set))
     for remark in [*count_remarks(dataset), *_left_out(dataset)]:
         log.warning("note: %s", remark)
-    outcome = Outcome()
-    if arguments.predictions is None or ranking.rerank or arguments.submission:
-        if Path(ranking.run).is_dir():
-            log_to(Path(ranking.run))
-        outcome = rank(dataset, protocol.scope, ranking, fill(RerankConfig, arguments), choose_device(ranking.device))
-    if arguments.predictions:
-        outcome.ranked["predictions"] = _predictions(arguments, dataset, protocol)
-    if arguments.submission:
-        write_outcome(arguments.submission, dataset, outcome)
-    results = _report(dataset, outcome)
-    if arguments.json:
-        write_json(arguments.json, _record(dataset, protocol, outcome, results))
-    return 0
+    answers, results = None, {}
+    if files.predictions is None or source.rerank or files.submission:
+        answers = _answer(dataset, source, ranking, rerank)
+        results = {} if dataset.without_ground_truth else answers.scores(dataset.retrieval_set)
+    if files.predictions is not None:
+        ranked = read_rankings(files.predictions, dataset, files.strict)
+        results |= {} if dataset.without_ground_truth else {"predictions": evaluate(ranked, dataset.positives)}
+    if files.submission is not None:
+        from eval.evaluation import submit
+
+        show(submit(files.submission, dataset.retrieval_set, answers))
+    _report(dataset, answers, results)
+    if files.json is not None:
+        write_json(files.json, _record(dataset, answers, results))
+
+
+def _answer(dataset: MSLS, source: SourceConfig, ranking: RankingConfig, rerank: RerankConfig) -> Answers:
+    from eval.evaluation import Evaluator  # torch comes with it: scoring a file does without
+    from eval.ranking import Shortlist
+
+    if source.run.is_dir():
+        log_to(source.run)
+    given = None
+    if Path(source.shortlist).is_file():
+        given = Shortlist(read_shortlist(Path(source.shortlist), dataset, ranking.depth))
+    return Evaluator(ranking, rerank, choose_device(ranking.device)).answer(dataset.retrieval_set, source, given)
 
 
 def _left_out(dataset: MSLS) -> list[str]:
-    notes = [f"{city} is left out: the protocol leaves it without queries or without database" for city in dataset.skipped]
+    notes = [
+        f"{city} is left out: the protocol leaves it without queries or without database" for city in dataset.skipped
+    ]
     notes += [f"{city} has no raw.csv, so its panoramas cannot be told and stay in" for city in dataset.with_panoramas]
     return notes
 
 
-def _predictions(arguments: argparse.Namespace, dataset: MSLS, protocol: ProtocolConfig) -> np.ndarray:
-    """The rankings of a prediction file; what is odd about it is named and counted, or with --strict an error."""
-    leniency = "error" if arguments.strict else "count"
-    resolved = resolve(read_predictions(arguments.predictions), dataset, protocol.scope, leniency, leniency)
-    for problem in resolved.problems:
-        if problem.kind == UNKNOWN_QUERY:
-            raise PredictionError(f"{arguments.predictions}: {problem}; is the file for another dataset or split?")
-        log.warning("%s: %s", arguments.predictions, problem)
-    return resolved.ranked
-
-
-def _report(dataset: MSLS, outcome: Outcome) -> dict[str, dict[str, float]]:
-    """Score, print, and return the results; say why when there is no score."""
+def _report(dataset: MSLS, answers: Answers | None, results: dict[str, dict[str, float]]) -> None:
+    """Print the results, or why there is no score."""
     if dataset.without_ground_truth:
         cities = ", ".join(dataset.without_ground_truth)
         show(f"no score: {cities} has no postprocessed.csv, so the true positions are unknown; write a --submission")
-        return {}
-    results = score(dataset, outcome)
+        return
     show(metrics_table(results))
-    if outcome.weight is not None:
-        show(f"re-ranked by S_global + {outcome.weight:g} x S_struct, fusion: {outcome.fusion}")
-    if outcome.latency_ms:
-        show("; ".join(f"{name.replace('_', ' ')} {value:.2f} ms" for name, value in outcome.latency_ms.items()))
-    return results
+    if answers is not None and answers.reranking is not None:
+        show(f"re-ranked by S_global + {answers.reranking.weight:g} x S_struct, fusion: {answers.reranking.fusion}")
+    if answers is not None and answers.latency_ms():
+        show("; ".join(f"{name.replace('_', ' ')} {value:.2f} ms" for name, value in answers.latency_ms().items()))
 
 
-def _record(dataset: MSLS, config: ProtocolConfig, outcome: Outcome, results: dict) -> dict:
-    protocol = dataset.protocol
+def _record(dataset: MSLS, answers: Answers | None, results: dict[str, dict[str, float]]) -> dict:
+    protocol, reranking = dataset.protocol, None if answers is None else answers.reranking
     return {
         "protocol": {
             "split": protocol.split,
@@ -102,13 +113,13 @@ def _record(dataset: MSLS, config: ProtocolConfig, outcome: Outcome, results: di
             "subtask": protocol.subtask,
             "seq_length": protocol.seq_length,
             "radius_m": protocol.radius_m,
-            "scope": config.scope,
+            "scope": protocol.scope,
         },
-        "counts": dataset.counts(),
+        "counts": dataset.retrieval_set.counts(),
         "results": results,
-        "latency_ms": outcome.latency_ms,
-        "weight": outcome.weight,
-        "fusion": outcome.fusion,
+        "latency_ms": {} if answers is None else answers.latency_ms(),
+        "weight": None if reranking is None else reranking.weight,
+        "fusion": None if reranking is None else reranking.fusion,
         "dataset": dataset.fingerprint,
         "revision": revision(),
     }

@@ -1,93 +1,75 @@
-"""Shortlists and re-ranking of a loaded dataset, in its pooled numbering; images and sequences alike."""
+"""The two stages that order the database for each query: a shortlist, and its re-ranking. Each returns one result.
 
+Rankings are (Q, K) int64 database numbers, best first, -1 where a query has fewer candidates.
+"""
+
+import time
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
+import torch
 
-from datasets.msls import MSLS
-from vpr.cache import DescriptorCache
-from vpr.rerank import RerankConfig, Similarities, compare
-from vpr.shortlist import search
-
-Scope = Literal["city", "merged"]
-
-
-def frame_paths(dataset: MSLS) -> tuple[np.ndarray, np.ndarray]:
-    """Image paths of every query's frames (Q, Lq) and of every database entry's (N, Ld), str."""
-    sides = ([city.query for city in dataset.cities], [city.database for city in dataset.cities])
-    return tuple(np.concatenate([side.image_paths(side.frames) for side in both]) for both in sides)
+from eval.described import DescribedSet
+from eval.options import Fusion
+from vpr.retrieval.fusion import reciprocal_rank, reorder
+from vpr.retrieval.rerank import CPU
+from vpr.retrieval.search import search_groups
+from vpr.retrieval.sequences import compare_sequences
+from vpr.retrieval.settings import RerankConfig
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Where the frames of queries and database lie in a cache."""
+@dataclass(frozen=True, eq=False)
+class Shortlist:
+    """The first candidates of every query."""
 
-    query: np.ndarray  # (Q, Lq) int64
-    database: np.ndarray  # (N, Ld) int64
-
-    @classmethod
-    def of(cls, dataset: MSLS, cache: DescriptorCache) -> "Rows":
-        """Look up every frame; raises CacheError when one is missing."""
-        return cls(*(cache.rows(paths.ravel()).reshape(paths.shape) for paths in frame_paths(dataset)))
+    ranked: np.ndarray  # (Q, K)
+    similarity: np.ndarray | None = None  # (Q, K) float32 S_global, falling; None for an order that came without scores
+    latency_ms: float | None = None  # a query; None for an order that was read from a file
 
 
-def sequence_descriptors(cache: DescriptorCache, rows: np.ndarray) -> np.ndarray:
-    """Global descriptors of sequences (S, L): the mean of the frames' descriptors, of unit length, (S, C) float32."""
-    if rows.shape[1] == 1:
-        return np.asarray(cache.globals_[rows[:, 0]])
-    mean = cache.globals_[rows].mean(1)
-    return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+@dataclass(frozen=True, eq=False)
+class Reranking:
+    """A shortlist in its new order."""
+
+    ranked: np.ndarray  # (Q, K), each row a permutation of the shortlist's
+    scores: np.ndarray  # (Q, K) float32 in the shortlist's order: what it was sorted by
+    weight: float  # of S_struct
+    fusion: Fusion
+    latency_ms: float  # a query
 
 
-def shortlist(
-    dataset: MSLS, queries: np.ndarray, database: np.ndarray, scope: Scope, depth: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The most similar database entries of each query: of its own city, or of all cities merged.
+def find_shortlist(described: DescribedSet, depth: int) -> Shortlist:
+    """The database entries with the most similar global descriptors, each group searched by itself."""
+    queries, database = described.global_descriptors()
+    start = time.perf_counter()
+    similarity, ranked = search_groups(queries, database, described.data.spans(), depth)
+    return Shortlist(ranked, similarity, _per_query(start, ranked))
 
-    queries (Q, C), database (N, C) unit vectors in pooled order. Returns similarities (Q, depth) float32 and pooled
-    indices (Q, depth) int64, filled up with -inf and -1 where a city has fewer entries.
+
+def rerank(
+    described: DescribedSet,
+    shortlist: Shortlist,
+    config: RerankConfig,
+    *,
+    weight: float,
+    fusion: Fusion = "auto",
+    device: torch.device = CPU,
+) -> Reranking:
+    """Order each shortlist by S_global + weight * S_struct, or by the ranks that this and the shortlist give.
+
+    fusion: ``auto`` fuses ranks where the shortlist came without scores.
     """
-    spans = list(zip(dataset.query_offsets, dataset.query_offsets[1:], dataset.database_offsets, dataset.database_offsets[1:]))
-    if scope == "merged":
-        spans = [(0, len(queries), 0, len(database))]
-    depth = min(depth, max(stop - start for *_, start, stop in spans))
-    similarity = np.full((len(queries), depth), -np.inf, np.float32)
-    ranked = np.full((len(queries), depth), -1, np.int64)
-    for first, last, start, stop in spans:
-        scores, rows = search(queries[first:last], database[start:stop], depth)
-        similarity[first:last, : rows.shape[1]] = scores
-        ranked[first:last, : rows.shape[1]] = rows + start
-    return similarity, ranked
+    if fusion == "auto":
+        fusion = "reciprocal-rank" if shortlist.similarity is None else "similarity"
+    start, ranked = time.perf_counter(), shortlist.ranked
+    how = {"weight": weight, "device": device, "title": "re-ranking"}
+    scores = compare_sequences(described.cache, described.rows, ranked, config, **how).combined(weight)
+    if fusion == "reciprocal-rank":
+        scores = np.where(ranked >= 0, reciprocal_rank(scores), -np.inf)
+    ordered = reorder(ranked, scores)
+    return Reranking(ordered, scores, weight, fusion, _per_query(start, ranked))
 
 
-def compare_frames(
-    cache: DescriptorCache, rows: Rows, ranked: np.ndarray, config: RerankConfig, title: str | None = None, **how: object
-) -> Similarities:
-    """Every frame of each query with every frame of its candidates, both fields (Q, Lq, K, Ld).
-
-    ranked (Q, K); -inf where it holds -1. how: the weight and the device of `vpr.rerank.compare`.
-    """
-    (queries, length), (_, width) = rows.query.shape, rows.database.shape
-    candidates = np.where(ranked[:, :, None] >= 0, rows.database[ranked], -1)
-    repeated = np.repeat(candidates.reshape(queries, -1), length, axis=0)
-    found = compare(cache, rows.query.ravel(), repeated, config, title, **how)
-    shape = (queries, length, ranked.shape[1], width)
-    return Similarities(found.global_.reshape(shape), found.structural.reshape(shape))
-
-
-def compare_shortlist(
-    cache: DescriptorCache, rows: Rows, ranked: np.ndarray, config: RerankConfig, title: str | None = None, **how: object
-) -> Similarities:
-    """S_global and S_struct of each query and its shortlist (Q, K); -inf where the shortlist holds -1.
-
-    Sequences: S_global is the cosine of the sequence descriptors; for S_struct every frame of the query counts with its
-    best partner among the candidate's frames, and the frames of the query are averaged (docs/protocol.md compares the
-    simple choices).
-    """
-    found = compare_frames(cache, rows, ranked, config, title, **how)
-    if found.global_.shape[1] == found.global_.shape[3] == 1:
-        return Similarities(found.global_[:, 0, :, 0], found.structural[:, 0, :, 0])
-    own, theirs = (sequence_descriptors(cache, side) for side in (rows.query, rows.database))
-    similarity = np.einsum("qc,qkc->qk", own, theirs[ranked]).astype(np.float32)
-    return Similarities(np.where(ranked >= 0, similarity, -np.inf), found.structural.max(3).mean(1))
+def _per_query(start: float, ranked: np.ndarray) -> float:
+    """Milliseconds since the start, a query."""
+    return 1000 * (time.perf_counter() - start) / max(1, len(ranked))

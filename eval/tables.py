@@ -1,21 +1,23 @@
 """What evaluation prints: the protocol, the counts, a table of metrics."""
 
 import sys
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 
-from datasets.msls import MSLS
+from datasets.msls.dataset import MSLS
+from datasets.retrieval_set import RetrievalSet
 
 PIPE_WIDTH = 140  # columns where no terminal says how many
 COLUMNS = ("recall@1", "recall@5", "recall@10", "recall@20", "map@1", "map@5", "map@10", "map@20")
 
 
-def describe_protocol(dataset: MSLS, scope: str) -> str:
+def describe_protocol(dataset: MSLS) -> str:
     """One line that says under which protocol the numbers hold."""
     protocol = dataset.protocol
     length = "" if protocol.task == "im2im" else f" of {protocol.seq_length} frames"
-    searched = "searched city by city" if scope == "city" else "searched in one merged index"
+    searched = "searched city by city" if protocol.scope == "city" else "searched in one merged index"
     cities = ", ".join(city.name for city in dataset.cities)
     return (
         f"MSLS {protocol.split}: {cities}; {protocol.task}{length}; subtask {protocol.subtask}; "
@@ -23,16 +25,16 @@ def describe_protocol(dataset: MSLS, scope: str) -> str:
     )
 
 
-def describe_counts(dataset: MSLS) -> str:
+def describe_counts(data: RetrievalSet) -> str:
     """One line of counts."""
-    counts = dataset.counts()
+    counts = data.counts()
     return (
         f"{counts['queries']} queries scored, {counts['queries_without_positives']} without positives set apart, "
         f"{counts['database']} database entries"
     )
 
 
-def metrics_table(rows: dict[str, dict[str, float]], columns: tuple[str, ...] = COLUMNS) -> Table:
+def metrics_table(rows: Mapping[str, Mapping[str, float]], columns: tuple[str, ...] = COLUMNS) -> Table:
     """Metrics by name of row, in per cent."""
     table = Table()
     table.add_column("")

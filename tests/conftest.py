@@ -6,9 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-
-STEPS = ["--steps", "4", "--places", "3", "--images-per-place", "2"]
-SMALL = [*STEPS, "--dim", "16", "--augment", "light", "--device", "cpu"]  # training that takes a second
+from tiny import SMALL
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,9 +29,10 @@ CACHE_FOLDER = pytest.StashKey[Path]()
 @pytest.fixture(scope="session")
 def tiny_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MSLS tree of about 150 small images; tests that change it copy it first."""
-    from datasets.mini_msls import render, tiny_config
+    from datasets.street_world.config import tiny_config
+    from datasets.street_world.rendering import render
 
-    return render(tiny_config(), tmp_path_factory.mktemp("tiny") / "tree", progress=False)
+    return render(tiny_config(), tmp_path_factory.mktemp("tiny") / "tree")
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,8 @@ from typing import Literal, get_args
 import h5py
 import numpy as np
 
-from vpr.errors import VprError
-from vpr.files import replacing
+from vpr.base.errors import VprError
+from vpr.base.files import replacing
 
 FORMAT = 1
 ARRAYS = {"bytes": (np.int64, 1), "done": (np.uint8, 1), "global": (np.float32, 2)}  # and patches, of a PatchType

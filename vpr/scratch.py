@@ -1,41 +1,44 @@
 """``python -m vpr.scratch``: train the structural model without a teacher."""
 
-import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.default import data_root
-from datasets.errors import DatasetError
-from distill.data import RunConfig, training_data
-from distill.objective import ObjectiveConfig
-from distill.student import StudentSettings, run_identity, train_student
-from distill.trainer import TrainConfig
-from eval.calibration import validation
-from vpr.command import fill, log_to, make_parser, run
-from vpr.device import choose_device
-from vpr.models.structural import ModelConfig
-from vpr.runs import start_run
+from distill.settings import ObjectiveConfig, RunConfig, StudentSettings, TrainConfig
+from vpr.base.command import log_to, run_command
+from vpr.base.run_folder import start_run
+from vpr.base.settings import option
+from vpr.models.settings import ModelConfig
 
-STAGES = (RunConfig, ModelConfig, ObjectiveConfig, TrainConfig)
+
+@dataclass(frozen=True)
+class Output:
+    """Output."""
+
+    out: Path = option(Path("runs/scratch"), "run folder")
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = make_parser("vpr.scratch", "Train the structural model without a teacher.", *STAGES)
-    parser.add_argument("--out", type=Path, default=Path("runs/scratch"), help="run folder")
-    return run(_work, parser, argv, (DatasetError,))
+    stages = [Output, RunConfig, ModelConfig, ObjectiveConfig, TrainConfig]
+    return run_command("vpr.scratch", "Train the structural model without a teacher.", stages, _work, argv)
 
 
-def _work(arguments: argparse.Namespace) -> int:
-    config, out = fill(RunConfig, arguments), arguments.out
-    settings = StudentSettings(*(fill(stage, arguments) for stage in STAGES[1:]))
-    device = choose_device(config.device)
-    data = training_data(data_root(config.data), config)
-    if not start_run(out, run_identity("vpr.scratch", settings, data), config.overwrite):
-        log_to(out)
-        train_student(settings, data, out, device, validation(data.root, config.held_out, out, device))
-    print(f"scratch: {out}")
-    return 0
+def _work(
+    output: Output, config: RunConfig, model: ModelConfig, objective: ObjectiveConfig, train: TrainConfig
+) -> None:
+    from distill.data import training_data
+    from distill.student import run_identity, train_student
+    from eval.calibration import validation
+    from vpr.base.machine import choose_device
+
+    settings = StudentSettings(model, objective, train)
+    device, data = choose_device(config.device), training_data(config)
+    if not start_run(output.out, run_identity("vpr.scratch", settings, data), config.overwrite):
+        log_to(output.out)
+        validate = validation(data.root, config.held_out, output.out, device)
+        train_student(settings, data, output.out, device, validate)
+    print(f"scratch: {output.out}")
 
 
 if __name__ == "__main__":

@@ -1,40 +1,53 @@
 """``python -m vpr.teacher``: fit the NetVLAD teacher (k-means, contrastive training, PCA whitening)."""
 
-import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.default import data_root
-from datasets.errors import DatasetError
-from distill.data import RunConfig, training_data
-from distill.objective import ObjectiveConfig
-from distill.teacher import TEACHER_OBJECTIVE, TEACHER_TRAIN, TeacherSettings, WhiteningConfig, fit_teacher
-from distill.trainer import TrainConfig
-from vpr.command import fill, make_parser, run
-from vpr.device import choose_device
-from vpr.models.netvlad import TeacherConfig
+from distill.settings import (
+    TEACHER_OBJECTIVE,
+    TEACHER_TRAIN,
+    ObjectiveConfig,
+    RunConfig,
+    TeacherSettings,
+    TrainConfig,
+    WhiteningConfig,
+)
+from vpr.base.command import run_command
+from vpr.base.settings import option
+from vpr.models.settings import TeacherConfig
 
-STAGES = (RunConfig, TeacherConfig, WhiteningConfig, ObjectiveConfig, TrainConfig)
+
+@dataclass(frozen=True)
+class Output:
+    """Output."""
+
+    out: Path = option(Path("runs/teacher"), "run folder")
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = make_parser("vpr.teacher", "Fit the NetVLAD teacher: k-means, contrastive training, PCA whitening.", *STAGES)
-    parser.add_argument("--out", type=Path, default=Path("runs/teacher"), help="run folder")
-    parser.set_defaults(**TEACHER_TRAIN, **TEACHER_OBJECTIVE)
-    return run(_work, parser, argv, (DatasetError,))
+    stages = [Output, RunConfig, TeacherConfig, WhiteningConfig, TEACHER_OBJECTIVE, TEACHER_TRAIN]
+    description = "Fit the NetVLAD teacher: k-means, contrastive training, PCA whitening."
+    return run_command("vpr.teacher", description, stages, _work, argv)
 
 
-def _work(arguments: argparse.Namespace) -> int:
-    config = fill(RunConfig, arguments)
-    settings = TeacherSettings(
-        *(fill(stage, arguments) for stage in (TeacherConfig, ObjectiveConfig, TrainConfig, WhiteningConfig))
-    )
+def _work(
+    output: Output,
+    config: RunConfig,
+    teacher: TeacherConfig,
+    whitening: WhiteningConfig,
+    objective: ObjectiveConfig,
+    train: TrainConfig,
+) -> None:
+    from distill.data import training_data
+    from distill.teacher import fit_teacher
+    from vpr.base.machine import choose_device
+
     device = choose_device(config.device)
-    data = training_data(data_root(config.data), config)
-    fit_teacher(settings, data, arguments.out, device, config.overwrite)
-    print(f"teacher: {arguments.out}")
-    return 0
+    settings = TeacherSettings(teacher, objective, train, whitening)
+    fit_teacher(settings, training_data(config), output.out, device, config.overwrite)
+    print(f"teacher: {output.out}")
 
 
 if __name__ == "__main__":

@@ -16,21 +16,104 @@ TREE, PERSON, LAMP, SIGN = 10, 11, 12, 13
 BROADLEAF, CONIFER, PALM, BUSH = range(4)
 
 # Building: one row for every facade.
-(B_SEED, B_UNIQUE, B_WALL_R, B_WALL_G, B_WALL_B, B_TRIM_R, B_TRIM_G, B_TRIM_B, B_ROOF_R, B_ROOF_G, B_ROOF_B,
- B_MATERIAL, B_EAVES, B_FLOOR, B_GROUND, B_BAY, B_WINDOW_W, B_WINDOW_H, B_ARCH, B_MULLION, B_SHUTTER, B_BALCONY,
- B_CORNICE, B_SHOP, B_SHOP_R, B_SHOP_G, B_SHOP_B, B_MURAL, B_IVY, B_STAIN, B_ROOF_KIND, B_ROOF_H) = range(32)
+(
+    B_SEED,
+    B_UNIQUE,
+    B_WALL_R,
+    B_WALL_G,
+    B_WALL_B,
+    B_TRIM_R,
+    B_TRIM_G,
+    B_TRIM_B,
+    B_ROOF_R,
+    B_ROOF_G,
+    B_ROOF_B,
+    B_MATERIAL,
+    B_EAVES,
+    B_FLOOR,
+    B_GROUND,
+    B_BAY,
+    B_WINDOW_W,
+    B_WINDOW_H,
+    B_ARCH,
+    B_MULLION,
+    B_SHUTTER,
+    B_BALCONY,
+    B_CORNICE,
+    B_SHOP,
+    B_SHOP_R,
+    B_SHOP_G,
+    B_SHOP_B,
+    B_MURAL,
+    B_IVY,
+    B_STAIN,
+    B_ROOF_KIND,
+    B_ROOF_H,
+) = range(32)
 BUILDING_WIDTH = 32
 BRICK, PLASTER, STONE, WOOD, GLASS, CONCRETE = range(6)
 FLAT, PITCHED, GABLE, MANSARD, STEPPED = range(5)
 
 # Light and weather of one traverse.
-(L_AMB_R, L_AMB_G, L_AMB_B, L_SUN_R, L_SUN_G, L_SUN_B, L_SUN_X, L_SUN_Y, L_SUN_Z, L_FOG, L_FOG_R, L_FOG_G, L_FOG_B,
- L_SNOW, L_WET, L_LEAF, L_AUTUMN, L_ZEN_R, L_ZEN_G, L_ZEN_B, L_HOR_R, L_HOR_G, L_HOR_B, L_CLOUD, L_SEED, L_LAMP,
- L_HEAD, L_DRY, L_LIT) = range(29)
+(
+    L_AMB_R,
+    L_AMB_G,
+    L_AMB_B,
+    L_SUN_R,
+    L_SUN_G,
+    L_SUN_B,
+    L_SUN_X,
+    L_SUN_Y,
+    L_SUN_Z,
+    L_FOG,
+    L_FOG_R,
+    L_FOG_G,
+    L_FOG_B,
+    L_SNOW,
+    L_WET,
+    L_LEAF,
+    L_AUTUMN,
+    L_ZEN_R,
+    L_ZEN_G,
+    L_ZEN_B,
+    L_HOR_R,
+    L_HOR_G,
+    L_HOR_B,
+    L_CLOUD,
+    L_SEED,
+    L_LAMP,
+    L_HEAD,
+    L_DRY,
+    L_LIT,
+) = range(29)
 LIGHT_WIDTH = 29
 
 # Ground and backdrop of one street.
-(G_AMP, G_WAVE, G_PHASE, G_ROAD, G_WALK, G_VERGE, G_LINES, G_TONE, G_WALK_R, G_WALK_G, G_WALK_B, G_SEED, G_HILL,
- G_TOWER, G_RIDGE, G_CEILING, G_CROSSING, G_GAP0, G_GAP0_HALF, G_GAP1, G_GAP1_HALF, G_COBBLE, G_WATER, G_EYE) = range(24)
+(
+    G_AMP,
+    G_WAVE,
+    G_PHASE,
+    G_ROAD,
+    G_WALK,
+    G_VERGE,
+    G_LINES,
+    G_TONE,
+    G_WALK_R,
+    G_WALK_G,
+    G_WALK_B,
+    G_SEED,
+    G_HILL,
+    G_TOWER,
+    G_RIDGE,
+    G_CEILING,
+    G_CROSSING,
+    G_GAP0,
+    G_GAP0_HALF,
+    G_GAP1,
+    G_GAP1_HALF,
+    G_COBBLE,
+    G_WATER,
+    G_EYE,
+) = range(24)
 # G_WATER: from how far to the right of the centre line water lies, 0 without; G_EYE: camera height, 0 for a car's.
 GROUND_WIDTH = 24

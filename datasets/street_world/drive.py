@@ -111,8 +111,9 @@ def plan_traverse(config: MiniConfig, city: City, street: Street, number: int, k
     return Traverse(words, side, mapillary_key(*words, "sequence"), view, weather, tuple(frames))
 
 
-def plan_frame(config: MiniConfig, city: City, street: Street, number: int, pose: tuple, words: tuple,
-               frame_number: int) -> Frame:
+def plan_frame(
+    config: MiniConfig, city: City, street: Street, number: int, pose: tuple, words: tuple, frame_number: int
+) -> Frame:
     """Draw the pose of one frame and its place in the world."""
     x, lane, view, sign = pose
     rng = rng_for(*words, "frame")
@@ -126,5 +127,15 @@ def plan_frame(config: MiniConfig, city: City, street: Street, number: int, pose
     compass = float((90.0 - np.degrees(heading + turn) + rng.normal(0, 2.0)) % 360.0)
     roll = float(rng.normal(0, 0.025))
     pano = bool(rng.random() < 0.015)
-    return Frame(mapillary_key(*words), frame_number, float(x), float(y), float(heading), roll, pano,
-                 round(float(easting), 3), round(float(northing), 3), round(compass, 3))
+    return Frame(
+        mapillary_key(*words),
+        frame_number,
+        float(x),
+        float(y),
+        float(heading),
+        roll,
+        pano,
+        round(float(easting), 3),
+        round(float(northing), 3),
+        round(compass, 3),
+    )

@@ -6,10 +6,51 @@ import numpy as np
 from numba import njit
 
 from datasets.street_world.columns import (
-    B_ARCH, B_BALCONY, B_BAY, B_CORNICE, B_EAVES, B_FLOOR, B_GROUND, B_IVY, B_MATERIAL, B_MULLION, B_MURAL, B_ROOF_B,
-    B_ROOF_G, B_ROOF_H, B_ROOF_KIND, B_ROOF_R, B_SEED, B_SHOP, B_SHOP_B, B_SHOP_G, B_SHOP_R, B_SHUTTER, B_STAIN,
-    B_TRIM_B, B_TRIM_G, B_TRIM_R, B_UNIQUE, B_WALL_B, B_WALL_G, B_WALL_R, B_WINDOW_H, B_WINDOW_W, BRICK, CONCRETE,
-    GABLE, GLASS, L_AUTUMN, L_LEAF, L_LIT, L_SNOW, MANSARD, PITCHED, STEPPED, STONE, WOOD,
+    B_ARCH,
+    B_BALCONY,
+    B_BAY,
+    B_CORNICE,
+    B_EAVES,
+    B_FLOOR,
+    B_GROUND,
+    B_IVY,
+    B_MATERIAL,
+    B_MULLION,
+    B_MURAL,
+    B_ROOF_B,
+    B_ROOF_G,
+    B_ROOF_H,
+    B_ROOF_KIND,
+    B_ROOF_R,
+    B_SEED,
+    B_SHOP,
+    B_SHOP_B,
+    B_SHOP_G,
+    B_SHOP_R,
+    B_SHUTTER,
+    B_STAIN,
+    B_TRIM_B,
+    B_TRIM_G,
+    B_TRIM_R,
+    B_UNIQUE,
+    B_WALL_B,
+    B_WALL_G,
+    B_WALL_R,
+    B_WINDOW_H,
+    B_WINDOW_W,
+    BRICK,
+    CONCRETE,
+    GABLE,
+    GLASS,
+    L_AUTUMN,
+    L_LEAF,
+    L_LIT,
+    L_SNOW,
+    MANSARD,
+    PITCHED,
+    STEPPED,
+    STONE,
+    WOOD,
 )
 from datasets.street_world.noise import hash01, noise
 
@@ -83,8 +124,11 @@ def window(b, bay, floor, fu, fv, tile, level, light):
         if x > half - edge or fv > high - 0.025 or fv < low + 0.02:
             return True, trim[0] * 0.8, trim[1] * 0.8, trim[2] * 0.8, 0.0
         mull = b[B_MULLION]
-        if level < 3 and ((mull > 0.5 and abs(pu) < 0.035) or (mull > 1.5 and abs(pv - 0.62) < 0.025)
-                          or (mull > 2.5 and abs(abs(pu) - 0.25) < 0.03)):
+        if level < 3 and (
+            (mull > 0.5 and abs(pu) < 0.035)
+            or (mull > 1.5 and abs(pv - 0.62) < 0.025)
+            or (mull > 2.5 and abs(abs(pu) - 0.25) < 0.03)
+        ):
             return True, trim[0], trim[1], trim[2], 0.0
         if pv > 0.93 or pu < -0.46:
             return True, 0.03, 0.03, 0.035, 0.0  # the reveal's shadow
@@ -183,8 +227,13 @@ def upper_floor(b, u, z, width, keep, tile, level, light):
         if abs(u - at) < span and low < z < low + 2.0 * b[B_MURAL] * (1.0 + hash01(unique, 4, 2)):
             gu, gz = int((u - at + span) * 1.7), int((z - low) * 1.7)
             pick = hash01(unique, gu // 2 + 7 * (gz // 2), 21)
-            return (True, 0.08 + 0.7 * pick, 0.08 + 0.7 * hash01(unique, gu + 3 * gz, 22),
-                    0.08 + 0.7 * hash01(unique, gz, 23), 0.0)
+            return (
+                True,
+                0.08 + 0.7 * pick,
+                0.08 + 0.7 * hash01(unique, gu + 3 * gz, 22),
+                0.08 + 0.7 * hash01(unique, gz, 23),
+                0.0,
+            )
     bays = max(int((width - 0.8) / bay_w), 1)
     cell = (u - 0.4) / (width - 0.8) * bays
     bay = int(np.floor(cell))

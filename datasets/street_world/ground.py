@@ -6,10 +6,47 @@ import numpy as np
 from numba import njit
 
 from datasets.street_world.columns import (
-    G_AMP, G_COBBLE, G_CROSSING, G_GAP0, G_GAP0_HALF, G_GAP1, G_GAP1_HALF, G_HILL, G_LINES, G_PHASE, G_RIDGE, G_ROAD,
-    G_SEED, G_TONE, G_TOWER, G_VERGE, G_WALK, G_WALK_B, G_WALK_G, G_WALK_R, G_WATER, G_WAVE, L_AUTUMN, L_CLOUD, L_DRY,
-    L_HOR_B, L_HOR_G, L_HOR_R, L_LIT, L_SEED, L_SNOW, L_SUN_B, L_SUN_G, L_SUN_R, L_SUN_X,
-    L_SUN_Y, L_SUN_Z, L_WET, L_ZEN_B, L_ZEN_G, L_ZEN_R,
+    G_AMP,
+    G_COBBLE,
+    G_CROSSING,
+    G_GAP0,
+    G_GAP0_HALF,
+    G_GAP1,
+    G_GAP1_HALF,
+    G_HILL,
+    G_LINES,
+    G_PHASE,
+    G_RIDGE,
+    G_ROAD,
+    G_SEED,
+    G_TONE,
+    G_TOWER,
+    G_VERGE,
+    G_WALK,
+    G_WALK_B,
+    G_WALK_G,
+    G_WALK_R,
+    G_WATER,
+    G_WAVE,
+    L_AUTUMN,
+    L_CLOUD,
+    L_DRY,
+    L_HOR_B,
+    L_HOR_G,
+    L_HOR_R,
+    L_LIT,
+    L_SEED,
+    L_SNOW,
+    L_SUN_B,
+    L_SUN_G,
+    L_SUN_R,
+    L_SUN_X,
+    L_SUN_Y,
+    L_SUN_Z,
+    L_WET,
+    L_ZEN_B,
+    L_ZEN_G,
+    L_ZEN_R,
 )
 from datasets.street_world.noise import hash01, noise
 
@@ -135,9 +172,11 @@ def sky(dx, dy, slope, tile, light):
         r = r * (1 - cover) + (white + 0.10 * sun) * shade * cover
         g = g * (1 - cover) + (white + 0.09 * sun) * shade * cover
         b = b * (1 - cover) + (white + 0.08 * sun) * shade * cover
-    near = (dx * light[L_SUN_X] + dy * light[L_SUN_Y] + slope * light[L_SUN_Z]) / np.sqrt(dx * dx + dy * dy + slope * slope)
+    near = (dx * light[L_SUN_X] + dy * light[L_SUN_Y] + slope * light[L_SUN_Z]) / np.sqrt(
+        dx * dx + dy * dy + slope * slope
+    )
     if near > 0.0:
-        halo = (0.25 * near ** 12 + 2.0 * near ** 300) * (1.0 - 0.8 * cloud)
+        halo = (0.25 * near**12 + 2.0 * near**300) * (1.0 - 0.8 * cloud)
         r, g, b = r + light[L_SUN_R] * halo, g + light[L_SUN_G] * halo, b + light[L_SUN_B] * halo
     return r, g, b
 
@@ -164,15 +203,21 @@ def skyline(ground, dx, dy, slope, tile, light):
     angle = np.arctan2(dy, dx)
     seed = ground[G_SEED]
     fine = noise(tile, angle * 11.0, seed, 0)
-    ridge = ground[G_RIDGE] * (0.6 + 0.22 * noise(tile, angle * 3.0 + 2.0 * seed, 1.3, 0)
-                               + 0.12 * noise(tile, angle * 16.0, seed + 2.0, 0))
+    ridge = ground[G_RIDGE] * (
+        0.6 + 0.22 * noise(tile, angle * 3.0 + 2.0 * seed, 1.3, 0) + 0.12 * noise(tile, angle * 16.0, seed + 2.0, 0)
+    )
     snow = light[L_SNOW]
     if slope < ridge:
         tone = 0.7 + 0.3 * noise(tile, angle * 14.0, slope * 30.0 + seed, 0) + 0.4 * slope / max(ridge, 0.01)
         turn, bare = light[L_AUTUMN] * 0.7, light[L_DRY] * 0.6
-        return (True, (0.06 + 0.16 * turn + 0.05 * bare + 0.2 * snow) * tone,
-                (0.10 + 0.01 * turn - 0.02 * bare + 0.17 * snow) * tone,
-                (0.04 + 0.03 * bare + 0.22 * snow) * tone, 0.0, 350.0)
+        return (
+            True,
+            (0.06 + 0.16 * turn + 0.05 * bare + 0.2 * snow) * tone,
+            (0.10 + 0.01 * turn - 0.02 * bare + 0.17 * snow) * tone,
+            (0.04 + 0.03 * bare + 0.22 * snow) * tone,
+            0.0,
+            350.0,
+        )
     cell = int((angle + 4.0) * 22.0)
     tower = ground[G_TOWER] * max(hash01(cell, int(seed), 61) ** 3, 0.6 * hash01(cell // 3, int(seed), 62))
     if slope < tower:

@@ -42,8 +42,9 @@ def noise(tile, u, v, level):
     left, top = int(fx) & mask, (int(fy) & mask) * (mask + 1) + OFFSETS[level]
     right, low = (int(fx) + 1) & mask, ((int(fy) + 1) & mask) * (mask + 1) + OFFSETS[level]
     fx, fy = x - fx, y - fy
-    return ((tile[top + left] * (1 - fx) + tile[top + right] * fx) * (1 - fy)
-            + (tile[low + left] * (1 - fx) + tile[low + right] * fx) * fy)
+    return (tile[top + left] * (1 - fx) + tile[top + right] * fx) * (1 - fy) + (
+        tile[low + left] * (1 - fx) + tile[low + right] * fx
+    ) * fy
 
 
 @njit(cache=True, fastmath=True)

@@ -13,18 +13,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
 from datasets.errors import DatasetError
 from datasets.street_world.config import MiniConfig
+from vpr.base.files import cache_folder
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
-
-
-def cache_base() -> Path:
-    """Return the folder for what can be made again: the user's cache, or where VPR_CACHE_DIR moved it."""
-    moved = os.environ.get("VPR_CACHE_DIR")
-    return Path(moved) if moved else user_cache_path("vpr")
 
 
 def kernel_folder() -> Path:
@@ -35,16 +28,26 @@ def kernel_folder() -> Path:
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
-    return cache_base() / "kernels" / digest.hexdigest()[:16]
+    return cache_folder("kernels") / digest.hexdigest()[:16]
 
 
 def start_worker(config: MiniConfig, root: Path) -> subprocess.Popen:
     """Start one process and send it the configuration."""
     paths = [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")]
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in paths if path), OMP_NUM_THREADS="1",
-                       OPENBLAS_NUM_THREADS="1", NUMBA_CACHE_DIR=str(kernel_folder()))
-    process = subprocess.Popen([sys.executable, "-m", "datasets.street_world.worker"], stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE, text=True, env=environment)
+    environment = dict(
+        os.environ,
+        PYTHONPATH=os.pathsep.join(path for path in paths if path),
+        OMP_NUM_THREADS="1",
+        OPENBLAS_NUM_THREADS="1",
+        NUMBA_CACHE_DIR=str(kernel_folder()),
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "datasets.street_world.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
     process.stdin.write(json.dumps({"config": asdict(config), "root": str(root)}) + "\n")
     process.stdin.flush()
     return process
@@ -65,8 +68,9 @@ def feed(process: subprocess.Popen, units: queue.SimpleQueue, replies: queue.Sim
         replies.put({"error": f"a rendering process died ({error})"})
 
 
-def render_units(config: MiniConfig, root: Path, units: list[tuple[int, int]], workers: int,
-                 done: Callable[[int], None]) -> None:
+def render_units(
+    config: MiniConfig, root: Path, units: list[tuple[int, int]], workers: int, done: Callable[[int], None]
+) -> None:
     """Render all units (city index, street number); call `done` with the number of new images after each.
 
     Raises:

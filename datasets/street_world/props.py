@@ -9,8 +9,23 @@ import numpy as np
 from numba import njit
 
 from datasets.street_world.columns import (
-    BUSH, CONIFER, L_AUTUMN, L_DRY, L_HEAD, L_LAMP, L_LEAF, L_SNOW, L_SUN_X, P_AUX, P_B, P_G, P_R, P_SEED, P_TOP,
-    P_X1, PALM,
+    BUSH,
+    CONIFER,
+    L_AUTUMN,
+    L_DRY,
+    L_HEAD,
+    L_LAMP,
+    L_LEAF,
+    L_SNOW,
+    L_SUN_X,
+    P_AUX,
+    P_B,
+    P_G,
+    P_R,
+    P_SEED,
+    P_TOP,
+    P_X1,
+    PALM,
 )
 from datasets.street_world.noise import hash01, noise
 
@@ -180,15 +195,27 @@ def sign(p, u, z, light):
             on = abs(u) < 0.11 and abs(y - 0.22) < 0.1
             return True, 0.6 if on else 0.02, 0.03, 0.02, 1.5 if on else 0.0
     else:
-        inside = (u * u + y * y < r2 * r2) if shape == 0.0 else (
-            (abs(u) < 0.5 * (r2 - y)) if shape == 1.0 else abs(u) < 0.55)
-        core = (u * u + y * y < 0.08) if shape == 0.0 else (
-            (abs(u) < 0.5 * (r2 - y) - 0.12 and y > -0.3) if shape == 1.0 else (abs(u) < 0.48 and abs(y) < 0.32))
+        inside = (
+            (u * u + y * y < r2 * r2)
+            if shape == 0.0
+            else ((abs(u) < 0.5 * (r2 - y)) if shape == 1.0 else abs(u) < 0.55)
+        )
+        core = (
+            (u * u + y * y < 0.08)
+            if shape == 0.0
+            else ((abs(u) < 0.5 * (r2 - y) - 0.12 and y > -0.3) if shape == 1.0 else (abs(u) < 0.48 and abs(y) < 0.32))
+        )
         if inside and abs(y) < r2:
             if core:
                 dark = hash01(int(p[P_SEED]), int(u * 9.0 + 20.0), int(y * 9.0 + 20.0)) > 0.72
                 tone = 0.1 if dark else 0.8
-                return True, tone * (p[P_R] if shape == 2.0 else 1.0), tone * (p[P_G] if shape == 2.0 else 1.0), tone, 0.0
+                return (
+                    True,
+                    tone * (p[P_R] if shape == 2.0 else 1.0),
+                    tone * (p[P_G] if shape == 2.0 else 1.0),
+                    tone,
+                    0.0,
+                )
             return True, p[P_R], p[P_G], p[P_B], 0.0
     if abs(u) < 0.05 and y < 0.0:
         return True, 0.25, 0.25, 0.26, 0.0

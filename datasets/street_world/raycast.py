@@ -10,9 +10,41 @@ import numpy as np
 from numba import njit
 
 from datasets.street_world.columns import (
-    B_ROOF_H, B_EAVES, BILLBOARD, CAR_END, CAR_SIDE, FACADE, G_CEILING, HEDGE, L_AMB_B, L_AMB_G, L_AMB_R, L_FOG,
-    L_FOG_B, L_FOG_G, L_FOG_R, L_HEAD, L_LAMP, L_SUN_B, L_SUN_G, L_SUN_R, L_SUN_X, L_SUN_Y, L_SUN_Z, LAMP, P_AUX,
-    P_KIND, P_ROW, P_TOP, P_X0, P_X1, P_Y0, P_Y1, PERSON, SIGN, TREE,
+    B_EAVES,
+    B_ROOF_H,
+    BILLBOARD,
+    CAR_END,
+    CAR_SIDE,
+    FACADE,
+    G_CEILING,
+    HEDGE,
+    L_AMB_B,
+    L_AMB_G,
+    L_AMB_R,
+    L_FOG,
+    L_FOG_B,
+    L_FOG_G,
+    L_FOG_R,
+    L_HEAD,
+    L_LAMP,
+    L_SUN_B,
+    L_SUN_G,
+    L_SUN_R,
+    L_SUN_X,
+    L_SUN_Y,
+    L_SUN_Z,
+    LAMP,
+    P_AUX,
+    P_KIND,
+    P_ROW,
+    P_TOP,
+    P_X0,
+    P_X1,
+    P_Y0,
+    P_Y1,
+    PERSON,
+    SIGN,
+    TREE,
 )
 from datasets.street_world.facade import facade
 from datasets.street_world.ground import ceiling, floor_colour, sky, skyline
@@ -31,8 +63,9 @@ def sunlit(shadow, x, y, z):
     if i < 1 or j < 0 or i >= shadow.shape[0] - 1 or j >= shadow.shape[1] - 1:
         return 1.0
     fy, fx = (y - shadow[0, 1]) / cell + 1 - i, (x - shadow[0, 0]) / cell - j
-    height = ((shadow[i, j] * (1 - fx) + shadow[i, j + 1] * fx) * (1 - fy)
-              + (shadow[i + 1, j] * (1 - fx) + shadow[i + 1, j + 1] * fx) * fy)
+    height = (shadow[i, j] * (1 - fx) + shadow[i, j + 1] * fx) * (1 - fy) + (
+        shadow[i + 1, j] * (1 - fx) + shadow[i + 1, j + 1] * fx
+    ) * fy
     return min(max((z - height) * 1.5 + 0.5, 0.0), 1.0)
 
 
@@ -158,7 +191,9 @@ def paint_hit(image, done, col, rows, p, b, seg, t, u, ray, eye, tile, light, sh
             continue
         sun = facing * sunlit(shadow, x + nx * 1.2, y + ny * 1.2, z) if facing > 0 else 0.0
         lamp_sum = lamplight(lamps, x + nx * 0.3, y + ny * 0.3, z, light) if light[L_LAMP] > 0 else 0.0
-        r, g, bl = lit_colour(r, g, bl, glow, sun, 0.62 + 0.38 * min(z / 9.0, 1.0), lamp_sum, head * np.exp(-z / 3.0), light)
+        r, g, bl = lit_colour(
+            r, g, bl, glow, sun, 0.62 + 0.38 * min(z / 9.0, 1.0), lamp_sum, head * np.exp(-z / 3.0), light
+        )
         image[row, col, 0] = r * (1 - fog) + light[L_FOG_R] * fog
         image[row, col, 1] = g * (1 - fog) + light[L_FOG_G] * fog
         image[row, col, 2] = bl * (1 - fog) + light[L_FOG_B] * fog
@@ -234,8 +269,23 @@ def cast(rays, eye, rows, prims, buildings, ground, tile, light, shadow, lamps):
         wall_t = 1e9
         for k in range(count):
             p = prims[index[k]]
-            left = paint_hit(image, done, col, rows, p, buildings[int(p[P_ROW])], segments[index[k]], depth[k], along[k],
-                             ray, eye, tile, light, shadow, lamps)
+            left = paint_hit(
+                image,
+                done,
+                col,
+                rows,
+                p,
+                buildings[int(p[P_ROW])],
+                segments[index[k]],
+                depth[k],
+                along[k],
+                ray,
+                eye,
+                tile,
+                light,
+                shadow,
+                lamps,
+            )
             if p[P_KIND] == FACADE and wall_t > 1e8:
                 wall_t = depth[k]
         paint_rest(image, done, col, rows, ray, eye, wall_t, ground, tile, light, shadow, lamps)

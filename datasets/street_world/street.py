@@ -70,7 +70,9 @@ class Builder:
         g[c.G_TONE] = rng.uniform(0.09, 0.24) * (1.8 if self.scene == "passage" else 1.0)
         g[c.G_WALK_R : c.G_WALK_B + 1] = rgb(rng, (0.0, 0.15), (0.0, 0.25), (0.45, 0.72))
         g[c.G_SEED] = rng.integers(1, 9000)
-        g[c.G_HILL] = city.hills * rng.uniform(0.5, 1.5) + (rng.uniform(0.1, 0.8) if self.scene in ("country", "vista") else 0)
+        g[c.G_HILL] = city.hills * rng.uniform(0.5, 1.5) + (
+            rng.uniform(0.1, 0.8) if self.scene in ("country", "vista") else 0
+        )
         g[c.G_TOWER] = city.towers * rng.uniform(0, 1.3) * (self.scene not in ("country", "suburb", "vista"))
         g[c.G_RIDGE] = rng.uniform(0.02, 0.14)
         g[c.G_CEILING] = rng.uniform(3.2, 6.0) if self.scene == "passage" else 0.0
@@ -146,10 +148,16 @@ def lay_block(builder: Builder, side: int, start: float, stop: float, words: tup
     block = rng_for(*source)
     setback, storeys, gap = SCENE_SHAPES[scene][2], SCENE_SHAPES[scene][3], SCENE_SHAPES[scene][5]
     row_house = scene == "terrace" and block.random() < 0.5
-    style, floors, back = int(block.integers(STYLES)), int(block.integers(storeys[0], storeys[1] + 1)), block.uniform(*setback)
+    style, floors, back = (
+        int(block.integers(STYLES)),
+        int(block.integers(storeys[0], storeys[1] + 1)),
+        block.uniform(*setback),
+    )
     x = start
     while x < stop - 4.0:
-        width = min(block.uniform(6, 9) if row_house else block.uniform(8, 20) * (2 if scene == "industrial" else 1), stop - x)
+        width = min(
+            block.uniform(6, 9) if row_house else block.uniform(8, 20) * (2 if scene == "industrial" else 1), stop - x
+        )
         if block.random() < gap:
             x += width
             continue

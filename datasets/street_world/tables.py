@@ -10,7 +10,8 @@ import pandas as pd
 
 from datasets.street_world.config import CityPlan, MiniConfig
 from datasets.street_world.drive import Frame, Traverse
-from datasets.street_world.work import plan_street, write_atomically
+from datasets.street_world.work import plan_street
+from vpr.base.files import write_bytes
 
 FILES = ("raw.csv", "seq_info.csv", "postprocessed.csv", "subtask_index.csv")
 OLD_UNTIL, NEW_FROM = 2014, 2016  # years
@@ -35,8 +36,14 @@ def subtask_flags(traverse: Traverse) -> dict[str, bool]:
     """Return the flags of all frames of a traverse: for x2y, x is the query's condition and y the database's."""
     weather, query = traverse.weather, traverse.side == "query"
     summer, old, new = weather.month in SUMMER, weather.year <= OLD_UNTIL, weather.year >= NEW_FROM
-    pairs = {"s2w": (summer, not summer), "w2s": (not summer, summer), "o2n": (old, new), "n2o": (new, old),
-             "d2n": (not weather.night, weather.night), "n2d": (weather.night, not weather.night)}
+    pairs = {
+        "s2w": (summer, not summer),
+        "w2s": (not summer, summer),
+        "o2n": (old, new),
+        "n2o": (new, old),
+        "d2n": (not weather.night, weather.night),
+        "n2d": (weather.night, not weather.night),
+    }
     return {"all": True, **{name: bool(pair[0 if query else 1]) for name, pair in pairs.items()}}
 
 
@@ -44,12 +51,24 @@ def frame_rows(traverse: Traverse, street: int, index: int, frame: Frame) -> dic
     """Return one row for each of the four files."""
     lon, lat = lon_lat(frame)
     return {
-        "raw.csv": {"key": frame.key, "lon": round(lon, 7), "lat": round(lat, 7), "ca": frame.compass,
-                    "captured_at": captured_at(traverse, index), "pano": frame.pano},
+        "raw.csv": {
+            "key": frame.key,
+            "lon": round(lon, 7),
+            "lat": round(lat, 7),
+            "ca": frame.compass,
+            "captured_at": captured_at(traverse, index),
+            "pano": frame.pano,
+        },
         "seq_info.csv": {"key": frame.key, "sequence_key": traverse.sequence, "frame_number": frame.number},
-        "postprocessed.csv": {"key": frame.key, "easting": frame.easting, "northing": frame.northing,
-                              "night": traverse.weather.night, "control_panel": False, "view_direction": traverse.view,
-                              "unique_cluster": street * 1000 + int(max(frame.x, 0.0) // 10)},
+        "postprocessed.csv": {
+            "key": frame.key,
+            "easting": frame.easting,
+            "northing": frame.northing,
+            "night": traverse.weather.night,
+            "control_panel": False,
+            "view_direction": traverse.view,
+            "unique_cluster": street * 1000 + int(max(frame.x, 0.0) // 10),
+        },
         "subtask_index.csv": {"key": frame.key, **subtask_flags(traverse)},
     }
 
@@ -72,6 +91,6 @@ def write_tables(root: Path, config: MiniConfig) -> dict[str, dict[str, int]]:
         for side, tables in city_tables(config, plan).items():
             for name, table in tables.items():
                 data = table.to_csv(lineterminator="\n").encode()
-                write_atomically(root / plan.part / plan.name / side / name, data)
+                write_bytes(root / plan.part / plan.name / side / name, data)
             counts.setdefault(plan.name, {})[side] = len(table)
     return counts

@@ -9,8 +9,17 @@ from datasets.street_world.city import rgb
 from datasets.street_world.ground import centre_line
 from datasets.street_world.street import Street
 
-PAINTS = ((0.6, 0.6, 0.6), (0.75, 0.75, 0.75), (0.03, 0.03, 0.035), (0.25, 0.26, 0.28), (0.35, 0.03, 0.03),
-          (0.04, 0.08, 0.25), (0.12, 0.13, 0.14), (0.5, 0.45, 0.35), (0.05, 0.16, 0.1))
+PAINTS = (
+    (0.6, 0.6, 0.6),
+    (0.75, 0.75, 0.75),
+    (0.03, 0.03, 0.035),
+    (0.25, 0.26, 0.28),
+    (0.35, 0.03, 0.03),
+    (0.04, 0.08, 0.25),
+    (0.12, 0.13, 0.14),
+    (0.5, 0.45, 0.35),
+    (0.05, 0.16, 0.1),
+)
 
 
 def box(street: Street, x: float, lateral: float, size: tuple, rng: np.random.Generator) -> list[np.ndarray]:
@@ -20,7 +29,9 @@ def box(street: Street, x: float, lateral: float, size: tuple, rng: np.random.Ge
     forward = np.array([1.0, slope]) / np.hypot(1.0, slope)
     left = np.array([-forward[1], forward[0]])
     middle = np.array([x, centre_line(street.ground, x)]) + lateral * left
-    corners = [middle + forward * a * length / 2 + left * b * width / 2 for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+    corners = [
+        middle + forward * a * length / 2 + left * b * width / 2 for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))
+    ]
     towards = -1 if lateral > 0 else 1  # right-hand traffic
     if towards < 0:
         corners = corners[2:] + corners[:2]

@@ -24,8 +24,19 @@ CONDITIONS = {
 }
 DATABASE_FIRST = {"day": 0.5, "overcast": 0.2, "low_sun": 0.1, "autumn": 0.1, "bare": 0.1}
 DATABASE_SECOND = {"winter": 0.35, "night": 0.2, "autumn": 0.2, "overcast": 0.15, "dusk": 0.1}
-QUERY = {"day": 0.10, "low_sun": 0.09, "overcast": 0.1, "autumn": 0.12, "rain": 0.09, "winter": 0.15, "bare": 0.09,
-         "fog": 0.06, "dusk": 0.07, "night": 0.09, "wet_night": 0.04}
+QUERY = {
+    "day": 0.10,
+    "low_sun": 0.09,
+    "overcast": 0.1,
+    "autumn": 0.12,
+    "rain": 0.09,
+    "winter": 0.15,
+    "bare": 0.09,
+    "fog": 0.06,
+    "dusk": 0.07,
+    "night": 0.09,
+    "wet_night": 0.04,
+}
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,10 @@ def set_sky(light: np.ndarray, name: str, sun: float, rng: np.random.Generator) 
     power = sun * rng.uniform(0.9, 1.5) * (1.0 - 0.6 * light[c.L_CLOUD])
     light[c.L_SUN_R : c.L_SUN_B + 1] = power * np.array([1.0, 0.93 - 0.25 * warm, 0.82 - 0.45 * warm])
     light[c.L_SUN_X : c.L_SUN_Z + 1] = (
-        np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation))
+        np.cos(azimuth) * np.cos(elevation),
+        np.sin(azimuth) * np.cos(elevation),
+        np.sin(elevation),
+    )
     blue, grey = np.array([0.30, 0.42, 0.62]), np.array([0.52, 0.55, 0.58])
     mix = light[c.L_CLOUD]
     ambient = (blue * (1 - mix) + grey * mix) * rng.uniform(0.8, 1.3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from datasets.street_world.shadow import shadow_map
 from datasets.street_world.street import Street, make_street
 from datasets.street_world.traffic import draw_traffic
 from datasets.street_world.weather import indoor_light
+from vpr.base.files import write_bytes
 
 
 def plan_street(config: MiniConfig, plan: CityPlan, number: int) -> tuple[City, Street, list[Traverse]]:
@@ -59,13 +59,6 @@ def render_street(config: MiniConfig, plan: CityPlan, number: int, root: Path) -
         scene = (prims, light, shadow_map(street, light))
         for frame in todo:
             data = render_frame(config, street, frame, camera, scene, traverse.words)
-            write_atomically(image_path(root, plan, traverse.side, frame.key), data)
+            write_bytes(image_path(root, plan, traverse.side, frame.key), data)
             written += 1
     return written
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name and rename it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(data)
-    os.replace(partial, path)

@@ -7,7 +7,7 @@ from timm.models import VisionTransformer, register_model
 from timm.models.vision_transformer_hybrid import ConvStem
 from torch import nn
 
-MINI_VIT = "vit_mini_patch16_112"
+from vpr.models.settings import MINI_VIT
 
 
 @register_model

@@ -1,30 +1,15 @@
 """The teacher: NetVLAD (Arandjelovic et al., CVPR 2016) with PCA whitening, under the Patch-NetVLAD checkpoints' keys."""
 
-from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torchvision.models import VGG16_Weights, vgg16
 
-from vpr.command import option
-from vpr.models.description import Description
+from vpr.models.descriptors import Descriptors
+from vpr.models.settings import TeacherConfig
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class TeacherConfig:
-    """NetVLAD teacher."""
-
-    backbone: Literal["mini", "vgg16"] = option("mini", "encoder: a small one for mini-MSLS, or VGG16 to conv5")
-    pretrained: bool = option(False, "start VGG16 from torchvision's ImageNet weights (downloaded)")
-    clusters: int = option(16, "NetVLAD clusters K")
-    dim: int = option(128, "descriptor dimensions after PCA whitening")
-    image_height: int = option(112, "input height, pixels (480 in the literature)")
-    image_width: int = option(112, "input width, pixels (640 in the literature)")
 
 
 class NetVLADPool(nn.Module):
@@ -78,11 +63,11 @@ class NetVLAD(nn.Module):
         """Encoder features (B, D, h, w) before pooling."""
         return self.encoder((images.float() / 255 - self.mean) / self.std)
 
-    def forward(self, images: torch.Tensor) -> Description:
+    def forward(self, images: torch.Tensor) -> Descriptors:
         pooled = self.pool(self.features(images))
         if self.whitened:
             pooled = F.normalize(self.WPCA(pooled[:, :, None, None]).flatten(1), dim=1)
-        return Description(pooled, None)
+        return Descriptors(pooled, None)
 
     def set_whitening(self, components: np.ndarray, mean: np.ndarray) -> None:
         """Whiten by ``components`` (dim, K * D), rows already scaled, after subtracting ``mean`` (K * D,)."""

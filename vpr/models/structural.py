@@ -1,41 +1,18 @@
 """The structural model: a timm backbone whose tokens become one global and many patch descriptors by one head."""
 
-import importlib
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
-
-import timm
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vpr.checkpoint import load_state, read_weights
-from vpr.command import option
-from vpr.errors import VprError
-from vpr.models.description import Description
-from vpr.models.mini_vit import MINI_VIT
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Structural model."""
-
-    backbone: str = option(MINI_VIT, "any timm model by name")
-    pretrained: bool = option(False, "start from timm's pretrained weights (downloaded by timm)")
-    weights: str = option("", "backbone weights to start from: a .safetensors or .pth file")
-    dim: int = option(128, "descriptor dimensions C")
-    grid: int = option(7, "patch descriptors along each side; the tokens are pooled to grid x grid")
-    image_size: int = option(112, "input height and width, pixels")
-    pooling: Literal["gem", "avg", "cls"] = option(
-        "avg", "global descriptor from the generalised mean of the tokens (p = 3), their mean, or the class token"
-    )
+from vpr.models.backbone import channel_statistic, create_backbone
+from vpr.models.descriptors import Descriptors
+from vpr.models.settings import ModelConfig
 
 
 class StructuralModel(nn.Module):
     """Images to global and patch descriptors (facts: Zhang et al., BMVC 2022, section 3).
 
-    Input: uint8 or float in [0, 255], shape (B, 3, H, W). Output: `Description` with unit vectors in R^dim. Any timm
+    Input: uint8 or float in [0, 255], shape (B, 3, H, W). Output: `Descriptors` with unit vectors in R^dim. Any timm
     model works whose `forward_features` gives tokens (B, N, D), or maps (B, D, h, w) or (B, h, w, D).
     """
 
@@ -45,19 +22,19 @@ class StructuralModel(nn.Module):
         self.backbone = create_backbone(config)
         self.head = nn.Linear(self.backbone.num_features, config.dim)
         self.norm = SharedNorm(config.dim)
-        self.register_buffer("mean", _channels(self.backbone, "mean"), persistent=False)
-        self.register_buffer("std", _channels(self.backbone, "std"), persistent=False)
+        self.register_buffer("mean", channel_statistic(self.backbone, "mean"), persistent=False)
+        self.register_buffer("std", channel_statistic(self.backbone, "std"), persistent=False)
 
     @property
     def input_size(self) -> tuple[int, int]:
         """Height and width of the images it takes, pixels."""
         return self.config.image_size, self.config.image_size
 
-    def forward(self, images: torch.Tensor) -> Description:
+    def forward(self, images: torch.Tensor) -> Descriptors:
         tokens, summary = self._tokens(images)
         patches = F.adaptive_avg_pool2d(tokens, self.config.grid).flatten(2).transpose(1, 2)
         summary, patches = self.norm(self.head(summary), self.head(patches))
-        return Description(F.normalize(summary, dim=-1), F.normalize(patches, dim=-1))
+        return Descriptors(F.normalize(summary, dim=-1), F.normalize(patches, dim=-1))
 
     def summarise(self, images: torch.Tensor) -> torch.Tensor:
         """What the head makes the global descriptor from, (B, D)."""
@@ -101,41 +78,3 @@ def generalised_mean(tokens: torch.Tensor, power: float = 3.0) -> torch.Tensor:
     """Mean of the positive parts to the given power, and its root (GeM, Radenovic et al., TPAMI 2019): (B, D, h, w) to
     (B, D)."""
     return tokens.clamp(min=1e-3).pow(power).mean((2, 3)).pow(1 / power)
-
-
-def create_backbone(config: ModelConfig) -> nn.Module:
-    """The timm model of the configuration, without its classifier.
-
-    Raises VprError for an unknown name, for weights that are missing or do not fit, and for a class token that the
-    model lacks.
-    """
-    if not timm.is_model(config.backbone):
-        close = timm.list_models(f"*{config.backbone.split('_')[0]}*")[:5]
-        raise VprError(f"timm has no model {config.backbone!r}; near it: {', '.join(close) or 'timm.list_models()'}")
-    asked = {"pretrained": config.pretrained, "num_classes": 0}
-    try:
-        try:
-            model = timm.create_model(config.backbone, img_size=config.image_size, **asked)
-        except TypeError:  # convolutional models take any size and no such argument
-            model = timm.create_model(config.backbone, **asked)
-    except (ValueError, RuntimeError, AssertionError) as error:
-        raise VprError(f"--backbone {config.backbone} at {config.image_size} px: {error}") from error
-    if config.weights:
-        source = Path(config.weights)
-        load_state(model, _fitted(model, read_weights(source)), source)
-    if config.pooling == "cls" and not getattr(model, "num_prefix_tokens", 0):
-        raise VprError(f"{config.backbone} has no class token; pass --pooling avg")
-    return model
-
-
-def _fitted(model: nn.Module, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights as timm itself fits them to the model: other people's names, position embeddings of another size."""
-    fit = getattr(importlib.import_module(type(model).__module__), "checkpoint_filter_fn", None)
-    return weights if fit is None else fit(weights, model)
-
-
-def _channels(backbone: nn.Module, statistic: str) -> torch.Tensor:
-    """The backbone's input mean or standard deviation, shape (3, 1, 1), in [0, 1]."""
-    config = getattr(backbone, "pretrained_cfg", None) or {}
-    value = config.get(statistic) or (0.5, 0.5, 0.5)
-    return torch.tensor(value).view(3, 1, 1)

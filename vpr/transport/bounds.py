@@ -25,8 +25,8 @@ def upper_bound(similarity, query_marginals, database_marginals, mass: float = 1
     [0.55]
     """
     rows, columns = amax(similarity, 2), amax(similarity, 1)
-    by_row = fill(rows, query_marginals + rows * 0, mass)
-    by_column = fill(columns, database_marginals + columns * 0, mass)
+    by_row = most_within(rows, query_marginals + rows * 0, mass)
+    by_column = most_within(columns, database_marginals + columns * 0, mass)
     return np.minimum(by_row, by_column) if isinstance(by_row, np.ndarray) else by_row.minimum(by_column)
 
 
@@ -35,7 +35,7 @@ def amax(array, axis: int):
     return array.max(axis) if isinstance(array, np.ndarray) else array.amax(axis)
 
 
-def fill(values, weights, mass: float):
+def most_within(values, weights, mass: float):
     """Largest sum_i t_i values_i over 0 <= t <= weights, sum t = mass."""
     if mass == 1.0:
         return (weights * values).sum(-1)

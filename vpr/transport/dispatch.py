@@ -1,17 +1,20 @@
 """One entry for every backend: validation, choice, conversion."""
 
+from __future__ import annotations
+
 import importlib
 import importlib.util
 import logging
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vpr.transport.marginals import spread
 from vpr.transport.problem import (
-    MAX_ITERATIONS,
-    TOLERANCE,
+    EPSILON,
     Settings,
+    SolverOptions,
     TransportError,
     TransportResult,
     check_marginals,
@@ -19,17 +22,19 @@ from vpr.transport.problem import (
     check_similarity,
 )
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 BACKENDS = ("reference", "torch", "numba", "triton", "pot")
 MODULES = {
     "reference": "vpr.transport.reference",
     "torch": "vpr.transport.torch_backend",
-    "numba": "vpr.transport.numba_backend",
-    "triton": "vpr.transport.triton_backend",
+    "numba": "vpr.transport.cpu.backend",
+    "triton": "vpr.transport.cuda.backend",
     "pot": "vpr.transport.pot_backend",
 }
 PACKAGES = {"torch": "torch", "numba": "numba", "pot": "ot"}
 log = logging.getLogger("vpr.transport")
-_announced: set = set()
 
 
 def available_backends() -> tuple[str, ...]:
@@ -67,10 +72,14 @@ def choose(backend: str, *, on_cuda: bool, needs_gradient: bool) -> str:
     else:
         choice = "numba" if is_available("numba") else "torch"
         reason = "arrays are on the CPU"
-    if (choice, reason) not in _announced:
-        _announced.add((choice, reason))
-        log.info("transport backend: %s (%s)", choice, reason)
+    announce(choice, reason)
     return choice
+
+
+@cache
+def announce(choice: str, reason: str) -> None:
+    """Log a choice, the first time it is made."""
+    log.info("transport backend: %s (%s)", choice, reason)
 
 
 def is_torch(array) -> bool:
@@ -91,7 +100,7 @@ def to_tensor(array):
     return torch.as_tensor(array if is_torch(array) or array.flags.writeable else array.copy())
 
 
-def run(name: str, similarity, mu, nu, settings: Settings) -> TransportResult:
+def solve_by(name: str, similarity, mu, nu, settings: Settings) -> TransportResult:
     """Call a backend with arrays of the kind it takes; return arrays of the kind that was given."""
     module = importlib.import_module(MODULES[name])
     given_torch = is_torch(similarity)
@@ -115,12 +124,9 @@ def solve(
     query_marginals,
     database_marginals,
     *,
-    epsilon: float = 0.05,
+    epsilon: float = EPSILON,
     mass: float = 1.0,
-    tolerance: float = TOLERANCE,
-    max_iterations: int = MAX_ITERATIONS,
-    backend: str = "auto",
-    plan: bool = False,
+    **options: Unpack[SolverOptions],
 ) -> TransportResult:
     r"""Entropic optimal transport between the patches of N pairs of images.
 
@@ -138,11 +144,8 @@ def solve(
     database_marginals : (N, Q) or (Q,), likewise
     epsilon : entropic regularisation, at least 0.001
     mass : transported mass, in (0, 1]
-    tolerance : L1 marginal violation at which a pair stops; 0 runs exactly ``max_iterations`` plain
-        iterations, as training does (backend torch keeps all of them in the graph)
-    max_iterations : bound on the iterations; pairs that reach it are reported by ``marginal_error``
-    backend : "auto" or one of ``BACKENDS``
-    plan : whether the result carries the plan
+    **options : ``backend``, ``plan``, ``threads``, ``tolerance`` (0 runs exactly ``max_iterations`` plain iterations, as
+        training does; backend torch keeps all of them in the graph), ``max_iterations``; see ``SolverOptions``
 
     Returns
     -------
@@ -164,7 +167,8 @@ def solve(
     .. [1] Cuturi, "Sinkhorn distances", NeurIPS 2013.
     .. [2] Benamou et al., "Iterative Bregman projections for regularized transportation problems", 2015.
     """
-    settings = Settings(epsilon, mass, tolerance, max_iterations, plan).check()
+    backend = options.pop("backend", "auto")
+    settings = Settings.of(epsilon, mass, **options)
     check_similarity(similarity.shape)
     pairs, queries, candidates = similarity.shape
     mu, nu = spread(query_marginals, pairs), spread(database_marginals, pairs)
@@ -174,6 +178,6 @@ def solve(
     gradient = wants_gradient(similarity, mu, nu)
     cuda = is_torch(similarity) and similarity.is_cuda
     name = choose(backend, on_cuda=cuda, needs_gradient=gradient)
-    result = run(name, similarity, mu, nu, settings)
+    result = solve_by(name, similarity, mu, nu, settings)
     check_result(result, settings)
     return result

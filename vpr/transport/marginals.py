@@ -6,7 +6,11 @@ import numpy as np
 
 from vpr.transport.problem import TransportError, check_marginals
 
-Marginals = Literal["uniform", "relevancy", "inverse", "complement", "softmax", "rollout"]
+FromGlobals = Literal[
+    "uniform", "relevancy", "inverse", "complement", "softmax"
+]  # kernels know them by their place here
+Marginals = Literal[FromGlobals, "rollout"]
+CODES = {kind: code for code, kind in enumerate(get_args(FromGlobals))}
 INVERSE_TEMPERATURE = 0.1
 
 
@@ -68,8 +72,7 @@ def marginal_weights(kind: Marginals, query_patches, database_patches, query_glo
     >>> mu.tolist(), nu.tolist()
     ([[1.0, 0.0]], [[0.0, 1.0]])
     """
-    if kind not in get_args(Marginals):
-        raise TransportError(f"marginals are '{kind}'; choose one of {', '.join(get_args(Marginals))}")
+    check_kind(kind)
     if kind == "rollout":
         if rollout is None:
             raise TransportError("rollout marginals need the weights of both images; pass rollout=(query, database)")
@@ -85,6 +88,12 @@ def marginal_weights(kind: Marginals, query_patches, database_patches, query_glo
     check_marginals("query marginals", mu, (pairs, query_patches.shape[-2]))
     check_marginals("database marginals", nu, (pairs, database_patches.shape[-2]))
     return mu, nu
+
+
+def check_kind(kind: str) -> None:
+    """Refuse marginals of an unknown name."""
+    if kind not in get_args(Marginals):
+        raise TransportError(f"marginals are '{kind}'; choose one of {', '.join(get_args(Marginals))}")
 
 
 def spread(weights, pairs: int):

@@ -2,12 +2,13 @@
 
 import math
 import warnings
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
-from vpr.errors import VprError
+from vpr.base.errors import VprError
 
+EPSILON = 0.05  # entropic regularisation, in units of cosine
 TOLERANCE = 2e-5  # L1 marginal violation at which a pair stops
 MAX_ITERATIONS = 2000  # a pair at epsilon 0.05 needs about 15, a near-duplicate a few hundred
 SMALLEST_EPSILON = 1e-3  # below it Sinkhorn needs more iterations than anyone would wait for
@@ -40,6 +41,20 @@ class TransportResult(NamedTuple):
     backend: str
 
 
+class SolverOptions(TypedDict, total=False):
+    """Options of every call that solves transport problems; each may be left out."""
+
+    backend: str  # "auto", or one of ``vpr.transport.BACKENDS``
+    plan: bool  # whether the result carries the plans
+    threads: (
+        int | None
+    )  # CPU threads of the numba backend; None takes every CPU. Callers with threads of their own give 1
+    tolerance: (
+        float | None
+    )  # L1 marginal violation at which a pair stops; 0 runs exactly max_iterations, None is TOLERANCE
+    max_iterations: int  # bound on the iterations of a pair; pairs that reach it show it in ``marginal_error``
+
+
 class Settings(NamedTuple):
     """Parameters of the solver, validated once.
 
@@ -53,12 +68,19 @@ class Settings(NamedTuple):
     threads : CPU threads of the numba backend; None takes every CPU that the process may run on
     """
 
-    epsilon: float = 0.05
+    epsilon: float = EPSILON
     mass: float = 1.0
     tolerance: float = TOLERANCE
     max_iterations: int = MAX_ITERATIONS
     plan: bool = False
     threads: int | None = None
+
+    @classmethod
+    def of(cls, epsilon: float, mass: float, **options: Any) -> "Settings":
+        """Checked settings; a tolerance of None is the default."""
+        if options.get("tolerance", 0) is None:
+            options["tolerance"] = TOLERANCE
+        return cls(epsilon, mass, **options).check()
 
     def check(self) -> "Settings":
         """Return the settings, or raise TransportError naming the parameter that is out of range."""

@@ -7,7 +7,6 @@ import numpy as np
 
 from vpr.transport.problem import Settings, TransportResult
 
-
 SLOWNESS = 0.01  # plain Sinkhorn that moves by this share of the tolerance may be a tolerance away
 
 

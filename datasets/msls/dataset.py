@@ -1,0 +1,104 @@
+"""The MSLS reader: from a folder and a protocol to cities, and to the retrieval set that everything else takes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from datasets.errors import DatasetError
+from datasets.msls.city import City, Side, read_city
+from datasets.msls.protocol import Protocol
+from datasets.msls.tree import locate
+from datasets.ragged import Ragged, concatenate, offsets_of
+from datasets.retrieval_set import Entries, RetrievalSet
+
+
+@dataclass(frozen=True, eq=False)
+class MSLS:
+    """A loaded dataset, immutable.
+
+    Numbering: within a city, queries and database entries count the kept sequences of its sides. Across cities they
+    follow one another in the order of ``cities``, and so they do in the retrieval set.
+    """
+
+    root: Path
+    protocol: Protocol
+    cities: tuple[City, ...]  # at least one, none without queries or database
+    skipped: tuple[str, ...]  # cities left without queries or without database
+    fingerprint: str  # SHA-256 over the CSVs read, of all cities, skipped ones included
+
+    @cached_property
+    def retrieval_set(self) -> RetrievalSet:
+        """Queries, database and positives of all cities: each city a group of its own, or one group in scope ``merged``."""
+        queries, database = ([getattr(city, side) for city in self.cities] for side in ("query", "database"))
+        entries = RetrievalSet(self.root, _entries(queries), _entries(database), self.positives, self.fingerprint)
+        return entries if self.protocol.scope == "city" else entries.merged()
+
+    @property
+    def query_offsets(self) -> np.ndarray:
+        """(C + 1,) int64: city i has the queries offsets[i] to offsets[i + 1]."""
+        return offsets_of([len(city.query) for city in self.cities])
+
+    @property
+    def database_offsets(self) -> np.ndarray:
+        """(C + 1,) int64, the same for the database."""
+        return offsets_of([len(city.database) for city in self.cities])
+
+    @property
+    def positives(self) -> Ragged | None:
+        """Per query of all cities its database numbers; None when a city has no ground truth."""
+        parts = [city.positives for city in self.cities if city.positives is not None]
+        if len(parts) < len(self.cities):
+            return None
+        return concatenate(parts, self.database_offsets[:-1].tolist())
+
+    @property
+    def without_ground_truth(self) -> tuple[str, ...]:
+        """Cities without coordinates, which cannot be scored."""
+        return tuple(city.name for city in self.cities if city.positives is None)
+
+    @property
+    def with_panoramas(self) -> tuple[str, ...]:
+        """Cities where a missing raw.csv left panoramas in."""
+        return tuple(c.name for c in self.cities if c.query.pano is None or c.database.pano is None)
+
+
+def load(root: Path, protocol: Protocol, cache: bool = True) -> MSLS:
+    """Read the metadata of the protocol's cities under ``root`` and apply the protocol.
+
+    ``cache`` keeps parsed CSVs in the user's cache folder (see ``metadata_cache``). No image is read.
+    Raises DatasetError, one line with the remedy, for a folder that is no MSLS tree, an unknown city, a
+    missing or malformed CSV, and when no city keeps both queries and database.
+    """
+    root = Path(root)
+    cities, skipped, digest = [], [], hashlib.sha256()
+    for place in locate(root, protocol.split, protocol.cities):
+        city, fingerprint = read_city(root, place, protocol, cache)
+        digest.update(f"{place.branch}/{place.name} {fingerprint}\n".encode())
+        if len(city.query) and len(city.database):
+            cities.append(city)
+        else:
+            skipped.append(place.name)
+    if not cities:
+        raise _nothing_left(root, protocol, skipped)
+    return MSLS(root, protocol, tuple(cities), tuple(skipped), digest.hexdigest())
+
+
+def _entries(sides: list[Side]) -> Entries:
+    return Entries(
+        images=np.concatenate([side.image_paths(side.frames) for side in sides]),
+        names=np.concatenate([side.names() for side in sides]),
+        offsets=offsets_of([len(side) for side in sides]),
+    )
+
+
+def _nothing_left(root: Path, protocol: Protocol, skipped: list[str]) -> DatasetError:
+    """The error when no city keeps both queries and database."""
+    return DatasetError(
+        f"{root}: no queries with a database are left in {', '.join(skipped)} for {protocol.task} of length"
+        f" {protocol.seq_length}, subtask {protocol.subtask}; choose another subtask, length or city"
+    )

@@ -1,0 +1,30 @@
+"""Which other city of a tree an image key belongs to, for messages about foreign keys."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from datasets.errors import DatasetError
+from datasets.msls.csv_table import parse, read_bytes
+from datasets.msls.metadata import SEQUENCES, decode
+from datasets.msls.tree import existing_cities
+
+
+def keys_of_other_cities(root: Path, loaded: Collection[str]) -> dict[str, str]:
+    """Each image key of the cities of ``root`` that are not in ``loaded``, with its city's name.
+
+    A city whose seq_info.csv cannot be read is left out: it was not asked for.
+    """
+    keys: dict[str, str] = {}
+    for place in existing_cities(root):
+        if place.name in loaded:
+            continue
+        for side in ("query", "database"):
+            path = root / place.side_folder(side) / SEQUENCES
+            try:
+                table = parse(path, read_bytes(path))
+                keys |= dict.fromkeys(decode(table.text("key")).tolist(), place.name)
+            except DatasetError:
+                continue
+    return keys

@@ -1,0 +1,74 @@
+"""Frames from a binary cache keyed by the content of the CSVs, or from the CSVs themselves.
+
+A cache file is an uncompressed .npz named by the SHA-256 of the CSVs' bytes: changed metadata has
+another name and a stale entry can never be read. Whatever is wrong with a cache file (cut, foreign,
+of an older layout) it is ignored and written anew, and a folder that cannot be written is tolerated:
+the cache only ever saves time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import zipfile
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+from datasets.msls.csv_table import read_bytes
+from datasets.msls.metadata import FILES, SEQUENCES, Frames, decode, read_frames
+from vpr.base.files import cache_folder, replacing
+
+LAYOUT = 2  # raise it when Frames changes
+FIELDS = tuple(field.name for field in fields(Frames))
+REQUIRED = ("keys", "drive", "frame_number")
+
+
+def load_frames(folder: Path, cache: bool = True) -> tuple[Frames, str]:
+    """The frames of one side and the fingerprint (SHA-256, hexadecimal) of its CSVs.
+
+    Each CSV is read once, and parsed only without a cache entry for these very bytes. Raises
+    DatasetError as ``read_frames`` does, also when seq_info.csv is missing.
+    """
+    present = [name for name in FILES if name == SEQUENCES or (folder / name).exists()]
+    contents = {name: read_bytes(folder / name) for name in present}
+    fingerprint = _fingerprint(contents)
+    path = cache_folder("metadata") / f"{fingerprint}.v{LAYOUT}.npz"
+    frames = _read(path) if cache else None
+    if frames is None:
+        frames = read_frames(folder, contents)
+        if cache:
+            _write(path, frames)
+    return frames, fingerprint
+
+
+def _fingerprint(contents: dict[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for name, data in contents.items():
+        digest.update(f"{name} {len(data)}\n".encode())
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> Frames | None:
+    """The cached frames; None when there are none that can be trusted (the zip carries checksums)."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] if name in stored.files else None for name in FIELDS}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    if any(arrays[name] is None for name in REQUIRED):
+        return None
+    rows = len(arrays["keys"])
+    if any(array is not None and len(array) != rows for array in arrays.values()):
+        return None
+    return Frames(**{**arrays, "keys": decode(arrays["keys"])})
+
+
+def _write(path: Path, frames: Frames) -> None:
+    """Store atomically: a reader sees the whole file or none."""
+    arrays = {name: getattr(frames, name) for name in FIELDS}
+    arrays["keys"] = np.char.encode(frames.keys, "utf-8")
+    with contextlib.suppress(OSError), replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **{name: array for name, array in arrays.items() if array is not None})

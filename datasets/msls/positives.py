@@ -1,0 +1,60 @@
+"""Ground truth: which database sequences lie within a radius of which query sequences."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.spatial import cKDTree
+
+from datasets.ragged import Ragged
+
+QUERY_CHUNK = 100_000  # frames joined at a time, which bounds the memory for pairs
+
+
+def sequences_within(
+    query: np.ndarray,
+    query_utm: np.ndarray,
+    database: np.ndarray,
+    database_utm: np.ndarray,
+    radius_m: float,
+) -> Ragged:
+    """For each query sequence (Sq, Lq), the database sequences (Sd, Ld) within ``radius_m`` metres.
+
+    Two sequences are within the radius when any frame of the one lies at most ``radius_m`` from any
+    frame of the other (inclusive, Euclidean on the UTM plane); frames of sequences that were filtered
+    out take no part. ``*_utm``: (R, 2) float64 metres. Returns sorted, unique database indices.
+    """
+    query_rows, query_members = _membership(query)
+    database_rows, database_members = _membership(database)
+    near = _frames_within(query_utm[query_rows], database_utm[database_rows], radius_m)
+    if query.shape[1] > 1:
+        near = query_members @ near
+    if database.shape[1] > 1:
+        near = near @ database_members.T.tocsr()
+    near.sort_indices()
+    return Ragged(near.indptr.astype(np.int64), near.indices.astype(np.int32))
+
+
+def _membership(sequences: np.ndarray) -> tuple[np.ndarray, csr_array]:
+    """The rows used, sorted (U,), and which of them each sequence holds: (S, U) boolean."""
+    rows, columns = np.unique(sequences, return_inverse=True)
+    count, length = sequences.shape
+    offsets = np.arange(count + 1) * length
+    ones = np.ones(sequences.size, bool)
+    return rows, csr_array((ones, columns.reshape(-1), offsets), shape=(count, len(rows)))
+
+
+def _frames_within(query: np.ndarray, database: np.ndarray, radius_m: float) -> csr_array:
+    """(Q, D) boolean: which points (Q, 2) and (D, 2) lie within the radius."""
+    tree = cKDTree(database)
+    firsts, seconds = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for start in range(0, len(query), QUERY_CHUNK):
+        chunk = query[start : start + QUERY_CHUNK]
+        # The tree works on rounded squares: it proposes a hair beyond, the plain formula decides.
+        pairs = cKDTree(chunk).sparse_distance_matrix(tree, radius_m * (1 + 1e-9), output_type="ndarray")
+        offset = chunk[pairs["i"]] - database[pairs["j"]]
+        inside = (offset * offset).sum(axis=1) <= radius_m * radius_m
+        firsts.append(pairs["i"][inside] + start)
+        seconds.append(pairs["j"][inside])
+    rows, columns = np.concatenate(firsts), np.concatenate(seconds)
+    return csr_array((np.ones(len(rows), bool), (rows, columns)), shape=(len(query), len(database)))

@@ -1,0 +1,67 @@
+"""Where the cities of an MSLS tree lie: ``train_val/<city>`` and ``test/<city>``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.errors import DatasetError, file_error
+from datasets.msls.cities import OFFICIAL_CITIES
+
+BRANCHES: tuple[str, ...] = ("train_val", "test")
+
+
+@dataclass(frozen=True)
+class Location:
+    """One city's place in the tree."""
+
+    name: str
+    branch: str  # 'train_val' or 'test'
+
+    def side_folder(self, side: str) -> str:
+        """'train_val/cph/query', relative to the root, with forward slashes everywhere."""
+        return f"{self.branch}/{self.name}/{side}"
+
+
+def existing_cities(root: Path) -> list[Location]:
+    """Every city folder of the tree, by branch and name; DatasetError when ``root`` is no MSLS tree."""
+    if not root.is_dir():
+        raise file_error(root, "the folder does not exist", "give the folder that holds train_val/ and test/")
+    branches = [branch for branch in BRANCHES if (root / branch).is_dir()]
+    if not branches:
+        hint = f"give {root.parent}" if root.name in BRANCHES else "give the folder that holds them"
+        raise file_error(root, "not an MSLS tree, it has neither train_val/ nor test/", hint)
+    return [
+        Location(folder.name, branch)
+        for branch in branches
+        for folder in sorted((root / branch).iterdir())
+        if folder.is_dir() and not folder.name.startswith(".")
+    ]
+
+
+def locate(root: Path, split: str, names: tuple[str, ...]) -> list[Location]:
+    """The places of the named cities, in the order given, or of the split's official cities there are.
+
+    A name found under both branches is taken from test/ in the test split and from train_val/ else.
+    Raises DatasetError for an unknown or doubled name and when no official city of the split is there.
+    """
+    existing = existing_cities(root)
+    if not existing:
+        raise file_error(root, "the tree holds no city", "unpack a city's metadata and images into it")
+    preferred = existing if split == "test" else existing[::-1]
+    places = {place.name: place for place in preferred}
+    listed = ", ".join(sorted(places))
+    if names:
+        for name in names:
+            if name not in places:
+                raise DatasetError(f"{root} has no city '{name}'; it holds {listed}")
+        if len(set(names)) != len(names):
+            raise DatasetError(f"a city is named twice in {','.join(names)}; name each once")
+        return [places[name] for name in names]
+    official = [places[name] for name in OFFICIAL_CITIES[split] if name in places]
+    if not official:
+        raise DatasetError(
+            f"{root} holds no official city of the {split} split"
+            f" ({', '.join(OFFICIAL_CITIES[split])}); it holds {listed}: pass --cities {sorted(places)[0]}"
+        )
+    return official

@@ -1,0 +1,54 @@
+"""Rows of uneven length in two arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """Rows of uneven length, one after another: row i is ``values[offsets[i]:offsets[i + 1]]``."""
+
+    offsets: np.ndarray  # (S + 1,) int64, from 0 to len(values)
+    values: np.ndarray  # (N,) int32
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Sequence[int]]) -> Ragged:
+        """Ragged of any sequence of integer sequences."""
+        values = np.concatenate([np.asarray(row, np.int32) for row in rows] or [[]])
+        return cls(offsets_of([len(row) for row in rows]), values.astype(np.int32))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """A view of one row; negative indices count from the end, IndexError beyond either."""
+        row = range(len(self))[row]
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[row] for row in range(len(self)))
+
+    @property
+    def counts(self) -> np.ndarray:
+        """(S,) int64, the length of each row."""
+        return np.diff(self.offsets)
+
+
+def offsets_of(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
+    """(S + 1,) int64: where S rows of these lengths begin and end when they follow one another.
+
+    >>> offsets_of([2, 0, 3]).tolist()
+    [0, 2, 2, 5]
+    """
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def concatenate(parts: Sequence[Ragged], shifts: Sequence[int]) -> Ragged:
+    """The rows of all parts, the values of part i raised by ``shifts[i]``."""
+    counts = np.concatenate([part.counts for part in parts])
+    values = np.concatenate([part.values + np.int32(shift) for part, shift in zip(parts, shifts)])
+    return Ragged(offsets_of(counts), values)

@@ -1,0 +1,67 @@
+"""The middle of the project: queries, the database they are searched in, and which entries answer them.
+
+Readers make it (MSLS by positions, others by labels or folders); search, re-ranking, caches, floors and reports take it.
+It knows image files and numbers, nothing of coordinates, subtasks or classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from datasets.ragged import Ragged
+
+
+@dataclass(frozen=True, eq=False)
+class Entries:
+    """One side: S images, or S sequences of L images each, in groups that follow one another."""
+
+    images: (
+        np.ndarray
+    )  # (S, L) str, image files relative to the set's root, with forward slashes; L is 1 for single images
+    names: np.ndarray  # (S,) str, what files call each entry
+    offsets: np.ndarray  # (G + 1,) int64: group g holds the entries offsets[g] to offsets[g + 1]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, eq=False)
+class RetrievalSet:
+    """What is searched for what; immutable. Entries are numbered through all groups."""
+
+    root: Path  # image files lie under it
+    queries: Entries
+    database: Entries
+    positives: Ragged | None  # per query, sorted database numbers that answer it; None where the answers are not known
+    fingerprint: str  # changes when the content does
+
+    @cached_property
+    def scored(self) -> np.ndarray:
+        """(S,) numbers of the queries with at least one positive; of all queries where the answers are not known."""
+        return np.arange(len(self.queries)) if self.positives is None else np.flatnonzero(self.positives.counts)
+
+    def spans(self) -> Iterator[tuple[slice, slice]]:
+        """The queries of each group, and the database entries that they are searched in."""
+        sides = (zip(side.offsets, side.offsets[1:]) for side in (self.queries, self.database))
+        for (first, last), (start, stop) in zip(*sides):
+            yield slice(int(first), int(last)), slice(int(start), int(stop))
+
+    def merged(self) -> RetrievalSet:
+        """The same entries in one group: every query is searched in the whole database."""
+        sides = (replace(side, offsets=np.array([0, len(side)])) for side in (self.queries, self.database))
+        return replace(self, **dict(zip(("queries", "database"), sides)))
+
+    def image_files(self) -> np.ndarray:
+        """(M,) str, every image of queries and database, those of the queries first; repeats stay in."""
+        return np.concatenate([self.queries.images.ravel(), self.database.images.ravel()])
+
+    def counts(self) -> dict[str, int]:
+        """``queries``: the scored ones; ``queries_without_positives``: those set apart; ``database``."""
+        queries = len(self.scored)
+        apart = len(self.queries) - queries
+        return {"queries": queries, "queries_without_positives": apart, "database": len(self.database)}

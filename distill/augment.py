@@ -1,0 +1,56 @@
+"""Augmentation of training batches: torchvision's transforms, drawn anew for every few images of the batch."""
+
+import torch
+from torchvision.transforms import v2
+
+from distill.settings import Augmentation
+
+GROUP = 2  # images that share one draw: one call of a transform costs about as much for two small images as for one
+
+
+def augmentation(kind: Augmentation, size: tuple[int, int]) -> v2.Transform:
+    """The transform for uint8 images (..., 3, height, width).
+
+    light: small shifts of crop and colour. medium: those, and grey, blur and contrast. heavy: also what separates
+    renderings from photographs: crops down to 40 %, stronger colour, sharpening.
+    """
+    if kind == "none":
+        return v2.Identity()
+    if kind == "light":
+        return v2.Compose(
+            [
+                v2.RandomResizedCrop(size, scale=(0.7, 1.0), ratio=(0.8, 1.25), antialias=True),
+                v2.ColorJitter(0.3, 0.3, 0.3),
+            ]
+        )
+    if kind == "medium":
+        return v2.Compose(
+            [
+                v2.RandomResizedCrop(size, scale=(0.6, 1.0), ratio=(0.75, 1.33), antialias=True),
+                v2.ColorJitter(0.4, 0.4, 0.4, 0.03),
+                v2.RandomGrayscale(p=0.15),
+                v2.RandomApply([v2.GaussianBlur(5, sigma=(0.3, 1.2))], p=0.25),
+                v2.RandomAutocontrast(p=0.15),
+            ]
+        )
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(size, scale=(0.4, 1.0), ratio=(0.7, 1.4), antialias=True),
+            v2.RandomApply([v2.ColorJitter(0.5, 0.5, 0.6, 0.05)], p=0.8),
+            v2.RandomGrayscale(p=0.15),
+            v2.RandomApply([v2.GaussianBlur(5, sigma=(0.3, 1.5))], p=0.3),
+            v2.RandomApply([v2.RandomAdjustSharpness(3.0, p=1.0)], p=0.2),
+            v2.RandomAutocontrast(p=0.15),
+        ]
+    )
+
+
+def augment(images: torch.Tensor, transform: v2.Transform) -> torch.Tensor:
+    """Apply the transform to a batch (B, 3, H, W), each group of about `GROUP` images with its own random numbers
+    (torch's global generator). A group takes images from far apart in the batch, so that the images of one place, which
+    stand side by side, are changed in different ways."""
+    result = torch.empty_like(images)
+    groups = max(1, len(images) // GROUP)
+    for start in range(groups):
+        result[start::groups] = transform(images[start::groups])
+    return result

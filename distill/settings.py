@@ -1,0 +1,116 @@
+"""Settings of training, one dataclass a stage; a run folder records them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vpr.base.machine import Device
+from vpr.base.settings import Names, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, option
+from vpr.models.settings import ModelConfig, TeacherConfig
+from vpr.transport.problem import EPSILON
+
+Augmentation = Literal["none", "light", "medium", "heavy"]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Run."""
+
+    data: Path | None = option(None, "root of an MSLS tree; mini-MSLS, rendered on first use, when left out")
+    cities: Names = option(Names(), "training cities; the official ones that are there when left out")
+    held_out: str = option("amsterdam", "training-side city kept out of training, on which the weight is fixed")
+    device: Device = option("auto", "where to compute")
+    overwrite: bool = option(False, "replace a run of other settings")
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Losses."""
+
+    loss: Literal["in-batch", "triplet"] = option("in-batch", "loss on the global descriptors")
+    temperature: PositiveFloat = option(0.1, "temperature of the in-batch loss, in units of similarity")
+    margin: PositiveFloat = option(0.1**0.5, "margin of the triplet loss, a distance of unit vectors")
+    negatives: PositiveInt = option(5, "hardest negatives of each anchor in the triplet loss")
+    structural_weight: NonNegativeFloat = option(16.0, "weight of the structural loss (S_struct inside the loss)")
+    structural_temperature: PositiveFloat = option(0.05, "temperature of the structural loss, in units of S_struct")
+    structural_negatives: PositiveInt = option(5, "random negatives of each anchor in the structural loss")
+    structural_from: NonNegativeFloat = option(0.1, "share of the steps after which the structural loss sets in")
+    sinkhorn_iterations: PositiveInt = option(8, "Sinkhorn iterations unrolled in the structural loss")
+    epsilon: PositiveFloat = option(EPSILON, "entropic regularisation in the structural loss, in units of cost")
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """Distillation."""
+
+    distillation: Literal["regression", "relational"] = option("regression", "how the student follows the teacher")
+    distillation_weight: NonNegativeFloat = option(12.0, "weight of that loss")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Training."""
+
+    steps: PositiveInt = option(700, "training steps")
+    places: PositiveInt = option(8, "places in a batch")
+    images_per_place: PositiveInt = option(4, "images of each place in a batch")
+    sampling: Literal["even", "conditions"] = option(
+        "even", "draw places evenly, or more often by night and sideways, as MSLS weighs them"
+    )
+    learning_rate: PositiveFloat = option(
+        1.5e-3, "peak learning rate of AdamW; warm-up over 5 %, then a cosine to zero"
+    )
+    weight_decay: NonNegativeFloat = option(0.05, "weight decay of AdamW")
+    augment: Augmentation = option("medium", "how training images are changed")
+    minings: NonNegativeInt = option(4, "how often hard places are mined, evenly spread; first at a fifth of the steps")
+    checkpoint_every: PositiveInt = option(200, "steps between checkpoints, from which an interrupted run continues")
+    seed: NonNegativeInt = option(0, "seed of weights, batches and augmentation")
+    workers: NonNegativeInt = option(0, "processes that decode training images; 0 decodes in the training process")
+
+
+@dataclass(frozen=True)
+class WhiteningConfig:
+    """PCA whitening."""
+
+    whitening: NonNegativeFloat = option(0.5, "how far variances are evened out: 0 is plain PCA, 1 is full whitening")
+
+
+@dataclass(frozen=True)
+class StudentSettings:
+    """Everything that defines a student's training."""
+
+    model: ModelConfig
+    objective: ObjectiveConfig
+    train: TrainConfig
+    distillation: DistillationConfig | None = None
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """Everything that defines a teacher's fitting."""
+
+    teacher: TeacherConfig
+    objective: ObjectiveConfig
+    train: TrainConfig
+    whitening: WhiteningConfig
+
+
+TEACHER_TRAIN = TrainConfig(steps=800, learning_rate=1e-3, augment="light")  # the defaults of a teacher's training
+TEACHER_OBJECTIVE = ObjectiveConfig(temperature=0.07)
+
+
+def default_teacher(seed: int, dim: int) -> TeacherSettings:
+    """The teacher that distillation fits when it is given none."""
+    train = dataclasses.replace(TEACHER_TRAIN, seed=seed)
+    return TeacherSettings(TeacherConfig(dim=dim), TEACHER_OBJECTIVE, train, WhiteningConfig())
+
+
+def identity_of(settings: StudentSettings | TeacherSettings) -> dict[str, Any]:
+    """The settings that change the result. Workers and checkpoints do not, so a run may continue with others."""
+    identity = dataclasses.asdict(settings)
+    for name in ("workers", "checkpoint_every"):
+        del identity["train"][name]
+    return identity

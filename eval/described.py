@@ -1,0 +1,52 @@
+"""A retrieval set together with the cached descriptors of its images."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from datasets.retrieval_set import RetrievalSet
+from eval.options import RankingConfig
+from vpr.cache import DescriptorCache
+from vpr.description.into_cache import describe_into_cache
+from vpr.description.spec import cache_spec
+from vpr.models.netvlad import NetVLAD
+from vpr.models.structural import StructuralModel
+from vpr.retrieval.sequences import CacheRows, sequence_descriptors
+
+
+@dataclass(frozen=True, eq=False)
+class DescribedSet:
+    """What one model makes of a retrieval set."""
+
+    data: RetrievalSet
+    cache: DescriptorCache
+    rows: CacheRows  # of the entries' images in the cache
+
+    @classmethod
+    def of(cls, data: RetrievalSet, cache: DescriptorCache) -> "DescribedSet":
+        """Look every image up; raises CacheError when the cache lacks one."""
+        return cls(data, cache, CacheRows.of(cache, data.queries.images, data.database.images))
+
+    def global_descriptors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of the queries (Q, C) and of the database (N, C), float32 unit vectors."""
+        return tuple(sequence_descriptors(self.cache, side) for side in (self.rows.query, self.rows.database))
+
+
+def describe(
+    model: StructuralModel | NetVLAD, data: RetrievalSet, cache: Path, device: torch.device, config: RankingConfig
+) -> DescribedSet:
+    """Complete the cache file with the images that it lacks; errors as `describe_into_cache`."""
+    files = data.image_files()
+    filled = describe_into_cache(cache, model, data.root, files, device, config.workers, dtype=config.patches)
+    return DescribedSet.of(data, filled)
+
+
+def default_cache(folder: Path, model: StructuralModel | NetVLAD, data: RetrievalSet, config: RankingConfig) -> Path:
+    """The cache file in a folder whose name carries the tree and the model, so that it never belongs to another."""
+    root = data.root.resolve()
+    tree = hashlib.sha256(str(root).encode()).hexdigest()[:8]
+    kind = "" if config.patches == "float16" else f"-{config.patches}"
+    return folder / f"{root.name}-{tree}-{cache_spec(model).fingerprint}{kind}.h5"

@@ -1,0 +1,1 @@
+"""Prediction files and submissions: reading, looking up names, writing, checking."""

@@ -1,0 +1,31 @@
+"""Somebody else's rankings: a prediction file to be scored, or a shortlist to be re-ranked."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from datasets.msls.dataset import MSLS
+from eval.files.prediction_file import PredictionError, read_predictions
+from eval.files.resolve import UNKNOWN_QUERY, resolve
+
+log = logging.getLogger("vpr")
+
+
+def read_rankings(path: Path, dataset: MSLS, strict: bool) -> np.ndarray:
+    """The rankings (Q, K) of a prediction file; what is odd about it is logged with its count, or refused when strict.
+
+    Raises PredictionError for a file that cannot be used, and for queries that no city of the tree has.
+    """
+    leniency = "error" if strict else "count"
+    resolved = resolve(read_predictions(path), dataset, leniency, leniency)
+    for problem in resolved.problems:
+        if problem.kind == UNKNOWN_QUERY:
+            raise PredictionError(f"{path}: {problem}; is the file for another dataset or split?")
+        log.warning("%s: %s", path, problem)
+    return resolved.ranked
+
+
+def read_shortlist(path: Path, dataset: MSLS, depth: int) -> np.ndarray:
+    """The first ``depth`` of each ranking, (Q, K) int64; unknown keys are refused, as nothing can be re-ranked for them."""
+    return resolve(read_predictions(path), dataset, unknown="error").ranked[:, :depth].astype(np.int64)

@@ -1,0 +1,31 @@
+"""Rankings as names, and submission files of all queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from datasets.retrieval_set import RetrievalSet
+from eval.files.prediction_file import write_predictions
+
+
+def name_rankings(data: RetrievalSet, ranked: np.ndarray) -> tuple[list[str], list[list[str]]]:
+    """Rankings (Q, K) as names: the queries, and for each its predictions without the -1s."""
+    names = data.database.names.astype(object)
+    return data.queries.names.tolist(), [names[row[row >= 0]].tolist() for row in ranked]
+
+
+def write_submission(path: Path, data: RetrievalSet, ranked: np.ndarray, header: Sequence[str] = ()) -> None:
+    """Write the rankings of all queries as ``path``: a .csv, or a .zip with one .csv at its root.
+
+    ``ranked``: (Q, K) int, every row full and free of repeats. The file appears whole or not at all. Raises
+    PredictionError for another suffix, ValueError for a row with a gap or a repeat, or a wrong Q.
+    """
+    if len(ranked) != len(data.queries):
+        raise ValueError(f"{len(ranked)} rankings for {len(data.queries)} queries; rank every query")
+    ordered = np.sort(ranked, axis=1)
+    if (ordered < 0).any() or (ordered[:, 1:] == ordered[:, :-1]).any():
+        raise ValueError("a ranking has a gap or a repeat; give every query as many different predictions")
+    write_predictions(path, *name_rankings(data, ranked), header)

@@ -1,0 +1,101 @@
+"""Evaluation and extraction by the commands: what they write, what they keep."""
+
+import os
+import zipfile
+
+import pytest
+from commands import evaluate
+from PIL import Image
+
+import vpr.description.images
+from eval import submission
+from vpr import extract
+from vpr.cache import DescriptorCache
+
+
+def test_reranking_twice_gives_the_same_numbers_and_the_second_time_uses_the_cache(
+    tiny_tree, run_copy, tmp_path, monkeypatch, validation
+):
+    first = evaluate(tiny_tree, run_copy, tmp_path, "--rerank")
+    assert len(list((run_copy / "cache").glob("*.h5"))) == 1
+    monkeypatch.setattr(vpr.description.images, "read_image", lambda path, size: 1 / 0)
+    second = evaluate(tiny_tree, run_copy, tmp_path, "--rerank")
+    assert first["results"] == second["results"] and set(first["results"]) == {"shortlist", "rerank"}
+    assert first["protocol"] == {
+        "split": "val", "cities": ["cph", "sf"], "task": "im2im", "subtask": "all",
+        "seq_length": 1, "radius_m": 25.0, "scope": "city",
+    }  # fmt: skip
+    assert first["counts"] == validation.retrieval_set.counts() and set(first["counts"]) == {
+        "queries", "queries_without_positives", "database",
+    }  # fmt: skip
+    for metrics in first["results"].values():
+        assert {f"{name}@{k}" for name in ("recall", "map") for k in (1, 5, 10, 20)} <= set(metrics)
+        recalls = [metrics[f"recall@{k}"] for k in (1, 5, 10, 20)]
+        assert recalls == sorted(recalls) and 0 <= recalls[0] and recalls[-1] <= 1
+    assert all(value >= 0 for value in first["latency_ms"].values()) and first["latency_ms"]
+    assert (run_copy / "log.txt").is_file()
+
+
+def test_reranking_only_permutes_the_shortlist(tiny_tree, run_copy, tmp_path):
+    rankings = []
+    for more in ([], ["--rerank", "--weight", "5"]):
+        evaluate(tiny_tree, run_copy, tmp_path, "--depth", "10", "--submission", tmp_path / "s.csv", *more)
+        rows = [line.split() for line in (tmp_path / "s.csv").read_text().splitlines() if not line.startswith("#")]
+        rankings.append({row[0]: row[1:] for row in rows})
+    assert rankings[0].keys() == rankings[1].keys() and rankings[0] != rankings[1]
+    assert all(sorted(rankings[0][query]) == sorted(rankings[1][query]) for query in rankings[0])
+
+
+@pytest.mark.parametrize(("split", "suffix"), [("val", "zip"), ("test", "zip"), ("val", "csv")])
+def test_a_submission_is_valid(tiny_tree, distilled_run, tmp_path, capsys, split, suffix):
+    path = tmp_path / f"s.{suffix}"
+    evaluate(tiny_tree, distilled_run, tmp_path, "--rerank", "--submission", path, "--split", split)
+    assert "submission: " in capsys.readouterr().out
+    assert submission.main([str(path), "--data", str(tiny_tree), "--split", split]) == 0
+    if suffix == "zip":
+        with zipfile.ZipFile(path) as archive:
+            assert archive.namelist() == ["s.csv"]
+
+
+def test_a_perfect_prediction_file_scores_1_without_a_model(tiny_tree, perfect, tmp_path):
+    record = evaluate(tiny_tree, tmp_path / "no-run", tmp_path, "--predictions", perfect)
+    assert set(record["results"]) == {"predictions"}
+    assert all(record["results"]["predictions"][f"recall@{k}"] == 1 for k in (1, 5, 10, 20))
+
+
+def test_a_perfect_prediction_file_is_reranked(tiny_tree, distilled_run, perfect, tmp_path):
+    record = evaluate(tiny_tree, distilled_run, tmp_path, "--shortlist", perfect, "--rerank")
+    assert record["results"]["shortlist"]["recall@1"] == 1 and record["fusion"] == "reciprocal-rank"
+    assert record["results"]["rerank"]["recall@10"] == 1  # permuted, nothing lost
+    ours = evaluate(tiny_tree, distilled_run, tmp_path, "--shortlist", perfect, "--rerank", "--fusion", "similarity")
+    assert ours["fusion"] == "similarity" and ours["results"]["shortlist"] == record["results"]["shortlist"]
+
+
+def test_the_teachers_shortlist_is_reranked(tiny_tree, distilled_run, tmp_path):
+    record = evaluate(tiny_tree, distilled_run, tmp_path, "--shortlist", "teacher", "--rerank")
+    assert set(record["results"]) == {"shortlist", "rerank"} and record["fusion"] == "similarity"
+
+
+def test_sequences_are_reranked(tiny_tree, distilled_run, tmp_path):
+    record = evaluate(tiny_tree, distilled_run, tmp_path, "--rerank", "--task", "seq2seq", "--seq-length", "3")
+    assert record["protocol"]["seq_length"] == 3 and set(record["results"]) == {"shortlist", "rerank"}
+
+
+def test_extraction_resumes_and_serves_evaluation(tiny_tree, run_copy, tmp_path, monkeypatch):
+    path = tmp_path / "a.h5"
+    arguments = ["--run", str(run_copy), "--data", str(tiny_tree), "--cache", str(path), "--device", "cpu"]
+    assert extract.main(arguments) == 0
+    whole = path.read_bytes()
+    cache = DescriptorCache(path)
+    assert cache.done.all() and cache.spec.patches == 9 and cache.spec.dim == 16
+    os.truncate(path, len(whole) - 1000)
+    assert extract.main(arguments) == 0 and path.read_bytes() == whole
+    monkeypatch.setattr(vpr.description.images, "read_image", lambda path, size: 1 / 0)
+    evaluate(tiny_tree, run_copy, tmp_path, "--rerank", "--cache", path)
+
+
+def test_images_of_other_sizes_and_kinds_are_described(tree_copy, run_copy, tmp_path):
+    photos = sorted((tree_copy / "train_val/cph/database/images").iterdir())
+    Image.open(photos[0]).convert("L").resize((80, 300)).save(photos[0])
+    Image.open(photos[1]).resize((500, 40)).save(photos[1])
+    evaluate(tree_copy, run_copy, tmp_path, "--cities", "cph")

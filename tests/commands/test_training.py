@@ -1,0 +1,40 @@
+"""Training by the commands, on a tree large enough that every loss is a number."""
+
+import json
+import math
+
+from tiny import SMALL
+
+import vpr.description.images
+from vpr import distill, scratch
+
+
+def test_a_distilled_run_holds_what_made_it(distilled_run, tiny_tree):
+    config = json.loads((distilled_run / "config.json").read_text())
+    assert config["run"]["command"] == "vpr.distill" and config["run"]["train"]["steps"] == 4
+    assert config["run"]["data"]["held_out"] == "amsterdam" and "amsterdam" not in config["run"]["data"]["cities"]
+    assert not set(config["run"]["data"]["cities"]) & {"cph", "sf", "miami"}
+    metrics = json.loads((distilled_run / "metrics.json").read_text())
+    assert metrics["calibration"]["city"] == "amsterdam" and metrics["calibration"]["queries"] > 0
+    assert set(metrics["losses"]) == {"in-batch", "distillation", "structural"}
+    assert all(math.isfinite(loss) and loss > 0 for loss in metrics["losses"].values())
+    assert (distilled_run / "log.txt").read_text() and (distilled_run / "teacher" / "model.safetensors").is_file()
+    assert not list(distilled_run.rglob("checkpoint.pt"))
+
+
+def test_a_complete_run_is_not_trained_again(distilled_run, teacher_run, tiny_tree, monkeypatch):
+    before = (distilled_run / "model.safetensors").read_bytes()
+    monkeypatch.setattr(vpr.description.images, "read_image", lambda path, size: 1 / 0)
+    arguments = ["--data", tiny_tree, "--teacher", teacher_run, "--out", distilled_run, "--grid", "3", *SMALL]
+    assert distill.main([str(argument) for argument in arguments]) == 0
+    assert (distilled_run / "model.safetensors").read_bytes() == before
+
+
+def test_scratch_needs_no_teacher(tiny_tree, tmp_path):
+    out = tmp_path / "scratch"
+    arguments = ["--data", str(tiny_tree), "--out", str(out), "--grid", "3", *SMALL]
+    assert scratch.main(arguments) == 0
+    first = (out / "model.safetensors").read_bytes()
+    assert scratch.main([*arguments, "--overwrite"]) == 0
+    assert (out / "model.safetensors").read_bytes() == first  # the same seed, the same weights
+    assert not (out / "teacher").exists()

@@ -1,0 +1,189 @@
+"""Mini-MSLS: same seed, same bytes; the MSLS layout; ground truth; resuming; refusals."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from datasets import mini_msls
+from datasets.default import ensure_mini_msls
+from datasets.errors import DatasetError
+from datasets.street_world.config import scale_config, tiny_config
+from datasets.street_world.rendering import BEGUN, MANIFEST, render
+from datasets.street_world.tables import FILES, city_tables
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def fingerprints(root: Path) -> dict[str, str]:
+    """Return the hash of every file of a tree by its relative path."""
+    files = (path for path in root.rglob("*") if path.is_file())
+    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def read(folder: Path, name: str) -> pd.DataFrame:
+    """Read one CSV of the tree."""
+    return pd.read_csv(folder / name, index_col=0)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory) -> Path:
+    """A tiny tree, rendered by two processes."""
+    return render(tiny_config(), tmp_path_factory.mktemp("mini") / "tree", workers=2)
+
+
+def sides(root: Path):
+    """Yield every query and database folder."""
+    for plan in tiny_config().cities:
+        for side in ("query", "database"):
+            yield root / plan.part / plan.name / side
+
+
+def test_same_seed_same_bytes_whatever_the_workers(tree, tmp_path):
+    again = render(tiny_config(), tmp_path / "again", workers=1)
+    assert fingerprints(again) == fingerprints(tree)
+
+
+def test_other_seeds_share_no_key(tree, tmp_path):
+    few = tuple(replace(city, streets=1, strays=0, queries=1) for city in tiny_config().cities[:1])
+    other = render(replace(tiny_config(7), cities=few), tmp_path / "other", workers=1)
+    names = [{path.name for path in root.rglob("*.jpg")} for root in (tree, other)]
+    assert names[0] and names[1] and not names[0] & names[1]
+
+
+def test_the_layout_is_that_of_msls(tree):
+    keys: list[str] = []
+    for folder in sides(tree):
+        tables = [read(folder, name) for name in FILES]
+        for table in tables:
+            assert list(table.index) == list(range(len(table)))
+            assert list(table["key"]) == list(tables[0]["key"])
+        assert sorted(path.stem for path in (folder / "images").iterdir()) == sorted(tables[0]["key"])
+        keys += list(tables[0]["key"])
+    assert len(set(keys)) == len(keys) and all(len(key) == 22 for key in keys)
+    counts = json.loads((tree / MANIFEST).read_text())["counts"]
+    assert sum(sum(side.values()) for side in counts.values()) == len(keys)
+    assert not (tree / BEGUN).exists()
+
+
+def test_columns_and_values(tree):
+    for folder in sides(tree):
+        raw, seq, post, subtask = (read(folder, name) for name in FILES)
+        assert list(raw) == ["key", "lon", "lat", "ca", "captured_at", "pano"]
+        assert list(seq) == ["key", "sequence_key", "frame_number"]
+        assert set(post) >= {"easting", "northing", "night", "control_panel", "view_direction", "unique_cluster"}
+        assert list(subtask) == ["key", "all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d"]
+        assert subtask["all"].all() and raw["ca"].between(0, 360).all()
+        assert set(post["view_direction"]) <= {"Forward", "Backward", "Sideways"}
+        night = "n2d" if folder.name == "query" else "d2n"
+        assert (subtask[night] == post["night"]).all()
+        for _, rows in seq.groupby("sequence_key"):
+            assert (np.diff(rows["frame_number"]) >= 1).all()
+
+
+def test_compass_tells_where_a_forward_camera_drives():
+    config = scale_config()
+
+    tables = city_tables(replace(config, cities=config.cities[:1]), config.cities[0])["database"]
+    post, errors = tables["postprocessed.csv"], []
+    for _, rows in post.groupby(tables["seq_info.csv"]["sequence_key"]):
+        if (rows["view_direction"] == "Forward").all():
+            east, north = np.diff(rows[["easting", "northing"]].to_numpy()[[0, -1]], axis=0)[0]
+            ca = tables["raw.csv"].loc[rows.index, "ca"]
+            errors += list((ca - np.degrees(np.arctan2(east, north)) + 180) % 360 - 180)
+    assert abs(np.mean(errors)) < 3 and np.std(errors) < 20
+
+
+def test_ground_truth(tree):
+    for city in ("cph", "sf"):
+        places = [
+            read(tree / "train_val" / city / side, "postprocessed.csv")[["easting", "northing"]].to_numpy()
+            for side in ("query", "database")
+        ]
+        distances = np.linalg.norm(places[0][:, None] - places[1][None], axis=2)
+        covered = (distances <= 25).any(axis=1)
+        assert 0.5 < covered.mean() < 1.0  # the stray street has no positives
+        assert distances[~covered].min() > 100
+
+
+def test_every_subtask_has_both_sides_in_the_validation_cities():
+
+    config = scale_config()
+    for side in ("query", "database"):
+        tables = [
+            city_tables(config, plan)[side]["subtask_index.csv"] for plan in config.cities if plan.name in ("cph", "sf")
+        ]
+        assert (pd.concat(tables).drop(columns="key").sum() > 0).all()
+
+
+def test_images_are_pictures(tree):
+    wide = 0
+    for folder in sides(tree):
+        raw = read(folder, "raw.csv")
+        for key, pano in zip(raw["key"], raw["pano"], strict=True):
+            with Image.open(folder / "images" / f"{key}.jpg") as image:
+                pixels = np.asarray(image)
+            wide += pano
+            assert pixels.shape == (56, 112 if pano else 56, 3)
+            assert pixels.std() > 4
+    assert wide < 30
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(tree, tmp_path):
+    out = tmp_path / "killed"
+    code = (
+        "import sys; from pathlib import Path; from datasets.street_world.rendering import render; "
+        "from datasets.street_world.config import tiny_config; "
+        "render(tiny_config(), Path(sys.argv[1]), workers=1)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(out)], env=dict(os.environ, PYTHONPATH=str(ROOT)))
+    deadline = time.monotonic() + 60
+    while len(list(out.rglob("*.jpg"))) < 10 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / MANIFEST).exists()
+    render(tiny_config(), out, workers=2)
+    assert fingerprints(out) == fingerprints(tree)
+
+
+def test_a_complete_tree_returns_at_once(tree):
+    start = time.perf_counter()
+    assert render(tiny_config(), tree) == tree
+    assert time.perf_counter() - start < 0.5
+
+
+def test_another_world_is_refused(tree):
+    with pytest.raises(DatasetError, match="choose another --out"):
+        render(tiny_config(1), tree)
+
+
+def test_foreign_folders_are_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(DatasetError, match="not a mini-MSLS tree"):
+        render(tiny_config(), tmp_path)
+
+
+def test_the_command_fails_with_one_line(tree, tmp_path, capsys):
+    assert mini_msls.main(["--out", str(tree), "--seed", "3"]) == 1
+    assert mini_msls.main(["--out", str(tmp_path / "x"), "--seed", "-1"]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 2 and all(line.startswith("python -m datasets.mini_msls: error: ") for line in lines)
+
+
+def test_the_cache_folder_can_be_moved(monkeypatch, tmp_path):
+    monkeypatch.setenv("VPR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("datasets.street_world.rendering.render", lambda config, folder, workers: folder)
+    assert ensure_mini_msls(seed=4).is_relative_to(tmp_path / "mini_msls")

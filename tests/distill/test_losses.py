@@ -1,0 +1,100 @@
+"""Losses against naive loops and hand-worked cases."""
+
+import numpy as np
+import pytest
+import torch
+
+from distill import losses
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    descriptors = torch.nn.functional.normalize(torch.randn(8, 5, generator=generator), dim=1).double()
+    place = torch.tensor([0, 0, 0, 1, 1, 2, 2, 3])
+    positive = (place[:, None] == place[None]) & ~torch.eye(8, dtype=torch.bool)
+    negative = place[:, None] != place[None]
+    negative[0, 5] = negative[5, 0] = False  # within the guard: neither
+    return descriptors, positive, negative
+
+
+def test_in_batch_is_the_mean_over_positive_pairs(batch):
+    x, positive, negative = batch
+    total, pairs = 0.0, 0
+    for a in range(8):
+        rivals = sum(np.exp(float(x[a] @ x[n]) / 0.07) for n in range(8) if negative[a, n])
+        for p in range(8):
+            if positive[a, p]:
+                own = np.exp(float(x[a] @ x[p]) / 0.07)
+                total, pairs = total - np.log(own / (own + rivals)), pairs + 1
+    assert float(losses.in_batch(x, positive, negative, 0.07)) == pytest.approx(total / pairs)
+
+
+def test_in_batch_without_negatives_or_positives_is_zero(batch):
+    x, positive, negative = batch
+    assert float(losses.in_batch(x, positive, torch.zeros_like(negative), 0.07)) == 0
+    assert float(losses.in_batch(x, torch.zeros_like(positive), negative, 0.07)) == 0
+
+
+def test_triplet_sums_over_the_hardest_negatives(batch):
+    x, positive, negative = batch
+    total, pairs = 0.0, 0
+    for a in range(8):
+        distances = sorted(float((x[a] - x[n]).norm()) for n in range(8) if negative[a, n])[:3]
+        for p in range(8):
+            if positive[a, p]:
+                pairs += 1
+                total += sum(max(0.0, float((x[a] - x[p]).norm()) - d + 0.3) for d in distances) / 3
+    assert float(losses.triplet(x, positive, negative, 0.3, 3)) == pytest.approx(total / pairs, abs=1e-6)
+
+
+def test_triplet_by_hand():
+    x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    positive = torch.tensor([[0, 1, 0], [0, 0, 0], [0, 0, 0]], dtype=torch.bool)
+    negative = torch.tensor([[0, 0, 1], [0, 0, 0], [0, 0, 0]], dtype=torch.bool)
+    # |a - p| = sqrt 2, |a - n| = 2
+    assert float(losses.triplet(x, positive, negative, 1.0, 1)) == pytest.approx(2**0.5 - 2 + 1)
+
+
+def test_regression_by_hand():
+    assert float(losses.regression(torch.eye(2), torch.tensor([[0.0, 1.0], [0.0, 1.0]]))) == 1.0
+
+
+def test_relational_against_loops(batch):
+    student = batch[0]
+    teacher = torch.nn.functional.normalize(student[:, :3] + 0.1, dim=1)
+
+    def smooth(values):
+        values = np.abs(np.array(values))
+        return np.where(values < 1, values**2 / 2, values - 0.5).mean()
+
+    def tables(x):
+        pairs = [float((x[i] - x[j]).norm()) for i in range(8) for j in range(i + 1, 8)]
+        angles = []
+        for j in range(8):
+            for i in range(8):
+                for k in range(8):
+                    first, second = x[i] - x[j], x[k] - x[j]
+                    scale = max(float(first.norm()), 1e-12) * max(float(second.norm()), 1e-12)
+                    angles.append(float(first @ second) / scale)
+        return np.array(pairs) / np.mean(pairs), np.array(angles)
+
+    ours, theirs = tables(student), tables(teacher)
+    expected = smooth(ours[0] - theirs[0]) + smooth(ours[1] - theirs[1])
+    assert float(losses.relational(student, teacher)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_relational_ignores_rotation_and_scale(batch):
+    student = batch[0]
+    rotation, _ = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
+    assert float(losses.relational(student, 3 * student @ rotation)) == pytest.approx(0, abs=1e-12)
+
+
+def test_structural_prefers_the_first_column():
+    good, bad = (
+        torch.tensor([[0.9, 0.1, 0.2]], dtype=torch.float64),
+        torch.tensor([[0.1, 0.9, 0.2]], dtype=torch.float64),
+    )
+    expected = -np.log(np.exp(9) / (np.exp(9) + np.exp(1) + np.exp(2)))
+    assert float(losses.structural(good, 0.1)) == pytest.approx(expected, rel=1e-5)
+    assert losses.structural(good, 0.1) < losses.structural(bad, 0.1)

@@ -1,0 +1,105 @@
+"""Places and batches: the guard, the headings, the draw."""
+
+import numpy as np
+import pytest
+
+from distill.places import BatchPlan, Guard, Photos, Places, sampling_weights
+from vpr.base.errors import VprError
+
+
+def photos(count=60, seed=0):
+    rng = np.random.default_rng(seed)
+    return Photos(
+        paths=np.array([f"{i}.jpg" for i in range(count)]),
+        utm=rng.uniform(0, 120, (count, 2)),
+        city=rng.integers(0, 2, count),
+        heading=np.where(rng.random(count) < 0.2, np.nan, rng.uniform(0, 360, count)).astype(np.float32),
+        night=rng.random(count) < 0.1,
+        sideways=rng.random(count) < 0.3,
+    )
+
+
+def turn(a, b):
+    return min((a - b) % 360, (b - a) % 360)
+
+
+def naive_partners(given, guard, i):
+    found = []
+    for j in range(len(given.paths)):
+        if i == j or given.city[i] != given.city[j]:
+            continue
+        known = not (np.isnan(given.heading[i]) or np.isnan(given.heading[j]))
+        if known and turn(float(given.heading[i]), float(given.heading[j])) > guard.heading_deg:
+            continue
+        if np.hypot(*(given.utm[i] - given.utm[j])) <= guard.positive_radius_m:
+            found.append(j)
+    return found
+
+
+def test_partners_and_masks_against_loops():
+    given, guard = photos(), Guard()
+    places = Places(given, guard)
+    everyone = np.arange(60)
+    positive, negative = guard.masks(given, everyone)
+    for i in everyone:
+        expected = naive_partners(given, guard, i)
+        assert places.partners(i).tolist() == expected
+        assert np.flatnonzero(positive[i]).tolist() == expected
+        for j in everyone:
+            near = given.city[i] == given.city[j] and np.hypot(*(given.utm[i] - given.utm[j])) <= 25
+            assert negative[i, j] == (not near)
+    assert places.anchors.tolist() == [i for i in everyone if naive_partners(given, guard, i)]
+
+
+def test_headings_wrap_around_north():
+    assert Guard().facing(np.float32(350), np.float32(20))
+    assert not Guard().facing(np.float32(350), np.float32(80))
+    assert Guard().facing(np.float32(np.nan), np.float32(180))
+
+
+def test_batches_keep_places_apart_and_repeat_by_step():
+    places = Places(photos(300), Guard())
+    plan = BatchPlan(places, (4, 3), seed=5)
+    for step in range(20):
+        batch = plan.batch(step)
+        assert batch.tolist() == plan.batch(step).tolist()
+        anchors = batch[::3]
+        _, negative = places.guard.masks(places.photos, anchors)
+        assert (negative | np.eye(len(anchors), dtype=bool)).all()
+        for group in batch.reshape(-1, 3):
+            assert set(group[1:]) <= set(places.partners(group[0]))
+    assert plan.batch(0).tolist() != plan.batch(1).tolist()
+
+
+def test_hard_batches_come_from_the_neighbours():
+    places = Places(photos(300), Guard())
+    plan = BatchPlan(places, (3, 2), seed=0)
+    plan.neighbours = np.tile(places.anchors[:40], (5, 1))
+    hard = sum(set(plan.batch(step)[::2]) <= set(places.anchors[:40].tolist()) for step in range(60))
+    assert 20 <= hard <= 45
+
+
+def test_no_pairs_is_refused():
+    unknown, never = np.full(2, np.nan, np.float32), np.zeros(2, bool)
+    lonely = Photos(np.array(["a", "b"]), np.array([[0.0, 0], [1000, 0]]), np.zeros(2, int), unknown, never, never)
+    with pytest.raises(VprError, match="within 10.0 m"):
+        Places(lonely, Guard())
+
+
+def test_sampling_weights_are_the_official_ones():
+    night, sideways = np.array([1, 0, 0, 0, 1], bool), np.array([1, 1, 0, 0, 0], bool)
+    expected = [1 + n * 5 / 2 + s * 5 / 2 for n, s in zip(night, sideways)]
+    assert sampling_weights(night, sideways).tolist() == expected
+    assert sampling_weights(np.zeros(3, bool)).tolist() == [1, 1, 1]
+
+
+def test_batches_by_condition_hold_more_of_the_rare_photos():
+    places = Places(photos(300), Guard())
+    shares = []
+    for by_condition in (False, True):
+        plan = BatchPlan(places, (4, 1), seed=5, by_condition=by_condition)
+        drawn = np.concatenate([plan.batch(step) for step in range(200)])
+        shares.append(places.photos.night[drawn].mean())
+    weights = sampling_weights(places.photos.night[places.anchors], places.photos.sideways[places.anchors])
+    expected = weights[places.photos.night[places.anchors]].sum() / weights.sum()
+    assert shares[0] < 0.2 and shares[1] == pytest.approx(expected, abs=0.06) and shares[1] > 2 * shares[0]

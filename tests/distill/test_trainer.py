@@ -1,0 +1,112 @@
+"""The training loop: the same seed gives the same weights, also when the run was interrupted on the way."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from distill.objective import DistillationConfig, Objective, ObjectiveConfig
+from distill.places import Guard, Photos, Places
+from distill.trainer import TrainConfig, Trainer
+from vpr.models.structural import ModelConfig, StructuralModel
+
+CPU = torch.device("cpu")
+PLACES, EACH = 8, 3
+CONFIG = TrainConfig(
+    steps=9, places=4, images_per_place=2, learning_rate=1e-2, augment="light", minings=2, checkpoint_every=2, seed=3
+)
+
+
+class Pictures(Dataset):
+    """Random pictures in memory, alike within a place; Ctrl-C comes with the ``stop_at``-th that is asked for."""
+
+    def __init__(self, stop_at=None):
+        generator = torch.Generator().manual_seed(0)
+        places = torch.randint(0, 256, (PLACES, 3, 32, 32), generator=generator)
+        noise = torch.randint(-40, 40, (PLACES * EACH, 3, 32, 32), generator=generator)
+        self.images = (places.repeat_interleave(EACH, 0) + noise).clamp(0, 255).to(torch.uint8)
+        self.asked, self.stop_at = 0, stop_at
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        self.asked += 1
+        if self.asked == self.stop_at:
+            raise KeyboardInterrupt
+        return self.images[index]
+
+
+def photos():
+    """Places 100 m apart with a few pictures each, one metre apart."""
+    number = np.arange(PLACES * EACH)
+    utm = np.stack([100.0 * (number // EACH), 1.0 * (number % EACH)], 1)
+    unknown, never = np.full(len(number), np.nan, np.float32), np.zeros(len(number), bool)
+    return Photos(number.astype(str), utm, number * 0, unknown, never, never)
+
+
+def train(checkpoint, images, config=CONFIG, teacher=None, init=0):
+    """Weights after training, by name, and the losses of the last steps."""
+    torch.manual_seed(init)
+    model = StructuralModel(ModelConfig(dim=8, grid=2, image_size=32))
+    distillation = None if teacher is None else DistillationConfig()
+    trainer = Trainer(model, Places(photos(), Guard()), images, Objective(ObjectiveConfig(), distillation), config)
+    losses = trainer.train(CPU, checkpoint, teacher)
+    return {name: value.clone() for name, value in model.state_dict().items()}, losses
+
+
+def same(first, second):
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    images = Pictures()
+    weights, losses = train(tmp_path_factory.mktemp("run") / "checkpoint.pt", images)
+    return weights, losses, images.asked
+
+
+def test_the_same_seed_gives_the_same_weights(undisturbed, tmp_path):
+    torch.rand(7)  # whatever the state of the generators before
+    assert same(train(tmp_path / "a.pt", Pictures())[0], undisturbed[0])
+
+
+def test_another_seed_gives_other_weights(undisturbed, tmp_path):
+    other = TrainConfig(**{**vars(CONFIG), "seed": 4})
+    assert not same(train(tmp_path / "a.pt", Pictures(), other)[0], undisturbed[0])
+
+
+def test_every_loss_is_reported(undisturbed):
+    assert set(undisturbed[1]) == {"in-batch", "structural"}
+    assert all(np.isfinite(value) for value in undisturbed[1].values())
+
+
+@pytest.mark.parametrize("share", [0.03, 0.4, 0.6, 0.95])
+def test_an_interrupted_run_goes_on_to_the_same_weights(undisturbed, tmp_path, share):
+    checkpoint = tmp_path / "checkpoint.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(checkpoint, Pictures(stop_at=int(share * undisturbed[2])))
+    saved = torch.load(checkpoint, weights_only=True)["step"] if checkpoint.exists() else 0
+    assert (saved > 0) == (share > 0.3) and saved < CONFIG.steps
+    rest = Pictures()
+    init = 1 if saved else 0  # a checkpoint brings its own weights
+    assert same(train(checkpoint, rest, init=init)[0], undisturbed[0])
+    assert saved == 0 or rest.asked < undisturbed[2]
+
+
+def test_an_interrupted_distillation_goes_on_to_the_same_weights(tmp_path):
+    targets = np.random.default_rng(0).standard_normal((PLACES * EACH, 8)).astype(np.float32)
+    targets /= np.linalg.norm(targets, axis=1, keepdims=True)
+    whole = Pictures()
+    expected, losses = train(tmp_path / "a.pt", whole, teacher=targets)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "b.pt", Pictures(stop_at=int(0.7 * whole.asked)), teacher=targets)
+    assert same(train(tmp_path / "b.pt", Pictures(), teacher=targets, init=1)[0], expected)
+    assert set(losses) == {"in-batch", "structural", "distillation"}
+
+
+def test_training_learns(tmp_path):
+    config = TrainConfig(**{**vars(CONFIG), "steps": 40, "augment": "none", "checkpoint_every": 100})
+    losses = train(tmp_path / "a.pt", Pictures(), config)[1]
+    chance = np.log(1 + CONFIG.images_per_place * (CONFIG.places - 1))
+    assert losses["in-batch"] < 0.7 * chance

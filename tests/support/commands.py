@@ -1,0 +1,36 @@
+"""Running the commands in this process."""
+
+import json
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from eval import msls
+
+MODULES = ["vpr.teacher", "vpr.scratch", "vpr.distill", "vpr.extract"]
+MODULES += ["eval.msls", "eval.compare", "eval.submission", "datasets.mini_msls"]
+
+
+def evaluate(tree, run, out, *more):
+    """Run eval.msls, which must succeed; returns what --json wrote."""
+    arguments = ["--data", tree, "--run", run, "--json", out / "a.json", "--device", "cpu", *more]
+    assert msls.main([str(argument) for argument in arguments]) == 0
+    return json.loads((out / "a.json").read_text())
+
+
+def refused(capsys, main, *arguments, code=1):
+    """The one line on stderr of a command that fails with this exit code, without a traceback."""
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) == code
+    captured = capsys.readouterr()
+    errors = [line for line in captured.err.splitlines() if "error: " in line]
+    assert len(errors) == 1 and captured.err.endswith(errors[0] + "\n") and "Traceback" not in captured.err
+    assert errors[0].startswith("python -m ")
+    return errors[0]
+
+
+def other_model(run):
+    """Change the run's weights a little."""
+    weights = load_file(run / "model.safetensors")
+    name = next(name for name, value in weights.items() if value.dtype == np.float32)
+    save_file({**weights, name: weights[name] + 1}, run / "model.safetensors")

@@ -1,0 +1,136 @@
+"""Options: read from dataclasses, filled from the command line and from a file, refused in one line."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from vpr.base.settings import (
+    Names,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Share,
+    make_parser,
+    option,
+    parse,
+    positional,
+    required,
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage."""
+
+    size: PositiveInt = option(3, "how large, 100 % or more")
+    name: str = option("", "what it is called")
+    cities: Names = option(Names(), "where")
+    fast: bool = option(False, "quickly")
+    kind: Literal["a", "b"] = option("a", "which")
+    margin: PositiveFloat = option(0.1**0.5, "how far")
+    weight: NonNegativeFloat | None = option(None, "how much")
+    mass: Share = option(1.0, "share")
+    inner: float = 0.5  # not an option
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files."""
+
+    runs: tuple[Path, ...] = positional("run folders", "RUN")
+    cache: Path = required("where to write")
+
+
+def filled(*arguments, stages=(Stage,)):
+    _, values = parse(make_parser("x", "Does x.", stages), [str(argument) for argument in arguments], stages)
+    return values[0] if len(values) == 1 else values
+
+
+def test_options_are_read_from_the_dataclass_and_fill_it():
+    assert filled() == Stage()
+    found = filled("--size", 4, "--cities", "a, b,", "--fast", "--kind", "b", "--weight", 0, "--mass", 0.5)
+    assert found == Stage(4, "", Names(("a", "b")), True, "b", weight=0.0, mass=0.5)
+    assert type(found.size) is int and type(found.mass) is float
+    stage, files = filled("r1", "r2", "--cache", "c.h5", stages=(Stage, Files))
+    assert stage == Stage() and files == Files((Path("r1"), Path("r2")), Path("c.h5"))
+
+
+def test_the_values_of_an_instance_are_the_defaults():
+    stage = Stage(size=8, kind="b")
+    assert filled(stages=(stage,)) == stage
+    assert filled("--size", 9, stages=(stage,)) == Stage(size=9, kind="b")
+    assert "(default: 8)" in make_parser("x", "Does x.", [stage]).format_help()
+
+
+def test_the_help_says_kinds_and_short_defaults():
+    text = make_parser("x", "Does x.", [Stage, Files]).format_help()
+    assert text.startswith("usage: python -m x RUN ... [options]\n")
+    for words in (
+        "--size INT", "how large, 100 % or more (default: 3)", "what it is called\n", "--cities a,b",
+        "--kind {a,b}", "(default: 0.316)", "--cache PATH", "where to write (required)", "--config FILE.yaml",
+    ):  # fmt: skip
+        assert words in text
+    assert "--inner" not in text and "--no-" not in text and "None" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--size", "0"], "--size: 0 is out of range, give a value > 0"),
+        (["--size", "x"], "--size: 'x' is no INT"),
+        (["--margin", "inf"], "--margin: inf is out of range, give a value > 0 and < inf"),
+        (["--margin", "x"], "--margin: 'x' is no NUMBER"),
+        (["--mass", "1.5"], "--mass: 1.5 is out of range, give a value > 0 and <= 1"),
+        (["--mass", "nan"], "--mass: nan is out of range, give a value > 0 and <= 1"),
+        (["--weight", "-5"], "--weight: '-5' is no NUMBER that fits; see --help"),
+        (["--weight", "nan"], "--weight: 'nan' is no NUMBER that fits; see --help"),
+        (["--kind", "c"], "--kind: 'c' is none of a, b"),
+        (["--inner", "1"], "unrecognized arguments: --inner 1"),
+        (["--size"], "argument --size: expected one argument"),
+        (["--config", "nowhere.yaml"], "--config: File does not exist"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(arguments, line):
+    with pytest.raises(ValueError) as caught:
+        filled(*arguments)
+    assert line in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_required_option_and_a_place_are_named():
+    with pytest.raises(ValueError, match="cache"):
+        filled("r1", stages=(Stage, Files))
+    with pytest.raises(ValueError, match="RUN|runs"):
+        filled("--cache", "c.h5", stages=(Stage, Files))
+
+
+def test_a_printed_config_is_read_back(tmp_path, capsys):
+    stages, path = (Stage,), tmp_path / "recipe.yaml"
+    given = ["--size", "4", "--cities", "a,b", "--fast", "--weight", "2.5"]
+    with pytest.raises(SystemExit) as end:
+        parse(make_parser("x", "Does x.", stages), [*given, "--print-config"], stages)
+    path.write_text(capsys.readouterr().out)
+    assert end.value.code in (0, None) and filled("--config", path) == filled(*given)
+    assert filled("--config", path, "--size", 5).size == 5  # the command line wins
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("size: -3", "--size: -3 is out of range"),
+        ("length: 3", "length"),
+        ("{{", "config"),
+        ("cities: [a, 3", "config"),
+    ],
+)
+def test_a_bad_config_is_refused_in_one_line(tmp_path, content, words):
+    (tmp_path / "recipe.yaml").write_text(content)
+    with pytest.raises(ValueError) as caught:
+        filled("--config", tmp_path / "recipe.yaml")
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_names_may_be_a_list_in_a_config(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("cities: [oslo, rome]\n")
+    assert filled("--config", tmp_path / "recipe.yaml").cities == ("oslo", "rome")

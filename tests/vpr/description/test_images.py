@@ -1,0 +1,130 @@
+"""Reading photos: every common kind comes out upright, RGB and of the asked size; what cannot be read is named."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from vpr.description.images import ImageError, ImageFiles, read_image
+
+# How the camera stored a picture that is upright after turning it as EXIF asks.
+STORED = {
+    1: lambda picture: picture,
+    2: np.fliplr,
+    3: lambda picture: np.rot90(picture, 2),
+    4: np.flipud,
+    5: lambda picture: picture.transpose(1, 0, 2),
+    6: lambda picture: np.rot90(picture, 1),
+    7: lambda picture: np.rot90(picture, 2).transpose(1, 0, 2),
+    8: lambda picture: np.rot90(picture, -1),
+}
+
+
+def quadrants():
+    """Red, green; blue, white: 64 x 96 pixels."""
+    picture = np.full((64, 96, 3), 255, np.uint8)
+    picture[:32, :48], picture[:32, 48:], picture[32:, :48] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    return picture
+
+
+def distance(first, second):
+    return np.abs(first.astype(int) - second.astype(int)).mean()
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_photos_are_turned_upright(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.ascontiguousarray(STORED[orientation](quadrants()))
+    Image.fromarray(stored).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    assert distance(read_image(tmp_path / "a.jpg", (64, 96)), quadrants()) < 6
+
+
+MODES = [("L", "a.jpg"), ("CMYK", "a.jpg"), ("RGBA", "a.png"), ("P", "a.png"), ("1", "a.png")]
+
+
+@pytest.mark.parametrize(("mode", "name"), MODES)
+def test_every_colour_mode_becomes_rgb(tmp_path, mode, name):
+    picture = Image.fromarray(quadrants())
+    picture.convert(mode).save(tmp_path / name)
+    pixels = read_image(tmp_path / name, (64, 96))
+    assert pixels.shape == (64, 96, 3) and pixels.dtype == np.uint8
+    expected = picture.convert("L").convert("RGB") if mode in "L1" else picture
+    assert distance(pixels, np.asarray(expected)) < (8 if mode != "1" else 130)
+    assert pixels[50, 80].min() > 240
+
+
+@pytest.mark.parametrize("size", [(30, 50), (112, 112), (200, 20)])
+def test_the_size_is_height_then_width(tmp_path, size):
+    Image.fromarray(quadrants()).save(tmp_path / "a.jpg", quality=95)
+    pixels = read_image(tmp_path / "a.jpg", size)
+    assert pixels.shape == (*size, 3)
+    rows, columns = size[0] // 4, size[1] // 4
+    assert pixels[rows, columns].argmax() == 0 and pixels[rows, -columns].argmax() == 1
+    assert pixels[-rows, columns].argmax() == 2
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_shrinking_averages(tmp_path, name):
+    fine = np.indices((512, 512)).sum(0) % 2 * 255
+    Image.fromarray(fine.astype(np.uint8)).convert("RGB").save(tmp_path / name, quality=95)
+    pixels = read_image(tmp_path / name, (64, 64))
+    assert abs(pixels.mean() - 127.5) < 3 and pixels.std() < 5
+
+
+def test_a_photo_with_damaged_exif_is_read(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "street"
+    Image.fromarray(quadrants()).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    data = bytearray((tmp_path / "a.jpg").read_bytes())
+    place = data.index(b"Exif") + 16
+    for value in range(0, 256, 5):
+        data[place] = value
+        (tmp_path / "a.jpg").write_bytes(data)
+        assert read_image(tmp_path / "a.jpg", (32, 32)).shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.9])
+def test_a_truncated_photo_is_named(tmp_path, share):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.jpg")
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(data[: int(share * len(data))])
+    with pytest.raises(ImageError, match="a.jpg cannot be decoded .*restore it") as caught:
+        read_image(tmp_path / "a.jpg", (32, 32))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_what_is_no_photo_is_named(tmp_path):
+    (tmp_path / "a.jpg").write_text("<html>not found</html>")
+    (tmp_path / "folder.jpg").mkdir()
+    for name in ("a.jpg", "folder.jpg"):
+        with pytest.raises(ImageError, match=f"{name} cannot be decoded"):
+            read_image(tmp_path / name, (32, 32))
+    with pytest.raises(ImageError, match="b.jpg is missing"):
+        read_image(tmp_path / "b.jpg", (32, 32))
+
+
+def test_image_files_are_tensors_channels_first(tmp_path):
+    Image.fromarray(quadrants()).save(tmp_path / "a.png")
+    files = ImageFiles(tmp_path, ["a.png"], (64, 96))
+    assert len(files) == 1 and files[0].dtype == torch.uint8
+    assert (files[0].numpy() == quadrants().transpose(2, 0, 1)).all()
+
+
+def test_kept_images_are_decoded_once(tmp_path):
+    Image.fromarray(quadrants()).save(tmp_path / "a.png")
+    kept, not_kept = (ImageFiles(tmp_path, ["a.png"], (8, 8), keep) for keep in (True, False))
+    first = kept[0], not_kept[0]
+    (tmp_path / "a.png").unlink()
+    assert (kept[0] == first[0]).all()
+    with pytest.raises(ImageError):
+        not_kept[0]
+
+
+def test_an_error_in_a_loading_process_is_still_one_line(tmp_path):
+    (tmp_path / "a.jpg").write_text("no image")
+    with pytest.raises(ImageError) as caught:
+        list(DataLoader(ImageFiles(tmp_path, ["a.jpg"], (8, 8)), num_workers=1))
+    assert str(caught.value).startswith(str(tmp_path / "a.jpg")) and "Traceback" not in str(caught.value)

@@ -1,0 +1,69 @@
+"""Models out of run folders: they return as they were, and what is no such run is named."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from vpr.base import run_folder
+from vpr.base.errors import VprError
+from vpr.base.files import write_json
+from vpr.description.spec import cache_spec
+from vpr.models import loading
+from vpr.models.netvlad import NetVLAD
+from vpr.models.settings import ModelConfig, TeacherConfig
+from vpr.models.structural import StructuralModel
+from vpr.models.weights import save_weights
+
+CPU = torch.device("cpu")
+
+
+def finished_student(out):
+    torch.manual_seed(0)
+    model = StructuralModel(ModelConfig(dim=8, grid=2, image_size=32)).eval()
+    run_folder.start_run(out, {"command": "vpr.scratch", "model": dataclasses.asdict(model.config)}, overwrite=False)
+    run_folder.finish_run(out, lambda path: save_weights(model, path), {})
+    return model
+
+
+def test_missing_and_unfinished_runs_are_named_with_the_command(tmp_path):
+    with pytest.raises(VprError, match="no run at .*nowhere; make it with: python -m vpr.distill --out .*nowhere"):
+        loading.load_student(tmp_path / "nowhere", CPU)
+    with pytest.raises(VprError, match="python -m vpr.teacher --out .*nowhere"):
+        loading.load_teacher(tmp_path / "nowhere", CPU)
+    with pytest.raises(VprError, match="no weights are shipped"):
+        loading.load_student(Path("builtin"), CPU)
+    finished_student(tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").unlink()
+    with pytest.raises(VprError, match="not finished; give the command that made it again"):
+        loading.load_student(tmp_path / "run", CPU)
+
+
+def test_a_student_returns_as_it_was(tmp_path):
+    model = finished_student(tmp_path / "run")
+    loaded = loading.load_student(tmp_path / "run", CPU)
+    assert not loaded.training and cache_spec(loaded) == cache_spec(model)
+    with pytest.raises(VprError, match="has no teacher; pass a vpr.teacher run"):
+        loading.load_teacher(tmp_path / "run", CPU)
+
+
+def test_a_teacher_is_found_inside_a_run_and_is_no_student(tmp_path):
+    model = NetVLAD(TeacherConfig(clusters=2, dim=4, image_height=32, image_width=32)).eval()
+    model.whitened = True
+    loading.save_teacher(model, tmp_path / "run" / "teacher")
+    for source in (tmp_path / "run", tmp_path / "run" / "teacher"):
+        loaded = loading.load_teacher(source, CPU)
+        assert loaded.whitened and cache_spec(loaded) == cache_spec(model)
+    with pytest.raises(VprError, match="not a structural model"):
+        loading.load_student(tmp_path / "run" / "teacher", CPU)
+
+
+def test_a_run_of_another_version_is_refused(tmp_path):
+    finished_student(tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["run"]["model"]["colour"] = "blue"
+    write_json(tmp_path / "run" / "config.json", config)
+    with pytest.raises(VprError, match="made by another version .*colour"):
+        loading.load_student(tmp_path / "run", CPU)

@@ -1,0 +1,47 @@
+"""Pruning leaves the first ranks as they are, and skips transport."""
+
+import numpy as np
+import pytest
+
+from vpr.retrieval import pruning
+from vpr.retrieval.pruning import pruned_scores
+from vpr.retrieval.rerank import RerankConfig
+from vpr.similarity import structural_similarity
+
+
+def problem(seed, candidates=40, patches=9, dim=12):
+    """A query and candidates, some of which share patches with it."""
+    rng = np.random.default_rng(seed)
+    query = rng.standard_normal((patches, dim))
+    noise = rng.standard_normal((candidates, patches, dim))
+    shared = rng.uniform(0, 1, (candidates, 1, 1)) ** 2
+    database = shared * query[rng.permutation(patches)] + (1 - shared) * noise
+    query, database = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (query, database))
+    globals_ = [x.mean(-2) / np.linalg.norm(x.mean(-2), axis=-1, keepdims=True) for x in (query, database)]
+    return tuple(x.astype(np.float32) for x in (query, database, globals_[0], globals_[1]))
+
+
+@pytest.mark.parametrize("config", [RerankConfig(prune=5), RerankConfig("uniform", mass=0.6, prune=5)])
+def test_the_first_ranks_are_those_of_full_transport(config, monkeypatch):
+    solved = []
+
+    def counting(query, database, *rest, **how):
+        solved.append(len(database))
+        return structural_similarity(query, database, *rest, **how)
+
+    monkeypatch.setattr(pruning, "structural_similarity", counting)
+    for seed in range(60):
+        images = problem(seed)
+        known, weight = images[3] @ images[2], 3.0
+        full = known + weight * structural_similarity(*images, config.marginals, config.epsilon, config.mass).score
+        pruned = known + weight * pruned_scores(images, config, weight)
+        first = np.argsort(-full, kind="stable")[:5]
+        assert np.argsort(-pruned, kind="stable")[:5].tolist() == first.tolist()
+        assert (pruned >= full - 1e-3).all()
+    assert sum(solved) < 0.9 * 60 * 40
+
+
+def test_no_more_candidates_than_wanted_are_all_solved():
+    images = problem(0, candidates=4)
+    expected = structural_similarity(*images).score
+    np.testing.assert_allclose(pruned_scores(images, RerankConfig(prune=10), 1.0), expected, atol=5e-5)

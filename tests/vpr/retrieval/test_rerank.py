@@ -1,0 +1,71 @@
+"""Re-ranking compares as `structural_similarity` does, pair by pair, however the queries are batched."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from vpr.cache import CacheSpec, DescriptorCache, create
+from vpr.retrieval import rerank
+from vpr.retrieval.fusion import reorder
+from vpr.retrieval.rerank import compare
+from vpr.retrieval.settings import RerankConfig
+from vpr.similarity import structural_similarity, structural_similarity_pairs
+
+
+def unit(rng, *shape):
+    vectors = rng.standard_normal(shape).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    rng, path = np.random.default_rng(0), tmp_path_factory.mktemp("cache") / "a.h5"
+    spec = CacheSpec("x", patches=9, dim=16)
+    create(path, [str(row) for row in range(12)], spec)
+    DescriptorCache(path, spec, writable=True).write(np.arange(12), unit(rng, 12, 16), unit(rng, 12, 9, 16))
+    return DescriptorCache(path)
+
+
+QUERIES = np.array([10, 11, 3])
+CANDIDATES = np.array([[0, 5, 2, 5], [7, 1, -1, -1], [-1, -1, -1, -1]])
+
+
+@pytest.mark.parametrize("config", [RerankConfig(), RerankConfig("uniform", 0.1, 0.6)])
+def test_comparing_is_a_loop_over_pairs(cache, config):
+    found = compare(cache, QUERIES, CANDIDATES, config)
+    assert found.global_.shape == found.structural.shape == CANDIDATES.shape
+    for query, candidates, global_, structural in zip(QUERIES, CANDIDATES, found.global_, found.structural):
+        for candidate, of_global, of_structure in zip(candidates, global_, structural):
+            if candidate < 0:
+                assert of_global == of_structure == -np.inf
+                continue
+            assert of_global == pytest.approx(cache.globals_[query] @ cache.globals_[candidate], abs=1e-6)
+            expected = structural_similarity(
+                np.asarray(cache.patches[query], np.float32), np.asarray(cache.patches[[candidate]], np.float32),
+                cache.globals_[query], cache.globals_[[candidate]], config.marginals, config.epsilon, config.mass,
+            ).score[0]  # fmt: skip
+            assert of_structure == pytest.approx(expected, abs=2e-5)
+
+
+@pytest.mark.parametrize("weight", [0.0, 5.0])
+def test_gaps_of_the_shortlist_stay_last(cache, weight):
+    scores = compare(cache, QUERIES, CANDIDATES, RerankConfig()).combined(weight)
+    if weight:
+        assert not np.isnan(scores).any()
+    result = reorder(CANDIDATES, scores)
+    assert result[1, 2:].tolist() == [-1, -1] and sorted(result[1, :2]) == [1, 7]
+    assert sorted(result[0]) == [0, 2, 5, 5] and result[2].tolist() == [-1] * 4
+
+
+@pytest.mark.parametrize("memory_mb", [1, 512])
+def test_batches_and_another_backend_give_what_one_query_at_a_time_gives(cache, memory_mb, monkeypatch):
+    expected = compare(cache, QUERIES, CANDIDATES, RerankConfig())
+    monkeypatch.setattr(rerank, "MOST_QUERIES", 2)
+    config = RerankConfig(memory_mb=memory_mb, threads=2)
+    found = compare(cache, QUERIES, CANDIDATES, config)
+    np.testing.assert_allclose(found.structural, expected.structural, atol=1e-6)
+    monkeypatch.setattr(rerank, "structural_similarity_pairs", partial(structural_similarity_pairs, backend="torch"))
+    found = compare(cache, QUERIES, CANDIDATES, config)
+    np.testing.assert_allclose(found.structural, expected.structural, atol=2e-5)
+    np.testing.assert_allclose(found.global_, expected.global_, atol=1e-6)

@@ -1,0 +1,179 @@
+"""The compiled CPU path: every way of laying out rows and columns, fixed point, other processors, memory and threads."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from problems import images, unit
+
+from vpr.similarity import structural_similarity, structural_similarity_pairs
+from vpr.transport import TransportError
+from vpr.transport.cpu import compiling
+from vpr.transport.cpu.fixed import SPREAD, SUPPORTED, suits
+from vpr.transport.cpu.threads import arena, in_threads
+
+# (patches, other patches, channels): single columns kept apart or not, few rows, padded channels, several panels
+SHAPES = ((1, 1, 4), (5, 7, 12), (16, 5, 32), (17, 50, 100), (24, 40, 96), (49, 49, 128), (60, 49, 128), (120, 60, 384))
+ROOT = Path(__file__).parents[3]
+AVX2 = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+f16c,+bmi,+bmi2"
+
+
+def problem(shape, candidates=7, half=False):
+    """Images of a shape, the database in float16 if wanted."""
+    query, database, *globals_ = images(candidates, *shape)
+    return (query, database.astype("f2") if half else database, *globals_)
+
+
+def exact(arrays, **options):
+    """The converged float64 solution of the same numbers."""
+    tensors = (torch.from_numpy(array).double() for array in arrays)
+    return structural_similarity(*tensors, backend="torch", tolerance=1e-9, max_iterations=20000, **options)
+
+
+def errors(shape, half, mass):
+    """Largest errors of score and plan, whatever was in the thread's memory before."""
+    arrays, results = problem(shape, half=half), []
+    for left_over in (0, np.nan, np.inf, -3e38):
+        arena.numbers[:] = left_over
+        results.append(structural_similarity(*arrays, mass=mass, backend="numba", plan=True, threads=1))
+    for result in results[1:]:
+        for field, first in zip(result[:4], results[0][:4]):
+            np.testing.assert_array_equal(field, first)
+    expected = exact(arrays, mass=mass, plan=True)
+    return tuple(abs(found - true.numpy()).max() for found, true in zip(results[0][::3], expected[::3]))
+
+
+@pytest.mark.parametrize("mass", [1.0, 0.5])
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_layout(shape, half, mass):
+    of_score, of_plan = errors(shape, half, mass)
+    assert of_score < 5e-6 and of_plan < 2e-5
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="compiles for another processor of this kind")
+def test_every_layout_without_avx512():
+    code = "from test_transport_compiled import *\nprint(SUPPORTED, max(max(errors(s, True, m)) for s in SHAPES for m in (1, .5)))"
+    environment = os.environ | {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": AVX2}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, text=True, capture_output=True,
+        env=environment | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests/support")))},
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    supported, worst = ran.stdout.split()
+    assert supported == "False" and float(worst) < 2e-5
+
+
+@pytest.mark.skipif(not SUPPORTED, reason="this processor multiplies in float32 only")
+@pytest.mark.parametrize("kind", SPREAD)
+@pytest.mark.parametrize("channels", [128, 384])
+def test_fixed_point_is_exact_enough(kind, channels, monkeypatch):
+    arrays = problem((49, 49, channels), candidates=200)
+    result = structural_similarity(*arrays, kind, backend="numba")
+    assert abs(result.score - exact(arrays, marginals=kind).score.numpy()).max() < 5e-6
+    monkeypatch.setattr("vpr.transport.cpu.fused.suits", lambda *asked: False)
+    assert (structural_similarity(*arrays, kind, backend="numba").score != result.score).any()
+
+
+def test_fixed_point_is_for_many_patches_with_spread_marginals():
+    assert suits("complement", 49, 128) == SUPPORTED
+    assert not suits("relevancy", 49, 128) and not suits("complement", 39, 128) and not suits("complement", 49, 64)
+
+
+@pytest.mark.parametrize("shape", [(49, 49, 128), (20, 20, 16)])
+def test_vectors_need_not_be_of_length_one(shape):
+    query, database, *globals_ = problem(shape)
+    plain = structural_similarity(query, database, *globals_, "uniform", backend="numba").score
+    for factor in (1e-4, 300.0):
+        scaled = structural_similarity(query * factor, database / factor, *globals_, "uniform", backend="numba").score
+        np.testing.assert_allclose(scaled, plain, atol=6e-6)
+    spiked = query.copy()
+    spiked[:, 0] = 5.0  # far above what the rest needs
+    result = structural_similarity(spiked, database, *globals_, "uniform", epsilon=0.5, backend="numba")
+    expected = exact((spiked, database, *globals_), marginals="uniform", epsilon=0.5)
+    np.testing.assert_allclose(result.score, expected.score.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("row", [0, 48])
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_broken_descriptors_are_refused(side, row, bad):
+    arrays = list(problem((49, 49, 128)))
+    arrays[side] = arrays[side].copy()
+    arrays[side][..., row, 100] = bad
+    with np.errstate(invalid="ignore"), pytest.raises(TransportError, match="finite"):
+        structural_similarity(*arrays, "uniform", backend="numba")
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+@pytest.mark.parametrize("bad", [[9], [-1], [[0]]])
+def test_pairs_are_indices(backend, bad):
+    query, database, query_global, database_global = problem((49, 20, 128), candidates=9)
+    sources = query[None], database, query_global[None], database_global
+    for pairs in (([0], bad), (bad, [0])):
+        with pytest.raises(TransportError, match="indices"):
+            structural_similarity_pairs(*sources, pairs, backend=backend)
+    with pytest.raises(TransportError, match="2 queries and 1 images"):
+        structural_similarity_pairs(*sources, ([0, 0], [1]), backend=backend)
+    assert structural_similarity_pairs(*sources, ([], []), backend=backend).score.shape == (0,)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_pairs_in_any_order(threads):
+    """Queries mixed, one of them with more pairs than a task takes, one without any; float16 on either side."""
+    rng = np.random.default_rng(1)
+    patches, globals_ = (unit(rng.normal(size=shape) + 0.3).astype("f4") for shape in ((6, 49, 128), (6, 128)))
+    images_, images_globals = (unit(rng.normal(size=shape) + 0.3).astype("f4") for shape in ((9, 30, 128), (9, 128)))
+    queries, others = np.append(np.full(150, 4), rng.choice([0, 1, 3, 5], 60)), rng.integers(0, 9, 210)
+    order = rng.permutation(210)
+    arrays = patches.astype("f2"), images_.astype("f2"), globals_, images_globals
+    found = structural_similarity_pairs(
+        *arrays, (queries[order], others[order]), threads=threads, backend="numba"
+    ).score
+    for query in range(6):
+        own = others[order][queries[order] == query]
+        if len(own):
+            images = images_[own].astype("f2"), globals_[query], images_globals[own]
+            alone = structural_similarity(patches[query].astype("f2"), *images, threads=1, backend="numba").score
+            np.testing.assert_array_equal(found[queries[order] == query], alone)
+
+
+def test_callers_threads_share_the_workers():
+    arrays = problem((49, 49, 128), candidates=60)
+    expected = structural_similarity(*arrays, threads=1).score
+    with ThreadPoolExecutor(4) as pool:
+        for result in pool.map(lambda threads: structural_similarity(*arrays, threads=threads), [2, 3, 2, 1] * 4):
+            np.testing.assert_array_equal(result.score, expected)
+
+
+def test_what_a_worker_raises_reaches_the_caller_after_all_are_done():
+    done = []
+
+    def work(k: int) -> None:
+        if k == 2:
+            raise ValueError("two")
+        done.append(k)
+
+    with pytest.raises(ValueError, match="two"):
+        in_threads(work, 4)
+    assert sorted(done) == [0, 1, 3]
+
+
+def test_the_digest_of_the_compiled_code_covers_its_files(tmp_path, monkeypatch):
+    """Numba's cache looks at one file of a function; the others are guarded by this digest."""
+    folder = Path(compiling.__file__).parent
+    copies = [Path(shutil.copy(path, tmp_path)) for path in folder.glob("*.py")]
+    assert {"solver.py", "fused.py", "kernels.py", "products.py", "simd.py"} <= {path.name for path in copies}
+    monkeypatch.setattr(compiling, "__file__", str(tmp_path / "compiling.py"))
+    assert compiling.digest_sources() == compiling.SOURCES
+    for path in copies:
+        path.write_text(path.read_text() + "\n")
+        assert compiling.digest_sources() != compiling.SOURCES
+        path.write_text(path.read_text()[:-1])

@@ -1,0 +1,37 @@
+"""The machine: the device that computes, and the cores that this process may use."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Literal
+
+from vpr.base.errors import VprError
+
+if TYPE_CHECKING:
+    import torch
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+log = logging.getLogger("vpr")
+
+
+def choose_device(name: Device) -> torch.device:
+    """The torch device for a name; ``auto`` takes CUDA, then Apple's MPS, then the CPU. The choice is logged.
+
+    Raises VprError when the named device is not there.
+    """
+    import torch
+
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    kind = next(kind for kind in ("cuda", "mps", "cpu") if present[kind]) if name == "auto" else name
+    if not present[kind]:
+        there = ", ".join(kind for kind, here in present.items() if here)
+        raise VprError(f"device {kind} is not on this machine; pass --device auto or one of: {there}")
+    detail = torch.cuda.get_device_name() if kind == "cuda" else f"{torch.get_num_threads()} threads"
+    log.info("device: %s (%s)", kind, detail)
+    return torch.device(kind)
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,97 @@
+"""Run folders: config, revision and metrics beside the weights."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from vpr.base.errors import VprError
+from vpr.base.files import write_json
+
+CONFIG, METRICS, WEIGHTS, CHECKPOINT = "config.json", "metrics.json", "model.safetensors", "checkpoint.pt"
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "h5py")  # the numbers depend on their versions
+
+
+def start_run(out: Path, config: dict, overwrite: bool) -> bool:
+    """Make the run folder, or find it as an earlier call left it; returns whether the run is complete already.
+
+    config: what defines the run, of JSON types. overwrite: start over where a complete run, or one of another
+    configuration, lies; an interrupted run of the same configuration continues all the same. Raises VprError when the
+    folder holds a run of another configuration and ``overwrite`` is off, and when it holds something else than a run.
+    """
+    config = json.loads(json.dumps(config))
+    if (out / CONFIG).is_file():
+        changed = sorted(_differences(read_config(out), config))
+        complete = (out / WEIGHTS).is_file() and (out / METRICS).is_file()
+        if not overwrite and changed:
+            raise VprError(
+                f"{out} holds a run with other settings ({', '.join(changed)}); pass --overwrite or another --out"
+            )
+        if not overwrite or not (changed or complete):
+            return complete
+        shutil.rmtree(out)
+    elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
+        raise VprError(f"{out} is not empty and not a run folder; pass another --out")
+    write_json(
+        out / CONFIG, {"run": config, "revision": revision(), "versions": {name: version(name) for name in LIBRARIES}}
+    )
+    return False
+
+
+def finish_run(out: Path, save_weights: Callable[[Path], None], metrics: dict) -> None:
+    """Write the weights and, last of all, metrics.json, which marks the run as complete; remove the checkpoint."""
+    save_weights(out / WEIGHTS)
+    write_json(out / METRICS, metrics)
+    (out / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _differences(before: dict, after: dict, prefix: str = "") -> list[str]:
+    """The dotted names of the settings that differ or that only one of the two has."""
+    names = []
+    for key in before.keys() | after.keys():
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            names += _differences(old, new, f"{prefix}{key}.")
+        elif old != new or (key in before) != (key in after):
+            names.append(prefix + key)
+    return names
+
+
+def read_config(folder: Path, command: str = "vpr.distill") -> dict[str, Any]:
+    """The ``run`` part of a run folder's config.json.
+
+    Raises VprError when there is no such run, naming the command that makes it, and when the file is somebody else's.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise VprError(f"no run at {folder}; make it with: python -m {command} --out {folder}")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise VprError(f"{path} is damaged ({error}); remove {folder} or pass another folder") from error
+    if not isinstance(config, dict) or not isinstance(config.get("run"), dict):
+        raise VprError(f"{path} is not the config of a run; pass another folder")
+    return config["run"]
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """metrics.json of a complete run; raises VprError when the run was interrupted."""
+    path = folder / METRICS
+    if not path.is_file():
+        raise VprError(f"{folder} is not finished; give the command that made it again and it continues")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def revision() -> str:
+    """The git revision of this software, with a mark when files were changed since; its version outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        if (root / ".git").exists():  # an installed copy may lie inside somebody else's checkout
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return f"vpr {version('vpr')}"
+    except (OSError, subprocess.CalledProcessError, PackageNotFoundError):
+        return "unknown"

@@ -1,0 +1,187 @@
+"""Settings: dataclasses whose fields are options of a command, with their types, ranges, defaults and meanings.
+
+    @dataclass(frozen=True)
+    class TrainConfig:
+        '''Training.'''
+
+        steps: PositiveInt = option(700, "training steps")
+
+gives ``--steps INT`` in the group "Training". jsonargparse parses, checks types and ranges, and reads ``--config``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from jsonargparse import typing as restricted
+
+T = TypeVar("T")
+
+if TYPE_CHECKING:  # type checkers see the plain types behind the ranges
+    PositiveInt = NonNegativeInt = int
+    PositiveFloat = NonNegativeFloat = Share = float
+else:
+    PositiveInt, NonNegativeInt = restricted.PositiveInt, restricted.NonNegativeInt
+    PositiveFloat = restricted.restricted_number_type("PositiveFinite", float, [(">", 0), ("<", float("inf"))])
+    NonNegativeFloat = restricted.restricted_number_type("NonNegativeFinite", float, [(">=", 0), ("<", float("inf"))])
+    Share = restricted.restricted_number_type("Share", float, [(">", 0), ("<=", 1)])
+
+
+class Names(tuple[str, ...]):
+    """Names in a given order; on the command line ``a,b``, in a YAML file that or a list."""
+
+
+def _names(given: str | Sequence[str]) -> Names:
+    parts = given.split(",") if isinstance(given, str) else given
+    return Names(name.strip() for name in parts if name.strip())
+
+
+restricted.register_type(Names, serializer=",".join, deserializer=_names)
+
+
+def option(default: T, meaning: str) -> T:
+    """A dataclass field that is an option ``--field-name``: its default, and its meaning with the unit."""
+    return dataclasses.field(default=default, metadata={"help": meaning})  # type: ignore[return-value]
+
+
+def required(meaning: str) -> Any:
+    """A dataclass field that is an option without a default: it must be given."""
+    return dataclasses.field(metadata={"help": meaning})
+
+
+def positional(meaning: str, metavar: str) -> Any:
+    """A dataclass field that is given by its place; one or more values when its type is a tuple."""
+    return dataclasses.field(metadata={"help": meaning, "metavar": metavar})
+
+
+class Formatter(DefaultHelpFormatter):
+    """Help with a short usage line; the texts already carry types and defaults."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=110)
+
+    def add_usage(self, usage: str | None, actions: Any, groups: Any, prefix: str | None = None) -> None:
+        """The command, its places, and ``[options]``."""
+        places = [
+            action.metavar + (" ..." if action.nargs == "+" else "") for action in actions if not action.option_strings
+        ]
+        super().add_usage(" ".join([self._prog, *places, "[options]"]), (), (), prefix)
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        return action.help or ""
+
+
+def make_parser(command: str, description: str, stages: Sequence[Any]) -> ArgumentParser:
+    """A parser for ``python -m COMMAND`` with one group of options a stage, ``--config`` and ``--print-config``.
+
+    stages: dataclasses, or instances of them whose values are this command's defaults.
+    """
+    parser = ArgumentParser(
+        prog=f"python -m {command}", description=description, formatter_class=Formatter,
+        print_config="--print-config", exit_on_error=False,
+    )  # fmt: skip
+    parser.add_argument(
+        "--config", action="config", metavar="FILE.yaml", help="read options from a file; later options win"
+    )
+    parser._option_string_actions["--print-config"].help = "print the options as YAML and stop"
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    for stage in stages:
+        _add_options(parser, stage)
+    return parser
+
+
+def _add_options(parser: ArgumentParser, stage: Any) -> None:
+    """One option for each field that was declared with `option`, `required` or `positional`."""
+    group = parser.add_argument_group((stage.__doc__ or "").splitlines()[0].rstrip("."))
+    hints = typing.get_type_hints(stage if isinstance(stage, type) else type(stage))
+    for field in _fields(stage):
+        hint, meaning = hints[field.name], field.metadata["help"]
+        if "metavar" in field.metadata:
+            parts = typing.get_args(hint)
+            how = {"nargs": "+", "type": parts[0]} if parts else {"type": hint}
+            group.add_argument(field.name, help=meaning, metavar=field.metadata["metavar"], **how)
+            continue
+        name, default = "--" + field.name.replace("_", "-"), getattr(stage, field.name, MISSING)
+        if hint is bool:
+            group.add_argument(name, action="store_true", default=default, help=meaning)
+        elif default is MISSING:
+            group.add_argument(name, type=hint, required=True, metavar=_metavar(hint), help=f"{meaning} (required)")
+        else:
+            group.add_argument(name, type=hint, default=default, metavar=_metavar(hint), help=meaning + _shown(default))
+
+
+def _fields(stage: Any) -> Iterator[dataclasses.Field]:
+    return (field for field in dataclasses.fields(stage) if "help" in field.metadata)
+
+
+def _metavar(hint: Any) -> str:
+    """What stands for a value of the type, the choices where there are some."""
+    if isinstance(hint, types.UnionType):
+        hint = next(part for part in typing.get_args(hint) if part is not type(None))
+    if typing.get_origin(hint) is typing.Literal:
+        return "{" + ",".join(typing.get_args(hint)) + "}"
+    kinds: dict[type, str] = {Names: "a,b", Path: "PATH", int: "INT", float: "NUMBER", str: "TEXT"}
+    return next(name for kind, name in kinds.items() if issubclass(hint, kind))
+
+
+def _shown(default: object) -> str:
+    """The default as the help shows it, where there is one to show."""
+    if default is None or default == "" or default == ():
+        return ""
+    return f" (default: {default:.3g})" if isinstance(default, float) else f" (default: {default})"
+
+
+def parse(parser: ArgumentParser, argv: list[str] | None, stages: Sequence[Any]) -> tuple[bool, list[Any]]:
+    """Whether ``--debug`` was given, and the stages filled with the values of the command line and ``--config``.
+
+    Raises ValueError, one line that names the option, for a value or an option that cannot be.
+    """
+    try:
+        given = parser.parse_args(argv)
+    except argparse.ArgumentError as error:
+        raise ValueError(_in_one_line(str(error), parser)) from error
+    return given.debug, [_filled(stage, given) for stage in stages]
+
+
+def _filled(stage: Any, given: argparse.Namespace) -> Any:
+    values = {field.name: _plain(getattr(given, field.name)) for field in _fields(stage)}
+    return dataclasses.replace(stage, **values) if not isinstance(stage, type) else stage(**values)
+
+
+def _plain(value: Any) -> Any:
+    """A number without its range, a list of places as a tuple."""
+    if isinstance(value, list):
+        return tuple(value)
+    for kind in (int, float):
+        if isinstance(value, kind) and not isinstance(value, bool):
+            return kind(value)
+    return value
+
+
+def _in_one_line(message: str, parser: ArgumentParser) -> str:
+    """The parser's message as one line: the option, its value, and what is wanted instead."""
+    found = re.match(r'Parser key "([\w.]+)":(.*)', message, re.DOTALL)
+    if not found:
+        return " ".join(message.split())
+    key, said = found[1], " ".join(found[2].split())
+    action = next(action for action in parser._actions if action.dest == key)
+    name = f"--{key.replace('_', '-')}"
+    if out_of_range := re.search(r"type \w+: (\S+) does not conform to restriction v(.*)", said):
+        wanted = re.sub(r" ?(v)?([<>]=?)", r" \2 ", out_of_range[2]).replace("  ", " ").strip()
+        return f"{name}: {out_of_range[1]} is out of range, give a value {wanted}"
+    if value := re.search(r"Given value: (\S+)$", said):
+        return f"{name}: {value[1]!r} is no {action.metavar} that fits; see --help"
+    if value := re.search(r"Literal\[.*\]\. Got value: (.*)", said):
+        return f"{name}: {value[1]!r} is none of {str(action.metavar).strip('{}').replace(',', ', ')}"
+    if value := re.search(r"(?:literal for int.*|to float): '(.*)'", said):
+        return f"{name}: {value[1]!r} is no {action.metavar}"
+    return f"{name}: {said}"

@@ -1,0 +1,86 @@
+"""The descriptors of many images into a cache file, from where an earlier call left off."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vpr.cache import CacheError, CacheSpec, DescriptorCache, PatchType, create, mend_truncated
+from vpr.description.describe import BATCH, describe
+from vpr.description.images import ImageError, ImageFiles
+from vpr.description.spec import cache_spec
+from vpr.models.netvlad import NetVLAD
+from vpr.models.structural import StructuralModel
+
+log = logging.getLogger("vpr")
+
+
+def describe_into_cache(
+    path: Path,
+    model: StructuralModel | NetVLAD,
+    root: Path,
+    keys: Sequence[str],
+    device: torch.device,
+    workers: int = 0,
+    overwrite: bool = False,
+    dtype: PatchType = "float16",
+) -> DescriptorCache:
+    """Make sure that the cache holds the images ``root / key`` as the model describes them, and open it for reading.
+
+    What is there is kept; a file cut short is mended; images are described in the file's order in fixed batches, so a
+    call that was killed and given again ends with the same bytes. A file of another model, or one that is damaged, is
+    replaced with ``overwrite``; otherwise it raises CacheMismatch or CacheError. Raises ImageError when an image cannot
+    be read.
+    """
+    keys, spec = list(dict.fromkeys(keys)), cache_spec(model, dtype)
+    cache = _open_or_create(path, keys, spec, overwrite)
+    rows, sizes = cache.find(keys), np.array([_file_size(root / key) for key in keys], np.int64)
+    changed = cache.bytes[rows] != sizes
+    batches = _blocks(rows, changed | (cache.done[rows] == 0))
+    if not batches:
+        log.info("cache: all %d images are in %s", len(keys), path)
+        return cache
+    cache = DescriptorCache(path, spec, writable=True)
+    cache.restart(rows[changed], sizes[changed])
+    images = ImageFiles(root, cache.keys, model.input_size)
+    described = describe(model, images, batches, device, workers, f"describing into {path.name}")
+    for batch, (global_descriptors, patch_descriptors) in zip(batches, described):
+        if patch_descriptors is None:
+            patch_descriptors = np.empty((len(batch), 0, spec.dim), np.float16)
+        cache.write(np.array(batch), global_descriptors, patch_descriptors)
+    return DescriptorCache(path, spec)
+
+
+def _open_or_create(path: Path, keys: Sequence[str], spec: CacheSpec, overwrite: bool) -> DescriptorCache:
+    """The cache with a row for every key, done or not."""
+    try:
+        if path.exists() and mend_truncated(path):
+            log.warning("%s was cut short; what is missing is computed again", path)
+        cache = DescriptorCache(path, spec)
+    except CacheError:
+        if path.exists() and not overwrite:
+            raise
+        create(path, keys, spec)
+        return DescriptorCache(path, spec)
+    if (cache.find(keys) < 0).any():
+        create(path, keys, spec, cache)
+        cache = DescriptorCache(path, spec)
+    return cache
+
+
+def _blocks(rows: np.ndarray, missing: np.ndarray) -> list[list[int]]:
+    """The wanted rows (K,) in fixed blocks of `BATCH` rows of the file, for the blocks in which any is missing (K,)."""
+    order = np.argsort(rows)
+    rows, missing = rows[order], missing[order]
+    cuts = np.flatnonzero(np.diff(rows // BATCH)) + 1
+    blocks = zip(np.split(rows, cuts), np.split(missing, cuts))
+    return [block.tolist() for block, lacks in blocks if lacks.any()]
+
+
+def _file_size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        raise ImageError(f"{path} is missing; unpack the image archives again") from None

@@ -1,0 +1,80 @@
+"""Models out of run folders and checkpoints."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from vpr.base.errors import VprError
+from vpr.base.run_folder import CONFIG, WEIGHTS, finish_run, read_config, read_metrics, start_run
+from vpr.models.netvlad import NetVLAD
+from vpr.models.settings import ModelConfig, TeacherConfig
+from vpr.models.structural import StructuralModel
+from vpr.models.weights import load_into, load_state, read_weights, save_weights
+
+T = TypeVar("T")
+
+TEACHER = "teacher"  # the folder inside a distilled run that holds its teacher
+
+
+def load_student(folder: Path, device: torch.device) -> StructuralModel:
+    """The structural model of a run by vpr.scratch or vpr.distill, in evaluation mode.
+
+    Raises VprError when the run is missing, unfinished or of another kind.
+    """
+    if str(folder) == "builtin":
+        raise VprError("no weights are shipped with this version; make a run with: python -m vpr.distill")
+    config = read_config(folder)
+    if "model" not in config:
+        raise VprError(f"{folder} holds a {config.get('command')} run, not a structural model; pass a vpr.distill run")
+    read_metrics(folder)
+    model = StructuralModel(_recorded(ModelConfig, config["model"], folder, pretrained=False, weights=""))
+    load_into(model, folder / WEIGHTS)
+    return model.to(device).eval()
+
+
+def load_teacher(source: Path, device: torch.device) -> NetVLAD:
+    """The NetVLAD of a run folder, of the teacher inside a distilled run, or of a Patch-NetVLAD checkpoint file.
+
+    Raises VprError when there is none.
+    """
+    if source.is_file():
+        return _teacher_from_checkpoint(source).to(device).eval()
+    if (source / TEACHER / CONFIG).is_file():
+        source = source / TEACHER
+    config = read_config(source, "vpr.teacher")
+    if "teacher" not in config:
+        raise VprError(f"{source} has no teacher; pass a vpr.teacher run or a NetVLAD checkpoint")
+    read_metrics(source)
+    model = NetVLAD(_recorded(TeacherConfig, config["teacher"], source, pretrained=False))
+    model.whitened = True
+    load_into(model, source / WEIGHTS)
+    return model.to(device).eval()
+
+
+def save_teacher(model: NetVLAD, out: Path) -> None:
+    """Keep a teacher that came from elsewhere in a run folder of its own."""
+    start_run(out, {"command": "vpr.teacher", "teacher": dataclasses.asdict(model.config)}, overwrite=False)
+    finish_run(out, lambda path: save_weights(model, path), {})
+
+
+def _recorded(stage: type[T], recorded: dict[str, Any], folder: Path, **replaced: object) -> T:
+    """The dataclass that a run recorded; raises VprError when this version has other fields."""
+    try:
+        return stage(**{**recorded, **replaced})
+    except TypeError as error:
+        raise VprError(f"{folder} was made by another version of this software ({error}); make it again") from error
+
+
+def _teacher_from_checkpoint(path: Path) -> NetVLAD:
+    """VGG16 NetVLAD with the clusters and dimensions that the checkpoint's tensors have (480 x 640 input)."""
+    weights = read_weights(path)
+    missing = {"pool.centroids", "WPCA.0.weight", "WPCA.0.bias"} - weights.keys()
+    if missing:
+        raise VprError(f"{path} is no NetVLAD checkpoint with whitening: it lacks {', '.join(sorted(missing))}")
+    clusters, dim = len(weights["pool.centroids"]), len(weights["WPCA.0.weight"])
+    model = NetVLAD(TeacherConfig("vgg16", clusters=clusters, dim=dim, image_height=480, image_width=640))
+    model.whitened = True
+    load_state(model, weights, path)
+    return model

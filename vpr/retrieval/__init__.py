@@ -1,0 +1,1 @@
+"""From descriptors to an order: search, re-ranking, pruning, fusion."""

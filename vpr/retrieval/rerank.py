@@ -1,0 +1,142 @@
+"""Re-ranking: shortlists reordered by global and structural similarity of cached descriptors.
+
+Queries go in batches. A batch's database images are read once, however many of its queries want them, while the batch
+before is computed; the memory they take is bounded by an option, whatever the size of the database.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+from vpr.base.machine import usable_cores
+from vpr.base.progress import progress
+from vpr.cache import DescriptorCache
+from vpr.retrieval.fusion import weighted_sum
+from vpr.retrieval.pruning import pruned_scores
+from vpr.retrieval.settings import RerankConfig
+from vpr.similarity import structural_similarity_pairs
+
+CPU = torch.device("cpu")
+MOST_QUERIES = 32  # of a batch: enough to share the images of a sequence, and little memory to be made
+
+
+@dataclass(frozen=True)
+class Similarities:
+    """Of each query and each of its candidates, both (Q, K) float32; higher is better, -inf where there is none.
+
+    Where pruning skipped a candidate its structural similarity is an upper bound, under which it stays behind the first
+    N; deeper ranks are then not exact.
+    """
+
+    global_: np.ndarray  # S_global: cosine of the global descriptors
+    structural: np.ndarray  # S_struct: similarity of the patches under their transport plan
+
+    def combined(self, weight: float) -> np.ndarray:
+        """S_global + weight * S_struct, (Q, K)."""
+        return weighted_sum(self.global_, self.structural, weight)
+
+
+@dataclass(frozen=True)
+class QueryBatch:
+    """Some queries and, read into memory, the database images that any of them wants."""
+
+    queries: slice
+    rows: np.ndarray  # (U,) cache rows, rising
+    patches: np.ndarray  # (U, P, C) float16
+    globals_: np.ndarray  # (U, C) float32
+
+
+def compare(
+    cache: DescriptorCache,
+    queries: np.ndarray,
+    candidates: np.ndarray,
+    config: RerankConfig,
+    *,
+    weight: float = 1.0,
+    device: torch.device = CPU,
+    title: str | None = None,
+) -> Similarities:
+    """Similarities of queries (Q,) and their candidates (Q, K), both rows of the cache; -1 marks no candidate.
+
+    weight: of S_struct in the final score, which pruning goes by. title: the progress bar's text; no bar without one.
+    On a CUDA device the transport runs there, without pruning.
+    """
+    work = _Comparison(cache, queries, candidates, config, weight, device)
+    with progress(total=len(queries), title=title, unit="query") as bar:
+        for batch in _batches(cache, candidates, config):
+            work.compute(batch)
+            bar.update(batch.queries.stop - batch.queries.start)
+    return work.result
+
+
+def _batches(cache: DescriptorCache, candidates: np.ndarray, config: RerankConfig) -> Iterator[QueryBatch]:
+    """The batches, each read while the one before is computed; two of them fit into ``memory_mb``."""
+    image_bytes = max(1, 2 * cache.patches[:1].size)
+    size = (config.memory_mb << 20) // (2 * image_bytes * max(1, candidates.shape[1]))
+    size = min(max(1, size), MOST_QUERIES)
+    most = min(size * candidates.shape[1], len(cache))
+    # memory of the two batches that are there at a time, taken over by those that follow
+    room = [np.empty((most, *cache.patches.shape[1:]), np.float16) for _ in range(2 if len(candidates) > size else 1)]
+
+    def read(start: int) -> QueryBatch:
+        rows = np.unique(candidates[start : start + size])
+        rows = rows[rows >= 0]
+        patches = cache.read_patches(rows, room[start // size % 2][: len(rows)])
+        return QueryBatch(slice(start, min(start + size, len(candidates))), rows, patches, cache.globals_[rows])
+
+    with ThreadPoolExecutor(1) as reader:
+        upcoming = reader.submit(read, 0) if len(candidates) else None
+        for start in range(0, len(candidates), size):
+            batch = upcoming.result()
+            if start + size < len(candidates):
+                upcoming = reader.submit(read, start + size)
+            yield batch
+
+
+class _Comparison:
+    """Queries (Q,) and candidates (Q, K), both rows of the cache, and their similarities as far as they are computed."""
+
+    def __init__(self, cache: DescriptorCache, queries: np.ndarray, candidates: np.ndarray, config: RerankConfig,
+                 weight: float, device: torch.device) -> None:  # fmt: skip
+        self.cache, self.queries, self.candidates = cache, queries, candidates
+        self.config, self.weight, self.device = config, weight, device
+        self.result = Similarities(*(np.full(candidates.shape, -np.inf, np.float32) for _ in range(2)))
+
+    def compute(self, batch: QueryBatch) -> None:
+        """Fill the result's rows of a batch."""
+        wanted = self.candidates[batch.queries]
+        query, place = np.nonzero(wanted >= 0)
+        images = np.searchsorted(batch.rows, wanted[query, place])
+        rows, own = query + batch.queries.start, self.queries[batch.queries]
+        globals_ = self.cache.globals_[own]
+        self.result.global_[rows, place] = np.einsum("nc,nc->n", globals_[query], batch.globals_[images])
+        patches = self.cache.read_patches(own)
+        if self.config.prune and self.device.type != "cuda":
+            self.prune(batch, patches, globals_)
+            return
+        arrays = (patches, batch.patches, globals_, batch.globals_)
+        if self.device.type == "cuda":
+            arrays = tuple(torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in arrays)
+        problem = self.config.marginals, self.config.epsilon, self.config.mass
+        scores = structural_similarity_pairs(
+            *arrays, (query, images), *problem, threads=self.config.threads or None
+        ).score
+        self.result.structural[rows, place] = scores if isinstance(scores, np.ndarray) else scores.cpu().numpy()
+
+    def prune(self, batch: QueryBatch, patches: np.ndarray, globals_: np.ndarray) -> None:
+        """Fill the structural similarities of a batch query by query, with bounds where transport is not needed."""
+
+        def one(k: int) -> None:
+            row = batch.queries.start + k
+            there = np.flatnonzero(self.candidates[row] >= 0)
+            images = np.searchsorted(batch.rows, self.candidates[row, there])
+            problem = patches[k].astype(np.float32), batch.patches[images], globals_[k], batch.globals_[images]
+            self.result.structural[row, there] = pruned_scores(problem, self.config, self.weight)
+
+        # our threads share the queries: BLAS with threads of its own would have them wait for one another
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(self.config.threads or usable_cores()) as workers:
+            list(workers.map(one, range(len(patches))))

@@ -1,0 +1,78 @@
+"""Sequences of images, described by the descriptors of their frames; a single image is a sequence of one."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from vpr.cache import DescriptorCache
+from vpr.retrieval.fusion import NO_CANDIDATE
+from vpr.retrieval.rerank import CPU, Similarities, compare
+from vpr.retrieval.settings import RerankConfig
+
+
+@dataclass(frozen=True, eq=False)
+class CacheRows:
+    """Where the frames of queries and database lie in a cache."""
+
+    query: np.ndarray  # (Q, Lq) int64
+    database: np.ndarray  # (N, Ld) int64
+
+    @classmethod
+    def of(cls, cache: DescriptorCache, queries: np.ndarray, database: np.ndarray) -> "CacheRows":
+        """Look up the image files (Q, Lq) and (N, Ld) str; raises CacheError when one is missing."""
+        return cls(*(cache.rows(images.ravel()).reshape(images.shape) for images in (queries, database)))
+
+
+def sequence_descriptors(cache: DescriptorCache, rows: np.ndarray) -> np.ndarray:
+    """Global descriptors of sequences (S, L): the mean of the frames' descriptors, of unit length, (S, C) float32."""
+    if rows.shape[1] == 1:
+        return np.asarray(cache.globals_[rows[:, 0]])
+    mean = cache.globals_[rows].mean(1)
+    return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+
+def compare_frames(
+    cache: DescriptorCache,
+    rows: CacheRows,
+    ranked: np.ndarray,
+    config: RerankConfig,
+    *,
+    weight: float = 1.0,
+    device: torch.device = CPU,
+    title: str | None = None,
+) -> Similarities:
+    """Every frame of each query with every frame of its candidates, both fields (Q, Lq, K, Ld).
+
+    ranked (Q, K) numbers of database sequences; -inf where it holds -1. weight, device, title: as `compare` takes them.
+    """
+    (queries, length), (_, width) = rows.query.shape, rows.database.shape
+    candidates = np.where(ranked[:, :, None] >= 0, rows.database[ranked], NO_CANDIDATE)
+    repeated = np.repeat(candidates.reshape(queries, -1), length, axis=0)
+    found = compare(cache, rows.query.ravel(), repeated, config, weight=weight, device=device, title=title)
+    shape = (queries, length, ranked.shape[1], width)
+    return Similarities(found.global_.reshape(shape), found.structural.reshape(shape))
+
+
+def compare_sequences(
+    cache: DescriptorCache,
+    rows: CacheRows,
+    ranked: np.ndarray,
+    config: RerankConfig,
+    *,
+    weight: float = 1.0,
+    device: torch.device = CPU,
+    title: str | None = None,
+) -> Similarities:
+    """S_global and S_struct of each query and its shortlist (Q, K); -inf where the shortlist holds -1.
+
+    Sequences: S_global is the cosine of the sequence descriptors; for S_struct every frame of the query counts with its
+    best partner among the candidate's frames, and the frames of the query are averaged (docs/notes/protocol.md compares
+    the simple choices). weight, device, title: as `compare` takes them.
+    """
+    found = compare_frames(cache, rows, ranked, config, weight=weight, device=device, title=title)
+    if found.global_.shape[1] == found.global_.shape[3] == 1:
+        return Similarities(found.global_[:, 0, :, 0], found.structural[:, 0, :, 0])
+    own, theirs = (sequence_descriptors(cache, side) for side in (rows.query, rows.database))
+    similarity = np.einsum("qc,qkc->qk", own, theirs[ranked]).astype(np.float32)
+    return Similarities(np.where(ranked >= 0, similarity, -np.inf), found.structural.max(3).mean(1))

@@ -1,0 +1,1 @@
+"""Entropic transport on CPUs, compiled by numba."""

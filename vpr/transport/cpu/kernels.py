@@ -1,0 +1,242 @@
+"""The kernel K = exp((S - max S) / epsilon) of one pair in L1 cache, and what is summed over it, compiled by numba.
+
+K is (blocks, singles). ``blocks`` holds the columns that fill whole vectors of 16 numbers. Its rows are padded with zeros to
+whole blocks: as many of MANY rows as there are, the rest of FEW; it is a flat array, block after block, in a block the
+first vector of every row, then the second. ``singles`` (S, tall) holds the few other columns one after the other, padded
+with zeros to whole vectors of rows. Scalings and marginals of the rows have a vector to spare, those of the columns end
+with a vector for the singles. Similarities are the same two parts, without blocks and padding.
+"""
+
+import numpy as np
+from numba import njit
+
+from vpr.transport.cpu.blocks import add_rows, row_sums
+from vpr.transport.cpu.compiling import OPTIONS, cpu_has
+from vpr.transport.cpu.layout import padded
+from vpr.transport.cpu.simd import (
+    LANES,
+    highest,
+    larger,
+    load,
+    load_four,
+    lowest,
+    scale_by_two,
+    smaller,
+    splat,
+    store,
+    store_four,
+    total,
+    where_positive,
+)
+
+MANY = 16 if cpu_has("avx512f") else 4  # rows whose sums fit into the registers
+FEW = 4  # the rows of a kernel are a multiple of it
+TINY = np.float32(1e-30)
+KEEP = np.float32(0.3)  # over-relaxation never overshoots below this share of the plain step
+LOG2E = np.float32(1.4426950408889634)
+ROUND = np.float32(12582912.0)  # 1.5 * 2**23: adding it rounds to an integer
+SMALLEST = np.float32(-125.0)  # powers of two below it leave the normal float32 numbers
+POWER = tuple(map(np.float32, (0.6931470036506653, 0.24022242426872253, 0.05550733581185341, 0.009671512991189957,
+                               0.0013264731969684362)))  # 2^f = 1 + sum_k POWER[k] f^(k+1), fitted for |f| <= 1/2  # fmt: skip
+
+sums_of_many, sums_of_few = row_sums(MANY, MANY), row_sums(FEW, FEW)
+add_many, add_few = add_rows(MANY, MANY), add_rows(FEW, FEW)
+
+
+@njit(**OPTIONS)
+def power(x):
+    """2^x of 16 float32 x <= 0, relative error at most 2e-7; below -125 it stays at 2^-125."""
+    x = larger(x, splat(SMALLEST))
+    rounded = x + splat(ROUND)
+    f = x - (rounded - splat(ROUND))
+    p = splat(POWER[4]) * f + splat(POWER[3])
+    p = p * f + splat(POWER[2])
+    p = p * f + splat(POWER[1])
+    p = p * f + splat(POWER[0])
+    return scale_by_two(p * f + splat(np.float32(1)), rounded)
+
+
+@njit(**OPTIONS)
+def span(similarity, masks):
+    """Smallest and largest similarity of a pair; ``masks`` are 1 in the columns and in the rows that count, else 0."""
+    (wholes, singles), (columns, rows) = similarity, masks
+    first = splat(wholes[0, 0])
+    low, high = first, first
+    for c in range(0, wholes.shape[1], LANES):
+        mask, least, most = load(columns, c), first, first
+        for i in range(wholes.shape[0]):
+            entry = where_positive(mask, load(wholes[i], c), first)
+            least, most = smaller(entry, least), larger(entry, most)
+        low, high = smaller(least, low), larger(most, high)
+    for k in range(len(singles)):
+        for i in range(0, wholes.shape[0], LANES):
+            entry = where_positive(load(rows, i), load(singles[k], i), first)
+            low, high = smaller(entry, low), larger(entry, high)
+    return lowest(low), highest(high)
+
+
+@njit(**OPTIONS)
+def row_place(i, rows, width):
+    """Where row i of a kernel of so many rows begins, and how far apart its vectors are."""
+    first, height = i // MANY * MANY, MANY
+    if first + MANY > rows:
+        first, height = i // FEW * FEW, FEW
+    return first * width + (i - first) * LANES, height * LANES
+
+
+@njit(**OPTIONS)
+def gibbs(similarity, masks, top, epsilon, kernel):
+    """Fill the kernel with exp((similarity - top) / epsilon), and zero where the masks are."""
+    (wholes, singles), (columns, rows), (blocks, alone) = similarity, masks, kernel
+    scale = splat(LOG2E / epsilon)
+    shift = splat(np.float32(-top) * (LOG2E / epsilon))
+    (count, whole), zero = wholes.shape, splat(np.float32(0))
+    for i in range(count):
+        place, apart = row_place(i, padded(count, FEW), whole)
+        for c in range(0, whole, LANES):
+            entry = power(load(wholes[i], c) * scale + shift)
+            store(blocks, place + c // LANES * apart, where_positive(load(columns, c), entry, zero))
+    for k in range(len(singles)):
+        for i in range(0, count, LANES):
+            entry = power(load(singles[k], i) * scale + shift)
+            store(alone[k], i, where_positive(load(rows, i), entry, zero))  # beyond the rows there may be anything
+
+
+@njit(**OPTIONS)
+def relaxed(old, new, omega):
+    """Over-relaxed step from ``old`` towards ``new``, kept positive."""
+    return larger(old + omega * (new - old), splat(KEEP) * new)
+
+
+@njit(**OPTIONS)
+def distance(a, b):
+    """abs(a - b)"""
+    return larger(a - b, b - a)
+
+
+@njit(**OPTIONS)
+def add_singles(alone, v, i, sums):
+    """Add the singles' part of K v to the sums of rows i to i + 15."""
+    for k in range(len(alone)):
+        sums = sums + load(alone[k], i) * splat(v[len(v) - LANES + k])
+    return sums
+
+
+@njit(**OPTIONS)
+def sum_singles(alone, u, columns):
+    """Write the singles' part of K^T u to the end of ``columns``."""
+    for k in range(len(alone)):
+        sums = splat(np.float32(0))
+        for i in range(0, alone.shape[1], LANES):
+            sums = sums + load(alone[k], i) * load(u, i)
+        columns[len(columns) - LANES + k] = total(sums)
+
+
+@njit(**OPTIONS)
+def multiply_rows(kernel, v, sums):
+    """sums = K v"""
+    blocks, alone = kernel
+    rows = len(sums) - LANES
+    whole = len(blocks) // rows
+    i = 0
+    while i + MANY <= rows:
+        part = add_singles(alone, v, i, sums_of_many(blocks, i * whole, LANES, v, 0, whole // LANES))
+        if MANY == LANES:
+            store(sums, i, part)
+        else:
+            store_four(sums, i, part)
+        i += MANY
+    while i < rows:
+        part = sums_of_few(blocks, i * whole, LANES, v, 0, whole // LANES)
+        store_four(sums, i, add_singles(alone, v, i, part))
+        i += FEW
+
+
+@njit(**OPTIONS)
+def multiply_columns(kernel, u, sums):
+    """sums = K^T u"""
+    blocks, alone = kernel
+    sums[:] = np.float32(0)
+    rows = len(u) - LANES
+    whole = len(blocks) // rows
+    i = 0
+    while i + MANY <= rows:
+        add_many(blocks, i * whole, LANES, u, i, sums, whole // LANES)
+        i += MANY
+    while i < rows:
+        add_few(blocks, i * whole, LANES, u, i, sums, whole // LANES)
+        i += FEW
+    sum_singles(alone, u, sums)
+
+
+@njit(**OPTIONS)
+def sweep(kernel, mu, v, omega, u, columns):
+    """u relaxed towards mu / (K v) and columns = K^T u in one pass; returns the L1 violation that u came in with."""
+    blocks, alone = kernel
+    rows, omega = len(u) - LANES, splat(omega)
+    whole = len(blocks) // rows
+    count = whole // LANES
+    tiny, violation = splat(TINY), splat(np.float32(0))
+    columns[:] = np.float32(0)
+    i = 0
+    if MANY == LANES and MANY <= rows:
+        following = sums_of_many(blocks, 0, LANES, v, 0, count)
+        while i + MANY <= rows:  # the next block's sums are under way while this one waits for its division
+            sums = add_singles(alone, v, i, following)
+            if i + 2 * MANY <= rows:
+                following = sums_of_many(blocks, (i + MANY) * whole, LANES, v, 0, count)
+            old, weights = load(u, i), load(mu, i)
+            violation = violation + distance(old * sums, weights)
+            store(u, i, relaxed(old, weights / larger(sums, tiny), omega))
+            add_many(blocks, i * whole, LANES, u, i, columns, count)
+            i += MANY
+    while i < rows:
+        sums = add_singles(alone, v, i, sums_of_few(blocks, i * whole, LANES, v, 0, count))
+        old, weights = load_four(u, i), load_four(mu, i)
+        violation = violation + distance(old * sums, weights)
+        store_four(u, i, relaxed(old, weights / larger(sums, tiny), omega))
+        add_few(blocks, i * whole, LANES, u, i, columns, count)
+        i += FEW
+    sum_singles(alone, u, columns)
+    return total(violation)
+
+
+@njit(**OPTIONS)
+def relax_towards(scaling, sums, weights, omega):
+    """scaling relaxed towards weights / sums."""
+    omega, tiny = splat(omega), splat(TINY)
+    for c in range(0, len(sums), LANES):
+        new = load(weights, c) / larger(load(sums, c), tiny)
+        store(scaling, c, relaxed(load(scaling, c), new, omega))
+
+
+@njit(**OPTIONS)
+def gain(similarity, masks, kernel, u, v):
+    """sum_ij S_ij u_i K_ij v_j"""
+    (wholes, singles), (blocks, alone) = similarity, kernel
+    (count, whole), score = wholes.shape, splat(np.float32(0))
+    for i in range(count):
+        row = splat(np.float32(0))
+        place, apart = row_place(i, padded(count, FEW), whole)
+        for c in range(0, whole, LANES):
+            row = row + load(wholes[i], c) * (load(blocks, place + c // LANES * apart) * load(v, c))
+        score = score + row * splat(u[i])
+    for k in range(len(singles)):
+        column = splat(np.float32(0))
+        for i in range(0, count, LANES):
+            entry = where_positive(load(masks[1], i), load(singles[k], i), splat(np.float32(0)))
+            column = column + entry * (load(alone[k], i) * load(u, i))
+        score = score + column * splat(v[whole + k])
+    return total(score)
+
+
+@njit(**OPTIONS)
+def write_plan(kernel, u, v, level, plan):
+    """plan (P, Q) = level diag(u) K diag(v)."""
+    (blocks, alone), (count, columns) = kernel, plan.shape
+    whole = len(blocks) // padded(count, FEW)
+    for i in range(count):
+        place, apart = row_place(i, padded(count, FEW), whole)
+        for j in range(columns):
+            entry = blocks[place + j // LANES * apart + j % LANES] if j < whole else alone[j - whole, i]
+            plan[i, j] = level * u[i] * entry * v[j]

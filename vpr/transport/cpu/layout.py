@@ -1,0 +1,42 @@
+"""How compiled code lays out rows of P numbers, and where it takes memory from.
+
+Rows are kept as whole vectors of 16 numbers. A few numbers beyond the last whole vector would make one that is mostly empty;
+they are kept apart, as columns: row by row from the first.
+"""
+
+import numpy as np
+from numba import njit
+
+from vpr.transport.cpu.compiling import OPTIONS
+from vpr.transport.cpu.simd import LANES
+
+SINGLES = 8  # columns beyond whole vectors up to which they are kept apart
+
+
+@njit(**OPTIONS)
+def padded(count, multiple):
+    """Smallest multiple that is at least ``count``."""
+    return (count + multiple - 1) // multiple * multiple
+
+
+@njit(**OPTIONS)
+def take(memory, size):
+    """The first ``size`` numbers of memory, and the rest from the next cache line on."""
+    if len(memory) < size:
+        raise MemoryError("more memory is needed than was counted")
+    return memory[:size], memory[padded(size, LANES) :]
+
+
+@njit(**OPTIONS)
+def take_zeros(memory, size):
+    """As ``take``, the numbers set to zero."""
+    numbers, memory = take(memory, size)
+    numbers[:] = np.float32(0)
+    return numbers, memory
+
+
+@njit(**OPTIONS)
+def whole_columns(count):
+    """Of ``count`` columns those in whole vectors, padding included where it is worth it; the others are kept apart."""
+    rest = count % LANES
+    return count - rest if count >= LANES and rest <= SINGLES else padded(count, LANES)

@@ -1,0 +1,203 @@
+"""Entropic transport of one pair after the other, compiled by numba: over-relaxed Sinkhorn, balanced and partial."""
+
+import numpy as np
+from numba import njit
+
+from vpr.transport.cpu.compiling import OPTIONS
+from vpr.transport.cpu.kernels import (
+    FEW,
+    KEEP,
+    TINY,
+    gain,
+    gibbs,
+    multiply_columns,
+    multiply_rows,
+    relax_towards,
+    span,
+    sweep,
+    write_plan,
+)
+from vpr.transport.cpu.layout import SINGLES, padded, take_zeros
+from vpr.transport.cpu.simd import LANES
+
+SAFE_SPAN = np.float32(40)  # exp(-span) and the scalings that undo it stay inside float32
+TOO_WIDE = -1  # iterations of a pair beyond that
+CHECK_EVERY = 4
+FIRST_OMEGA, LARGEST_OMEGA = np.float32(1.4), np.float32(1.95)
+PATIENCE = 64  # iterations without progress after which a pair is allowed less over-relaxation
+CAUTION = np.float32(0.7)  # by this factor
+
+
+@njit(**OPTIONS)
+def next_omega(omega, error, previous, cap):
+    """Over-relaxation from the contraction of the last four iterations; see torch_backend.next_omega."""
+    one = np.float32(1)
+    rate = np.sqrt(np.sqrt(error / max(previous, TINY)))
+    rate = min(max(rate, np.float32(1e-6)), np.float32(0.999))
+    if rate < omega - one:
+        return min(max(one + rate, omega - np.float32(0.1)), cap)
+    theta = (rate + omega - one) ** 2 / (rate * omega * omega)
+    return min(np.float32(2) / (one + np.sqrt(one - min(theta, np.float32(0.9999)))), cap)
+
+
+@njit(**OPTIONS)
+def next_cap(cap, error, mark):
+    """Largest over-relaxation allowed; see torch_backend.next_cap."""
+    return cap if error < mark else np.float32(1) + CAUTION * (cap - np.float32(1))
+
+
+@njit(**OPTIONS)
+def balanced(kernel, mu, nu, u, v, columns, tolerance, max_iterations):
+    """Sinkhorn scalings u, v of a padded pair; returns the iterations. Zero tolerance: plain iterations."""
+    u[:] = np.float32(1)
+    v[:] = np.float32(1)
+    omega, previous = np.float32(1), np.float32(-1)
+    cap, mark = LARGEST_OMEGA, np.float32(np.inf)
+    for iteration in range(1, max_iterations + 1):
+        violation = sweep(kernel, mu, v, omega, u, columns)
+        last = iteration == max_iterations
+        step = omega
+        if tolerance > 0 and iteration > 1 and iteration % CHECK_EVERY == 1:
+            last = last or violation <= tolerance
+            if iteration % PATIENCE == 1:
+                cap, mark = next_cap(cap, violation, mark), violation
+            if previous >= 0:
+                omega = next_omega(omega, violation, previous, cap)
+            previous = violation
+        if last:
+            step = np.float32(1)
+        relax_towards(v, columns, nu, step)
+        if last:
+            break
+        if iteration == 1 and tolerance > 0:
+            omega = FIRST_OMEGA
+    return iteration
+
+
+@njit(**OPTIONS)
+def water_level(sums, weights, mass):
+    """Level at which sum_i min(level * sums_i, weights_i) = mass; see torch_backend.water_level."""
+    level = np.float32(0)
+    while True:
+        given, free = np.float32(0), np.float32(0)
+        for i in range(len(sums)):
+            full = level * sums[i] >= weights[i]
+            given += weights[i] if full else np.float32(0)
+            free += np.float32(0) if full else sums[i]
+        higher = (mass - given) / max(free, TINY)
+        if not higher > level * np.float32(1 + 1e-6):
+            return level
+        level = higher
+
+
+@njit(**OPTIONS)
+def capped(scaling, sums, weights, level, omega):
+    """scaling relaxed towards min(1, weights / (level sums)), and at most 1."""
+    one = np.float32(1)
+    for i in range(len(scaling)):
+        target = min(one, weights[i] / max(level * sums[i], TINY))
+        step = scaling[i] + omega * (target - scaling[i])
+        scaling[i] = min(one, max(step, KEEP * target))
+
+
+@njit(**OPTIONS)
+def partial(kernel, mu, nu, u, v, rows, columns, mass, tolerance, max_iterations):
+    """Scalings u, v <= 1 and the level with T = level diag(u) K diag(v); returns (iterations, level)."""
+    u[:] = np.float32(1)
+    v[:] = np.float32(1)
+    level, omega, previous = np.float32(1), np.float32(1), np.float32(-1)
+    cap, mark = LARGEST_OMEGA, np.float32(np.inf)
+    for iteration in range(1, max_iterations + 1):
+        multiply_rows(kernel, v, rows)
+        row_level = water_level(rows, mu, mass)
+        change = np.float32(0)
+        for i in range(len(u)):
+            change += abs(level * u[i] * rows[i] - min(row_level * rows[i], mu[i]))
+        looking = tolerance > 0 and iteration > 1 and iteration % CHECK_EVERY == 1
+        if looking:
+            if iteration % PATIENCE == 1:
+                cap, mark = next_cap(cap, change, mark), change
+            if previous >= 0:
+                omega = next_omega(omega, change, previous, cap)
+            previous = change
+        last = iteration == max_iterations or (looking and change <= tolerance)
+        capped(u, rows, mu, row_level, omega)
+        multiply_columns(kernel, u, columns)
+        level = water_level(columns, nu, mass)
+        capped(v, columns, nu, level, np.float32(1) if last else omega)
+        if last:
+            break
+        if iteration == 1 and tolerance > 0:
+            omega = FIRST_OMEGA
+    return iteration, level
+
+
+@njit(**OPTIONS)
+def excess(mu, nu, u, v, rows, columns, level, mass):
+    """L1 distance from the constraints of T = level diag(u) K diag(v), with rows = K v and columns = K^T u."""
+    balanced_mass = mass == np.float32(1)
+    outside, moved = np.float32(0), np.float32(0)
+    for i in range(len(mu)):
+        given = level * rows[i] * u[i]
+        moved += given
+        outside += abs(given - mu[i]) if balanced_mass else max(given - mu[i], np.float32(0))
+    for j in range(len(nu)):
+        taken = level * columns[j] * v[j] - nu[j]
+        outside += abs(taken) if balanced_mass else max(taken, np.float32(0))
+    return outside if balanced_mass else outside + abs(moved - mass)
+
+
+@njit(**OPTIONS)
+def pair_memory(queries, candidates):
+    """Float32 numbers that ``solve_pairs`` needs."""
+    tall, wide = padded(queries, LANES) + LANES, padded(candidates, LANES) + LANES
+    return tall * wide + SINGLES * tall + 4 * tall + 4 * wide
+
+
+@njit(**OPTIONS)
+def solve_pairs(similarity, mu, nu, settings, outputs, memory):
+    """Solve n pairs one after the other into ``outputs``: score (n,), iterations (n,), marginal error (n,), and plan
+    (n, P, Q), which may have no rows.
+
+    ``similarity`` is (wholes (n P, ``whole_columns(Q)``), singles (S, n P and a vector more)), finite in the padding too;
+    ``mu`` is (n, P), ``nu`` (n, Q). A pair whose similarities span too many epsilons for float32 is left, with iterations
+    TOO_WIDE. ``settings`` is (epsilon, mass, tolerance, max_iterations); ``memory`` has room for ``pair_memory(P, Q)``.
+    """
+    (wholes, singles), (score, iterations, error, plan) = similarity, outputs
+    epsilon, mass, tolerance, max_iterations = settings
+    (pairs, queries), candidates = mu.shape, nu.shape[1]
+    height, whole, alone = padded(queries, FEW), wholes.shape[1], len(singles)
+    tall, width = padded(queries, LANES), whole + (LANES if alone else 0)
+    blocks, memory = take_zeros(memory, height * whole)
+    flat, memory = take_zeros(memory, alone * tall)
+    kernel = blocks, flat.reshape(alone, tall)
+    # beyond the last block of rows there is room for a whole vector
+    weights_p, memory = take_zeros(memory, height + LANES)
+    u, memory = take_zeros(memory, height + LANES)
+    rows, memory = take_zeros(memory, height + LANES)
+    weights_q, memory = take_zeros(memory, width)
+    v, memory = take_zeros(memory, width)
+    columns, memory = take_zeros(memory, width)
+    real_columns, memory = take_zeros(memory, width)
+    real_rows, memory = take_zeros(memory, tall)
+    real_columns[:candidates], real_rows[:queries] = np.float32(1), np.float32(1)
+    masks = real_columns, real_rows
+    for n in range(pairs):
+        pair = wholes[n * queries : (n + 1) * queries], singles[:, n * queries : n * queries + tall]
+        low, high = span(pair, masks)
+        if not (high - low) <= SAFE_SPAN * epsilon:
+            iterations[n] = TOO_WIDE
+            continue
+        gibbs(pair, masks, high, epsilon, kernel)
+        weights_p[:queries], weights_q[:candidates] = mu[n], nu[n]
+        level = np.float32(1)
+        if mass == np.float32(1):
+            taken = balanced(kernel, weights_p, weights_q, u, v, columns, tolerance, max_iterations)
+        else:
+            taken, level = partial(kernel, weights_p, weights_q, u, v, rows, columns, mass, tolerance, max_iterations)
+        multiply_rows(kernel, v, rows)
+        iterations[n] = taken
+        score[n] = level * gain(pair, masks, kernel, u, v)
+        error[n] = excess(mu[n], nu[n], u, v, rows, columns, level, mass)
+        if len(plan):
+            write_plan(kernel, u, v, level, plan[n])

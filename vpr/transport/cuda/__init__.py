@@ -1,0 +1,1 @@
+"""Entropic transport on CUDA, compiled by Triton."""
