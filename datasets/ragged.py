@@ -18,8 +18,8 @@ class Ragged:
     @classmethod
     def from_rows(cls, rows: Sequence[Sequence[int]]) -> Ragged:
         """Ragged of any sequence of integer sequences."""
-        values = np.concatenate([np.asarray(row, np.int32) for row in rows] or [[]])
-        return cls(offsets_of([len(row) for row in rows]), values.astype(np.int32))
+        values = np.concatenate([np.empty(0, np.int32), *(np.asarray(row, np.int32) for row in rows)])
+        return cls(offsets_of([len(row) for row in rows]), values)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

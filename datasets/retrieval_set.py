@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.errors import DatasetError
 from datasets.ragged import Ragged
 
 
@@ -32,7 +33,7 @@ class Entries:
 
 @dataclass(frozen=True, eq=False)
 class RetrievalSet:
-    """What is searched for what; immutable. Entries are numbered through all groups."""
+    """Queries, the database they are searched in, and the answers; immutable. Entries are numbered through all groups."""
 
     root: Path  # image files lie under it
     queries: Entries
@@ -45,6 +46,13 @@ class RetrievalSet:
         """(S,) numbers of the queries with at least one positive; of all queries where the answers are not known."""
         return np.arange(len(self.queries)) if self.positives is None else np.flatnonzero(self.positives.counts)
 
+    @property
+    def answers(self) -> Ragged:
+        """The positives, where they are known; raises DatasetError where they are not, as nothing can be scored then."""
+        if self.positives is None:
+            raise DatasetError(f"{self.root}: the true answers are not known, so nothing can be scored")
+        return self.positives
+
     def spans(self) -> Iterator[tuple[slice, slice]]:
         """The queries of each group, and the database entries that they are searched in."""
         sides = (zip(side.offsets, side.offsets[1:]) for side in (self.queries, self.database))
@@ -53,8 +61,8 @@ class RetrievalSet:
 
     def merged(self) -> RetrievalSet:
         """The same entries in one group: every query is searched in the whole database."""
-        sides = (replace(side, offsets=np.array([0, len(side)])) for side in (self.queries, self.database))
-        return replace(self, **dict(zip(("queries", "database"), sides)))
+        queries, database = (replace(side, offsets=np.array([0, len(side)])) for side in (self.queries, self.database))
+        return replace(self, queries=queries, database=database)
 
     def image_files(self) -> np.ndarray:
         """(M,) str, every image of queries and database, those of the queries first; repeats stay in."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.default import data_root
+from datasets.errors import DatasetError
 from datasets.msls import MSLS, Protocol, Side, load
 from distill.places import Photos
 from distill.settings import RunConfig
@@ -63,5 +64,7 @@ def training_photos(root: Path, cities: tuple[str, ...], without: str) -> tuple[
 def _photos_of(side: Side, city: int) -> tuple[np.ndarray, ...]:
     """The fields of `Photos`, in their order, of the kept images of one side."""
     rows = side.frames[:, 0]
+    if side.utm is None:
+        raise DatasetError(f"{side.folder}: no postprocessed.csv, so places cannot be told; unpack the metadata again")
     heading = np.full(len(rows), np.nan, np.float32) if side.compass is None else side.compass[rows]
     return side.image_paths(rows), side.utm[rows], np.full(len(rows), city), heading, side.night, side.sideways

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from scipy.linalg import orthogonal_procrustes
 from sklearn.decomposition import PCA
-from torch.utils.data import Dataset
 
 from vpr.description.describe import BATCH
+from vpr.description.images import Images
 from vpr.models.structural import StructuralModel
 
 IMAGES = 1000
@@ -14,13 +14,13 @@ FLOOR = 1e-3  # of the largest variance, added to every variance before it is ev
 
 
 def start_head(
-    model: StructuralModel, images: Dataset, device: torch.device, seed: int, teacher: np.ndarray | None = None
+    model: StructuralModel, images: Images, device: torch.device, seed: int, teacher: np.ndarray | None = None
 ) -> None:
     """Set the head from the features that the backbone has of some images.
 
-    PCA whitening makes the descriptors uncorrelated and of even variance; with the descriptors of a teacher of the same
-    length, teacher (N, C), they are turned to lie as near to those as a rotation can bring them (Procrustes). With a
-    random head every image looks alike to a model that starts from random weights, and the losses hardly move.
+    PCA whitening makes the descriptors uncorrelated and of even variance. With descriptors (N, C) of a teacher of the
+    same length, a rotation then brings them as near as possible to the teacher's (Procrustes). With a random head every
+    image looks alike to a model that starts from random weights, and the losses hardly move.
     """
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(len(images), min(IMAGES, len(images)), replace=False))
@@ -34,7 +34,7 @@ def start_head(
         model.head.bias.copy_(torch.from_numpy(-weight @ mean))
 
 
-def _features(model: StructuralModel, images: Dataset, chosen: np.ndarray, device: torch.device) -> np.ndarray:
+def _features(model: StructuralModel, images: Images, chosen: np.ndarray, device: torch.device) -> np.ndarray:
     """What the head makes the global descriptors of the chosen images from, (n, D) float64, as training sees it."""
     model.train()
     features = []

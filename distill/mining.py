@@ -3,9 +3,10 @@
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Subset
 
 from vpr.description.describe import global_descriptors
+from vpr.description.images import Images
 from vpr.retrieval.search import search
 
 POOL = 20_000  # photos described for one mining
@@ -13,7 +14,7 @@ NEAREST = 150  # neighbours kept of each
 
 
 def nearest_photos(
-    model: nn.Module, images: Dataset, anchors: np.ndarray, device: torch.device, rng: np.random.Generator
+    model: nn.Module, images: Images, anchors: np.ndarray, device: torch.device, rng: np.random.Generator
 ) -> np.ndarray:
     """Each of at most `POOL` anchors followed by the other anchors of the pool nearest to it, (M, 1 + k).
 

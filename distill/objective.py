@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from distill import losses
-from distill.settings import DistillationConfig, ObjectiveConfig
+from distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig
 from vpr.models.descriptors import Descriptors
 from vpr.transport import marginal_weights, solve
 
@@ -23,8 +23,14 @@ class Labels:
 class Objective:
     """The sum of the configured losses, as a table of weighted terms."""
 
-    def __init__(self, config: ObjectiveConfig, distillation: DistillationConfig | None = None) -> None:
-        self.config, self.distillation = config, distillation
+    def __init__(
+        self,
+        config: ObjectiveConfig,
+        structural: StructuralConfig | None = None,
+        distillation: DistillationConfig | None = None,
+    ) -> None:
+        """structural: for models with patch descriptors. distillation: for students with a teacher."""
+        self.config, self.structural, self.distillation = config, structural, distillation
 
     def __call__(self, described: Descriptors, batch: Labels) -> dict[str, torch.Tensor]:
         """The weighted loss terms, scalars, by name."""
@@ -36,32 +42,37 @@ class Objective:
             terms = {
                 "triplet": losses.triplet(descriptors, batch.positive, batch.negative, config.margin, config.negatives)
             }
-        if batch.teacher is not None:
+        if batch.teacher is not None and self.distillation is not None:
             loss = losses.regression if self.distillation.distillation == "regression" else losses.relational
             terms["distillation"] = self.distillation.distillation_weight * loss(descriptors, batch.teacher)
-        if described.patch_descriptors is not None and config.structural_weight:
-            if batch.progress >= config.structural_from:
-                terms["structural"] = config.structural_weight * self._structural(described, batch)
+        structure = self.structural
+        if structure is not None and structure.structural_weight and batch.progress >= structure.structural_from:
+            terms["structural"] = structure.structural_weight * structural_loss(described, batch, structure)
         return terms
 
-    def _structural(self, described: Descriptors, batch: Labels) -> torch.Tensor:
-        config = self.config
-        anchors, others = structural_pairs(batch.positive, batch.negative, config.structural_negatives)
-        patches, globals_ = described.patch_descriptors, described.global_descriptor.detach()
-        first, second = anchors.repeat_interleave(others.shape[1]), others.flatten()
-        # index_select, unlike indexing, adds up repeated gradients in a fixed order: a seed gives the same weights
-        sides = [patches.index_select(0, side) for side in (first, second)]
-        similarity = sides[0] @ sides[1].transpose(1, 2)
-        marginals = marginal_weights("complement", *sides, globals_[first], globals_[second])
-        result = solve(
-            similarity,
-            *marginals,
-            epsilon=config.epsilon,
-            tolerance=0,
-            max_iterations=config.sinkhorn_iterations,
-            backend="torch",
-        )
-        return losses.structural(result.score.view(others.shape), config.structural_temperature)
+
+def structural_loss(described: Descriptors, batch: Labels, config: StructuralConfig) -> torch.Tensor:
+    """Cross-entropy of S_struct of each anchor with a positive against some negatives, a scalar.
+
+    Global descriptors only set the marginals: no gradient reaches them from here. Raises ValueError for a model without
+    patch descriptors.
+    """
+    patches, globals_ = described.patch_descriptors, described.global_descriptor.detach()
+    if patches is None:
+        raise ValueError("the structural loss needs a model with patch descriptors")
+    anchors, others = structural_pairs(batch.positive, batch.negative, config.structural_negatives)
+    first, second = anchors.repeat_interleave(others.shape[1]), others.flatten()
+    # index_select, unlike indexing, adds up repeated gradients in a fixed order: a seed gives the same weights
+    own, other = (patches.index_select(0, side) for side in (first, second))
+    result = solve(
+        own @ other.transpose(1, 2),
+        *marginal_weights("complement", own, other, globals_[first], globals_[second]),
+        epsilon=config.epsilon,
+        tolerance=0,
+        max_iterations=config.sinkhorn_iterations,
+        backend="torch",
+    )
+    return losses.structural(result.score.view(others.shape), config.structural_temperature)
 
 
 def structural_pairs(
@@ -70,8 +81,8 @@ def structural_pairs(
     """Anchors (A,) with a positive and negatives, and for each one positive followed by some of its negatives, all at
     random, (A, 1 + negatives).
 
-    The hardest negatives would not do: while they look more alike than a positive in other weather, the loss falls
-    fastest by making all scores equal, and S_struct stays there.
+    Negatives are drawn at random. With the hardest ones, which look more alike than a positive in other weather, the
+    loss falls fastest by making all scores equal, and S_struct learns nothing.
     """
     anchors = (positive.any(1) & (negative.sum(1) >= negatives)).nonzero().flatten()
     chosen = torch.multinomial(positive[anchors].float(), 1)

@@ -93,7 +93,7 @@ class Places:
         photos = self.photos
         if photos.city[first] != photos.city[second]:
             return True
-        return np.linalg.norm(photos.utm[first] - photos.utm[second]) > self.guard.negative_radius_m
+        return bool(np.linalg.norm(photos.utm[first] - photos.utm[second]) > self.guard.negative_radius_m)
 
 
 def sampling_weights(*members: np.ndarray) -> np.ndarray:

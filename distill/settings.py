@@ -28,16 +28,22 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """Losses."""
+    """Loss on the global descriptors."""
 
-    loss: Literal["in-batch", "triplet"] = option("in-batch", "loss on the global descriptors")
+    loss: Literal["in-batch", "triplet"] = option("in-batch", "contrast with all negatives of the batch, or triplets")
     temperature: PositiveFloat = option(0.1, "temperature of the in-batch loss, in units of similarity")
     margin: PositiveFloat = option(0.1**0.5, "margin of the triplet loss, a distance of unit vectors")
     negatives: PositiveInt = option(5, "hardest negatives of each anchor in the triplet loss")
+
+
+@dataclass(frozen=True)
+class StructuralConfig:
+    """Structural loss."""
+
     structural_weight: NonNegativeFloat = option(16.0, "weight of the structural loss (S_struct inside the loss)")
     structural_temperature: PositiveFloat = option(0.05, "temperature of the structural loss, in units of S_struct")
     structural_negatives: PositiveInt = option(5, "random negatives of each anchor in the structural loss")
-    structural_from: NonNegativeFloat = option(0.1, "share of the steps after which the structural loss sets in")
+    structural_from: NonNegativeFloat = option(0.1, "share of the steps after which the structural loss starts")
     sinkhorn_iterations: PositiveInt = option(8, "Sinkhorn iterations unrolled in the structural loss")
     epsilon: PositiveFloat = option(EPSILON, "entropic regularisation in the structural loss, in units of cost")
 
@@ -84,6 +90,7 @@ class StudentSettings:
 
     model: ModelConfig
     objective: ObjectiveConfig
+    structural: StructuralConfig
     train: TrainConfig
     distillation: DistillationConfig | None = None
 

@@ -16,6 +16,7 @@ from vpr.base.errors import VprError
 from vpr.base.run_folder import CHECKPOINT, finish_run
 from vpr.description.describe import global_descriptors
 from vpr.models.netvlad import NetVLAD
+from vpr.models.settings import ModelConfig
 from vpr.models.structural import StructuralModel
 from vpr.models.weights import save_weights
 
@@ -38,7 +39,7 @@ def train_student(
     images, checkpoint = load_images(data, model.input_size), out / CHECKPOINT
     if not checkpoint.is_file():
         start_head(model, images, device, settings.train.seed, targets)
-    objective = Objective(settings.objective, settings.distillation)
+    objective = Objective(settings.objective, settings.structural, settings.distillation)
     trainer = Trainer(model, Places(data.photos, Guard()), images, objective, settings.train)
     losses = trainer.train(device, checkpoint, targets)
     model.eval()
@@ -46,11 +47,20 @@ def train_student(
     return model
 
 
+def check_model(config: ModelConfig) -> None:
+    """Build the network once: a wrong name, weights that do not fit or a missing class token are found before training.
+
+    Raises VprError as the model does.
+    """
+    StructuralModel(config)
+
+
 def check_lengths(settings: StudentSettings, teacher: NetVLAD) -> None:
     """Raise VprError when regression is asked for and the teacher's descriptors have another length than the student's."""
-    if settings.distillation.distillation == "regression" and teacher.config.dim != settings.model.dim:
+    follows = settings.distillation is not None and settings.distillation.distillation == "regression"
+    if follows and teacher.config.dim != settings.model.dim:
         raise VprError(
-            f"the teacher describes by {teacher.config.dim} numbers, the student by {settings.model.dim}; "
+            f"the teacher's descriptors have {teacher.config.dim} dimensions, the student's {settings.model.dim}; "
             f"pass --dim {teacher.config.dim} or --distillation relational"
         )
 

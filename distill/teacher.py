@@ -7,7 +7,7 @@ import faiss
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Subset
 
 from distill.data import TrainingData, load_images
 from distill.objective import Objective
@@ -18,6 +18,7 @@ from vpr.base.command import log_to
 from vpr.base.errors import VprError
 from vpr.base.run_folder import CHECKPOINT, finish_run, start_run
 from vpr.description.describe import BATCH, global_descriptors
+from vpr.description.images import Images
 from vpr.models.loading import load_teacher
 from vpr.models.netvlad import NetVLAD
 from vpr.models.weights import save_weights
@@ -34,7 +35,7 @@ def fit_teacher(
 ) -> NetVLAD:
     """Fit NetVLAD into the run folder ``out``, or load it when that run is complete already.
 
-    The clusters start by k-means; an interrupted run goes on from its checkpoint. Raises VprError when the folder holds
+    The clusters start by k-means; an interrupted run continues from its checkpoint. Raises VprError when the folder holds
     a run of other settings.
     """
     identity = {"command": "vpr.teacher", "data": data.identity, **identity_of(settings)}
@@ -57,28 +58,28 @@ def fit_teacher(
     return model
 
 
-def start_clusters(model: NetVLAD, images: Dataset, device: torch.device, rng: np.random.Generator) -> None:
+def start_clusters(model: NetVLAD, images: Images, device: torch.device, rng: np.random.Generator) -> None:
     """FAISS k-means over unit features of some images; the centroids start NetVLAD.
 
     The features are those of the training mode, whose batch statistics an untrained encoder has not recorded yet.
     """
     chosen = rng.choice(len(images), min(KMEANS_IMAGES, len(images)), replace=False).tolist()
-    samples = []
+    drawn = []
     model.train()
     for start in range(0, len(chosen), BATCH):
         batch = torch.stack([images[i] for i in chosen[start : start + BATCH]]).to(device)
         with torch.no_grad():
             features = torch.nn.functional.normalize(model.features(batch), dim=1).flatten(2)
         places = torch.from_numpy(rng.permutation(features.shape[2])[:FEATURES_PER_IMAGE])
-        samples.append(features[:, :, places].transpose(1, 2).flatten(0, 1).cpu().numpy())
-    samples = np.ascontiguousarray(np.concatenate(samples), np.float32)
+        drawn.append(features[:, :, places].transpose(1, 2).flatten(0, 1).cpu().numpy())
+    samples = np.ascontiguousarray(np.concatenate(drawn), np.float32)
     kmeans = faiss.Kmeans(samples.shape[1], model.config.clusters, niter=30, seed=int(rng.integers(2**31)))
     kmeans.train(samples)
-    model.pool.start_from(kmeans.centroids, samples)
+    model.pool.start_from(np.asarray(kmeans.centroids), samples)
     log.info("k-means: %d clusters of %d features", model.config.clusters, len(samples))
 
 
-def whiten(model: NetVLAD, images: Dataset, config: WhiteningConfig, device: torch.device) -> None:
+def whiten(model: NetVLAD, images: Images, config: WhiteningConfig, device: torch.device) -> None:
     """PCA of the descriptors of the training images, each component divided by its standard deviation to the power
     ``whitening``.
 

@@ -1,7 +1,10 @@
 """The training loop: steps, learning rate, mining, checkpoints; the same seed gives the same weights."""
 
+import functools
 import logging
 import math
+import operator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +19,15 @@ from distill.places import BatchPlan, Places
 from distill.settings import TrainConfig
 from vpr.base.files import replacing
 from vpr.base.progress import progress
+from vpr.description.images import Images
 
 log = logging.getLogger("vpr")
 
 
-class Numbered(Dataset):
+class Numbered(Dataset[tuple[int, torch.Tensor]]):
     """A dataset whose items carry their index."""
 
-    def __init__(self, images: Dataset) -> None:
+    def __init__(self, images: Images) -> None:
         self.images = images
 
     def __len__(self) -> int:
@@ -37,10 +41,10 @@ class Trainer:
     """Trains one model on places, by an objective.
 
     images: the photos of `places`, in the same order. teacher: their teacher descriptors, (N, C) float32, or None.
-    checkpoint: the file that an interrupted run goes on from; removed by the caller when the run is complete.
+    checkpoint: the file that an interrupted run continues from; removed by the caller when the run is complete.
     """
 
-    def __init__(self, model: nn.Module, places: Places, images: Dataset, objective: Objective, config: TrainConfig):
+    def __init__(self, model: nn.Module, places: Places, images: Images, objective: Objective, config: TrainConfig):
         self.model, self.places, self.images = model, places, images
         self.objective, self.config = objective, config
         self.optimizer = torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay)
@@ -54,7 +58,7 @@ class Trainer:
         config = self.config
         if checkpoint.is_file():
             self._resume(checkpoint, device)
-            log.info("going on from step %d of %d", self.step, config.steps)
+            log.info("continuing from step %d of %d", self.step, config.steps)
         self.model.train()
         recent: list[dict[str, float]] = []
         stops = self._stops()
@@ -81,7 +85,7 @@ class Trainer:
         saves = range(config.checkpoint_every, config.steps, config.checkpoint_every)
         return sorted(step for step in {*saves, *self._mining_steps(), config.steps} if step > self.step)
 
-    def _run_to(self, stop: int, device: torch.device, teacher: np.ndarray | None):
+    def _run_to(self, stop: int, device: torch.device, teacher: np.ndarray | None) -> Iterator[dict[str, float]]:
         """Train up to a step, yielding each step's losses."""
         self.plan.steps = range(self.step, stop)
         loader = DataLoader(Numbered(self.images), batch_sampler=self.plan, num_workers=self.config.workers)
@@ -93,22 +97,18 @@ class Trainer:
     def _update(self, rows: np.ndarray, images: torch.Tensor, teacher: np.ndarray | None) -> dict[str, float]:
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
-        positive, negative = (torch.from_numpy(mask).to(images.device) for mask in self._masks(rows))
+        masks = self.places.guard.masks(self.places.photos, rows)
+        positive, negative = (torch.from_numpy(mask).to(images.device) for mask in masks)
         target = None if teacher is None else torch.from_numpy(teacher[rows]).to(images.device)
-        images = augment(images, self._transform(images))
+        height, width = images.shape[-2:]
+        images = augment(images, augmentation(self.config.augment, (height, width)))
         described = self.model(images.to(memory_format=torch.channels_last))
         terms = self.objective(described, Labels(positive, negative, target, self.step / self.config.steps))
         self.optimizer.zero_grad(set_to_none=True)
-        sum(terms.values()).backward()
+        functools.reduce(operator.add, terms.values()).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimizer.step()
         return {name: float(value.detach()) for name, value in terms.items()}
-
-    def _masks(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.places.guard.masks(self.places.photos, rows)
-
-    def _transform(self, images: torch.Tensor) -> nn.Module:
-        return augmentation(self.config.augment, tuple(images.shape[-2:]))
 
     def _learning_rate(self) -> float:
         config = self.config

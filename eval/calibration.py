@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ def calibrate(described: DescribedSet, city: str, device: torch.device = CPU) ->
 
     At most `QUERIES` queries, evenly chosen, with shortlists of `DEPTH`; of equal weights the smaller one is taken.
     """
-    scored, positives = described.data.scored, described.data.positives
+    scored, positives = described.data.scored, described.data.answers
     chosen = scored[np.unique(np.linspace(0, len(scored) - 1, min(QUERIES, len(scored))).astype(int))]
     ranked = find_shortlist(described, DEPTH).ranked[chosen]
     rows = CacheRows(described.rows.query[chosen], described.rows.database)
@@ -60,16 +61,17 @@ def calibrate(described: DescribedSet, city: str, device: torch.device = CPU) ->
     return Calibration(city, best, len(chosen), {str(weight): values for weight, values in recall.items()})
 
 
-def validation(root: Path, city: str, out: Path, device: torch.device) -> Callable[[StructuralModel], dict]:
+def validation(root: Path, city: str, out: Path, device: torch.device) -> Callable[[StructuralModel], dict[str, Any]]:
     """What a trainer calls with its finished model: the part of metrics.json that holds the calibration.
 
-    Without a city (``--held-out ""``) nothing is calibrated.
+    Without a city (``--held-out ""``) nothing is calibrated. Raises DatasetError at once, before anything is trained,
+    for a city that is not there.
     """
+    data = load(root, Protocol(split="val", cities=(city,))).retrieval_set if city else None
 
-    def validate(model: StructuralModel) -> dict:
-        if not city:
+    def validate(model: StructuralModel) -> dict[str, Any]:
+        if data is None:
             return {}
-        data = load(root, Protocol(split="val", cities=(city,))).retrieval_set
         cache = out / "cache" / f"{city}-{cache_spec(model).fingerprint}.h5"
         described = describe(model, data, cache, device, RankingConfig())
         return {"calibration": dataclasses.asdict(calibrate(described, city, device))}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.msls import Protocol, load
-from datasets.msls.options import DatasetOptions
+from datasets.msls.options import ProtocolOptions
 from eval.files.prediction_file import check_suffix
 from eval.options import RankingConfig, SourceConfig
 from eval.tables import describe_counts, describe_protocol, metrics_table, show
@@ -37,11 +37,11 @@ class CompareOptions:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    stages = [CompareOptions, DatasetOptions, RankingConfig, RerankConfig]
+    stages = [CompareOptions, ProtocolOptions, RankingConfig, RerankConfig]
     return run_command("eval.compare", "Runs side by side, before and after re-ranking.", stages, _work, argv)
 
 
-def _work(compared: CompareOptions, options: DatasetOptions, ranking: RankingConfig, rerank: RerankConfig) -> None:
+def _work(compared: CompareOptions, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankConfig) -> None:
     from eval.evaluation import Evaluator, submit
     from eval.floors import chance, thumbnails
 
@@ -70,7 +70,7 @@ def _rows(folder: Path, data: RetrievalSet, evaluator: Evaluator) -> dict[str, d
     from vpr.models.loading import TEACHER
 
     named = {f"NetVLAD of {folder.name}": "teacher"} if (folder / TEACHER).is_dir() else {}
-    rows = {}
+    rows: dict[str, dict[str, float]] = {}
     for name, shortlist in {**named, folder.name: "student"}.items():
         scores = evaluator.answer(data, SourceConfig(folder, shortlist, rerank=True)).scores(data)
         rows |= {name: scores["shortlist"], f"{name}, re-ranked": scores["rerank"]}

@@ -32,7 +32,8 @@ class DescribedSet:
 
     def global_descriptors(self) -> tuple[np.ndarray, np.ndarray]:
         """Of the queries (Q, C) and of the database (N, C), float32 unit vectors."""
-        return tuple(sequence_descriptors(self.cache, side) for side in (self.rows.query, self.rows.database))
+        queries, database = (sequence_descriptors(self.cache, side) for side in (self.rows.query, self.rows.database))
+        return queries, database
 
 
 def describe(

@@ -37,12 +37,15 @@ class Evaluator:
         """
         if given is None and source.shortlist not in ("student", "teacher"):
             raise VprError(f"--shortlist {source.shortlist}: no such file; pass student, teacher, or a prediction file")
-        described, describe_ms = None, None
-        if source.rerank or source.shortlist == "student":
-            described, describe_ms = self._by_student(data, source)
+        if given is not None and not source.rerank:
+            return Answers(given)
+        if given is None and source.shortlist == "teacher":
+            given = find_shortlist(self._by_teacher(data, source.run), self.ranking.depth)
+            if not source.rerank:
+                return Answers(given)
+        described, describe_ms = self._by_student(data, source)
         if given is None:
-            searched = described if source.shortlist == "student" else self._by_teacher(data, source.run)
-            given = find_shortlist(searched, self.ranking.depth)
+            given = find_shortlist(described, self.ranking.depth)
         reranking = self._rerank(described, given, source.run) if source.rerank else None
         return Answers(given, reranking, describe_ms)
 
@@ -59,8 +62,7 @@ class Evaluator:
 
     def _rerank(self, described: DescribedSet, shortlist: Shortlist, run: Path) -> Reranking:
         weight = structural_weight(run) if self.ranking.weight is None else self.ranking.weight
-        how = {"weight": weight, "fusion": self.ranking.fusion, "device": self.device}
-        return rerank(described, shortlist, self.rerank, **how)
+        return rerank(described, shortlist, self.rerank, weight=weight, fusion=self.ranking.fusion, device=self.device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +91,7 @@ class Answers:
     def scores(self, data: RetrievalSet) -> dict[str, dict[str, float]]:
         """Recall@k and mAP@k of each stage; raises ValueError when no query has a positive."""
         stages = {"shortlist": self.shortlist, "rerank": self.reranking}
-        return {name: evaluate(stage.ranked, data.positives) for name, stage in stages.items() if stage is not None}
+        return {name: evaluate(stage.ranked, data.answers) for name, stage in stages.items() if stage is not None}
 
 
 def structural_weight(run: Path) -> float:

@@ -1,7 +1,5 @@
 """What no model is needed for: the figures that a place-recognition model has to beat."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from PIL import Image
 
@@ -18,10 +16,10 @@ def thumbnails(data: RetrievalSet) -> dict[str, float]:
     """Metrics of thumbnails of 7x7 pixels, mean removed, as global descriptors; the centre frame of sequences."""
     sides = [side.images[:, side.images.shape[1] // 2] for side in (data.queries, data.database)]
     queries, database = (_describe(data, paths) for paths in sides)
-    return evaluate(search_groups(queries, database, data.spans(), max(KS))[1], data.positives)
+    return evaluate(search_groups(queries, database, data.spans(), max(KS))[1], data.answers)
 
 
-def _describe(data: RetrievalSet, paths: Sequence[str]) -> np.ndarray:
+def _describe(data: RetrievalSet, paths: np.ndarray) -> np.ndarray:
     """Unit thumbnails (N, 3 * 49) float32."""
     rows = np.empty((len(paths), 3 * PIXELS**2), np.float32)
     for row, path in enumerate(progress(paths, title="thumbnails", unit="image")):
@@ -35,7 +33,7 @@ def chance(data: RetrievalSet) -> dict[str, float]:
     """Expected Recall@k of a random order: the mean over scored queries of 1 - C(N - p, k) / C(N, k), for p positives
     among the N database entries that are searched."""
     searched = np.concatenate([np.full(q.stop - q.start, d.stop - d.start) for q, d in data.spans()])[data.scored]
-    positives = data.positives.counts[data.scored]
+    positives = data.answers.counts[data.scored]
     return {f"recall@{k}": float(np.mean([_chance(n, p, k) for n, p in zip(searched, positives)])) for k in KS}
 
 

@@ -22,9 +22,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from datasets.ragged import Ragged
+
 KS: tuple[int, ...] = (1, 5, 10, 20)
 
-Rankings = Sequence[Sequence[int]]
+Rankings = Ragged | Sequence[Sequence[int]] | Sequence[np.ndarray]
 
 
 def recall_at_k(ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence[int] = KS) -> dict[int, float]:
@@ -81,12 +83,13 @@ def _first_hits(ranked: np.ndarray | Rankings, positives: Rankings, depth: int) 
     if len(ranked) != len(positives):
         raise ValueError(f"{len(ranked)} rankings for {len(positives)} queries; give one for each query")
     ranked = rectangular(ranked, depth)
-    counts = np.array([len(set(row)) for row in map(_as_list, positives)], dtype=np.int64)
+    rows = [_as_list(row) for row in positives]
+    counts = np.array([len(set(row)) for row in rows], dtype=np.int64)
     scored = np.flatnonzero(counts)
     if not len(scored):
         raise ValueError("no query has a positive, so nothing can be scored; widen the radius or the subtask")
-    values = np.concatenate([np.asarray(positives[row], np.int64) for row in scored])
-    lengths = [len(positives[row]) for row in scored]
+    values = np.concatenate([np.asarray(rows[row], np.int64) for row in scored])
+    lengths = [len(rows[row]) for row in scored]
     ranked = ranked[scored]
     base = int(max(ranked.max(), values.max())) + 1
     wanted = np.sort(np.repeat(np.arange(len(scored)), lengths) * base + values)
@@ -100,5 +103,5 @@ def _first_hits(ranked: np.ndarray | Rankings, positives: Rankings, depth: int) 
     return hits, counts[scored]
 
 
-def _as_list(row: Sequence[int]) -> list[int]:
+def _as_list(row: Sequence[int] | np.ndarray) -> list[int]:
     return row.tolist() if isinstance(row, np.ndarray) else list(row)

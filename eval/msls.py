@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from datasets.msls.dataset import MSLS
 from datasets.msls.known_counts import count_remarks
-from datasets.msls.options import DatasetOptions
+from datasets.msls.options import ProtocolOptions
 from eval.files.foreign import read_rankings, read_shortlist
 from eval.files.prediction_file import check_suffix
 from eval.metrics import evaluate
@@ -41,12 +41,12 @@ class FileOptions:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    stages = [DatasetOptions, SourceConfig, RankingConfig, RerankConfig, FileOptions]
+    stages = [ProtocolOptions, SourceConfig, RankingConfig, RerankConfig, FileOptions]
     return run_command("eval.msls", "Evaluate on MSLS: shortlists, re-ranking, Recall@k.", stages, _work, argv)
 
 
 def _work(
-    options: DatasetOptions, source: SourceConfig, ranking: RankingConfig, rerank: RerankConfig, files: FileOptions
+    options: ProtocolOptions, source: SourceConfig, ranking: RankingConfig, rerank: RerankConfig, files: FileOptions
 ) -> None:
     if files.submission is not None:
         check_suffix(files.submission)
@@ -54,14 +54,17 @@ def _work(
     show(describe_protocol(dataset), describe_counts(dataset.retrieval_set))
     for remark in [*count_remarks(dataset), *_left_out(dataset)]:
         log.warning("note: %s", remark)
-    answers, results = None, {}
-    if files.predictions is None or source.rerank or files.submission:
+    answers: Answers | None = None
+    results: dict[str, dict[str, float]] = {}
+    if files.predictions is None or source.rerank or files.submission is not None:
         answers = _answer(dataset, source, ranking, rerank)
         results = {} if dataset.without_ground_truth else answers.scores(dataset.retrieval_set)
     if files.predictions is not None:
         ranked = read_rankings(files.predictions, dataset, files.strict)
-        results |= {} if dataset.without_ground_truth else {"predictions": evaluate(ranked, dataset.positives)}
-    if files.submission is not None:
+        results |= (
+            {} if dataset.without_ground_truth else {"predictions": evaluate(ranked, dataset.retrieval_set.answers)}
+        )
+    if files.submission is not None and answers is not None:
         from eval.evaluation import submit
 
         show(submit(files.submission, dataset.retrieval_set, answers))
@@ -86,7 +89,7 @@ def _left_out(dataset: MSLS) -> list[str]:
     notes = [
         f"{city} is left out: the protocol leaves it without queries or without database" for city in dataset.skipped
     ]
-    notes += [f"{city} has no raw.csv, so its panoramas cannot be told and stay in" for city in dataset.with_panoramas]
+    notes += [f"{city} has no raw.csv: its panoramas are not known and stay in" for city in dataset.with_panoramas]
     return notes
 
 

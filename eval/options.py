@@ -29,8 +29,8 @@ class RankingConfig:
     weight: NonNegativeFloat | None = option(None, "weight of S_struct; the one that the run fixed when left out")
     fusion: Fusion = option(
         "auto",
-        "order by our similarity alone, or fuse its order with the shortlist's by reciprocal ranks; "
-        "auto fuses for a prediction file",
+        "similarity: order by S_global + weight * S_struct; reciprocal-rank: fuse this order with the shortlist's; "
+        "auto: reciprocal-rank for a prediction file",
     )
     patches: PatchType = option("float16", "how the cache holds patch descriptors; int8 takes half the space")
     device: Device = option("auto", "where to compute")

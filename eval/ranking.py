@@ -62,8 +62,10 @@ def rerank(
     if fusion == "auto":
         fusion = "reciprocal-rank" if shortlist.similarity is None else "similarity"
     start, ranked = time.perf_counter(), shortlist.ranked
-    how = {"weight": weight, "device": device, "title": "re-ranking"}
-    scores = compare_sequences(described.cache, described.rows, ranked, config, **how).combined(weight)
+    found = compare_sequences(
+        described.cache, described.rows, ranked, config, weight=weight, device=device, title="re-ranking"
+    )
+    scores = found.combined(weight)
     if fusion == "reciprocal-rank":
         scores = np.where(ranked >= 0, reciprocal_rank(scores), -np.inf)
     ordered = reorder(ranked, scores)

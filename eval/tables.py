@@ -28,6 +28,8 @@ def describe_protocol(dataset: MSLS) -> str:
 def describe_counts(data: RetrievalSet) -> str:
     """One line of counts."""
     counts = data.counts()
+    if data.positives is None:
+        return f"{counts['queries']} queries, {counts['database']} database entries; no ground truth, no score"
     return (
         f"{counts['queries']} queries scored, {counts['queries_without_positives']} without positives set apart, "
         f"{counts['database']} database entries"

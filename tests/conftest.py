@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from tiny import SMALL
+from tiny import SMALL, TEACHER
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,7 +41,7 @@ def teacher_run(tiny_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     from vpr.teacher import main
 
     out = tmp_path_factory.mktemp("runs") / "teacher"
-    assert main(["--data", str(tiny_tree), "--out", str(out), "--clusters", "4", *SMALL]) == 0
+    assert main(["--data", str(tiny_tree), "--out", str(out), "--clusters", "4", *TEACHER]) == 0
     return out
 
 

@@ -23,6 +23,7 @@ from typing import Literal, get_args
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from vpr.base.errors import VprError
 from vpr.base.files import replacing
@@ -30,6 +31,7 @@ from vpr.base.files import replacing
 FORMAT = 1
 ARRAYS = {"bytes": (np.int64, 1), "done": (np.uint8, 1), "global": (np.float32, 2)}  # and patches, of a PatchType
 PatchType = Literal["float16", "int8"]
+Keys = Sequence[str] | np.ndarray  # image files relative to the dataset's root
 STRUCTURE_BYTES = 8192  # all HDF5 structure lies in these first bytes, whatever N, and the arrays after them
 ALIGNMENT_BYTES = 64  # of every array in the file, so that its memory map is aligned too
 SUPERBLOCK_0 = b"\x89HDF\r\n\x1a\n\0"  # how a file that `create` made begins
@@ -114,13 +116,14 @@ class DescriptorCache:
     @property
     def spec(self) -> CacheSpec:
         """What the file holds."""
-        return CacheSpec(self.fingerprint, *self.patches.shape[1:], dtype=str(self.patches.dtype))
+        patches, dim = self.patches.shape[1:]
+        return CacheSpec(self.fingerprint, patches, dim, "int8" if self.patches.dtype == np.int8 else "float16")
 
-    def find(self, keys: Sequence[str]) -> np.ndarray:
+    def find(self, keys: Keys) -> np.ndarray:
         """The rows of the given images, (K,) int64, done or not; -1 where the file has none."""
         return np.array([self._rows.get(key, -1) for key in keys], np.int64)
 
-    def rows(self, keys: Sequence[str]) -> np.ndarray:
+    def rows(self, keys: Keys) -> np.ndarray:
         """The rows of the given images, (K,) int64, all of which must be done.
 
         Raises CacheError naming the first image that is missing.
@@ -139,7 +142,7 @@ class DescriptorCache:
         """Patch descriptors of the rows (b,), unit vectors (b, P, C) float16, into ``out`` where it is given."""
         out = np.empty((len(rows), *self.patches.shape[1:]), np.float16) if out is None else out
         if self.patches.dtype == np.float16:
-            return np.take(self.patches, rows, axis=0, out=out, mode="clip")  # "raise" would take it twice
+            return np.take(self.patches, rows, axis=0, out=out, mode="clip")  # mode="raise" would copy the rows twice
         patches = self.patches[rows].astype(np.float32)
         out[:] = patches / np.maximum(np.linalg.norm(patches, axis=-1, keepdims=True), 1e-9)
         return out
@@ -156,14 +159,12 @@ class DescriptorCache:
             patch_descriptors *= 127 / np.maximum(np.abs(patch_descriptors).max(-1, keepdims=True, initial=0), 1e-9)
             patch_descriptors = np.rint(patch_descriptors)
         self.globals_[rows], self.patches[rows] = global_descriptors, patch_descriptors
-        for array in (self.globals_, self.patches):
-            if array.size:
-                array.flush()
+        _flush(self.globals_, self.patches)
         self.done[rows] = 1
-        self.done.flush()
+        _flush(self.done)
 
 
-def create(path: Path, keys: Sequence[str], spec: CacheSpec, old: DescriptorCache | None = None) -> None:
+def create(path: Path, keys: Keys, spec: CacheSpec, old: DescriptorCache | None = None) -> None:
     """Make a cache file with a row for each key, nothing done but what ``old``, a cache of the same model, holds.
 
     The rows of ``old`` come first and stay where they were. The file appears whole or not at all.
@@ -191,7 +192,14 @@ def create(path: Path, keys: Sequence[str], spec: CacheSpec, old: DescriptorCach
                     getattr(new, name)[start:stop] = getattr(old, name)[start:stop]
 
 
-def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: object) -> None:
+def _flush(*arrays: np.ndarray) -> None:
+    """Hand what was written into memory maps to the system; empty arrays are no maps."""
+    for array in arrays:
+        if isinstance(array, np.memmap):
+            array.flush()
+
+
+def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
     """A contiguous dataset of zeros whose place in the file is fixed at once, without a time stamp."""
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_layout(h5py.h5d.CONTIGUOUS)
@@ -225,11 +233,12 @@ def mend_truncated(path: Path) -> bool:
             cache = DescriptorCache(temporary, writable=True)
         except CacheError as error:
             raise CacheError(gone) from error
-        if length < cache.bytes.offset:
+        arrays = [cache.bytes, cache.done, cache.globals_, cache.patches]
+        maps = [array for array in arrays if isinstance(array, np.memmap)]
+        if maps and length < min(array.offset for array in maps):
             raise CacheError(gone)
-        for array in (cache.bytes, cache.done, cache.globals_, cache.patches):
-            if array.size:
-                whole = max(0, length - array.offset) // (array.nbytes // len(array))
-                cache.done[whole:] = 0
-        cache.done.flush()
+        for array in maps:
+            whole = max(0, length - array.offset) // (array.nbytes // len(array))
+            cache.done[whole:] = 0
+        _flush(cache.done)
     return True

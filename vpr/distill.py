@@ -10,6 +10,7 @@ from distill.settings import (
     DistillationConfig,
     ObjectiveConfig,
     RunConfig,
+    StructuralConfig,
     StudentSettings,
     TrainConfig,
     default_teacher,
@@ -33,7 +34,8 @@ class DistillOptions:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    stages = [DistillOptions, RunConfig, ModelConfig, ObjectiveConfig, DistillationConfig, TrainConfig]
+    losses = [ObjectiveConfig, StructuralConfig, DistillationConfig]
+    stages = [DistillOptions, RunConfig, ModelConfig, *losses, TrainConfig]
     return run_command("vpr.distill", "Train the structural model, taught by a NetVLAD teacher.", stages, _work, argv)
 
 
@@ -42,23 +44,26 @@ def _work(
     config: RunConfig,
     model: ModelConfig,
     objective: ObjectiveConfig,
+    structural: StructuralConfig,
     distillation: DistillationConfig,
     train: TrainConfig,
 ) -> None:
     from distill.data import training_data
-    from distill.student import check_lengths, run_identity, train_student
+    from distill.student import check_lengths, check_model, run_identity, train_student
     from distill.teacher import fit_teacher
     from eval.calibration import validation
     from vpr.base.machine import choose_device
     from vpr.description.spec import cache_spec
     from vpr.models.loading import TEACHER, load_teacher, save_teacher
 
-    out, settings = options.out, StudentSettings(model, objective, train, distillation)
+    out, settings = options.out, StudentSettings(model, objective, structural, train, distillation)
     device = choose_device(config.device)
     given = None if options.teacher is None else load_teacher(options.teacher, device)
     if given is not None:
         check_lengths(settings, given)
+    check_model(model)
     data, to_fit = training_data(config), default_teacher(train.seed, model.dim)
+    validate = validation(data.root, config.held_out, out, device)
     taught_by = {"fitted": identity_of(to_fit)} if given is None else {"fingerprint": cache_spec(given).fingerprint}
     if not start_run(out, run_identity("vpr.distill", settings, data, taught_by), config.overwrite):
         log_to(out)
@@ -66,7 +71,7 @@ def _work(
             given = fit_teacher(to_fit, data, out / TEACHER, device, overwrite=False)
         else:
             save_teacher(given, out / TEACHER)
-        train_student(settings, data, out, device, validation(data.root, config.held_out, out, device), given)
+        train_student(settings, data, out, device, validate, given)
     print(f"distilled: {out}")
 
 

@@ -38,8 +38,9 @@ def _work(options: ExtractOptions, dataset_options: DatasetOptions) -> None:
     model = load_student(options.run, device)
     log_to(options.run)
     data = dataset_options.load().retrieval_set
-    how = {"workers": options.workers, "overwrite": options.overwrite, "dtype": options.patches}
-    cache = describe_into_cache(options.cache, model, data.root, data.image_files(), device, **how)
+    cache = describe_into_cache(
+        options.cache, model, data.root, data.image_files(), device, options.workers, options.overwrite, options.patches
+    )
     print(f"{options.cache}: {len(cache)} images, {cache.spec.patches} patches x {cache.spec.dim} {cache.spec.dtype}")
 
 

@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from distill.settings import ObjectiveConfig, RunConfig, StudentSettings, TrainConfig
+from distill.settings import ObjectiveConfig, RunConfig, StructuralConfig, StudentSettings, TrainConfig
 from vpr.base.command import log_to, run_command
 from vpr.base.run_folder import start_run
 from vpr.base.settings import option
@@ -20,23 +20,29 @@ class Output:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    stages = [Output, RunConfig, ModelConfig, ObjectiveConfig, TrainConfig]
+    stages = [Output, RunConfig, ModelConfig, ObjectiveConfig, StructuralConfig, TrainConfig]
     return run_command("vpr.scratch", "Train the structural model without a teacher.", stages, _work, argv)
 
 
 def _work(
-    output: Output, config: RunConfig, model: ModelConfig, objective: ObjectiveConfig, train: TrainConfig
+    output: Output,
+    config: RunConfig,
+    model: ModelConfig,
+    objective: ObjectiveConfig,
+    structural: StructuralConfig,
+    train: TrainConfig,
 ) -> None:
     from distill.data import training_data
-    from distill.student import run_identity, train_student
+    from distill.student import check_model, run_identity, train_student
     from eval.calibration import validation
     from vpr.base.machine import choose_device
 
-    settings = StudentSettings(model, objective, train)
+    settings = StudentSettings(model, objective, structural, train)
     device, data = choose_device(config.device), training_data(config)
+    check_model(model)
+    validate = validation(data.root, config.held_out, output.out, device)
     if not start_run(output.out, run_identity("vpr.scratch", settings, data), config.overwrite):
         log_to(output.out)
-        validate = validation(data.root, config.held_out, output.out, device)
         train_student(settings, data, output.out, device, validate)
     print(f"scratch: {output.out}")
 

@@ -2,7 +2,7 @@
 
 dataset = load(Path("msls"), Protocol(split="val"))
 for city in dataset.cities:
-    city.query.names(), city.database.image_paths(), city.positives[0]
+    city.query.names(), city.database.image_paths(city.database.frames), city.positives[0]
 """
 
 from datasets.msls.city import City, Side

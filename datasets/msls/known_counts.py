@@ -32,7 +32,7 @@ KNOWN: dict[str, KnownCounts] = {
 
 
 def count_remarks(dataset: MSLS) -> list[str]:
-    """What differs from real MSLS validation, a line each; none when all is as known.
+    """One line for each difference from real MSLS validation; empty when there is none.
 
     Compared are cph and sf under the default protocol (val, im2im, all, 25 m, either scope); other cities, other
     protocols and rendered trees (mini_msls.json at the root) have no known counts.

@@ -13,6 +13,7 @@ import hashlib
 import zipfile
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def _read(path: Path) -> Frames | None:
     """The cached frames; None when there are none that can be trusted (the zip carries checksums)."""
     try:
         with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] if name in stored.files else None for name in FIELDS}
+            arrays: dict[str, Any] = {name: stored[name] if name in stored.files else None for name in FIELDS}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     if any(arrays[name] is None for name in REQUIRED):

@@ -1,6 +1,6 @@
 """The dataset options that commands share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.default import data_root
@@ -11,7 +11,7 @@ from vpr.base.settings import Names, NonNegativeInt, PositiveFloat, option
 
 @dataclass(frozen=True)
 class DatasetOptions:
-    """Dataset and protocol."""
+    """Dataset."""
 
     data: Path | None = option(None, "root of an MSLS tree; mini-MSLS, rendered on first use, when left out")
     split: Split = option("val", "default cities and filters")
@@ -21,15 +21,25 @@ class DatasetOptions:
         0, f"frames of a sequence, odd; 0 is 1 for im2im and {DEFAULT_SEQ_LENGTH} otherwise"
     )
     subtask: Subtask = option("all", "summer/winter, old/new, day/night; judged by the centre frame")
-    radius: PositiveFloat = option(25.0, "distance within which a database image is a positive, metres")
-    scope: Scope = option("city", "search each city by itself, or all cities merged into one index")
 
     def protocol(self) -> Protocol:
         """The dataset's protocol. Raises DatasetError when the options contradict one another."""
         length = self.seq_length or (1 if self.task == "im2im" else DEFAULT_SEQ_LENGTH)
-        return Protocol(self.split, tuple(self.cities), self.task, self.subtask, length, self.radius, self.scope)
+        return Protocol(self.split, tuple(self.cities), self.task, self.subtask, length)
 
     def load(self) -> MSLS:
         """Read the dataset; raises DatasetError as `datasets.msls.load` does."""
         protocol = self.protocol()
         return load(data_root(self.data), protocol)
+
+
+@dataclass(frozen=True)
+class ProtocolOptions(DatasetOptions):
+    """Dataset and protocol."""
+
+    radius: PositiveFloat = option(25.0, "distance within which a database image is a positive, metres")
+    scope: Scope = option("city", "search each city by itself, or all cities merged into one index")
+
+    def protocol(self) -> Protocol:
+        """The protocol with its radius and scope; errors as `DatasetOptions.protocol`."""
+        return replace(super().protocol(), radius_m=self.radius, scope=self.scope)

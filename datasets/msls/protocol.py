@@ -37,7 +37,7 @@ class Protocol:
             _check_choice(name, getattr(self, name), get_args(choices))
         self._check_length()
         if not (math.isfinite(self.radius_m) and self.radius_m > 0):
-            raise DatasetError(f"radius_m {self.radius_m} is no distance; give metres above 0")
+            raise DatasetError(f"a radius of {self.radius_m} m is no distance; give metres above 0")
 
     @property
     def query_length(self) -> int:
@@ -51,11 +51,13 @@ class Protocol:
 
     def _check_length(self) -> None:
         if self.seq_length < 1 or self.seq_length % 2 == 0:
-            raise DatasetError(f"seq_length {self.seq_length} has no centre frame; give an odd number")
+            raise DatasetError(f"a sequence of {self.seq_length} frames has no centre frame; give an odd --seq-length")
         if self.task == "im2im" and self.seq_length != 1:
-            raise DatasetError(f"task im2im has no sequences of {self.seq_length}; leave seq_length at 1")
+            raise DatasetError(
+                f"task im2im has no sequences of {self.seq_length} frames; leave --seq-length out, or pass another --task"
+            )
         if self.task != "im2im" and self.seq_length == 1:
-            raise DatasetError(f"task {self.task} needs sequences; give seq_length 3 or more, e.g. 5")
+            raise DatasetError(f"task {self.task} needs sequences; pass --seq-length 3 or more, e.g. 5")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

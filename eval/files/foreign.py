@@ -7,7 +7,7 @@ import numpy as np
 
 from datasets.msls.dataset import MSLS
 from eval.files.prediction_file import PredictionError, read_predictions
-from eval.files.resolve import UNKNOWN_QUERY, resolve
+from eval.files.resolve import UNKNOWN_QUERY, Leniency, resolve
 
 log = logging.getLogger("vpr")
 
@@ -17,7 +17,7 @@ def read_rankings(path: Path, dataset: MSLS, strict: bool) -> np.ndarray:
 
     Raises PredictionError for a file that cannot be used, and for queries that no city of the tree has.
     """
-    leniency = "error" if strict else "count"
+    leniency: Leniency = "error" if strict else "count"
     resolved = resolve(read_predictions(path), dataset, leniency, leniency)
     for problem in resolved.problems:
         if problem.kind == UNKNOWN_QUERY:
@@ -27,5 +27,11 @@ def read_rankings(path: Path, dataset: MSLS, strict: bool) -> np.ndarray:
 
 
 def read_shortlist(path: Path, dataset: MSLS, depth: int) -> np.ndarray:
-    """The first ``depth`` of each ranking, (Q, K) int64; unknown keys are refused, as nothing can be re-ranked for them."""
-    return resolve(read_predictions(path), dataset, unknown="error").ranked[:, :depth].astype(np.int64)
+    """The first ``depth`` of each ranking, (Q, K) int64; what is odd about the file is logged with its count.
+
+    Raises PredictionError for a file that cannot be used, and for unknown keys: nothing can be re-ranked for them.
+    """
+    resolved = resolve(read_predictions(path), dataset, unknown="error")
+    for problem in resolved.problems:
+        log.warning("%s: %s", path, problem)
+    return resolved.ranked[:, :depth].astype(np.int64)

@@ -71,8 +71,8 @@ class NameIndex:
                 return self._why_filtered(city, role, rows)
             if self._rows(position, other, keys) is not None:
                 return f"{other} image"
-        city = self.city_not_chosen(",".join(keys))
-        return UNKNOWN if city is None else f"of {city}, a city not among those chosen"
+        elsewhere = self.city_not_chosen(",".join(keys))
+        return UNKNOWN if elsewhere is None else f"of {elsewhere}, a city not among those chosen"
 
     def city_not_chosen(self, name: str) -> str | None:
         """The city of the tree, beside those loaded, that all images of ``name`` are from."""
@@ -92,8 +92,8 @@ class NameIndex:
         return f"no sequence of {length} frames in subtask {protocol.subtask}"
 
     def _rows(self, position: int, role: Role, keys: list[str]) -> list[int] | None:
-        rows = [self._frame_rows[position, role].get(key) for key in keys]
-        return None if None in rows else rows
+        known = self._frame_rows[position, role]
+        return [known[key] for key in keys] if all(key in known for key in keys) else None
 
     @cached_property
     def _frame_rows(self) -> dict[tuple[int, Role], dict[str, int]]:

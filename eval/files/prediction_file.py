@@ -64,8 +64,8 @@ def read_predictions(path: Path) -> Predictions:
     except (OSError, zipfile.BadZipFile) as error:
         raise PredictionError(f"{path}: cannot be read ({error}); write the file again") from None
     queries, rows, lines = [], [], []
-    for number, line in enumerate(text.split("\n"), start=1):
-        fields = line.split()
+    for number, row in enumerate(text.split("\n"), start=1):
+        fields = row.split()
         if fields and not fields[0].startswith("#"):
             queries.append(fields[0])
             rows.append(fields[1:])

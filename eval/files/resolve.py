@@ -3,8 +3,8 @@
 What the official evaluator does is kept, with its faults put right:
 
 - A query that is to be scored and has no row is an error, and so is a query with two rows.
-- A prediction that is no database entry of the protocol (a panorama, another subtask, a frame that
-  starts no sequence, a query image, an unknown key) moves to the end of its row, in every row. The
+- A prediction that is no database entry of the protocol (a panorama, another subtask, a name that is no
+  sequence of this length, a query image, an unknown key) moves to the end of its row, in every row. The
   official tool means to do so, but does it only in rows where all predictions are such.
 - A prediction from another loaded city is a wrong answer that holds its rank, whichever the scope;
   in scope ``city`` it is named and counted, as it shows that the file came from a merged search.
@@ -128,14 +128,11 @@ def _look_up(index: NameIndex, row: list[str], city: int, scope: Scope, tally: _
             if name in row[:position]:
                 tally.add("prediction repeated in its row", name)
     own = index.database(city)
-    found = [own.get(name) for name in row]
-    if None not in found:
-        return found
-    for position, name in enumerate(row):
-        if found[position] is not None:
+    found = [own[name] if name in own else index.database_anywhere(name) for name in row]
+    for name, at in zip(row, found):
+        if name in own:
             continue
-        found[position] = index.database_anywhere(name)
-        if found[position] is None:
+        if at is None:
             description = index.describe(name, "database")
             moved = f"prediction moved to the end of its row, {description}"
             tally.add(UNKNOWN_PREDICTION if description == UNKNOWN else moved, name)
@@ -148,7 +145,7 @@ def _refuse(predictions: Predictions, problems: tuple[Problem, ...], unknown: Le
     for problem in problems:
         is_unknown = problem.kind in (UNKNOWN_QUERY, UNKNOWN_PREDICTION)
         if (unknown if is_unknown else filtered) == "error":
-            remedy = "is the file for another dataset?" if is_unknown else "remove them, or score without strict"
+            remedy = "is the file for another dataset?" if is_unknown else "remove them, or leave --strict out"
             hint = ", keys carry no file extension" if is_unknown and "." in problem.examples[0] else ""
             raise PredictionError(f"{predictions.path}: {problem}; {remedy}{hint}")
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from commands import evaluate, other_model, refused
-from tiny import SMALL
+from tiny import SMALL, TEACHER
 
 from eval import compare, msls
 from vpr import distill, extract, scratch, teacher
@@ -35,7 +35,7 @@ def test_other_settings_for_a_run_are_refused(tiny_tree, distilled_run, teacher_
     assert "other settings (model.grid, train.seed)" in refused(
         capsys, distill.main, *arguments, "--grid", "4", "--seed", "9"
     )
-    teacher_arguments = ["--data", tiny_tree, "--out", teacher_run, *SMALL, "--clusters", "5"]
+    teacher_arguments = ["--data", tiny_tree, "--out", teacher_run, *TEACHER, "--clusters", "5"]
     assert "other settings (teacher.clusters)" in refused(capsys, teacher.main, *teacher_arguments)
 
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from distill.objective import DistillationConfig, Objective, ObjectiveConfig
+from distill.objective import Objective
 from distill.places import Guard, Photos, Places
-from distill.trainer import TrainConfig, Trainer
+from distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig, TrainConfig
+from distill.trainer import Trainer
 from vpr.models.structural import ModelConfig, StructuralModel
 
 CPU = torch.device("cpu")
@@ -50,7 +51,9 @@ def train(checkpoint, images, config=CONFIG, teacher=None, init=0):
     torch.manual_seed(init)
     model = StructuralModel(ModelConfig(dim=8, grid=2, image_size=32))
     distillation = None if teacher is None else DistillationConfig()
-    trainer = Trainer(model, Places(photos(), Guard()), images, Objective(ObjectiveConfig(), distillation), config)
+    trainer = Trainer(
+        model, Places(photos(), Guard()), images, Objective(ObjectiveConfig(), StructuralConfig(), distillation), config
+    )
     losses = trainer.train(CPU, checkpoint, teacher)
     return {name: value.clone() for name, value in model.state_dict().items()}, losses
 

@@ -19,8 +19,8 @@ def start_run(out: Path, config: dict, overwrite: bool) -> bool:
     """Make the run folder, or find it as an earlier call left it; returns whether the run is complete already.
 
     config: what defines the run, of JSON types. overwrite: start over where a complete run, or one of another
-    configuration, lies; an interrupted run of the same configuration continues all the same. Raises VprError when the
-    folder holds a run of another configuration and ``overwrite`` is off, and when it holds something else than a run.
+    configuration, lies; an interrupted run of the same configuration continues with or without it. Raises VprError when
+    the folder holds a run of another configuration and ``overwrite`` is off, and when it holds something else.
     """
     config = json.loads(json.dumps(config))
     if (out / CONFIG).is_file():

@@ -19,7 +19,7 @@ import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 from jsonargparse import typing as restricted
@@ -27,8 +27,11 @@ from jsonargparse import typing as restricted
 T = TypeVar("T")
 
 if TYPE_CHECKING:  # type checkers see the plain types behind the ranges
-    PositiveInt = NonNegativeInt = int
-    PositiveFloat = NonNegativeFloat = Share = float
+    PositiveInt: TypeAlias = int
+    NonNegativeInt: TypeAlias = int
+    PositiveFloat: TypeAlias = float
+    NonNegativeFloat: TypeAlias = float
+    Share: TypeAlias = float
 else:
     PositiveInt, NonNegativeInt = restricted.PositiveInt, restricted.NonNegativeInt
     PositiveFloat = restricted.restricted_number_type("PositiveFinite", float, [(">", 0), ("<", float("inf"))])
@@ -50,7 +53,7 @@ restricted.register_type(Names, serializer=",".join, deserializer=_names)
 
 def option(default: T, meaning: str) -> T:
     """A dataclass field that is an option ``--field-name``: its default, and its meaning with the unit."""
-    return dataclasses.field(default=default, metadata={"help": meaning})  # type: ignore[return-value]
+    return dataclasses.field(default=default, metadata={"help": meaning})
 
 
 def required(meaning: str) -> Any:
@@ -87,7 +90,7 @@ def make_parser(command: str, description: str, stages: Sequence[Any]) -> Argume
     """
     parser = ArgumentParser(
         prog=f"python -m {command}", description=description, formatter_class=Formatter,
-        print_config="--print-config", exit_on_error=False,
+        print_config="--print-config", exit_on_error=False, allow_abbrev=False,
     )  # fmt: skip
     parser.add_argument(
         "--config", action="config", metavar="FILE.yaml", help="read options from a file; later options win"
@@ -169,19 +172,31 @@ def _plain(value: Any) -> Any:
 
 def _in_one_line(message: str, parser: ArgumentParser) -> str:
     """The parser's message as one line: the option, its value, and what is wanted instead."""
-    found = re.match(r'Parser key "([\w.]+)":(.*)', message, re.DOTALL)
+    said = " ".join(message.split())
+    if missing := re.search(r"arguments are required: (.*)", said):
+        names = [_named(_action(parser, key)) for key in missing[1].split(", ")]
+        return f"{', '.join(names)} must be given; see --help"
+    found = re.match(r'Parser key "([\w.]+)": (.*)', said)
     if not found:
-        return " ".join(message.split())
-    key, said = found[1], " ".join(found[2].split())
-    action = next(action for action in parser._actions if action.dest == key)
-    name = f"--{key.replace('_', '-')}"
-    if out_of_range := re.search(r"type \w+: (\S+) does not conform to restriction v(.*)", said):
-        wanted = re.sub(r" ?(v)?([<>]=?)", r" \2 ", out_of_range[2]).replace("  ", " ").strip()
-        return f"{name}: {out_of_range[1]} is out of range, give a value {wanted}"
-    if value := re.search(r"Given value: (\S+)$", said):
-        return f"{name}: {value[1]!r} is no {action.metavar} that fits; see --help"
-    if value := re.search(r"Literal\[.*\]\. Got value: (.*)", said):
-        return f"{name}: {value[1]!r} is none of {str(action.metavar).strip('{}').replace(',', ', ')}"
-    if value := re.search(r"(?:literal for int.*|to float): '(.*)'", said):
-        return f"{name}: {value[1]!r} is no {action.metavar}"
-    return f"{name}: {said}"
+        return said
+    action, said = _action(parser, found[1]), found[2]
+    name, given = (
+        _named(action),
+        re.search(r"(?:Given value: |Got value: |literal for int.*: |to float: )'?(.*?)'?$", said),
+    )
+    if limits := re.search(r"type \w+: (\S*?) ?does not conform to restriction v(.*?)(?: - |$)", said):
+        wanted = re.sub(r" ?v?([<>]=?)", r" \1 ", limits[2]).strip()
+        value = limits[1] or (given[1] if given else "this")
+        return f"{name}: {value} is out of range, give a value {wanted}"
+    if given and "Literal[" in said:
+        return f"{name}: {given[1]!r} is none of {str(action.metavar).strip('{}').replace(',', ', ')}"
+    return f"{name}: {given[1]!r} is no {action.metavar}" if given else f"{name}: {said}"
+
+
+def _action(parser: ArgumentParser, key: str) -> argparse.Action:
+    return next(action for action in parser._actions if action.dest == key)
+
+
+def _named(action: argparse.Action) -> str:
+    """An option by its name, a place by what stands for it."""
+    return action.option_strings[0] if action.option_strings else str(action.metavar)

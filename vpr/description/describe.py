@@ -6,9 +6,10 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from vpr.base.progress import progress
+from vpr.description.images import Images
 
 BATCH = 64
 
@@ -27,7 +28,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def describe(
     model: nn.Module,
-    images: Dataset,
+    images: Images,
     batches: Sequence[Sequence[int]],
     device: torch.device,
     workers: int = 0,
@@ -37,7 +38,7 @@ def describe(
 
     title: the progress bar's text; no bar without one.
     """
-    loader = DataLoader(images, batch_sampler=batches, num_workers=workers)
+    loader = DataLoader(images, batch_sampler=[list(batch) for batch in batches], num_workers=workers)
     for batch in progress(loader, title=title, unit="batch"):
         with evaluating(model):
             description = model(batch.to(device, non_blocking=True))
@@ -49,7 +50,7 @@ def describe(
 
 
 def global_descriptors(
-    model: nn.Module, images: Dataset, device: torch.device, workers: int = 0, title: str | None = None
+    model: nn.Module, images: Images, device: torch.device, workers: int = 0, title: str | None = None
 ) -> np.ndarray:
     """The global descriptors of all images, (N, C) float32."""
     batches = [range(start, min(start + BATCH, len(images))) for start in range(0, len(images), BATCH)]

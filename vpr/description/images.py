@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import ExifTags, Image
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
 from vpr.base.errors import VprError
 
@@ -49,13 +49,15 @@ def read_image(path: Path, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(upright.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0))
 
 
-class ImageFiles(Dataset):
+class ImageFiles(Dataset[torch.Tensor]):
     """The images at ``root / paths[i]`` as uint8 tensors (3, height, width).
 
     keep: hold every decoded image in memory (N * 3 * height * width bytes), for small sets read many times.
     """
 
-    def __init__(self, root: Path, paths: Sequence[str], size: tuple[int, int], keep: bool = False) -> None:
+    def __init__(
+        self, root: Path, paths: Sequence[str] | np.ndarray, size: tuple[int, int], keep: bool = False
+    ) -> None:
         self.root, self.paths, self.size = Path(root), paths, size
         self._kept: dict[int, torch.Tensor] | None = {} if keep else None
 
@@ -70,3 +72,8 @@ class ImageFiles(Dataset):
         if self._kept is not None:
             self._kept[index] = tensor
         return tensor
+
+
+Images = (
+    ImageFiles | Subset[torch.Tensor]
+)  # what is described and trained on: uint8 tensors (3, height, width) by number

@@ -1,13 +1,12 @@
 """The descriptors of many images into a cache file, from where an earlier call left off."""
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from vpr.cache import CacheError, CacheSpec, DescriptorCache, PatchType, create, mend_truncated
+from vpr.cache import CacheError, CacheSpec, DescriptorCache, Keys, PatchType, create, mend_truncated
 from vpr.description.describe import BATCH, describe
 from vpr.description.images import ImageError, ImageFiles
 from vpr.description.spec import cache_spec
@@ -21,7 +20,7 @@ def describe_into_cache(
     path: Path,
     model: StructuralModel | NetVLAD,
     root: Path,
-    keys: Sequence[str],
+    keys: Keys,
     device: torch.device,
     workers: int = 0,
     overwrite: bool = False,
@@ -53,7 +52,7 @@ def describe_into_cache(
     return DescriptorCache(path, spec)
 
 
-def _open_or_create(path: Path, keys: Sequence[str], spec: CacheSpec, overwrite: bool) -> DescriptorCache:
+def _open_or_create(path: Path, keys: Keys, spec: CacheSpec, overwrite: bool) -> DescriptorCache:
     """The cache with a row for every key, done or not."""
     try:
         if path.exists() and mend_truncated(path):

@@ -2,6 +2,7 @@
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -21,8 +22,9 @@ def create_backbone(config: ModelConfig) -> nn.Module:
     """
     if not timm.is_model(config.backbone):
         close = timm.list_models(f"*{config.backbone.split('_')[0]}*")[:5]
-        raise VprError(f"timm has no model {config.backbone!r}; near it: {', '.join(close) or 'timm.list_models()'}")
-    asked = {"pretrained": config.pretrained, "num_classes": 0}
+        near = f"near it: {', '.join(close)}" if close else "timm.list_models() lists those that it has"
+        raise VprError(f"timm has no model {config.backbone!r}; {near}")
+    asked: dict[str, Any] = {"pretrained": config.pretrained, "num_classes": 0}
     try:
         try:
             model = timm.create_model(config.backbone, img_size=config.image_size, **asked)

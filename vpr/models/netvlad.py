@@ -44,6 +44,9 @@ class NetVLAD(nn.Module):
     Before `set_whitening` the global descriptor has clusters * channels dimensions, after it ``config.dim``.
     """
 
+    mean: torch.Tensor  # (3, 1, 1) of ImageNet, in [0, 1]
+    std: torch.Tensor  # likewise
+
     def __init__(self, config: TeacherConfig) -> None:
         super().__init__()
         self.config = config
@@ -71,9 +74,11 @@ class NetVLAD(nn.Module):
 
     def set_whitening(self, components: np.ndarray, mean: np.ndarray) -> None:
         """Whiten by ``components`` (dim, K * D), rows already scaled, after subtracting ``mean`` (K * D,)."""
-        with torch.no_grad():
-            self.WPCA[0].weight.copy_(torch.from_numpy(components)[:, :, None, None])
-            self.WPCA[0].bias.copy_(torch.from_numpy(-components @ mean))
+        state = {
+            "0.weight": torch.from_numpy(components)[:, :, None, None],
+            "0.bias": torch.from_numpy(-components @ mean),
+        }
+        self.WPCA.load_state_dict(state)
         self.whitened = True
 
 

@@ -1,5 +1,7 @@
 """The structural model: a timm backbone whose tokens become one global and many patch descriptors by one head."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -15,6 +17,10 @@ class StructuralModel(nn.Module):
     Input: uint8 or float in [0, 255], shape (B, 3, H, W). Output: `Descriptors` with unit vectors in R^dim. Any timm
     model works whose `forward_features` gives tokens (B, N, D), or maps (B, D, h, w) or (B, h, w, D).
     """
+
+    mean: torch.Tensor  # (3, 1, 1) of the backbone's input, in [0, 1]
+    std: torch.Tensor  # likewise
+    backbone: Any  # a timm model
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -33,7 +39,7 @@ class StructuralModel(nn.Module):
     def forward(self, images: torch.Tensor) -> Descriptors:
         tokens, summary = self._tokens(images)
         patches = F.adaptive_avg_pool2d(tokens, self.config.grid).flatten(2).transpose(1, 2)
-        summary, patches = self.norm(self.head(summary), self.head(patches))
+        summary, patches = self.norm.both(self.head(summary), self.head(patches))
         return Descriptors(F.normalize(summary, dim=-1), F.normalize(patches, dim=-1))
 
     def summarise(self, images: torch.Tensor) -> torch.Tensor:
@@ -65,13 +71,12 @@ class SharedNorm(nn.BatchNorm1d):
     def __init__(self, dim: int) -> None:
         super().__init__(dim, affine=False)
 
-    def forward(self, summary: torch.Tensor, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        normalised = super().forward(summary)
-        if self.training:
+    def both(self, summary: torch.Tensor, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The summaries normalised by their batch's statistics, or by the running ones, and the patches by the same."""
+        mean, variance = self.running_mean, self.running_var  # the call that follows moves them on in training
+        if self.training or mean is None or variance is None:
             mean, variance = summary.mean(0), summary.var(0, unbiased=False)
-        else:
-            mean, variance = self.running_mean, self.running_var
-        return normalised, (patches - mean) * (variance + self.eps).rsqrt()
+        return self(summary), (patches - mean) * (variance + self.eps).rsqrt()
 
 
 def generalised_mean(tokens: torch.Tensor, power: float = 3.0) -> torch.Tensor:

@@ -16,8 +16,12 @@ def weighted_sum(global_: np.ndarray, structural: np.ndarray, weight: float) -> 
 
 
 def reciprocal_rank(scores: np.ndarray, constant: float = 60.0) -> np.ndarray:
-    """Fuse the shortlist's order with ours, when the shortlist has no scores: 1 / (c + rank in the shortlist) +
-    1 / (c + rank by our scores), ranks from 1 (reciprocal rank fusion, Cormack et al., SIGIR 2009). (Q, K) to (Q, K)."""
+    """Fuse the shortlist's order with ours where the shortlist has no scores (reciprocal rank fusion, Cormack et al.,
+    SIGIR 2009).
+
+    scores (Q, K): ours, in the shortlist's order. Returns (Q, K) float32: 1 / (constant + rank in the shortlist) +
+    1 / (constant + rank by our scores), ranks from 1.
+    """
     order = np.argsort(-scores, axis=1, kind="stable")
     ours = np.empty_like(order)
     np.put_along_axis(ours, order, np.arange(scores.shape[1])[None], 1)

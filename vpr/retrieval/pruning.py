@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from vpr.retrieval.settings import RerankConfig
 from vpr.similarity import structural_similarity
 from vpr.transport import marginal_weights, upper_bound
 
@@ -9,19 +10,19 @@ CHUNK = 10  # candidates solved between two looks at the bound
 SLACK = 1e-4  # scores may lie above the bound by the tolerance of the marginals, times the largest similarity
 
 
-def pruned_scores(images: tuple[np.ndarray, ...], config, weight: float) -> np.ndarray:
+def pruned_scores(images: tuple[np.ndarray, ...], config: RerankConfig, weight: float) -> np.ndarray:
     """S_struct of one query's candidates, (K,) float32, or an upper bound of it for a candidate that cannot be among the
     first ``config.prune`` by S_global + weight * S_struct.
 
-    images: query patches (P, C), database patches (K, Q, C), query global (C,), database globals (K, C). config: a
-    `RerankConfig`. Candidates are taken by falling bound; once the bound of the next, plus the slack, is below the
-    ``prune``-th best score so far, so are all that follow. The bound is derived in docs/transport.md.
+    images: query patches (P, C), database patches (K, Q, C), query global (C,), database globals (K, C). Candidates
+    are taken by falling bound; once the bound of the next, plus the slack, is below the
+    ``prune``-th best score so far, so are all that follow. The bound is derived in docs/reference/transport.md.
     """
     query, database, own, globals_ = images
     wide = database.astype(np.float32)
     similarity = (wide.reshape(-1, query.shape[1]) @ query.T).reshape(*wide.shape[:2], -1).swapaxes(1, 2)
-    marginals = marginal_weights(config.marginals, query, wide, own, globals_)
-    structural = np.asarray(upper_bound(similarity, *marginals, config.mass), np.float32)
+    mu, nu = marginal_weights(config.marginals, query, wide, own, globals_)
+    structural = np.asarray(upper_bound(similarity, mu, nu, config.mass), np.float32)
     known = globals_ @ own
     bound = known + weight * (structural + SLACK)
     order = np.argsort(-bound, kind="stable")

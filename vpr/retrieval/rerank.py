@@ -5,8 +5,9 @@ before is computed; the memory they take is bounded by an option, whatever the s
 """
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from vpr.retrieval.settings import RerankConfig
 from vpr.similarity import structural_similarity_pairs
 
 CPU = torch.device("cpu")
-MOST_QUERIES = 32  # of a batch: enough to share the images of a sequence, and little memory to be made
+MOST_QUERIES = 32  # in a batch: they share the images of a sequence and need little memory
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,13 @@ def _batches(cache: DescriptorCache, candidates: np.ndarray, config: RerankConfi
         return QueryBatch(slice(start, min(start + size, len(candidates))), rows, patches, cache.globals_[rows])
 
     with ThreadPoolExecutor(1) as reader:
-        upcoming = reader.submit(read, 0) if len(candidates) else None
+        ahead: Future[QueryBatch] | None = None
         for start in range(0, len(candidates), size):
-            batch = upcoming.result()
-            if start + size < len(candidates):
-                upcoming = reader.submit(read, start + size)
-            yield batch
+            before, ahead = ahead, reader.submit(read, start)
+            if before is not None:
+                yield before.result()
+        if ahead is not None:
+            yield ahead.result()
 
 
 class _Comparison:
@@ -118,12 +120,19 @@ class _Comparison:
         if self.config.prune and self.device.type != "cuda":
             self.prune(batch, patches, globals_)
             return
-        arrays = (patches, batch.patches, globals_, batch.globals_)
+        arrays: list[Any] = [patches, batch.patches, globals_, batch.globals_]
         if self.device.type == "cuda":
-            arrays = tuple(torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in arrays)
-        problem = self.config.marginals, self.config.epsilon, self.config.mass
+            arrays = [torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in arrays]
         scores = structural_similarity_pairs(
-            *arrays, (query, images), *problem, threads=self.config.threads or None
+            arrays[0],
+            arrays[1],
+            arrays[2],
+            arrays[3],
+            (query, images),
+            self.config.marginals,
+            self.config.epsilon,
+            self.config.mass,
+            threads=self.config.threads or None,
         ).score
         self.result.structural[rows, place] = scores if isinstance(scores, np.ndarray) else scores.cpu().numpy()
 

@@ -1,6 +1,7 @@
 """Shortlists by FAISS: for each query the database images with the most similar global descriptors."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import faiss
 import numpy as np
@@ -14,7 +15,7 @@ def search(queries: np.ndarray, database: np.ndarray, depth: int) -> tuple[np.nd
     queries (Q, C), database (N, C) float32 unit vectors; depth is cut to N. Returns similarities (Q, k) float32,
     falling, and database rows (Q, k) int64.
     """
-    index = faiss.IndexFlatIP(database.shape[1])
+    index: Any = faiss.IndexFlatIP(database.shape[1])
     if getattr(faiss, "get_num_gpus", lambda: 0)():
         index = faiss.index_cpu_to_all_gpus(index)
     index.add(np.ascontiguousarray(database, np.float32))
