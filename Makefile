@@ -1,9 +1,9 @@
-# Both targets make their own environment when it is missing; PYTHON picks the interpreter.
+# Every target makes its own environment when it is missing; PYTHON picks the interpreter.
 PYTHON ?= python3
 ENV := .venv
 BIN := $(ENV)/bin
 
-.PHONY: demo test clean-env
+.PHONY: demo test lint clean-env
 
 demo: $(ENV)/.installed
 	$(BIN)/python -m vpr.scratch
@@ -13,11 +13,16 @@ demo: $(ENV)/.installed
 test: $(ENV)/.installed
 	$(BIN)/python -m pytest
 
+lint: $(ENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
 # The stamp is written last, so an interrupted installation starts over.
 $(ENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(ENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	$(BIN)/python -m pip install --quiet --editable ".[test,lint]"
 	touch $@
 
 clean-env:

@@ -165,7 +165,8 @@ def main() -> int:
         time_scoring()
     else:
         print(
-            "| rows | cities | split | cold | cold CPU | warm | warm CPU | cold CPU a row | memory | queries | positives |"
+            "| rows | cities | split | cold | cold CPU | warm | warm CPU | cold CPU a row"
+            " | memory | queries | positives |"
         )
         print("|-:|-:|-|" + "-:|" * 8)
         for rows in GROWTH_ROWS if arguments.growth else (arguments.rows,):

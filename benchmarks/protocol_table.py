@@ -1,4 +1,4 @@
-"""``python -m benchmarks.protocol_table RUN``: task x subtask x radius, counts and scores, into docs/notes/protocol.md."""
+"""``python -m benchmarks.protocol_table RUN``: counts and scores by task, subtask and radius, into docs/notes."""
 
 import argparse
 import dataclasses

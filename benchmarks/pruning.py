@@ -1,4 +1,4 @@
-"""``python -m benchmarks.pruning RUN``: exact pruning on real descriptors: the first ranks, and the transport skipped."""
+"""``python -m benchmarks.pruning RUN``: pruning on real descriptors: first ranks kept, transport skipped."""
 
 import argparse
 from pathlib import Path
@@ -12,7 +12,7 @@ from eval.evaluation import structural_weight
 from eval.options import RankingConfig
 from eval.ranking import find_shortlist
 from vpr.models.loading import load_student
-from vpr.retrieval.fusion import reorder
+from vpr.retrieval.fusion import reorder, weighted_sum
 from vpr.retrieval.sequences import compare_sequences
 from vpr.retrieval.settings import RerankConfig
 
@@ -34,7 +34,8 @@ def main() -> None:
     full = compare_sequences(cache, rows, ranked, RerankConfig(), weight=weight)
     for kept in (1, 5, 10):
         pruned = compare_sequences(cache, rows, ranked, RerankConfig(prune=kept), weight=weight)
-        first, found = (reorder(ranked, s.combined(weight))[:, :kept] for s in (full, pruned))
+        scores = (weighted_sum(found.global_, found.structural, weight) for found in (full, pruned))
+        first, found = (reorder(ranked, score)[:, :kept] for score in scores)
         same = (first == found).all(axis=1).mean()
         skipped = (pruned.structural - full.structural > 1e-3).mean()
         print(

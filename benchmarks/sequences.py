@@ -46,13 +46,11 @@ def main() -> None:
 
 
 def choices(described: DescribedSet, weight: float) -> dict[str, dict[str, float]]:
-    """Metrics of each choice: of the descriptor without re-ranking, of the structural score with the mean descriptor."""
+    """Metrics of each choice: of the descriptor before re-ranking, of the structural score after it."""
     data, cache, rows = described.data, described.cache, described.rows
     centres = [np.asarray(cache.globals_[side[:, side.shape[1] // 2]]) for side in (rows.query, rows.database)]
-    shortlists, results = (
-        {"descriptor of the centre frame": centres, "mean descriptor": described.global_descriptors()},
-        {},
-    )
+    results = {}
+    shortlists = {"descriptor of the centre frame": centres, "mean descriptor": described.global_descriptors()}
     for name, (queries, database) in shortlists.items():
         similarity, ranked = search_groups(queries, database, data.spans(), DEPTH)
         results[name] = evaluate(ranked, data.positives)

@@ -112,7 +112,8 @@ def cpu_case(patches: int, channels: int, repeats: int) -> None:
     floor = times["gemm"] + times["iterations"]
     print(
         f"{patches:4d} x {channels:3d} | published {times['published']:7.2f} ms (off by {theirs:.0e})"
-        f" | ours {times['one']:6.2f} ms, called again {times['again']:.2f} ms (off by {error:.0e}, {result.iterations.mean():.1f} iterations)"
+        f" | ours {times['one']:6.2f} ms, called again {times['again']:.2f} ms"
+        f" (off by {error:.0e}, {result.iterations.mean():.1f} iterations)"
         f" | ratio {times['published'] / times['one']:5.1f}"
         f" | floor {floor:6.2f} ms = GEMM {times['gemm']:.2f} + {FLOOR_ITERATIONS} iterations {times['iterations']:.2f}"
         f" | floor x {times['one'] / floor:.2f}"

@@ -1,6 +1,6 @@
 """The middle of the project: queries, the database they are searched in, and which entries answer them.
 
-Readers make it (MSLS by positions, others by labels or folders); search, re-ranking, caches, floors and reports take it.
+Readers make it, MSLS by positions, others by labels or folders. Search, re-ranking, caches and floors take it.
 It knows image files and numbers, nothing of coordinates, subtasks or classes.
 """
 
@@ -21,9 +21,7 @@ from datasets.ragged import Ragged
 class Entries:
     """One side: S images, or S sequences of L images each, in groups that follow one another."""
 
-    images: (
-        np.ndarray
-    )  # (S, L) str, image files relative to the set's root, with forward slashes; L is 1 for single images
+    images: np.ndarray  # (S, L) str, files relative to the set's root, forward slashes; L is 1 for single images
     names: np.ndarray  # (S,) str, what files call each entry
     offsets: np.ndarray  # (G + 1,) int64: group g holds the entries offsets[g] to offsets[g + 1]
 
@@ -33,7 +31,7 @@ class Entries:
 
 @dataclass(frozen=True, eq=False)
 class RetrievalSet:
-    """Queries, the database they are searched in, and the answers; immutable. Entries are numbered through all groups."""
+    """Queries, the database they are searched in, and the answers. Entries are numbered through all groups."""
 
     root: Path  # image files lie under it
     queries: Entries
@@ -48,7 +46,7 @@ class RetrievalSet:
 
     @property
     def answers(self) -> Ragged:
-        """The positives, where they are known; raises DatasetError where they are not, as nothing can be scored then."""
+        """The positives; raises DatasetError where they are not known, as nothing can be scored then."""
         if self.positives is None:
             raise DatasetError(f"{self.root}: the true answers are not known, so nothing can be scored")
         return self.positives

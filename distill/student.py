@@ -56,7 +56,7 @@ def check_model(config: ModelConfig) -> None:
 
 
 def check_lengths(settings: StudentSettings, teacher: NetVLAD) -> None:
-    """Raise VprError when regression is asked for and the teacher's descriptors have another length than the student's."""
+    """Raise VprError when regression is asked for and the two descriptors differ in length."""
     follows = settings.distillation is not None and settings.distillation.distillation == "regression"
     if follows and teacher.config.dim != settings.model.dim:
         raise VprError(

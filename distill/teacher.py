@@ -35,8 +35,8 @@ def fit_teacher(
 ) -> NetVLAD:
     """Fit NetVLAD into the run folder ``out``, or load it when that run is complete already.
 
-    The clusters start by k-means; an interrupted run continues from its checkpoint. Raises VprError when the folder holds
-    a run of other settings.
+    The clusters start by k-means; an interrupted run continues from its checkpoint. Raises VprError when the folder
+    holds a run of other settings.
     """
     identity = {"command": "vpr.teacher", "data": data.identity, **identity_of(settings)}
     if start_run(out, identity, overwrite):

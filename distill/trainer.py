@@ -70,9 +70,10 @@ class Trainer:
                     recent = [*recent[-49:], losses]
                     bar.update()
                     if self.step % 10 == 0:
-                        bar.set_postfix({name: f"{np.mean([r.get(name, 0) for r in recent]):.3f}" for name in losses})
+                        bar.set_postfix_str(_shown(_means(recent)))
                 self._save(checkpoint)
-        return {name: float(np.mean([r.get(name, 0) for r in recent])) for name in (recent[-1] if recent else {})}
+                log.info("step %d of %d: %s", self.step, config.steps, _shown(_means(recent)))
+        return _means(recent)
 
     def _mining_steps(self) -> list[int]:
         config = self.config
@@ -135,3 +136,12 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if "neighbours" in state:
             self.plan.neighbours = state["neighbours"].cpu().numpy()
+
+
+def _means(recent: list[dict[str, float]]) -> dict[str, float]:
+    """The mean of each loss that the last of some steps had."""
+    return {name: float(np.mean([losses.get(name, 0) for losses in recent])) for name in (recent[-1] if recent else {})}
+
+
+def _shown(losses: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in losses.items())

@@ -17,7 +17,7 @@ from eval.options import RankingConfig
 from eval.ranking import find_shortlist
 from vpr.description.spec import cache_spec
 from vpr.models.structural import StructuralModel
-from vpr.retrieval.fusion import reorder
+from vpr.retrieval.fusion import reorder, weighted_sum
 from vpr.retrieval.rerank import CPU
 from vpr.retrieval.sequences import CacheRows, compare_sequences
 from vpr.retrieval.settings import RerankConfig
@@ -49,10 +49,10 @@ def calibrate(described: DescribedSet, city: str, device: torch.device = CPU) ->
     ranked = find_shortlist(described, DEPTH).ranked[chosen]
     rows = CacheRows(described.rows.query[chosen], described.rows.database)
     found = compare_sequences(described.cache, rows, ranked, RerankConfig(), device=device)
-    recall = {
-        weight: evaluate(reorder(ranked, found.combined(weight)), [positives[query] for query in chosen])
-        for weight in WEIGHTS
-    }
+    recall = {}
+    for weight in WEIGHTS:
+        order = reorder(ranked, weighted_sum(found.global_, found.structural, weight))
+        recall[weight] = evaluate(order, [positives[query] for query in chosen])
     best = max(WEIGHTS, key=lambda weight: (_goodness(recall[weight]), -weight))
     log.info(
         "weight of S_struct: %g, fixed on %s (%d queries, R@1 %.1f %% -> %.1f %%)",

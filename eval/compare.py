@@ -1,4 +1,4 @@
-"""``python -m eval.compare``: runs side by side under one protocol, each before and after re-ranking, above the floors."""
+"""``python -m eval.compare``: runs side by side, before and after re-ranking, above the floors."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import torch
 
 from eval.described import DescribedSet
 from eval.options import Fusion
-from vpr.retrieval.fusion import reciprocal_rank, reorder
+from vpr.retrieval.fusion import reciprocal_rank, reorder, weighted_sum
 from vpr.retrieval.rerank import CPU
 from vpr.retrieval.search import search_groups
 from vpr.retrieval.sequences import compare_sequences
@@ -65,7 +65,7 @@ def rerank(
     found = compare_sequences(
         described.cache, described.rows, ranked, config, weight=weight, device=device, title="re-ranking"
     )
-    scores = found.combined(weight)
+    scores = weighted_sum(found.global_, found.structural, weight)
     if fusion == "reciprocal-rank":
         scores = np.where(ranked >= 0, reciprocal_rank(scores), -np.inf)
     ordered = reorder(ranked, scores)

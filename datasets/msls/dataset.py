@@ -33,7 +33,7 @@ class MSLS:
 
     @cached_property
     def retrieval_set(self) -> RetrievalSet:
-        """Queries, database and positives of all cities: each city a group of its own, or one group in scope ``merged``."""
+        """Queries, database and positives of all cities: each city is a group, or all are one in scope ``merged``."""
         queries, database = ([getattr(city, side) for city in self.cities] for side in ("query", "database"))
         entries = RetrievalSet(self.root, _entries(queries), _entries(database), self.positives, self.fingerprint)
         return entries if self.protocol.scope == "city" else entries.merged()

@@ -54,7 +54,7 @@ class Protocol:
             raise DatasetError(f"a sequence of {self.seq_length} frames has no centre frame; give an odd --seq-length")
         if self.task == "im2im" and self.seq_length != 1:
             raise DatasetError(
-                f"task im2im has no sequences of {self.seq_length} frames; leave --seq-length out, or pass another --task"
+                f"task im2im has no sequences of {self.seq_length} frames; leave --seq-length out or pass a task"
             )
         if self.task != "im2im" and self.seq_length == 1:
             raise DatasetError(f"task {self.task} needs sequences; pass --seq-length 3 or more, e.g. 5")

@@ -3,6 +3,7 @@
 Written from the protocol's description and sharing nothing with the package.
 """
 
+import itertools
 import math
 
 import pandas as pd
@@ -17,7 +18,7 @@ def sequences(rows: pd.DataFrame, length: int) -> list[list[int]]:
             continue
         members = list(range(centre - half, centre + half + 1))
         same = all(names[member] == names[centre] for member in members)
-        rising = all(numbers[after] - numbers[before] == 1 for before, after in zip(members, members[1:]))
+        rising = all(numbers[after] - numbers[before] == 1 for before, after in itertools.pairwise(members))
         if same and rising:
             found.append(members)
     return found

@@ -1,1 +1,1 @@
-"""What everything stands on: errors, files, the machine, settings and run folders; the only part that `datasets` imports."""
+"""What everything stands on: errors, files, the machine, settings, run folders. `datasets` imports nothing else."""

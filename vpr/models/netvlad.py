@@ -1,4 +1,4 @@
-"""The teacher: NetVLAD (Arandjelovic et al., CVPR 2016) with PCA whitening, under the Patch-NetVLAD checkpoints' keys."""
+"""The teacher: NetVLAD (Arandjelovic et al., CVPR 2016) with PCA whitening; keys as in Patch-NetVLAD's checkpoints."""
 
 import numpy as np
 import torch

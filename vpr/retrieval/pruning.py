@@ -11,9 +11,9 @@ SLACK = 1e-4  # scores may lie above the bound by the tolerance of the marginals
 
 
 def pruned_scores(images: tuple[np.ndarray, ...], config: RerankConfig, weight: float) -> np.ndarray:
-    """S_struct of one query's candidates, (K,) float32, or an upper bound of it for a candidate that cannot be among the
-    first ``config.prune`` by S_global + weight * S_struct.
+    """S_struct of one query's candidates, (K,) float32; an upper bound of it where it cannot matter.
 
+    A bound stands for each candidate that cannot be among the first ``config.prune`` by S_global + weight * S_struct.
     images: query patches (P, C), database patches (K, Q, C), query global (C,), database globals (K, C). Candidates
     are taken by falling bound; once the bound of the next, plus the slack, is below the
     ``prune``-th best score so far, so are all that follow. The bound is derived in docs/reference/transport.md.

@@ -16,7 +16,6 @@ from threadpoolctl import threadpool_limits
 from vpr.base.machine import usable_cores
 from vpr.base.progress import progress
 from vpr.cache import DescriptorCache
-from vpr.retrieval.fusion import weighted_sum
 from vpr.retrieval.pruning import pruned_scores
 from vpr.retrieval.settings import RerankConfig
 from vpr.similarity import structural_similarity_pairs
@@ -35,10 +34,6 @@ class Similarities:
 
     global_: np.ndarray  # S_global: cosine of the global descriptors
     structural: np.ndarray  # S_struct: similarity of the patches under their transport plan
-
-    def combined(self, weight: float) -> np.ndarray:
-        """S_global + weight * S_struct, (Q, K)."""
-        return weighted_sum(self.global_, self.structural, weight)
 
 
 @dataclass(frozen=True)
@@ -100,7 +95,7 @@ def _batches(cache: DescriptorCache, candidates: np.ndarray, config: RerankConfi
 
 
 class _Comparison:
-    """Queries (Q,) and candidates (Q, K), both rows of the cache, and their similarities as far as they are computed."""
+    """Queries (Q,) and candidates (Q, K), both cache rows, and their similarities as far as they are computed."""
 
     def __init__(self, cache: DescriptorCache, queries: np.ndarray, candidates: np.ndarray, config: RerankConfig,
                  weight: float, device: torch.device) -> None:  # fmt: skip

@@ -12,6 +12,6 @@ def cache_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def tree(tmp_path):
-    """cph with 6 queries on 6 database images."""
+    """City cph with 6 queries on 6 database images."""
     write_city(tmp_path / "msls", "cph", make_rows(6, "q"), make_rows(6, "d"))
     return tmp_path / "msls"

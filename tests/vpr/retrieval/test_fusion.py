@@ -1,5 +1,7 @@
 """Fusion: it permutes the shortlist, keeps ties in order, and adds or fuses as worked out by hand."""
 
+import itertools
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +21,7 @@ def test_reordering_is_a_permutation_by_falling_score_and_ties_keep_their_order(
     for row, reordered, score in zip(candidates.tolist(), result.tolist(), scores.tolist()):
         places = [row.index(candidate) for candidate in reordered]
         assert sorted(places) == list(range(7))
-        for before, after in zip(places, places[1:]):
+        for before, after in itertools.pairwise(places):
             assert score[before] > score[after] or (score[before] == score[after] and before < after)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from vpr.cache import CacheSpec, DescriptorCache, create
 from vpr.retrieval import rerank
-from vpr.retrieval.fusion import reorder
+from vpr.retrieval.fusion import reorder, weighted_sum
 from vpr.retrieval.rerank import compare
 from vpr.retrieval.settings import RerankConfig
 from vpr.similarity import structural_similarity, structural_similarity_pairs
@@ -50,7 +50,8 @@ def test_comparing_is_a_loop_over_pairs(cache, config):
 
 @pytest.mark.parametrize("weight", [0.0, 5.0])
 def test_gaps_of_the_shortlist_stay_last(cache, weight):
-    scores = compare(cache, QUERIES, CANDIDATES, RerankConfig()).combined(weight)
+    found = compare(cache, QUERIES, CANDIDATES, RerankConfig())
+    scores = weighted_sum(found.global_, found.structural, weight)
     if weight:
         assert not np.isnan(scores).any()
     result = reorder(CANDIDATES, scores)

@@ -1,4 +1,4 @@
-"""The compiled CPU path: every way of laying out rows and columns, fixed point, other processors, memory and threads."""
+"""The compiled CPU path: every layout, fixed point, pairs in any order, threads, and the digest of its sources."""
 
 import os
 import platform
@@ -60,7 +60,8 @@ def test_every_layout(shape, half, mass):
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="compiles for another processor of this kind")
 def test_every_layout_without_avx512():
-    code = "from test_transport_compiled import *\nprint(SUPPORTED, max(max(errors(s, True, m)) for s in SHAPES for m in (1, .5)))"
+    worst = "max(max(errors(shape, True, mass)) for shape in SHAPES for mass in (1, 0.5))"
+    code = f"from test_transport_compiled import *\nprint(SUPPORTED, {worst})"
     environment = os.environ | {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": AVX2}
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parent, text=True, capture_output=True,

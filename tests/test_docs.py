@@ -1,0 +1,96 @@
+"""The documentation holds: its paths exist, its links lead somewhere, its commands run."""
+
+import importlib
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from commands import MODULES, evaluate
+from tiny import SMALL, TEACHER
+
+import datasets.default
+import datasets.street_world.config
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TRAINING = {"vpr.distill": SMALL, "vpr.scratch": SMALL, "vpr.teacher": TEACHER}
+NEEDED = [
+    "the Sinkhorn iteration, to read", "the Sinkhorn iteration, fast", "the 25 m rule", "the cache layout",
+    "the format of prediction files and submissions", "the losses", "the miner", "the augmentation",
+    "the student, its head", "the fusion", "the report",
+]  # fmt: skip
+
+
+def rows_of_where():
+    """What and where, of the table "Where is ...?"."""
+    text = (ROOT / "docs/architecture.md").read_text().split("## Where is ...?")[1].split("##")[0]
+    return dict(line.strip("| ").split(" | ", 1) for line in text.splitlines() if line.startswith("| "))
+
+
+def test_the_page_says_where_things_are_and_they_are_there():
+    rows = rows_of_where()
+    assert set(NEEDED) <= set(rows)
+    for place in [*rows.values(), (ROOT / "docs/architecture.md").read_text()]:
+        for path in re.findall(r"`((?:vpr|datasets|distill|eval|tests|benchmarks)/[\w./]*)`", place):
+            assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+def commands_of(page):
+    """Every ``python -m`` command of a page, words of its line, and where its output goes."""
+    found = re.findall(r"(?:^ {4}|&& |`)(python -m [^`\n]*)", page.read_text(), re.MULTILINE)
+    for line in found:
+        for part in re.split(r" && ", re.sub(r"\s#.*", "", line)):
+            words, _, output = part.partition(" > ")
+            if not re.match(r"python -m [\w.]+:", words):  # what a command printed
+                yield shlex.split(words)[2:], output.strip()
+
+
+def test_the_readmes_commands_run(tiny_tree, distilled_run, tmp_path, monkeypatch, capsys):
+    """On a tiny tree, in their order, training cut to a few steps."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.default, "ensure_mini_msls", lambda *rest: tiny_tree)
+    Path("MSLS").symlink_to(tiny_tree)
+    evaluate(tiny_tree, distilled_run, tmp_path, "--submission", "FILE.csv")
+    evaluate(tiny_tree, distilled_run, tmp_path, "--split", "test", "--submission", "FILE.zip")
+    seen = set()
+    for (module, *arguments), output in commands_of(ROOT / "README.md"):
+        if arguments == ["RUN", "RUN"]:
+            arguments = ["runs/scratch", "runs/distill"]
+        if module == "eval.submission":
+            arguments[0] = "FILE.zip"
+        if module == "datasets.mini_msls":
+            shutil.copytree(tiny_tree, "DIR")
+            monkeypatch.setattr("datasets.mini_msls.ensure_mini_msls", lambda out, *rest: out)
+        capsys.readouterr()
+        extra = [] if "--config" in arguments and "--print-config" in arguments else TRAINING.get(module, [])
+        assert importlib.import_module(module).main([*arguments, *extra]) == 0, (module, arguments)
+        if output:
+            Path(output).write_text(capsys.readouterr().out)
+        seen.add(module)
+    assert seen == set(MODULES)
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_options_of_every_page_exist(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("long.yaml").write_text("steps: 3\n")
+    for (module, *arguments), _ in commands_of(page):
+        if module in MODULES and "..." not in arguments:
+            missing = ["--cache", "a.h5"] if module == "vpr.extract" and "--cache" not in arguments else []
+            places = {"eval.compare": ["RUN"], "eval.submission": ["FILE"]}.get(module, [])
+            given = places if not any(not word.startswith("-") for word in arguments[:1]) else []
+            code = importlib.import_module(module).main([*given, *arguments, *missing, "--print-config"])
+            assert code == 0, (module, arguments, capsys.readouterr().err)
+
+
+def test_the_makefile_has_what_the_readme_names():
+    targets = re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"(?:^ {4}|`)make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)) <= set(targets)
