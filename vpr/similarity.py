@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from vpr.transport.dispatch import choose, is_torch, wants_gradient
+from vpr.transport.dispatch import choose, is_torch, to_numpy, wants_gradient
 from vpr.transport.from_patches import (
     FUSED,
     check_globals,
@@ -18,23 +19,35 @@ from vpr.transport.from_patches import (
     unfused,
 )
 from vpr.transport.marginals import Marginals
-from vpr.transport.problem import EPSILON, Settings, SolverOptions, TransportError, TransportResult, check_result
+from vpr.transport.problem import (
+    EPSILON,
+    Array,
+    Settings,
+    SolverOptions,
+    TransportError,
+    TransportResult,
+    check_result,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
 class SimilarityOptions(SolverOptions, total=False):
-    """The options of `structural_similarity` beside the solver's."""
+    """The options of `structural_similarity`: the solver's, and weights.
 
-    weights: tuple[Any, Any] | None
+    Attributes:
+        weights: (query (P,) or (N, P), database (N, Q)) to use as marginals, or None.
+    """
+
+    weights: tuple[Array, Array] | None
 
 
 def structural_similarity(
-    query_patches,
-    database_patches,
-    query_global=None,
-    database_global=None,
+    query_patches: Array,
+    database_patches: Array,
+    query_global: Array | None = None,
+    database_global: Array | None = None,
     marginals: Marginals = "complement",
     epsilon: float = EPSILON,
     mass: float = 1.0,
@@ -49,48 +62,42 @@ def structural_similarity(
 
     over the transport plans T between the marginals of the two images.
 
-    Parameters
-    ----------
-    query_patches : (P, C) unit vectors, numpy or torch, float16 to float64
-    database_patches : (N, Q, C) unit vectors, float16 as a cache holds them or wider
-    query_global : (C,) unit vector; may be left out for uniform marginals or given weights
-    database_global : (N, C) unit vectors; likewise
-    marginals : how much each patch counts; see ``vpr.transport.marginal_weights``
-    epsilon : entropic regularisation, in units of cosine
-    mass : transported mass, in (0, 1]; less than 1 leaves the worst matches out
-    weights : (query (P,) or (N, P), database (N, Q)) to use as marginals, each divided by its sum;
-        rollout needs them
-    **options : ``backend``, ``plan``, ``threads``, ``tolerance``, ``max_iterations``; see
-        ``vpr.transport.problem.SolverOptions``
+    Args:
+        query_patches: (P, C) unit vectors, numpy or torch, float16 to float64.
+        database_patches: (N, Q, C) unit vectors, float16 as a cache holds them or wider.
+        query_global: (C,) unit vector; may be left out for uniform marginals or given weights.
+        database_global: (N, C) unit vectors; may be left out for uniform marginals or given weights.
+        marginals: how much each patch counts; see ``vpr.transport.marginal_weights``.
+        epsilon: entropic regularisation, in units of cosine.
+        mass: transported mass, in (0, 1]; less than 1 leaves the worst matches out.
+        **options: ``weights``, (query (P,) or (N, P), database (N, Q)) to use as marginals, each divided by its
+            sum; rollout needs them. And ``backend``, ``plan``, ``threads``, ``tolerance``, ``max_iterations``;
+            see ``vpr.transport.problem.SolverOptions``.
 
-    Returns
-    -------
-    TransportResult: score (N,), iterations (N,), marginal_error (N,), plan (N, P, Q) or None, backend
+    Returns:
+        TransportResult: score (N,), iterations (N,), marginal_error (N,), plan (N, P, Q) or None, backend.
 
-    Raises
-    ------
-    TransportError (a ValueError) on shapes that do not fit, missing globals or values that are not finite
+    Raises:
+        TransportError: (a ValueError) shapes do not fit, globals are missing, or values are not finite.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> patches = np.eye(3, dtype="float32")
-    >>> result = structural_similarity(patches, patches[None], marginals="uniform")
-    >>> float(result.score[0].round(3))
-    1.0
+    Example:
+        >>> import numpy as np
+        >>> patches = np.eye(3, dtype="float32")
+        >>> result = structural_similarity(patches, patches[None], marginals="uniform")
+        >>> float(result.score[0].round(3))
+        1.0
 
-    References
-    ----------
-    .. [1] Zhang, Liwicki, Cipolla, "Beyond the CLS Token: Image Reranking using Pre-trained Vision
-       Transformers", BMVC 2022.
+    References:
+        Zhang, Liwicki, Cipolla, "Beyond the CLS Token: Image Reranking using Pre-trained Vision
+        Transformers", BMVC 2022.
     """
     weights, backend = options.pop("weights", None), options.pop("backend", "auto")
     settings = Settings.of(epsilon, mass, **options)
     check_patches(query_patches, database_patches)
     if weights is None:
-        check_globals(marginals, query_patches, database_patches, query_global, database_global)
-    arrays = (query_patches, database_patches, query_global, database_global)
-    gradient = wants_gradient(*(array for array in arrays if array is not None))
+        check_globals(marginals, database_patches, query_global, database_global)
+    given = (query_patches, database_patches, query_global, database_global)
+    gradient = wants_gradient(*(array for array in given if array is not None))
     cuda = is_torch(database_patches) and database_patches.is_cuda
     name = choose(backend, on_cuda=cuda, needs_gradient=gradient)
     if query_global is None:
@@ -103,51 +110,50 @@ def structural_similarity(
 
 
 def structural_similarity_pairs(
-    query_patches,
-    database_patches,
-    query_global,
-    database_global,
-    pairs: tuple[Any, Any],
+    query_patches: Array,
+    database_patches: Array,
+    query_global: Array,
+    database_global: Array,
+    pairs: tuple[Array, Array],
     marginals: Marginals = "complement",
     epsilon: float = EPSILON,
     mass: float = 1.0,
     **options: Unpack[SolverOptions],
 ) -> TransportResult:
-    """Structural similarities of many pairs out of two resident sets of images, in one call: one launch on CUDA.
+    """Structural similarities of N pairs of images out of two sets in memory, in one call; on CUDA that is one launch.
 
-    Parameters
-    ----------
-    query_patches : (B, P, C) unit vectors, numpy or torch
-    database_patches : (M, Q, C) unit vectors
-    query_global : (B, C) unit vectors
-    database_global : (M, C) unit vectors
-    pairs : indices of the query (N,) and of the database image (N,) of each pair; pairs of one query are
-        fastest side by side
-    marginals, epsilon, mass : as in ``structural_similarity``
-    **options : ``backend`` and ``threads``; see ``vpr.transport.problem.SolverOptions``
+    Args:
+        query_patches: (B, P, C) unit vectors, numpy or torch.
+        database_patches: (M, Q, C) unit vectors.
+        query_global: (B, C) unit vectors.
+        database_global: (M, C) unit vectors.
+        pairs: indices of the query (N,) and of the database image (N,) of each pair; it is fastest when the pairs
+            of a query lie side by side.
+        marginals: as in ``structural_similarity``, all but rollout.
+        epsilon: as in ``structural_similarity``.
+        mass: as in ``structural_similarity``.
+        **options: ``backend`` and ``threads``; see ``vpr.transport.problem.SolverOptions``.
 
-    Returns
-    -------
-    TransportResult of the N pairs, without plans
+    Returns:
+        TransportResult of the N pairs, without plans.
 
-    Raises
-    ------
-    TransportError as in ``structural_similarity``
+    Raises:
+        TransportError: as in ``structural_similarity``, or the pairs are no indices of the images.
     """
     backend = options.pop("backend", "auto")
     settings = Settings.of(epsilon, mass, **options)
     if len(query_patches) and len(database_patches):
         check_patches(query_patches[0], database_patches)
-        check_globals(marginals, query_patches[0], database_patches, query_global[0], database_global)
+        check_globals(marginals, database_patches, query_global[0], database_global)
     sides = zip(pairs, (len(query_patches), len(database_patches)))
     queries, images = (checked_indices(side, images) for side, images in sides)
     if len(queries) != len(images):
         raise TransportError(f"pairs have {len(queries)} queries and {len(images)} images; give (N,) twice")
     given_torch = is_torch(database_patches)
     name = choose(backend, on_cuda=given_torch and database_patches.is_cuda, needs_gradient=False)
-    sources = (query_patches, database_patches, query_global, database_global)
+    sources: Sequence[Array] = (query_patches, database_patches, query_global, database_global)
     if name == "numba":
-        arrays = [array.numpy(force=True) if is_torch(array) else array for array in (*sources, queries, images)]
+        arrays = [to_numpy(array) for array in (*sources, queries, images)]
         result = fused_module(name).structural_pairs(arrays[:4], arrays[4:], marginals, settings)
         return to_torch(result) if given_torch else result
     torch = importlib.import_module("torch")
@@ -158,22 +164,31 @@ def structural_similarity_pairs(
         check_result(result, settings)
     else:
         result = by_query(sources, queries, images, (marginals, epsilon, mass), name)
-    if given_torch:
-        return result
-    return TransportResult(*(field.numpy(force=True) for field in result[:3]), None, name)
+    return result if given_torch else result._replace(plan=None).mapped(to_numpy)
 
 
-def by_query(sources, queries, images, problem, name: str) -> TransportResult:
-    """Pairs solved query by query, for the backends that take one query at a time; torch tensors."""
+def by_query(
+    sources: Sequence[Array], queries: Array, images: Array, problem: tuple[Marginals, float, float], name: str
+) -> TransportResult:
+    """Pairs solved query by query, for the backends that take one query at a time.
+
+    Args:
+        sources: query patches (B, P, C), database patches (M, Q, C), query globals (B, C), database globals (M, C);
+            torch tensors.
+        queries: (N,) index of each pair's query, a torch tensor.
+        images: (N,) index of each pair's database image, a torch tensor.
+        problem: marginals, epsilon and mass.
+        name: of the backend.
+    """
     torch = importlib.import_module("torch")
     query_patches, database_patches, query_global, database_global = sources
     kinds = torch.float32, torch.int64, torch.float32
-    fields = [torch.zeros(len(queries), device=queries.device, dtype=kind) for kind in kinds]
+    score, iterations, error = (torch.zeros(len(queries), device=queries.device, dtype=kind) for kind in kinds)
     for query in queries.unique().tolist():
         where = (queries == query).nonzero()[:, 0]
         rows = images[where]
         arrays = query_patches[query], database_patches[rows], query_global[query], database_global[rows]
         solved = structural_similarity(*arrays, *problem, backend=name)
-        for field, part in zip(fields, solved):
+        for field, part in zip((score, iterations, error), solved):
             field[where] = part.to(field.dtype)
-    return TransportResult(*fields, None, name)
+    return TransportResult(score, iterations, error, None, name)

@@ -35,7 +35,7 @@ class MiniConfig:
     supersample: int = 2  # rays a pixel side
 
     def identity(self) -> dict:
-        """Return what decides the bytes: all fields and the generator's version."""
+        """What decides the bytes: all fields and the generator's version."""
         return {**asdict(self), "cities": [asdict(city) for city in self.cities], "version": VERSION}
 
 
@@ -43,7 +43,7 @@ TRAIN_CITIES = ("trondheim", "london", "boston", "melbourne", "amsterdam")
 
 
 def scale_config(scale: str = "small", seed: int = 0) -> MiniConfig:
-    """Return the world of a named scale.
+    """The world of a named scale.
 
     Raises:
         DatasetError: the scale is unknown or the seed negative.
@@ -60,7 +60,7 @@ def scale_config(scale: str = "small", seed: int = 0) -> MiniConfig:
 
 
 def tiny_config(seed: int = 0) -> MiniConfig:
-    """Return a world of about 150 small images for tests: every city, few streets, few frames."""
+    """A world of about 150 small images for tests: every city, few streets, few frames."""
     cities = [CityPlan(name, "train_val", 1, 0, 2, 0.0) for name in TRAIN_CITIES]
     cities += [CityPlan(name, "train_val", 2, 1, 1, 0.5) for name in ("cph", "sf")]
     cities.append(CityPlan("miami", "test", 1, 1, 1, 0.0))

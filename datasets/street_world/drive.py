@@ -48,12 +48,12 @@ class Traverse:
 
 
 def street_length(config: MiniConfig) -> float:
-    """Return the driven length of every street, metres."""
+    """The driven length of every street, metres."""
     return (config.frames - 1) * STEP_M
 
 
 def street_origin(city: City, number: int) -> tuple[float, float, float]:
-    """Return easting and northing (m) of a street's first frame and its heading (radians, east to north)."""
+    """Easting and northing (m) of a street's first frame and its heading (radians, east to north)."""
     rng = rng_for(city.seed, city.name, "origin", number)
     east = 400_000.0 + PITCH_M * (number % 16) + rng.uniform(0, 60)
     north = city.northing + PITCH_M * (number // 16) + rng.uniform(0, 60)
@@ -74,7 +74,7 @@ def pick(table: dict[str, float], rng: np.random.Generator, without: tuple = ())
 
 
 def plan_traverses(config: MiniConfig, plan: CityPlan, city: City, street: Street, number: int) -> list[Traverse]:
-    """Return all traverses of one street, database first."""
+    """A ll traverses of one street, database first."""
     rng = rng_for(config.seed, city.name, "traverses", number)
     main = ("Forward", "Sideways")[int(rng.random() < 0.15)]
     sign = 1 if rng.random() < 0.5 else -1

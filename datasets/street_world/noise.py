@@ -15,7 +15,7 @@ OFFSETS = (0, 65536, 81920, 86016, 87040, 87296)  # where each level starts in t
 
 @lru_cache(maxsize=1)
 def noise_tile() -> np.ndarray:
-    """Return all mip levels of one 1/f tile, flat float32, mean 0 and about unit variance at the finest level.
+    """A ll mip levels of one 1/f tile, flat float32, mean 0 and about unit variance at the finest level.
 
     The values are rounded to 1/64, so that the last bits of an FFT library leave no trace in the images.
     """
@@ -49,7 +49,7 @@ def noise(tile, u, v, level):
 
 @njit(cache=True, fastmath=True)
 def mip_level(footprint_m):
-    """Return the mip level whose texels are about as large as a pixel's footprint."""
+    """The mip level whose texels are about as large as a pixel's footprint."""
     level = 0
     size = TEXEL_M * 1.5
     while size < footprint_m and level < LEVELS - 1:
@@ -60,7 +60,7 @@ def mip_level(footprint_m):
 
 @njit(cache=True)
 def hash01(a, b, c):
-    """Return a number in [0, 1) that depends on three integers only."""
+    """A number in [0, 1) that depends on three integers only."""
     h = (int(a) * 374761393 + int(b) * 668265263 + int(c) * 2246822519) & 0xFFFFFFFF
     h = ((h ^ (h >> 13)) * 1274126177) & 0xFFFFFFFF
     h = ((h ^ (h >> 15)) * 2246822519) & 0xFFFFFFFF

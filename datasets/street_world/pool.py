@@ -21,7 +21,7 @@ PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
 def kernel_folder() -> Path:
-    """Return where compiled kernels are kept: one folder for every state of the sources.
+    """Where compiled kernels are kept: one folder for every state of the sources.
 
     Numba compares only the file of the outermost function, so a change in an inner file would go unnoticed.
     """
@@ -98,6 +98,6 @@ def render_units(
 
 
 def answers(replies: queue.SimpleQueue, count: int) -> Iterator[dict]:
-    """Yield `count` answers as they come."""
+    """Yields `count` answers as they come."""
     for _ in range(count):
         yield replies.get()

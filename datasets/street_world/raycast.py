@@ -57,7 +57,7 @@ MAX_HITS = 96
 
 @njit(cache=True, fastmath=True)
 def sunlit(shadow, x, y, z):
-    """Return how much sun reaches (x, y, z), 0..1. shadow: (rows, columns) heights, with its frame in row 0."""
+    """How much sun reaches (x, y, z), 0..1. shadow: (rows, columns) heights, with its frame in row 0."""
     cell = shadow[0, 2]
     i, j = int((y - shadow[0, 1]) / cell) + 1, int((x - shadow[0, 0]) / cell)
     if i < 1 or j < 0 or i >= shadow.shape[0] - 1 or j >= shadow.shape[1] - 1:
@@ -71,7 +71,7 @@ def sunlit(shadow, x, y, z):
 
 @njit(cache=True, fastmath=True)
 def lamplight(lamps, x, y, z, light):
-    """Return the brightness that street lamps lend to a point. lamps: (K, 3) positions, metres."""
+    """The brightness that street lamps lend to a point. lamps: (K, 3) positions, metres."""
     total = 0.0
     for k in range(lamps.shape[0]):
         dx, dy, dz = lamps[k, 0] - x, lamps[k, 1] - y, lamps[k, 2] - z
@@ -83,7 +83,7 @@ def lamplight(lamps, x, y, z, light):
 
 @njit(cache=True, fastmath=True)
 def lit_colour(r, g, b, glow, sun, occlusion, lamp_sum, head, light):
-    """Return the light that leaves a surface of albedo (r, g, b) towards the eye."""
+    """The light that leaves a surface of albedo (r, g, b) towards the eye."""
     ar = light[L_AMB_R] * occlusion + light[L_SUN_R] * sun + lamp_sum + head
     ag = light[L_AMB_G] * occlusion + light[L_SUN_G] * sun + lamp_sum * 0.74 + head * 0.95
     ab = light[L_AMB_B] * occlusion + light[L_SUN_B] * sun + lamp_sum * 0.42 + head * 0.85
@@ -115,7 +115,7 @@ def shade(p, b, u, z, width, tile, level, light):
 
 @njit(cache=True, fastmath=True)
 def place_segments(prims, buildings, cx, cy):
-    """Return (N, 5) segments x, y, ex, ey, top as seen from (cx, cy): billboards turn to face the camera."""
+    """(N, 5) segments x, y, ex, ey, top as seen from (cx, cy): billboards turn to face the camera."""
     out = np.empty((prims.shape[0], 5))
     for i in range(prims.shape[0]):
         p = prims[i]
@@ -250,7 +250,7 @@ def paint_rest(image, done, col, rows, ray, eye, wall_t, ground, tile, light, sh
 
 @njit(cache=True, fastmath=True)
 def cast(rays, eye, rows, prims, buildings, ground, tile, light, shadow, lamps):
-    """Return one image (rows, columns, 3), linear light.
+    """One image (rows, columns, 3), linear light.
 
     rays: (columns, 4) of x, y, dx, dy in metres; eye: camera height (m), horizon row, slope of one row
     (tangent), roll (the horizon's rows a column).
@@ -269,7 +269,7 @@ def cast(rays, eye, rows, prims, buildings, ground, tile, light, shadow, lamps):
         wall_t = 1e9
         for k in range(count):
             p = prims[index[k]]
-            left = paint_hit(
+            paint_hit(
                 image,
                 done,
                 col,

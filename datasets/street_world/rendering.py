@@ -19,7 +19,7 @@ BEGUN = "mini_msls.partial.json"  # what an unfinished tree is going to be
 
 
 def read_identity(path: Path) -> dict | None:
-    """Return the identity in a manifest, or None without the file.
+    """The identity in a manifest, or None without the file.
 
     Raises:
         DatasetError: the file is not a manifest.
@@ -33,7 +33,7 @@ def read_identity(path: Path) -> dict | None:
 
 
 def check_folder(root: Path, config: MiniConfig) -> bool:
-    """Return whether the tree is complete already; refuse a folder that holds anything else.
+    """Whether the tree is complete already; refuse a folder that holds anything else.
 
     Raises:
         DatasetError: the folder holds another world, or files that this generator did not write.
@@ -66,7 +66,7 @@ def make_folders(root: Path, config: MiniConfig) -> None:
 
 
 def tree_digest(root: Path) -> str:
-    """Return a SHA-256 over the names and bytes of all images and tables; leftovers of killed writers are removed."""
+    """A SHA-256 over the names and bytes of all images and tables; leftovers of killed writers are removed."""
     digest = hashlib.sha256()
     for path in sorted(path for part in ("test", "train_val") for path in (root / part).rglob("*") if path.is_file()):
         if path.name.startswith("."):

@@ -16,10 +16,10 @@ def digest_of(*words: object) -> bytes:
 
 
 def rng_for(*words: object) -> np.random.Generator:
-    """Return the generator that belongs to these words, e.g. (seed, city, street, traverse)."""
+    """The generator that belongs to these words, e.g. (seed, city, street, traverse)."""
     return np.random.default_rng(np.frombuffer(digest_of(*words), np.uint32))
 
 
 def mapillary_key(*words: object) -> str:
-    """Return a 22-character key of the kind that Mapillary gave its images."""
+    """A 22-character key of the kind that Mapillary gave its images."""
     return "".join(ALPHABET[byte & 63] for byte in digest_of("key", *words)[:KEY_LENGTH])

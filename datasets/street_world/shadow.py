@@ -26,7 +26,7 @@ def sweep(heights, step_x, step_y, drop, steps):
 
 
 def shadow_map(street: Street, light: np.ndarray) -> np.ndarray:
-    """Return (Y + 1, X) heights of the shade; the first row holds the corner's x, y and the cell size in metres."""
+    """(Y + 1, X) heights of the shade; the first row holds the corner's x, y and the cell size in metres."""
     level = np.hypot(light[c.L_SUN_X], light[c.L_SUN_Y])
     drop = CELL_M * light[c.L_SUN_Z] / max(level, 1e-6)
     out = np.zeros((street.heights.shape[0] + 1, street.heights.shape[1]))

@@ -97,7 +97,7 @@ class Builder:
         self.prims.append(p)
 
     def y(self, x: float, side: int, offset: float) -> float:
-        """Return y at `offset` metres from the centre line on a side (+1 left, -1 right)."""
+        """Y at `offset` metres from the centre line on a side (+1 left, -1 right)."""
         return centre_line(self.ground, x) + side * offset
 
     def cast_height(self, x0: float, x1: float, y0: float, y1: float, height: float) -> None:

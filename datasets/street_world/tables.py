@@ -20,20 +20,20 @@ METRES_PER_DEGREE = 111_320.0
 
 
 def captured_at(traverse: Traverse, index: int) -> int:
-    """Return when a frame was taken, milliseconds since 1970, local time read as UTC."""
+    """When a frame was taken, milliseconds since 1970, local time read as UTC."""
     weather = traverse.weather
     start = datetime(weather.year, weather.month, weather.day, weather.hour, 12, tzinfo=timezone.utc)
     return int(start.timestamp() * 1000) + 2000 * index
 
 
 def lon_lat(frame: Frame) -> tuple[float, float]:
-    """Return longitude and latitude on a sphere around the central meridian of UTM zone 31 (3 degrees east)."""
+    """Longitude and latitude on a sphere around the central meridian of UTM zone 31 (3 degrees east)."""
     lat = frame.northing / METRES_PER_DEGREE
     return 3.0 + (frame.easting - 500_000.0) / (METRES_PER_DEGREE * np.cos(np.radians(lat))), lat
 
 
 def subtask_flags(traverse: Traverse) -> dict[str, bool]:
-    """Return the flags of all frames of a traverse: for x2y, x is the query's condition and y the database's."""
+    """The flags of all frames of a traverse: for x2y, x is the query's condition and y the database's."""
     weather, query = traverse.weather, traverse.side == "query"
     summer, old, new = weather.month in SUMMER, weather.year <= OLD_UNTIL, weather.year >= NEW_FROM
     pairs = {
@@ -48,7 +48,7 @@ def subtask_flags(traverse: Traverse) -> dict[str, bool]:
 
 
 def frame_rows(traverse: Traverse, street: int, index: int, frame: Frame) -> dict[str, dict]:
-    """Return one row for each of the four files."""
+    """One row for each of the four files."""
     lon, lat = lon_lat(frame)
     return {
         "raw.csv": {
@@ -74,7 +74,7 @@ def frame_rows(traverse: Traverse, street: int, index: int, frame: Frame) -> dic
 
 
 def city_tables(config: MiniConfig, plan: CityPlan) -> dict[str, dict[str, pd.DataFrame]]:
-    """Return the tables of a city: side, then file name, then rows aligned by position."""
+    """The tables of a city: side, then file name, then rows aligned by position."""
     rows: dict = {side: {name: [] for name in FILES} for side in ("query", "database")}
     for street in range(plan.streets + plan.strays):
         for traverse in plan_street(config, plan, street)[2]:

@@ -23,7 +23,7 @@ PAINTS = (
 
 
 def box(street: Street, x: float, lateral: float, size: tuple, rng: np.random.Generator) -> list[np.ndarray]:
-    """Return the four sides of a car at x, `lateral` metres left of the centre line. size: length, width, height."""
+    """The four sides of a car at x, `lateral` metres left of the centre line. size: length, width, height."""
     length, width, height = size
     slope = centre_line(street.ground, x + 0.5) - centre_line(street.ground, x - 0.5)
     forward = np.array([1.0, slope]) / np.hypot(1.0, slope)
@@ -48,7 +48,7 @@ def box(street: Street, x: float, lateral: float, size: tuple, rng: np.random.Ge
 
 
 def draw_traffic(street: Street, rng: np.random.Generator) -> np.ndarray:
-    """Return the primitives of this traverse's cars and walkers, (N, PRIMITIVE_WIDTH)."""
+    """The primitives of this traverse's cars and walkers, (N, PRIMITIVE_WIDTH)."""
     g, prims = street.ground, []
     start, end = -30.0, street.length_m + 70.0
     if street.scene != "passage":

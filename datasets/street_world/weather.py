@@ -109,7 +109,7 @@ def set_sky(light: np.ndarray, name: str, sun: float, rng: np.random.Generator) 
 
 
 def indoor_light(weather: Weather, rng: np.random.Generator) -> np.ndarray:
-    """Return the light inside a roofed passage: lamps of some colour, no weather."""
+    """The light inside a roofed passage: lamps of some colour, no weather."""
     light = weather.light.copy()
     for column in (c.L_SUN_R, c.L_SUN_G, c.L_SUN_B, c.L_SNOW, c.L_WET, c.L_LAMP, c.L_HEAD):
         light[column] = 0.0

@@ -1,4 +1,4 @@
-"""One entry for every backend: validation, choice, conversion."""
+"""One way into every backend: checks, the choice of a backend, conversion of arrays."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from vpr.transport.marginals import spread
 from vpr.transport.problem import (
     EPSILON,
+    Array,
     Settings,
     SolverOptions,
     TransportError,
@@ -44,7 +45,7 @@ def available_backends() -> tuple[str, ...]:
 
 @cache
 def is_available(name: str) -> bool:
-    """Whether this machine can run a backend, without importing its package where that can be helped."""
+    """Whether this machine can run a backend. Imports the package of the backend only for triton."""
     if name == "triton":
         if importlib.util.find_spec("triton") is None or importlib.util.find_spec("torch") is None:
             return False
@@ -55,8 +56,11 @@ def is_available(name: str) -> bool:
 def choose(backend: str, *, on_cuda: bool, needs_gradient: bool) -> str:
     """The backend to use: the one asked for, or for "auto" the fastest that fits.
 
-    Gradients need torch; CUDA tensors take triton when it is there; everything else numba, else torch.
+    Gradients need torch. CUDA tensors go to triton where it can run, all else to numba, and to torch without them.
     Each automatic choice is logged once (logger ``vpr.transport``) and stands in ``TransportResult.backend``.
+
+    Raises:
+        TransportError: the backend is unknown or cannot run here.
     """
     if backend != "auto":
         if backend not in BACKENDS:
@@ -78,51 +82,59 @@ def choose(backend: str, *, on_cuda: bool, needs_gradient: bool) -> str:
 
 @cache
 def announce(choice: str, reason: str) -> None:
-    """Log a choice, the first time it is made."""
+    """Log a choice the first time it is made."""
     log.info("transport backend: %s (%s)", choice, reason)
 
 
-def is_torch(array) -> bool:
-    """Whether an array is a torch tensor, without importing torch for numpy users."""
+def is_torch(array: Array) -> bool:
+    """Whether an array is a torch tensor. Does not import torch, so that numpy users need not wait for it."""
     return not isinstance(array, np.ndarray) and type(array).__module__.startswith("torch")
 
 
-def wants_gradient(*arrays) -> bool:
+def wants_gradient(*arrays: Array) -> bool:
     """Whether torch is recording gradients of any of the tensors."""
     if not any(is_torch(array) and array.requires_grad for array in arrays):
         return False
     return importlib.import_module("torch").is_grad_enabled()
 
 
-def to_tensor(array):
-    """A torch tensor of an array; read-only ones (spread marginals) are copied, which torch asks for."""
+def to_tensor(array: Array) -> Array:
+    """A torch tensor of an array. Torch warns of read-only memory (spread marginals), so that is copied."""
     torch = importlib.import_module("torch")
     return torch.as_tensor(array if is_torch(array) or array.flags.writeable else array.copy())
 
 
-def solve_by(name: str, similarity, mu, nu, settings: Settings) -> TransportResult:
-    """Call a backend with arrays of the kind it takes; return arrays of the kind that was given."""
-    module = importlib.import_module(MODULES[name])
+def to_numpy(array: Array) -> np.ndarray:
+    """A numpy array of an array, or of a tensor on any device, without its gradient."""
+    return array.numpy(force=True) if is_torch(array) else np.asarray(array)
+
+
+def solve_by(name: str, similarity: Array, mu: Array, nu: Array, settings: Settings) -> TransportResult:
+    """Call a backend with arrays of the kind that it takes; return arrays of the kind that was given.
+
+    Args:
+        name: one of BACKENDS.
+        similarity: (N, P, Q), numpy or torch.
+        mu: query marginals (N, P).
+        nu: database marginals (N, Q).
+        settings: of the solver.
+    """
+    module, arrays = importlib.import_module(MODULES[name]), (similarity, mu, nu)
     given_torch = is_torch(similarity)
     if name in ("torch", "triton"):
-        torch = importlib.import_module("torch")
-        result = module.solve(*(to_tensor(array) for array in (similarity, mu, nu)), settings)
-        if given_torch:
-            return result
-        return TransportResult(*(None if field is None else field.numpy(force=True) for field in result[:4]), name)
-    arrays = [array.numpy(force=True) if is_torch(array) else np.asarray(array) for array in (similarity, mu, nu)]
-    result = module.solve(*arrays, settings)
+        result = module.solve(*(to_tensor(array) for array in arrays), settings)
+        return result if given_torch else result.mapped(to_numpy)
+    result = module.solve(*(to_numpy(array) for array in arrays), settings)
     if not given_torch:
         return result
     torch = importlib.import_module("torch")
-    fields = (None if field is None else torch.from_numpy(field).to(similarity.device) for field in result[:4])
-    return TransportResult(*fields, name)
+    return result.mapped(lambda field: torch.from_numpy(field).to(similarity.device))
 
 
 def solve(
-    similarity,
-    query_marginals,
-    database_marginals,
+    similarity: Array,
+    query_marginals: Array,
+    database_marginals: Array,
     *,
     epsilon: float = EPSILON,
     mass: float = 1.0,
@@ -137,35 +149,31 @@ def solve(
     and for mass m < 1 (entropic partial Wasserstein): :math:`T 1 \le \mu`, :math:`T^\top 1 \le \nu`,
     :math:`1^\top T 1 = m`. H(T) = -sum T (log T - 1); the score is <S, T>.
 
-    Parameters
-    ----------
-    similarity : (N, P, Q) cosine similarities, numpy or torch
-    query_marginals : (N, P) or (P,), non-negative, of sum 1
-    database_marginals : (N, Q) or (Q,), likewise
-    epsilon : entropic regularisation, at least 0.001
-    mass : transported mass, in (0, 1]
-    **options : ``backend``, ``plan``, ``threads``, ``tolerance`` (0 runs exactly ``max_iterations`` plain iterations, as
-        training does; backend torch keeps all of them in the graph), ``max_iterations``; see ``SolverOptions``
+    Args:
+        similarity: (N, P, Q) cosine similarities, numpy or torch.
+        query_marginals: (N, P) or (P,), non-negative, of sum 1.
+        database_marginals: (N, Q) or (Q,), non-negative, of sum 1.
+        epsilon: entropic regularisation, at least 0.001.
+        mass: transported mass, in (0, 1].
+        **options: ``backend``, ``plan``, ``threads``, ``tolerance`` and ``max_iterations``; see ``SolverOptions``.
+            Tolerance 0 runs exactly ``max_iterations`` plain iterations, as training does; the backend torch
+            keeps all of them in the graph.
 
-    Returns
-    -------
-    TransportResult, with arrays of the kind of ``similarity``
+    Returns:
+        TransportResult with arrays of the kind of ``similarity``.
 
-    Raises
-    ------
-    TransportError (a VprError, a ValueError) on a parameter, a shape or a value without a meaning
+    Raises:
+        TransportError: (a VprError and a ValueError) a parameter, a shape or a value has no meaning.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> result = solve(np.eye(2)[None], np.full(2, 0.5), np.full(2, 0.5))
-    >>> result.score.round(4).tolist()
-    [1.0]
+    Example:
+        >>> import numpy as np
+        >>> result = solve(np.eye(2)[None], np.full(2, 0.5), np.full(2, 0.5))
+        >>> result.score.round(4).tolist()
+        [1.0]
 
-    References
-    ----------
-    .. [1] Cuturi, "Sinkhorn distances", NeurIPS 2013.
-    .. [2] Benamou et al., "Iterative Bregman projections for regularized transportation problems", 2015.
+    References:
+        Cuturi, "Sinkhorn distances", NeurIPS 2013.
+        Benamou et al., "Iterative Bregman projections for regularized transportation problems", 2015.
     """
     backend = options.pop("backend", "auto")
     settings = Settings.of(epsilon, mass, **options)

@@ -4,18 +4,18 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from vpr.transport.problem import TransportError, check_marginals
+from vpr.transport.problem import Array, TransportError, check_marginals
 
-FromGlobals = Literal[
-    "uniform", "relevancy", "inverse", "complement", "softmax"
-]  # kernels know them by their place here
+# the kernels know each kind by its place here
+FromGlobals = Literal["uniform", "relevancy", "inverse", "complement", "softmax"]
 Marginals = Literal[FromGlobals, "rollout"]
 CODES = {kind: code for code, kind in enumerate(get_args(FromGlobals))}
+GIVEN = -1  # in place of a code: the marginals are given
 INVERSE_TEMPERATURE = 0.1
 
 
-def raw_weights(kind: str, correlation):
-    """Weights before normalisation from <patch, other image's global descriptor>, numpy or torch."""
+def raw_weights(kind: str, correlation: Array) -> Array:
+    """Weights before normalisation, from each patch's cosine with the other image's global descriptor."""
     relevancy = correlation.clip(0, None)
     if kind == "uniform":
         return relevancy * 0 + 1
@@ -27,50 +27,63 @@ def raw_weights(kind: str, correlation):
     return np.exp(exponent) if isinstance(exponent, np.ndarray) else exponent.exp()
 
 
-def normalise(weights):
-    """Rows divided by their sums; a row without any weight becomes uniform, the limit of equal weights."""
+def normalise(weights: Array) -> Array:
+    """Rows divided by their sums. A row of zeros becomes uniform, which is the limit of equal weights."""
     total = weights.sum(-1)[..., None]
     empty = total <= 0
     return (weights + empty) / (total + empty * weights.shape[-1])
 
 
-def correlate(patches, descriptors):
-    """<patches (..., P, C), descriptors (..., C)> with broadcasting, in float32 at least."""
+def correlate(patches: Array, descriptors: Array) -> Array:
+    """Products (..., P) of patches (..., P, C) with descriptors (..., C), broadcast, in float32 at least."""
     if isinstance(patches, np.ndarray):
-        return np.matmul(patches.astype(np.float32, copy=False), descriptors.astype(np.float32, copy=False)[..., None])[
-            ..., 0
-        ]
+        patches, descriptors = (array.astype(np.float32, copy=False) for array in (patches, descriptors))
+        return np.matmul(patches, descriptors[..., None])[..., 0]
     kind = patches.dtype if patches.dtype.itemsize >= 4 else descriptors.new_zeros(()).float().dtype
     return (patches.to(kind) @ descriptors.to(kind)[..., None])[..., 0]
 
 
-def marginal_weights(kind: Marginals, query_patches, database_patches, query_global, database_global, rollout=None):
+def marginal_weights(
+    kind: Marginals,
+    query_patches: Array,
+    database_patches: Array,
+    query_global: Array | None,
+    database_global: Array | None,
+    rollout: tuple[Array, Array] | None = None,
+) -> tuple[Array, Array]:
     """Marginals (mu, nu) of N pairs of images.
 
-    With a_i = ReLU(<patch_i, global descriptor of the other image>), each divided by its sum:
-    ``uniform`` 1, ``relevancy`` a_i, ``inverse`` exp(-a_i / 0.1), ``complement`` 1 - a_i, ``softmax``
-    exp <patch_i, global>; ``rollout`` takes the weights given, one per patch of each image.
+    With a_i = ReLU(<patch_i, global descriptor of the other image>), the weight of patch i is
 
-    Parameters
-    ----------
-    kind : which marginals
-    query_patches : (P, C) or (N, P, C) unit vectors, numpy or torch
-    database_patches : (N, Q, C) unit vectors
-    query_global : (C,) or (N, C) unit vectors; not needed by uniform and rollout
-    database_global : (N, C) unit vectors; likewise
-    rollout : (query weights (P,) or (N, P), database weights (N, Q)), non-negative
+    - ``uniform``: 1
+    - ``relevancy``: a_i
+    - ``inverse``: exp(-a_i / 0.1)
+    - ``complement``: 1 - a_i
+    - ``softmax``: exp <patch_i, global descriptor of the other image>
+    - ``rollout``: as given, one weight for each patch of each image
 
-    Returns
-    -------
-    mu (N, P) and nu (N, Q), non-negative, each row of sum 1. A row that would be all zeros is uniform.
+    and each image's weights are divided by their sum.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> query, database = np.eye(2, dtype="f4"), np.eye(2, dtype="f4")[None]
-    >>> mu, nu = marginal_weights("complement", query, database, query[0], query[1:])
-    >>> mu.tolist(), nu.tolist()
-    ([[1.0, 0.0]], [[0.0, 1.0]])
+    Args:
+        kind: which marginals.
+        query_patches: (P, C) or (N, P, C) unit vectors, numpy or torch.
+        database_patches: (N, Q, C) unit vectors.
+        query_global: (C,) or (N, C) unit vectors; not needed by uniform and rollout.
+        database_global: (N, C) unit vectors; not needed by uniform and rollout.
+        rollout: (query weights (P,) or (N, P), database weights (N, Q)), non-negative.
+
+    Returns:
+        mu (N, P) and nu (N, Q), non-negative, each row of sum 1. A row that would be all zeros is uniform.
+
+    Raises:
+        TransportError: the kind is unknown, the weights of rollout are missing, or the marginals are not as above.
+
+    Example:
+        >>> import numpy as np
+        >>> query, database = np.eye(2, dtype="f4"), np.eye(2, dtype="f4")[None]
+        >>> mu, nu = marginal_weights("complement", query, database, query[0], query[1:])
+        >>> mu.tolist(), nu.tolist()
+        ([[1.0, 0.0]], [[0.0, 1.0]])
     """
     check_kind(kind)
     if kind == "rollout":
@@ -96,8 +109,8 @@ def check_kind(kind: str) -> None:
         raise TransportError(f"marginals are '{kind}'; choose one of {', '.join(get_args(Marginals))}")
 
 
-def spread(weights, pairs: int):
-    """(P,) repeated over N pairs without a copy; (N, P) as it is."""
+def spread(weights: Array, pairs: int) -> Array:
+    """Weights (N, P): those of shape (P,) repeated over N pairs without a copy, those of shape (N, P) as they are."""
     if weights.ndim == 2:
         return weights
     if isinstance(weights, np.ndarray):

@@ -1,4 +1,4 @@
-"""The oracle: POT's own solvers, one pair at a time. Slow, written by others, used by the tests."""
+"""POT's own solvers, one pair at a time: slow, written by others, and what the tests compare with."""
 
 import numpy as np
 
@@ -6,8 +6,8 @@ from vpr.transport.problem import Settings, TransportResult
 from vpr.transport.reference import constraint_error
 
 
-def solve_pair(similarity, mu, nu, settings: Settings):
-    """Plan (P, Q) of one pair by POT. Patches of zero weight are left out: POT divides by their mass."""
+def solve_pair(similarity: np.ndarray, mu: np.ndarray, nu: np.ndarray, settings: Settings) -> tuple[np.ndarray, int]:
+    """Plan (P, Q) of one pair by POT, and its iterations. Patches of zero weight are left out: POT divides by them."""
     import ot
 
     rows, columns = np.flatnonzero(mu > 0), np.flatnonzero(nu > 0)
@@ -25,7 +25,7 @@ def solve_pair(similarity, mu, nu, settings: Settings):
     return plan, max(1, log.get("niter", len(log["err"])))
 
 
-def solve(similarity, mu, nu, settings: Settings) -> TransportResult:
+def solve(similarity: np.ndarray, mu: np.ndarray, nu: np.ndarray, settings: Settings) -> TransportResult:
     """Solve (N, P, Q) problems in float64; arguments as in ``vpr.transport.solve``."""
     similarity, mu, nu = (np.asarray(array, dtype=np.float64) for array in (similarity, mu, nu))
     solved = [solve_pair(*pair, settings) for pair in zip(similarity, mu, nu)]

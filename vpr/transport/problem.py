@@ -1,8 +1,9 @@
-"""The transport problem: its result, its parameters and what is refused at the edge."""
+"""The transport problem: its result, its parameters, the solver's constants, and what is refused at the edge."""
 
 import math
 import warnings
-from typing import Any, NamedTuple, TypedDict
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -16,6 +17,23 @@ UNSOLVED = 10  # tolerances of marginal error beyond which a pair out of iterati
 BALANCED_WITHIN = 1e-6  # a mass this close to 1 is solved as balanced transport
 SUM_TOLERANCE = 1e-3  # how far from 1 the sum of a marginal may be, half precision included
 
+# The over-relaxed iteration of the torch, numba and triton backends; see torch_backend.converged.
+CHECK_EVERY = 4  # iterations between two looks at the marginals
+FIRST_OMEGA = 1.4  # over-relaxation from the second iteration on, until there is a contraction to go by
+LARGEST_OMEGA = 1.95  # largest over-relaxation; the iteration converges below 2 only
+SLOWEST_RATE, FASTEST_RATE = 0.999, 1e-6  # bounds on the contraction of one iteration
+LARGEST_THETA = 0.9999  # bound on the rate of plain Sinkhorn that follows from it
+OMEGA_STEP = 0.1  # over-relaxation falls by at most this much at a look, where it was too large
+PATIENCE = 64  # iterations without progress after which a pair is allowed less over-relaxation
+CAUTION = 0.7  # the factor by which omega - 1 may then be less
+KEEP = 0.3  # over-relaxation never overshoots below this share of the plain step
+TINY = 1e-30  # smallest divisor, so that nothing is divided by zero
+LEVEL_STEP = 1e-6  # numba and triton: the water level is found when it rises by less than this share
+COMPILED_SPAN = 40.0  # numba and triton: span of S / epsilon whose exp() and scalings stay inside float32
+TOO_WIDE = -1  # numba and triton: the iterations of a pair beyond that span, until torch solves it in the log domain
+
+Array: TypeAlias = Any  # numpy array or torch tensor
+
 
 class TransportError(VprError):
     """A transport problem without a meaningful answer."""
@@ -24,48 +42,55 @@ class TransportError(VprError):
 class TransportResult(NamedTuple):
     """Entropic transport of N pairs of images; arrays are of the kind that was given.
 
-    Attributes
-    ----------
-    score : (N,) structural similarity, sum_ij S_ij T_ij (higher is better)
-    iterations : (N,) integers, Sinkhorn iterations each pair took
-    marginal_error : (N,) L1 distance of the plan from its constraints: for mass 1,
-        ``|T 1 - mu| + |T^T 1 - nu|``; for mass < 1, ``(T 1 - mu)_+ + (T^T 1 - nu)_+ + |sum T - mass|``
-    plan : (N, P, Q) transport plan T, or None unless it was asked for
-    backend : name of the backend that solved it
+    Attributes:
+        score: (N,) structural similarity, sum_ij S_ij T_ij (higher is better).
+        iterations: (N,) integers, Sinkhorn iterations that each pair took.
+        marginal_error: (N,) L1 distance of the plan from its constraints. For mass 1,
+            ``|T 1 - mu| + |T^T 1 - nu|``; for mass < 1, ``(T 1 - mu)_+ + (T^T 1 - nu)_+ + |sum T - mass|``.
+        plan: (N, P, Q) transport plan T, or None unless it was asked for.
+        backend: name of the backend that solved it.
     """
 
-    score: Any
-    iterations: Any
-    marginal_error: Any
-    plan: Any
+    score: Array
+    iterations: Array
+    marginal_error: Array
+    plan: Array | None
     backend: str
+
+    def mapped(self, function: Callable[[Array], Array]) -> "TransportResult":
+        """The result with a function applied to each of its arrays; a missing plan stays None."""
+        score, iterations, error, plan = (None if field is None else function(field) for field in self[:4])
+        return TransportResult(score, iterations, error, plan, self.backend)
 
 
 class SolverOptions(TypedDict, total=False):
-    """Options of every call that solves transport problems; each may be left out."""
+    """Options of every call that solves transport problems; each may be left out.
 
-    backend: str  # "auto", or one of ``vpr.transport.BACKENDS``
-    plan: bool  # whether the result carries the plans
-    threads: (
-        int | None
-    )  # CPU threads of the numba backend; None takes every CPU. Callers with threads of their own give 1
-    tolerance: (
-        float | None
-    )  # L1 marginal violation at which a pair stops; 0 runs exactly max_iterations, None is TOLERANCE
-    max_iterations: int  # bound on the iterations of a pair; pairs that reach it show it in ``marginal_error``
+    Attributes:
+        backend: "auto", or one of ``vpr.transport.BACKENDS``.
+        plan: whether the result carries the plans.
+        threads: CPU threads of the numba backend. None takes every CPU; callers with threads of their own give 1.
+        tolerance: L1 marginal violation at which a pair stops. 0 runs exactly ``max_iterations``; None is TOLERANCE.
+        max_iterations: bound on the iterations of a pair; pairs that reach it show it in ``marginal_error``.
+    """
+
+    backend: str
+    plan: bool
+    threads: int | None
+    tolerance: float | None
+    max_iterations: int
 
 
 class Settings(NamedTuple):
     """Parameters of the solver, validated once.
 
-    Attributes
-    ----------
-    epsilon : entropic regularisation, in units of cosine
-    mass : transported mass, in (0, 1]
-    tolerance : L1 marginal violation at which a pair stops; 0 means exactly ``max_iterations``
-    max_iterations : bound on the iterations of a pair
-    plan : whether the plan is wanted
-    threads : CPU threads of the numba backend; None takes every CPU that the process may run on
+    Attributes:
+        epsilon: entropic regularisation, in units of cosine.
+        mass: transported mass, in (0, 1].
+        tolerance: L1 marginal violation at which a pair stops; 0 means exactly ``max_iterations``.
+        max_iterations: bound on the iterations of a pair.
+        plan: whether the plan is wanted.
+        threads: CPU threads of the numba backend; None takes every CPU that the process may run on.
     """
 
     epsilon: float = EPSILON
@@ -77,13 +102,21 @@ class Settings(NamedTuple):
 
     @classmethod
     def of(cls, epsilon: float, mass: float, **options: Any) -> "Settings":
-        """Checked settings; a tolerance of None is the default."""
+        """Checked settings; a tolerance of None is the default.
+
+        Raises:
+            TransportError: a parameter is out of range.
+        """
         if options.get("tolerance", 0) is None:
             options["tolerance"] = TOLERANCE
         return cls(epsilon, mass, **options).check()
 
     def check(self) -> "Settings":
-        """Return the settings, or raise TransportError naming the parameter that is out of range."""
+        """The settings, mass 1 where it is as good as 1.
+
+        Raises:
+            TransportError: a parameter is out of range; the message names it.
+        """
         if not (math.isfinite(self.epsilon) and self.epsilon >= SMALLEST_EPSILON):
             raise TransportError(f"epsilon is {self.epsilon}; give a finite value of at least {SMALLEST_EPSILON}")
         if not 0 < self.mass <= 1:
@@ -97,14 +130,14 @@ class Settings(NamedTuple):
         return self._replace(mass=1.0) if self.mass > 1 - BALANCED_WITHIN else self
 
 
-def check_similarity(shape: tuple) -> None:
+def check_similarity(shape: tuple[int, ...]) -> None:
     """Refuse a similarity that is not (N, P, Q) with at least one patch on each side."""
     if len(shape) != 3 or shape[1] < 1 or shape[2] < 1:
         raise TransportError(f"similarity has shape {tuple(shape)}; give (N, P, Q) with P, Q >= 1")
 
 
-def check_marginals(name: str, weights, shape: tuple) -> None:
-    """Refuse weights (N, P), torch or numpy, that are no probability vectors of the expected shape."""
+def check_marginals(name: str, weights: Array, shape: tuple[int, ...]) -> None:
+    """Refuse weights (N, P), numpy or torch, that are no probability vectors of the expected shape."""
     if tuple(weights.shape) != tuple(shape):
         raise TransportError(f"{name} have shape {tuple(weights.shape)}; expected {tuple(shape)}")
     if weights.shape[0] == 0:

@@ -1,17 +1,17 @@
 """The readable reference: entropic transport in float64, in the log domain, one pair at a time.
 
-Every other backend is a faster way to these numbers.
+The other backends compute the same numbers faster.
 """
 
 import numpy as np
 
 from vpr.transport.problem import Settings, TransportResult
 
-SLOWNESS = 0.01  # plain Sinkhorn that moves by this share of the tolerance may be a tolerance away
+SLOWNESS = 0.01  # share of the tolerance: plain Sinkhorn that moves by less may still be a whole tolerance away
 
 
 def log_sum_exp(values: np.ndarray, axis: int) -> np.ndarray:
-    """log sum exp along an axis; -inf where all entries are -inf."""
+    """Logarithm of the sum of exp(values) along an axis; -inf where all entries are -inf."""
     top = values.max(axis)
     top = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):
@@ -19,11 +19,16 @@ def log_sum_exp(values: np.ndarray, axis: int) -> np.ndarray:
 
 
 def log_scaling(log_sums: np.ndarray, weights: np.ndarray, mass: float) -> tuple[np.ndarray, float]:
-    """The exact dual step of one side, with the level that gives the plan its mass.
+    """The exact dual step of one side: its log scaling (P,), and the log level that gives the plan its mass.
 
-    Balanced (mass 1): ``log(weights) - log_sums``, level 0. Partial: a patch gives at most its weight
-    and is otherwise left at the common level, ``min(0, log(weights) - log_sums - level)`` with the level
-    at which ``sum min(exp(level) sums, weights) = mass``.
+    Balanced (mass 1): ``log(weights) - log_sums``, level 0. Partial: a patch gives at most its weight, and the
+    others share one level. The step is ``min(0, log(weights) - log_sums - level)`` with the level at which
+    ``sum min(exp(level) sums, weights) = mass``.
+
+    Args:
+        log_sums: (P,) logarithms of the kernel's row sums under the other side's scaling.
+        weights: (P,) marginals of this side.
+        mass: transported mass, in (0, 1].
     """
     with np.errstate(divide="ignore"):
         log_weights = np.log(weights)
@@ -42,12 +47,12 @@ def log_scaling(log_sums: np.ndarray, weights: np.ndarray, mass: float) -> tuple
     return np.minimum(0.0, breakpoints - level), float(level)
 
 
-def solve_pair(similarity: np.ndarray, mu: np.ndarray, nu: np.ndarray, settings: Settings):
-    """Transport plan (P, Q) of one pair and the iterations it took."""
+def solve_pair(similarity: np.ndarray, mu: np.ndarray, nu: np.ndarray, settings: Settings) -> tuple[np.ndarray, int]:
+    """Transport plan (P, Q) of one pair and the iterations that it took."""
     log_kernel = (similarity - 1.0) / settings.epsilon
     g = np.zeros(len(nu))
     plan = np.zeros_like(similarity)
-    for iteration in range(1, settings.max_iterations + 1):
+    for iteration in range(1, settings.max_iterations + 1):  # noqa: B007  returned below
         f, _ = log_scaling(log_sum_exp(log_kernel + g[None, :], 1), mu, settings.mass)
         g, level = log_scaling(log_sum_exp(log_kernel + f[:, None], 0), nu, settings.mass)
         before, plan = plan, np.exp(level + f[:, None] + log_kernel + g[None, :])
@@ -69,13 +74,12 @@ def solve(similarity: np.ndarray, mu: np.ndarray, nu: np.ndarray, settings: Sett
     """Solve (N, P, Q) problems by plain Sinkhorn in float64; arguments as in ``vpr.transport.solve``.
 
     Balanced: min_T <1 - S, T> - epsilon H(T) over T 1 = mu, T^T 1 = nu. Partial: T 1 <= mu,
-    T^T 1 <= nu, sum T = mass [1]. Stops when the plan moves by at most a hundredth of
+    T^T 1 <= nu, sum T = mass (Benamou et al.). Stops when the plan moves by at most a hundredth of
     ``tolerance`` in L1.
 
-    References
-    ----------
-    .. [1] Benamou, Carlier, Cuturi, Nenna, Peyre, "Iterative Bregman projections for regularized
-       transportation problems", SIAM J. Sci. Comput. 37(2), 2015.
+    References:
+        Benamou, Carlier, Cuturi, Nenna, Peyre, "Iterative Bregman projections for regularized
+        transportation problems", SIAM J. Sci. Comput. 37(2), 2015.
     """
     similarity, mu, nu = (np.asarray(array, dtype=np.float64) for array in (similarity, mu, nu))
     solved = [solve_pair(*pair, settings) for pair in zip(similarity, mu, nu)]

@@ -1,32 +1,36 @@
 """Entropic transport on the CPU: compiled kernels, candidates shared among threads."""
 
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 from numba import njit
 
 from vpr.transport.cpu.compiling import ENTRY, SOURCES
 from vpr.transport.cpu.layout import whole_columns
 from vpr.transport.cpu.simd import LANES
-from vpr.transport.cpu.solver import TOO_WIDE, pair_memory, solve_pairs
+from vpr.transport.cpu.solver import pair_memory, solve_pairs
 from vpr.transport.cpu.threads import arena, in_threads, thread_count
-from vpr.transport.problem import Settings, TransportResult
+from vpr.transport.problem import TOO_WIDE, Settings, TransportResult
 
 
 def split(total: int, parts: int) -> list[slice]:
     """``parts`` contiguous slices of nearly equal length; empty ones are left out."""
     edges = [total * k // parts for k in range(parts + 1)]
-    return [slice(a, b) for a, b in zip(edges, edges[1:]) if b > a]
+    return [slice(a, b) for a, b in pairwise(edges) if b > a]
 
 
-def compiled_settings(settings: Settings):
-    """The tuple that the compiled functions take."""
+def compiled_settings(settings: Settings) -> tuple[np.float32, np.float32, np.float32, int]:
+    """What the compiled functions take: epsilon, mass, tolerance, max_iterations."""
     return (
         np.float32(settings.epsilon), np.float32(settings.mass),
         np.float32(settings.tolerance), settings.max_iterations,
     )  # fmt: skip
 
 
-def empty_result(shape, plan: bool) -> TransportResult:
-    """Output arrays for N pairs (N, P, Q); without a plan its array has no rows."""
+def empty_result(shape: tuple[int, ...], plan: bool) -> TransportResult:
+    """Arrays of zeros for the result of N pairs of ``shape`` (N, P, Q); the plans have no rows when none are wanted."""
     pairs = shape[0]
     return TransportResult(
         score=np.zeros(pairs, np.float32),
@@ -37,12 +41,12 @@ def empty_result(shape, plan: bool) -> TransportResult:
     )
 
 
-def entry(sources):
-    """The compiled function that ``solve`` calls; ``sources`` is the digest of what it is made of."""
+def entry(sources: str) -> Any:
+    """The compiled function that ``solve`` calls; ``sources`` is the digest of the files that it is made of."""
 
     @njit(**ENTRY)
     def solve_part(similarity, mu, nu, settings, outputs, memory):
-        sources  # noqa: B018: makes it part of the cache's key
+        sources  # noqa: B018  makes the digest part of the cache's key
         solve_pairs(similarity, mu, nu, settings, outputs, memory)
 
     return solve_part
@@ -51,14 +55,14 @@ def entry(sources):
 solve_part = entry(SOURCES)
 
 
-def two_parts(rows):
-    """Similarities (R, Q) as ``solve_pairs`` takes them."""
+def two_parts(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Similarities (R, Q) as the two parts (wholes, singles) that ``solve_pairs`` takes."""
     whole = whole_columns(rows.shape[1])
     wholes = np.pad(rows[:, :whole], ((0, 0), (0, max(0, whole - rows.shape[1]))))
     return wholes, np.pad(rows[:, whole:].T, ((0, 0), (0, LANES)))
 
 
-def solve(similarity, mu, nu, settings: Settings) -> TransportResult:
+def solve(similarity: np.ndarray, mu: np.ndarray, nu: np.ndarray, settings: Settings) -> TransportResult:
     """Solve (N, P, Q) problems in float32; arguments as in ``vpr.transport.solve``."""
     similarity, mu, nu = (np.ascontiguousarray(array, dtype=np.float32) for array in (similarity, mu, nu))
     result = empty_result(similarity.shape, settings.plan)
@@ -78,8 +82,10 @@ def solve(similarity, mu, nu, settings: Settings) -> TransportResult:
     return result if settings.plan else result._replace(plan=None)
 
 
-def finish_wide(result: TransportResult, settings: Settings, problem) -> None:
-    """Solve the pairs that the kernels left as too wide for float32 on logarithms, by torch in float64.
+def finish_wide(
+    result: TransportResult, settings: Settings, problem: Callable[[np.ndarray], tuple[np.ndarray, ...]]
+) -> None:
+    """Solve in the log domain the pairs that the kernels left as TOO_WIDE, by torch in float64.
 
     ``problem(indices)`` gives their similarities and marginals, laid out as the result's plan.
     """

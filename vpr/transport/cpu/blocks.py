@@ -14,7 +14,7 @@ INDEX = ir.IntType(64)
 
 
 class Loop:
-    """``for k in range(count)`` with values carried from turn to turn; count is at least 1."""
+    """``for k in range(count)`` in LLVM's code, with values carried from turn to turn; count is at least 1."""
 
     def __init__(self, builder, count, start):
         self.builder, self.count = builder, count
@@ -29,7 +29,7 @@ class Loop:
             phi.add_incoming(value, before)
 
     def close(self, values):
-        """End of the body: carry these values on."""
+        """End the body: carry these values on to the next turn."""
         following = self.builder.add(self.k, INDEX(1))
         self.k.add_incoming(following, self.builder.block)
         for phi, value in zip(self.carried, values):
@@ -46,12 +46,15 @@ def row_pointers(builder, pointer, stride, rows):
 
 
 def vector_at(builder, pointer, k, apart=1):
-    """The k-th vector behind a pointer, of vectors so many places apart."""
+    """The k-th of the vectors that start at a pointer and lie ``apart`` vectors apart."""
     return builder.load(builder.gep(pointer, [builder.mul(k, INDEX(apart))]), align=4)
 
 
 def transposed_sum(builder, vectors, add):
-    """One vector whose lane r joins all lanes of vector r by ``add``; 4 or 16 vectors, the other lanes of 4 are zero."""
+    """One vector whose lane r joins all lanes of vector r by ``add``.
+
+    There are 4 or 16 vectors; of 4, the other lanes of the result are zero.
+    """
     quads = (
         [[4 * q + lane for lane in (0, 16, 1, 17)] for q in range(4)],
         [[4 * q + lane for lane in (2, 18, 3, 19)] for q in range(4)],
@@ -85,7 +88,8 @@ def transposed_sum(builder, vectors, add):
 def row_sums(rows, apart=1):
     """Intrinsic: matrix times vector for a block of 4 or 16 rows; its lane r is the sum of row r.
 
-    ``apart`` is 1 for a matrix of rows, and ``rows`` for blocks that hold the first vector of each row, then the second.
+    ``apart`` is 1 for a matrix of rows. It is ``rows`` for blocks that hold the first vector of each row, then the
+    second of each row, and so on.
     """
 
     @intrinsic
@@ -112,7 +116,7 @@ def row_sums(rows, apart=1):
 
 
 def row_extents(largest):
-    """Intrinsic: of 16 rows the sums of squares, or the largest absolute number; its lane r is that of row r."""
+    """Intrinsic: the sums of squares of 16 rows, or their largest absolute numbers; its lane r is that of row r."""
 
     @intrinsic
     def extents(typing_context, matrix, start, stride, count):
@@ -181,10 +185,11 @@ def prefetch(builder, place, step, k):
 
 
 def multiply_tile(builder, numbers, columns, turns, ahead, term):
-    """Sums of a tile: ``turns`` numbers of each row (pointers) times as many rows of a panel.
+    """Sums of a tile: ``turns`` numbers of each row times as many rows of a panel.
 
-    ``columns`` is (pointer, vectors of a panel's row), ``ahead`` (address to prefetch from, bytes a turn); ``term(sum,
-    number, column)`` adds a product of a number, spread over a vector, and a vector of the panel.
+    ``numbers`` are pointers to the rows; ``columns`` is (pointer, vectors in a row of the panel); ``ahead`` is (address
+    to prefetch from, bytes a turn). ``term(sum, number, column)`` adds to a sum the product of a number, spread over a
+    vector, and a vector of the panel.
     """
     columns, vectors = columns
     kind = columns.type.pointee
@@ -206,7 +211,7 @@ def products(rows, vectors):
     def multiply(typing_context, matrix, start, stride, panel, at, out, place, out_stride, ahead):
         """out[place + r out_stride + j] = sum_k matrix[start + r stride + k] panel[at + k 16 vectors + j], k < stride.
 
-        The cache lines behind the address ``ahead`` are asked for meanwhile, as many as the rows fill.
+        Meanwhile the cache lines behind the address ``ahead`` are asked for, as many as the rows fill.
         """
 
         def codegen(context, builder, signature, arguments):
@@ -232,7 +237,10 @@ def products(rows, vectors):
 
 
 def multiply_pairs(builder, left, right):
-    """Of each lane the two products of its int16 halves, summed; with VNNI, LLVM makes one instruction of this and a sum."""
+    """In each lane, the sum of the two products of its int16 halves.
+
+    With VNNI, LLVM makes one instruction of this and the addition to a sum.
+    """
     shorts, wide = ir.VectorType(ir.IntType(16), 2 * LANES), ir.VectorType(INT, 2 * LANES)
     left, right = builder.bitcast(left, shorts), builder.bitcast(right, shorts)
     if cpu_has("avx512bw"):
@@ -244,15 +252,18 @@ def multiply_pairs(builder, left, right):
 
 
 def fixed_products(rows, vectors):
-    """Intrinsic: as ``products`` of int16 numbers, two to an int32, a slice of the channels at a time.
+    """Intrinsic: ``products`` of int16 numbers, two in an int32, for one slice of the channels.
 
-    The sums are exact; each is scaled by its row's factor and added to what the output holds.
+    The sums are exact. Each is scaled by the factor of its row and added to the output.
     """
 
     @intrinsic
     def multiply(typing_context, matrix, start, stride, panel, at, turns, out, place, out_stride, factors, row, ahead):
-        """out[place + r out_stride + j] += factors[row + r] sum_k matrix[start + r stride + k] . panel[at + k 16 vectors
-        + j] over k < turns, where . multiplies two pairs; ``ahead`` as in ``products``."""
+        """out[place + r out_stride + j] += factors[row + r] S_rj, with the sum over k < turns
+
+        S_rj = sum_k matrix[start + r stride + k] . panel[at + k 16 vectors + j], where . multiplies two pairs and adds
+        the two products; ``ahead`` as in ``products``.
+        """
 
         def codegen(context, builder, signature, arguments):
             matrix, start, stride, panel, at, turns, out, place, out_stride, factors, row, ahead = arguments

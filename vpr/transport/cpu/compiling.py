@@ -1,8 +1,9 @@
-"""How the compiled modules are compiled and cached, and for what.
+"""The options of numba's compiler, and the key of its cache.
 
-Numba's cache of a compiled function looks at the file of that function, not at the files of those it calls. So only the
-functions that Python calls are cached, and each holds SOURCES, a digest of all these files, as a variable of its closure,
-which numba makes part of the cache's key. The functions that they call are compiled with OPTIONS and not cached.
+Numba's cache of a compiled function looks at the file of that function, not at the files of the functions that it calls
+or the constants that it reads. So only the functions that Python calls are cached. Each holds SOURCES, a digest of all
+files that the compiled code is made of, as a variable of its closure, which numba makes part of the cache's key. The
+functions that they call are compiled with OPTIONS and not cached.
 """
 
 import hashlib
@@ -11,23 +12,32 @@ from pathlib import Path
 from llvmlite.binding import get_host_cpu_features
 from numba import config
 
+from vpr.transport import marginals, problem
+
 # Sums may be reordered into vectors and divisions turned into products; NaN must stay NaN, so that a bad
 # descriptor is seen in the score.
 OPTIONS = {"fastmath": {"reassoc", "contract", "nsz", "arcp", "afn"}, "nogil": True}
-ENTRY = {**OPTIONS, "cache": True}  # of a function that Python calls
-EXACT = {**OPTIONS, "fastmath": {"contract"}}  # for sums whose order is their meaning
+ENTRY = {**OPTIONS, "cache": True}  # for a function that Python calls
+EXACT = {**OPTIONS, "fastmath": {"contract"}}  # for sums whose order must stay
+CONSTANTS = (problem, marginals)  # modules outside this folder whose constants the compiled code reads
 
 
 def cpu_has(feature: str) -> bool:
-    """Whether code is compiled for a processor with a feature, by LLVM's name; NUMBA_CPU_FEATURES goes before the host."""
+    """Whether code is compiled for a processor with a feature, given by LLVM's name.
+
+    That is the processor of this machine, or the one that NUMBA_CPU_FEATURES describes.
+    """
     if config.CPU_FEATURES is not None:
         return f"+{feature}" in config.CPU_FEATURES.split(",")
     return bool(get_host_cpu_features().get(feature))
 
 
 def digest_sources() -> str:
-    """Digest of the files of compiled code."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
+    """SHA-256 over the files that the compiled code is made of: those of this folder, and those of CONSTANTS.
+
+    A change in any of them makes numba compile again.
+    """
+    files = sorted(Path(__file__).parent.glob("*.py")) + [Path(str(module.__file__)) for module in CONSTANTS]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 

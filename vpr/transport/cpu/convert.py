@@ -20,7 +20,10 @@ def float_from_bits(typing_context, bits):
 
 @njit(**EXACT)
 def half_to_single(half, single):
-    """Float16 numbers, given as their bits in uint16 (n,), into float32 (n,); numpy's own cast is 10 times slower."""
+    """Convert float16 numbers, given as their bits in uint16 (n,), into ``single`` (n,) float32.
+
+    numpy's own cast is 10 times slower.
+    """
     for i in range(len(half)):
         bits = np.int32(half[i])
         magnitude = (bits & np.int32(0x7FFF)) << np.int32(13)
@@ -31,7 +34,10 @@ def half_to_single(half, single):
 
 @njit(**OPTIONS)
 def chunk_weights(correlation, code, weights):
-    """Marginals (n, Q) from the first Q columns of ``correlation``; see marginals.raw_weights."""
+    """Fill marginals ``weights`` (n, Q) from the first Q columns of ``correlation`` (n, Q or more).
+
+    ``code`` is that of the kind in marginals.CODES; see marginals.raw_weights.
+    """
     zero, one = np.float32(0), np.float32(1)
     for n in range(weights.shape[0]):
         total = zero

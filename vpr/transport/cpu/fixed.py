@@ -1,8 +1,9 @@
-"""Products in 16-bit fixed point: twice as fast as float32, and as exact as scores need where many patches share the mass.
+"""Products in 16-bit fixed point: twice as fast as float32.
 
-Each row of descriptors is scaled to int16 so finely that the products of a slice of its channels still sum up within an int32.
-Rounding then errs by about 5e-6 in a single cosine, at random; a score averages over its patches and errs by 1e-6. With few
-patches, or marginals that may pile up on few, float32 is used instead.
+Each row of descriptors is scaled to int16, as finely as the sum of products over a slice of its channels fits into an
+int32. Rounding errs by about 5e-6 in a single cosine, at random. A score averages over its patches and errs by 1e-6,
+which is exact enough where many patches share the mass. With few patches, or marginals that may give most of the mass
+to few patches, float32 is used instead.
 """
 
 import numpy as np
@@ -17,7 +18,7 @@ from vpr.transport.cpu.simd import LANES, larger, load, smaller, splat, square_r
 SHORT_SLICE, LONG_SLICE = 64, 128  # channels whose products are summed in an int32
 LONG_FROM = 256  # channels from which slices are long: they are faster, and many of them are fine enough
 LARGEST = np.float32(32767)
-LARGEST_NORM = np.float32(46300)  # of a slice: by Cauchy-Schwarz no sum of products exceeds its square, and 2^31
+LARGEST_NORM = np.float32(46300)  # of a slice: no sum of products exceeds its square (Cauchy-Schwarz), 2.144e9 < 2^31
 LEAST_PATCHES = 40  # of either image; the error of a score falls with the root of their number
 LEAST_CHANNELS = 96  # below them products take too small a share of the time
 SPREAD = ("uniform", "complement", "softmax")  # marginals that leave no patch with most of the mass
@@ -28,21 +29,21 @@ by_three, by_two, by_one = fixed_products(ROWS, VECTORS), fixed_products(ROWS, m
 
 
 def suits(kind: str | None, patches: int, channels: int) -> bool:
-    """Whether fixed point serves: ``patches`` is the smaller number of the two images, ``kind`` the marginals."""
+    """Whether to use fixed point, for marginals of a kind; ``patches`` is the smaller number of the two images."""
     return SUPPORTED and kind in SPREAD and patches >= LEAST_PATCHES and channels >= LEAST_CHANNELS
 
 
 @njit(**OPTIONS)
 def slice_of(channels):
-    """Channels of a slice."""
+    """Channels in a slice."""
     return LONG_SLICE if channels >= LONG_FROM else SHORT_SLICE
 
 
 @njit(**OPTIONS)
 def find_scales(rows, channels, scales):
-    """The factors (R,) that make the numbers of each row int16 and keep the sums of its slices within int32.
+    """Fill ``scales`` (R,): factors that make the numbers of each row int16 and keep the sums of its slices in int32.
 
-    That of a row with NaN or infinity is NaN.
+    The factor of a row with NaN or infinity is NaN.
     """
     count, width, least = len(rows) // channels, slice_of(channels), splat(np.float32(1e-24))
     for block in range(0, count, LANES):
@@ -58,7 +59,7 @@ def find_scales(rows, channels, scales):
 
 @njit(**OPTIONS)
 def round_rows(rows, channels, scales, fixed):
-    """Write rows times their scales as int16 to the same places of ``fixed``."""
+    """Write rows times their scales, rounded to int16, to the same places of ``fixed``."""
     for row in range(len(rows) // channels):
         scale = splat(scales[row])
         for c in range(row * channels, (row + 1) * channels, LANES):
@@ -67,9 +68,10 @@ def round_rows(rows, channels, scales, fixed):
 
 @njit(**OPTIONS)
 def fix_panels(packed, wanted, memory):
-    """The panels of a packed query as int16, two channels side by side as an int32, and their common scale.
+    """((panels, scale), memory left): the panels of a packed query in int16, and the scale of all their numbers.
 
-    They lie in ``memory``, the rest of which comes last; without being ``wanted`` they are empty.
+    Two channels lie side by side in an int32. The panels are at the start of ``memory``; they are empty unless
+    ``wanted``.
     """
     panels, _, patches = packed
     if not wanted:
@@ -91,7 +93,7 @@ def fix_panels(packed, wanted, memory):
 
 @njit(**OPTIONS)
 def multiply_block(rows, i, stride, panels, at, vectors, factors, out, place, width, ahead):
-    """One block of rows with one panel, slice by slice."""
+    """Multiply one block of rows with one panel, slice by slice."""
     for row in range(ROWS):
         for vector in range(vectors):
             store(out, place + row * width + vector * LANES, splat(np.float32(0)))
@@ -109,9 +111,9 @@ def multiply_block(rows, i, stride, panels, at, vectors, factors, out, place, wi
 
 @njit(**OPTIONS)
 def multiply_fixed(rows, packed, fixed, out, correlation, ahead, memory):
-    """As ``numba_products.multiply``, with the panels and the scale of ``fix_panels``.
+    """As ``products.multiply``, with ``fixed``, the panels and the scale of ``fix_panels``.
 
-    The descriptors that come next, from the address ``ahead`` on, are brought into the cache meanwhile.
+    Meanwhile the descriptors that come next, from the address ``ahead`` on, are brought into the cache.
     """
     (panels, scale), (_, singles, _), (wholes, alone) = fixed, packed, out
     channels, whole, flat = singles.shape[1], wholes.shape[1], wholes.reshape(-1)
@@ -127,8 +129,8 @@ def multiply_fixed(rows, packed, fixed, out, correlation, ahead, memory):
     for column in range(0, whole, VECTORS * LANES):
         vectors = min(VECTORS * LANES, whole - column) // LANES
         for block in range(0, count, ROWS):
-            i = min(block, count - ROWS)  # the last block reaches back over rows that were done
-            following = ahead + 4 * i * channels  # as far as float32 would be; float16 gets there sooner
+            i = min(block, count - ROWS)  # the last block takes some rows once more
+            following = ahead + 4 * i * channels  # 4 bytes a number; float16 is through after half of the rows
             place = i * whole + column
             multiply_block(pairs, i, stride, panels, column * stride, vectors, factors, flat, place, whole, following)
     multiply_singles(rows, singles, alone, correlation)

@@ -1,6 +1,8 @@
 """From patch descriptors to scores on the CPU: products in chunks that stay in cache, then transport."""
 
+from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -12,23 +14,22 @@ from vpr.transport.cpu.fixed import fix_panels, multiply_fixed, suits
 from vpr.transport.cpu.layout import SINGLES, padded, take
 from vpr.transport.cpu.products import LEAST_ROWS, correlate, multiply, pack
 from vpr.transport.cpu.simd import LANES, draw_number
-from vpr.transport.cpu.solver import TOO_WIDE, pair_memory, solve_pairs
+from vpr.transport.cpu.solver import pair_memory, solve_pairs
 from vpr.transport.cpu.threads import arena, in_threads, thread_count
-from vpr.transport.marginals import CODES
-from vpr.transport.problem import Settings, TransportResult, check_result
+from vpr.transport.marginals import CODES, GIVEN
+from vpr.transport.problem import TOO_WIDE, Settings, TransportResult, check_result
 
 CHUNK_FLOATS = 1 << 17  # float32 numbers of descriptors and similarities in a chunk: half a MiB, about half of L2
-CHUNKS_A_THREAD = 8  # at least, where there are several: candidates take unequal time
+CHUNKS_A_THREAD = 8  # at least, where there are several threads: candidates take unequal time
 NO_HALF, NO_SINGLE = np.empty((0, 0), np.uint16), np.empty((0, 0), np.float32)
-GIVEN = -1  # instead of a code: the marginals are there
 
 
 @njit(**OPTIONS)
 def single_rows(half, single, images, patches, channels, memory):
     """The rows of some images as flat float32, at least LEAST_ROWS of them, and the memory left.
 
-    Descriptors are in ``half`` (R, C), the bits of float16, or in ``single`` (R, C) float32, ``patches`` rows an image; the
-    other array has no rows. ``channels`` is C, or more for zeros behind each row.
+    Descriptors are in ``half`` (R, C), the bits of float16, or in ``single`` (R, C) float32; the other array has no
+    rows. An image has ``patches`` rows. ``channels`` is C, or more for zeros behind each row.
     """
     count, depth = len(images) * patches, max(half.shape[1], single.shape[1])
     first, fits = images[0] * patches, depth == channels and count >= LEAST_ROWS
@@ -51,7 +52,10 @@ def single_rows(half, single, images, patches, channels, memory):
 
 @njit(**OPTIONS)
 def product_arrays(packed, rows, memory):
-    """Room for the products of so many rows: the two parts, the correlation with the global descriptor, the memory left."""
+    """Room for the products of so many rows with a packed query, and the memory left.
+
+    Returns ((wholes, singles), correlation with the global descriptor, memory left); see ``products.multiply``.
+    """
     panels, singles, _ = packed
     whole, alone = len(panels) // singles.shape[1], len(singles) - 1
     wholes, memory = take(memory, rows * whole)
@@ -62,7 +66,7 @@ def product_arrays(packed, rows, memory):
 
 @njit(**OPTIONS)
 def pack_query(queries, query, patches, fixed, memory):
-    """One of the queries as ``pack`` and, in fixed point, ``fix_panels`` make it, and the memory left."""
+    """One of the queries as made by ``pack`` and, in fixed point, by ``fix_panels``, and the memory left."""
     half, single, globals_ = queries
     channels = padded(globals_.shape[1], LANES)
     rows, memory = single_rows(half, single, np.array([query]), patches, channels, memory)
@@ -73,7 +77,11 @@ def pack_query(queries, query, patches, fixed, memory):
 
 @njit(**OPTIONS)
 def score_chunk(query, database, part, ahead, marginals, how, settings, outputs, memory):
-    """Score some candidates of a query; arguments as in ``score_tasks``, ``query`` as from ``pack_query``."""
+    """Score some candidates of a query.
+
+    ``query`` is from ``pack_query``, ``part`` a slice of the pairs, ``ahead`` the address of the descriptors that come
+    next; the other arguments are as in ``score_tasks``, ``marginals`` and ``outputs`` those of the part.
+    """
     (packed, fixed_query), (half, single, images, globals_) = query, database
     (mu, nu), (_, fixed, code), channels = marginals, how, packed[1].shape[1]
     pairs, patches = nu.shape
@@ -90,20 +98,25 @@ def score_chunk(query, database, part, ahead, marginals, how, settings, outputs,
     solve_pairs(product, nu, mu, settings, outputs, memory)
 
 
-def entry(sources):
-    """The compiled function that ``score`` calls; ``sources`` is the digest of what it is made of."""
+def entry(sources: str) -> Any:
+    """The compiled function that ``score`` calls; ``sources`` is the digest of the files that it is made of."""
 
     @njit(**ENTRY)
     def score_tasks(tasks, counters, how, queries, database, marginals, settings, outputs, memory):
-        """Score candidates, task after task as other threads leave them.
+        """Score candidates: draw one task after another until no thread has left any.
 
-        ``tasks`` (T, 3) are query, first and last + 1 of its pairs; ``counters`` (2,) tasks drawn so far and pairs to look
-        at again; ``how`` = (candidates in a chunk, whether in fixed point, code of the marginals). ``queries`` = (half
-        (B * P, C), single (B * P, C), globals (B, C)); ``database`` = (half (M * Q, C), single (M * Q, C), images of the
-        pairs (N,), globals (M, C)). ``marginals`` (N, P) and (N, Q) are filled from the similarities with the global
-        descriptors unless ``code`` is GIVEN; ``outputs`` as in ``solve_pairs``; ``memory`` of ``memory_needed`` numbers.
+        Args:
+            tasks: (T, 3) query, first pair, last pair + 1.
+            counters: (2,) tasks drawn so far, and pairs to look at again.
+            how: candidates in a chunk, whether in fixed point, code of the marginals.
+            queries: half (B * P, C), single (B * P, C), globals (B, C); see ``single_rows``.
+            database: half (M * Q, C), single (M * Q, C), images of the pairs (N,), globals (M, C).
+            marginals: (N, P) and (N, Q), filled from the products with the global descriptors unless the code is GIVEN.
+            settings: epsilon, mass, tolerance, max_iterations.
+            outputs: as in ``solve_pairs``, of N pairs.
+            memory: as many float32 numbers as ``memory_needed`` says.
         """
-        sources  # noqa: B018: makes it part of the cache's key
+        sources  # noqa: B018  makes the digest part of the cache's key
         (half, single, images, _), (mu, nu), (score, iterations, error, plan) = database, marginals, outputs
         patches, current = nu.shape[1], tasks[0, 0]
         packed, fixed_query, left = pack_query(queries, current, mu.shape[1], how[1], memory)
@@ -134,7 +147,7 @@ score_tasks = entry(SOURCES)
 
 @cache
 def memory_needed(size: int, queries: int, patches: int, channels: int) -> int:
-    """Float32 numbers that ``score_tasks`` needs for chunks of ``size`` candidates; the rest is (P, Q, C)."""
+    """How many float32 numbers ``score_tasks`` needs for chunks of ``size`` candidates and images of (P, Q, C)."""
     depth, width, rows = (padded(n, LANES) for n in (channels, queries, max(size * patches, LEAST_ROWS)))
     query = (width * 5 // 2 + SINGLES + 2) * depth + width
     product = (rows + LANES) * (width + SINGLES + 1)
@@ -142,22 +155,25 @@ def memory_needed(size: int, queries: int, patches: int, channels: int) -> int:
     return query + product + work + 16 * LANES
 
 
-def flat_descriptors(patches):
-    """Patches (N, Q, C) as (bits of float16 (N * Q, C), float32 (N * Q, C)), one of them empty."""
+def flat_descriptors(patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Patches (N, Q, C) as (bits of float16 (N * Q, C), float32 (N * Q, C)); one of the two is empty."""
     rows = np.ascontiguousarray(patches).reshape(-1, patches.shape[-1])
     if rows.dtype == np.float16:
         return rows.view(np.uint16), NO_SINGLE
     return NO_HALF, rows.astype(np.float32, copy=False)
 
 
-def single_globals(descriptors):
+def single_globals(descriptors: np.ndarray) -> np.ndarray:
     """Global descriptors as contiguous float32."""
     return np.ascontiguousarray(descriptors, dtype=np.float32)
 
 
 @njit(**ENTRY)
 def make_tasks(queries, size):
-    """Tasks (T, 3) of pairs whose queries (N,) do not fall: a query's pairs, at most ``size`` of them a task."""
+    """Tasks (T, 3): query, first pair, last pair + 1. A task holds at most ``size`` pairs, all of one query.
+
+    ``queries`` (N,) are the queries of the pairs, sorted.
+    """
     tasks, count = np.empty((len(queries), 3), np.int64), 0
     for n in range(len(queries)):
         if n == 0 or queries[n] != queries[n - 1] or n - tasks[count - 1, 1] == size:
@@ -166,15 +182,23 @@ def make_tasks(queries, size):
     return tasks[:count]
 
 
-def score(queries, database, pairs, kind, weights, settings: Settings) -> TransportResult:
-    """Scores of N pairs of queries and database images, checked; the plan is laid out database patch by query patch.
+def score(
+    queries: tuple[np.ndarray, np.ndarray],
+    database: tuple[np.ndarray, np.ndarray],
+    pairs: tuple[np.ndarray, np.ndarray],
+    kind: str | None,
+    weights: tuple[np.ndarray, np.ndarray] | None,
+    settings: Settings,
+) -> TransportResult:
+    """Scores of N pairs of queries and database images, checked; its plan is (N, Q, P), database patches first.
 
-    Parameters
-    ----------
-    queries : patches (B, P, C) float32 or float16, globals (B, C)
-    database : patches (M, Q, C) float32 or float16, globals (M, C)
-    pairs : indices of the queries (N,), which do not fall, and of the database images (N,)
-    kind : marginals, or None when ``weights`` (query (N, P), database (N, Q)) are given
+    Args:
+        queries: patches (B, P, C) float32 or float16, globals (B, C).
+        database: patches (M, Q, C) float32 or float16, globals (M, C).
+        pairs: indices of the queries (N,), sorted, and of the database images (N,).
+        kind: marginals, or None when ``weights`` are given.
+        weights: marginals (query (N, P), database (N, Q)), or None.
+        settings: of the solver.
     """
     (_, rows, channels), (_, patches, _) = queries[0].shape, database[0].shape
     (own, images), count = pairs, len(pairs[0])
@@ -216,26 +240,36 @@ def score(queries, database, pairs, kind, weights, settings: Settings) -> Transp
     return result
 
 
-def structural(query_patches, database_patches, query_global, database_global, kind, weights, settings):
+def structural(
+    query_patches: np.ndarray,
+    database_patches: np.ndarray,
+    query_global: np.ndarray,
+    database_global: np.ndarray,
+    kind: str | None,
+    weights: tuple[np.ndarray, np.ndarray] | None,
+    settings: Settings,
+) -> TransportResult:
     """Scores of one query (P, C) against N database images (N, Q, C).
 
     ``kind`` is None when ``weights`` (query (N, P), database (N, Q)) are given.
     """
-    queries, database, count = (
-        (query_patches[None], query_global[None]),
-        (database_patches, database_global),
-        len(database_patches),
-    )
+    queries, database = (query_patches[None], query_global[None]), (database_patches, database_global)
+    count = len(database_patches)
     result = score(queries, database, (np.zeros(count, np.int64), np.arange(count)), kind, weights, settings)
     return result._replace(plan=result.plan.transpose(0, 2, 1) if settings.plan else None)
 
 
-def structural_pairs(sources, pairs, kind, settings: Settings) -> TransportResult:
-    """Scores of any pairs of resident sets of images; ``sources`` as in ``similarity.structural_similarity_pairs``."""
+def structural_pairs(
+    sources: Sequence[np.ndarray], pairs: Sequence[np.ndarray], kind: str, settings: Settings
+) -> TransportResult:
+    """Scores of N pairs of images out of two sets, in any order.
+
+    ``sources`` and ``pairs`` are as in ``similarity.structural_similarity_pairs``.
+    """
     query_patches, database_patches, query_global, database_global = sources
     queries, images = pairs
     order = np.argsort(queries, kind="stable")
     rising = (queries[order], images[order])
     result = score((query_patches, query_global), (database_patches, database_global), rising, kind, None, settings)
     back = np.argsort(order)
-    return TransportResult(*(field[back] for field in result[:3]), None, result.backend)
+    return result._replace(plan=None).mapped(lambda field: field[back])

@@ -1,10 +1,12 @@
-"""The kernel K = exp((S - max S) / epsilon) of one pair in L1 cache, and what is summed over it, compiled by numba.
+"""The kernel K = exp((S - max S) / epsilon) of one pair in L1 cache, and the sums over it, compiled by numba.
 
-K is (blocks, singles). ``blocks`` holds the columns that fill whole vectors of 16 numbers. Its rows are padded with zeros to
-whole blocks: as many of MANY rows as there are, the rest of FEW; it is a flat array, block after block, in a block the
-first vector of every row, then the second. ``singles`` (S, tall) holds the few other columns one after the other, padded
-with zeros to whole vectors of rows. Scalings and marginals of the rows have a vector to spare, those of the columns end
-with a vector for the singles. Similarities are the same two parts, without blocks and padding.
+K is (blocks, singles). ``blocks`` holds the columns that fill whole vectors of 16 numbers. Its rows are padded with
+zeros to whole blocks: as many blocks of MANY rows as there are, then blocks of FEW rows. It is a flat array, block
+after block; a block holds the first vector of each of its rows, then the second of each, and so on. ``singles``
+(S, tall) holds the few other columns one after the other, padded with zeros to whole vectors of rows.
+
+Scalings and marginals of the rows have room for one vector more. Those of the columns end with a vector for the
+singles. Similarities are the same two parts, without blocks and padding.
 """
 
 import numpy as np
@@ -28,16 +30,21 @@ from vpr.transport.cpu.simd import (
     total,
     where_positive,
 )
+from vpr.transport.problem import KEEP, TINY
 
 MANY = 16 if cpu_has("avx512f") else 4  # rows whose sums fit into the registers
 FEW = 4  # the rows of a kernel are a multiple of it
-TINY = np.float32(1e-30)
-KEEP = np.float32(0.3)  # over-relaxation never overshoots below this share of the plain step
+TINY32, KEEP32 = np.float32(TINY), np.float32(KEEP)
 LOG2E = np.float32(1.4426950408889634)
 ROUND = np.float32(12582912.0)  # 1.5 * 2**23: adding it rounds to an integer
-SMALLEST = np.float32(-125.0)  # powers of two below it leave the normal float32 numbers
-POWER = tuple(map(np.float32, (0.6931470036506653, 0.24022242426872253, 0.05550733581185341, 0.009671512991189957,
-                               0.0013264731969684362)))  # 2^f = 1 + sum_k POWER[k] f^(k+1), fitted for |f| <= 1/2  # fmt: skip
+SMALLEST = np.float32(-125.0)  # powers of two below it are no normal float32 numbers
+# 2^f = 1 + sum_k POWER[k] f^(k+1), fitted for |f| <= 1/2
+POWER = tuple(
+    map(
+        np.float32,
+        (0.6931470036506653, 0.24022242426872253, 0.05550733581185341, 0.009671512991189957, 0.0013264731969684362),
+    )
+)
 
 sums_of_many, sums_of_few = row_sums(MANY, MANY), row_sums(FEW, FEW)
 add_many, add_few = add_rows(MANY, MANY), add_rows(FEW, FEW)
@@ -58,7 +65,7 @@ def power(x):
 
 @njit(**OPTIONS)
 def span(similarity, masks):
-    """Smallest and largest similarity of a pair; ``masks`` are 1 in the columns and in the rows that count, else 0."""
+    """Smallest and largest similarity of a pair; ``masks`` of columns and of rows are 1 at patches, 0 at padding."""
     (wholes, singles), (columns, rows) = similarity, masks
     first = splat(wholes[0, 0])
     low, high = first, first
@@ -77,7 +84,7 @@ def span(similarity, masks):
 
 @njit(**OPTIONS)
 def row_place(i, rows, width):
-    """Where row i of a kernel of so many rows begins, and how far apart its vectors are."""
+    """Where row i of a kernel begins, and how far apart its vectors are; ``rows`` and ``width`` are the kernel's."""
     first, height = i // MANY * MANY, MANY
     if first + MANY > rows:
         first, height = i // FEW * FEW, FEW
@@ -86,7 +93,7 @@ def row_place(i, rows, width):
 
 @njit(**OPTIONS)
 def gibbs(similarity, masks, top, epsilon, kernel):
-    """Fill the kernel with exp((similarity - top) / epsilon), and zero where the masks are."""
+    """Fill the kernel with exp((similarity - top) / epsilon), and with zero where the masks are zero."""
     (wholes, singles), (columns, rows), (blocks, alone) = similarity, masks, kernel
     scale = splat(LOG2E / epsilon)
     shift = splat(np.float32(-top) * (LOG2E / epsilon))
@@ -99,24 +106,25 @@ def gibbs(similarity, masks, top, epsilon, kernel):
     for k in range(len(singles)):
         for i in range(0, count, LANES):
             entry = power(load(singles[k], i) * scale + shift)
-            store(alone[k], i, where_positive(load(rows, i), entry, zero))  # beyond the rows there may be anything
+            # behind the last row there may be any numbers
+            store(alone[k], i, where_positive(load(rows, i), entry, zero))
 
 
 @njit(**OPTIONS)
 def relaxed(old, new, omega):
     """Over-relaxed step from ``old`` towards ``new``, kept positive."""
-    return larger(old + omega * (new - old), splat(KEEP) * new)
+    return larger(old + omega * (new - old), splat(KEEP32) * new)
 
 
 @njit(**OPTIONS)
 def distance(a, b):
-    """abs(a - b)"""
+    """abs(a - b), lane by lane."""
     return larger(a - b, b - a)
 
 
 @njit(**OPTIONS)
 def add_singles(alone, v, i, sums):
-    """Add the singles' part of K v to the sums of rows i to i + 15."""
+    """Sums of rows i to i + 15 with the singles' part of K v added."""
     for k in range(len(alone)):
         sums = sums + load(alone[k], i) * splat(v[len(v) - LANES + k])
     return sums
@@ -134,7 +142,7 @@ def sum_singles(alone, u, columns):
 
 @njit(**OPTIONS)
 def multiply_rows(kernel, v, sums):
-    """sums = K v"""
+    """Write K v into ``sums``."""
     blocks, alone = kernel
     rows = len(sums) - LANES
     whole = len(blocks) // rows
@@ -154,7 +162,7 @@ def multiply_rows(kernel, v, sums):
 
 @njit(**OPTIONS)
 def multiply_columns(kernel, u, sums):
-    """sums = K^T u"""
+    """Write K^T u into ``sums``."""
     blocks, alone = kernel
     sums[:] = np.float32(0)
     rows = len(u) - LANES
@@ -171,17 +179,20 @@ def multiply_columns(kernel, u, sums):
 
 @njit(**OPTIONS)
 def sweep(kernel, mu, v, omega, u, columns):
-    """u relaxed towards mu / (K v) and columns = K^T u in one pass; returns the L1 violation that u came in with."""
+    """Relax u towards mu / (K v) and write K^T u into ``columns``, in one pass over K.
+
+    Returns the L1 violation of the row constraints by the u that came in.
+    """
     blocks, alone = kernel
     rows, omega = len(u) - LANES, splat(omega)
     whole = len(blocks) // rows
     count = whole // LANES
-    tiny, violation = splat(TINY), splat(np.float32(0))
+    tiny, violation = splat(TINY32), splat(np.float32(0))
     columns[:] = np.float32(0)
     i = 0
-    if MANY == LANES and MANY <= rows:
+    if MANY == LANES and rows >= MANY:
         following = sums_of_many(blocks, 0, LANES, v, 0, count)
-        while i + MANY <= rows:  # the next block's sums are under way while this one waits for its division
+        while i + MANY <= rows:  # the sums of the next block are computed while this one divides
             sums = add_singles(alone, v, i, following)
             if i + 2 * MANY <= rows:
                 following = sums_of_many(blocks, (i + MANY) * whole, LANES, v, 0, count)
@@ -203,8 +214,8 @@ def sweep(kernel, mu, v, omega, u, columns):
 
 @njit(**OPTIONS)
 def relax_towards(scaling, sums, weights, omega):
-    """scaling relaxed towards weights / sums."""
-    omega, tiny = splat(omega), splat(TINY)
+    """Relax ``scaling`` towards weights / sums."""
+    omega, tiny = splat(omega), splat(TINY32)
     for c in range(0, len(sums), LANES):
         new = load(weights, c) / larger(load(sums, c), tiny)
         store(scaling, c, relaxed(load(scaling, c), new, omega))
@@ -212,7 +223,7 @@ def relax_towards(scaling, sums, weights, omega):
 
 @njit(**OPTIONS)
 def gain(similarity, masks, kernel, u, v):
-    """sum_ij S_ij u_i K_ij v_j"""
+    """The sum over i, j of S_ij u_i K_ij v_j."""
     (wholes, singles), (blocks, alone) = similarity, kernel
     (count, whole), score = wholes.shape, splat(np.float32(0))
     for i in range(count):
@@ -232,7 +243,7 @@ def gain(similarity, masks, kernel, u, v):
 
 @njit(**OPTIONS)
 def write_plan(kernel, u, v, level, plan):
-    """plan (P, Q) = level diag(u) K diag(v)."""
+    """Write level diag(u) K diag(v) into ``plan`` (P, Q)."""
     (blocks, alone), (count, columns) = kernel, plan.shape
     whole = len(blocks) // padded(count, FEW)
     for i in range(count):

@@ -1,7 +1,7 @@
-"""How compiled code lays out rows of P numbers, and where it takes memory from.
+"""How compiled code lays out the columns of a matrix, and where it takes memory from.
 
-Rows are kept as whole vectors of 16 numbers. A few numbers beyond the last whole vector would make one that is mostly empty;
-they are kept apart, as columns: row by row from the first.
+A row is kept in whole vectors of 16 numbers. A few columns beyond the last whole vector would fill little of one more.
+They are the ``singles``: kept apart, one after the other, each from the first row to the last.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ def take(memory, size):
 
 @njit(**OPTIONS)
 def take_zeros(memory, size):
-    """As ``take``, the numbers set to zero."""
+    """As ``take``, with the numbers set to zero."""
     numbers, memory = take(memory, size)
     numbers[:] = np.float32(0)
     return numbers, memory
@@ -37,6 +37,6 @@ def take_zeros(memory, size):
 
 @njit(**OPTIONS)
 def whole_columns(count):
-    """Of ``count`` columns those in whole vectors, padding included where it is worth it; the others are kept apart."""
+    """How many of ``count`` columns are kept in whole vectors, padding included; the others are singles."""
     rest = count % LANES
     return count - rest if count >= LANES and rest <= SINGLES else padded(count, LANES)

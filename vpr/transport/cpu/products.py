@@ -1,7 +1,7 @@
 """Similarities of many rows of descriptors with a query's patches, compiled by numba.
 
-The query's patches are the columns of the product. They are packed into panels of some whole vectors each; the few
-columns that would leave a last vector mostly empty are taken one by one instead, as is the query's global descriptor.
+The query's patches are the columns of the product. They are packed into panels of some whole vectors each. The few
+columns beyond whole vectors, and the query's global descriptor, are taken one by one.
 """
 
 from numba import njit
@@ -13,7 +13,7 @@ from vpr.transport.cpu.simd import LANES, store
 
 # rows and vectors whose sums fill the registers: 24 of 32 of 512 bits, 12 of 16 of 256 bits, 24 of 32 of 128 bits
 ROWS, VECTORS = (8, 3) if cpu_has("avx512f") else (6, 1)
-LEAST_ROWS = 16  # rows that a product has at least
+LEAST_ROWS = 16  # a product has at least so many rows
 
 by_three, by_two, by_one = products(ROWS, VECTORS), products(ROWS, min(2, VECTORS)), products(ROWS, 1)
 sums_of_rows = row_sums(LANES)
@@ -21,12 +21,13 @@ sums_of_rows = row_sums(LANES)
 
 @njit(**OPTIONS)
 def pack(patches, count, descriptor, memory):
-    """A query as the other side of products: the first ``count`` rows of ``patches`` (R, depth), R at least LEAST_ROWS, and
-    the global descriptor (C,); ``depth`` is C padded to a multiple of 16.
+    """A query as the other side of products: ((panels, singles, patches), memory left).
 
-    Returns the panels, flat: whole vectors of columns, channel by channel within a panel of up to VECTORS vectors; the
-    ``singles`` (S + 1, depth): the other columns, and the global descriptor last; and the patches as they came. All lie in
-    ``memory``, the rest of which comes last.
+    It is made of the first ``count`` rows of ``patches`` (R, depth), R at least LEAST_ROWS, and of the global
+    ``descriptor`` (C,); ``depth`` is C padded to a multiple of 16. The panels are flat: whole vectors of columns,
+    channel by channel within a panel of up to VECTORS vectors. The singles (S + 1, depth) are the other columns and,
+    last, the global descriptor. The patches are returned as they came. Panels and singles are at the start of
+    ``memory``.
     """
     whole, depth = whole_columns(count), patches.shape[1]
     panels, memory = take_zeros(memory, whole * depth)
@@ -45,10 +46,10 @@ def pack(patches, count, descriptor, memory):
 
 @njit(**OPTIONS)
 def multiply_panel(rows, stride, panels, at, vectors, out, column, width):
-    """One panel with all rows; the last block of rows reaches back over rows that were done."""
+    """Multiply all rows with one panel."""
     count = len(rows) // stride
     for block in range(0, count, ROWS):
-        i = min(block, count - ROWS)
+        i = min(block, count - ROWS)  # the last block takes some rows once more
         start, place = i * stride, i * width + column
         ahead = rows.ctypes.data + 4 * (i + ROWS) * stride
         if vectors == 1:
@@ -61,7 +62,7 @@ def multiply_panel(rows, stride, panels, at, vectors, out, column, width):
 
 @njit(**OPTIONS)
 def multiply_singles(rows, singles, out, correlation):
-    """The other columns one by one, and the query's global descriptor; see ``multiply``."""
+    """Multiply all rows with the singles: the other columns and the query's global descriptor; see ``multiply``."""
     stride, last, single = singles.shape[1], len(singles) - 1, singles.reshape(-1)
     count = len(rows) // stride
     for block in range(0, count, LANES):
@@ -75,8 +76,8 @@ def multiply_singles(rows, singles, out, correlation):
 def multiply(rows, packed, out, correlation):
     """Products of rows with a packed query.
 
-    ``rows`` (R * C,) are flat, R at least LEAST_ROWS, C a multiple of 16; ``out`` is (wholes (R, whole), singles (S, R or
-    more)); ``correlation`` (R,) takes the products with the query's global descriptor.
+    ``rows`` (R * C,) are flat, R at least LEAST_ROWS, C a multiple of 16. ``out`` is (wholes (R, whole), singles (S, R
+    or more)). ``correlation`` (R,) takes the products with the query's global descriptor.
     """
     (panels, singles, _), (wholes, alone) = packed, out
     stride, whole, flat = singles.shape[1], wholes.shape[1], wholes.reshape(-1)
@@ -88,7 +89,10 @@ def multiply(rows, packed, out, correlation):
 
 @njit(**OPTIONS)
 def correlate(packed, descriptors, images, correlation, memory):
-    """The products of a packed query's patches with global descriptors (M, C) of images (n,), into ``correlation`` (n, P)."""
+    """Products of a packed query's patches with the global descriptors of images (n,), into ``correlation`` (n, P).
+
+    ``descriptors`` (M, C) are those of all images; ``images`` are indices into them.
+    """
     patches = packed[2]
     count, depth = patches.shape
     descriptor, memory = take_zeros(memory, depth)

@@ -1,7 +1,7 @@
 """Sixteen float32 numbers as one value in compiled code, and the operations on them.
 
-Numba's own loops leave half of a processor unused where sums run along rows; with vectors spelled out, LLVM keeps them in
-registers: one of 512 bits, two of 256 or four of 128, whatever the processor has.
+Numba's own loops leave half of a processor unused where sums run along rows. With vectors written out, LLVM keeps them
+in registers: one of 512 bits, two of 256 or four of 128, as the processor has them.
 """
 
 import operator
@@ -57,7 +57,7 @@ def address(context, builder, kind, array, index):
 
 
 def vector_pointer(builder, pointer, vector=VECTOR):
-    """The pointer as one to vectors, which need not be aligned when ``align`` says so."""
+    """The pointer as a pointer to vectors; they need not be aligned where a load or store says so by ``align``."""
     return builder.bitcast(pointer, vector.as_pointer())
 
 
@@ -119,10 +119,10 @@ def store_four(typing_context, array, index, value):
 
 @intrinsic
 def store_rounded(typing_context, array, index, value):
-    """Write 16 numbers, rounded, into an int16 array; the caller keeps them within its range."""
+    """Write 16 numbers, rounded, into an int16 array from ``index`` on; the caller keeps them within int16."""
 
     def codegen(context, builder, signature, arguments):
-        # 1.5 * 2^23 leaves a whole number in the last bits, of which int16 takes 16
+        # adding 1.5 * 2^23 puts the rounded number into the last bits, of which int16 takes 16
         whole = builder.fadd(arguments[2], ir.Constant(VECTOR, [1.5 * 2.0**23] * LANES))
         short = ir.VectorType(ir.IntType(16), LANES)
         pointer = address(context, builder, signature.args[0], *arguments[:2])
@@ -145,7 +145,7 @@ def splat(typing_context, number):
 
 
 def _choice(comparison):
-    """An intrinsic that takes, lane by lane, the first where it compares so with the second."""
+    """An intrinsic that takes, lane by lane, the first number where ``first comparison second``, else the second."""
 
     @intrinsic
     def choose(typing_context, left, right):
@@ -173,7 +173,7 @@ def where_positive(typing_context, mask, left, right):
 
 @intrinsic
 def scale_by_two(typing_context, value, exponent):
-    """value * 2^n, where ``exponent`` is 1.5 * 2^23 + n: its last bits, n, are added to the value's exponent."""
+    """The value times 2^n, where ``exponent`` is 1.5 * 2^23 + n: its last bits are added to the value's exponent."""
 
     def codegen(context, builder, signature, arguments):
         value, exponent = (builder.bitcast(argument, INT_VECTOR) for argument in arguments)
@@ -197,7 +197,7 @@ def square_root(typing_context, value):
 
 @intrinsic
 def draw_number(typing_context, counter):
-    """The value of an int64 array (1,) before one is added to it, each value to one thread only."""
+    """Add one to an int64 array (1,), and return its value before; each value goes to one thread only."""
 
     def codegen(context, builder, signature, arguments):
         pointer = address(context, builder, signature.args[0], arguments[0], ir.IntType(64)(0))
@@ -207,7 +207,7 @@ def draw_number(typing_context, counter):
 
 
 def _reduction(fold):
-    """An intrinsic that folds 16 lanes into a float32, halves onto halves."""
+    """An intrinsic that folds 16 lanes into a float32: one half onto the other, until one lane is left."""
 
     @intrinsic
     def reduce(typing_context, value):

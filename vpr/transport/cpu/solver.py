@@ -1,4 +1,8 @@
-"""Entropic transport of one pair after the other, compiled by numba: over-relaxed Sinkhorn, balanced and partial."""
+"""Entropic transport of one pair after the other, compiled by numba: over-relaxed Sinkhorn, balanced and partial.
+
+The mathematics is that of ``torch_backend``. ``mu``, ``u`` and ``rows`` are padded to the kernel's rows, ``nu``, ``v``
+and ``columns`` to its columns; see ``kernels``.
+"""
 
 import numpy as np
 from numba import njit
@@ -6,8 +10,8 @@ from numba import njit
 from vpr.transport.cpu.compiling import OPTIONS
 from vpr.transport.cpu.kernels import (
     FEW,
-    KEEP,
-    TINY,
+    KEEP32,
+    TINY32,
     gain,
     gibbs,
     multiply_columns,
@@ -19,40 +23,47 @@ from vpr.transport.cpu.kernels import (
 )
 from vpr.transport.cpu.layout import SINGLES, padded, take_zeros
 from vpr.transport.cpu.simd import LANES
-
-SAFE_SPAN = np.float32(40)  # exp(-span) and the scalings that undo it stay inside float32
-TOO_WIDE = -1  # iterations of a pair beyond that
-CHECK_EVERY = 4
-FIRST_OMEGA, LARGEST_OMEGA = np.float32(1.4), np.float32(1.95)
-PATIENCE = 64  # iterations without progress after which a pair is allowed less over-relaxation
-CAUTION = np.float32(0.7)  # by this factor
+from vpr.transport.problem import (
+    CAUTION,
+    CHECK_EVERY,
+    COMPILED_SPAN,
+    FASTEST_RATE,
+    FIRST_OMEGA,
+    LARGEST_OMEGA,
+    LARGEST_THETA,
+    LEVEL_STEP,
+    OMEGA_STEP,
+    PATIENCE,
+    SLOWEST_RATE,
+    TOO_WIDE,
+)
 
 
 @njit(**OPTIONS)
 def next_omega(omega, error, previous, cap):
-    """Over-relaxation from the contraction of the last four iterations; see torch_backend.next_omega."""
+    """Over-relaxation from the contraction of the last CHECK_EVERY iterations; see torch_backend.next_omega."""
     one = np.float32(1)
-    rate = np.sqrt(np.sqrt(error / max(previous, TINY)))
-    rate = min(max(rate, np.float32(1e-6)), np.float32(0.999))
+    rate = np.sqrt(np.sqrt(error / max(previous, TINY32)))  # the root for CHECK_EVERY = 4
+    rate = min(max(rate, np.float32(FASTEST_RATE)), np.float32(SLOWEST_RATE))
     if rate < omega - one:
-        return min(max(one + rate, omega - np.float32(0.1)), cap)
+        return min(max(one + rate, omega - np.float32(OMEGA_STEP)), cap)
     theta = (rate + omega - one) ** 2 / (rate * omega * omega)
-    return min(np.float32(2) / (one + np.sqrt(one - min(theta, np.float32(0.9999)))), cap)
+    return min(np.float32(2) / (one + np.sqrt(one - min(theta, np.float32(LARGEST_THETA)))), cap)
 
 
 @njit(**OPTIONS)
 def next_cap(cap, error, mark):
     """Largest over-relaxation allowed; see torch_backend.next_cap."""
-    return cap if error < mark else np.float32(1) + CAUTION * (cap - np.float32(1))
+    return cap if error < mark else np.float32(1) + np.float32(CAUTION) * (cap - np.float32(1))
 
 
 @njit(**OPTIONS)
 def balanced(kernel, mu, nu, u, v, columns, tolerance, max_iterations):
-    """Sinkhorn scalings u, v of a padded pair; returns the iterations. Zero tolerance: plain iterations."""
+    """Fill u and v with the Sinkhorn scalings of a pair; returns the iterations. At tolerance 0 they are plain ones."""
     u[:] = np.float32(1)
     v[:] = np.float32(1)
     omega, previous = np.float32(1), np.float32(-1)
-    cap, mark = LARGEST_OMEGA, np.float32(np.inf)
+    cap, mark = np.float32(LARGEST_OMEGA), np.float32(np.inf)
     for iteration in range(1, max_iterations + 1):
         violation = sweep(kernel, mu, v, omega, u, columns)
         last = iteration == max_iterations
@@ -70,7 +81,7 @@ def balanced(kernel, mu, nu, u, v, columns, tolerance, max_iterations):
         if last:
             break
         if iteration == 1 and tolerance > 0:
-            omega = FIRST_OMEGA
+            omega = np.float32(FIRST_OMEGA)
     return iteration
 
 
@@ -84,29 +95,29 @@ def water_level(sums, weights, mass):
             full = level * sums[i] >= weights[i]
             given += weights[i] if full else np.float32(0)
             free += np.float32(0) if full else sums[i]
-        higher = (mass - given) / max(free, TINY)
-        if not higher > level * np.float32(1 + 1e-6):
+        higher = (mass - given) / max(free, TINY32)
+        if not higher > level * np.float32(1 + LEVEL_STEP):
             return level
         level = higher
 
 
 @njit(**OPTIONS)
 def capped(scaling, sums, weights, level, omega):
-    """scaling relaxed towards min(1, weights / (level sums)), and at most 1."""
+    """Relax ``scaling`` towards min(1, weights / (level sums)), at most to 1."""
     one = np.float32(1)
     for i in range(len(scaling)):
-        target = min(one, weights[i] / max(level * sums[i], TINY))
+        target = min(one, weights[i] / max(level * sums[i], TINY32))
         step = scaling[i] + omega * (target - scaling[i])
-        scaling[i] = min(one, max(step, KEEP * target))
+        scaling[i] = min(one, max(step, KEEP32 * target))
 
 
 @njit(**OPTIONS)
 def partial(kernel, mu, nu, u, v, rows, columns, mass, tolerance, max_iterations):
-    """Scalings u, v <= 1 and the level with T = level diag(u) K diag(v); returns (iterations, level)."""
+    """Fill u, v <= 1 with the scalings of T = level diag(u) K diag(v); returns (iterations, level)."""
     u[:] = np.float32(1)
     v[:] = np.float32(1)
     level, omega, previous = np.float32(1), np.float32(1), np.float32(-1)
-    cap, mark = LARGEST_OMEGA, np.float32(np.inf)
+    cap, mark = np.float32(LARGEST_OMEGA), np.float32(np.inf)
     for iteration in range(1, max_iterations + 1):
         multiply_rows(kernel, v, rows)
         row_level = water_level(rows, mu, mass)
@@ -128,7 +139,7 @@ def partial(kernel, mu, nu, u, v, rows, columns, mass, tolerance, max_iterations
         if last:
             break
         if iteration == 1 and tolerance > 0:
-            omega = FIRST_OMEGA
+            omega = np.float32(FIRST_OMEGA)
     return iteration, level
 
 
@@ -149,19 +160,20 @@ def excess(mu, nu, u, v, rows, columns, level, mass):
 
 @njit(**OPTIONS)
 def pair_memory(queries, candidates):
-    """Float32 numbers that ``solve_pairs`` needs."""
+    """How many float32 numbers of memory ``solve_pairs`` needs for pairs of (P, Q) patches."""
     tall, wide = padded(queries, LANES) + LANES, padded(candidates, LANES) + LANES
     return tall * wide + SINGLES * tall + 4 * tall + 4 * wide
 
 
 @njit(**OPTIONS)
 def solve_pairs(similarity, mu, nu, settings, outputs, memory):
-    """Solve n pairs one after the other into ``outputs``: score (n,), iterations (n,), marginal error (n,), and plan
-    (n, P, Q), which may have no rows.
+    """Solve n pairs one after the other into ``outputs``.
 
-    ``similarity`` is (wholes (n P, ``whole_columns(Q)``), singles (S, n P and a vector more)), finite in the padding too;
-    ``mu`` is (n, P), ``nu`` (n, Q). A pair whose similarities span too many epsilons for float32 is left, with iterations
-    TOO_WIDE. ``settings`` is (epsilon, mass, tolerance, max_iterations); ``memory`` has room for ``pair_memory(P, Q)``.
+    These are score (n,), iterations (n,), marginal error (n,), and plan (n, P, Q), which may have no rows.
+    ``similarity`` is (wholes (n P, ``whole_columns(Q)``), singles (S, n P and a vector more)), finite in the padding
+    too; ``mu`` is (n, P), ``nu`` (n, Q). ``settings`` is (epsilon, mass, tolerance, max_iterations). ``memory`` has
+    room for ``pair_memory(P, Q)`` numbers. A pair whose similarities span too many epsilons for float32 is left out,
+    and its iterations are TOO_WIDE.
     """
     (wholes, singles), (score, iterations, error, plan) = similarity, outputs
     epsilon, mass, tolerance, max_iterations = settings
@@ -171,7 +183,7 @@ def solve_pairs(similarity, mu, nu, settings, outputs, memory):
     blocks, memory = take_zeros(memory, height * whole)
     flat, memory = take_zeros(memory, alone * tall)
     kernel = blocks, flat.reshape(alone, tall)
-    # beyond the last block of rows there is room for a whole vector
+    # behind the last block of rows there is room for a whole vector
     weights_p, memory = take_zeros(memory, height + LANES)
     u, memory = take_zeros(memory, height + LANES)
     rows, memory = take_zeros(memory, height + LANES)
@@ -185,7 +197,7 @@ def solve_pairs(similarity, mu, nu, settings, outputs, memory):
     for n in range(pairs):
         pair = wholes[n * queries : (n + 1) * queries], singles[:, n * queries : n * queries + tall]
         low, high = span(pair, masks)
-        if not (high - low) <= SAFE_SPAN * epsilon:
+        if not (high - low) <= np.float32(COMPILED_SPAN) * epsilon:
             iterations[n] = TOO_WIDE
             continue
         gibbs(pair, masks, high, epsilon, kernel)

@@ -1,7 +1,8 @@
-"""Threads that share the candidates of a query, and the memory each of them works in."""
+"""Threads that share the candidates of a query, and the memory that each of them works in."""
 
 import os
 import threading
+from collections.abc import Callable
 from functools import cache
 from queue import SimpleQueue
 
@@ -11,11 +12,11 @@ from vpr.base.machine import usable_cores
 from vpr.transport.cpu.simd import LANES
 from vpr.transport.problem import Settings
 
-SERIAL_ENTRIES = 50_000  # similarities below which a second thread does not pay
+SERIAL_ENTRIES = 50_000  # with fewer similarities a second thread costs more time than it saves
 
 
 def thread_count(settings: Settings, entries: int) -> int:
-    """Threads for so many similarities: those asked for, else the CPUs that this process may run on."""
+    """Threads for so many similarities: as many as asked for, else one for each CPU that this process may run on."""
     if entries < SERIAL_ENTRIES:
         return 1
     if settings.threads is not None:
@@ -25,38 +26,43 @@ def thread_count(settings: Settings, entries: int) -> int:
 
 @cache
 def workers(process: int, count: int) -> SimpleQueue:
-    """The queue of jobs of ``count`` threads that wait for them; a forked process has none of its parent's threads.
+    """The queue of jobs of ``count`` threads that wait for them, made once for each process.
 
-    An executor would do; it takes 20 us a job, of the 500 us that a call takes.
+    A forked process has none of the threads of its parent, so the process (its id) is part of the cache's key. An
+    executor would be simpler, but takes 20 us a job, of the 500 us that a call takes.
     """
-    jobs = SimpleQueue()
+    jobs: SimpleQueue = SimpleQueue()
     for _ in range(count):
         threading.Thread(target=serve, args=(jobs,), name="transport", daemon=True).start()
     return jobs
 
 
 def serve(jobs: SimpleQueue) -> None:
-    """Do the jobs (work, its argument, queue for what it raised) of a queue for ever."""
+    """Do the jobs of a queue for ever; a job is (work, its argument, the queue that takes what it raised, or None)."""
     while True:
         work, argument, done = jobs.get()
         try:
             work(argument)
             done.put(None)
-        except BaseException as error:  # noqa: BLE001: raised again by whoever waits
+        except BaseException as error:  # noqa: BLE001  the thread that waits raises it again
             done.put(error)
-        del work, argument, done  # nothing of the caller's is kept while waiting
+        del work, argument, done  # so that the caller's arrays can be freed while this thread waits
 
 
-def in_threads(work, count: int) -> None:
-    """Call ``work(k)`` for each k < count in parallel, the first of them in the calling thread."""
+def in_threads(work: Callable[[int], None], count: int) -> None:
+    """Call ``work(k)`` for each k < count in parallel, ``work(0)`` in the calling thread; returns when all are done.
+
+    What a call raises is raised here.
+    """
     if count == 1:
         return work(0)
-    done, jobs = SimpleQueue(), workers(os.getpid(), count - 1)
+    done: SimpleQueue = SimpleQueue()
+    jobs = workers(os.getpid(), count - 1)
     for k in range(1, count):
         jobs.put((work, k, done))
     try:
         work(0)
-    finally:  # nobody writes into the caller's arrays once this returns
+    finally:  # wait for all, so that no thread writes into the caller's arrays after this returns
         errors = [done.get() for _ in range(1, count)]
     for error in errors:
         if error is not None:
@@ -64,13 +70,13 @@ def in_threads(work, count: int) -> None:
 
 
 class Arena(threading.local):
-    """Memory of a thread, kept between calls: fresh memory costs the system more than a chunk of candidates costs us."""
+    """Memory of a thread, kept between calls: to get fresh memory takes longer than to score a chunk of candidates."""
 
     def __init__(self) -> None:
         self.numbers = np.empty(0, np.float32)
 
     def take(self, size: int) -> np.ndarray:
-        """Float32 numbers (size,), their values undefined, from the start of a cache line; the next call takes the same."""
+        """Float32 numbers (size,) of undefined values, from the start of a cache line; the next call gets the same."""
         if len(self.numbers) < size:
             numbers = np.empty(size + LANES, np.float32)
             self.numbers = numbers[-(numbers.ctypes.data // numbers.itemsize) % LANES :]

@@ -1,18 +1,19 @@
-"""Entropic transport on CUDA: launches the fused kernels; Triton's interpreter stands in where there is no GPU."""
+"""Entropic transport on CUDA: launches the fused kernels; Triton's interpreter can run them where there is no GPU."""
 
 import os
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from vpr.transport import torch_backend
-from vpr.transport.marginals import CODES
+from vpr.transport.marginals import CODES, GIVEN, FromGlobals, marginal_weights
 from vpr.transport.problem import Settings, TransportError, TransportResult
 
-GIVEN = -1
-REGISTER_ENTRIES = 128 * 128  # padded similarities of a pair up to which they stay in registers
-CHANNEL_BLOCK = 32  # 64 spills registers
+REGISTER_ENTRIES = 128 * 128  # a pair of at most so many padded similarities stays in registers
+CHANNEL_BLOCK = 32  # channels of a step of the products; with 64 the registers do not suffice
 ROW_BLOCK = 32  # rows of a tile of the kernel in scratch
-TILED_WARPS = 16  # with 128 registers a thread: one program fills an SM
+TILED_WARPS = 16  # with 128 registers a thread, one program fills a multiprocessor
 
 
 def runnable() -> bool:
@@ -21,17 +22,17 @@ def runnable() -> bool:
 
 
 def block(count: int) -> int:
-    """Power of two that holds ``count`` rows, at least 16 as matrix instructions want."""
+    """Smallest power of two that is at least ``count``, and at least 16, the least that matrix instructions take."""
     return max(16, 1 << (count - 1).bit_length())
 
 
 def warps(entries: int) -> int:
-    """Warps of a program, so that a thread holds about 32 entries of the pair."""
+    """Warps of a program for so many similarities, so that a thread holds about 32 of them."""
     return min(16, max(1, entries // 1024))
 
 
-def outputs(pairs: int, shape: tuple, device, plan: bool) -> TransportResult:
-    """Empty arrays for the result of N pairs."""
+def outputs(pairs: int, shape: tuple[int, int], device: torch.device, plan: bool) -> TransportResult:
+    """Tensors for the result of N pairs of ``shape`` (P, Q); the plan is (1,) when none is wanted."""
     return TransportResult(
         score=torch.full((pairs,), float("nan"), device=device),
         iterations=torch.zeros(pairs, dtype=torch.int64, device=device),
@@ -41,8 +42,10 @@ def outputs(pairs: int, shape: tuple, device, plan: bool) -> TransportResult:
     )
 
 
-def finish_wide(result: TransportResult, settings: Settings, problem) -> TransportResult:
-    """Solve the pairs that span too many epsilons for float32 on logarithms; ``problem(indices)`` gives them."""
+def finish_wide(
+    result: TransportResult, settings: Settings, problem: Callable[[Tensor], tuple[Tensor, ...]]
+) -> TransportResult:
+    """Solve in the log domain the pairs that the kernels left as TOO_WIDE; ``problem(indices)`` gives them."""
     wide = (result.iterations < 0).nonzero()[:, 0]
     if len(wide):
         solved = torch_backend.solve(*(array.double() for array in problem(wide)), settings)
@@ -52,8 +55,11 @@ def finish_wide(result: TransportResult, settings: Settings, problem) -> Transpo
     return result if settings.plan else result._replace(plan=None)
 
 
-def solve(similarity, mu, nu, settings: Settings) -> TransportResult:
-    """Solve (N, P, Q) problems whose padded size fits registers; larger ones go to the torch backend."""
+def solve(similarity: Tensor, mu: Tensor, nu: Tensor, settings: Settings) -> TransportResult:
+    """Solve (N, P, Q) problems; those whose padded size does not fit into registers go to the torch backend.
+
+    Arguments as in ``vpr.transport.solve``.
+    """
     from vpr.transport.cuda.kernels import pair_kernel
 
     pairs, queries, candidates = similarity.shape
@@ -72,27 +78,46 @@ def solve(similarity, mu, nu, settings: Settings) -> TransportResult:
     return finish_wide(result, settings, lambda wide: (similarity[wide], mu[wide], nu[wide]))
 
 
-def parameters(settings: Settings) -> tuple:
+def parameters(settings: Settings) -> tuple[float, float, float, int]:
     """The scalars that the kernels take: epsilon, mass, tolerance, max_iterations."""
     return settings.epsilon, settings.mass, settings.tolerance, settings.max_iterations
 
 
-def structural(query_patches, database_patches, query_global, database_global, kind, weights, settings: Settings):
-    """Scores of one query (P, C) against N candidates (N, Q, C)."""
+def structural(
+    query_patches: Tensor,
+    database_patches: Tensor,
+    query_global: Tensor,
+    database_global: Tensor,
+    kind: FromGlobals | None,
+    weights: tuple[Tensor, Tensor] | None,
+    settings: Settings,
+) -> TransportResult:
+    """Scores of one query (P, C) against N database images (N, Q, C); see ``structural_pairs``."""
     device = database_patches.device
     pairs = torch.arange(len(database_patches), device=device)
     sources = (query_patches[None], database_patches, query_global[None], database_global)
     return structural_pairs(sources, (torch.zeros_like(pairs), pairs), kind, weights, settings)
 
 
-def structural_pairs(sources, indices, kind, weights, settings: Settings) -> TransportResult:
-    """Scores of N pairs of images out of two resident sets.
+def structural_pairs(
+    sources: Sequence[Tensor],
+    indices: tuple[Tensor, Tensor],
+    kind: FromGlobals | None,
+    weights: tuple[Tensor, Tensor] | None,
+    settings: Settings,
+) -> TransportResult:
+    """Scores of N pairs of images out of two sets.
 
-    Parameters
-    ----------
-    sources : query patches (B, P, C), database patches (M, Q, C), query globals (B, C), database globals (M, C)
-    indices : query (N,) and database (N,) of each pair; pairs of one query side by side share its patches in L2
-    kind : marginals, or None when ``weights`` (query (N, P), database (N, Q)) are given
+    Args:
+        sources: query patches (B, P, C), database patches (M, Q, C), query globals (B, C), database globals (M, C).
+        indices: query (N,) and database image (N,) of each pair; side by side, the pairs of a query share its
+            patches in L2.
+        kind: marginals, or None when ``weights`` are given.
+        weights: marginals (query (N, P), database (N, Q)), or None.
+        settings: of the solver.
+
+    Raises:
+        TransportError: the grids do not fit into registers, and the mass is less than 1 or the plan is wanted.
     """
     query, database, *globals_ = (source.contiguous() for source in sources)
     common = query.dtype if query.dtype == database.dtype else torch.float32
@@ -113,20 +138,20 @@ def structural_pairs(sources, indices, kind, weights, settings: Settings) -> Tra
             f"grids of {shape[0]} and {shape[1]} patches need mass 1 and no plan on triton; pass backend='torch'"
         )
 
-    def problem(wide):
+    def problem(wide: Tensor) -> tuple[Tensor, ...]:
         similarity = query[indices[0][wide]].float() @ database[indices[1][wide]].float().mT
         if weights:
             return similarity, mu[wide], nu[wide]
-        from vpr.transport.marginals import marginal_weights
-
         pairs = (query, database, *globals_), (*indices, *indices)
         return similarity, *marginal_weights(kind, *(source[index[wide]] for source, index in zip(*pairs)))
 
     return finish_wide(result, settings, problem)
 
 
-def launch_pairs(arrays, weights, result, code: int, settings: Settings) -> None:
-    """One program a pair, K in registers."""
+def launch_pairs(
+    arrays: Sequence[Tensor], weights: Sequence[Tensor], result: TransportResult, code: int, settings: Settings
+) -> None:
+    """Fill the result by one program for each pair, with K in registers; ``arrays`` are sources, then indices."""
     from vpr.transport.cuda.kernels import pair_kernel
 
     (_, queries, channels), candidates = arrays[0].shape, arrays[1].shape[1]
@@ -139,8 +164,10 @@ def launch_pairs(arrays, weights, result, code: int, settings: Settings) -> None
     )  # fmt: skip
 
 
-def launch_tiled(arrays, weights, result, code: int, settings: Settings) -> None:
-    """Programs that each keep one scratch, K in L2."""
+def launch_tiled(
+    arrays: Sequence[Tensor], weights: Sequence[Tensor], result: TransportResult, code: int, settings: Settings
+) -> None:
+    """Fill the result by one program a multiprocessor, each with a scratch for K, which stays in L2."""
     from vpr.transport.cuda.tiled import tiled_kernel
 
     (_, queries, channels), candidates = arrays[0].shape, arrays[1].shape[1]

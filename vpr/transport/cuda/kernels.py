@@ -1,27 +1,37 @@
 """The fused CUDA kernel: one program takes one pair from patch descriptors to its score.
 
-Descriptors are read once, multiplied in their own precision with float32 sums, and the kernel
-exp((S - max S) / epsilon) stays in registers through all iterations. S itself is not kept: it is
+Descriptors are read once and multiplied in their own precision, with sums in float32. The kernel
+K = exp((S - max S) / epsilon) stays in registers through all iterations. S itself is not kept: it is
 max S + epsilon log K. The mathematics is that of ``torch_backend``.
+
+P, Q and C are the patches and channels of a pair; BP, BQ and BC are the sizes of blocks that hold them.
 """
 
 import triton
 import triton.language as tl
 
-TINY = tl.constexpr(1e-30)
-SAFE_SPAN = tl.constexpr(40.0)  # exp(-span) and the scalings that undo it stay inside float32
-TOO_WIDE = tl.constexpr(-1)  # iterations of a pair beyond that
-CHECK_EVERY = tl.constexpr(4)
-FIRST_OMEGA = tl.constexpr(1.4)
-LARGEST_OMEGA = tl.constexpr(1.95)
-KEEP = tl.constexpr(0.3)
-PATIENCE = tl.constexpr(64)
-CAUTION = tl.constexpr(0.7)
+from vpr.transport import problem
+
+# Triton reads global names only when they are constexpr.
+CAUTION = tl.constexpr(problem.CAUTION)
+CHECK_EVERY = tl.constexpr(problem.CHECK_EVERY)
+COMPILED_SPAN = tl.constexpr(problem.COMPILED_SPAN)
+FASTEST_RATE = tl.constexpr(problem.FASTEST_RATE)
+FIRST_OMEGA = tl.constexpr(problem.FIRST_OMEGA)
+KEEP = tl.constexpr(problem.KEEP)
+LARGEST_OMEGA = tl.constexpr(problem.LARGEST_OMEGA)
+LARGEST_THETA = tl.constexpr(problem.LARGEST_THETA)
+LEVEL_STEP = tl.constexpr(problem.LEVEL_STEP)
+OMEGA_STEP = tl.constexpr(problem.OMEGA_STEP)
+PATIENCE = tl.constexpr(problem.PATIENCE)
+SLOWEST_RATE = tl.constexpr(problem.SLOWEST_RATE)
+TINY = tl.constexpr(problem.TINY)
+TOO_WIDE = tl.constexpr(problem.TOO_WIDE)
 
 
 @triton.jit
 def raw_weight(cosine, valid, KIND: tl.constexpr):
-    """Weights before normalisation; see marginals.raw_weights. KIND is its code in marginals.CODES."""
+    """Weights before normalisation; see marginals.raw_weights. KIND is the code of the kind in marginals.CODES."""
     relevancy = tl.maximum(cosine, 0.0)
     weight = relevancy * 0.0 + 1.0
     if KIND == 1:
@@ -45,12 +55,12 @@ def normalised(weight, valid, count):
 
 @triton.jit
 def next_omega(omega, error, previous, cap):
-    """Over-relaxation from the contraction of the last four iterations; see torch_backend.next_omega."""
-    rate = tl.sqrt(tl.sqrt(error / tl.maximum(previous, TINY)))
-    rate = tl.minimum(tl.maximum(rate, 1e-6), 0.999)
+    """Over-relaxation from the contraction of the last CHECK_EVERY iterations; see torch_backend.next_omega."""
+    rate = tl.sqrt(tl.sqrt(error / tl.maximum(previous, TINY)))  # the root for CHECK_EVERY = 4
+    rate = tl.minimum(tl.maximum(rate, FASTEST_RATE), SLOWEST_RATE)
     theta = (rate + omega - 1.0) * (rate + omega - 1.0) / (rate * omega * omega)
-    best = 2.0 / (1.0 + tl.sqrt(1.0 - tl.minimum(theta, 0.9999)))
-    best = tl.where(rate >= omega - 1.0, best, tl.maximum(1.0 + rate, omega - 0.1))
+    best = 2.0 / (1.0 + tl.sqrt(1.0 - tl.minimum(theta, LARGEST_THETA)))
+    best = tl.where(rate >= omega - 1.0, best, tl.maximum(1.0 + rate, omega - OMEGA_STEP))
     return tl.minimum(tl.maximum(best, 1.0), cap)
 
 
@@ -70,7 +80,7 @@ def water_level(sums, weights, mass):
         given = tl.sum(tl.where(full, weights, 0.0), 0)
         free = tl.sum(tl.where(full, 0.0, sums), 0)
         higher = (mass - given) / tl.maximum(free, TINY)
-        rising = higher > level * (1.0 + 1e-6)
+        rising = higher > level * (1.0 + LEVEL_STEP)
         level = tl.where(rising, higher, level)
     return level
 
@@ -97,7 +107,7 @@ def relaxed(old, new, omega, PARTIAL: tl.constexpr):
 
 @triton.jit
 def excess(sums, weights, PARTIAL: tl.constexpr):
-    """L1 violation of one side's constraints."""
+    """L1 violation of one side's constraints by its sums of the plan."""
     over = sums - weights
     if PARTIAL:
         return tl.sum(tl.maximum(over, 0.0), 0)
@@ -110,7 +120,7 @@ def products(
     query, database, query_global, database_global, rows, columns, P, Q, C,
     KIND: tl.constexpr, BP: tl.constexpr, BQ: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """Similarities (BP, BQ) of a pair and its patches' cosines with the other side's global descriptor."""
+    """Similarities (BP, BQ) of a pair, and the cosines of its patches with the other image's global descriptor."""
     similarity = tl.zeros((BP, BQ), tl.float32)
     query_cosine, database_cosine = tl.zeros((BP,), tl.float32), tl.zeros((BQ,), tl.float32)
     for start in range(0, C, BC):
@@ -131,7 +141,7 @@ def products(
 
 @triton.jit
 def iterate(kernel, mu, nu, mass, tolerance, max_iterations, PARTIAL: tl.constexpr):
-    """Scalings u, v, the level and the iterations of a pair whose kernel is in registers."""
+    """Scalings u and v, the level, and the iterations of a pair whose kernel is in registers."""
     u, v = mu * 0.0 + 1.0, nu * 0.0 + 1.0
     level, omega, previous = mass * 0.0 + 1.0, mass * 0.0 + 1.0, mass * 0.0 - 1.0
     cap, mark = mass * 0.0 + LARGEST_OMEGA, mass * 0.0 + float("inf")
@@ -162,7 +172,7 @@ def pair_kernel(
     KIND: tl.constexpr, FROM_PATCHES: tl.constexpr, PARTIAL: tl.constexpr, PLAN: tl.constexpr,
     BP: tl.constexpr, BQ: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """One pair a program. KIND -1 reads the marginals from ``given_mu`` (N, P) and ``given_nu`` (N, Q)."""
+    """One program for each pair. KIND -1 reads the marginals from ``given_mu`` (N, P) and ``given_nu`` (N, Q)."""
     n = tl.program_id(0).to(tl.int64)
     rows, columns = tl.arange(0, BP), tl.arange(0, BQ)
     valid = (rows < P)[:, None] & (columns < Q)[None, :]
@@ -184,7 +194,7 @@ def pair_kernel(
         nu = normalised(raw_weight(database_cosine, columns < Q, KIND), columns < Q, Q)
     top = tl.max(tl.max(tl.where(valid, similarity, -float("inf")), 1), 0)
     low = tl.min(tl.min(tl.where(valid, similarity, float("inf")), 1), 0)
-    if top - low > epsilon * SAFE_SPAN:
+    if top - low > epsilon * COMPILED_SPAN:
         tl.store(iterations + n, TOO_WIDE)
     else:
         kernel = tl.where(valid, tl.exp((similarity - top) / epsilon), 0.0)

@@ -1,7 +1,9 @@
-"""The fused CUDA kernel for grids too large for registers: K lives in a scratch that stays in L2.
+"""The fused CUDA kernel for grids too large for registers: K lies in a scratch that stays in L2.
 
-A program owns one scratch and takes one pair after another. An iteration reads K once, block of rows by
-block of rows: the rows' sums give their scalings, which are added to the column sums at once.
+A program has one scratch and takes one pair after another. An iteration reads K once, one block of rows after the
+other. The sums of the rows give the scalings of the rows, and the rows so scaled are added to the column sums at once.
+
+P, Q and C are the patches and channels of a pair; BR, BQ and BC are the sizes of blocks of rows, columns and channels.
 """
 
 import triton
@@ -9,10 +11,10 @@ import triton.language as tl
 
 from vpr.transport.cuda.kernels import (
     CHECK_EVERY,
+    COMPILED_SPAN,
     FIRST_OMEGA,
     LARGEST_OMEGA,
     PATIENCE,
-    SAFE_SPAN,
     TINY,
     TOO_WIDE,
     next_cap,
@@ -29,7 +31,11 @@ def fill_scratch(
     scratch, weights, query, database, query_global, database_global, columns, P, Q, C,
     KIND: tl.constexpr, BR: tl.constexpr, BQ: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """Write similarities (P, BQ) and the query's raw weights; return the span and the database's cosines."""
+    """Write similarities (P, BQ) into the scratch and the query's raw weights (P,) into ``weights``.
+
+    Returns the largest and the smallest similarity, the sum of the weights, and the database patches' cosines with the
+    query's global descriptor.
+    """
     top, low, total = -float("inf"), float("inf"), 0.0
     database_cosine = columns.to(tl.float32) * 0.0
     for start in range(0, P, BR):
@@ -50,7 +56,7 @@ def fill_scratch(
 
 @triton.jit
 def exponentiate(scratch, u, columns, top, epsilon, P, Q, BR: tl.constexpr, BQ: tl.constexpr):
-    """Similarities in the scratch into K = exp((S - top) / epsilon), and u into ones."""
+    """Turn the similarities in the scratch into K = exp((S - top) / epsilon), and fill u with ones."""
     for start in range(0, P, BR):
         rows = start + tl.arange(0, BR)
         valid = (rows < P)[:, None] & (columns < Q)[None, :]
@@ -62,7 +68,7 @@ def exponentiate(scratch, u, columns, top, epsilon, P, Q, BR: tl.constexpr, BQ: 
 
 @triton.jit
 def both_sides(scratch, mu_at, u_at, v, columns, omega, P, BR: tl.constexpr, BQ: tl.constexpr):
-    """u relaxed towards mu / (K v); returns K^T u and the L1 row violation of the u that came in."""
+    """Relax u towards mu / (K v); return K^T u and the L1 violation of the row constraints by the u that came in."""
     sums, violation = v * 0.0, 0.0
     for start in range(0, P, BR):
         rows = start + tl.arange(0, BR)
@@ -82,7 +88,7 @@ def marginals(
     mu_at, total, cosine, given_mu, given_nu, columns, P, Q,
     KIND: tl.constexpr, BR: tl.constexpr,
 ):  # fmt: skip
-    """nu in registers, and mu from raw weights of sum ``total`` (or as given) into the program's vector."""
+    """Write mu into the program's vector, from raw weights of sum ``total`` or as given; return nu."""
     for start in range(0, P, BR):
         rows = start + tl.arange(0, BR)
         if KIND < 0:
@@ -99,7 +105,7 @@ def marginals(
 
 @triton.jit
 def iterate_tiled(scratch, mu_at, u_at, nu, columns, tolerance, max_iterations, P, BR: tl.constexpr, BQ: tl.constexpr):
-    """v, K^T u and the iterations of a pair whose kernel is in the scratch; u ends in the program's vector."""
+    """Scaling v, K^T u and the iterations of a pair whose kernel is in the scratch; u stays in the program's vector."""
     v, sums = nu * 0.0 + 1.0, nu
     omega, previous = tolerance * 0.0 + 1.0, tolerance * 0.0 - 1.0
     cap, mark = tolerance * 0.0 + LARGEST_OMEGA, tolerance * 0.0 + float("inf")
@@ -156,7 +162,7 @@ def tiled_kernel(
         nu = marginals(mu_at, total, cosine, given_mu + n * P, given_nu + n * Q, columns, P, Q, KIND, BR)
         exponentiate(scratch, u_at, columns, top, epsilon, P, Q, BR, BQ)
         tl.debug_barrier()
-        if top - low > epsilon * SAFE_SPAN:
+        if top - low > epsilon * COMPILED_SPAN:
             tl.store(iterations + n, TOO_WIDE)
         else:
             v, sums, taken = iterate_tiled(scratch, mu_at, u_at, nu, columns, tolerance, max_iterations, P, BR, BQ)
