@@ -50,7 +50,7 @@ def draw_camera(night: bool, eye_m: float, rng: np.random.Generator) -> Camera:
 
 
 def rays_of(frame: Frame, camera: Camera, columns: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """(columns, 4) rays x, y, dx, dy and the eye (height m, horizon row, slope of a row, roll) for `cast`."""
+    """The rays (columns, 4) x, y, dx, dy and the eye (height m, horizon row, slope of a row, roll) for `cast`."""
     rays = np.empty((columns, 4))
     rays[:, :2] = frame.x, frame.y
     if frame.pano:
@@ -93,13 +93,13 @@ def develop(linear: np.ndarray, camera: Camera, factor: int, rng: np.random.Gene
 
 
 def spread(light: np.ndarray, radius: int) -> np.ndarray:
-    """The blurred glare of what is brighter than white; light: (H, W, 3) linear."""
+    """The blurred glare (H, W, 3) of what is brighter than white, from linear light (H, W, 3)."""
     glare = Image.fromarray(np.uint8(np.clip(light - np.float32(0.9), 0, 1.5) * np.float32(170)))
     return np.asarray(glare.filter(ImageFilter.GaussianBlur(radius)), np.float32) / np.float32(60)
 
 
 def encode(image: Image.Image, quality: int) -> bytes:
-    """The bytes of a JPEG."""
+    """The image as the bytes of a JPEG."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()

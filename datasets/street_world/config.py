@@ -35,7 +35,7 @@ class MiniConfig:
     supersample: int = 2  # rays a pixel side
 
     def identity(self) -> dict:
-        """What decides the bytes: all fields and the generator's version."""
+        """What the bytes of the world depend on: all fields and the generator's version."""
         return {**asdict(self), "cities": [asdict(city) for city in self.cities], "version": VERSION}
 
 

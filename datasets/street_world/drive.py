@@ -30,7 +30,7 @@ class Frame:
     heading: float  # of the optical axis, radians in street coordinates
     roll: float  # slope of the horizon in the picture
     pano: bool
-    easting: float  # metres, as a GPS of 0.7 m error tells
+    easting: float  # metres, with a GPS error of 0.7 m
     northing: float
     compass: float  # degrees, clockwise from north
 
@@ -48,12 +48,12 @@ class Traverse:
 
 
 def street_length(config: MiniConfig) -> float:
-    """The driven length of every street, metres."""
+    """Driven length of every street, metres."""
     return (config.frames - 1) * STEP_M
 
 
 def street_origin(city: City, number: int) -> tuple[float, float, float]:
-    """Easting and northing (m) of a street's first frame and its heading (radians, east to north)."""
+    """Easting and northing (m) of a street's first frame, and its heading (radians, from east to north)."""
     rng = rng_for(city.seed, city.name, "origin", number)
     east = 400_000.0 + PITCH_M * (number % 16) + rng.uniform(0, 60)
     north = city.northing + PITCH_M * (number // 16) + rng.uniform(0, 60)
@@ -62,19 +62,19 @@ def street_origin(city: City, number: int) -> tuple[float, float, float]:
 
 
 def is_stray(plan: CityPlan, number: int) -> bool:
-    """Tell whether a street is driven by a query alone."""
+    """Whether a street is driven by a query alone."""
     return number >= plan.streets
 
 
 def pick(table: dict[str, float], rng: np.random.Generator, without: tuple = ()) -> str:
-    """Draw a name from a table of shares, leaving some out."""
+    """Draw a name from a table of shares; the names in ``without`` are left out."""
     names = [name for name in table if name not in without]
     shares = np.array([table[name] for name in names])
     return names[int(rng.choice(len(names), p=shares / shares.sum()))]
 
 
 def plan_traverses(config: MiniConfig, plan: CityPlan, city: City, street: Street, number: int) -> list[Traverse]:
-    """A ll traverses of one street, database first."""
+    """All traverses of one street, database first."""
     rng = rng_for(config.seed, city.name, "traverses", number)
     main = ("Forward", "Sideways")[int(rng.random() < 0.15)]
     sign = 1 if rng.random() < 0.5 else -1

@@ -57,7 +57,7 @@ from datasets.street_world.noise import hash01, noise
 
 @njit(cache=True, fastmath=True)
 def wall_colour(b, u, z, tile, level):
-    """The (r, g, b) of bare wall: its material's joints, mottling and stains."""
+    """Colour (r, g, b) of bare wall: the joints, spots and stains of its material."""
     seed = b[B_SEED]
     fine = noise(tile, u + 3.7 * seed, z, level)
     broad = noise(tile, u * 0.16 + seed, z * 0.11, 0)
@@ -93,7 +93,7 @@ def wall_colour(b, u, z, tile, level):
 
 @njit(cache=True, fastmath=True)
 def glass(b, bay, floor, fu, fv, tile, light):
-    """(r, g, b, glow) of a pane: reflected sky, curtains or blinds, and the lamp behind it."""
+    """Colour and glow (r, g, b, glow) of a pane: reflected sky, curtains or blinds, and the lamp behind it."""
     unique = b[B_UNIQUE]
     kind = hash01(bay, floor, int(unique) + 5)
     tone = 0.07 + 0.16 * fv + 0.05 * noise(tile, fu * 2.0 + 3.0 * bay, fv * 2.0 + 5.0 * floor, 1)
@@ -110,7 +110,7 @@ def glass(b, bay, floor, fu, fv, tile, light):
 
 @njit(cache=True, fastmath=True)
 def window(b, bay, floor, fu, fv, tile, level, light):
-    """(hit, r, g, b, glow) of the window zone of one bay; fu in [-.5, .5], fv in [0, 1] of the cell."""
+    """Values (hit, r, g, b, glow) in the window zone of one bay, at fu in [-.5, .5] and fv in [0, 1] of the cell."""
     half = 0.5 * b[B_WINDOW_W]
     low = 0.5 - 0.5 * b[B_WINDOW_H]
     high = 0.5 + 0.5 * b[B_WINDOW_H]
@@ -144,7 +144,7 @@ def window(b, bay, floor, fu, fv, tile, level, light):
 
 @njit(cache=True, fastmath=True)
 def ground_floor(b, u, z, width, tile, level, light):
-    """(hit, r, g, b, glow) of the street level: shop, garage or door, drawn from the unique seed."""
+    """Values (hit, r, g, b, glow) of the street level: shop, garage or door, drawn from the unique seed."""
     unique, height = int(b[B_UNIQUE]), b[B_GROUND]
     part = 3.2 + 1.6 * hash01(unique, 1, 3)
     cell = int(u / part)
@@ -184,7 +184,7 @@ def ground_floor(b, u, z, width, tile, level, light):
 
 @njit(cache=True, fastmath=True)
 def roof(b, u, z, width, tile, level, light):
-    """(alpha, r, g, b, is_gable_wall) above the eaves."""
+    """Values (alpha, r, g, b, is_gable_wall) above the eaves."""
     kind, eaves, rise = b[B_ROOF_KIND], b[B_EAVES], b[B_ROOF_H]
     share = (z - eaves) / max(rise, 0.1)
     ridge = 1.0 - abs(2.0 * u / width - 1.0)
@@ -216,7 +216,7 @@ def roof(b, u, z, width, tile, level, light):
 
 @njit(cache=True, fastmath=True)
 def upper_floor(b, u, z, width, keep, tile, level, light):
-    """(hit, r, g, b, glow) of windows, balconies, mural and cornice above the street level."""
+    """Values (hit, r, g, b, glow) of windows, balconies, mural and cornice above the street level."""
     eaves, bay_w, unique = b[B_EAVES], b[B_BAY], int(b[B_UNIQUE])
     if z > eaves - 0.5 and b[B_CORNICE] > 0.5:
         tone = 0.55 if z < eaves - 0.38 else 1.0
@@ -257,7 +257,7 @@ def upper_floor(b, u, z, width, keep, tile, level, light):
 
 @njit(cache=True, fastmath=True)
 def facade(b, u, z, width, keep, tile, level, light):
-    """(alpha, r, g, b, glow) of the facade at u metres from its left edge and z metres up."""
+    """Values (alpha, r, g, b, glow) of the facade at u metres from its left edge and z metres up."""
     gable = False
     if z > b[B_EAVES]:
         alpha, r, g, bl, gable = roof(b, u, z, width, tile, level, light)

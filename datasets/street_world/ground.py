@@ -59,7 +59,7 @@ def centre_line(ground, x):
 
 @njit(cache=True, fastmath=True)
 def asphalt(ground, x, lat, half, tile, level):
-    """The (r, g, b) of the carriageway with its patches, joints and painted lines."""
+    """Colour (r, g, b) of the carriageway with its patches, joints and painted lines."""
     seed = ground[G_SEED]
     broad = noise(tile, x * 0.12, lat * 0.3 + seed, 0)
     tone = ground[G_TONE] * (1 + 0.14 * noise(tile, x + seed, lat, level) + 0.16 * broad)
@@ -88,7 +88,7 @@ def asphalt(ground, x, lat, half, tile, level):
 
 @njit(cache=True, fastmath=True)
 def lawn(x, y, seed, tile, level, light):
-    """The (r, g, b) of grass by season."""
+    """Colour (r, g, b) of grass by season."""
     tone = 0.75 + 0.22 * noise(tile, x * 0.8, y * 0.8 + seed, level) + 0.2 * noise(tile, x * 0.07 + seed, y * 0.07, 0)
     dry = light[L_DRY]
     field = hash01(int(x / 55.0 + 40.0), int(y / 32.0 + 40.0), int(seed))
@@ -106,7 +106,7 @@ def lawn(x, y, seed, tile, level, light):
 
 @njit(cache=True, fastmath=True)
 def floor_colour(ground, x, y, tile, level, light):
-    """(r, g, b, wet): the ground at street coordinates (x, y) and how much it mirrors."""
+    """Colour (r, g, b) of the ground at street coordinates (x, y), and how much it mirrors."""
     lat = y - centre_line(ground, x)
     half, walk = ground[G_ROAD], ground[G_WALK]
     side, seed = abs(lat), ground[G_SEED]
@@ -154,7 +154,7 @@ def floor_colour(ground, x, y, tile, level, light):
 
 @njit(cache=True, fastmath=True)
 def sky(dx, dy, slope, tile, light):
-    """The (r, g, b) of the sky along the level direction (dx, dy) at a slope >= 0."""
+    """Colour (r, g, b) of the sky along the level direction (dx, dy) at a slope >= 0."""
     up = slope / np.sqrt(1.0 + slope * slope)
     t = min(up * 1.6, 1.0) ** 0.6
     r = light[L_HOR_R] * (1 - t) + light[L_ZEN_R] * t
@@ -183,7 +183,7 @@ def sky(dx, dy, slope, tile, light):
 
 @njit(cache=True, fastmath=True)
 def hillside(angle, slope, crest, seed, tile, light):
-    """The (r, g, b) of a hill: woods, meadows and rock, white above the snow line."""
+    """Colour (r, g, b) of a hill: woods, meadows and rock, white above the snow line."""
     patch = noise(tile, angle * 5.0 + seed, slope * 22.0 + seed, 0)
     grain = noise(tile, angle * 21.0, slope * 60.0 + seed, 0)
     tone = max(0.75 + 0.3 * grain + 0.25 * patch, 0.2)
@@ -199,7 +199,7 @@ def hillside(angle, slope, crest, seed, tile, light):
 
 @njit(cache=True, fastmath=True)
 def skyline(ground, dx, dy, slope, tile, light):
-    """(alpha, r, g, b, glow, distance in metres) of what stands far off: woods, towers, two ranges of hills."""
+    """Values (alpha, r, g, b, glow, distance in metres) of what is far away: woods, towers, two ranges of hills."""
     angle = np.arctan2(dy, dx)
     seed = ground[G_SEED]
     fine = noise(tile, angle * 11.0, seed, 0)
@@ -239,7 +239,7 @@ def skyline(ground, dx, dy, slope, tile, light):
 
 @njit(cache=True, fastmath=True)
 def ceiling(ground, x, y, tile, level):
-    """(r, g, b, glow) of a passage's ceiling: beams, panels and strip lights."""
+    """Colour and glow (r, g, b, glow) of a passage's ceiling: beams, panels and strip lights."""
     lat = y - centre_line(ground, x)
     tone = 0.5 + 0.06 * noise(tile, x, y + ground[G_SEED], level)
     if (x / 3.0) % 1.0 < 0.12 or (lat / 1.5) % 1.0 < 0.05:

@@ -15,9 +15,9 @@ OFFSETS = (0, 65536, 81920, 86016, 87040, 87296)  # where each level starts in t
 
 @lru_cache(maxsize=1)
 def noise_tile() -> np.ndarray:
-    """A ll mip levels of one 1/f tile, flat float32, mean 0 and about unit variance at the finest level.
+    """All mip levels of one 1/f tile, flat float32; mean 0 and about unit variance at the finest level.
 
-    The values are rounded to 1/64, so that the last bits of an FFT library leave no trace in the images.
+    The values are rounded to 1/64, so that the images do not depend on the last bits of an FFT library.
     """
     rng = np.random.default_rng(20190617)
     spectrum = np.fft.fft2(rng.standard_normal((SIZE, SIZE)))

@@ -23,7 +23,7 @@ PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 def kernel_folder() -> Path:
     """Where compiled kernels are kept: one folder for every state of the sources.
 
-    Numba compares only the file of the outermost function, so a change in an inner file would go unnoticed.
+    Numba looks only at the file of the function that Python calls. It would not notice a change in another file.
     """
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
@@ -74,7 +74,7 @@ def render_units(
     """Render all units (city index, street number); call `done` with the number of new images after each.
 
     Raises:
-        DatasetError: a process died or could not write; what is rendered stays, and the same call goes on from there.
+        DatasetError: a process died or could not write. The images so far stay, and the same call continues from there.
     """
     todo: queue.SimpleQueue = queue.SimpleQueue()
     replies: queue.SimpleQueue = queue.SimpleQueue()
@@ -98,6 +98,6 @@ def render_units(
 
 
 def answers(replies: queue.SimpleQueue, count: int) -> Iterator[dict]:
-    """Yields `count` answers as they come."""
+    """The next `count` answers, each as it comes."""
     for _ in range(count):
         yield replies.get()

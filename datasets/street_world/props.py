@@ -32,7 +32,7 @@ from datasets.street_world.noise import hash01, noise
 
 @njit(cache=True, fastmath=True)
 def foliage(p, tone, light):
-    """The (r, g, b) of leaves of plant `p`: its own green, turned by the season."""
+    """Colour (r, g, b) of the leaves of plant `p`: its own green, turned by the season."""
     turn = light[L_AUTUMN] * (0.35 + 0.65 * hash01(int(p[P_SEED]), 1, 51))
     warm = hash01(int(p[P_SEED]), 2, 52)
     r = p[P_R] * (1 - turn) + (0.34 + 0.16 * warm) * turn
@@ -43,7 +43,7 @@ def foliage(p, tone, light):
 
 @njit(cache=True, fastmath=True)
 def bare_crown(p, ru, rz, tile, level, light):
-    """A lpha of the twigs of a leafless crown at crown coordinates (ru, rz) in [-1, 1]."""
+    """Alpha of the twigs of a leafless crown, at crown coordinates (ru, rz) in [-1, 1]."""
     radius = ru * ru + rz * rz
     if radius > 1.0:
         return False

@@ -1,7 +1,8 @@
 """The ray-caster: columns of an image against vertical rectangles, ground and sky; linear RGB out.
 
-A column's ray meets every rectangle at most once. The hits are sorted by depth and painted front to back, each over
-the rows that its height covers; holes let the next hit show. What is left is ground below the horizon, sky above it.
+The ray of a column meets every rectangle at most once. The hits are sorted by depth and painted front to back, each
+over the rows that its height covers; through holes the next hit is seen. The rest is ground below the horizon and sky
+above it.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ MAX_HITS = 96
 
 @njit(cache=True, fastmath=True)
 def sunlit(shadow, x, y, z):
-    """How much sun reaches (x, y, z), 0..1. shadow: (rows, columns) heights, with its frame in row 0."""
+    """How much sun reaches (x, y, z), 0..1. shadow: (rows, columns) heights, their place in row 0; see `shadow_map`."""
     cell = shadow[0, 2]
     i, j = int((y - shadow[0, 1]) / cell) + 1, int((x - shadow[0, 0]) / cell)
     if i < 1 or j < 0 or i >= shadow.shape[0] - 1 or j >= shadow.shape[1] - 1:
@@ -71,7 +72,7 @@ def sunlit(shadow, x, y, z):
 
 @njit(cache=True, fastmath=True)
 def lamplight(lamps, x, y, z, light):
-    """The brightness that street lamps lend to a point. lamps: (K, 3) positions, metres."""
+    """How bright street lamps make a point. lamps: (K, 3) positions, metres."""
     total = 0.0
     for k in range(lamps.shape[0]):
         dx, dy, dz = lamps[k, 0] - x, lamps[k, 1] - y, lamps[k, 2] - z
@@ -92,7 +93,7 @@ def lit_colour(r, g, b, glow, sun, occlusion, lamp_sum, head, light):
 
 @njit(cache=True, fastmath=True)
 def shade(p, b, u, z, width, tile, level, light):
-    """Dispatch to the shape of primitive `p`; return (alpha, r, g, b, glow)."""
+    """Values (alpha, r, g, b, glow) of primitive `p` at (u, z) metres, by the shape of its kind."""
     kind = int(p[P_KIND])
     if kind == FACADE:
         return facade(b, u, z, width, p[P_AUX], tile, level, light)
@@ -115,7 +116,7 @@ def shade(p, b, u, z, width, tile, level, light):
 
 @njit(cache=True, fastmath=True)
 def place_segments(prims, buildings, cx, cy):
-    """(N, 5) segments x, y, ex, ey, top as seen from (cx, cy): billboards turn to face the camera."""
+    """Segments (N, 5) x, y, ex, ey, top as seen from (cx, cy); billboards turn to face the camera."""
     out = np.empty((prims.shape[0], 5))
     for i in range(prims.shape[0]):
         p = prims[i]
@@ -177,17 +178,14 @@ def paint_hit(image, done, col, rows, p, b, seg, t, u, ray, eye, tile, light, sh
     head = light[L_HEAD] * 0.5 * np.exp(-t / 14.0) * (1.0 if ray[2] != 0.0 else 0.0)
     top = int(max(np.floor(eye[1] - (seg[4] - eye[0]) / (t * eye[2])), 0))
     bottom = int(min(np.ceil(eye[1] + eye[0] / (t * eye[2])), rows))
-    left = 0
     for row in range(top, bottom):
         if done[row]:
             continue
         z = eye[0] + (eye[1] - row - 0.5) * eye[2] * t
         if z < 0.0 or z > seg[4]:
-            left += 1
             continue
         alpha, r, g, bl, glow = shade(p, b, u, z, length, tile, level, light)
         if not alpha:
-            left += 1
             continue
         sun = facing * sunlit(shadow, x + nx * 1.2, y + ny * 1.2, z) if facing > 0 else 0.0
         lamp_sum = lamplight(lamps, x + nx * 0.3, y + ny * 0.3, z, light) if light[L_LAMP] > 0 else 0.0
@@ -198,7 +196,6 @@ def paint_hit(image, done, col, rows, p, b, seg, t, u, ray, eye, tile, light, sh
         image[row, col, 1] = g * (1 - fog) + light[L_FOG_G] * fog
         image[row, col, 2] = bl * (1 - fog) + light[L_FOG_B] * fog
         done[row] = True
-    return left
 
 
 @njit(cache=True, fastmath=True)
@@ -252,8 +249,17 @@ def paint_rest(image, done, col, rows, ray, eye, wall_t, ground, tile, light, sh
 def cast(rays, eye, rows, prims, buildings, ground, tile, light, shadow, lamps):
     """One image (rows, columns, 3), linear light.
 
-    rays: (columns, 4) of x, y, dx, dy in metres; eye: camera height (m), horizon row, slope of one row
-    (tangent), roll (the horizon's rows a column).
+    Args:
+        rays: (columns, 4) x, y, dx, dy, metres.
+        eye: camera height (m), horizon row, slope of one row (tangent), roll (rows that the horizon falls a column).
+        rows: of the image.
+        prims: (N, PRIMITIVE_WIDTH).
+        buildings: (B, BUILDING_WIDTH).
+        ground: (GROUND_WIDTH,).
+        tile: all levels of `noise_tile`.
+        light: (LIGHT_WIDTH,).
+        shadow: from `shadow_map`.
+        lamps: (K, 3) positions, metres.
     """
     columns = rays.shape[0]
     image = np.zeros((rows, columns, 3), np.float32)

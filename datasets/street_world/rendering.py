@@ -1,4 +1,4 @@
-"""A whole tree on disk: begun, resumed, completed, or refused because it is another one."""
+"""A whole tree on disk: begun, continued, completed, or refused because it is another one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read_identity(path: Path) -> dict | None:
 
 
 def check_folder(root: Path, config: MiniConfig) -> bool:
-    """Whether the tree is complete already; refuse a folder that holds anything else.
+    """Whether the tree is complete already; a folder that holds anything else is refused.
 
     Raises:
         DatasetError: the folder holds another world, or files that this generator did not write.
@@ -66,7 +66,7 @@ def make_folders(root: Path, config: MiniConfig) -> None:
 
 
 def tree_digest(root: Path) -> str:
-    """A SHA-256 over the names and bytes of all images and tables; leftovers of killed writers are removed."""
+    """SHA-256 over the names and bytes of all images and tables; what killed writers left is removed."""
     digest = hashlib.sha256()
     for path in sorted(path for part in ("test", "train_val") for path in (root / part).rglob("*") if path.is_file()):
         if path.name.startswith("."):
@@ -81,7 +81,7 @@ def render(config: MiniConfig, root: Path, workers: int | None = None) -> Path:
     """Render the world into `root`, or continue where an earlier run stopped; return `root`.
 
     Args:
-        config: what to render.
+        config: the world.
         root: folder of the tree; created when missing.
         workers: rendering processes; None takes one for each usable core.
 

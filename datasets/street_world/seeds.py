@@ -11,7 +11,7 @@ KEY_LENGTH = 22
 
 
 def digest_of(*words: object) -> bytes:
-    """Return 32 bytes that depend on the words and on nothing else."""
+    """32 bytes that depend on the words and on nothing else."""
     return hashlib.blake2b("/".join(str(word) for word in words).encode(), digest_size=32).digest()
 
 
@@ -21,5 +21,5 @@ def rng_for(*words: object) -> np.random.Generator:
 
 
 def mapillary_key(*words: object) -> str:
-    """A 22-character key of the kind that Mapillary gave its images."""
+    """A key of 22 characters, as Mapillary gave its images."""
     return "".join(ALPHABET[byte & 63] for byte in digest_of("key", *words)[:KEY_LENGTH])

@@ -13,7 +13,7 @@ REACH_M = 90.0
 
 @njit(cache=True)
 def sweep(heights, step_x, step_y, drop, steps):
-    """Return, for every cell, the highest edge of shade over it. heights: (Y, X) metres; one step is one cell long."""
+    """Highest edge of shade over every cell (Y, X). heights: (Y, X) metres; one step is one cell long."""
     out = np.full(heights.shape, -1.0)
     for i in range(heights.shape[0]):
         for j in range(heights.shape[1]):
@@ -26,7 +26,7 @@ def sweep(heights, step_x, step_y, drop, steps):
 
 
 def shadow_map(street: Street, light: np.ndarray) -> np.ndarray:
-    """(Y + 1, X) heights of the shade; the first row holds the corner's x, y and the cell size in metres."""
+    """Heights (Y + 1, X) of the shade, metres; the first row holds the corner's x and y and the size of a cell."""
     level = np.hypot(light[c.L_SUN_X], light[c.L_SUN_Y])
     drop = CELL_M * light[c.L_SUN_Z] / max(level, 1e-6)
     out = np.zeros((street.heights.shape[0] + 1, street.heights.shape[1]))

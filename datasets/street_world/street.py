@@ -87,7 +87,15 @@ class Builder:
             g[c.G_EYE], g[c.G_RIDGE] = rng.uniform(1.8, 9.0), rng.uniform(0.0, 0.2)
         return g
 
-    def add(self, kind: int, ends: tuple, top: float, colour=(0.0, 0.0, 0.0), aux: float = 0.0, row: int = 0) -> None:
+    def add(
+        self,
+        kind: int,
+        ends: tuple,
+        top: float,
+        colour: tuple | np.ndarray = (0.0, 0.0, 0.0),
+        aux: float = 0.0,
+        row: int = 0,
+    ) -> None:
         """Append a primitive; `ends` is x0, y0, x1, y1 (a billboard: x, y, width, 0)."""
         p = np.zeros(c.PRIMITIVE_WIDTH)
         p[c.P_X0 : c.P_Y1 + 1] = ends
@@ -97,7 +105,7 @@ class Builder:
         self.prims.append(p)
 
     def y(self, x: float, side: int, offset: float) -> float:
-        """Y at `offset` metres from the centre line on a side (+1 left, -1 right)."""
+        """The y, metres, at x and `offset` metres from the centre line on a side (+1 left, -1 right)."""
         return centre_line(self.ground, x) + side * offset
 
     def cast_height(self, x0: float, x1: float, y0: float, y1: float, height: float) -> None:
@@ -108,7 +116,10 @@ class Builder:
         np.maximum(window, height, out=window)
 
     def building(self, style: int, rng: np.random.Generator, storeys: int) -> int:
-        """Append a building's row (style, deviations by `rng`, unique things by the street); return its number."""
+        """Append the row of a building and return its number.
+
+        The style's deviations are drawn from `rng`, what is unique to the building from the street's generator.
+        """
         b = self.city.styles[style].copy()
         b[c.B_SEED] = rng.integers(1, 9000)
         b[c.B_WALL_R : c.B_WALL_B + 1] *= rng.uniform(0.75, 1.2) * rng.uniform(0.88, 1.12, 3)
@@ -222,7 +233,7 @@ def lay_front(builder: Builder, side: int) -> None:
 
 
 def lay_trees(builder: Builder, side: int, edge: float) -> None:
-    """Plant a row along the pavement and, off the towns, scattered trees further out."""
+    """Plant a row of trees along the pavement and, outside towns, single trees further away."""
     rng, scene, g = builder.rng, builder.scene, builder.ground
     spacing, x = SCENE_SHAPES[scene][4] * rng.uniform(0.7, 1.6), builder.start + rng.uniform(0, 10)
     avenue = rng.random() < 0.55 or scene in ("park", "country", "suburb", "vista")

@@ -29,7 +29,7 @@ def plan_street(config: MiniConfig, plan: CityPlan, number: int) -> tuple[City, 
 
 
 def image_path(root: Path, plan: CityPlan, side: str, key: str) -> Path:
-    """Where an image of a city's query or database lies."""
+    """File of an image in a city's query or database."""
     return root / plan.part / plan.name / side / "images" / f"{key}.jpg"
 
 
@@ -45,7 +45,10 @@ def render_frame(config: MiniConfig, street: Street, frame: Frame, camera: Camer
 
 
 def render_street(config: MiniConfig, plan: CityPlan, number: int, root: Path) -> int:
-    """Render the images of a street that are not there yet, each whole or not at all; their number is returned."""
+    """Render the images of a street that are not there yet, and return their number.
+
+    Every file appears whole or not at all.
+    """
     _, street, traverses = plan_street(config, plan, number)
     written = 0
     for traverse in traverses:

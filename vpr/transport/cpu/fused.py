@@ -229,7 +229,7 @@ def score(
     in_threads(work, min(threads, len(tasks)))
     if counters[1]:
 
-        def problem(wide):
+        def problem(wide: np.ndarray) -> tuple[np.ndarray, ...]:
             one, other = (
                 side[0][index[wide]].astype(np.float32) for side, index in ((queries, own), (database, images))
             )
