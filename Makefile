@@ -22,7 +22,7 @@ lint: $(ENV)/.installed
 $(ENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(ENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[test,lint]"
+	$(BIN)/python -m pip install --quiet --editable ".[imagenet,test,lint]"
 	touch $@
 
 clean-env:

@@ -12,7 +12,7 @@ from datasets.errors import DatasetError
 from datasets.msls import DEFAULT_SEQ_LENGTH, MSLS, Protocol, load
 from eval.evaluation import Answers, Evaluator
 from eval.options import RankingConfig, SourceConfig
-from vpr.retrieval.settings import RerankConfig
+from vpr.retrieval.settings import RerankOptions
 
 TASKS = ("im2im", "im2seq", "seq2im", "seq2seq")
 SUBTASKS = ("all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d")
@@ -46,7 +46,7 @@ def rows(root: Path, protocol: Protocol, run: Path) -> list[str]:
         dataset = load(root, protocol)
     except DatasetError:
         return [f"| {protocol.task} | {protocol.subtask} | | 0 | | | | | | |"]
-    evaluator = Evaluator(RankingConfig(depth=DEPTH), RerankConfig(), torch.device("cpu"))
+    evaluator = Evaluator(RankingConfig(depth=DEPTH), RerankOptions(), torch.device("cpu"))
     answers = evaluator.answer(dataset.retrieval_set, SourceConfig(run, rerank=True))
     return [row(load(root, dataclasses.replace(protocol, radius_m=radius)), answers) for radius in RADII_M]
 

@@ -8,7 +8,7 @@ import torch
 from datasets.default import data_root
 from datasets.msls import Protocol, load
 from eval.described import default_cache, describe
-from eval.evaluation import structural_weight
+from eval.evaluation import calibration_of
 from eval.options import RankingConfig
 from eval.ranking import find_shortlist
 from vpr.models.loading import load_student
@@ -28,7 +28,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cpu, config = torch.device("cpu"), RankingConfig()
     data = load(data_root(arguments.data), Protocol(cities=tuple(arguments.cities))).retrieval_set
-    model, weight = load_student(arguments.run, cpu), structural_weight(arguments.run)
+    model, weight = load_student(arguments.run, cpu), calibration_of(arguments.run)["weight"]
     described = describe(model, data, default_cache(arguments.run / "cache", model, data, config), cpu, config)
     cache, rows, ranked = described.cache, described.rows, find_shortlist(described, DEPTH).ranked
     full = compare_sequences(cache, rows, ranked, RerankConfig(), weight=weight)

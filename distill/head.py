@@ -1,15 +1,21 @@
 """Where a head starts: from what the backbone already sees, so that training need not find it first."""
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import torch
 from scipy.linalg import orthogonal_procrustes
 from sklearn.decomposition import PCA
 
-from vpr.description.describe import BATCH
+from vpr.base.errors import VprError
+from vpr.description.describe import BATCH, evaluating
 from vpr.description.images import Images
 from vpr.models.structural import StructuralModel
+from vpr.models.summary import whitening
 
-IMAGES = 1000
+IMAGES = 1000  # that a head is fitted to
+FIT_IMAGES = 4000  # that whitening and VLAD of patches are fitted to
+POWER = 0.25  # of the variances of patches
 FLOOR = 1e-3  # of the largest variance, added to every variance before it is evened out
 
 
@@ -32,6 +38,60 @@ def start_head(
     with torch.no_grad():
         model.head.weight.copy_(torch.from_numpy(weight))
         model.head.bias.copy_(torch.from_numpy(-weight @ mean))
+
+
+def start_whitening(model: StructuralModel, images: Images, device: torch.device, seed: int) -> None:
+    """Set a whitening head, and VLAD or layout behind it, from the features of some images; no labels are used.
+
+    Variances are raised to minus `POWER`, so that they are evened out half-way.
+    """
+    chosen = _some(images, seed)
+    raw = np.concatenate(list(_batches(model, images, chosen, device, model.raw_patches)))
+    mean, weight = whitening(raw, model.config.dim, POWER, seed)
+    if len(weight) < model.config.dim:
+        raise VprError(f"the features have {len(weight)} dimensions; pass --dim {len(weight)} or less")
+    with torch.no_grad():
+        model.head.weight.copy_(torch.from_numpy(weight))
+        model.head.bias.copy_(torch.from_numpy(-weight @ mean))
+    start_summary(model, images, device, seed)
+
+
+def start_summary(model: StructuralModel, images: Images, device: torch.device, seed: int) -> None:
+    """Fit VLAD or layout to the model's own patches of some images; nothing for other poolings.
+
+    Raises VprError when there are fewer images than dimensions.
+    """
+    if model.summary is None:
+        return
+    if len(images) <= model.config.global_dim:
+        raise VprError(
+            f"{len(images)} images are too few to fit {model.config.global_dim} dimensions; pass --global-dim"
+        )
+    chosen = _some(images, seed)
+    patches = np.concatenate(
+        list(_batches(model, images, chosen, device, lambda batch: model(batch).patch_descriptors))
+    )
+    model.summary.fit(patches, POWER, seed)
+
+
+def _some(images: Images, seed: int) -> list[int]:
+    """Numbers of at most `FIT_IMAGES` images."""
+    rng = np.random.default_rng(seed)
+    return np.sort(rng.choice(len(images), min(FIT_IMAGES, len(images)), replace=False)).tolist()
+
+
+def _batches(
+    model: StructuralModel,
+    images: Images,
+    chosen: list[int],
+    device: torch.device,
+    describe: Callable[[torch.Tensor], torch.Tensor],
+) -> Iterator[np.ndarray]:
+    """What ``describe`` says of the chosen images, a batch at a time."""
+    with evaluating(model):
+        for start in range(0, len(chosen), BATCH):
+            batch = torch.stack([images[number] for number in chosen[start : start + BATCH]])
+            yield describe(batch.to(device)).float().cpu().numpy()
 
 
 def _features(model: StructuralModel, images: Images, chosen: np.ndarray, device: torch.device) -> np.ndarray:

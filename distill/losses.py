@@ -68,3 +68,8 @@ def structural(scores: torch.Tensor, temperature: float) -> torch.Tensor:
     scores (A, 1 + n): S_struct of each anchor with its positive, first, and with n negatives; scalar.
     """
     return F.cross_entropy(scores / temperature, torch.zeros(len(scores), dtype=torch.long, device=scores.device))
+
+
+def keep(patches: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+    """Mean over images and patches of 1 - cosine with the same patch before training; both (B, P, C) unit vectors."""
+    return 1 - (patches * before).sum(-1).mean()

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional
 
 from distill import losses
-from distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig
+from distill.settings import DistillationConfig, KeepConfig, ObjectiveConfig, StructuralConfig
 from vpr.models.descriptors import Descriptors
 from vpr.transport import marginal_weights, solve
 
@@ -17,6 +18,7 @@ class Labels:
     positive: torch.Tensor  # (B, B) bool
     negative: torch.Tensor  # (B, B) bool
     teacher: torch.Tensor | None  # (B, C) teacher descriptors
+    kept: torch.Tensor | None  # (B, P, C) patch descriptors of the network before training
     progress: float  # share of the steps done, in [0, 1)
 
 
@@ -27,10 +29,11 @@ class Objective:
         self,
         config: ObjectiveConfig,
         structural: StructuralConfig | None = None,
+        keep: KeepConfig | None = None,
         distillation: DistillationConfig | None = None,
     ) -> None:
-        """structural: for models with patch descriptors. distillation: for students with a teacher."""
-        self.config, self.structural, self.distillation = config, structural, distillation
+        """``structural`` and ``keep`` are for models with patches, ``distillation`` for students with a teacher."""
+        self.config, self.structural, self.keep, self.distillation = config, structural, keep, distillation
 
     def __call__(self, described: Descriptors, batch: Labels) -> dict[str, torch.Tensor]:
         """The weighted loss terms, scalars, by name."""
@@ -45,6 +48,9 @@ class Objective:
         if batch.teacher is not None and self.distillation is not None:
             loss = losses.regression if self.distillation.distillation == "regression" else losses.relational
             terms["distillation"] = self.distillation.distillation_weight * loss(descriptors, batch.teacher)
+        patches = described.patch_descriptors
+        if batch.kept is not None and self.keep is not None and patches is not None:
+            terms["keep"] = self.keep.keep_weight * losses.keep(patches, batch.kept)
         structure = self.structural
         if structure is not None and structure.structural_weight and batch.progress >= structure.structural_from:
             terms["structural"] = structure.structural_weight * structural_loss(described, batch, structure)
@@ -54,19 +60,21 @@ class Objective:
 def structural_loss(described: Descriptors, batch: Labels, config: StructuralConfig) -> torch.Tensor:
     """Cross-entropy of S_struct of each anchor with a positive against some negatives, a scalar.
 
-    Global descriptors only set the marginals: no gradient reaches them from here. Raises ValueError for a model without
-    patch descriptors.
+    Marginals go by the global descriptors, or by the mean of the patches where the two differ in length; no gradient
+    flows through them. Raises ValueError for a model without patch descriptors.
     """
-    patches, globals_ = described.patch_descriptors, described.global_descriptor.detach()
+    patches, guides = described.patch_descriptors, described.global_descriptor.detach()
     if patches is None:
         raise ValueError("the structural loss needs a model with patch descriptors")
+    if guides.shape[1] != patches.shape[2]:
+        guides = functional.normalize(patches.detach().mean(1), dim=-1)
     anchors, others = structural_pairs(batch.positive, batch.negative, config.structural_negatives)
     first, second = anchors.repeat_interleave(others.shape[1]), others.flatten()
     # index_select, unlike indexing, adds up repeated gradients in a fixed order: a seed gives the same weights
     own, other = (patches.index_select(0, side) for side in (first, second))
     result = solve(
         own @ other.transpose(1, 2),
-        *marginal_weights("complement", own, other, globals_[first], globals_[second]),
+        *marginal_weights("complement", own, other, guides[first], guides[second]),
         epsilon=config.epsilon,
         tolerance=0,
         max_iterations=config.sinkhorn_iterations,

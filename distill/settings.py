@@ -49,6 +49,18 @@ class StructuralConfig:
 
 
 @dataclass(frozen=True)
+class KeepConfig:
+    """What the backbone keeps of its start."""
+
+    keep_weight: NonNegativeFloat = option(
+        0.0, "weight of 1 - cosine of each patch descriptor with that of the network before training"
+    )
+    backbone_rate: NonNegativeFloat = option(
+        1.0, "learning rate of the backbone as a share of the head's; 0 freezes it"
+    )
+
+
+@dataclass(frozen=True)
 class DistillationConfig:
     """Distillation."""
 
@@ -60,7 +72,7 @@ class DistillationConfig:
 class TrainConfig:
     """Training."""
 
-    steps: PositiveInt = option(700, "training steps")
+    steps: NonNegativeInt = option(700, "training steps; 0 leaves the start as it is")
     places: PositiveInt = option(8, "places in a batch")
     images_per_place: PositiveInt = option(4, "images of each place in a batch")
     sampling: Literal["even", "conditions"] = option(
@@ -91,6 +103,7 @@ class StudentSettings:
     model: ModelConfig
     objective: ObjectiveConfig
     structural: StructuralConfig
+    keep: KeepConfig
     train: TrainConfig
     distillation: DistillationConfig | None = None
 
@@ -109,10 +122,19 @@ TEACHER_TRAIN = TrainConfig(steps=800, learning_rate=1e-3, augment="light")  # t
 TEACHER_OBJECTIVE = ObjectiveConfig(temperature=0.07)
 
 
-def default_teacher(seed: int, dim: int) -> TeacherSettings:
-    """The teacher that distillation fits when it is given none."""
-    train = dataclasses.replace(TEACHER_TRAIN, seed=seed)
-    return TeacherSettings(TeacherConfig(dim=dim), TEACHER_OBJECTIVE, train, WhiteningConfig())
+def default_teacher(seed: int, student: ModelConfig) -> TeacherSettings:
+    """The teacher that distillation fits when it is given none.
+
+    For a student from given weights, NetVLAD on the same trunk, which is not trained; else a small encoder, which is.
+    """
+    length = student.global_dim if student.pooling in ("vlad", "layout") else student.dim
+    if not student.weights:
+        train = dataclasses.replace(TEACHER_TRAIN, seed=seed)
+        return TeacherSettings(TeacherConfig(dim=length), TEACHER_OBJECTIVE, train, WhiteningConfig())
+    trunk = (student.backbone, student.stage, student.weights)
+    network = TeacherConfig(*trunk, student.clusters, length, student.image_size, student.image_size)
+    train = dataclasses.replace(TEACHER_TRAIN, seed=seed, steps=0)
+    return TeacherSettings(network, TEACHER_OBJECTIVE, train, WhiteningConfig())
 
 
 def identity_of(settings: StudentSettings | TeacherSettings) -> dict[str, Any]:

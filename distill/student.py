@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from distill.data import TrainingData, load_images
-from distill.head import start_head
+from distill.head import start_head, start_summary, start_whitening
 from distill.objective import Objective
 from distill.places import Guard, Places
 from distill.settings import StudentSettings, identity_of
@@ -37,12 +37,14 @@ def train_student(
     model = StructuralModel(settings.model).to(device).to(memory_format=torch.channels_last)
     targets = None if teacher is None else teacher_targets(teacher, data, settings, device)
     images, checkpoint = load_images(data, model.input_size), out / CHECKPOINT
-    if not checkpoint.is_file():
+    if settings.model.head == "whitening":
+        start_whitening(model, images, device, settings.train.seed)  # after an interruption too: `keep` goes by it
+    elif not checkpoint.is_file():
         start_head(model, images, device, settings.train.seed, targets)
-    objective = Objective(settings.objective, settings.structural, settings.distillation)
+    objective = Objective(settings.objective, settings.structural, settings.keep, settings.distillation)
     trainer = Trainer(model, Places(data.photos, Guard()), images, objective, settings.train)
     losses = trainer.train(device, checkpoint, targets)
-    model.eval()
+    start_summary(model.eval(), images, device, settings.train.seed)
     finish_run(out, lambda path: save_weights(model, path), {"losses": losses, **validate(model)})
     return model
 
@@ -58,10 +60,12 @@ def check_model(config: ModelConfig) -> None:
 def check_lengths(settings: StudentSettings, teacher: NetVLAD) -> None:
     """Raise VprError when regression is asked for and the two descriptors differ in length."""
     follows = settings.distillation is not None and settings.distillation.distillation == "regression"
-    if follows and teacher.config.dim != settings.model.dim:
+    model = settings.model
+    name, length = ("global-dim", model.global_dim) if model.pooling in ("vlad", "layout") else ("dim", model.dim)
+    if follows and teacher.config.dim != length:
         raise VprError(
-            f"the teacher's descriptors have {teacher.config.dim} dimensions, the student's {settings.model.dim}; "
-            f"pass --dim {teacher.config.dim} or --distillation relational"
+            f"the teacher's descriptors have {teacher.config.dim} dimensions, the student's {length}; "
+            f"pass --{name} {teacher.config.dim} or --distillation relational"
         )
 
 

@@ -1,11 +1,13 @@
 """The training loop: steps, learning rate, mining, checkpoints; the same seed gives the same weights."""
 
+import copy
 import functools
 import logging
 import math
 import operator
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +49,10 @@ class Trainer:
     def __init__(self, model: nn.Module, places: Places, images: Images, objective: Objective, config: TrainConfig):
         self.model, self.places, self.images = model, places, images
         self.objective, self.config = objective, config
-        self.optimizer = torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+        keep = objective.keep
+        self.before = copy.deepcopy(model).eval() if keep is not None and keep.keep_weight else None
+        groups = parameter_groups(model, 1.0 if keep is None else keep.backbone_rate)
+        self.optimizer = torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
         self.plan = BatchPlan(
             places, (config.places, config.images_per_place), config.seed, config.sampling == "conditions"
         )
@@ -97,19 +102,27 @@ class Trainer:
 
     def _update(self, rows: np.ndarray, images: torch.Tensor, teacher: np.ndarray | None) -> dict[str, float]:
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
+            group["lr"] = self._learning_rate() * group["share"]
         masks = self.places.guard.masks(self.places.photos, rows)
         positive, negative = (torch.from_numpy(mask).to(images.device) for mask in masks)
         target = None if teacher is None else torch.from_numpy(teacher[rows]).to(images.device)
         height, width = images.shape[-2:]
         images = augment(images, augmentation(self.config.augment, (height, width)))
-        described = self.model(images.to(memory_format=torch.channels_last))
-        terms = self.objective(described, Labels(positive, negative, target, self.step / self.config.steps))
+        images = images.to(memory_format=torch.channels_last)
+        described, kept = self.model(images), self._before(images)
+        terms = self.objective(described, Labels(positive, negative, target, kept, self.step / self.config.steps))
         self.optimizer.zero_grad(set_to_none=True)
         functools.reduce(operator.add, terms.values()).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimizer.step()
         return {name: float(value.detach()) for name, value in terms.items()}
+
+    def _before(self, images: torch.Tensor) -> torch.Tensor | None:
+        """Patch descriptors (B, P, C) of the network before training, where they are to be kept."""
+        if self.before is None:
+            return None
+        with torch.no_grad():
+            return self.before(images).patch_descriptors
 
     def _learning_rate(self) -> float:
         config = self.config
@@ -136,6 +149,18 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if "neighbours" in state:
             self.plan.neighbours = state["neighbours"].cpu().numpy()
+
+
+def parameter_groups(model: nn.Module, backbone_rate: float) -> list[dict[str, Any]]:
+    """The trained parameters with their share of the learning rate; a backbone of share 0 is frozen."""
+    part = getattr(model, "backbone", None) if backbone_rate != 1 else None
+    backbone = list(part.parameters()) if isinstance(part, nn.Module) else []
+    apart = {id(parameter) for parameter in backbone}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in apart and parameter.requires_grad]
+    for parameter in backbone:
+        parameter.requires_grad_(backbone_rate > 0)
+    groups = [{"params": others, "share": 1.0}]
+    return [*groups, {"params": backbone, "share": backbone_rate}] if backbone and backbone_rate else groups
 
 
 def _means(recent: list[dict[str, float]]) -> dict[str, float]:

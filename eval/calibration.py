@@ -25,6 +25,7 @@ from vpr.retrieval.settings import RerankConfig
 log = logging.getLogger("vpr")
 
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0)
+MASSES = (1.0, 0.7)
 QUERIES = 500
 DEPTH = 100
 
@@ -35,30 +36,40 @@ class Calibration:
 
     city: str
     weight: float  # of S_struct, S_global having weight 1
+    marginals: str
+    epsilon: float
+    mass: float
+    adapted: bool  # whether the descriptors were adapted to the city's database
     queries: int
-    recall: dict[str, dict[str, float]]  # metrics by weight
+    recall: dict[str, dict[str, float]]  # metrics by "mass weight"
 
 
 def calibrate(described: DescribedSet, city: str, device: torch.device = CPU) -> Calibration:
-    """Re-rank queries of a held-out city under each of `WEIGHTS` and take the best mean of Recall@1, 5 and 10.
+    """Re-rank queries of a held-out city under `MASSES` and `WEIGHTS`; take the best mean of Recall@1, 5 and 10.
 
-    At most `QUERIES` queries, evenly chosen, with shortlists of `DEPTH`; of equal weights the smaller one is taken.
+    At most `QUERIES` queries, evenly chosen, with shortlists of `DEPTH`. Of equals the larger mass and the smaller
+    weight are taken.
     """
     scored, positives = described.data.scored, described.data.answers
     chosen = scored[np.unique(np.linspace(0, len(scored) - 1, min(QUERIES, len(scored))).astype(int))]
     ranked = find_shortlist(described, DEPTH).ranked[chosen]
     rows = CacheRows(described.rows.query[chosen], described.rows.database)
-    found = compare_sequences(described.cache, rows, ranked, RerankConfig(), device=device)
     recall = {}
-    for weight in WEIGHTS:
-        order = reorder(ranked, weighted_sum(found.global_, found.structural, weight))
-        recall[weight] = evaluate(order, [positives[query] for query in chosen])
-    best = max(WEIGHTS, key=lambda weight: (_goodness(recall[weight]), -weight))
+    for mass in MASSES:
+        config = RerankConfig(mass=mass)
+        found = compare_sequences(described.cache, rows, ranked, config, device=device)
+        for weight in WEIGHTS:
+            order = reorder(ranked, weighted_sum(found.global_, found.structural, weight))
+            recall[mass, weight] = evaluate(order, [positives[query] for query in chosen])
+    mass, weight = max(recall, key=lambda setting: (_goodness(recall[setting]), setting[0], -setting[1]))
+    before, after = recall[mass, 0.0]["recall@1"], recall[mass, weight]["recall@1"]
     log.info(
-        "weight of S_struct: %g, fixed on %s (%d queries, R@1 %.1f %% -> %.1f %%)",
-        best, city, len(chosen), 100 * recall[0.0]["recall@1"], 100 * recall[best]["recall@1"],
+        "weight of S_struct: %g, mass %g, fixed on %s (%d queries, R@1 %.1f %% -> %.1f %%)",
+        weight, mass, city, len(chosen), 100 * before, 100 * after,
     )  # fmt: skip
-    return Calibration(city, best, len(chosen), {str(weight): values for weight, values in recall.items()})
+    named = {f"{mass:g} {weight:g}": values for (mass, weight), values in recall.items()}
+    config = RerankConfig(mass=mass)
+    return Calibration(city, weight, config.marginals, config.epsilon, mass, described.adapted, len(chosen), named)
 
 
 def validation(root: Path, city: str, out: Path, device: torch.device) -> Callable[[StructuralModel], dict[str, Any]]:

@@ -17,7 +17,7 @@ from vpr.base.errors import VprError
 from vpr.base.files import write_json
 from vpr.base.machine import choose_device
 from vpr.base.settings import option, positional
-from vpr.retrieval.settings import RerankConfig
+from vpr.retrieval.settings import RerankOptions
 
 if TYPE_CHECKING:
     from datasets.retrieval_set import RetrievalSet
@@ -37,11 +37,11 @@ class CompareOptions:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    stages = [CompareOptions, ProtocolOptions, RankingConfig, RerankConfig]
+    stages = [CompareOptions, ProtocolOptions, RankingConfig, RerankOptions]
     return run_command("eval.compare", "Runs side by side, before and after re-ranking.", stages, _work, argv)
 
 
-def _work(compared: CompareOptions, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankConfig) -> None:
+def _work(compared: CompareOptions, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions) -> None:
     from eval.evaluation import Evaluator, submit
     from eval.floors import chance, thumbnails
 

@@ -10,6 +10,7 @@ import torch
 from datasets.retrieval_set import RetrievalSet
 from eval.options import RankingConfig
 from vpr.cache import DescriptorCache
+from vpr.description.adaptation import adapt_cache, pays
 from vpr.description.into_cache import describe_into_cache
 from vpr.description.spec import cache_spec
 from vpr.models.netvlad import NetVLAD
@@ -24,11 +25,12 @@ class DescribedSet:
     data: RetrievalSet
     cache: DescriptorCache
     rows: CacheRows  # of the entries' images in the cache
+    adapted: bool = False  # whether the descriptors were adapted to the database
 
     @classmethod
-    def of(cls, data: RetrievalSet, cache: DescriptorCache) -> "DescribedSet":
+    def of(cls, data: RetrievalSet, cache: DescriptorCache, adapted: bool = False) -> "DescribedSet":
         """Look every image up; raises CacheError when the cache lacks one."""
-        return cls(data, cache, CacheRows.of(cache, data.queries.images, data.database.images))
+        return cls(data, cache, CacheRows.of(cache, data.queries.images, data.database.images), adapted)
 
     def global_descriptors(self) -> tuple[np.ndarray, np.ndarray]:
         """Of the queries (Q, C) and of the database (N, C), float32 unit vectors."""
@@ -42,7 +44,13 @@ def describe(
     """Complete the cache file with the images that it lacks; errors as `describe_into_cache`."""
     files = data.image_files()
     filled = describe_into_cache(cache, model, data.root, files, device, config.workers, dtype=config.patches)
-    return DescribedSet.of(data, filled)
+    described = DescribedSet.of(data, filled)
+    database, adapt = described.rows.database.ravel(), config.adapt
+    if adapt is None:
+        adapt = isinstance(model, StructuralModel) and model.config.head == "whitening" and pays(len(set(database)))
+    if not adapt or filled.spec.patches == 0:
+        return described
+    return DescribedSet.of(data, adapt_cache(filled, database, cache.parent), adapted=True)
 
 
 def default_cache(folder: Path, model: StructuralModel | NetVLAD, data: RetrievalSet, config: RankingConfig) -> Path:

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +16,9 @@ from eval.options import RankingConfig, SourceConfig
 from eval.ranking import Reranking, Shortlist, find_shortlist, rerank
 from vpr.base.errors import VprError
 from vpr.base.run_folder import read_metrics
+from vpr.models.builtin import caches_of, run_of
 from vpr.models.loading import load_student, load_teacher
-from vpr.retrieval.settings import RerankConfig
+from vpr.retrieval.settings import RerankOptions
 
 SUBMITTED = 20  # predictions a query in a submission
 DEFAULT_WEIGHT = 5.0  # of S_struct, for runs that held no city out
@@ -27,7 +29,7 @@ class Evaluator:
     """How runs are evaluated."""
 
     ranking: RankingConfig
-    rerank: RerankConfig
+    rerank: RerankOptions
     device: torch.device
 
     def answer(self, data: RetrievalSet, source: SourceConfig, given: Shortlist | None = None) -> "Answers":
@@ -47,22 +49,25 @@ class Evaluator:
         if given is None:
             given = find_shortlist(described, self.ranking.depth)
         reranking = self._rerank(described, given, source.run) if source.rerank else None
-        return Answers(given, reranking, describe_ms)
+        return Answers(given, reranking, describe_ms, described.adapted)
 
     def _by_student(self, data: RetrievalSet, source: SourceConfig) -> tuple[DescribedSet, float]:
         """The set as the run's model describes it, and milliseconds an image."""
         model, start = load_student(source.run, self.device), time.perf_counter()
-        cache = source.cache or default_cache(source.run / "cache", model, data, self.ranking)
+        cache = source.cache or default_cache(caches_of(run_of(source.run)), model, data, self.ranking)
         described = describe(model, data, cache, self.device, self.ranking)
         return described, 1000 * (time.perf_counter() - start) / len(data.image_files())
 
     def _by_teacher(self, data: RetrievalSet, run: Path) -> DescribedSet:
         model = load_teacher(run, self.device)
-        return describe(model, data, default_cache(run / "cache", model, data, self.ranking), self.device, self.ranking)
+        cache = default_cache(caches_of(run_of(run)), model, data, self.ranking)
+        return describe(model, data, cache, self.device, self.ranking)
 
     def _rerank(self, described: DescribedSet, shortlist: Shortlist, run: Path) -> Reranking:
-        weight = structural_weight(run) if self.ranking.weight is None else self.ranking.weight
-        return rerank(described, shortlist, self.rerank, weight=weight, fusion=self.ranking.fusion, device=self.device)
+        recorded = calibration_of(run)
+        weight = recorded["weight"] if self.ranking.weight is None else self.ranking.weight
+        config = self.rerank.config(recorded)
+        return rerank(described, shortlist, config, weight=weight, fusion=self.ranking.fusion, device=self.device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +77,7 @@ class Answers:
     shortlist: Shortlist
     reranking: Reranking | None = None
     describe_ms: float | None = None  # an image, cached ones included
+    adapted: bool = False
 
     @property
     def ranked(self) -> np.ndarray:
@@ -94,9 +100,9 @@ class Answers:
         return {name: evaluate(stage.ranked, data.answers) for name, stage in stages.items() if stage is not None}
 
 
-def structural_weight(run: Path) -> float:
-    """The weight of S_struct that the run's calibration fixed, or the default of runs that held no city out."""
-    return read_metrics(run).get("calibration", {}).get("weight", DEFAULT_WEIGHT)
+def calibration_of(run: Path) -> dict[str, Any]:
+    """What the run's calibration fixed: weight, marginals, epsilon, mass; a default weight without a held-out city."""
+    return {"weight": DEFAULT_WEIGHT, **read_metrics(run_of(run)).get("calibration", {})}
 
 
 def submit(path: Path, data: RetrievalSet, answers: Answers) -> str:

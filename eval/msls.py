@@ -21,7 +21,7 @@ from vpr.base.files import write_json
 from vpr.base.machine import choose_device
 from vpr.base.run_folder import revision
 from vpr.base.settings import option
-from vpr.retrieval.settings import RerankConfig
+from vpr.retrieval.settings import RerankOptions
 
 if TYPE_CHECKING:
     from eval.evaluation import Answers
@@ -41,12 +41,12 @@ class FileOptions:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    stages = [ProtocolOptions, SourceConfig, RankingConfig, RerankConfig, FileOptions]
+    stages = [ProtocolOptions, SourceConfig, RankingConfig, RerankOptions, FileOptions]
     return run_command("eval.msls", "Evaluate on MSLS: shortlists, re-ranking, Recall@k.", stages, _work, argv)
 
 
 def _work(
-    options: ProtocolOptions, source: SourceConfig, ranking: RankingConfig, rerank: RerankConfig, files: FileOptions
+    options: ProtocolOptions, source: SourceConfig, ranking: RankingConfig, rerank: RerankOptions, files: FileOptions
 ) -> None:
     if files.submission is not None:
         check_suffix(files.submission)
@@ -73,7 +73,7 @@ def _work(
         write_json(files.json, _record(dataset, answers, results))
 
 
-def _answer(dataset: MSLS, source: SourceConfig, ranking: RankingConfig, rerank: RerankConfig) -> Answers:
+def _answer(dataset: MSLS, source: SourceConfig, ranking: RankingConfig, rerank: RerankOptions) -> Answers:
     from eval.evaluation import Evaluator  # torch comes with it: scoring a file does without
     from eval.ranking import Shortlist
 
@@ -121,6 +121,7 @@ def _record(dataset: MSLS, answers: Answers | None, results: dict[str, dict[str,
         "counts": dataset.retrieval_set.counts(),
         "results": results,
         "latency_ms": {} if answers is None else answers.latency_ms(),
+        "adapted": answers is not None and answers.adapted,
         "weight": None if reranking is None else reranking.weight,
         "fusion": None if reranking is None else reranking.fusion,
         "dataset": dataset.fingerprint,

@@ -32,6 +32,11 @@ class RankingConfig:
         "similarity: order by S_global + weight * S_struct; reciprocal-rank: fuse this order with the shortlist's; "
         "auto: reciprocal-rank for a prediction file",
     )
+    adapt: bool | None = option(
+        None,
+        "fit whitening and VLAD again to the database images, never to the queries; when left out, models with a "
+        "whitening head do so where the database is large enough",
+    )
     patches: PatchType = option("float16", "how the cache holds patch descriptors; int8 takes half the space")
     device: Device = option("auto", "where to compute")
     workers: NonNegativeInt = option(0, "processes that decode images; 0 decodes in the main process")

@@ -5,7 +5,7 @@ Layout (root attributes: ``fingerprint``, ``format``; every dataset contiguous a
     keys       (N,)       str      image path relative to the dataset's root
     bytes      (N,)       int64    size of the image file that was described; another size means another image
     done       (N,)       uint8    1 when the row's descriptors are there
-    global     (N, C)     float32  unit vectors
+    global     (N, G)     float32  unit vectors
     patches    (N, P, C)  float16  unit vectors, rows of the grid first; or int8, each vector scaled to +-127
 
 All HDF5 structure is written before the file gets its name, in front of the arrays. From then on only array elements
@@ -51,15 +51,19 @@ class CacheSpec:
 
     fingerprint: str  # of the model's weights, transform, size and grid
     patches: int  # P, patch descriptors an image; 0 from a model with global descriptors only
-    dim: int  # C
+    dim: int  # C, numbers of a patch descriptor
     dtype: PatchType = "float16"  # of the patch descriptors; int8 takes half the space
+    global_dim: int = 0  # G, numbers of a global descriptor; 0 stands for C
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "global_dim", self.global_dim or self.dim)
 
     def __str__(self) -> str:
-        return f"{self.fingerprint}, {self.patches} x {self.dim} {self.dtype}"
+        return f"{self.fingerprint}, {self.global_dim} global, {self.patches} x {self.dim} {self.dtype}"
 
 
 class DescriptorCache:
-    """An open cache file; ``globals_`` (N, C) float32 and ``patches`` (N, P, C) float16 or int8 are arrays on disk.
+    """An open cache file; ``globals_`` (N, G) float32 and ``patches`` (N, P, C) float16 or int8 are arrays on disk.
 
     ``keys`` (N,) str, ``bytes`` (N,) int64 and ``done`` (N,) uint8 as in the file. Contiguous arrays are memory maps;
     chunked or compressed ones, from another tool, are read into memory and cannot be written.
@@ -117,7 +121,8 @@ class DescriptorCache:
     def spec(self) -> CacheSpec:
         """What the file holds."""
         patches, dim = self.patches.shape[1:]
-        return CacheSpec(self.fingerprint, patches, dim, "int8" if self.patches.dtype == np.int8 else "float16")
+        dtype: PatchType = "int8" if self.patches.dtype == np.int8 else "float16"
+        return CacheSpec(self.fingerprint, patches, dim, dtype, self.globals_.shape[1])
 
     def find(self, keys: Keys) -> np.ndarray:
         """The rows of the given images, (K,) int64, done or not; -1 where the file has none."""
@@ -182,7 +187,7 @@ def create(path: Path, keys: Keys, spec: CacheSpec, old: DescriptorCache | None 
             file["keys"][:] = np.array([key.encode() for key in every], text)
             _allocate(file, "bytes", (len(every),), np.int64)
             _allocate(file, "done", (len(every),), np.uint8)
-            _allocate(file, "global", (len(every), spec.dim), np.float32)
+            _allocate(file, "global", (len(every), spec.global_dim), np.float32)
             _allocate(file, "patches", (len(every), spec.patches, spec.dim), spec.dtype)
         if kept:
             new = DescriptorCache(temporary, writable=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from distill.settings import (
     DistillationConfig,
+    KeepConfig,
     ObjectiveConfig,
     RunConfig,
     StructuralConfig,
@@ -32,11 +33,28 @@ class DistillOptions:
     )
 
 
+STAGES = [
+    DistillOptions,
+    RunConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    StructuralConfig,
+    KeepConfig,
+    DistillationConfig,
+    TrainConfig,
+]
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    losses = [ObjectiveConfig, StructuralConfig, DistillationConfig]
-    stages = [DistillOptions, RunConfig, ModelConfig, *losses, TrainConfig]
-    return run_command("vpr.distill", "Train the structural model, taught by a NetVLAD teacher.", stages, _work, argv)
+    return run_command(
+        "vpr.distill",
+        "Train the structural model, taught by a NetVLAD teacher.",
+        STAGES,
+        _work,
+        argv,
+        recipe_folder="student",
+    )
 
 
 def _work(
@@ -45,6 +63,7 @@ def _work(
     model: ModelConfig,
     objective: ObjectiveConfig,
     structural: StructuralConfig,
+    keep: KeepConfig,
     distillation: DistillationConfig,
     train: TrainConfig,
 ) -> None:
@@ -56,13 +75,13 @@ def _work(
     from vpr.description.spec import cache_spec
     from vpr.models.loading import TEACHER, load_teacher, save_teacher
 
-    out, settings = options.out, StudentSettings(model, objective, structural, train, distillation)
+    out, settings = options.out, StudentSettings(model, objective, structural, keep, train, distillation)
     device = choose_device(config.device)
     given = None if options.teacher is None else load_teacher(options.teacher, device)
     if given is not None:
         check_lengths(settings, given)
     check_model(model)
-    data, to_fit = training_data(config), default_teacher(train.seed, model.dim)
+    data, to_fit = training_data(config), default_teacher(train.seed, model)
     validate = validation(data.root, config.held_out, out, device)
     taught_by = {"fitted": identity_of(to_fit)} if given is None else {"fingerprint": cache_spec(given).fingerprint}
     if not start_run(out, run_identity("vpr.distill", settings, data, taught_by), config.overwrite):

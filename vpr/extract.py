@@ -16,7 +16,7 @@ class ExtractOptions:
     """Model and cache."""
 
     cache: Path = required("the HDF5 file")
-    run: Path = option(Path("runs/distill"), "run folder of the structural model")
+    run: Path = option(Path("runs/distill"), "run folder of the structural model, or 'builtin'")
     patches: PatchType = option("float16", "type of patch descriptors; int8 is half the size")
     overwrite: bool = option(False, "replace a cache that is damaged or another model's")
     device: Device = option("auto", "where to compute")
@@ -36,7 +36,8 @@ def _work(options: ExtractOptions, dataset_options: DatasetOptions) -> None:
 
     device = choose_device(options.device)
     model = load_student(options.run, device)
-    log_to(options.run)
+    if options.run.is_dir():
+        log_to(options.run)
     data = dataset_options.load().retrieval_set
     cache = describe_into_cache(
         options.cache, model, data.root, data.image_files(), device, options.workers, options.overwrite, options.patches

@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from distill.settings import ObjectiveConfig, RunConfig, StructuralConfig, StudentSettings, TrainConfig
+from distill.settings import KeepConfig, ObjectiveConfig, RunConfig, StructuralConfig, StudentSettings, TrainConfig
 from vpr.base.command import log_to, run_command
 from vpr.base.run_folder import start_run
 from vpr.base.settings import option
@@ -20,8 +20,10 @@ class Output:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    stages = [Output, RunConfig, ModelConfig, ObjectiveConfig, StructuralConfig, TrainConfig]
-    return run_command("vpr.scratch", "Train the structural model without a teacher.", stages, _work, argv)
+    stages = [Output, RunConfig, ModelConfig, ObjectiveConfig, StructuralConfig, KeepConfig, TrainConfig]
+    return run_command(
+        "vpr.scratch", "Train the structural model without a teacher.", stages, _work, argv, recipe_folder="student"
+    )
 
 
 def _work(
@@ -30,6 +32,7 @@ def _work(
     model: ModelConfig,
     objective: ObjectiveConfig,
     structural: StructuralConfig,
+    keep: KeepConfig,
     train: TrainConfig,
 ) -> None:
     from distill.data import training_data
@@ -37,7 +40,7 @@ def _work(
     from eval.calibration import validation
     from vpr.base.machine import choose_device
 
-    settings = StudentSettings(model, objective, structural, train)
+    settings = StudentSettings(model, objective, structural, keep, train)
     device, data = choose_device(config.device), training_data(config)
     check_model(model)
     validate = validation(data.root, config.held_out, output.out, device)

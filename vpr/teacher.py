@@ -25,11 +25,13 @@ class Output:
     out: Path = option(Path("runs/teacher"), "run folder")
 
 
+STAGES = [Output, RunConfig, TeacherConfig, WhiteningConfig, TEACHER_OBJECTIVE, TEACHER_TRAIN]
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    stages = [Output, RunConfig, TeacherConfig, WhiteningConfig, TEACHER_OBJECTIVE, TEACHER_TRAIN]
     description = "Fit the NetVLAD teacher: k-means, contrastive training, PCA whitening."
-    return run_command("vpr.teacher", description, stages, _work, argv)
+    return run_command("vpr.teacher", description, STAGES, _work, argv, recipe_folder="teacher")
 
 
 def _work(

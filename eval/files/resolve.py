@@ -16,7 +16,7 @@ What the official evaluator does is kept, with its faults put right:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
@@ -128,11 +128,14 @@ def _look_up(index: NameIndex, row: list[str], city: int, scope: Scope, tally: _
             if name in row[:position]:
                 tally.add("prediction repeated in its row", name)
     own = index.database(city)
-    found = [own[name] if name in own else index.database_anywhere(name) for name in row]
-    for name, at in zip(row, found):
-        if name in own:
+    found = [own.get(name) for name in row]
+    if None not in found:
+        return cast("list[int]", found)
+    for position, name in enumerate(row):
+        if found[position] is not None:
             continue
-        if at is None:
+        found[position] = index.database_anywhere(name)
+        if found[position] is None:
             description = index.describe(name, "database")
             moved = f"prediction moved to the end of its row, {description}"
             tally.add(UNKNOWN_PREDICTION if description == UNKNOWN else moved, name)

@@ -1,5 +1,6 @@
 """Evaluation and extraction by the commands: what they write, what they keep."""
 
+import json
 import os
 import zipfile
 
@@ -99,3 +100,34 @@ def test_images_of_other_sizes_and_kinds_are_described(tree_copy, run_copy, tmp_
     Image.open(photos[0]).convert("L").resize((80, 300)).save(photos[0])
     Image.open(photos[1]).resize((500, 40)).save(photos[1])
     evaluate(tree_copy, run_copy, tmp_path, "--cities", "cph")
+
+
+def test_evaluation_takes_what_the_calibration_recorded(tiny_tree, run_copy, tmp_path):
+    """The mass and the weight of the run, unless others are asked for."""
+    metrics = json.loads((run_copy / "metrics.json").read_text())
+    results = []
+    for mass in (1.0, 0.5):
+        metrics["calibration"] |= {"mass": mass, "weight": 20.0, "marginals": "uniform"}
+        (run_copy / "metrics.json").write_text(json.dumps(metrics))
+        results.append([evaluate(tiny_tree, run_copy, tmp_path, "--rerank", *more) for more in ([], ["--mass", "1"])])
+    asked = [record["results"]["rerank"] for _, record in results]
+    taken = [record["results"]["rerank"] for record, _ in results]
+    assert taken[0] == asked[0] == asked[1] != taken[1]
+    assert all(record["weight"] == 20 and record["adapted"] is False for record, _ in results)
+
+
+def test_a_map_that_is_large_enough_is_adapted_to(tiny_tree, run_copy, tmp_path, monkeypatch):
+    monkeypatch.setattr("vpr.description.adaptation.GLOBAL_DIM", 24)
+    monkeypatch.setattr("vpr.description.adaptation.CLUSTERS", 4)
+    plain, adapted, again = (
+        evaluate(tiny_tree, run_copy, tmp_path, "--rerank", *more) for more in ([], ["--adapt"], ["--adapt"])
+    )
+    assert (plain["adapted"], adapted["adapted"]) == (False, True) and adapted["results"] == again["results"]
+    assert plain["results"]["shortlist"] != adapted["results"]["shortlist"]
+    assert len(list((run_copy / "cache").glob("adapted-*.h5"))) == 1
+
+
+def test_the_weights_in_the_box_need_no_run(tiny_tree, tmp_path):
+    record = evaluate(tiny_tree, "builtin", tmp_path, "--rerank")
+    assert record["weight"] == 20 and record["adapted"] is False  # 35 database images are too few
+    assert record["results"]["rerank"]["recall@5"] > 0.5

@@ -98,3 +98,14 @@ def test_structural_prefers_the_first_column():
     expected = -np.log(np.exp(9) / (np.exp(9) + np.exp(1) + np.exp(2)))
     assert float(losses.structural(good, 0.1)) == pytest.approx(expected, rel=1e-5)
     assert losses.structural(good, 0.1) < losses.structural(bad, 0.1)
+
+
+def test_keep_is_the_mean_of_one_minus_cosine():
+    generator = torch.Generator().manual_seed(0)
+    patches, before = (
+        torch.nn.functional.normalize(torch.randn(3, 4, 5, dtype=torch.float64, generator=generator), dim=-1)
+        for _ in range(2)
+    )
+    expected = np.mean([1 - float(patches[i, p] @ before[i, p]) for i in range(3) for p in range(4)])
+    assert float(losses.keep(patches, before)) == pytest.approx(expected, abs=1e-12)
+    assert float(losses.keep(patches, patches)) == pytest.approx(0, abs=1e-12)

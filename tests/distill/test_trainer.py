@@ -7,7 +7,7 @@ from torch.utils.data import Dataset
 
 from distill.objective import Objective
 from distill.places import Guard, Photos, Places
-from distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig, TrainConfig
+from distill.settings import DistillationConfig, KeepConfig, ObjectiveConfig, StructuralConfig, TrainConfig
 from distill.trainer import Trainer
 from vpr.models.structural import ModelConfig, StructuralModel
 
@@ -52,7 +52,11 @@ def train(checkpoint, images, config=CONFIG, teacher=None, init=0):
     model = StructuralModel(ModelConfig(dim=8, grid=2, image_size=32))
     distillation = None if teacher is None else DistillationConfig()
     trainer = Trainer(
-        model, Places(photos(), Guard()), images, Objective(ObjectiveConfig(), StructuralConfig(), distillation), config
+        model,
+        Places(photos(), Guard()),
+        images,
+        Objective(ObjectiveConfig(), StructuralConfig(), KeepConfig(), distillation),
+        config,
     )
     losses = trainer.train(CPU, checkpoint, teacher)
     return {name: value.clone() for name, value in model.state_dict().items()}, losses
@@ -113,3 +117,35 @@ def test_training_learns(tmp_path):
     losses = train(tmp_path / "a.pt", Pictures(), config)[1]
     chance = np.log(1 + CONFIG.images_per_place * (CONFIG.places - 1))
     assert losses["in-batch"] < 0.7 * chance
+
+
+def lite(keep):
+    """A small trunk with a whitening head, and its trainer."""
+    torch.manual_seed(0)
+    model = StructuralModel(
+        ModelConfig("tf_efficientnet_lite0", stage=2, head="whitening", dim=8, grid=2, image_size=32)
+    )
+    objective = Objective(ObjectiveConfig(), StructuralConfig(structural_negatives=2), keep)
+    config = TrainConfig(**{**vars(CONFIG), "steps": 3, "learning_rate": 3e-3})
+    return model, Trainer(model, Places(photos(), Guard()), Pictures(), objective, config)
+
+
+def test_a_backbone_of_share_0_is_frozen_and_the_head_is_not(tmp_path):
+    model, trainer = lite(KeepConfig(backbone_rate=0.0))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    losses = trainer.train(CPU, tmp_path / "a.pt")
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"head.weight", "head.bias"} and "keep" not in losses
+
+
+def test_the_more_is_kept_the_nearer_the_patches_stay(tmp_path):
+    drift = []
+    for weight in (1e-6, 100.0):
+        model, trainer = lite(KeepConfig(keep_weight=weight))
+        losses = trainer.train(CPU, tmp_path / f"{weight}.pt")
+        images = torch.stack([Pictures()[number] for number in range(8)])
+        with torch.no_grad():
+            now, then = (network.eval()(images).patch_descriptors for network in (model, trainer.before))
+        drift.append(float(1 - (now * then).sum(-1).mean()))
+        assert losses["keep"] >= 0
+    assert 0 < drift[1] < drift[0]

@@ -8,23 +8,32 @@ from pathlib import Path
 from typing import Any
 
 from vpr.base.errors import VprError
-from vpr.base.settings import make_parser, parse
+from vpr.base.settings import make_parser, parse, recipes, take_recipe
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130  # exit codes; 130 is the shell's for Ctrl-C
 
 
 def run_command(
-    command: str, description: str, stages: Sequence[Any], work: Callable[..., int | None], argv: list[str] | None
+    command: str,
+    description: str,
+    stages: Sequence[Any],
+    work: Callable[..., int | None],
+    argv: list[str] | None,
+    recipe_folder: str = "",
 ) -> int:
     """Parse the options of the stages, call ``work`` with the filled stages, and return the exit code.
 
     stages: dataclasses, or instances of them whose values are this command's defaults. work: raises VprError for input
     that the user can mend; its message is printed as one line. It may return the exit code. Codes: 0 for success, 1 for
-    such an error, 2 for bad options, 130 for Ctrl-C. ``--debug``, and errors nobody expected, show the traceback.
+    such an error, 2 for bad options, 130 for Ctrl-C. ``--debug``, and errors nobody expected, show the
+    traceback. recipe_folder: where the command's recipes lie; without it ``--recipe`` is no option.
     """
-    parser = make_parser(command, description, stages)
+    names = ", ".join(recipes(recipe_folder)) if recipe_folder else ""
+    epilog = f"--recipe NAME starts from the options of a recipe in the box: {names}" if names else ""
+    parser = make_parser(command, description, stages, epilog)
+    arguments = sys.argv[1:] if argv is None else argv
     try:
-        debug, filled = parse(parser, argv, stages)
+        debug, filled = parse(parser, take_recipe(parser, arguments, recipe_folder) if names else arguments, stages)
     except ValueError as error:
         return _complain(parser.prog, error, MISUSED)
     except SystemExit as end:  # --help and --print-config

@@ -67,7 +67,8 @@ def read_config(folder: Path, command: str = "vpr.distill") -> dict[str, Any]:
     """
     path = folder / CONFIG
     if not path.is_file():
-        raise VprError(f"no run at {folder}; make it with: python -m {command} --out {folder}")
+        builtin = ", or pass --run builtin" if command == "vpr.distill" else ""
+        raise VprError(f"no run at {folder}; make it with: python -m {command} --out {folder}{builtin}")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

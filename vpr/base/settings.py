@@ -21,10 +21,12 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
+import yaml
+from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
 from jsonargparse import typing as restricted
 
 T = TypeVar("T")
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 
 if TYPE_CHECKING:  # type checkers see the plain types behind the ranges
     PositiveInt: TypeAlias = int
@@ -83,7 +85,7 @@ class Formatter(DefaultHelpFormatter):
         return action.help or ""
 
 
-def make_parser(command: str, description: str, stages: Sequence[Any]) -> ArgumentParser:
+def make_parser(command: str, description: str, stages: Sequence[Any], epilog: str = "") -> ArgumentParser:
     """A parser for ``python -m COMMAND`` with one group of options a stage, ``--config`` and ``--print-config``.
 
     stages: dataclasses, or instances of them whose values are this command's defaults.
@@ -114,7 +116,9 @@ def _add_options(parser: ArgumentParser, stage: Any) -> None:
             group.add_argument(field.name, help=meaning, metavar=field.metadata["metavar"], **how)
             continue
         name, default = "--" + field.name.replace("_", "-"), getattr(stage, field.name, MISSING)
-        if hint is bool:
+        if hint == bool | None:
+            group.add_argument(name, action=ActionYesNo(yes_prefix="", no_prefix="no-"), default=default, help=meaning)
+        elif hint is bool:
             group.add_argument(name, action="store_true", default=default, help=meaning)
         elif default is MISSING:
             group.add_argument(name, type=hint, required=True, metavar=_metavar(hint), help=f"{meaning} (required)")
@@ -128,7 +132,7 @@ def _fields(stage: Any) -> Iterator[dataclasses.Field]:
 
 def _metavar(hint: Any) -> str:
     """What stands for a value of the type, the choices where there are some."""
-    if isinstance(hint, types.UnionType):
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
         hint = next(part for part in typing.get_args(hint) if part is not type(None))
     if typing.get_origin(hint) is typing.Literal:
         return "{" + ",".join(typing.get_args(hint)) + "}"
@@ -141,6 +145,29 @@ def _shown(default: object) -> str:
     if default is None or default == "" or default == ():
         return ""
     return f" (default: {default:.3g})" if isinstance(default, float) else f" (default: {default})"
+
+
+def take_recipe(parser: ArgumentParser, argv: Sequence[str], folder: str) -> list[str]:
+    """Make the values of ``--recipe NAME`` the parser's defaults; returns the arguments without it.
+
+    A recipe is a YAML file of the box, in a folder for each kind of command. Keys of options that the command lacks are
+    left out, so that one recipe serves several commands. Raises ValueError for a name that is none.
+    """
+    found = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    found.add_argument("--recipe")
+    given, others = found.parse_known_args(list(argv))
+    if given.recipe is not None:
+        if given.recipe not in recipes(folder):
+            raise ValueError(f"--recipe: {given.recipe!r} is none of {', '.join(recipes(folder))}")
+        values = yaml.safe_load((RECIPES / folder / f"{given.recipe}.yaml").read_text(encoding="utf-8"))
+        known = {action.dest for action in parser._actions}
+        parser.set_defaults({name: value for name, value in values.items() if name in known})
+    return others
+
+
+def recipes(folder: str) -> list[str]:
+    """The names of the recipes in the box, for one kind of command."""
+    return sorted(path.stem for path in (RECIPES / folder).glob("*.yaml"))
 
 
 def parse(parser: ArgumentParser, argv: list[str] | None, stages: Sequence[Any]) -> tuple[bool, list[Any]]:

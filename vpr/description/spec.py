@@ -12,5 +12,5 @@ def cache_spec(model: StructuralModel | NetVLAD, dtype: PatchType = "float16") -
     if isinstance(model, NetVLAD):
         return CacheSpec(fingerprint(model, "NetVLAD", model.config.backbone, transform), 0, model.config.dim)
     config = model.config
-    made_by = fingerprint(model, config.backbone, transform, config.grid, config.pooling)
-    return CacheSpec(made_by, config.grid**2, config.dim, dtype)
+    made_by = fingerprint(model, config.backbone, config.stage, transform, config.grid, config.pooling, config.head)
+    return CacheSpec(made_by, config.grid**2, config.dim, dtype, model.global_dim)

@@ -10,44 +10,56 @@ from torch import nn
 
 import vpr.models.mini_vit  # noqa: F401  timm knows it by name from here on
 from vpr.base.errors import VprError
-from vpr.models.settings import ModelConfig
+from vpr.models.imagenet import load_imagenet
+from vpr.models.settings import IMAGENET, ModelConfig
+from vpr.models.trunk import Trunk, is_convolutional
 from vpr.models.weights import load_state, read_weights
 
 
-def create_backbone(config: ModelConfig) -> nn.Module:
-    """The timm model of the configuration, without its classifier.
+def create_backbone(config: ModelConfig, fill: bool = True) -> Any:
+    """The timm model of the configuration, without its classifier, cut after its stage.
 
-    Raises VprError for an unknown name, for weights that are missing or do not fit, and for a class token that the
-    model lacks.
+    fill: start from the weights that the configuration names. Raises VprError for an unknown name or stage, for weights
+    that are missing or do not fit, and for a class token that the model lacks.
     """
-    if not timm.is_model(config.backbone):
-        close = timm.list_models(f"*{config.backbone.split('_')[0]}*")[:5]
+    network = create_network(config.backbone, config.image_size)
+    if config.weights and fill:
+        load_weights(network, config.backbone, config.weights)
+    if config.pooling == "cls" and not getattr(network, "num_prefix_tokens", 0):
+        raise VprError(f"{config.backbone} has no class token; pass --pooling avg")
+    network.reset_classifier(0)
+    return Trunk(network, config.stage) if config.stage or is_convolutional(network) else network
+
+
+def create_network(backbone: str, image_size: int) -> Any:
+    """A timm model by name, from random weights, its classifier included; errors as `create_backbone`."""
+    if not timm.is_model(backbone):
+        close = timm.list_models(f"*{backbone.split('_')[0]}*")[:5]
         near = f"near it: {', '.join(close)}" if close else "timm.list_models() lists those that it has"
-        raise VprError(f"timm has no model {config.backbone!r}; {near}")
-    asked: dict[str, Any] = {"pretrained": config.pretrained, "num_classes": 0}
+        raise VprError(f"timm has no model {backbone!r}; {near}")
     try:
         try:
-            model = timm.create_model(config.backbone, img_size=config.image_size, **asked)
+            return timm.create_model(backbone, img_size=image_size)
         except TypeError:  # convolutional models take any size and no such argument
-            model = timm.create_model(config.backbone, **asked)
+            return timm.create_model(backbone)
     except (ValueError, RuntimeError, AssertionError) as error:
-        raise VprError(f"--backbone {config.backbone} at {config.image_size} px: {error}") from error
-    if config.weights:
-        source = Path(config.weights)
-        load_state(model, _fitted(model, read_weights(source)), source)
-    if config.pooling == "cls" and not getattr(model, "num_prefix_tokens", 0):
-        raise VprError(f"{config.backbone} has no class token; pass --pooling avg")
-    return model
+        raise VprError(f"--backbone {backbone} at {image_size} px: {error}") from error
+
+
+def load_weights(network: Any, backbone: str, weights: str) -> None:
+    """Fill a whole network from ImageNet or from a file, whose classifier may differ or be missing.
+
+    Raises VprError for weights that are missing or do not fit.
+    """
+    if weights == IMAGENET:
+        load_imagenet(network, backbone)
+        return
+    source = Path(weights)
+    network.reset_classifier(0)
+    load_state(network, _fitted(network, read_weights(source)), source)
 
 
 def _fitted(model: nn.Module, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Weights as timm itself fits them to the model: other people's names, position embeddings of another size."""
     fit = getattr(importlib.import_module(type(model).__module__), "checkpoint_filter_fn", None)
     return weights if fit is None else fit(weights, model)
-
-
-def channel_statistic(backbone: nn.Module, statistic: str) -> torch.Tensor:
-    """The backbone's input mean or standard deviation, shape (3, 1, 1), in [0, 1]."""
-    config = getattr(backbone, "pretrained_cfg", None) or {}
-    value = config.get(statistic) or (0.5, 0.5, 0.5)
-    return torch.tensor(value).view(3, 1, 1)

@@ -8,6 +8,7 @@ import torch
 
 from vpr.base.errors import VprError
 from vpr.base.run_folder import CONFIG, WEIGHTS, finish_run, read_config, read_metrics, start_run
+from vpr.models.builtin import run_of
 from vpr.models.netvlad import NetVLAD
 from vpr.models.settings import ModelConfig, TeacherConfig
 from vpr.models.structural import StructuralModel
@@ -23,13 +24,12 @@ def load_student(folder: Path, device: torch.device) -> StructuralModel:
 
     Raises VprError when the run is missing, unfinished or of another kind.
     """
-    if str(folder) == "builtin":
-        raise VprError("no weights are shipped with this version; make a run with: python -m vpr.distill")
+    folder = run_of(folder)
     config = read_config(folder)
     if "model" not in config:
         raise VprError(f"{folder} holds a {config.get('command')} run, not a structural model; pass a vpr.distill run")
     read_metrics(folder)
-    model = StructuralModel(_recorded(ModelConfig, config["model"], folder, pretrained=False, weights=""))
+    model = StructuralModel(_recorded(ModelConfig, config["model"], folder), fill=False)
     load_into(model, folder / WEIGHTS)
     return model.to(device).eval()
 
@@ -39,6 +39,7 @@ def load_teacher(source: Path, device: torch.device) -> NetVLAD:
 
     Raises VprError when there is none.
     """
+    source = run_of(source)
     if source.is_file():
         return _teacher_from_checkpoint(source).to(device).eval()
     if (source / TEACHER / CONFIG).is_file():
@@ -47,7 +48,7 @@ def load_teacher(source: Path, device: torch.device) -> NetVLAD:
     if "teacher" not in config:
         raise VprError(f"{source} has no teacher; pass a vpr.teacher run or a NetVLAD checkpoint")
     read_metrics(source)
-    model = NetVLAD(_recorded(TeacherConfig, config["teacher"], source, pretrained=False))
+    model = NetVLAD(_recorded(TeacherConfig, config["teacher"], source), fill=False)
     model.whitened = True
     load_into(model, source / WEIGHTS)
     return model.to(device).eval()
@@ -59,10 +60,10 @@ def save_teacher(model: NetVLAD, out: Path) -> None:
     finish_run(out, lambda path: save_weights(model, path), {})
 
 
-def _recorded(stage: type[T], recorded: dict[str, Any], folder: Path, **replaced: object) -> T:
+def _recorded(stage: type[T], recorded: dict[str, Any], folder: Path) -> T:
     """The dataclass that a run recorded; raises VprError when this version has other fields."""
     try:
-        return stage(**{**recorded, **replaced})
+        return stage(**recorded)
     except TypeError as error:
         raise VprError(f"{folder} was made by another version of this software ({error}); make it again") from error
 

@@ -20,7 +20,7 @@ def vit_mini_patch16_112(pretrained: bool = False, **kwargs: Any) -> VisionTrans
     Raises ValueError when pretrained weights are asked for: there are none, it trains from random weights.
     """
     if pretrained:
-        raise ValueError(f"{MINI_VIT} has no pretrained weights; leave --pretrained out")
+        raise ValueError(f"{MINI_VIT} has no pretrained weights; leave --weights out")
     for unused in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
         kwargs.pop(unused, None)
     convolutions = ConvStem(channels=(24, 48, 96, 96, 128), depth=5, stride=(2, 2, 2, 1, 2))

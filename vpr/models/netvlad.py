@@ -6,8 +6,11 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models import VGG16_Weights, vgg16
 
+from vpr.models.backbone import create_network, load_weights
 from vpr.models.descriptors import Descriptors
-from vpr.models.settings import TeacherConfig
+from vpr.models.imagenet import input_statistics
+from vpr.models.settings import IMAGENET, TeacherConfig
+from vpr.models.trunk import Trunk
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -47,15 +50,19 @@ class NetVLAD(nn.Module):
     mean: torch.Tensor  # (3, 1, 1) of ImageNet, in [0, 1]
     std: torch.Tensor  # likewise
 
-    def __init__(self, config: TeacherConfig) -> None:
+    def __init__(self, config: TeacherConfig, fill: bool = True) -> None:
+        """fill: start the encoder from the weights that the configuration names; errors as `create_encoder`."""
         super().__init__()
         self.config = config
-        self.encoder, channels = create_encoder(config)
+        self.encoder, channels = create_encoder(config, fill)
         self.pool = NetVLADPool(config.clusters, channels)
         self.WPCA = nn.Sequential(nn.Conv2d(config.clusters * channels, config.dim, 1))
         self.whitened = False
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+        mean, std = (torch.tensor(value).view(3, 1, 1) for value in (IMAGENET_MEAN, IMAGENET_STD))
+        if isinstance(self.encoder, Trunk):
+            mean, std = input_statistics(self.encoder, config.backbone, config.weights)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -82,13 +89,22 @@ class NetVLAD(nn.Module):
         self.whitened = True
 
 
-def create_encoder(config: TeacherConfig) -> tuple[nn.Module, int]:
-    """The encoder and its number of channels D; the small one evens out exposure and white balance first."""
+def create_encoder(config: TeacherConfig, fill: bool) -> tuple[nn.Module, int]:
+    """The encoder and its number of channels D; the small one evens out exposure and white balance first.
+
+    fill: start from the weights that the configuration names. Raises VprError as `create_backbone`.
+    """
+    if config.backbone == "mini":
+        layers: list[nn.Module] = [nn.InstanceNorm2d(3)]
+        widths, strides = (3, 24, 48, 96, 96), (2, 2, 2, 1)
+        for before, after, stride in zip(widths, widths[1:], strides):
+            layers += [nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        return nn.Sequential(*layers[:-1]), widths[-1]
     if config.backbone == "vgg16":
-        weights = VGG16_Weights.IMAGENET1K_V1 if config.pretrained else None
+        weights = VGG16_Weights.IMAGENET1K_V1 if config.weights == IMAGENET and fill else None
         return vgg16(weights=weights).features[:-2], 512
-    layers: list[nn.Module] = [nn.InstanceNorm2d(3)]
-    widths, strides = (3, 24, 48, 96, 96), (2, 2, 2, 1)
-    for before, after, stride in zip(widths, widths[1:], strides):
-        layers += [nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
-    return nn.Sequential(*layers[:-1]), widths[-1]
+    network = create_network(config.backbone, config.image_height)
+    if config.weights and fill:
+        load_weights(network, config.backbone, config.weights)
+    trunk = Trunk(network, config.stage)
+    return trunk, trunk.num_features

@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from vpr.base.settings import PositiveInt, option
+from vpr.base.settings import NonNegativeInt, PositiveInt, option
 
 MINI_VIT = "vit_mini_patch16_112"  # the default backbone; vpr.models.mini_vit registers it with timm
+IMAGENET = "imagenet"  # what --weights calls the weights that a package or timm's hub has
+Head = Literal["shared", "whitening"]
+Pooling = Literal["avg", "gem", "cls", "vlad", "layout"]
 
 
 @dataclass(frozen=True)
@@ -13,22 +16,30 @@ class ModelConfig:
     """Structural model."""
 
     backbone: str = option(MINI_VIT, "any timm model by name")
-    pretrained: bool = option(False, "start from timm's pretrained weights, which timm downloads")
-    weights: str = option("", "backbone weights to start from: a .safetensors or .pth file")
-    dim: PositiveInt = option(128, "descriptor dimensions C")
-    grid: PositiveInt = option(7, "patch descriptors along each side; the tokens are pooled to grid x grid")
-    image_size: PositiveInt = option(112, "input height and width, pixels")
-    pooling: Literal["gem", "avg", "cls"] = option(
-        "avg", "global descriptor from the generalised mean of the tokens (p = 3), their mean, or the class token"
+    stage: NonNegativeInt = option(
+        0, "cut the network after this stage; 0: convolutional ones at stride 16, others whole"
     )
+    weights: str = option("", "weights to start the backbone from: 'imagenet', or a .safetensors or .pth file")
+    head: Head = option("shared", "one head with batch statistics for both kinds, or PCA whitening of the patches")
+    dim: PositiveInt = option(128, "numbers of a patch descriptor, C")
+    grid: PositiveInt = option(7, "patch descriptors along each side; the features are pooled to grid x grid")
+    image_size: PositiveInt = option(112, "input height and width, pixels")
+    pooling: Pooling = option(
+        "avg",
+        "global descriptor from the mean of the features, their generalised mean (p = 3), the class token, VLAD of the "
+        "patches, or all patches in place",
+    )
+    clusters: PositiveInt = option(64, "VLAD clusters")
+    global_dim: PositiveInt = option(128, "numbers of a VLAD or layout descriptor after PCA whitening")
 
 
 @dataclass(frozen=True)
 class TeacherConfig:
     """NetVLAD teacher."""
 
-    backbone: Literal["mini", "vgg16"] = option("mini", "encoder: a small one for mini-MSLS, or VGG16 to conv5")
-    pretrained: bool = option(False, "start VGG16 from torchvision's ImageNet weights, which are downloaded")
+    backbone: str = option("mini", "encoder: 'mini', 'vgg16' to conv5, or any timm network, cut after --stage")
+    stage: NonNegativeInt = option(0, "cut a timm network after this stage; 0: at stride 16")
+    weights: str = option("", "weights to start the encoder from: 'imagenet', or a .safetensors or .pth file")
     clusters: PositiveInt = option(16, "NetVLAD clusters K")
     dim: PositiveInt = option(128, "descriptor dimensions after PCA whitening")
     image_height: PositiveInt = option(112, "input height, pixels (480 in the literature)")

@@ -6,9 +6,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vpr.models.backbone import channel_statistic, create_backbone
+from vpr.base.errors import VprError
+from vpr.models.backbone import create_backbone
 from vpr.models.descriptors import Descriptors
+from vpr.models.imagenet import input_statistics
 from vpr.models.settings import ModelConfig
+from vpr.models.summary import PatchSummary
 
 
 class StructuralModel(nn.Module):
@@ -22,25 +25,53 @@ class StructuralModel(nn.Module):
     std: torch.Tensor  # likewise
     backbone: Any  # a timm model
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, fill: bool = True) -> None:
+        """fill: start the backbone from the weights that the configuration names.
+
+        Raises VprError as `create_backbone`, and for poolings and heads that do not go together.
+        """
         super().__init__()
+        check_pooling(config)
         self.config = config
-        self.backbone = create_backbone(config)
+        self.backbone = create_backbone(config, fill)
         self.head = nn.Linear(self.backbone.num_features, config.dim)
-        self.norm = SharedNorm(config.dim)
-        self.register_buffer("mean", channel_statistic(self.backbone, "mean"), persistent=False)
-        self.register_buffer("std", channel_statistic(self.backbone, "std"), persistent=False)
+        self.norm = SharedNorm(config.dim) if config.head == "shared" else None
+        self.summary = None
+        if config.pooling in ("vlad", "layout"):
+            self.summary = PatchSummary(
+                config.pooling, (config.grid**2, config.dim), config.clusters, config.global_dim
+            )
+        mean, std = input_statistics(self.backbone, config.backbone, config.weights)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
 
     @property
     def input_size(self) -> tuple[int, int]:
         """Height and width of the images it takes, pixels."""
         return self.config.image_size, self.config.image_size
 
+    @property
+    def global_dim(self) -> int:
+        """Numbers of a global descriptor."""
+        return self.config.dim if self.summary is None else self.config.global_dim
+
     def forward(self, images: torch.Tensor) -> Descriptors:
         tokens, summary = self._tokens(images)
         patches = F.adaptive_avg_pool2d(tokens, self.config.grid).flatten(2).transpose(1, 2)
-        summary, patches = self.norm.both(self.head(summary), self.head(patches))
-        return Descriptors(F.normalize(summary, dim=-1), F.normalize(patches, dim=-1))
+        if self.norm is not None:
+            summary, patches = self.norm.both(self.head(summary), self.head(patches))
+            return Descriptors(F.normalize(summary, dim=-1), F.normalize(patches, dim=-1))
+        patches = F.normalize(self.head(F.normalize(patches, dim=-1)), dim=-1)
+        if self.summary is not None:
+            return Descriptors(self.summary(patches), patches)
+        if self.config.pooling == "avg":
+            return Descriptors(F.normalize(patches.mean(1), dim=-1), patches)
+        return Descriptors(F.normalize(self.head(F.normalize(summary, dim=-1)), dim=-1), patches)
+
+    def raw_patches(self, images: torch.Tensor) -> torch.Tensor:
+        """Unit features (B, P, D) that a whitening head is fitted to."""
+        tokens, _ = self._tokens(images)
+        return F.normalize(F.adaptive_avg_pool2d(tokens, self.config.grid).flatten(2).transpose(1, 2), dim=-1)
 
     def summarise(self, images: torch.Tensor) -> torch.Tensor:
         """What the head makes the global descriptor from, (B, D)."""
@@ -61,6 +92,19 @@ class StructuralModel(nn.Module):
         return tokens, generalised_mean(tokens) if self.config.pooling == "gem" else tokens.mean((2, 3))
 
 
+def check_pooling(config: ModelConfig) -> None:
+    """Raise VprError for a pooling that the head, or the sizes, do not allow."""
+    if config.pooling not in ("vlad", "layout"):
+        return
+    if config.head != "whitening":
+        raise VprError(f"--pooling {config.pooling} is made of whitened patches; pass --head whitening")
+    if config.global_dim == config.dim:
+        raise VprError(
+            f"patch and global descriptors of {config.dim} numbers could be taken for one another; "
+            "pass another --global-dim"
+        )
+
+
 class SharedNorm(nn.BatchNorm1d):
     """Batch normalisation of global descriptors (B, C), and of patch descriptors (B, P, C) by the same statistics.
 
@@ -73,10 +117,11 @@ class SharedNorm(nn.BatchNorm1d):
 
     def both(self, summary: torch.Tensor, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The summaries normalised by their batch's statistics, or by the running ones, and the patches by the same."""
-        mean, variance = self.running_mean, self.running_var  # the call that follows moves them on in training
+        normalised = self(summary)  # first: the order of operations is the order in which gradients are added
+        mean, variance = self.running_mean, self.running_var
         if self.training or mean is None or variance is None:
             mean, variance = summary.mean(0), summary.var(0, unbiased=False)
-        return self(summary), (patches - mean) * (variance + self.eps).rsqrt()
+        return normalised, (patches - mean) * (variance + self.eps).rsqrt()
 
 
 def generalised_mean(tokens: torch.Tensor, power: float = 3.0) -> torch.Tensor:

@@ -10,20 +10,20 @@ CHUNK = 10  # candidates solved between two looks at the bound
 SLACK = 1e-4  # scores may lie above the bound by the tolerance of the marginals, times the largest similarity
 
 
-def pruned_scores(images: tuple[np.ndarray, ...], config: RerankConfig, weight: float) -> np.ndarray:
+def pruned_scores(images: tuple[np.ndarray, ...], known: np.ndarray, config: RerankConfig, weight: float) -> np.ndarray:
     """S_struct of one query's candidates, (K,) float32; an upper bound of it where it cannot matter.
 
     A bound stands for each candidate that cannot be among the first ``config.prune`` by S_global + weight * S_struct.
-    images: query patches (P, C), database patches (K, Q, C), query global (C,), database globals (K, C). Candidates
-    are taken by falling bound; once the bound of the next, plus the slack, is below the
-    ``prune``-th best score so far, so are all that follow. The bound is derived in docs/reference/transport.md.
+    images: query patches (P, C), database patches (K, Q, C), query guide (C,), database guides (K, C), by which
+    marginals weigh. known: S_global, (K,). Candidates are taken by falling bound; once the bound of the next, plus the
+    slack, is below the ``prune``-th best score so far, so are all that follow. docs/reference/transport.md derives the
+    bound.
     """
-    query, database, own, globals_ = images
+    query, database, own, theirs = images
     wide = database.astype(np.float32)
     similarity = (wide.reshape(-1, query.shape[1]) @ query.T).reshape(*wide.shape[:2], -1).swapaxes(1, 2)
-    mu, nu = marginal_weights(config.marginals, query, wide, own, globals_)
+    mu, nu = marginal_weights(config.marginals, query, wide, own, theirs)
     structural = np.asarray(upper_bound(similarity, mu, nu, config.mass), np.float32)
-    known = globals_ @ own
     bound = known + weight * (structural + SLACK)
     order = np.argsort(-bound, kind="stable")
     exact: list[float] = []
@@ -33,6 +33,6 @@ def pruned_scores(images: tuple[np.ndarray, ...], config: RerankConfig, weight: 
             break
         # by the very call that scores all candidates: near ties must fall the same way
         problem = (config.marginals, config.epsilon, config.mass)
-        structural[some] = structural_similarity(query, database[some], own, globals_[some], *problem, threads=1).score
+        structural[some] = structural_similarity(query, database[some], own, theirs[some], *problem, threads=1).score
         exact += (known[some] + weight * structural[some]).tolist()
     return structural

@@ -19,6 +19,7 @@ from vpr.cache import DescriptorCache
 from vpr.retrieval.pruning import pruned_scores
 from vpr.retrieval.settings import RerankConfig
 from vpr.similarity import structural_similarity_pairs
+from vpr.transport.marginals import Marginals
 
 CPU = torch.device("cpu")
 MOST_QUERIES = 32  # in a batch: they share the images of a sequence and need little memory
@@ -43,7 +44,7 @@ class QueryBatch:
     queries: slice
     rows: np.ndarray  # (U,) cache rows, rising
     patches: np.ndarray  # (U, P, C) float16
-    globals_: np.ndarray  # (U, C) float32
+    globals_: np.ndarray  # (U, G) float32
 
 
 def compare(
@@ -94,6 +95,20 @@ def _batches(cache: DescriptorCache, candidates: np.ndarray, config: RerankConfi
             yield ahead.result()
 
 
+def guides_of(globals_: np.ndarray, patches: np.ndarray, kind: Marginals) -> np.ndarray:
+    """The descriptors (b, C) by which the other image's patches are weighed.
+
+    Those given (b, G), or the mean of the image's own patches (b, P, C) where the two differ in length, unit vectors;
+    zeros for uniform marginals, which need none.
+    """
+    if kind == "uniform":
+        return np.zeros((len(patches), patches.shape[2]), np.float32)
+    if globals_.shape[1] == patches.shape[2]:
+        return globals_
+    mean = patches.mean(1, dtype=np.float32)
+    return mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
+
+
 class _Comparison:
     """Queries (Q,) and candidates (Q, K), both cache rows, and their similarities as far as they are computed."""
 
@@ -111,11 +126,12 @@ class _Comparison:
         rows, own = query + batch.queries.start, self.queries[batch.queries]
         globals_ = self.cache.globals_[own]
         self.result.global_[rows, place] = np.einsum("nc,nc->n", globals_[query], batch.globals_[images])
-        patches = self.cache.read_patches(own)
+        patches, kind = self.cache.read_patches(own), self.config.marginals
+        guides = guides_of(globals_, patches, kind), guides_of(batch.globals_, batch.patches, kind)
         if self.config.prune and self.device.type != "cuda":
-            self.prune(batch, patches, globals_)
+            self.prune(batch, patches, guides)
             return
-        arrays: list[Any] = [patches, batch.patches, globals_, batch.globals_]
+        arrays: list[Any] = [patches, batch.patches, *guides]
         if self.device.type == "cuda":
             arrays = [torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in arrays]
         scores = structural_similarity_pairs(
@@ -131,15 +147,17 @@ class _Comparison:
         ).score
         self.result.structural[rows, place] = scores if isinstance(scores, np.ndarray) else scores.cpu().numpy()
 
-    def prune(self, batch: QueryBatch, patches: np.ndarray, globals_: np.ndarray) -> None:
+    def prune(self, batch: QueryBatch, patches: np.ndarray, guides: tuple[np.ndarray, np.ndarray]) -> None:
         """Fill the structural similarities of a batch query by query, with bounds where transport is not needed."""
+        own, theirs = guides
 
         def one(k: int) -> None:
             row = batch.queries.start + k
             there = np.flatnonzero(self.candidates[row] >= 0)
             images = np.searchsorted(batch.rows, self.candidates[row, there])
-            problem = patches[k].astype(np.float32), batch.patches[images], globals_[k], batch.globals_[images]
-            self.result.structural[row, there] = pruned_scores(problem, self.config, self.weight)
+            problem = patches[k].astype(np.float32), batch.patches[images], own[k], theirs[images]
+            known = self.result.global_[row, there]
+            self.result.structural[row, there] = pruned_scores(problem, known, self.config, self.weight)
 
         # our threads share the queries: BLAS with threads of its own would have them wait for one another
         with threadpool_limits(1, "blas"), ThreadPoolExecutor(self.config.threads or usable_cores()) as workers:

@@ -21,8 +21,8 @@ from datasets.msls.known_counts import MINI_MARKER, count_remarks
         ({"task": "seq2seq", "seq_length": -3}, "odd"),
         ({"task": "seq2im"}, "needs sequences"),
         ({"seq_length": 5}, "im2im"),
-        ({"radius_m": 0.0}, "radius_m"),
-        ({"radius_m": float("nan")}, "radius_m"),
+        ({"radius_m": 0.0}, "radius of 0.0 m"),
+        ({"radius_m": float("nan")}, "radius of nan m"),
         ({"scope": "world"}, "scope 'world'"),
     ],
 )

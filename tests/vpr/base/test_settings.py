@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+import yaml
 
+from vpr import distill, scratch, teacher
 from vpr.base.settings import (
+    RECIPES,
     Names,
     NonNegativeFloat,
     PositiveFloat,
@@ -16,6 +19,7 @@ from vpr.base.settings import (
     option,
     parse,
     positional,
+    recipes,
     required,
 )
 
@@ -134,3 +138,27 @@ def test_a_bad_config_is_refused_in_one_line(tmp_path, content, words):
 def test_names_may_be_a_list_in_a_config(tmp_path):
     (tmp_path / "recipe.yaml").write_text("cities: [oslo, rome]\n")
     assert filled("--config", tmp_path / "recipe.yaml").cities == ("oslo", "rome")
+
+
+@pytest.mark.parametrize(
+    ("main", "folder"), [(scratch.main, "student"), (distill.main, "student"), (teacher.main, "teacher")]
+)
+def test_recipes_are_options_of_their_commands(main, folder, capsys):
+    assert recipes(folder) == ["lite", "mini"]
+    printed = []
+    for arguments in ([], ["--recipe", "mini"], ["--recipe=lite"], ["--recipe", "lite", "--clusters", "8"]):
+        assert main([*arguments, "--print-config"]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]  # what the commands do without a recipe
+    assert "backbone: tf_efficientnet_lite0" in printed[2] and "clusters: 64" in printed[2]
+    assert printed[3] == printed[2].replace("clusters: 64", "clusters: 8")  # later options win
+    assert main(["--recipe", "../teacher/lite"]) == 2
+    assert "is none of lite, mini" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["student", "teacher"])
+def test_every_key_of_a_recipe_is_an_option_of_some_command(folder):
+    stages = {"student": distill.STAGES, "teacher": teacher.STAGES}[folder]
+    known = {action.dest for action in make_parser("x", "Does x.", stages)._actions}
+    for name in recipes(folder):
+        assert set(yaml.safe_load((RECIPES / folder / f"{name}.yaml").read_text())) <= known

@@ -262,8 +262,8 @@ def test_an_unknown_backbone_is_named_with_near_ones():
 
 
 def test_a_backbone_that_cannot_take_the_size_or_weights_is_refused(tmp_path):
-    with pytest.raises(VprError, match="--backbone vit_mini_patch16_112"):
-        StructuralModel(ModelConfig(pretrained=True))
+    with pytest.raises(VprError, match="there are no pretrained weights of vit_mini_patch16_112; leave --weights out"):
+        StructuralModel(ModelConfig(weights="imagenet"))
     torch.save({"a": torch.ones(1)}, tmp_path / "a.pth")
     with pytest.raises(VprError, match="a.pth lacks"):
         StructuralModel(ModelConfig(image_size=32, weights=str(tmp_path / "a.pth")))

