@@ -12,7 +12,7 @@ import vpr.models.mini_vit  # noqa: F401  timm knows it by name from here on
 from vpr.base.errors import VprError
 from vpr.models.imagenet import load_imagenet
 from vpr.models.settings import IMAGENET, ModelConfig
-from vpr.models.trunk import Trunk, is_convolutional
+from vpr.models.trunk import Trunk, is_cut_by_default
 from vpr.models.weights import load_state, read_weights
 
 
@@ -28,7 +28,7 @@ def create_backbone(config: ModelConfig, fill: bool = True) -> Any:
     if config.pooling == "cls" and not getattr(network, "num_prefix_tokens", 0):
         raise VprError(f"{config.backbone} has no class token; pass --pooling avg")
     network.reset_classifier(0)
-    return Trunk(network, config.stage) if config.stage or is_convolutional(network) else network
+    return Trunk(network, config.stage) if config.stage or is_cut_by_default(network) else network
 
 
 def create_network(backbone: str, image_size: int) -> Any:

@@ -64,18 +64,20 @@ def default_stage(network: Any) -> int:
     """The last stage with a stride of at most `STRIDE` pixels; the last one of all where none has."""
     info, levels = _info(network), stages_of(network)
     fine = [stage for stage, level in levels.items() if info[level]["reduction"] <= STRIDE]
-    return max(fine or levels)
+    return max(fine or levels, default=0)
 
 
-def is_convolutional(network: Any) -> bool:
-    """Whether the features grow coarser from stage to stage, so that the network is cut by default."""
-    return len({level["reduction"] for level in _info(network)}) > 1
+def is_cut_by_default(network: Any) -> bool:
+    """Whether the features grow coarser from stage to stage, as those of convolutional networks do."""
+    info = _info(network)
+    strides = {info[level]["reduction"] for level in stages_of(network).values()}
+    return hasattr(network, "forward_intermediates") and len(strides) > 1
 
 
 def _info(network: Any) -> list[dict[str, Any]]:
-    info = network.feature_info
+    info = getattr(network, "feature_info", [])
     return info.info if hasattr(info, "info") else info
 
 
 def _listed(levels: dict[int, int]) -> str:
-    return ", ".join(map(str, sorted(levels)))
+    return ", ".join(map(str, sorted(levels))) or "none"
