@@ -127,7 +127,7 @@ def default_teacher(seed: int, student: ModelConfig) -> TeacherSettings:
 
     For a student from given weights, NetVLAD on the same trunk, which is not trained; else a small encoder, which is.
     """
-    length = student.global_dim if student.pooling in ("vlad", "layout") else student.dim
+    length = student.global_length
     if not student.weights:
         train = dataclasses.replace(TEACHER_TRAIN, seed=seed)
         return TeacherSettings(TeacherConfig(dim=length), TEACHER_OBJECTIVE, train, WhiteningConfig())

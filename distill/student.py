@@ -36,14 +36,15 @@ def train_student(
     torch.manual_seed(settings.train.seed)
     model = StructuralModel(settings.model).to(device).to(memory_format=torch.channels_last)
     targets = None if teacher is None else teacher_targets(teacher, data, settings, device)
-    images, checkpoint = load_images(data, model.input_size), out / CHECKPOINT
+    images = load_images(data, model.input_size)
+    # The start is made after an interruption too: `keep` goes by it.
     if settings.model.head == "whitening":
-        start_whitening(model, images, device, settings.train.seed)  # after an interruption too: `keep` goes by it
-    elif not checkpoint.is_file():
+        start_whitening(model, images, device, settings.train.seed)
+    else:
         start_head(model, images, device, settings.train.seed, targets)
     objective = Objective(settings.objective, settings.structural, settings.keep, settings.distillation)
     trainer = Trainer(model, Places(data.photos, Guard()), images, objective, settings.train)
-    losses = trainer.train(device, checkpoint, targets)
+    losses = trainer.train(device, out / CHECKPOINT, targets)
     start_summary(model.eval(), images, device, settings.train.seed)
     finish_run(out, lambda path: save_weights(model, path), {"losses": losses, **validate(model)})
     return model
@@ -60,9 +61,9 @@ def check_model(config: ModelConfig) -> None:
 def check_lengths(settings: StudentSettings, teacher: NetVLAD) -> None:
     """Raise VprError when regression is asked for and the two descriptors differ in length."""
     follows = settings.distillation is not None and settings.distillation.distillation == "regression"
-    model = settings.model
-    name, length = ("global-dim", model.global_dim) if model.pooling in ("vlad", "layout") else ("dim", model.dim)
+    length = settings.model.global_length
     if follows and teacher.config.dim != length:
+        name = "global-dim" if settings.model.summarises else "dim"
         raise VprError(
             f"the teacher's descriptors have {teacher.config.dim} dimensions, the student's {length}; "
             f"pass --{name} {teacher.config.dim} or --distillation relational"

@@ -5,10 +5,20 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
+from distill.data import TrainingData
 from distill.objective import Objective
 from distill.places import Guard, Photos, Places
-from distill.settings import DistillationConfig, KeepConfig, ObjectiveConfig, StructuralConfig, TrainConfig
+from distill.settings import (
+    DistillationConfig,
+    KeepConfig,
+    ObjectiveConfig,
+    StructuralConfig,
+    StudentSettings,
+    TrainConfig,
+)
+from distill.student import train_student
 from distill.trainer import Trainer
+from vpr.base.run_folder import CHECKPOINT
 from vpr.models.structural import ModelConfig, StructuralModel
 
 CPU = torch.device("cpu")
@@ -110,6 +120,24 @@ def test_an_interrupted_distillation_goes_on_to_the_same_weights(tmp_path):
         train(tmp_path / "b.pt", Pictures(stop_at=int(0.7 * whole.asked)), teacher=targets)
     assert same(train(tmp_path / "b.pt", Pictures(), teacher=targets, init=1)[0], expected)
     assert set(losses) == {"in-batch", "structural", "distillation"}
+
+
+def test_a_student_that_keeps_to_its_start_goes_on_from_the_same_start(tmp_path, monkeypatch):
+    model = ModelConfig(dim=8, grid=2, image_size=32)
+    keep = KeepConfig(keep_weight=4.0)
+    settings = StudentSettings(model, ObjectiveConfig(), StructuralConfig(), keep, CONFIG)
+
+    def run(out, images):
+        out.mkdir(exist_ok=True)
+        monkeypatch.setattr("distill.student.load_images", lambda data, size: images)
+        return train_student(settings, TrainingData(tmp_path, photos(), {}), out, CPU, lambda model: {}).state_dict()
+
+    whole = Pictures()
+    expected = run(tmp_path / "a", whole)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "b", Pictures(stop_at=int(0.8 * whole.asked)))
+    assert (tmp_path / "b" / CHECKPOINT).is_file()
+    assert same(run(tmp_path / "b", Pictures()), expected)
 
 
 def test_training_learns(tmp_path):

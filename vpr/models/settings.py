@@ -32,6 +32,16 @@ class ModelConfig:
     clusters: PositiveInt = option(64, "VLAD clusters")
     global_dim: PositiveInt = option(128, "numbers of a VLAD or layout descriptor after PCA whitening")
 
+    @property
+    def summarises(self) -> bool:
+        """Whether the global descriptor is made of the patches, by VLAD or the layout."""
+        return self.pooling in ("vlad", "layout")
+
+    @property
+    def global_length(self) -> int:
+        """Numbers of a global descriptor."""
+        return self.global_dim if self.summarises else self.dim
+
 
 @dataclass(frozen=True)
 class TeacherConfig:

@@ -53,7 +53,7 @@ class StructuralModel(nn.Module):
     @property
     def global_dim(self) -> int:
         """Numbers of a global descriptor."""
-        return self.config.dim if self.summary is None else self.config.global_dim
+        return self.config.global_length
 
     def forward(self, images: torch.Tensor) -> Descriptors:
         tokens, summary = self._tokens(images)
@@ -94,7 +94,7 @@ class StructuralModel(nn.Module):
 
 def check_pooling(config: ModelConfig) -> None:
     """Raise VprError for a pooling that the head, or the sizes, do not allow."""
-    if config.pooling not in ("vlad", "layout"):
+    if not config.summarises:
         return
     if config.head != "whitening":
         raise VprError(f"--pooling {config.pooling} is made of whitened patches; pass --head whitening")
