@@ -125,8 +125,6 @@ def test_no_module_imports_one_that_stands_above_it(package):
 
 def test_a_climb_would_be_seen(monkeypatch):
     monkeypatch.setitem(ORDER, "vpr", ORDER["vpr"][::-1])
-    assert "vpr.retrieval.search imports vpr.retrieval.fusion" not in climbs(IMPORTS, "vpr")
-    assert "vpr.similarity imports vpr.transport.marginals" not in climbs(["vpr.cache"], "vpr")
     assert "vpr.cache imports vpr.base.errors" in climbs(IMPORTS, "vpr")
 
 

@@ -37,7 +37,7 @@ class Adaptation:
     def fit(cls, patches: np.ndarray, seed: int = 0) -> "Adaptation":
         """Fit to the patches (N, P, C) of database images, more than `GLOBAL_DIM` of them."""
         mean, components = whitening(patches, patches.shape[-1], POWER, seed)
-        summary = PatchSummary("vlad", patches.shape[1:], CLUSTERS, GLOBAL_DIM + (patches.shape[-1] == GLOBAL_DIM))
+        summary = PatchSummary("vlad", patches.shape[1:], CLUSTERS, _global_dim(patches.shape[-1]))
         adaptation = cls(mean, components, summary)
         summary.fit(adaptation.patches(patches), POWER, seed)
         return adaptation
@@ -72,7 +72,7 @@ def adapt_cache(cache: DescriptorCache, database: np.ndarray, folder: Path) -> D
     digest.update(cache.bytes[rows].tobytes())
     fingerprint = digest.hexdigest()[:16]
     path = folder / f"adapted-{fingerprint}.h5"
-    spec = CacheSpec(fingerprint, cache.spec.patches, cache.spec.dim, cache.spec.dtype, _global_dim(cache))
+    spec = CacheSpec(fingerprint, cache.spec.patches, cache.spec.dim, cache.spec.dtype, _global_dim(cache.spec.dim))
     if path.is_file():
         found = DescriptorCache(path, spec)
         if len(found) == len(cache) and found.done.all():
@@ -90,8 +90,9 @@ def adapt_cache(cache: DescriptorCache, database: np.ndarray, folder: Path) -> D
     return DescriptorCache(path, spec)
 
 
-def _global_dim(cache: DescriptorCache) -> int:
-    return GLOBAL_DIM + (cache.spec.dim == GLOBAL_DIM)
+def _global_dim(dim: int) -> int:
+    """Numbers of a VLAD descriptor: never as many as a patch descriptor has."""
+    return GLOBAL_DIM + (dim == GLOBAL_DIM)
 
 
 def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:

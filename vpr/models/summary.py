@@ -3,12 +3,15 @@
 Each is fitted to patches of some images, without labels, and may be fitted again on the images of a map.
 """
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from sklearn.decomposition import PCA
 
 Summary = Literal["vlad", "layout"]
 SHARPNESS = 100.0  # how much the nearest cluster outweighs the second nearest, on average
@@ -67,10 +70,8 @@ class PatchSummary(nn.Module):
         with torch.no_grad():
             raw = np.concatenate([self.raw(torch.from_numpy(part)).numpy() for part in _parts(patches)])
         pca = PCA(dim, random_state=seed).fit(raw)
-        variance = pca.explained_variance_
-        scale = (variance + VARIANCE_FLOOR * variance[0]) ** -power
         self.mean.copy_(torch.from_numpy(pca.mean_))
-        self.components.copy_(torch.from_numpy(pca.components_ * scale[:, None]))
+        self.components.copy_(torch.from_numpy(_scaled(pca, power)))
 
     def _fit_centres(self, patches: np.ndarray, seed: int) -> None:
         """k-means of some patches; the assignment is sharpened as the NetVLAD paper does."""
@@ -98,8 +99,13 @@ def whitening(patches: np.ndarray, dim: int, power: float, seed: int) -> tuple[n
     flat = patches.reshape(-1, patches.shape[-1])
     sample = flat[np.random.default_rng(seed).permutation(len(flat))[:PATCHES]].astype(np.float64)
     pca = PCA(min(dim, *sample.shape), random_state=seed).fit(sample)
-    scale = (pca.explained_variance_ + VARIANCE_FLOOR * pca.explained_variance_[0]) ** -power
-    return pca.mean_.astype(np.float32), (pca.components_ * scale[:, None]).astype(np.float32)
+    return pca.mean_.astype(np.float32), _scaled(pca, power).astype(np.float32)
+
+
+def _scaled(pca: "PCA", power: float) -> np.ndarray:
+    """The components, with variances evened out."""
+    variance = pca.explained_variance_
+    return pca.components_ * ((variance + VARIANCE_FLOOR * variance[0]) ** -power)[:, None]
 
 
 def _parts(patches: np.ndarray) -> list[np.ndarray]:
