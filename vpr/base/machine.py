@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
+import sys
 from typing import TYPE_CHECKING, Literal
 
 from vpr.base.errors import VprError
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 log = logging.getLogger("vpr")
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+MOST_BYTES = 2**31 - 1
 
 
 def choose_device(name: Device) -> torch.device:
@@ -29,7 +34,20 @@ def choose_device(name: Device) -> torch.device:
         raise VprError(f"device {kind} is not on this machine; pass --device auto or one of: {there}")
     detail = torch.cuda.get_device_name() if kind == "cuda" else f"{torch.get_num_threads()} threads"
     log.info("device: %s (%s)", kind, detail)
+    keep_freed_memory()
     return torch.device(kind)
+
+
+def keep_freed_memory() -> None:
+    """Have the C library hand large freed blocks out again, where it would give them back to the system.
+
+    A network's features are freed and wanted again at every step; pages that come fresh from the system cost more time
+    than the convolutions (2 to 3 times, for batches of 64 photos of 160 pixels). Only glibc has this setting.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, MOST_BYTES)
+        mallopt(M_TRIM_THRESHOLD, MOST_BYTES)
 
 
 def usable_cores() -> int:

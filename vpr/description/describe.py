@@ -41,7 +41,8 @@ def describe(
     loader = DataLoader(images, batch_sampler=[list(batch) for batch in batches], num_workers=workers)
     for batch in progress(loader, title=title, unit="batch"):
         with evaluating(model):
-            description = model(batch.to(device, non_blocking=True))
+            batch = batch.to(device, memory_format=torch.channels_last, non_blocking=True)
+            description = model(batch)
         patches = description.patch_descriptors
         yield (
             description.global_descriptor.float().cpu().numpy(),
