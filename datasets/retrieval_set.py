@@ -1,7 +1,7 @@
 """The middle of the project: queries, the database they are searched in, and which entries answer them.
 
 Readers make it, MSLS by positions, others by labels or folders. Search, re-ranking, caches and floors take it.
-It knows image files and numbers, nothing of coordinates, subtasks or classes.
+It knows image files, numbers and where the database lies, nothing of subtasks or classes.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class RetrievalSet:
     database: Entries
     positives: Ragged | None  # per query, sorted database numbers that answer it; None where the answers are not known
     fingerprint: str  # changes when the content does
+    positions: np.ndarray | None = None  # (N, 2) of database entries, metres; far apart between groups
 
     @cached_property
     def scored(self) -> np.ndarray:
@@ -50,6 +51,10 @@ class RetrievalSet:
         if self.positives is None:
             raise DatasetError(f"{self.root}: the true answers are not known, so nothing can be scored")
         return self.positives
+
+    def places(self, ranked: np.ndarray) -> np.ndarray | None:
+        """Positions (Q, K, 2) of database entries (Q, K); None where positions are not known."""
+        return None if self.positions is None else self.positions[ranked]
 
     def spans(self) -> Iterator[tuple[slice, slice]]:
         """The queries of each group, and the database entries that they are searched in."""

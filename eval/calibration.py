@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +11,24 @@ import numpy as np
 import torch
 
 from datasets.msls import Protocol, load
+from datasets.retrieval_set import RetrievalSet
+from eval.confidence import first_is_right
 from eval.described import DescribedSet, describe
 from eval.metrics import evaluate
 from eval.options import RankingConfig
-from eval.ranking import find_shortlist
+from eval.ranking import Shortlist, find_shortlist
 from vpr.description.spec import cache_spec
 from vpr.models.structural import StructuralModel
+from vpr.retrieval.confidence import Curve, Curves, separation
 from vpr.retrieval.fusion import reorder, weighted_sum
-from vpr.retrieval.rerank import CPU
+from vpr.retrieval.rerank import CPU, Similarities
 from vpr.retrieval.sequences import CacheRows, compare_sequences
 from vpr.retrieval.settings import RerankConfig
 
 log = logging.getLogger("vpr")
 
-WEIGHTS = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0)
+WEIGHTS = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0)  # doubled on while the largest is the best
+MOST_WEIGHT = 1000.0
 MASSES = (1.0, 0.7)
 QUERIES = 500
 DEPTH = 100
@@ -42,34 +46,59 @@ class Calibration:
     adapted: bool  # whether the descriptors were adapted to the city's database
     queries: int
     recall: dict[str, dict[str, float]]  # metrics by "mass weight"
+    confidence: dict[str, dict[str, float] | None]  # `Curves.record`
 
 
 def calibrate(described: DescribedSet, city: str, device: torch.device = CPU) -> Calibration:
     """Re-rank queries of a held-out city under `MASSES` and `WEIGHTS`; take the best mean of Recall@1, 5 and 10.
 
     At most `QUERIES` queries, evenly chosen, with shortlists of `DEPTH`. Of equals the larger mass and the smaller
-    weight are taken.
+    weight are taken. The best setting then fixes how sure the answers are.
     """
     scored, positives = described.data.scored, described.data.answers
     chosen = scored[np.unique(np.linspace(0, len(scored) - 1, min(QUERIES, len(scored))).astype(int))]
-    ranked = find_shortlist(described, DEPTH).ranked[chosen]
+    shortlist = find_shortlist(described, DEPTH)
+    ranked, answers = shortlist.ranked[chosen], [positives[query] for query in chosen]
     rows = CacheRows(described.rows.query[chosen], described.rows.database)
-    recall = {}
+    config, found = RerankConfig(), {}
+    recall: dict[tuple[float, float], dict[str, float]] = {}
     for mass in MASSES:
-        config = RerankConfig(mass=mass)
-        found = compare_sequences(described.cache, rows, ranked, config, device=device)
-        for weight in WEIGHTS:
-            order = reorder(ranked, weighted_sum(found.global_, found.structural, weight))
-            recall[mass, weight] = evaluate(order, [positives[query] for query in chosen])
+        found[mass] = compare_sequences(described.cache, rows, ranked, replace(config, mass=mass), device=device)
+        recall |= {(mass, weight): metrics for weight, metrics in _by_weight(ranked, found[mass], answers).items()}
     mass, weight = max(recall, key=lambda setting: (_goodness(recall[setting]), setting[0], -setting[1]))
     before, after = recall[mass, 0.0]["recall@1"], recall[mass, weight]["recall@1"]
     log.info(
         "weight of S_struct: %g, mass %g, fixed on %s (%d queries, R@1 %.1f %% -> %.1f %%)",
         weight, mass, city, len(chosen), 100 * before, 100 * after,
     )  # fmt: skip
-    named = {f"{mass:g} {weight:g}": values for (mass, weight), values in recall.items()}
-    config = RerankConfig(mass=mass)
-    return Calibration(city, weight, config.marginals, config.epsilon, mass, described.adapted, len(chosen), named)
+    named = {f"{mass:g} {weight:g}": metrics for (mass, weight), metrics in recall.items()}
+    curves = _curves(described.data, chosen, shortlist, found[mass], weight)
+    fixed = (config.marginals, config.epsilon, mass, described.adapted)
+    return Calibration(city, weight, *fixed, len(chosen), named, curves.record())
+
+
+def _by_weight(ranked: np.ndarray, found: Similarities, answers: list[np.ndarray]) -> dict[float, dict[str, float]]:
+    """Metrics under each of `WEIGHTS`, and under their doubles for as long as the largest is better than all others."""
+    results: dict[float, dict[str, float]] = {}
+    to_try = list(WEIGHTS)
+    for weight in to_try:
+        best = max(map(_goodness, results.values()), default=0.0)
+        results[weight] = evaluate(reorder(ranked, weighted_sum(found.global_, found.structural, weight)), answers)
+        if weight == to_try[-1] and weight < MOST_WEIGHT and _goodness(results[weight]) > best:
+            to_try.append(2 * weight)
+    return results
+
+
+def _curves(
+    data: RetrievalSet, queries: np.ndarray, shortlist: Shortlist, found: Similarities, weight: float
+) -> Curves:
+    """How sure the answers are before and after re-ranking; ``found`` is of the given queries (S,), by number."""
+    ranked, before = shortlist.ranked[queries], shortlist.separation
+    scores = weighted_sum(found.global_, found.structural, weight)
+    ordered, structural = reorder(ranked, scores), reorder(found.structural, scores)
+    after = separation(structural, data.places(ordered))
+    first = None if before is None else Curve.fit(before[queries], first_is_right(ranked, data, queries))
+    return Curves(first, Curve.fit(after, first_is_right(ordered, data, queries)))
 
 
 def validation(root: Path, city: str, out: Path, device: torch.device) -> Callable[[StructuralModel], dict[str, Any]]:

@@ -1,5 +1,6 @@
 """One evaluation: what a run answers to a retrieval set, and how good that is."""
 
+import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from datasets.retrieval_set import RetrievalSet
+from eval.confidence import ConfidenceScore, score_confidence
 from eval.described import DescribedSet, default_cache, describe
 from eval.files.submission import write_submission
 from eval.metrics import evaluate
@@ -18,6 +20,7 @@ from vpr.base.errors import VprError
 from vpr.base.run_folder import read_metrics
 from vpr.models.builtin import caches_of, run_of
 from vpr.models.loading import load_student, load_teacher
+from vpr.retrieval.confidence import Curves
 from vpr.retrieval.settings import RerankOptions
 
 SUBMITTED = 20  # predictions a query in a submission
@@ -46,10 +49,13 @@ class Evaluator:
             if not source.rerank:
                 return Answers(given)
         described, describe_ms = self._by_student(data, source)
+        curves = curves_of(source.run)
         if given is None:
             given = find_shortlist(described, self.ranking.depth)
-        reranking = self._rerank(described, given, source.run) if source.rerank else None
-        return Answers(given, reranking, describe_ms, described.adapted)
+        else:
+            curves = dataclasses.replace(curves, shortlist=None)  # it is the student's
+        reranking = self._rerank(described, given, source.run, curves) if source.rerank else None
+        return Answers(given, reranking, describe_ms, described.adapted, curves)
 
     def _by_student(self, data: RetrievalSet, source: SourceConfig) -> tuple[DescribedSet, float]:
         """The set as the run's model describes it, and milliseconds an image."""
@@ -63,11 +69,11 @@ class Evaluator:
         cache = default_cache(caches_of(run_of(run)), model, data, self.ranking)
         return describe(model, data, cache, self.device, self.ranking)
 
-    def _rerank(self, described: DescribedSet, shortlist: Shortlist, run: Path) -> Reranking:
-        recorded = calibration_of(run)
+    def _rerank(self, described: DescribedSet, shortlist: Shortlist, run: Path, curves: Curves) -> Reranking:
+        recorded, fusion = calibration_of(run), self.ranking.fusion
         weight = recorded["weight"] if self.ranking.weight is None else self.ranking.weight
-        config = self.rerank.config(recorded)
-        return rerank(described, shortlist, config, weight=weight, fusion=self.ranking.fusion, device=self.device)
+        config, curve = self.rerank.config(recorded), curves.rerank
+        return rerank(described, shortlist, config, weight=weight, fusion=fusion, curve=curve, device=self.device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +84,7 @@ class Answers:
     reranking: Reranking | None = None
     describe_ms: float | None = None  # an image, cached ones included
     adapted: bool = False
+    curves: Curves = Curves()  # from the separations of either stage to probabilities
 
     @property
     def ranked(self) -> np.ndarray:
@@ -94,15 +101,36 @@ class Answers:
         }
         return {name: value for name, value in stages.items() if value is not None}
 
+    def stages(self) -> dict[str, Shortlist | Reranking]:
+        """Those that there are, by the names that results carry."""
+        both = {"shortlist": self.shortlist, "rerank": self.reranking}
+        return {name: stage for name, stage in both.items() if stage is not None}
+
     def scores(self, data: RetrievalSet) -> dict[str, dict[str, float]]:
         """Recall@k and mAP@k of each stage; raises ValueError when no query has a positive."""
-        stages = {"shortlist": self.shortlist, "rerank": self.reranking}
-        return {name: evaluate(stage.ranked, data.answers) for name, stage in stages.items() if stage is not None}
+        return {name: evaluate(stage.ranked, data.answers) for name, stage in self.stages().items()}
+
+    def confidence(self, data: RetrievalSet) -> dict[str, ConfidenceScore]:
+        """How good the confidence of each stage's first answers is; errors as `scores`."""
+        return {
+            name: score_confidence(stage, data, getattr(self.curves, name)) for name, stage in self.stages().items()
+        }
+
+    def probabilities(self) -> np.ndarray | None:
+        """(Q,) the calibrated probability that the first of the final order is right; None without a calibration."""
+        name, stage = list(self.stages().items())[-1]
+        curve = getattr(self.curves, name)
+        return None if curve is None or stage.separation is None else curve(stage.separation)
 
 
 def calibration_of(run: Path) -> dict[str, Any]:
     """What the run's calibration fixed: weight, marginals, epsilon, mass; a default weight without a held-out city."""
     return {"weight": DEFAULT_WEIGHT, **read_metrics(run_of(run)).get("calibration", {})}
+
+
+def curves_of(run: Path) -> Curves:
+    """The curves from separations to probabilities that the run's calibration fixed."""
+    return Curves.of(calibration_of(run).get("confidence", {}))
 
 
 def submit(path: Path, data: RetrievalSet, answers: Answers) -> str:

@@ -6,7 +6,7 @@ import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datasets.msls.dataset import MSLS
 from datasets.msls.known_counts import count_remarks
@@ -15,7 +15,7 @@ from eval.files.foreign import read_rankings, read_shortlist
 from eval.files.prediction_file import check_suffix
 from eval.metrics import evaluate
 from eval.options import RankingConfig, SourceConfig
-from eval.tables import describe_counts, describe_protocol, metrics_table, show
+from eval.tables import confidence_table, describe_counts, describe_protocol, metrics_table, show
 from vpr.base.command import log_to, run_command
 from vpr.base.files import write_json
 from vpr.base.machine import choose_device
@@ -24,7 +24,9 @@ from vpr.base.settings import option
 from vpr.retrieval.settings import RerankOptions
 
 if TYPE_CHECKING:
+    from eval.confidence import ConfidenceScore
     from eval.evaluation import Answers
+    from eval.ranking import Reranking
 
 log = logging.getLogger("vpr")
 
@@ -56,9 +58,11 @@ def _work(
         log.warning("note: %s", remark)
     answers: Answers | None = None
     results: dict[str, dict[str, float]] = {}
+    confidence: dict[str, ConfidenceScore] = {}
     if files.predictions is None or source.rerank or files.submission is not None:
         answers = _answer(dataset, source, ranking, rerank)
-        results = {} if dataset.without_ground_truth else answers.scores(dataset.retrieval_set)
+        if not dataset.without_ground_truth:
+            results, confidence = answers.scores(dataset.retrieval_set), answers.confidence(dataset.retrieval_set)
     if files.predictions is not None:
         ranked = read_rankings(files.predictions, dataset, files.strict)
         results |= (
@@ -68,9 +72,10 @@ def _work(
         from eval.evaluation import submit
 
         show(submit(files.submission, dataset.retrieval_set, answers))
-    _report(dataset, answers, results)
+    _report(dataset, answers, results, confidence)
     if files.json is not None:
-        write_json(files.json, _record(dataset, answers, results))
+        sure = {name: score.record() for name, score in confidence.items()}
+        write_json(files.json, _record(dataset, answers, results, sure))
 
 
 def _answer(dataset: MSLS, source: SourceConfig, ranking: RankingConfig, rerank: RerankOptions) -> Answers:
@@ -93,7 +98,12 @@ def _left_out(dataset: MSLS) -> list[str]:
     return notes
 
 
-def _report(dataset: MSLS, answers: Answers | None, results: dict[str, dict[str, float]]) -> None:
+def _report(
+    dataset: MSLS,
+    answers: Answers | None,
+    results: dict[str, dict[str, float]],
+    confidence: dict[str, ConfidenceScore],
+) -> None:
     """Print the results, or why there is no score."""
     if dataset.without_ground_truth:
         cities = ", ".join(dataset.without_ground_truth)
@@ -101,12 +111,37 @@ def _report(dataset: MSLS, answers: Answers | None, results: dict[str, dict[str,
         return
     show(metrics_table(results))
     if answers is not None and answers.reranking is not None:
-        show(f"re-ranked by S_global + {answers.reranking.weight:g} x S_struct, fusion: {answers.reranking.fusion}")
+        show(_how(answers.reranking))
+    measured = {name: score for name, score in confidence.items() if score.auprc["ours"] is not None}
+    if measured:
+        show(confidence_table({name: {**score.auprc, "ece": score.ece} for name, score in measured.items()}))
     if answers is not None and answers.latency_ms():
         show("; ".join(f"{name.replace('_', ' ')} {value:.2f} ms" for name, value in answers.latency_ms().items()))
 
 
-def _record(dataset: MSLS, answers: Answers | None, results: dict[str, dict[str, float]]) -> dict:
+def _how(reranking: Reranking) -> str:
+    """One line: by what the answers were re-ranked."""
+    said = f"re-ranked by S_global + {reranking.weight:g} x S_struct"
+    trust = reranking.trust
+    if trust is None:
+        return f"{said}, fusion: {reranking.fusion}"
+    said += f", fused with the shortlist's ranks (lambda {trust.lambda_:.2f}"
+    if trust.ours is None or trust.theirs is None:
+        return f"{said}; the run has no calibration to estimate trust by)"
+    return f"{said}; estimated right: ours {100 * trust.ours:.0f} %, the shortlist {100 * trust.theirs:.0f} %)"
+
+
+def _fusion(reranking: Reranking) -> dict[str, Any]:
+    trust = reranking.trust
+    if trust is None:
+        return {"rule": reranking.fusion, "lambda": None}
+    estimates = {"ours": trust.ours, "theirs": trust.theirs, "agreement": trust.agreement}
+    return {"rule": reranking.fusion, "lambda": trust.lambda_, **estimates}
+
+
+def _record(
+    dataset: MSLS, answers: Answers | None, results: dict[str, dict[str, float]], confidence: dict[str, Any]
+) -> dict:
     protocol, reranking = dataset.protocol, None if answers is None else answers.reranking
     return {
         "protocol": {
@@ -119,11 +154,14 @@ def _record(dataset: MSLS, answers: Answers | None, results: dict[str, dict[str,
             "scope": protocol.scope,
         },
         "counts": dataset.retrieval_set.counts(),
-        "results": results,
+        "results": {
+            name: {**metrics, **({"confidence": confidence[name]} if name in confidence else {})}
+            for name, metrics in results.items()
+        },
         "latency_ms": {} if answers is None else answers.latency_ms(),
         "adapted": answers is not None and answers.adapted,
         "weight": None if reranking is None else reranking.weight,
-        "fusion": None if reranking is None else reranking.fusion,
+        "fusion": None if reranking is None else _fusion(reranking),
         "dataset": dataset.fingerprint,
         "revision": revision(),
     }

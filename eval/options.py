@@ -8,7 +8,7 @@ from vpr.base.machine import Device
 from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveInt, option
 from vpr.cache import PatchType
 
-Fusion = Literal["auto", "similarity", "reciprocal-rank"]
+Fusion = Literal["auto", "similarity", "trust", "reciprocal-rank"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class RankingConfig:
     weight: NonNegativeFloat | None = option(None, "weight of S_struct; the one that the run fixed when left out")
     fusion: Fusion = option(
         "auto",
-        "similarity: order by S_global + weight * S_struct; reciprocal-rank: fuse this order with the shortlist's; "
-        "auto: reciprocal-rank for a prediction file",
+        "similarity: order by S_global + weight * S_struct; trust: fuse this with the shortlist's ranks, as far as "
+        "each side is estimated to be right; reciprocal-rank: fuse both alike; auto: trust for a prediction file",
     )
     adapt: bool | None = option(
         None,

@@ -11,7 +11,8 @@ import torch
 
 from eval.described import DescribedSet
 from eval.options import Fusion
-from vpr.retrieval.fusion import reciprocal_rank, reorder, weighted_sum
+from vpr.retrieval.confidence import Curve, separation
+from vpr.retrieval.fusion import Trust, ranks_weighed, reciprocal_rank, reorder, trust, weighted_sum
 from vpr.retrieval.rerank import CPU
 from vpr.retrieval.search import search_groups
 from vpr.retrieval.sequences import compare_sequences
@@ -25,6 +26,7 @@ class Shortlist:
     ranked: np.ndarray  # (Q, K)
     similarity: np.ndarray | None = None  # (Q, K) float32 S_global, falling; None for an order that came without scores
     latency_ms: float | None = None  # a query; None for an order that was read from a file
+    separation: np.ndarray | None = None  # (Q,) of the first candidate by S_global; None without scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +34,12 @@ class Reranking:
     """A shortlist in its new order."""
 
     ranked: np.ndarray  # (Q, K), each row a permutation of the shortlist's
-    scores: np.ndarray  # (Q, K) float32 in the shortlist's order: what it was sorted by
+    similarity: np.ndarray  # (Q, K) float32 S_global in the new order
     weight: float  # of S_struct
     fusion: Fusion
+    trust: Trust | None  # where the fusion went by it
     latency_ms: float  # a query
+    separation: np.ndarray  # (Q,) of the first candidate by S_struct
 
 
 def find_shortlist(described: DescribedSet, depth: int) -> Shortlist:
@@ -43,7 +47,8 @@ def find_shortlist(described: DescribedSet, depth: int) -> Shortlist:
     queries, database = described.global_descriptors()
     start = time.perf_counter()
     similarity, ranked = search_groups(queries, database, described.data.spans(), depth)
-    return Shortlist(ranked, similarity, _per_query(start, ranked))
+    latency = _per_query(start, ranked)
+    return Shortlist(ranked, similarity, latency, separation(similarity, described.data.places(ranked)))
 
 
 def rerank(
@@ -53,23 +58,31 @@ def rerank(
     *,
     weight: float,
     fusion: Fusion = "auto",
+    curve: Curve | None = None,
     device: torch.device = CPU,
 ) -> Reranking:
-    """Order each shortlist by S_global + weight * S_struct, or by the ranks that this and the shortlist give.
+    """Order each shortlist by S_global + weight * S_struct, or by this fused with the shortlist's ranks.
 
-    fusion: ``auto`` fuses ranks where the shortlist came without scores.
+    fusion: ``auto`` fuses by trust where the shortlist came without scores. curve: how sure the run's re-ranked answers
+    are, which trust is estimated by.
     """
     if fusion == "auto":
-        fusion = "reciprocal-rank" if shortlist.similarity is None else "similarity"
+        fusion = "trust" if shortlist.similarity is None else "similarity"
     start, ranked = time.perf_counter(), shortlist.ranked
     found = compare_sequences(
         described.cache, described.rows, ranked, config, weight=weight, device=device, title="re-ranking"
     )
     scores = weighted_sum(found.global_, found.structural, weight)
+    trusted, places = None, described.data.places(ranked)
     if fusion == "reciprocal-rank":
         scores = np.where(ranked >= 0, reciprocal_rank(scores), -np.inf)
-    ordered = reorder(ranked, scores)
-    return Reranking(ordered, scores, weight, fusion, _per_query(start, ranked))
+    elif fusion == "trust":
+        trusted = trust(scores, found.structural, places, curve)
+        scores = ranks_weighed(scores, trusted.lambda_)
+    ordered, similarity, structural = (reorder(side, scores) for side in (ranked, found.global_, found.structural))
+    latency = _per_query(start, ranked)
+    sure = separation(structural, described.data.places(ordered))
+    return Reranking(ordered, similarity, weight, fusion, trusted, latency, sure)
 
 
 def _per_query(start: float, ranked: np.ndarray) -> float:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from datasets.msls.dataset import MSLS
 from datasets.retrieval_set import RetrievalSet
@@ -44,6 +44,16 @@ def metrics_table(rows: Mapping[str, Mapping[str, float]], columns: tuple[str, .
         table.add_column(column.replace("recall", "R").replace("map", "mAP"), justify="right")
     for name, metrics in rows.items():
         table.add_row(name, *(f"{100 * metrics[column]:.1f}" if column in metrics else "" for column in columns))
+    return table
+
+
+def confidence_table(rows: Mapping[str, Mapping[str, float | None]]) -> Table:
+    """AUPRC of each confidence, and the calibration error, by stage, in per cent."""
+    titles = {"ours": "ours", "l2": "L2", "pa": "PA", "sue": "SUE", "ece": "ECE"}
+    table = Table("AUPRC of confidence", *(Column(title, justify="right") for title in titles.values()))
+    for name, figures in rows.items():
+        shown = {key: figures.get(key) for key in titles}
+        table.add_row(name, *("" if value is None else f"{100 * value:.1f}" for value in shown.values()))
     return table
 
 

@@ -21,7 +21,7 @@ ORDER = {
     "vpr.transport": ["problem", "marginals", "bounds", "reference", "torch_backend", "pot_backend", "cpu", "cuda"],
     "datasets": ["errors", "ragged", "retrieval_set", "street_world", "default", "msls"],
     "distill": ["settings", "losses", "augment", "places"],
-    "eval": ["options", "metrics", "files", "described", "ranking", "evaluation"],
+    "eval": ["options", "metrics", "files", "described", "ranking", "confidence", "evaluation"],
 }  # modules that are not named stand above those that are
 LONGEST, MEDIAN, MOST_ARGUMENTS = 300, 100, 8
 HEAVY = ("torch", "torchvision", "timm", "faiss", "sklearn")

@@ -16,6 +16,8 @@ from datasets.msls.tree import locate
 from datasets.ragged import Ragged, concatenate, offsets_of
 from datasets.retrieval_set import Entries, RetrievalSet
 
+APART_M = 1e7  # metres between cities: eastings of different zones are not comparable
+
 
 @dataclass(frozen=True, eq=False)
 class MSLS:
@@ -35,7 +37,9 @@ class MSLS:
     def retrieval_set(self) -> RetrievalSet:
         """Queries, database and positives of all cities: each city is a group, or all are one in scope ``merged``."""
         queries, database = ([getattr(city, side) for city in self.cities] for side in ("query", "database"))
-        entries = RetrievalSet(self.root, _entries(queries), _entries(database), self.positives, self.fingerprint)
+        entries = RetrievalSet(
+            self.root, _entries(queries), _entries(database), self.positives, self.fingerprint, _positions(database)
+        )
         return entries if self.protocol.scope == "city" else entries.merged()
 
     @property
@@ -94,6 +98,14 @@ def _entries(sides: list[Side]) -> Entries:
         names=np.concatenate([side.names() for side in sides]),
         offsets=offsets_of([len(side) for side in sides]),
     )
+
+
+def _positions(sides: list[Side]) -> np.ndarray | None:
+    """(N, 2) of the entries' centre frames, metres, cities moved apart; None when a city has no coordinates."""
+    known = [side.utm[side.frames[:, side.frames.shape[1] // 2]] for side in sides if side.utm is not None]
+    if len(known) < len(sides):
+        return None
+    return np.concatenate([utm + np.array([APART_M * number, 0]) for number, utm in enumerate(known)])
 
 
 def _nothing_left(root: Path, protocol: Protocol, skipped: list[str]) -> DatasetError:

@@ -33,6 +33,7 @@ def test_reranking_twice_gives_the_same_numbers_and_the_second_time_uses_the_cac
         assert {f"{name}@{k}" for name in ("recall", "map") for k in (1, 5, 10, 20)} <= set(metrics)
         recalls = [metrics[f"recall@{k}"] for k in (1, 5, 10, 20)]
         assert recalls == sorted(recalls) and recalls[0] >= 0 and recalls[-1] <= 1
+        assert all(0 <= share <= 1 for share in metrics["confidence"]["auprc"].values())
     assert all(value >= 0 for value in first["latency_ms"].values()) and first["latency_ms"]
     assert (run_copy / "log.txt").is_file()
 
@@ -66,15 +67,21 @@ def test_a_perfect_prediction_file_scores_1_without_a_model(tiny_tree, perfect, 
 
 def test_a_perfect_prediction_file_is_reranked(tiny_tree, distilled_run, perfect, tmp_path):
     record = evaluate(tiny_tree, distilled_run, tmp_path, "--shortlist", perfect, "--rerank")
-    assert record["results"]["shortlist"]["recall@1"] == 1 and record["fusion"] == "reciprocal-rank"
+    assert record["results"]["shortlist"]["recall@1"] == 1 and record["fusion"]["rule"] == "trust"
     assert record["results"]["rerank"]["recall@10"] == 1  # permuted, nothing lost
+    assert record["fusion"]["lambda"] > 0
+    confidence = record["results"]["shortlist"]["confidence"]
+    assert confidence == {"auprc": dict.fromkeys(("ours", "l2", "pa", "sue")), "ece": None}  # a file has no scores
     ours = evaluate(tiny_tree, distilled_run, tmp_path, "--shortlist", perfect, "--rerank", "--fusion", "similarity")
-    assert ours["fusion"] == "similarity" and ours["results"]["shortlist"] == record["results"]["shortlist"]
+    assert (
+        ours["fusion"] == {"rule": "similarity", "lambda": None}
+        and ours["results"]["shortlist"] == record["results"]["shortlist"]
+    )
 
 
 def test_the_teachers_shortlist_is_reranked(tiny_tree, distilled_run, tmp_path):
     record = evaluate(tiny_tree, distilled_run, tmp_path, "--shortlist", "teacher", "--rerank")
-    assert set(record["results"]) == {"shortlist", "rerank"} and record["fusion"] == "similarity"
+    assert set(record["results"]) == {"shortlist", "rerank"} and record["fusion"]["rule"] == "similarity"
 
 
 def test_sequences_are_reranked(tiny_tree, distilled_run, tmp_path):

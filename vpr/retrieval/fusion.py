@@ -1,8 +1,15 @@
-"""From similarities to an order: global and structural similarity added, or two orders fused by ranks."""
+"""From similarities to an order: global and structural similarity added, or fused with an order without scores."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
+from vpr.retrieval.confidence import ELSEWHERE_M, Curve, separation
+
 NO_CANDIDATE = -1  # fills rankings (Q, K) of queries with fewer than K candidates
+LAMBDA_EVEN, LAMBDA_SLOPE, MOST_LAMBDA = 0.25, 0.78, 4.0  # docs/notes/fusion.md says how they were fixed
+LAMBDA_UNKNOWN = 0.5  # where a run has no calibration, so that no trust can be estimated
+SUREST = 0.98  # no side is trusted more
 
 
 def reorder(candidates: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -27,3 +34,56 @@ def reciprocal_rank(scores: np.ndarray, constant: float = 60.0) -> np.ndarray:
     np.put_along_axis(ours, order, np.arange(scores.shape[1])[None], 1)
     theirs = np.arange(scores.shape[1])[None]
     return (1 / (constant + 1 + theirs) + 1 / (constant + 1 + ours)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How far the shortlist's order is trusted, and why; shares of queries in [0, 1], None where not estimated."""
+
+    lambda_: float
+    ours: float | None = None  # answered right by our similarity alone, by the calibrated confidence
+    theirs: float | None = None  # answered right by the shortlist's first
+    agreement: float | None = None  # for which both answer the same place
+
+
+def ranks_weighed(scores: np.ndarray, lambda_: float) -> np.ndarray:
+    """Scores z - lambda * ln(rank), (Q, K) float32: z is our score (Q, K) in standard deviations from the mean of the
+    query's candidates, rank the place in the shortlist from 1; -inf where there is no candidate."""
+    there = np.isfinite(scores)
+    count = np.maximum(there.sum(1, keepdims=True), 1)
+    mean = np.where(there, scores, 0).sum(1, keepdims=True) / count
+    offset = np.where(there, scores - mean, 0)
+    spread = np.sqrt((offset**2).sum(1, keepdims=True) / count)
+    z = offset / np.maximum(spread, 1e-9) - lambda_ * np.log(1 + np.arange(scores.shape[1]))
+    return np.where(there, z, -np.inf).astype(np.float32)
+
+
+def trust(scores: np.ndarray, structural: np.ndarray, places: np.ndarray | None, curve: Curve | None) -> Trust:
+    """Estimate, without labels, how far to trust a shortlist that came without scores.
+
+    scores, structural: our total and S_struct, (Q, K) in the shortlist's order; places (Q, K, 2) or None as
+    `separation` takes them. curve: of the run's re-ranked answers.
+
+    a is the mean probability of our first answers. If both sides err independently, they agree where both are right,
+    so the shortlist is right for A / a of the queries, A being the share on which both first answers are one place.
+    lambda grows with the difference of the log odds of A / a and a.
+    """
+    answered = np.isfinite(scores).any(1)
+    if curve is None or not answered.any():
+        return Trust(LAMBDA_UNKNOWN)
+    scores, structural = scores[answered], structural[answered]
+    places = None if places is None else places[answered]
+    order = np.argsort(-scores, axis=1, kind="stable")
+    moved = None if places is None else np.take_along_axis(places, order[:, :, None], 1)
+    ours = float(curve(separation(np.take_along_axis(structural, order, 1), moved)).mean())
+    same = order[:, 0] == 0
+    if places is not None and moved is not None:
+        same |= np.linalg.norm(moved[:, 0] - places[:, 0], axis=1) <= ELSEWHERE_M
+    agreement = float(same.mean())
+    ours, theirs = (min(max(share, 1 - SUREST), SUREST) for share in (ours, agreement / max(ours, 1e-9)))
+    lambda_ = LAMBDA_EVEN + LAMBDA_SLOPE * float(_log_odds(theirs) - _log_odds(ours))
+    return Trust(min(max(lambda_, 0.0), MOST_LAMBDA), ours, theirs, agreement)
+
+
+def _log_odds(share: float) -> float:
+    return float(np.log(share / (1 - share)))

@@ -3,11 +3,21 @@
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from vpr.retrieval.fusion import reciprocal_rank, reorder, weighted_sum
+from vpr.retrieval.confidence import Curve
+from vpr.retrieval.fusion import (
+    LAMBDA_EVEN,
+    LAMBDA_UNKNOWN,
+    ranks_weighed,
+    reciprocal_rank,
+    reorder,
+    trust,
+    weighted_sum,
+)
 
 SHAPE = (3, 7)
 scores_with_ties = arrays(np.float32, SHAPE, elements=st.sampled_from([-np.inf, -1.0, 0.0, 0.25, 0.5, 1.0]))
@@ -46,3 +56,57 @@ def test_the_weighted_sum_by_hand():
     sides = np.array([[0.5, 0.2]], np.float32), np.array([[0.1, 0.3]], np.float32)
     np.testing.assert_allclose(weighted_sum(*sides, 2.0), [[0.7, 0.8]], rtol=1e-6)
     np.testing.assert_allclose(weighted_sum(*sides, 0.0), [[0.5, 0.2]], rtol=1e-6)
+
+
+def test_ranks_weighed_by_hand():
+    scores = np.array([[1.0, 3.0, -np.inf, 2.0]], np.float32)  # mean 2, standard deviation sqrt(2 / 3)
+    expected = [-np.sqrt(1.5), np.sqrt(1.5) - 2 * np.log(2), -np.inf, -2 * np.log(4)]
+    np.testing.assert_allclose(ranks_weighed(scores, 2.0), [expected], rtol=1e-6)
+
+
+@given(scores_with_ties)
+@settings(deadline=None)
+def test_no_trust_gives_our_order_and_boundless_trust_gives_theirs(scores):
+    candidates = np.tile(np.arange(7), (3, 1))
+    assert (reorder(candidates, ranks_weighed(scores, 0.0)) == reorder(candidates, scores)).all()
+    finite = np.where(np.isfinite(scores), scores, 0)
+    assert (reorder(candidates, ranks_weighed(finite, 1e6)) == candidates).all()
+
+
+def world(ours, theirs, queries=4000, seed=0):
+    """Queries that each side answers rightly by itself with the given probability; entry 0 is always the right one.
+
+    Returns our scores in the shortlist's order, S_struct, and the places, 100 m from one another.
+    """
+    rng = np.random.default_rng(seed)
+    ranked = np.tile(np.arange(20), (queries, 1))
+    wrong = rng.random(queries) > theirs
+    ranked[wrong] = rng.permuted(ranked[wrong], axis=1)
+    scores = rng.normal(0, 0.1, (queries, 20))
+    right = rng.random(queries) < ours
+    scores[np.arange(queries), np.where(right, 0, rng.integers(1, 20, queries))] += np.where(right, 2.0, 1.0)
+    scores = np.take_along_axis(scores, ranked, 1).astype(np.float32)
+    return scores, ranked[:, :, None] * np.array([100.0, 0.0]), right
+
+
+def test_trust_estimates_both_sides_without_labels():
+    for ours, theirs in ((0.6, 0.8), (0.7, 0.4)):
+        scores, places, _ = world(ours, theirs)
+        curve = Curve(0.0, float(np.log(ours / (1 - ours))))  # calibrated: every answer is right with this probability
+        found = trust(scores, scores, places, curve)
+        assert found.ours == pytest.approx(ours, abs=0.01)
+        assert found.theirs == pytest.approx(theirs, abs=0.06)
+    even = trust(*world(0.6, 0.6)[:1] * 2, world(0.6, 0.6)[1], Curve(0.0, float(np.log(1.5))))
+    assert even.lambda_ == pytest.approx(LAMBDA_EVEN, abs=0.2)
+
+
+def test_trust_grows_with_the_shortlist_and_is_said_to_be_unknown_without_a_calibration():
+    found = []
+    for theirs in (0.1, 0.4, 0.7, 0.9):
+        scores, places, _ = world(0.6, theirs)
+        found.append(trust(scores, scores, places, Curve(0.0, 0.4)).lambda_)
+    assert found == sorted(found) and found[0] == 0 and found[-1] > 1
+    unknown = trust(np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32), None, None)
+    assert unknown.lambda_ == LAMBDA_UNKNOWN and unknown.ours is None
+    nobody = np.full((2, 3), -np.inf, np.float32)
+    assert trust(nobody, nobody, None, Curve(1.0, 0.0)).theirs is None

@@ -1,0 +1,68 @@
+"""How sure an answer is: separations worked out by hand and by a plain loop, and curves that recover what they draw."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vpr.retrieval.confidence import ELSEWHERE_M, LIMIT, Curve, Curves, separation
+
+SIGMA = np.std([5.0, 4.0, 2.0, 1.0])
+PLACES = np.array([[[0, 0], [20, 0], [30, 0], [500, 0]]], float)  # the second lies at the first one's place
+
+
+def test_the_best_score_elsewhere_counts_and_not_the_second():
+    scores = np.array([[5.0, 4.0, 2.0, 1.0]])
+    assert separation(scores, PLACES) == pytest.approx((5 - 2) / SIGMA)
+    assert separation(scores, None) == pytest.approx((5 - 4) / SIGMA)
+
+
+def test_a_first_answer_below_another_place_is_doubtful():
+    """Fusion may put first what our similarity does not."""
+    assert separation(np.array([[1.0, 4.0, 2.0, 5.0]]), PLACES) == pytest.approx((1 - 5) / SIGMA)
+
+
+def test_queries_with_few_candidates_stay_finite():
+    missing = -np.inf
+    scores = np.array([[3.0, missing, missing], [missing] * 3, [3.0, 1.0, missing], [2.0, 2.0, 2.0]])
+    together = np.zeros((4, 3, 2))
+    assert separation(scores, together) == pytest.approx([0, 0, 2, 0])  # where nothing is elsewhere, against the lowest
+    alone = separation(np.array([[1.0, 1e-12, 0.0]]), None)
+    assert np.isfinite(alone).all() and abs(alone[0]) <= LIMIT
+
+
+@given(st.integers(0, 10_000))
+@settings(deadline=None, max_examples=30)
+def test_separations_equal_a_plain_loop_and_ignore_the_order_of_the_rest(seed):
+    rng = np.random.default_rng(seed)
+    scores, places = rng.normal(size=(4, 6)), rng.uniform(0, 80, (4, 6, 2))
+    found = separation(scores, places)
+    for query in range(4):
+        far = [
+            score
+            for score, place in zip(scores[query], places[query])
+            if np.hypot(*(place - places[query, 0])) > ELSEWHERE_M
+        ]
+        best = max(far) if far else min(scores[query])
+        assert found[query] == pytest.approx((scores[query, 0] - best) / np.std(scores[query]))
+    order = np.r_[0, 1 + rng.permutation(5)]
+    np.testing.assert_allclose(separation(scores[:, order], places[:, order]), found, atol=1e-12)
+    np.testing.assert_allclose(separation(3 * scores + 2, places + 100), found, atol=1e-9)
+
+
+def test_a_curve_recovers_the_probabilities_that_drew_the_answers():
+    rng = np.random.default_rng(0)
+    true, x = Curve(1.7, -0.6), rng.normal(0, 2, 20_000)
+    fitted = Curve.fit(x, rng.random(len(x)) < true(x))
+    assert fitted is not None
+    assert fitted.slope == pytest.approx(1.7, abs=0.1) and fitted.intercept == pytest.approx(-0.6, abs=0.1)
+
+
+def test_there_is_no_curve_without_right_and_wrong_answers():
+    assert Curve.fit(np.arange(50.0), np.ones(50, bool)) is None
+    assert Curve.fit(np.arange(50.0), np.arange(50) < 3) is None
+
+
+def test_curves_are_recorded_and_read_again():
+    curves = Curves(None, Curve(2.0, -1.0))
+    assert Curves.of(curves.record()) == curves and Curves.of({}) == Curves()

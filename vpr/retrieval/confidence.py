@@ -1,0 +1,83 @@
+"""How sure an answer is: how far the first candidate stands above the best one elsewhere, and what that is worth.
+
+All arrays are (Q, K) in the final order, best first; -inf scores where a query has fewer candidates.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+ELSEWHERE_M = 25.0  # metres from the first candidate at which another place begins
+LIMIT = 20.0  # separations beyond are cut: a lone place would be infinitely sure
+FEWEST = 10  # right answers, and wrong ones, that a curve is fitted to
+
+
+def separation(scores: np.ndarray, places: np.ndarray | None) -> np.ndarray:
+    """The first candidate's score minus the best score elsewhere, in standard deviations of all the scores, (Q,).
+
+    scores: similarities (Q, K) float, -inf where there is no candidate. places (Q, K, 2): the candidates' positions in
+    metres; without them every other candidate is elsewhere. Where none is, the lowest score stands for it. The result
+    lies within `LIMIT`; a query with fewer than two candidates gets 0.
+    """
+    there = np.isfinite(scores)
+    away = there.copy()
+    away[:, 0] = False
+    if places is not None:
+        away &= np.linalg.norm(places - places[:, :1], axis=2) > ELSEWHERE_M
+    lowest = np.where(there, scores, np.inf).min(1, initial=np.inf)
+    best = np.where(away, scores, -np.inf).max(1, initial=-np.inf)
+    best = np.where(away.any(1), best, lowest)
+    enough = there.sum(1) > 1
+    known = np.where(there, scores, np.nan)[enough]
+    result = np.zeros(len(scores))
+    spread = np.maximum(np.nanstd(known, axis=1), 1e-9)
+    result[enough] = (np.where(there[:, 0], scores[:, 0], lowest)[enough] - best[enough]) / spread
+    return np.clip(result, -LIMIT, LIMIT)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A logistic curve from separations to the probability that the first answer is right."""
+
+    slope: float
+    intercept: float
+
+    def __call__(self, separations: np.ndarray) -> np.ndarray:
+        """Probabilities, of the shape given.
+
+        >>> Curve(2.0, 0.0)(np.array([0.0])).tolist()
+        [0.5]
+        """
+        return 1 / (1 + np.exp(-(self.slope * np.asarray(separations, np.float64) + self.intercept)))
+
+    @classmethod
+    def fit(cls, separations: np.ndarray, right: np.ndarray) -> "Curve | None":
+        """Fit by maximum likelihood to queries (Q,) and whether each was answered right (Q,) bool.
+
+        None where there are fewer than `FEWEST` right answers, or wrong ones, to learn from.
+        """
+        from sklearn.linear_model import LogisticRegression
+
+        if min(right.sum(), (~right).sum()) < FEWEST:
+            return None
+        fitted = LogisticRegression(C=1e3).fit(np.asarray(separations)[:, None], right)
+        return cls(float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The curves that a run's calibration fixed; None where there is none."""
+
+    shortlist: Curve | None = None
+    rerank: Curve | None = None
+
+    @classmethod
+    def of(cls, recorded: Mapping[str, Mapping[str, float] | None]) -> "Curves":
+        """Out of metrics.json, as `record` wrote them."""
+        known = {name: recorded.get(name) for name in ("shortlist", "rerank")}
+        return cls(**{name: None if curve is None else Curve(**curve) for name, curve in known.items()})
+
+    def record(self) -> dict[str, dict[str, float] | None]:
+        """For metrics.json."""
+        return asdict(self)
