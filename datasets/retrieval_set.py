@@ -39,6 +39,7 @@ class RetrievalSet:
     positives: Ragged | None  # per query, sorted database numbers that answer it; None where the answers are not known
     fingerprint: str  # changes when the content does
     positions: np.ndarray | None = None  # (N, 2) of database entries, metres; far apart between groups
+    drives: np.ndarray | None = None  # (Q,) int64, the same number for queries taken in one go; None where unknown
 
     @cached_property
     def scored(self) -> np.ndarray:

@@ -14,14 +14,25 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("datasets", "vpr", "distill", "eval")
 CORE_COMMANDS = {"vpr.teacher", "vpr.scratch", "vpr.distill", "vpr.extract"}  # these join the packages
-COMMANDS = {*CORE_COMMANDS, "eval.msls", "eval.compare", "eval.submission", "datasets.mini_msls"}
+COMMANDS = {*CORE_COMMANDS, "eval.msls", "eval.compare", "eval.submission", "eval.table", "datasets.mini_msls"}
 # From the ground up: a module imports those of its own name and of names before it.
 ORDER = {
     "vpr": ["base", "transport", "cache", "similarity", "models", "description", "retrieval"],
     "vpr.transport": ["problem", "marginals", "bounds", "reference", "torch_backend", "pot_backend", "cpu", "cuda"],
     "datasets": ["errors", "ragged", "retrieval_set", "street_world", "default", "msls"],
     "distill": ["settings", "losses", "augment", "places"],
-    "eval": ["options", "metrics", "files", "described", "ranking", "confidence", "evaluation"],
+    "eval": [
+        "options",
+        "metrics",
+        "files",
+        "described",
+        "ranking",
+        "confidence",
+        "evaluation",
+        "intervals",
+        "figures",
+        "results",
+    ],
 }  # modules that are not named stand above those that are
 LONGEST, MEDIAN, MOST_ARGUMENTS = 300, 100, 8
 HEAVY = ("torch", "torchvision", "timm", "faiss", "sklearn")

@@ -26,6 +26,7 @@ class Side:
     folder: str  # 'train_val/cph/query', relative to the root
     keys: np.ndarray  # (R,) str
     frames: np.ndarray  # (S, L) int32 rows of each kept sequence, its centre at L // 2
+    drive: np.ndarray  # (S,) int32 number of the drive that each was cut from
     utm: np.ndarray | None  # (R, 2) float64 metres; None without postprocessed.csv
     night: np.ndarray  # (S,) bool, any frame by night; False where unknown
     sideways: np.ndarray  # (S,) bool, any frame looking sideways; False where unknown
@@ -110,6 +111,7 @@ def _filter_side(folder: str, frames: Frames, protocol: Protocol, length: int) -
         folder=folder,
         keys=frames.keys,
         frames=kept,
+        drive=frames.drive[kept[:, 0]],
         utm=frames.utm,
         night=_any_frame(kept, frames.night),
         sideways=_any_frame(kept, sideways),

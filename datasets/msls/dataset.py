@@ -38,8 +38,9 @@ class MSLS:
         """Queries, database and positives of all cities: each city is a group, or all are one in scope ``merged``."""
         queries, database = ([getattr(city, side) for city in self.cities] for side in ("query", "database"))
         entries = RetrievalSet(
-            self.root, _entries(queries), _entries(database), self.positives, self.fingerprint, _positions(database)
-        )
+            self.root, _entries(queries), _entries(database), self.positives, self.fingerprint,
+            _positions(database), _drives(queries),
+        )  # fmt: skip
         return entries if self.protocol.scope == "city" else entries.merged()
 
     @property
@@ -106,6 +107,13 @@ def _positions(sides: list[Side]) -> np.ndarray | None:
     if len(known) < len(sides):
         return None
     return np.concatenate([utm + np.array([APART_M * number, 0]) for number, utm in enumerate(known)])
+
+
+def _drives(sides: list[Side]) -> np.ndarray:
+    """(S,) numbers of the entries' drives, no number twice in different cities."""
+    cities = np.repeat(np.arange(len(sides)), [len(side) for side in sides])
+    pairs = np.stack([cities, np.concatenate([side.drive for side in sides])], axis=1)
+    return np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def _nothing_left(root: Path, protocol: Protocol, skipped: list[str]) -> DatasetError:

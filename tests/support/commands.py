@@ -8,7 +8,7 @@ from safetensors.numpy import load_file, save_file
 from eval import msls
 
 MODULES = ["vpr.teacher", "vpr.scratch", "vpr.distill", "vpr.extract"]
-MODULES += ["eval.msls", "eval.compare", "eval.submission", "datasets.mini_msls"]
+MODULES += ["eval.msls", "eval.compare", "eval.submission", "eval.table", "datasets.mini_msls"]
 
 
 def evaluate(tree, run, out, *more):

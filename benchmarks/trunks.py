@@ -1,0 +1,107 @@
+"""``python -m benchmarks.trunks --data DIR``: accuracy against cost of untrained ImageNet trunks, and of summaries.
+
+Each trunk, input size and grid is whitened on the training photos, without labels, and measured on the held-out city:
+Recall@1 of the shortlist and after re-ranking, and milliseconds an image on one core, decoding included. ``--poolings``
+compares the global descriptors of one trunk instead. Markdown on standard output.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from datasets.msls import Protocol, load
+from datasets.retrieval_set import RetrievalSet
+from distill.data import load_images, training_data
+from distill.head import start_head, start_whitening
+from distill.settings import RunConfig
+from eval.described import DescribedSet, describe
+from eval.metrics import evaluate
+from eval.options import RankingConfig
+from eval.ranking import find_shortlist, rerank
+from vpr.base.machine import choose_device
+from vpr.description.images import ImageFiles
+from vpr.models.settings import ModelConfig
+from vpr.models.structural import StructuralModel
+from vpr.retrieval.settings import RerankConfig
+
+TRUNKS = (
+    ("tf_efficientnet_lite0", 112, 112, 7), ("tf_efficientnet_lite0", 112, 160, 10),
+    ("tf_efficientnet_lite0", 112, 224, 7), ("tf_efficientnet_lite0", 112, 224, 14),
+    ("tf_efficientnet_lite2", 120, 112, 7), ("tf_efficientnet_lite2", 120, 160, 10),
+    ("tf_efficientnet_lite2", 120, 224, 14),
+)  # fmt: skip  # name, dimensions of a patch, pixels, grid
+POOLINGS = ("avg", "gem", "vlad", "layout")
+WEIGHT, MASS = 20.0, 0.7
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--held-out", default="amsterdam")
+    parser.add_argument("--poolings", action="store_true", help="compare global descriptors instead of trunks")
+    arguments = parser.parse_args()
+    choose_device("cpu")
+    data = load(arguments.data, Protocol(split="val", cities=(arguments.held_out,))).retrieval_set
+    lite = {"backbone": "tf_efficientnet_lite0", "weights": "imagenet", "head": "whitening", "dim": 112}
+    if arguments.poolings:
+        print("| global descriptor | R@1 | re-ranked |\n|---|---|---|")
+        for pooling in POOLINGS:
+            config = ModelConfig(**{**lite, "pooling": pooling})
+            print("| {} | {:.1f} | {:.1f} |".format(pooling, *accuracy(started(config, arguments), data)), flush=True)
+        return
+    print("| trunk | pixels | grid | parameters | ms an image | R@1 | re-ranked |\n|---|---|---|---|---|---|---|")
+    for backbone, dim, pixels, grid in TRUNKS:
+        changed = {"backbone": backbone, "dim": dim, "image_size": pixels, "grid": grid, "pooling": "vlad"}
+        model = started(ModelConfig(**{**lite, **changed}), arguments)
+        size = sum(parameter.numel() for parameter in model.backbone.parameters()) / 1e6
+        found = (milliseconds(model, data), *accuracy(model, data))
+        print(f"| {backbone} | {pixels} | {grid} x {grid} | {size:.2f} M | ", end="")
+        print("{:.1f} | {:.1f} | {:.1f} |".format(*found), flush=True)
+
+
+def started(config: ModelConfig, arguments: argparse.Namespace) -> StructuralModel:
+    """The untrained model, whitened on the training photos."""
+    torch.manual_seed(0)
+    training = training_data(RunConfig(arguments.data, held_out=arguments.held_out))
+    model = StructuralModel(config).to(memory_format=torch.channels_last)
+    images = load_images(training, model.input_size)
+    start = start_whitening if config.head == "whitening" else start_head
+    start(model, images, torch.device("cpu"), 0)
+    return model.eval()
+
+
+def accuracy(model: StructuralModel, data: RetrievalSet) -> tuple[float, float]:
+    """Recall@1 before and after re-ranking, in per cent; nothing is fitted to the city."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = RankingConfig(adapt=False)
+        described: DescribedSet = describe(model, data, Path(folder) / "cache.h5", torch.device("cpu"), config)
+        shortlist = find_shortlist(described, 100)
+        reranked = rerank(described, shortlist, RerankConfig(mass=MASS), weight=WEIGHT).ranked
+        before, after = (evaluate(ranked, data.answers)["recall@1"] for ranked in (shortlist.ranked, reranked))
+        return 100 * before, 100 * after
+
+
+def milliseconds(model: StructuralModel, data: RetrievalSet, batch: int = 32, rounds: int = 7) -> float:
+    """Of one image on one core, from the file to its descriptors; the median of some batches."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    images, times = ImageFiles(data.root, data.database.images[:, 0], model.input_size), []
+    for number in range(rounds):
+        start = time.perf_counter()
+        rows = np.arange(number * batch, (number + 1) * batch) % len(images)
+        stacked = torch.stack([images[row] for row in rows.tolist()]).to(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            model(stacked)
+        times.append(1000 * (time.perf_counter() - start) / batch)
+    torch.set_num_threads(threads)
+    return statistics.median(times)
+
+
+if __name__ == "__main__":
+    main()

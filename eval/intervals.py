@@ -1,0 +1,38 @@
+"""Confidence intervals of a mean over queries, by resampling whole drives, and trainings where there are several.
+
+Neighbouring queries of a drive succeed and fail together, so single queries must not be resampled.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+DRAWS = 2000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def interval(values: np.ndarray, drives: np.ndarray, seed: int = 0) -> Estimate:
+    """The mean of values (T, Q) over T trainings and Q queries, with its percentile bootstrap interval of 95 %.
+
+    drives: (Q,) int, equal for queries of one drive. Each draw takes as many trainings and as many drives as there are,
+    with replacement. For a difference pass the differences: then both sides share the draws.
+    """
+    values = np.atleast_2d(np.asarray(values, np.float64))
+    _, number = np.unique(drives, return_inverse=True)
+    count = np.bincount(number)
+    sums = np.stack([np.bincount(number, row) for row in values])
+    rng = np.random.default_rng(seed)
+    trainings = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), DRAWS) / len(values)
+    chosen = rng.multinomial(len(count), np.full(len(count), 1 / len(count)), DRAWS)
+    means = np.einsum("bt,td,bd->b", trainings, sums, chosen) / np.maximum(chosen @ count, 1)
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(values.mean()), float(low), float(high))
