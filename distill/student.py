@@ -1,6 +1,7 @@
 """One training run of the structural model, from settings to a finished run folder."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from vpr.base.run_folder import CHECKPOINT, finish_run
 from vpr.description.describe import global_descriptors
 from vpr.models.netvlad import NetVLAD
 from vpr.models.settings import ModelConfig
-from vpr.models.structural import StructuralModel
+from vpr.models.structural import StructuralModel, resized
 from vpr.models.weights import save_weights
 
 
@@ -34,7 +35,7 @@ def train_student(
     validate: called with the finished model; what it returns goes into metrics.json.
     """
     torch.manual_seed(settings.train.seed)
-    model = StructuralModel(settings.model).to(device).to(memory_format=torch.channels_last)
+    model = StructuralModel(in_training(settings)).to(device).to(memory_format=torch.channels_last)
     targets = None if teacher is None else teacher_targets(teacher, data, settings, device)
     images = load_images(data, model.input_size)
     # The start is made after an interruption too: `keep` goes by it.
@@ -45,17 +46,31 @@ def train_student(
     objective = Objective(settings.objective, settings.structural, settings.keep, settings.distillation)
     trainer = Trainer(model, Places(data.photos, Guard()), images, objective, settings.train)
     losses = trainer.train(device, out / CHECKPOINT, targets)
+    if settings.model.train_size:
+        model = resized(model, settings.model.image_size, settings.model.grid)
+        images = load_images(data, model.input_size)
     start_summary(model.eval(), images, device, settings.train.seed)
     finish_run(out, lambda path: save_weights(model, path), {"losses": losses, **validate(model)})
     return model
 
 
-def check_model(config: ModelConfig) -> None:
-    """Build the network once: a wrong name, weights that do not fit or a missing class token are found before training.
+def in_training(settings: StudentSettings) -> ModelConfig:
+    """The model's configuration while it is trained, at ``train_size`` pixels."""
+    model, size = settings.model, settings.model.train_size
+    if not size:
+        return model
+    return replace(model, image_size=size, grid=max(1, round(model.grid * size / model.image_size)))
+
+
+def check_model(settings: StudentSettings) -> None:
+    """Build the network once: a wrong name, weights that do not fit, a missing class token or a size that it cannot
+    take are found before training.
 
     Raises VprError as the model does.
     """
-    StructuralModel(config)
+    model = StructuralModel(in_training(settings))
+    if settings.model.train_size:
+        resized(model, settings.model.image_size, settings.model.grid)
 
 
 def check_lengths(settings: StudentSettings, teacher: NetVLAD) -> None:

@@ -80,7 +80,7 @@ def _work(
     given = None if options.teacher is None else load_teacher(options.teacher, device)
     if given is not None:
         check_lengths(settings, given)
-    check_model(model)
+    check_model(settings)
     data, to_fit = training_data(config), default_teacher(train.seed, model)
     validate = validation(data.root, config.held_out, out, device)
     taught_by = {"fitted": identity_of(to_fit)} if given is None else {"fingerprint": cache_spec(given).fingerprint}

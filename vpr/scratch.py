@@ -42,7 +42,7 @@ def _work(
 
     settings = StudentSettings(model, objective, structural, keep, train)
     device, data = choose_device(config.device), training_data(config)
-    check_model(model)
+    check_model(settings)
     validate = validation(data.root, config.held_out, output.out, device)
     if not start_run(output.out, run_identity("vpr.scratch", settings, data), config.overwrite):
         log_to(output.out)

@@ -16,7 +16,7 @@ from distill.settings import (
     StudentSettings,
     TrainConfig,
 )
-from distill.student import train_student
+from distill.student import in_training, train_student
 from distill.trainer import Trainer
 from vpr.base.run_folder import CHECKPOINT
 from vpr.models.structural import ModelConfig, StructuralModel
@@ -138,6 +138,22 @@ def test_a_student_that_keeps_to_its_start_goes_on_from_the_same_start(tmp_path,
         run(tmp_path / "b", Pictures(stop_at=int(0.8 * whole.asked)))
     assert (tmp_path / "b" / CHECKPOINT).is_file()
     assert same(run(tmp_path / "b", Pictures()), expected)
+
+
+def test_a_student_is_trained_small_and_finished_at_its_own_size(tmp_path, monkeypatch):
+    model = ModelConfig("tf_efficientnet_lite0", stage=2, head="whitening", dim=8, grid=4, image_size=64, train_size=32)
+    settings = StudentSettings(model, ObjectiveConfig(), StructuralConfig(), KeepConfig(), CONFIG)
+    sizes, validated = [], []
+
+    def load(data, size):
+        sizes.append(size)
+        return Pictures()
+
+    monkeypatch.setattr("distill.student.load_images", load)
+    data = TrainingData(tmp_path, photos(), {})
+    student = train_student(settings, data, tmp_path, CPU, lambda model: validated.append(model) or {})
+    assert sizes == [(32, 32), (64, 64)] and in_training(settings).grid == 2
+    assert (student.config.image_size, student.config.grid) == (64, 4) and validated == [student]
 
 
 def test_training_learns(tmp_path):

@@ -24,6 +24,9 @@ class ModelConfig:
     dim: PositiveInt = option(128, "numbers of a patch descriptor, C")
     grid: PositiveInt = option(7, "patch descriptors along each side; the features are pooled to grid x grid")
     image_size: PositiveInt = option(112, "input height and width, pixels")
+    train_size: NonNegativeInt = option(
+        0, "input height and width in training, pixels; the grid shrinks alike. 0 trains at the image size"
+    )
     pooling: Pooling = option(
         "avg",
         "global descriptor from the mean of the features, their generalised mean (p = 3), the class token, VLAD of the "

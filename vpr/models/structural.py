@@ -1,5 +1,6 @@
 """The structural model: a timm backbone whose tokens become one global and many patch descriptors by one head."""
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -90,6 +91,26 @@ class StructuralModel(nn.Module):
         if self.config.pooling == "cls":
             return tokens, features[:, 0]
         return tokens, generalised_mean(tokens) if self.config.pooling == "gem" else tokens.mean((2, 3))
+
+
+def resized(model: StructuralModel, image_size: int, grid: int) -> StructuralModel:
+    """A model of the same weights at another input size, in pixels, and another grid.
+
+    VLAD keeps its centres; a layout has to be fitted again. Raises VprError for networks made for one size.
+    """
+    other = StructuralModel(dataclasses.replace(model.config, image_size=image_size, grid=grid), fill=False)
+    wanted = other.state_dict()
+    kept = {
+        name: value
+        for name, value in model.state_dict().items()
+        if not name.startswith("summary.") or value.shape == wanted[name].shape
+    }
+    try:
+        other.load_state_dict({**wanted, **kept})
+    except RuntimeError as error:
+        raise VprError(f"{model.config.backbone} is made for one input size; leave --train-size out") from error
+    device = next(model.parameters()).device
+    return other.to(device).to(memory_format=torch.channels_last).train(model.training)
 
 
 def check_pooling(config: ModelConfig) -> None:
