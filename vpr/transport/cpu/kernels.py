@@ -30,7 +30,7 @@ from vpr.transport.cpu.simd import (
     total,
     where_positive,
 )
-from vpr.transport.problem import KEEP, TINY
+from vpr.transport.problem import KEEP, LEVEL_STEP, TINY
 
 MANY = 16 if cpu_has("avx512f") else 4  # rows whose sums fit into the registers
 FEW = 4  # the rows of a kernel are a multiple of it
@@ -219,6 +219,49 @@ def relax_towards(scaling, sums, weights, omega):
     for c in range(0, len(sums), LANES):
         new = load(weights, c) / larger(load(sums, c), tiny)
         store(scaling, c, relaxed(load(scaling, c), new, omega))
+
+
+@njit(**OPTIONS)
+def water_level(sums, weights, stop, mass, level):
+    """The level at which sum_i min(level * sums_i, weights_i) = mass, by Newton's method from a first guess.
+
+    The sum is concave, so that a step lands below the root from wherever it starts, and later steps rise. ``stop``:
+    where the last whole vector ends.
+    """
+    zero, first = splat(np.float32(0)), True
+    while True:
+        given, free = zero, zero
+        for i in range(0, stop, LANES):
+            part, most = load(sums, i), load(weights, i)
+            room = most - splat(level) * part
+            given = given + where_positive(room, zero, most)
+            free = free + where_positive(room, part, zero)
+        following = (mass - total(given)) / max(total(free), TINY32)
+        if first and abs(following - level) <= np.float32(LEVEL_STEP) * level:
+            return level
+        if not (first or following > level * np.float32(1 + LEVEL_STEP)):
+            return level
+        level, first = following, False
+
+
+@njit(**OPTIONS)
+def relax_capped(scaling, sums, weights, stop, level, omega):
+    """Relax ``scaling`` towards min(1, weights / (level sums)), at most to 1."""
+    omega, tiny, one = splat(omega), splat(TINY32), splat(np.float32(1))
+    for i in range(0, stop, LANES):
+        target = smaller(one, load(weights, i) / larger(splat(level) * load(sums, i), tiny))
+        store(scaling, i, smaller(one, relaxed(load(scaling, i), target, omega)))
+
+
+@njit(**OPTIONS)
+def misfit(scaling, sums, weights, stop, level, target):
+    """L1 distance of what rows give, level * scaling * sums, from min(target * sums, weights)."""
+    result = splat(np.float32(0))
+    for i in range(0, stop, LANES):
+        part = load(sums, i)
+        given = splat(level) * load(scaling, i) * part
+        result = result + distance(given, smaller(splat(target) * part, load(weights, i)))
+    return total(result)
 
 
 @njit(**OPTIONS)

@@ -10,15 +10,17 @@ from numba import njit
 from vpr.transport.cpu.compiling import OPTIONS
 from vpr.transport.cpu.kernels import (
     FEW,
-    KEEP32,
     TINY32,
     gain,
     gibbs,
+    misfit,
     multiply_columns,
     multiply_rows,
+    relax_capped,
     relax_towards,
     span,
     sweep,
+    water_level,
     write_plan,
 )
 from vpr.transport.cpu.layout import SINGLES, padded, take_zeros
@@ -31,7 +33,6 @@ from vpr.transport.problem import (
     FIRST_OMEGA,
     LARGEST_OMEGA,
     LARGEST_THETA,
-    LEVEL_STEP,
     OMEGA_STEP,
     PATIENCE,
     SLOWEST_RATE,
@@ -86,56 +87,30 @@ def balanced(kernel, mu, nu, u, v, columns, tolerance, max_iterations):
 
 
 @njit(**OPTIONS)
-def water_level(sums, weights, mass):
-    """Level at which sum_i min(level * sums_i, weights_i) = mass; see torch_backend.water_level."""
-    level = np.float32(0)
-    while True:
-        given, free = np.float32(0), np.float32(0)
-        for i in range(len(sums)):
-            full = level * sums[i] >= weights[i]
-            given += weights[i] if full else np.float32(0)
-            free += np.float32(0) if full else sums[i]
-        higher = (mass - given) / max(free, TINY32)
-        if not higher > level * np.float32(1 + LEVEL_STEP):
-            return level
-        level = higher
-
-
-@njit(**OPTIONS)
-def capped(scaling, sums, weights, level, omega):
-    """Relax ``scaling`` towards min(1, weights / (level sums)), at most to 1."""
-    one = np.float32(1)
-    for i in range(len(scaling)):
-        target = min(one, weights[i] / max(level * sums[i], TINY32))
-        step = scaling[i] + omega * (target - scaling[i])
-        scaling[i] = min(one, max(step, KEEP32 * target))
-
-
-@njit(**OPTIONS)
 def partial(kernel, mu, nu, u, v, rows, columns, mass, tolerance, max_iterations):
     """Fill u, v <= 1 with the scalings of T = level diag(u) K diag(v); returns (iterations, level)."""
     u[:] = np.float32(1)
     v[:] = np.float32(1)
-    level, omega, previous = np.float32(1), np.float32(1), np.float32(-1)
+    tall, wide = len(u) - LANES, len(v)
+    level, row_level = np.float32(1), np.float32(0)
+    omega, previous = np.float32(1), np.float32(-1)
     cap, mark = np.float32(LARGEST_OMEGA), np.float32(np.inf)
     for iteration in range(1, max_iterations + 1):
         multiply_rows(kernel, v, rows)
-        row_level = water_level(rows, mu, mass)
-        change = np.float32(0)
-        for i in range(len(u)):
-            change += abs(level * u[i] * rows[i] - min(row_level * rows[i], mu[i]))
-        looking = tolerance > 0 and iteration > 1 and iteration % CHECK_EVERY == 1
-        if looking:
+        row_level = water_level(rows, mu, tall, mass, row_level)
+        last = iteration == max_iterations
+        if tolerance > 0 and iteration > 1 and iteration % CHECK_EVERY == 1:
+            change = misfit(u, rows, mu, tall, level, row_level)
             if iteration % PATIENCE == 1:
                 cap, mark = next_cap(cap, change, mark), change
             if previous >= 0:
                 omega = next_omega(omega, change, previous, cap)
             previous = change
-        last = iteration == max_iterations or (looking and change <= tolerance)
-        capped(u, rows, mu, row_level, omega)
+            last = last or change <= tolerance
+        relax_capped(u, rows, mu, tall, row_level, omega)
         multiply_columns(kernel, u, columns)
-        level = water_level(columns, nu, mass)
-        capped(v, columns, nu, level, np.float32(1) if last else omega)
+        level = water_level(columns, nu, wide, mass, level if iteration > 1 else row_level)
+        relax_capped(v, columns, nu, wide, level, np.float32(1) if last else omega)
         if last:
             break
         if iteration == 1 and tolerance > 0:
