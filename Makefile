@@ -7,8 +7,8 @@ BIN := $(ENV)/bin
 
 demo: $(ENV)/.installed
 	$(BIN)/python -m vpr.scratch
-	$(BIN)/python -m vpr.distill
-	$(BIN)/python -m eval.compare runs/scratch runs/distill --submission runs/submission.zip
+	$(BIN)/python -m vpr.distill --teacher builtin
+	$(BIN)/python -m eval.compare runs/scratch runs/distill builtin --submission runs/submission.zip
 
 test: $(ENV)/.installed
 	$(BIN)/python -m pytest

@@ -1,5 +1,6 @@
 """Where a head starts: from what the backbone already sees, so that training need not find it first."""
 
+import logging
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -12,6 +13,8 @@ from vpr.description.describe import BATCH, evaluating
 from vpr.description.images import Images
 from vpr.models.structural import StructuralModel
 from vpr.models.summary import whitening
+
+log = logging.getLogger("vpr")
 
 IMAGES = 1000  # that a head is fitted to
 FIT_IMAGES = 4000  # that whitening and VLAD of patches are fitted to
@@ -57,16 +60,11 @@ def start_whitening(model: StructuralModel, images: Images, device: torch.device
 
 
 def start_summary(model: StructuralModel, images: Images, device: torch.device, seed: int) -> None:
-    """Fit VLAD or layout to the model's own patches of some images; nothing for other poolings.
-
-    Raises VprError when there are fewer images than dimensions.
-    """
+    """Fit VLAD or layout to the model's own patches of some images; nothing for other poolings."""
     if model.summary is None:
         return
     if len(images) <= model.config.global_dim:
-        raise VprError(
-            f"{len(images)} images are too few to fit {model.config.global_dim} dimensions; pass --global-dim"
-        )
+        log.warning("%d images span fewer than the %d dimensions asked for", len(images), model.config.global_dim)
     chosen = _some(images, seed)
     patches = np.concatenate(
         list(_batches(model, images, chosen, device, lambda batch: model(batch).patch_descriptors))

@@ -68,7 +68,9 @@ def structural_loss(described: Descriptors, batch: Labels, config: StructuralCon
         raise ValueError("the structural loss needs a model with patch descriptors")
     if guides.shape[1] != patches.shape[2]:
         guides = functional.normalize(patches.detach().mean(1), dim=-1)
-    anchors, others = structural_pairs(batch.positive, batch.negative, config.structural_negatives)
+    anchors, others, there = structural_pairs(batch.positive, batch.negative, config.structural_negatives)
+    if not len(anchors):
+        return patches.sum() * 0
     first, second = anchors.repeat_interleave(others.shape[1]), others.flatten()
     # index_select, unlike indexing, adds up repeated gradients in a fixed order: a seed gives the same weights
     own, other = (patches.index_select(0, side) for side in (first, second))
@@ -80,18 +82,20 @@ def structural_loss(described: Descriptors, batch: Labels, config: StructuralCon
         max_iterations=config.sinkhorn_iterations,
         backend="torch",
     )
-    return losses.structural(result.score.view(others.shape), config.structural_temperature)
+    scores = result.score.view(others.shape).masked_fill(~there, -torch.inf)
+    return losses.structural(scores, config.structural_temperature)
 
 
 def structural_pairs(
     positive: torch.Tensor, negative: torch.Tensor, negatives: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Anchors (A,) with a positive and negatives, and for each one positive followed by some of its negatives, all at
-    random, (A, 1 + negatives).
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Anchors (A,) with a positive and a negative, and for each one positive followed by some of its negatives, all at
+    random, (A, 1 + n), with whether each is there (A, 1 + n) bool: an anchor may have fewer than the n <= negatives.
 
     Negatives are drawn at random. With the hardest ones, which look more alike than a positive in other weather, the
     loss falls fastest by making all scores equal, and S_struct learns nothing.
     """
-    anchors = (positive.any(1) & (negative.sum(1) >= negatives)).nonzero().flatten()
-    chosen = torch.multinomial(positive[anchors].float(), 1)
-    return anchors, torch.cat([chosen, torch.multinomial(negative[anchors].float(), negatives)], 1)
+    anchors = (positive.any(1) & negative.any(1)).nonzero().flatten()
+    sides = ((positive[anchors], 1), (negative[anchors], min(negatives, negative.shape[1])))
+    drawn = [torch.rand_like(side, dtype=torch.float32).masked_fill(~side, -1).topk(count) for side, count in sides]
+    return anchors, torch.cat([side.indices for side in drawn], 1), torch.cat([side.values >= 0 for side in drawn], 1)

@@ -122,17 +122,19 @@ TEACHER_TRAIN = TrainConfig(steps=800, learning_rate=1e-3, augment="light")  # t
 TEACHER_OBJECTIVE = ObjectiveConfig(temperature=0.07)
 
 
-def default_teacher(seed: int, student: ModelConfig) -> TeacherSettings:
-    """The teacher that distillation fits when it is given none.
+def default_teacher(seed: int, student: ModelConfig, photos: int) -> TeacherSettings:
+    """The teacher that distillation fits to so many training photos when it is given none.
 
-    For a student from given weights, NetVLAD on the same trunk, which is not trained; else a small encoder, which is.
+    For a student from given weights, NetVLAD on the same trunk, which is not trained, and which is as long as the
+    photos allow; else a small encoder, which is trained.
     """
     length = student.global_length
     if not student.weights:
         train = dataclasses.replace(TEACHER_TRAIN, seed=seed)
         return TeacherSettings(TeacherConfig(dim=length), TEACHER_OBJECTIVE, train, WhiteningConfig())
     trunk = (student.backbone, student.stage, student.weights)
-    network = TeacherConfig(*trunk, student.clusters, length, student.image_size, student.image_size)
+    size, dim = student.image_size, max(1, min(length, photos - 1))
+    network = TeacherConfig(*trunk, student.clusters, dim, size, size)
     train = dataclasses.replace(TEACHER_TRAIN, seed=seed, steps=0)
     return TeacherSettings(network, TEACHER_OBJECTIVE, train, WhiteningConfig())
 

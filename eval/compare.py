@@ -30,7 +30,7 @@ COLUMNS = ("recall@1", "recall@5", "recall@10")
 class CompareOptions:
     """Runs and files."""
 
-    runs: tuple[Path, ...] = positional("run folders; a teacher inside one is shown too", "RUN")
+    runs: tuple[Path, ...] = positional("run folders, or 'builtin'; a teacher inside one is shown too", "RUN")
     submission: Path | None = option(None, "rank the test cities with the last run and write a .zip or .csv")
     json: Path | None = option(None, "write the table as JSON")
 
@@ -53,8 +53,9 @@ def _work(compared: CompareOptions, options: ProtocolOptions, ranking: RankingCo
         raise VprError(f"{', '.join(dataset.without_ground_truth)}: no true positions, so nothing can be compared")
     data = dataset.retrieval_set
     rows: dict[str, dict[str, float]] = {}
+    teachers: set[str] = set()
     for folder in compared.runs:
-        rows |= _rows(folder, data, evaluator)
+        rows |= _rows(folder, data, evaluator, teachers)
     rows = {"chance": chance(data), "7x7-pixel thumbnails": thumbnails(data)} | rows
     show(describe_protocol(dataset), describe_counts(data), metrics_table(rows, COLUMNS))
     if compared.json is not None:
@@ -65,11 +66,20 @@ def _work(compared: CompareOptions, options: ProtocolOptions, ranking: RankingCo
         show(submit(compared.submission, test, answers))
 
 
-def _rows(folder: Path, data: RetrievalSet, evaluator: Evaluator) -> dict[str, dict[str, float]]:
-    """Two rows of the table for the teacher inside a run, if there is one, and two for the run itself."""
-    from vpr.models.loading import TEACHER
+def _rows(folder: Path, data: RetrievalSet, evaluator: Evaluator, teachers: set[str]) -> dict[str, dict[str, float]]:
+    """Two rows of the table for the teacher inside a run, unless it stands above already, and two for the run itself.
 
-    named = {f"NetVLAD of {folder.name}": "teacher"} if (folder / TEACHER).is_dir() else {}
+    teachers: fingerprints of those that stand above.
+    """
+    from vpr.description.spec import cache_spec
+    from vpr.models.builtin import run_of
+    from vpr.models.loading import TEACHER, load_teacher
+
+    named: dict[str, str] = {}
+    if (run_of(folder) / TEACHER).is_dir():
+        fingerprint = cache_spec(load_teacher(folder, evaluator.device)).fingerprint
+        named = {} if fingerprint in teachers else {f"NetVLAD of {folder.name}": "teacher"}
+        teachers.add(fingerprint)
     rows: dict[str, dict[str, float]] = {}
     for name, shortlist in {**named, folder.name: "student"}.items():
         scores = evaluator.answer(data, SourceConfig(folder, shortlist, rerank=True)).scores(data)

@@ -29,7 +29,7 @@ class DistillOptions:
 
     out: Path = option(Path("runs/distill"), "run folder")
     teacher: Path | None = option(
-        None, "vpr.teacher run or NetVLAD checkpoint; fitted first, into OUT/teacher, when left out"
+        None, "vpr.teacher run, NetVLAD checkpoint, or 'builtin'; fitted first, into OUT/teacher, when left out"
     )
 
 
@@ -81,7 +81,8 @@ def _work(
     if given is not None:
         check_lengths(settings, given)
     check_model(settings)
-    data, to_fit = training_data(config), default_teacher(train.seed, model)
+    data = training_data(config)
+    to_fit = default_teacher(train.seed, model, len(data.photos.paths))
     validate = validation(data.root, config.held_out, out, device)
     taught_by = {"fitted": identity_of(to_fit)} if given is None else {"fingerprint": cache_spec(given).fingerprint}
     if not start_run(out, run_identity("vpr.distill", settings, data, taught_by), config.overwrite):

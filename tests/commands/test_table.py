@@ -13,6 +13,7 @@ from eval import table
 @pytest.fixture
 def arguments(tiny_tree, tmp_path):
     options = dict(zip(SMALL[::2], SMALL[1::2]))
+    del options["--recipe"]
     lines = [f"{name.removeprefix('--').replace('-', '_')}: {value}" for name, value in options.items()]
     (tmp_path / "tiny.yaml").write_text("\n".join([*lines, "grid: 3"]))
     usual = ["--data", tiny_tree, "--out", tmp_path / "table", "--seeds", 1, "--recipe", "mini", "--device", "cpu"]

@@ -1,10 +1,12 @@
 """The objective: which terms there are, and by what the marginals go."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch.nn import functional
 
-from distill.objective import Labels, Objective, structural_loss
+from distill.objective import Labels, Objective, structural_loss, structural_pairs
 from distill.settings import DistillationConfig, KeepConfig, ObjectiveConfig, StructuralConfig
 from vpr.models.descriptors import Descriptors
 
@@ -47,3 +49,20 @@ def test_marginals_go_by_the_mean_of_the_patches_where_lengths_differ():
 def test_a_model_without_patches_has_no_structural_loss():
     with pytest.raises(ValueError, match="needs a model with patch descriptors"):
         structural_loss(Descriptors(described(5).global_descriptor, None), labels(), STRUCTURAL)
+
+
+def test_an_anchor_with_few_negatives_is_compared_with_those_it_has():
+    batch = labels()
+    few = batch.negative.clone()
+    few[0] = False
+    few[0, 4] = True
+    anchors, others, there = structural_pairs(batch.positive, few, 20)
+    assert anchors.tolist() == list(range(6)) and there.sum(1).tolist() == [2, 5, 5, 5, 5, 5]
+    for anchor, row, known in zip(anchors.tolist(), others.tolist(), there.tolist()):
+        kept = [other for other, is_there in zip(row, known) if is_there]
+        assert batch.positive[anchor, kept[0]] and all(few[anchor, other] for other in kept[1:])
+        assert len(set(kept)) == len(kept)
+    many = StructuralConfig(structural_negatives=20)
+    assert structural_loss(described(5), dataclasses.replace(batch, negative=few), many).isfinite()
+    nothing = dataclasses.replace(batch, negative=torch.zeros(6, 6, dtype=torch.bool))
+    assert structural_loss(described(5), nothing, many) == 0

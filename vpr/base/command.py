@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vpr.base.errors import VprError
-from vpr.base.settings import make_parser, parse, recipes, take_recipe
+from vpr.base.settings import DEFAULT_RECIPE, PLAIN_RECIPE, make_parser, parse, recipes, take_recipe
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130  # exit codes; 130 is the shell's for Ctrl-C
 
@@ -29,7 +29,8 @@ def run_command(
     traceback. recipe_folder: where the command's recipes lie; without it ``--recipe`` is no option.
     """
     names = ", ".join(recipes(recipe_folder)) if recipe_folder else ""
-    epilog = f"--recipe NAME starts from the options of a recipe in the box: {names}" if names else ""
+    which = f"{names} (default: {DEFAULT_RECIPE}, or {PLAIN_RECIPE} where --backbone is given)"
+    epilog = f"--recipe NAME starts from the options of a recipe in the box: {which}" if names else ""
     parser = make_parser(command, description, stages, epilog)
     arguments = sys.argv[1:] if argv is None else argv
     try:

@@ -57,21 +57,20 @@ class PatchSummary(nn.Module):
     def fit(self, patches: np.ndarray, power: float, seed: int) -> None:
         """Fit centres and whitening to the patches (N, P, C) of some images.
 
-        power: variances are raised to minus this when they are evened out; 0.5 is full whitening. Raises ValueError
-        when there are not more images than dimensions.
+        power: variances are raised to minus this when they are evened out; 0.5 is full whitening. N images span N - 1
+        dimensions; the descriptor's others stay zero. Raises ValueError for fewer than two images.
         """
         from sklearn.decomposition import PCA
 
-        dim = len(self.components)
-        if len(patches) <= dim:
-            raise ValueError(f"{len(patches)} images are too few to fit {dim} dimensions")
+        if len(patches) < 2:
+            raise ValueError(f"{len(patches)} images are too few to fit anything")
         if self.kind == "vlad":
             self._fit_centres(patches, seed)
         with torch.no_grad():
             raw = np.concatenate([self.raw(torch.from_numpy(part)).numpy() for part in _parts(patches)])
-        pca = PCA(dim, random_state=seed).fit(raw)
+        pca = PCA(min(len(self.components), len(raw) - 1, raw.shape[1]), random_state=seed).fit(raw)
         self.mean.copy_(torch.from_numpy(pca.mean_))
-        self.components.copy_(torch.from_numpy(_scaled(pca, power)))
+        self.components.zero_()[: len(pca.components_)] = torch.from_numpy(_scaled(pca, power))
 
     def _fit_centres(self, patches: np.ndarray, seed: int) -> None:
         """k-means of some patches; the assignment is sharpened as the NetVLAD paper does."""

@@ -7,7 +7,7 @@ import numpy as np
 from vpr.retrieval.confidence import ELSEWHERE_M, Curve, separation
 
 NO_CANDIDATE = -1  # fills rankings (Q, K) of queries with fewer than K candidates
-LAMBDA_EVEN, LAMBDA_SLOPE, MOST_LAMBDA = 0.25, 0.78, 4.0  # docs/notes/fusion.md says how they were fixed
+LAMBDA_EVEN, LAMBDA_SLOPE, MOST_LAMBDA = 0.25, 0.78, 4.0  # docs/notes/confidence.md says how they were fixed
 LAMBDA_UNKNOWN = 0.5  # where a run has no calibration, so that no trust can be estimated
 SUREST = 0.98  # no side is trusted more
 

@@ -149,7 +149,11 @@ def test_recipes_are_options_of_their_commands(main, folder, capsys):
     for arguments in ([], ["--recipe", "mini"], ["--recipe=lite"], ["--recipe", "lite", "--clusters", "8"]):
         assert main([*arguments, "--print-config"]) == 0
         printed.append(capsys.readouterr().out)
-    assert printed[0] == printed[1]  # what the commands do without a recipe
+    assert printed[0] == printed[2] != printed[1]  # what the commands do without a recipe
+    for arguments in (["--backbone", "resnet18"], ["--recipe", "mini", "--backbone=resnet18"]):
+        assert main([*arguments, "--print-config"]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[4] == printed[5]  # a network of one's own is not given another's weights
     assert "backbone: tf_efficientnet_lite0" in printed[2] and "clusters: 64" in printed[2]
     assert printed[3] == printed[2].replace("clusters: 64", "clusters: 8")  # later options win
     assert main(["--recipe", "../teacher/lite"]) == 2

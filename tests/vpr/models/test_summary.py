@@ -36,13 +36,16 @@ def test_vlad_does_not_know_the_order_of_patches_and_layout_does():
         assert torch.allclose(one, other, atol=1e-5) == same
 
 
-def test_a_fit_repeats_and_wants_enough_images():
+def test_a_fit_repeats_and_few_images_leave_dimensions_empty():
     first, second = (PatchSummary("vlad", (5, 6), 3, 8) for _ in range(2))
     for summary in (first, second):
         summary.fit(unit_patches(60), 0.25, 3)
     assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
-    with pytest.raises(ValueError, match="8 images are too few to fit 8 dimensions"):
-        first.fit(unit_patches(8), 0.25, 0)
+    first.fit(unit_patches(6), 0.25, 0)
+    described = first(torch.from_numpy(unit_patches(20)))
+    assert not described[:, 5:].any() and torch.allclose(described.norm(dim=1), torch.ones(20))
+    with pytest.raises(ValueError, match="1 images are too few to fit anything"):
+        first.fit(unit_patches(1), 0.25, 0)
 
 
 def test_full_whitening_leaves_unit_covariance():
