@@ -35,6 +35,7 @@ TRUNKS = (
     ("tf_efficientnet_lite2", 120, 112, 7), ("tf_efficientnet_lite2", 120, 160, 10),
     ("tf_efficientnet_lite2", 120, 224, 14),
 )  # fmt: skip  # name, dimensions of a patch, pixels, grid
+TIMED = (("vit_mini_patch16_112", 112, 7), ("resnet50", 224, 14))  # without weights here: their time alone
 POOLINGS = ("avg", "gem", "vlad", "layout")
 WEIGHT, MASS = 20.0, 0.7
 
@@ -63,6 +64,10 @@ def main() -> None:
         found = (milliseconds(model, data), *accuracy(model, data))
         print(f"| {backbone} | {pixels} | {grid} x {grid} | {size:.2f} M | ", end="")
         print("{:.1f} | {:.1f} | {:.1f} |".format(*found), flush=True)
+    for backbone, pixels, grid in TIMED:
+        model = StructuralModel(ModelConfig(backbone, image_size=pixels, grid=grid)).eval()
+        size = sum(parameter.numel() for parameter in model.backbone.parameters()) / 1e6
+        print(f"| {backbone} | {pixels} | {grid} x {grid} | {size:.2f} M | {milliseconds(model, data):.1f} | | |")
 
 
 def started(config: ModelConfig, arguments: argparse.Namespace) -> StructuralModel:

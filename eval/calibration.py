@@ -29,7 +29,7 @@ log = logging.getLogger("vpr")
 
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0)  # doubled on while the largest is the best
 MOST_WEIGHT = 1000.0
-MASSES = (1.0, 0.7)
+MASSES = (1.0, 0.85, 0.7)
 QUERIES = 500
 DEPTH = 100
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from commands import MODULES, evaluate
-from tiny import SMALL, TEACHER
+from tiny import SMALL, TEACHER, small_config
 
 import datasets.default
 import datasets.street_world.config
@@ -16,6 +16,7 @@ import datasets.street_world.config
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TRAINING = {"vpr.distill": SMALL, "vpr.scratch": SMALL, "vpr.teacher": TEACHER}
+TRAINING["eval.table"] = ["--seeds", "1", "--recipe", "mini", "--training", "tiny.yaml"]
 NEEDED = [
     "the Sinkhorn iteration, to read", "the Sinkhorn iteration, fast", "the 25 m rule", "the cache layout",
     "the format of prediction files and submissions", "the losses", "the miner", "the augmentation",
@@ -58,6 +59,7 @@ def test_the_readmes_commands_run(tiny_tree, distilled_run, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets.default, "ensure_mini_msls", lambda *rest: tiny_tree)
     Path("MSLS").symlink_to(tiny_tree)
+    small_config(Path("tiny.yaml"))
     evaluate(tiny_tree, distilled_run, tmp_path, "--submission", "FILE.csv")
     evaluate(tiny_tree, distilled_run, tmp_path, "--split", "test", "--submission", "FILE.zip")
     seen = set()

@@ -5,19 +5,15 @@ import subprocess
 
 import pytest
 from commands import refused
-from tiny import SMALL
+from tiny import small_config
 
 from eval import table
 
 
 @pytest.fixture
 def arguments(tiny_tree, tmp_path):
-    options = dict(zip(SMALL[::2], SMALL[1::2]))
-    del options["--recipe"]
-    lines = [f"{name.removeprefix('--').replace('-', '_')}: {value}" for name, value in options.items()]
-    (tmp_path / "tiny.yaml").write_text("\n".join([*lines, "grid: 3"]))
     usual = ["--data", tiny_tree, "--out", tmp_path / "table", "--seeds", 1, "--recipe", "mini", "--device", "cpu"]
-    return [*map(str, usual), "--training", str(tmp_path / "tiny.yaml")]
+    return [*map(str, usual), "--training", str(small_config(tmp_path / "tiny.yaml"))]
 
 
 def test_the_table_is_written_and_complete_runs_are_kept(arguments, tmp_path, capsys, monkeypatch):
