@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from distill import losses
-from distill.settings import DistillationConfig, KeepConfig, ObjectiveConfig, StructuralConfig
+from distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig
 from vpr.models.descriptors import Descriptors
 from vpr.transport import marginal_weights, solve
 
@@ -29,11 +29,10 @@ class Objective:
         self,
         config: ObjectiveConfig,
         structural: StructuralConfig | None = None,
-        keep: KeepConfig | None = None,
         distillation: DistillationConfig | None = None,
     ) -> None:
-        """``structural`` and ``keep`` are for models with patches, ``distillation`` for students with a teacher."""
-        self.config, self.structural, self.keep, self.distillation = config, structural, keep, distillation
+        """``structural`` is for models with patches, ``distillation`` for students with a teacher."""
+        self.config, self.structural, self.distillation = config, structural, distillation
 
     def __call__(self, described: Descriptors, batch: Labels) -> dict[str, torch.Tensor]:
         """The weighted loss terms, scalars, by name."""
@@ -49,8 +48,8 @@ class Objective:
             loss = losses.regression if self.distillation.distillation == "regression" else losses.relational
             terms["distillation"] = self.distillation.distillation_weight * loss(descriptors, batch.teacher)
         patches = described.patch_descriptors
-        if batch.kept is not None and self.keep is not None and patches is not None:
-            terms["keep"] = self.keep.keep_weight * losses.keep(patches, batch.kept)
+        if batch.kept is not None and self.distillation is not None and patches is not None:
+            terms["keep"] = self.distillation.keep_weight * losses.keep(patches, batch.kept)
         structure = self.structural
         if structure is not None and structure.structural_weight and batch.progress >= structure.structural_from:
             terms["structural"] = structure.structural_weight * structural_loss(described, batch, structure)

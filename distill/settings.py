@@ -49,23 +49,14 @@ class StructuralConfig:
 
 
 @dataclass(frozen=True)
-class KeepConfig:
-    """What the backbone keeps of its start."""
-
-    keep_weight: NonNegativeFloat = option(
-        0.0, "weight of 1 - cosine of each patch descriptor with that of the network before training"
-    )
-    backbone_rate: NonNegativeFloat = option(
-        1.0, "learning rate of the backbone as a share of the head's; 0 freezes it"
-    )
-
-
-@dataclass(frozen=True)
 class DistillationConfig:
     """Distillation."""
 
     distillation: Literal["regression", "relational"] = option("regression", "how the student follows the teacher")
     distillation_weight: NonNegativeFloat = option(12.0, "weight of that loss")
+    keep_weight: NonNegativeFloat = option(
+        0.0, "weight of 1 - cosine of each patch descriptor with that of the network before training"
+    )
 
 
 @dataclass(frozen=True)
@@ -80,6 +71,9 @@ class TrainConfig:
     )
     learning_rate: PositiveFloat = option(
         1.5e-3, "peak learning rate of AdamW; warm-up over 5 %, then a cosine to zero"
+    )
+    backbone_rate: NonNegativeFloat = option(
+        1.0, "learning rate of the backbone or encoder as a share of the head's; 0 freezes it"
     )
     weight_decay: NonNegativeFloat = option(0.05, "weight decay of AdamW")
     augment: Augmentation = option("medium", "how training images are changed")
@@ -103,7 +97,6 @@ class StudentSettings:
     model: ModelConfig
     objective: ObjectiveConfig
     structural: StructuralConfig
-    keep: KeepConfig
     train: TrainConfig
     distillation: DistillationConfig | None = None
 

@@ -43,7 +43,7 @@ def train_student(
         start_whitening(model, images, device, settings.train.seed)
     else:
         start_head(model, images, device, settings.train.seed, targets)
-    objective = Objective(settings.objective, settings.structural, settings.keep, settings.distillation)
+    objective = Objective(settings.objective, settings.structural, settings.distillation)
     trainer = Trainer(model, Places(data.photos, Guard()), images, objective, settings.train)
     losses = trainer.train(device, out / CHECKPOINT, targets)
     if settings.model.train_size:

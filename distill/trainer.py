@@ -19,6 +19,7 @@ from distill.mining import nearest_photos
 from distill.objective import Labels, Objective
 from distill.places import BatchPlan, Places
 from distill.settings import TrainConfig
+from vpr.base.errors import VprError
 from vpr.base.files import replacing
 from vpr.base.progress import progress
 from vpr.description.images import Images
@@ -49,9 +50,9 @@ class Trainer:
     def __init__(self, model: nn.Module, places: Places, images: Images, objective: Objective, config: TrainConfig):
         self.model, self.places, self.images = model, places, images
         self.objective, self.config = objective, config
-        keep = objective.keep
-        self.before = copy.deepcopy(model).eval() if keep is not None and keep.keep_weight else None
-        groups = parameter_groups(model, 1.0 if keep is None else keep.backbone_rate)
+        kept = objective.distillation is not None and objective.distillation.keep_weight > 0
+        self.before = copy.deepcopy(model).eval() if kept else None
+        groups = parameter_groups(model, config.backbone_rate)
         self.optimizer = torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
         self.plan = BatchPlan(
             places, (config.places, config.images_per_place), config.seed, config.sampling == "conditions"
@@ -110,12 +111,23 @@ class Trainer:
         images = augment(images, augmentation(self.config.augment, (height, width)))
         images = images.to(memory_format=torch.channels_last)
         described, kept = self.model(images), self._before(images)
+        self._require_finite({"descriptors": described.global_descriptor.sum()})
         terms = self.objective(described, Labels(positive, negative, target, kept, self.step / self.config.steps))
+        self._require_finite(terms)
         self.optimizer.zero_grad(set_to_none=True)
         functools.reduce(operator.add, terms.values()).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimizer.step()
         return {name: float(value.detach()) for name, value in terms.items()}
+
+    def _require_finite(self, values: dict[str, torch.Tensor]) -> None:
+        """Raise VprError when one is not a finite number: what would be trained from here on is worth nothing."""
+        broken = [name for name, value in values.items() if not math.isfinite(float(value.detach()))]
+        if broken:
+            raise VprError(
+                f"{', '.join(broken)}: not a finite number at step {self.step} of {self.config.steps} "
+                f"(--learning-rate {self.config.learning_rate:g}); give a smaller rate, and --overwrite to start again"
+            )
 
     def _before(self, images: torch.Tensor) -> torch.Tensor | None:
         """Patch descriptors (B, P, C) of the network before training, where they are to be kept."""
@@ -153,7 +165,7 @@ class Trainer:
 
 def parameter_groups(model: nn.Module, backbone_rate: float) -> list[dict[str, Any]]:
     """The trained parameters with their share of the learning rate; a backbone of share 0 is frozen."""
-    part = getattr(model, "backbone", None) if backbone_rate != 1 else None
+    part = getattr(model, "backbone", getattr(model, "encoder", None)) if backbone_rate != 1 else None
     backbone = list(part.parameters()) if isinstance(part, nn.Module) else []
     apart = {id(parameter) for parameter in backbone}
     others = [parameter for parameter in model.parameters() if id(parameter) not in apart and parameter.requires_grad]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from distill.settings import (
     DistillationConfig,
-    KeepConfig,
     ObjectiveConfig,
     RunConfig,
     StructuralConfig,
@@ -39,7 +38,6 @@ STAGES = [
     ModelConfig,
     ObjectiveConfig,
     StructuralConfig,
-    KeepConfig,
     DistillationConfig,
     TrainConfig,
 ]
@@ -63,7 +61,6 @@ def _work(
     model: ModelConfig,
     objective: ObjectiveConfig,
     structural: StructuralConfig,
-    keep: KeepConfig,
     distillation: DistillationConfig,
     train: TrainConfig,
 ) -> None:
@@ -75,7 +72,7 @@ def _work(
     from vpr.description.spec import cache_spec
     from vpr.models.loading import TEACHER, load_teacher, save_teacher
 
-    out, settings = options.out, StudentSettings(model, objective, structural, keep, train, distillation)
+    out, settings = options.out, StudentSettings(model, objective, structural, train, distillation)
     device = choose_device(config.device)
     given = None if options.teacher is None else load_teacher(options.teacher, device)
     if given is not None:

@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from distill.settings import KeepConfig, ObjectiveConfig, RunConfig, StructuralConfig, StudentSettings, TrainConfig
+from distill.settings import ObjectiveConfig, RunConfig, StructuralConfig, StudentSettings, TrainConfig
 from vpr.base.command import log_to, run_command
 from vpr.base.run_folder import start_run
 from vpr.base.settings import option
@@ -20,7 +20,7 @@ class Output:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    stages = [Output, RunConfig, ModelConfig, ObjectiveConfig, StructuralConfig, KeepConfig, TrainConfig]
+    stages = [Output, RunConfig, ModelConfig, ObjectiveConfig, StructuralConfig, TrainConfig]
     return run_command(
         "vpr.scratch", "Train the structural model without a teacher.", stages, _work, argv, recipe_folder="student"
     )
@@ -32,7 +32,6 @@ def _work(
     model: ModelConfig,
     objective: ObjectiveConfig,
     structural: StructuralConfig,
-    keep: KeepConfig,
     train: TrainConfig,
 ) -> None:
     from distill.data import training_data
@@ -40,7 +39,7 @@ def _work(
     from eval.calibration import validation
     from vpr.base.machine import choose_device
 
-    settings = StudentSettings(model, objective, structural, keep, train)
+    settings = StudentSettings(model, objective, structural, train)
     device, data = choose_device(config.device), training_data(config)
     check_model(settings)
     validate = validation(data.root, config.held_out, output.out, device)

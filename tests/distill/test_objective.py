@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from distill.objective import Labels, Objective, structural_loss, structural_pairs
-from distill.settings import DistillationConfig, KeepConfig, ObjectiveConfig, StructuralConfig
+from distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig
 from vpr.models.descriptors import Descriptors
 
 STRUCTURAL = StructuralConfig(structural_negatives=2)
@@ -27,7 +27,7 @@ def labels(kept=None, teacher=None, progress=0.5):
 
 def test_terms_come_from_what_is_configured():
     found = described(5)
-    full = Objective(ObjectiveConfig(), STRUCTURAL, KeepConfig(keep_weight=2.0), DistillationConfig())
+    full = Objective(ObjectiveConfig(), STRUCTURAL, DistillationConfig(keep_weight=2.0))
     terms = full(found, labels(found.patch_descriptors, found.global_descriptor))
     assert set(terms) == {"in-batch", "distillation", "keep", "structural"}
     assert float(terms["keep"]) == pytest.approx(0, abs=1e-5) and float(terms["distillation"]) == 0

@@ -10,7 +10,6 @@ from distill.objective import Objective
 from distill.places import Guard, Photos, Places
 from distill.settings import (
     DistillationConfig,
-    KeepConfig,
     ObjectiveConfig,
     StructuralConfig,
     StudentSettings,
@@ -18,6 +17,7 @@ from distill.settings import (
 )
 from distill.student import in_training, train_student
 from distill.trainer import Trainer
+from vpr.base.errors import VprError
 from vpr.base.run_folder import CHECKPOINT
 from vpr.models.structural import ModelConfig, StructuralModel
 
@@ -65,7 +65,7 @@ def train(checkpoint, images, config=CONFIG, teacher=None, init=0):
         model,
         Places(photos(), Guard()),
         images,
-        Objective(ObjectiveConfig(), StructuralConfig(), KeepConfig(), distillation),
+        Objective(ObjectiveConfig(), StructuralConfig(), distillation),
         config,
     )
     losses = trainer.train(CPU, checkpoint, teacher)
@@ -124,8 +124,8 @@ def test_an_interrupted_distillation_goes_on_to_the_same_weights(tmp_path):
 
 def test_a_student_that_keeps_to_its_start_goes_on_from_the_same_start(tmp_path, monkeypatch):
     model = ModelConfig(dim=8, grid=2, image_size=32)
-    keep = KeepConfig(keep_weight=4.0)
-    settings = StudentSettings(model, ObjectiveConfig(), StructuralConfig(), keep, CONFIG)
+    keep = DistillationConfig(keep_weight=4.0)
+    settings = StudentSettings(model, ObjectiveConfig(), StructuralConfig(), CONFIG, keep)
 
     def run(out, images):
         out.mkdir(exist_ok=True)
@@ -142,7 +142,7 @@ def test_a_student_that_keeps_to_its_start_goes_on_from_the_same_start(tmp_path,
 
 def test_a_student_is_trained_small_and_finished_at_its_own_size(tmp_path, monkeypatch):
     model = ModelConfig("tf_efficientnet_lite0", stage=2, head="whitening", dim=8, grid=4, image_size=64, train_size=32)
-    settings = StudentSettings(model, ObjectiveConfig(), StructuralConfig(), KeepConfig(), CONFIG)
+    settings = StudentSettings(model, ObjectiveConfig(), StructuralConfig(), CONFIG)
     sizes, validated = [], []
 
     def load(data, size):
@@ -156,6 +156,14 @@ def test_a_student_is_trained_small_and_finished_at_its_own_size(tmp_path, monke
     assert (student.config.image_size, student.config.grid) == (64, 4) and validated == [student]
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_loss_that_is_no_number_stops_the_training(tmp_path):
+    config = TrainConfig(**{**vars(CONFIG), "learning_rate": 1e30})
+    with pytest.raises(VprError) as caught:
+        train(tmp_path / "a.pt", Pictures(), config)
+    assert "not a finite number at step" in str(caught.value) and "--learning-rate 1e+30" in str(caught.value)
+
+
 def test_training_learns(tmp_path):
     config = TrainConfig(**{**vars(CONFIG), "steps": 40, "augment": "none", "checkpoint_every": 100})
     losses = train(tmp_path / "a.pt", Pictures(), config)[1]
@@ -163,19 +171,19 @@ def test_training_learns(tmp_path):
     assert losses["in-batch"] < 0.7 * chance
 
 
-def lite(keep):
+def lite(keep=None, rate=1.0):
     """A small trunk with a whitening head, and its trainer."""
     torch.manual_seed(0)
     model = StructuralModel(
         ModelConfig("tf_efficientnet_lite0", stage=2, head="whitening", dim=8, grid=2, image_size=32)
     )
     objective = Objective(ObjectiveConfig(), StructuralConfig(structural_negatives=2), keep)
-    config = TrainConfig(**{**vars(CONFIG), "steps": 3, "learning_rate": 3e-3})
+    config = TrainConfig(**{**vars(CONFIG), "steps": 3, "learning_rate": 3e-3, "backbone_rate": rate})
     return model, Trainer(model, Places(photos(), Guard()), Pictures(), objective, config)
 
 
 def test_a_backbone_of_share_0_is_frozen_and_the_head_is_not(tmp_path):
-    model, trainer = lite(KeepConfig(backbone_rate=0.0))
+    model, trainer = lite(rate=0.0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     losses = trainer.train(CPU, tmp_path / "a.pt")
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
@@ -185,7 +193,7 @@ def test_a_backbone_of_share_0_is_frozen_and_the_head_is_not(tmp_path):
 def test_the_more_is_kept_the_nearer_the_patches_stay(tmp_path):
     drift = []
     for weight in (1e-6, 100.0):
-        model, trainer = lite(KeepConfig(keep_weight=weight))
+        model, trainer = lite(DistillationConfig(keep_weight=weight))
         losses = trainer.train(CPU, tmp_path / f"{weight}.pt")
         images = torch.stack([Pictures()[number] for number in range(8)])
         with torch.no_grad():

@@ -19,6 +19,8 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # what sets an image upright, by its EXIF orientation
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")  # others may start programs
+SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")  # modes of Pillow for them
 
 
 class ImageError(VprError):
@@ -36,10 +38,10 @@ def read_image(path: Path, size: tuple[int, int]) -> np.ndarray:
     """
     height, width = size
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             image.draft("RGB", (2 * width, 2 * height))
             turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
-            upright = image.convert("RGB") if turn is None else image.convert("RGB").transpose(turn)
+            upright = _coloured(image) if turn is None else _coloured(image).transpose(turn)
     except FileNotFoundError:
         raise ImageError(f"{path} is missing; unpack the image archives again") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -47,6 +49,21 @@ def read_image(path: Path, size: tuple[int, int]) -> np.ndarray:
             f"{path} cannot be decoded ({error}); restore it (MSLS: unpack msls_patch_v1.1.zip on top)"
         ) from None
     return np.asarray(upright.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0))
+
+
+def _coloured(image: Image.Image) -> Image.Image:
+    """The image in RGB; 16 bits are scaled down, where Pillow would cut them off.
+
+    Raises ValueError for pixels without a known range.
+    """
+    if image.mode in SIXTEEN_BITS:
+        pixels = np.asarray(image, np.int64)
+        if pixels.min(initial=0) < 0 or pixels.max(initial=0) > 65535:
+            raise ValueError("its pixels have more than 16 bits")
+        return Image.fromarray((pixels // 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers, whose range is not known; save it with 8 bits")
+    return image.convert("RGB")
 
 
 class ImageFiles(Dataset[torch.Tensor]):

@@ -55,6 +55,25 @@ def test_every_colour_mode_becomes_rgb(tmp_path, mode, name):
     assert pixels[50, 80].min() > 240
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_sixteen_bits_are_scaled_and_not_cut(tmp_path, name):
+    grey = np.linspace(0, 65535, 64 * 96).reshape(64, 96).astype(np.uint16)
+    Image.fromarray(grey).save(tmp_path / name)
+    assert distance(read_image(tmp_path / name, (64, 96))[:, :, 0], grey // 257) < 2
+
+
+def test_floating_point_pixels_are_refused(tmp_path):
+    Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(ImageError, match="a.tif cannot be decoded .*range is not known; save it with 8 bits"):
+        read_image(tmp_path / "a.tif", (8, 8))
+
+
+def test_formats_that_start_programs_are_not_opened(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
+    with pytest.raises(ImageError, match="a.jpg cannot be decoded .cannot identify"):
+        read_image(tmp_path / "a.jpg", (8, 8))
+
+
 @pytest.mark.parametrize("size", [(30, 50), (112, 112), (200, 20)])
 def test_the_size_is_height_then_width(tmp_path, size):
     Image.fromarray(quadrants()).save(tmp_path / "a.jpg", quality=95)
