@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from datasets.retrieval_set import RetrievalSet
@@ -116,11 +117,19 @@ class Answers:
             name: score_confidence(stage, data, getattr(self.curves, name)) for name, stage in self.stages().items()
         }
 
-    def probabilities(self) -> np.ndarray | None:
-        """(Q,) the calibrated probability that the first of the final order is right; None without a calibration."""
+    def table(self, data: RetrievalSet) -> pd.DataFrame:
+        """A row for each query: ``query``, its first ``answer``, the ``separation``, and the ``probability`` that the
+        answer is right; empty where a query has no candidate, the order has no scores or the run no calibration."""
         name, stage = list(self.stages().items())[-1]
-        curve = getattr(self.curves, name)
-        return None if curve is None or stage.separation is None else curve(stage.separation)
+        curve, first = getattr(self.curves, name), stage.ranked[:, 0]
+        sure = np.full(len(first), np.nan) if stage.separation is None else stage.separation
+        columns = {
+            "query": data.queries.names,
+            "answer": np.where(first >= 0, data.database.names[first], ""),
+            "separation": np.where(first >= 0, sure, np.nan),
+            "probability": np.nan if curve is None else np.where(first >= 0, curve(sure), np.nan),
+        }
+        return pd.DataFrame(columns)
 
 
 def calibration_of(run: Path) -> dict[str, Any]:

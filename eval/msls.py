@@ -17,7 +17,7 @@ from eval.metrics import evaluate
 from eval.options import RankingConfig, SourceConfig
 from eval.tables import confidence_table, describe_counts, describe_protocol, metrics_table, show
 from vpr.base.command import log_to, run_command
-from vpr.base.files import write_json
+from vpr.base.files import replacing, write_json
 from vpr.base.machine import choose_device
 from vpr.base.run_folder import revision
 from vpr.base.settings import option
@@ -38,6 +38,7 @@ class FileOptions:
     predictions: Path | None = option(None, "score this prediction file, without a model")
     strict: bool = option(False, "panoramas and unknown keys in it are an error")
     submission: Path | None = option(None, "write the final rankings as a .zip or .csv for the challenge")
+    confidence: Path | None = option(None, "write each query's first answer and how sure it is as CSV")
     json: Path | None = option(None, "write protocol, counts and results as JSON")
 
 
@@ -59,7 +60,7 @@ def _work(
     answers: Answers | None = None
     results: dict[str, dict[str, float]] = {}
     confidence: dict[str, ConfidenceScore] = {}
-    if files.predictions is None or source.rerank or files.submission is not None:
+    if files.predictions is None or source.rerank or files.submission is not None or files.confidence is not None:
         answers = _answer(dataset, source, ranking, rerank)
         if not dataset.without_ground_truth:
             results, confidence = answers.scores(dataset.retrieval_set), answers.confidence(dataset.retrieval_set)
@@ -73,6 +74,9 @@ def _work(
 
         show(submit(files.submission, dataset.retrieval_set, answers))
     _report(dataset, answers, results, confidence)
+    if files.confidence is not None and answers is not None:
+        with replacing(files.confidence) as temporary:
+            answers.table(dataset.retrieval_set).to_csv(temporary, index=False)
     if files.json is not None:
         sure = {name: score.record() for name, score in confidence.items()}
         write_json(files.json, _record(dataset, answers, results, sure))

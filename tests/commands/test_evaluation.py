@@ -1,5 +1,6 @@
 """Evaluation and extraction by the commands: what they write, what they keep."""
 
+import csv
 import json
 import os
 import zipfile
@@ -135,6 +136,12 @@ def test_a_map_that_is_large_enough_is_adapted_to(tiny_tree, run_copy, tmp_path,
 
 
 def test_the_weights_in_the_box_need_no_run(tiny_tree, tmp_path):
-    record = evaluate(tiny_tree, "builtin", tmp_path, "--rerank")
-    assert record["weight"] == 20 and record["adapted"] is False  # 35 database images are too few
+    record = evaluate(tiny_tree, "builtin", tmp_path, "--rerank", "--confidence", tmp_path / "sure.csv")
+    assert 0 <= record["results"]["rerank"]["confidence"]["ece"] <= 1
+    with (tmp_path / "sure.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 29 and set(rows[0]) == {"query", "answer", "separation", "probability"}
+    by_separation = sorted(rows, key=lambda row: float(row["separation"]))
+    assert by_separation == sorted(by_separation, key=lambda row: float(row["probability"]))
+    assert record["weight"] > 0 and record["adapted"] is False  # 35 database images are too few
     assert record["results"]["rerank"]["recall@5"] > 0.5
