@@ -125,7 +125,7 @@ def _draw(path: Path, results: Results) -> None:
             axes.bar(where, 100 * means, 0.36, yerr=100 * np.array(errors), label=label, color=COLOURS[place])
         axes.set_xticks(np.arange(len(names)), names)
         axes.set_ylabel("Recall@1, %")
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
         with replacing(path) as temporary:
             figure.savefig(temporary, format="png", dpi=200)
 
