@@ -19,7 +19,7 @@ from eval.tables import describe_counts, describe_protocol, show
 from vpr.base.command import run_command
 from vpr.base.errors import VprError
 from vpr.base.machine import choose_device
-from vpr.base.settings import PositiveInt, option
+from vpr.base.settings import PositiveInt, option, recipes
 from vpr.retrieval.settings import RerankOptions
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def _work(table: TableOptions, options: ProtocolOptions, ranking: RankingConfig,
     from eval.evaluation import Evaluator
     from eval.results import Results, write_results
 
+    check(table)
     dataset = options.load()
     if dataset.without_ground_truth:
         raise VprError(f"{', '.join(dataset.without_ground_truth)}: no true positions, so nothing can be compared")
@@ -67,6 +68,14 @@ def _work(table: TableOptions, options: ProtocolOptions, ranking: RankingConfig,
     write_results(table.out, results, describe_protocol(dataset))
     show(describe_protocol(dataset), describe_counts(data), results.table(), *results.differences_told())
     show(f"written: {table.out}/table.json, .txt, .csv, .png")
+
+
+def check(table: TableOptions) -> None:
+    """Raise VprError for a recipe or a file that is not there, before anything is trained."""
+    if table.recipe not in recipes("student"):
+        raise VprError(f"--recipe: {table.recipe!r} is none of {', '.join(recipes('student'))}")
+    if table.training is not None and not table.training.is_file():
+        raise VprError(f"--training {table.training}: no such file")
 
 
 def train(name: str, run: Path, seed: int, data: Path, table: TableOptions) -> None:

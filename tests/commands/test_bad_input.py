@@ -7,7 +7,7 @@ import pytest
 from commands import evaluate, other_model, refused
 from tiny import SMALL, TEACHER
 
-from eval import compare, msls
+from eval import compare, msls, table
 from vpr import distill, extract, scratch, teacher
 
 
@@ -72,6 +72,20 @@ def test_bad_combinations_of_evaluation(tiny_tree, distilled_run, capsys, argume
 def test_bad_combinations_of_training(tiny_tree, teacher_run, tmp_path, capsys, arguments, words):
     usual = ["--data", tiny_tree, "--teacher", teacher_run, "--out", tmp_path / "run", *SMALL]
     assert words in refused(capsys, distill.main, *usual, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--recipe", "none"], "--recipe: 'none' is none of lite, mini"),
+        (["--training", "nowhere.yaml"], "--training nowhere.yaml: no such file"),
+        (["--cities", "atlantis"], "no city 'atlantis'"),
+        (["--data", "nowhere"], "nowhere: the folder does not exist"),
+    ],
+)
+def test_a_table_is_refused_before_anything_is_trained(tiny_tree, tmp_path, capsys, arguments, words):
+    assert words in refused(capsys, table.main, "--data", tiny_tree, "--out", tmp_path / "table", *arguments)
+    assert not (tmp_path / "table").exists()
 
 
 def test_an_unfinished_run_is_named(tiny_tree, run_copy, capsys):
@@ -142,6 +156,7 @@ def test_unknown_names_in_prediction_files(tiny_tree, distilled_run, perfect, tm
         (msls.main, ["--task", "im2vid"], "--task: 'im2vid' is none of im2im, im2seq, seq2im, seq2seq"),
         (distill.main, ["--steps", "-1"], "--steps: -1 is out of range"),
         (distill.main, ["--learning-rate", "nan"], "--learning-rate: nan is out of range"),
+        (table.main, ["--seeds", "0"], "--seeds: 0 is out of range"),
         (extract.main, [], "cache"),
         (scratch.main, ["--teacher", "x"], "unrecognized arguments: --teacher x"),
         (compare.main, ["runs/a", "--shortlist", "teacher"], "unrecognized arguments: --shortlist teacher"),
