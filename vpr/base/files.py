@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +13,21 @@ from platformdirs import user_cache_path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``; on a clean exit it takes its place in one step, otherwise it is removed."""
+    """A temporary path beside ``path``; on a clean exit it takes its place in one step, otherwise it is removed.
+
+    A link stays a link: what it points at is replaced. A pipe or a device is written to, and stays what it is.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    special = path.exists() and not (path.is_file() or path.is_dir())
+    folder = Path(tempfile.gettempdir()) if special else path.resolve().parent
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{path.resolve().name}.{os.getpid()}-{threading.get_ident()}.tmp"
     try:
         yield temporary
-        os.replace(temporary, path)
+        if special:
+            path.write_bytes(temporary.read_bytes())
+        else:
+            os.replace(temporary, path.resolve())
     finally:
         temporary.unlink(missing_ok=True)
 
