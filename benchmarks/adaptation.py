@@ -20,7 +20,7 @@ from eval.metrics import evaluate
 from eval.options import RankingConfig
 from eval.ranking import find_shortlist, rerank
 from vpr.base.machine import choose_device
-from vpr.description.adaptation import adapt_cache, pays
+from vpr.description.adaptation import adapt_cache
 from vpr.models.loading import load_student
 from vpr.retrieval.settings import RerankOptions
 
@@ -48,12 +48,9 @@ def main() -> None:
                 for draw in range(DRAWS if size < len(data.database) else 1):
                     part = drawn(data, size, np.random.default_rng([draw, size]))
                     plain = DescribedSet.of(part, whole.cache)
-                    both = [plain]
-                    if pays(size):
-                        adapted = adapt_cache(whole.cache, plain.rows.database.ravel(), Path(folder))
-                        both.append(DescribedSet.of(part, adapted, adapted=True))
+                    adapted = adapt_cache(whole.cache, plain.rows.database.ravel(), Path(folder))
                     row = []
-                    for described in both:
+                    for described in (plain, DescribedSet.of(part, adapted, adapted=True)):
                         shortlist = find_shortlist(described, 100)
                         ranked = rerank(described, shortlist, config, weight=weight).ranked
                         row += [evaluate(order, part.answers)["recall@1"] for order in (shortlist.ranked, ranked)]

@@ -17,9 +17,9 @@ import torch
 from datasets.msls import Protocol, load
 from datasets.retrieval_set import RetrievalSet
 from distill.data import load_images, training_data
-from distill.head import start_head, start_whitening
+from distill.head import start_whitening
 from distill.settings import RunConfig
-from eval.described import DescribedSet, describe
+from eval.described import describe
 from eval.metrics import evaluate
 from eval.options import RankingConfig
 from eval.ranking import find_shortlist, rerank
@@ -75,9 +75,7 @@ def started(config: ModelConfig, arguments: argparse.Namespace) -> StructuralMod
     torch.manual_seed(0)
     training = training_data(RunConfig(arguments.data, held_out=arguments.held_out))
     model = StructuralModel(config).to(memory_format=torch.channels_last)
-    images = load_images(training, model.input_size)
-    start = start_whitening if config.head == "whitening" else start_head
-    start(model, images, torch.device("cpu"), 0)
+    start_whitening(model, load_images(training, model.input_size), torch.device("cpu"), 0)
     return model.eval()
 
 
@@ -85,7 +83,7 @@ def accuracy(model: StructuralModel, data: RetrievalSet) -> tuple[float, float]:
     """Recall@1 before and after re-ranking, in per cent; nothing is fitted to the city."""
     with tempfile.TemporaryDirectory() as folder:
         config = RankingConfig(adapt=False)
-        described: DescribedSet = describe(model, data, Path(folder) / "cache.h5", torch.device("cpu"), config)
+        described = describe(model, data, Path(folder) / "cache.h5", torch.device("cpu"), config)
         shortlist = find_shortlist(described, 100)
         reranked = rerank(described, shortlist, RerankConfig(mass=MASS), weight=WEIGHT).ranked
         before, after = (evaluate(ranked, data.answers)["recall@1"] for ranked in (shortlist.ranked, reranked))

@@ -22,10 +22,6 @@ class ConfidenceScore:
     auprc: dict[str, float | None]  # ours, l2, pa, sue
     ece: float | None
 
-    def record(self) -> dict:
-        """For ``--json``."""
-        return {"auprc": self.auprc, "ece": self.ece}
-
 
 def score_confidence(stage: Shortlist | Reranking, data: RetrievalSet, curve: Curve | None) -> ConfidenceScore:
     """Score the confidence of a stage's first answers over the queries that have a positive."""
@@ -86,12 +82,12 @@ def calibration_error(probabilities: np.ndarray, right: np.ndarray) -> float:
     """Expected calibration error: the mean over queries of |mean probability - share right| of the query's bin, over
     `BINS` bins (Guo et al., ICML 2017).
 
-    >>> calibration_error(np.array([0.25, 0.25, 0.95, 0.95]), np.array([True, False, True, True]))
-    0.15
+    >>> calibration_error(np.array([0.25, 0.25, 1.0, 1.0]), np.array([True, False, True, True]))
+    0.125
     """
     place = np.minimum((probabilities * BINS).astype(int), BINS - 1)
     gaps = [
         abs(probabilities[place == bin_].mean() - right[place == bin_].mean()) * (place == bin_).mean()
         for bin_ in np.unique(place)
     ]
-    return round(float(np.sum(gaps)), 12)
+    return float(np.sum(gaps))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +78,7 @@ def _work(
         with replacing(files.confidence) as temporary:
             answers.table(dataset.retrieval_set).to_csv(temporary, index=False)
     if files.json is not None:
-        sure = {name: score.record() for name, score in confidence.items()}
+        sure = {name: asdict(score) for name, score in confidence.items()}
         write_json(files.json, _record(dataset, answers, results, sure))
 
 

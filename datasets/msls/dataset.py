@@ -12,6 +12,7 @@ import numpy as np
 from datasets.errors import DatasetError
 from datasets.msls.city import City, Side, read_city
 from datasets.msls.protocol import Protocol
+from datasets.msls.sequences import centres
 from datasets.msls.tree import locate
 from datasets.ragged import Ragged, concatenate, offsets_of
 from datasets.retrieval_set import Entries, RetrievalSet
@@ -103,7 +104,7 @@ def _entries(sides: list[Side]) -> Entries:
 
 def _positions(sides: list[Side]) -> np.ndarray | None:
     """(N, 2) of the entries' centre frames, metres, cities moved apart; None when a city has no coordinates."""
-    known = [side.utm[side.frames[:, side.frames.shape[1] // 2]] for side in sides if side.utm is not None]
+    known = [side.utm[centres(side.frames)] for side in sides if side.utm is not None]
     if len(known) < len(sides):
         return None
     return np.concatenate([utm + np.array([APART_M * number, 0]) for number, utm in enumerate(known)])
