@@ -36,8 +36,8 @@ def main() -> None:
     parser.add_argument("--cities", default="cph,sf")
     arguments = parser.parse_args()
     device = choose_device("auto")
-    model, recorded = load_student(arguments.run, device), calibration_of(arguments.run)
-    config, weight = RerankOptions().config(recorded), recorded["weight"]
+    model, fixed = load_student(arguments.run, device), calibration_of(arguments.run)
+    config, weight = RerankOptions().config(fixed), fixed.weight
     found: dict[int, list[list[float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for city in arguments.cities.split(","):

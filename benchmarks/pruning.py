@@ -28,7 +28,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cpu, config = torch.device("cpu"), RankingConfig()
     data = load(data_root(arguments.data), Protocol(cities=tuple(arguments.cities))).retrieval_set
-    model, weight = load_student(arguments.run, cpu), calibration_of(arguments.run)["weight"]
+    model, weight = load_student(arguments.run, cpu), calibration_of(arguments.run).weight
     described = describe(model, data, default_cache(arguments.run / "cache", model, data, config), cpu, config)
     cache, rows, ranked = described.cache, described.rows, find_shortlist(described, DEPTH).ranked
     full = compare_sequences(cache, rows, ranked, RerankConfig(), weight=weight)

@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--seq-length", type=int, default=5)
     arguments = parser.parse_args()
     root, cpu, config = data_root(arguments.data), torch.device("cpu"), RankingConfig()
-    model, weight = load_student(arguments.run, cpu), calibration_of(arguments.run)["weight"]
+    model, weight = load_student(arguments.run, cpu), calibration_of(arguments.run).weight
     for task in ("im2seq", "seq2im", "seq2seq"):
         data = load(root, Protocol(task=task, seq_length=arguments.seq_length)).retrieval_set
         cache = default_cache(arguments.run / "cache", model, data, config)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vpr.base.machine import Device
-from vpr.base.settings import Names, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, option
+from vpr.base.settings import Names, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Several, option
 from vpr.models.settings import ModelConfig, TeacherConfig
 from vpr.transport.problem import EPSILON
 
@@ -64,8 +64,8 @@ class TrainConfig:
     """Training."""
 
     steps: NonNegativeInt = option(700, "training steps; 0 leaves the start as it is")
-    places: PositiveInt = option(8, "places in a batch")
-    images_per_place: PositiveInt = option(4, "images of each place in a batch")
+    places: Several = option(8, "places in a batch")
+    images_per_place: Several = option(4, "images of each place in a batch")
     sampling: Literal["even", "conditions"] = option(
         "even", "draw places evenly, or more often by night and sideways, as MSLS weighs them"
     )

@@ -63,14 +63,20 @@ def in_training(settings: StudentSettings) -> ModelConfig:
 
 
 def check_model(settings: StudentSettings) -> None:
-    """Build the network once: a wrong name, weights that do not fit, a missing class token or a size that it cannot
-    take are found before training.
+    """Build the network once and look at one image: a wrong name, weights that do not fit, a missing class token, a
+    size that it cannot take or a grid finer than its features are found before training.
 
     Raises VprError as the model does.
     """
     model = StructuralModel(in_training(settings))
     if settings.model.train_size:
-        resized(model, settings.model.image_size, settings.model.grid)
+        model = resized(model, settings.model.image_size, settings.model.grid)
+    side, grid = model.features_side(), settings.model.grid
+    if grid > side:
+        raise VprError(
+            f"--grid {grid} is finer than the {side} x {side} features of {settings.model.backbone}; "
+            f"pass --grid {side} or less, or a larger --image-size"
+        )
 
 
 def check_lengths(settings: StudentSettings, teacher: NetVLAD) -> None:

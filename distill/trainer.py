@@ -2,9 +2,11 @@
 
 import copy
 import functools
+import io
 import logging
 import math
 import operator
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,14 @@ from distill.objective import Labels, Objective
 from distill.places import BatchPlan, Places
 from distill.settings import TrainConfig
 from vpr.base.errors import VprError
-from vpr.base.files import replacing
+from vpr.base.files import write_bytes
 from vpr.base.progress import progress
 from vpr.description.images import Images
+from vpr.models.weights import DAMAGED
 
 log = logging.getLogger("vpr")
+
+RECENT = 50  # steps over which losses are averaged
 
 
 class Numbered(Dataset[tuple[int, torch.Tensor]]):
@@ -58,6 +63,7 @@ class Trainer:
             places, (config.places, config.images_per_place), config.seed, config.sampling == "conditions"
         )
         self.step = 0
+        self.recent: list[dict[str, float]] = []  # losses of the last `RECENT` steps
 
     def train(self, device: torch.device, checkpoint: Path, teacher: np.ndarray | None = None) -> dict[str, float]:
         """Train to the end, from the checkpoint if there is one; returns the mean of each loss over the last steps."""
@@ -66,20 +72,19 @@ class Trainer:
             self._resume(checkpoint, device)
             log.info("continuing from step %d of %d", self.step, config.steps)
         self.model.train()
-        recent: list[dict[str, float]] = []
         stops = self._stops()
         with progress(total=config.steps, done=self.step, title="training", unit="step") as bar:
             for stop in stops:
                 if self.step in self._mining_steps():
                     self._mine(device)
                 for losses in self._run_to(stop, device, teacher):
-                    recent = [*recent[-49:], losses]
+                    self.recent = [*self.recent[1 - RECENT :], losses]
                     bar.update()
                     if self.step % 10 == 0:
-                        bar.set_postfix_str(_shown(_means(recent)))
+                        bar.set_postfix_str(_shown(_means(self.recent)))
                 self._save(checkpoint)
-                log.info("step %d of %d: %s", self.step, config.steps, _shown(_means(recent)))
-        return _means(recent)
+                log.info("step %d of %d: %s", self.step, config.steps, _shown(_means(self.recent)))
+        return _means(self.recent)
 
     def _mining_steps(self) -> list[int]:
         config = self.config
@@ -149,18 +154,26 @@ class Trainer:
 
     def _save(self, path: Path) -> None:
         state = {"step": self.step, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state["recent"] = self.recent
         if self.plan.neighbours is not None:
             state["neighbours"] = torch.from_numpy(self.plan.neighbours)
-        with replacing(path) as temporary:
-            torch.save(state, temporary)
+        content = io.BytesIO()
+        torch.save(state, content)
+        write_bytes(path, content.getvalue())
 
     def _resume(self, path: Path, device: torch.device) -> None:
-        state = torch.load(path, map_location=device, weights_only=True)
-        self.step = state["step"]
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if "neighbours" in state:
-            self.plan.neighbours = state["neighbours"].cpu().numpy()
+        """Take up the state of a checkpoint. Raises VprError for a file that is none of this training."""
+        try:
+            state = torch.load(path, map_location=device, weights_only=True)
+            self.step, self.recent = int(state["step"]), list(state["recent"])
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if "neighbours" in state:
+                self.plan.neighbours = state["neighbours"].cpu().numpy()
+        except (*DAMAGED, pickle.UnpicklingError, TypeError, AttributeError, MemoryError) as error:
+            raise VprError(f"{path} is damaged; remove it, and training starts from its first step") from error
+        if not 0 < self.step <= self.config.steps:
+            raise VprError(f"{path} is of step {self.step} of {self.config.steps}; remove it to start again")
 
 
 def parameter_groups(model: nn.Module, backbone_rate: float) -> list[dict[str, Any]]:

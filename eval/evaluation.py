@@ -1,6 +1,7 @@
 """One evaluation: what a run answers to a retrieval set, and how good that is."""
 
 import dataclasses
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +19,16 @@ from eval.metrics import evaluate
 from eval.options import RankingConfig, SourceConfig
 from eval.ranking import Reranking, Shortlist, find_shortlist, rerank
 from vpr.base.errors import VprError
-from vpr.base.run_folder import read_metrics
+from vpr.base.run_folder import METRICS, read_metrics
+from vpr.base.settings import checked
 from vpr.models.builtin import caches_of, run_of
 from vpr.models.loading import load_student, load_teacher
 from vpr.retrieval.confidence import Curves
-from vpr.retrieval.settings import RerankOptions
+from vpr.retrieval.settings import Fixed, RerankOptions
+
+log = logging.getLogger("vpr")
 
 SUBMITTED = 20  # predictions a query in a submission
-DEFAULT_WEIGHT = 5.0  # of S_struct, for runs that held no city out
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Evaluator:
 
         Raises VprError for a missing run, a cache of another model, and a shortlist that is not there.
         """
+        self._check_pruning(data, source, given)
         if given is None and source.shortlist not in ("student", "teacher"):
             raise VprError(f"--shortlist {source.shortlist}: no such file; pass student, teacher, or a prediction file")
         if given is not None and not source.rerank:
@@ -58,6 +62,16 @@ class Evaluator:
         reranking = self._rerank(described, given, source.run, curves) if source.rerank else None
         return Answers(given, reranking, describe_ms, described.adapted, curves)
 
+    def _check_pruning(self, data: RetrievalSet, source: SourceConfig, given: Shortlist | None) -> None:
+        """Raise VprError where pruning would change the first ranks: its bound is of one pair of images, added up."""
+        fusion = self.ranking.fusion
+        fused = fusion not in ("auto", "similarity") or (fusion == "auto" and given is not None)
+        frames = data.queries.images.shape[1] * data.database.images.shape[1]
+        if self.rerank.prune and source.rerank and (fused or frames > 1):
+            what = "sequences" if frames > 1 else "ranks that are fused"
+            remedy = "leave it out" if frames > 1 else "leave it out, or pass --fusion similarity"
+            raise VprError(f"--prune {self.rerank.prune} is not exact for {what}; {remedy}")
+
     def _by_student(self, data: RetrievalSet, source: SourceConfig) -> tuple[DescribedSet, float]:
         """The set as the run's model describes it, and milliseconds an image."""
         model, start = load_student(source.run, self.device), time.perf_counter()
@@ -71,9 +85,11 @@ class Evaluator:
         return describe(model, data, cache, self.device, self.ranking)
 
     def _rerank(self, described: DescribedSet, shortlist: Shortlist, run: Path, curves: Curves) -> Reranking:
-        recorded, fusion = calibration_of(run), self.ranking.fusion
-        weight = recorded["weight"] if self.ranking.weight is None else self.ranking.weight
-        config, curve = self.rerank.config(recorded), curves.rerank
+        fixed, fusion = calibration_of(run), self.ranking.fusion
+        weight = fixed.weight if self.ranking.weight is None else self.ranking.weight
+        config, curve = self.rerank.config(fixed), curves.rerank
+        if self.ranking.weight is None and (others := self.rerank.differ(fixed)):
+            log.warning("the weight %g was fixed under %s; pass --weight with other settings", weight, others)
         return rerank(described, shortlist, config, weight=weight, fusion=fusion, curve=curve, device=self.device)
 
 
@@ -108,7 +124,7 @@ class Answers:
         return {name: stage for name, stage in both.items() if stage is not None}
 
     def scores(self, data: RetrievalSet) -> dict[str, dict[str, float]]:
-        """Recall@k and mAP@k of each stage; raises ValueError when no query has a positive."""
+        """Recall@k and mAP@k of each stage; raises VprError when no query has a positive."""
         return {name: evaluate(stage.ranked, data.answers) for name, stage in self.stages().items()}
 
     def confidence(self, data: RetrievalSet) -> dict[str, ConfidenceScore]:
@@ -132,14 +148,36 @@ class Answers:
         return pd.DataFrame(columns)
 
 
-def calibration_of(run: Path) -> dict[str, Any]:
-    """What the run's calibration fixed: weight, marginals, epsilon, mass; a default weight without a held-out city."""
-    return {"weight": DEFAULT_WEIGHT, **read_metrics(run_of(run)).get("calibration", {})}
+def calibration_of(run: Path) -> Fixed:
+    """What the run's calibration fixed; defaults without a held-out city.
+
+    Raises VprError for values that no calibration gives.
+    """
+    recorded = _calibration(run)
+    try:
+        return checked(Fixed, {name: recorded[name] for name in Fixed.names() if name in recorded})
+    except ValueError as error:
+        raise _damaged(run, error) from error
 
 
 def curves_of(run: Path) -> Curves:
-    """The curves from separations to probabilities that the run's calibration fixed."""
-    return Curves.of(calibration_of(run).get("confidence", {}))
+    """The curves from separations to probabilities that the run's calibration fixed; errors as `calibration_of`."""
+    try:
+        return Curves.of(_calibration(run).get("confidence", {}))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise _damaged(run, error) from error
+
+
+def _calibration(run: Path) -> dict[str, Any]:
+    recorded = read_metrics(run_of(run)).get("calibration", {})
+    if not isinstance(recorded, dict):
+        raise _damaged(run, TypeError("no table"))
+    return recorded
+
+
+def _damaged(run: Path, error: Exception) -> VprError:
+    remedy = "give the command that made the run again, with --overwrite"
+    return VprError(f"{run_of(run) / METRICS}: its calibration is damaged ({error}); {remedy}")
 
 
 def submit(path: Path, data: RetrievalSet, answers: Answers) -> str:

@@ -11,7 +11,7 @@ positives : Ragged, or Q sequences of int
 and state:
 
 - Ties: a ranking has none; whoever makes it from scores breaks them.
-- Queries without positives leave the numerator and the denominator; ValueError when none remains.
+- Queries without positives leave the numerator and the denominator; VprError when none remains.
 - A repeated prediction counts where it stands first; the repeat is wrong and holds its rank.
 - Self-matches: not special. Queries and database are different images in MSLS.
 """
@@ -23,6 +23,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from datasets.ragged import Ragged
+from vpr.base.errors import VprError
 
 KS: tuple[int, ...] = (1, 5, 10, 20)
 
@@ -87,7 +88,7 @@ def _first_hits(ranked: np.ndarray | Rankings, positives: Rankings, depth: int) 
     counts = np.array([len(set(row)) for row in rows], dtype=np.int64)
     scored = np.flatnonzero(counts)
     if not len(scored):
-        raise ValueError("no query has a positive, so nothing can be scored; widen the radius or the subtask")
+        raise VprError("no query has a positive, so nothing can be scored; widen the radius or the subtask")
     values = np.concatenate([np.asarray(rows[row], np.int64) for row in scored])
     lengths = [len(rows[row]) for row in scored]
     ranked = ranked[scored]

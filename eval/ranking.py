@@ -39,7 +39,7 @@ class Reranking:
     fusion: Fusion
     trust: Trust | None  # where the fusion went by it
     latency_ms: float  # a query
-    separation: np.ndarray  # (Q,) of the first candidate by S_struct
+    separation: np.ndarray | None  # (Q,) of the first candidate by S_struct; None with pruning, which bounds the others
 
 
 def find_shortlist(described: DescribedSet, depth: int) -> Shortlist:
@@ -81,7 +81,7 @@ def rerank(
         scores = ranks_weighed(scores, trusted.lambda_)
     ordered, similarity, structural = (reorder(side, scores) for side in (ranked, found.global_, found.structural))
     latency = _per_query(start, ranked)
-    sure = separation(structural, described.data.places(ordered))
+    sure = None if config.prune else separation(structural, described.data.places(ordered))
     return Reranking(ordered, similarity, weight, fusion, trusted, latency, sure)
 
 

@@ -4,10 +4,12 @@ import sys
 from collections.abc import Mapping
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from datasets.msls.dataset import MSLS
 from datasets.retrieval_set import RetrievalSet
+from vpr.base.command import shown
 
 PIPE_WIDTH = 140  # columns where no terminal says how many
 COLUMNS = ("recall@1", "recall@5", "recall@10", "recall@20", "map@1", "map@5", "map@10", "map@20")
@@ -43,7 +45,9 @@ def metrics_table(rows: Mapping[str, Mapping[str, float]], columns: tuple[str, .
     for column in columns:
         table.add_column(column.replace("recall", "R").replace("map", "mAP"), justify="right")
     for name, metrics in rows.items():
-        table.add_row(name, *(f"{100 * metrics[column]:.1f}" if column in metrics else "" for column in columns))
+        table.add_row(
+            escape(shown(name)), *(f"{100 * metrics[column]:.1f}" if column in metrics else "" for column in columns)
+        )
     return table
 
 
@@ -52,8 +56,8 @@ def confidence_table(rows: Mapping[str, Mapping[str, float | None]]) -> Table:
     titles = {"ours": "ours", "l2": "L2", "pa": "PA", "sue": "SUE", "ece": "ECE"}
     table = Table("AUPRC of confidence", *(Column(title, justify="right") for title in titles.values()))
     for name, figures in rows.items():
-        shown = {key: figures.get(key) for key in titles}
-        table.add_row(name, *("" if value is None else f"{100 * value:.1f}" for value in shown.values()))
+        values = [figures.get(key) for key in titles]
+        table.add_row(name, *("" if value is None else f"{100 * value:.1f}" for value in values))
     return table
 
 
@@ -61,4 +65,7 @@ def show(*lines: str | Table) -> None:
     """Print lines and tables to standard output."""
     console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     for line in lines:
-        console.print(line, highlight=False, markup=False) if isinstance(line, str) else console.print(line)
+        if isinstance(line, str):
+            console.print(shown(line), highlight=False, markup=False)
+        else:
+            console.print(line)

@@ -13,6 +13,7 @@ change, in place, and a row's ``done`` follows its descriptors: a killed writer 
 are not done, and a file cut short loses rows, not its structure.
 """
 
+import errno
 import os
 import shutil
 import struct
@@ -80,9 +81,13 @@ class DescriptorCache:
         try:
             with h5py.File(self.path, "r", locking=False) as file:
                 self.fingerprint, layout = str(file.attrs["fingerprint"]), int(file.attrs["format"])
+                if file["keys"].external:
+                    raise CacheError(f"{path} keeps its keys in other files, which are not opened; remove it")
                 self.keys = file["keys"].asstr()[()]
                 arrays = {name: self._open(file[name], writable) for name in (*ARRAYS, "patches")}
-        except (OSError, KeyError, TypeError, RuntimeError, UnicodeDecodeError) as error:
+        except CacheError:
+            raise
+        except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
             raise CacheError(
                 f"{path} is damaged or no descriptor cache ({error}); remove it or pass another --cache "
                 "(python -m vpr.extract mends one that was cut short)"
@@ -105,6 +110,8 @@ class DescriptorCache:
 
     def _open(self, dataset: h5py.Dataset, writable: bool) -> np.ndarray:
         """The dataset as a memory map where it is contiguous, as an array in memory where it is not."""
+        if dataset.external:
+            raise CacheError(f"{self.path} keeps {dataset.name} in other files, which are not opened; remove it")
         offset = dataset.id.get_offset()
         if dataset.size == 0:
             return np.zeros(dataset.shape, dataset.dtype)
@@ -131,7 +138,7 @@ class DescriptorCache:
     def rows(self, keys: Keys) -> np.ndarray:
         """The rows of the given images, (K,) int64, all of which must be done.
 
-        Raises CacheError naming the first image that is missing.
+        Raises CacheError naming the first image that is missing, or whose global descriptor is no number.
         """
         rows = self.find(keys)
         lacking = rows < 0
@@ -141,7 +148,17 @@ class DescriptorCache:
                 f"{self.path} lacks {lacking.sum()} images, {keys[int(lacking.argmax())]} the first; "
                 f"complete it with: python -m vpr.extract --cache {self.path}"
             )
+        self.require_numbers(rows, self.globals_[rows])
         return rows
+
+    def require_numbers(self, rows: np.ndarray, values: np.ndarray) -> None:
+        """Raise CacheError naming the first of the rows (b,) whose values (b, ...) are not all finite numbers."""
+        broken = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+        if broken.any():
+            raise CacheError(
+                f"{self.path} holds descriptors that are no numbers, of {self.keys[rows[int(broken.argmax())]]} first; "
+                "remove it, and it is made again"
+            )
 
     def read_patches(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Patch descriptors of the rows (b,), unit vectors (b, P, C) float16, into ``out`` where it is given."""
@@ -178,10 +195,13 @@ def create(path: Path, keys: Keys, spec: CacheSpec, old: DescriptorCache | None 
     known = set(old.keys) if old is not None else set()
     every = [*(old.keys if old is not None else ()), *(key for key in dict.fromkeys(keys) if key not in known)]
     with replacing(path) as temporary:
+        image_bytes = 4 * spec.global_dim + spec.patches * spec.dim * np.dtype(spec.dtype).itemsize
+        width = max((len(key.encode()) for key in every), default=1)
+        # before HDF5 writes: it may crash where there is no space
+        _reserve(temporary, path, STRUCTURE_BYTES + len(every) * (width + 9 + image_bytes) + 5 * ALIGNMENT_BYTES)
         places = {"alignment_threshold": 1, "alignment_interval": ALIGNMENT_BYTES}
         with h5py.File(temporary, "w", libver="earliest", meta_block_size=STRUCTURE_BYTES // 2, **places) as file:
             file.attrs["fingerprint"], file.attrs["format"] = spec.fingerprint, FORMAT
-            width = max((len(key.encode()) for key in every), default=1)
             text = h5py.string_dtype("utf-8", width)
             _allocate(file, "keys", (len(every),), text)
             file["keys"][:] = np.array([key.encode() for key in every], text)
@@ -189,12 +209,29 @@ def create(path: Path, keys: Keys, spec: CacheSpec, old: DescriptorCache | None 
             _allocate(file, "done", (len(every),), np.uint8)
             _allocate(file, "global", (len(every), spec.global_dim), np.float32)
             _allocate(file, "patches", (len(every), spec.patches, spec.dim), spec.dtype)
+        _reserve(temporary, path, temporary.stat().st_size)
         if kept:
             new = DescriptorCache(temporary, writable=True)
             for name in ("globals_", "patches", "bytes", "done"):
                 for start in range(0, kept, 4096):
                     stop = min(start + 4096, kept)
                     getattr(new, name)[start:stop] = getattr(old, name)[start:stop]
+
+
+def _reserve(temporary: Path, path: Path, size: int) -> None:
+    """Take so many bytes on disk now: a memory map cannot say that there is no space.
+
+    Raises OSError naming ``path``.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        with temporary.open("ab") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot reserve
+            return
+        raise OSError(error.errno, f"{error.strerror}, {size >> 20} MiB wanted", str(path)) from None
 
 
 def _flush(*arrays: np.ndarray) -> None:
@@ -210,6 +247,7 @@ def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: npt.DTy
     properties.set_layout(h5py.h5d.CONTIGUOUS)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     properties.set_obj_track_times(False)
+    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)  # a new file reads as zeros
     kind = h5py.h5t.py_create(np.dtype(dtype), logical=True)
     h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(shape), properties)
 

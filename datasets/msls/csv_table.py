@@ -18,6 +18,7 @@ from datasets.errors import DatasetError, file_error, row_error
 
 NEWLINE, COMMA, UNIT_SEPARATOR = 10, 44, 31
 UNPACK = "unpack the metadata again, or repair this file"
+FARTHEST_M = 1e9  # UTM coordinates are below 1e7
 TRUE_WORDS, FALSE_WORDS = (b"True", b"true", b"TRUE", b"1"), (b"False", b"false", b"FALSE", b"0")
 
 
@@ -88,9 +89,10 @@ class Table:
             raise
 
     def coordinates(self, column: str) -> np.ndarray:
-        """(rows,) float64, each finite; NaN, an empty field or infinity is a DatasetError."""
+        """(rows,) float64 metres; NaN, an empty field, infinity or what is far outside UTM is a DatasetError."""
         numbers = self.floats(column)
         self._refuse(~np.isfinite(numbers), column, self.text(column), "is not a finite coordinate")
+        self._refuse(np.abs(numbers) > FARTHEST_M, column, self.text(column), "is not a coordinate in metres")
         return numbers
 
     def _refuse(self, faulty: np.ndarray, column: str, fields: np.ndarray, fault: str) -> None:

@@ -6,6 +6,7 @@ position, which is checked by their keys.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ SEQUENCES, POSITIONS, RAW, SUBTASKS = "seq_info.csv", "postprocessed.csv", "raw.
 FILES: tuple[str, ...] = (SEQUENCES, SUBTASKS, RAW, POSITIONS)
 SUBTASK_NAMES: tuple[str, ...] = ("all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d")
 VIEW_DIRECTIONS: tuple[str, ...] = ("Forward", "Backward", "Sideways", "Other")
+UNFIT = re.compile(rb"[/\\,\s\x00-\x1f]|^[.#]")  # in a key
 ALIGN = "the files of a folder must list the same images in the same order, so unpack them again together"
 
 
@@ -52,6 +54,7 @@ def read_frames(folder: Path, contents: dict[str, bytes]) -> Frames:
     tables = {name: parse(folder / name, data) for name, data in contents.items()}
     info = tables[SEQUENCES]
     keys = info.required_text("key")
+    _check_names(info, keys)
     _check_unique(info, keys)
     for table in tables.values():
         if table is not info:
@@ -98,6 +101,15 @@ def _positions(table: Table | None) -> dict[str, np.ndarray | None]:
     for code, name in enumerate(VIEW_DIRECTIONS[:-1]):
         view[names == name.encode()] = code
     return {"utm": utm, "night": table.booleans("night"), "view_direction": view}
+
+
+def _check_names(table: Table, keys: np.ndarray) -> None:
+    """Keys are names of files inside the image folder, and words of prediction files."""
+    faulty = np.array([UNFIT.search(key) is not None for key in keys.tolist()], bool)
+    if faulty.any():
+        row = int(np.argmax(faulty))
+        fault = f"key '{keys[row].decode()}' is no name of an image"
+        raise row_error(table.path, row, fault, "use letters, digits, '-' and '_', without '/', ',' or spaces")
 
 
 def _check_unique(table: Table, keys: np.ndarray) -> None:

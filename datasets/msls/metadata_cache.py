@@ -21,7 +21,7 @@ from datasets.msls.csv_table import read_bytes
 from datasets.msls.metadata import FILES, SEQUENCES, Frames, decode, read_frames
 from vpr.base.files import cache_folder, replacing
 
-LAYOUT = 2  # raise it when Frames changes
+LAYOUT = 3  # raise it when Frames changes
 FIELDS = tuple(field.name for field in fields(Frames))
 REQUIRED = ("keys", "drive", "frame_number")
 

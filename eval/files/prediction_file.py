@@ -9,7 +9,9 @@ challenge, is read as that file.
 from __future__ import annotations
 
 import io
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from vpr.base.errors import VprError
 from vpr.base.files import write_bytes
 
 SUFFIXES = (".csv", ".zip")
+MOST_BYTES = 512 << 20  # of a zipped file once it is unpacked; that of MSLS has 20 MB
 ZIP_TIME = (2020, 1, 1, 0, 0, 0)  # fixed, so that the same predictions make the same bytes
 
 
@@ -58,10 +61,12 @@ def read_predictions(path: Path) -> Predictions:
         text = _read_bytes(path).decode("utf-8-sig")
     except FileNotFoundError:
         raise PredictionError(f"{path}: no such prediction file; check the path") from None
+    except PredictionError:
+        raise
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise PredictionError(f"{path}, line {line}: not UTF-8 text; save the file as UTF-8") from None
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, ValueError) as error:
         raise PredictionError(f"{path}: cannot be read ({error}); write the file again") from None
     queries, rows, lines = [], [], []
     for number, row in enumerate(text.split("\n"), start=1):
@@ -85,6 +90,9 @@ def write_predictions(
     another suffix.
     """
     check_suffix(path)
+    for name in queries:
+        if not name or name.startswith("#") or len(name.split()) != 1:
+            raise PredictionError(f"{path}: query '{name}' cannot stand in a prediction file; rename the image")
     if len(queries) != len(rows):
         raise ValueError(f"{len(queries)} queries with {len(rows)} rankings; give one ranking for each")
     lines = [f"# {line}" for line in header]
@@ -114,4 +122,8 @@ def _read_bytes(path: Path) -> bytes:
         if len(names) != 1 or "/" in names[0] or not names[0].endswith(".csv"):
             listed = ", ".join(names[:5]) or "nothing"
             raise PredictionError(f"{path}: holds {listed}; a zip needs exactly one .csv, at its root")
-        return archive.read(names[0])
+        with archive.open(names[0]) as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise PredictionError(f"{path}: {names[0]} has more than {MOST_BYTES >> 20} MiB; unpack it and look at it")
+        return data

@@ -1,7 +1,9 @@
 """What every command shares: parse, work, one-line errors, the log of a run folder."""
 
 import contextlib
+import errno
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,6 +13,8 @@ from vpr.base.errors import VprError
 from vpr.base.settings import DEFAULT_RECIPE, PLAIN_RECIPE, make_parser, parse, recipes, take_recipe
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130  # exit codes; 130 is the shell's for Ctrl-C
+LONGEST_LINE = 300  # characters of an error
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def run_command(
@@ -31,6 +35,9 @@ def run_command(
     names = ", ".join(recipes(recipe_folder)) if recipe_folder else ""
     which = f"{names} (default: {DEFAULT_RECIPE}, or {PLAIN_RECIPE} where --backbone is given)"
     epilog = f"--recipe NAME starts from the options of a recipe in the box: {which}" if names else ""
+    for stream in (sys.stdout, sys.stderr):  # names of files may hold what is no text
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     parser = make_parser(command, description, stages, epilog)
     arguments = sys.argv[1:] if argv is None else argv
     try:
@@ -39,10 +46,14 @@ def run_command(
         return _complain(parser.prog, error, MISUSED)
     except SystemExit as end:  # --help and --print-config
         return int(end.code or 0)
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr:
+            handler.setFormatter(_Formatter("%(message)s"))
     logging.getLogger("vpr").setLevel(logging.INFO)
     try:
         with _log_files_closed():
+            _refuse_torchrun()
             return work(*filled) or 0
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted; the same command continues from here", file=sys.stderr)
@@ -53,20 +64,63 @@ def run_command(
         return _complain(parser.prog, error, FAILED)
 
 
+def _refuse_torchrun() -> None:
+    """Raise VprError where torchrun started several processes, which would all write the same files."""
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if "TORCHELASTIC_RUN_ID" in os.environ and processes != "1":
+        raise VprError(f"torchrun started {processes} processes, and one is supported; start it with python -m")
+
+
 def _complain(prog: str, error: Exception, code: int) -> int:
-    print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
+    """Print the error as one line of at most `LONGEST_LINE` characters, and return the code."""
+    said = str(error)
+    if isinstance(error, OSError) and error.errno in FULL:
+        where = error.filename or "the file that was being written"
+        said = f"no space is left for {where} ({error.strerror}); make room and give the same command again"
+    elif isinstance(error, OSError) and error.filename is not None:
+        said = f"{os.fsdecode(error.filename)}: {str(error.strerror).lower()}; check the path and its permissions"
+    said = " ".join(shown(said).split())
+    room = LONGEST_LINE - len(f"{prog}: error: ")
+    if len(said) > room:  # the beginning names the thing, the end the remedy
+        said = f"{said[: room // 2 - 3]} ... {said[-(room // 2 - 3) :]}"
+    print(f"{prog}: error: {said}", file=sys.stderr)
     return code
 
 
+def shown(text: str) -> str:
+    r"""Text from a file as it may be printed: control characters are escaped, so that they steer no terminal.
+
+    >>> shown("a" + chr(27) + "b") == r"a\x1bb"
+    True
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+class _Formatter(logging.Formatter):
+    """Lines that may be printed."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
+
+
 class _LogFile(logging.FileHandler):
-    """A run folder's log."""
+    """A run folder's log; when it cannot be written any more, the work goes on without it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Called by logging inside the handling of the error."""
+        logging.getLogger().removeHandler(self)
+        logging.getLogger("vpr").warning("%s cannot be written any more; the log ends here", self.baseFilename)
 
 
 def log_to(folder: Path) -> None:
-    """From here to the end of the command, append the log to ``folder/log.txt`` too."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handler = _LogFile(folder / "log.txt", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    """From here to the end of the command, append the log to ``folder/log.txt`` too, where that can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handler = _LogFile(folder / "log.txt", encoding="utf-8")
+    except OSError as error:
+        logging.getLogger("vpr").warning("no log in %s (%s)", folder, error.strerror)
+        return
+    handler.setFormatter(_Formatter("%(asctime)s %(message)s"))
     logging.getLogger().addHandler(handler)
 
 

@@ -1,14 +1,24 @@
 """Files: writes that are whole or not there at all, and the folder of what can be made again."""
 
+import contextlib
 import json
+import logging
 import os
+import re
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
+
+from vpr.base.errors import VprError
+
+log = logging.getLogger("vpr")
+HOST = re.sub(r"[^A-Za-z0-9_-]", "_", socket.gethostname())  # temporary names carry it: folders may be shared
 
 
 @contextmanager
@@ -16,20 +26,72 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``; on a clean exit it takes its place in one step, otherwise it is removed.
 
     A link stays a link: what it points at is replaced. A pipe or a device is written to, and stays what it is.
+    Temporaries that killed processes of this machine left for the same path are removed.
     """
     path = Path(path)
     special = path.exists() and not (path.is_file() or path.is_dir())
     folder = Path(tempfile.gettempdir()) if special else path.resolve().parent
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{path.resolve().name}.{os.getpid()}-{threading.get_ident()}.tmp"
+    name = path.resolve().name
+    temporary = folder / f".{name}.{HOST}.{os.getpid()}-{threading.get_ident()}.tmp"
+    _remove_abandoned(folder, name)
     try:
         yield temporary
         if special:
             path.write_bytes(temporary.read_bytes())
         else:
             os.replace(temporary, path.resolve())
+    except OSError as error:
+        if error.filename not in (None, str(temporary)) or error.errno is None:
+            raise
+        raise type(error)(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_abandoned(folder: Path, name: str) -> None:
+    """Remove the temporaries of a name whose process, on this machine, is no more."""
+    begin, end = f".{name}.{HOST}.", ".tmp"
+    for entry in os.scandir(folder):
+        if not (entry.name.startswith(begin) and entry.name.endswith(end)):
+            continue
+        process = entry.name[len(begin) : -len(end)].partition("-")[0]
+        if process.isdecimal() and int(process) != os.getpid() and not _is_running(int(process)):
+            with contextlib.suppress(OSError):
+                os.unlink(entry.path)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+@contextmanager
+def writing_alone(path: Path, wait: bool) -> Iterator[None]:
+    """Inside, no other process that asks the same writes to ``path``; the lock is a hidden file beside it.
+
+    wait: for the other one to end, which the log says; otherwise VprError is raised at once. The system lets go of a
+    killed process's lock.
+    """
+    path = Path(path).resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.parent / f".{path.name}.lock", mode=0o666, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if not wait:
+            raise VprError(f"{path} is being written by another process; wait for it, or name another") from None
+        log.info("waiting for another process that writes %s", path)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_bytes(path: Path, data: bytes) -> None:

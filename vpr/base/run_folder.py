@@ -1,6 +1,9 @@
 """Run folders: config, revision and metrics beside the weights."""
 
+import ast
+import hashlib
 import json
+import logging
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,7 +14,11 @@ from typing import Any
 from vpr.base.errors import VprError
 from vpr.base.files import write_json
 
+log = logging.getLogger("vpr")
+
 CONFIG, METRICS, WEIGHTS, CHECKPOINT = "config.json", "metrics.json", "model.safetensors", "checkpoint.pt"
+TRAINING_CODE = ("distill", "vpr/models", "vpr/description", "vpr/transport")  # folders
+ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "h5py")  # the numbers depend on their versions
 
 
@@ -31,14 +38,41 @@ def start_run(out: Path, config: dict, overwrite: bool) -> bool:
                 f"{out} holds a run with other settings ({', '.join(changed)}); pass --overwrite or another --out"
             )
         if not overwrite or not (changed or complete):
+            _say_other_code(out, complete)
             return complete
         shutil.rmtree(out)
     elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise VprError(f"{out} is not empty and not a run folder; pass another --out")
-    write_json(
-        out / CONFIG, {"run": config, "revision": revision(), "versions": {name: version(name) for name in LIBRARIES}}
-    )
+    versions = {name: version(name) for name in LIBRARIES}
+    write_json(out / CONFIG, {"run": config, "revision": revision(), "code": training_code(), "versions": versions})
     return False
+
+
+def training_code() -> str:
+    """A digest of the code that makes a training's result, 16 hexadecimal digits; comments do not count."""
+    digest = hashlib.sha256()
+    for folder in TRAINING_CODE:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            tree = ast.parse(path.read_bytes())
+            for node in ast.walk(tree):
+                if (
+                    isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+                    and ast.get_docstring(node) is not None
+                ):
+                    node.body = node.body[1:]
+            digest.update(f"{path.relative_to(ROOT)} {ast.dump(tree)}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _say_other_code(out: Path, complete: bool) -> None:
+    """Warn when a run that is taken up was made by code that trains otherwise."""
+    content = _read_json(out / CONFIG, f"remove {out}")
+    if content.get("code", "") != training_code():
+        done = "is complete, but" if complete else "continues, but"
+        log.warning(
+            "%s %s was begun by other training code (%s); pass --overwrite for a run of this code alone",
+            out, done, content.get("revision", "unknown"),
+        )  # fmt: skip
 
 
 def finish_run(out: Path, save_weights: Callable[[Path], None], metrics: dict) -> None:
@@ -69,10 +103,7 @@ def read_config(folder: Path, command: str = "vpr.distill") -> dict[str, Any]:
     if not path.is_file():
         builtin = ", or pass --run builtin" if command == "vpr.distill" else ""
         raise VprError(f"no run at {folder}; make it with: python -m {command} --out {folder}{builtin}")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise VprError(f"{path} is damaged ({error}); remove {folder} or pass another folder") from error
+    config = _read_json(path, f"remove {folder} or pass another folder")
     if not isinstance(config, dict) or not isinstance(config.get("run"), dict):
         raise VprError(f"{path} is not the config of a run; pass another folder")
     return config["run"]
@@ -83,15 +114,29 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     path = folder / METRICS
     if not path.is_file():
         raise VprError(f"{folder} is not finished; give the command that made it again and it continues")
-    return json.loads(path.read_text(encoding="utf-8"))
+    metrics = _read_json(path, f"give the command that made {folder} again, with --overwrite")
+    if not isinstance(metrics, dict):
+        raise VprError(f"{path} is damaged; give the command that made {folder} again, with --overwrite")
+    return metrics
+
+
+def _read_json(path: Path, remedy: str) -> Any:
+    """A JSON file's content, without numbers that are none; raises VprError with the remedy when it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise VprError(f"{path} is damaged ({error}); {remedy}") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it holds {name}")
 
 
 def revision() -> str:
     """The git revision of this software, with a mark when files were changed since; its version outside a checkout."""
-    root = Path(__file__).resolve().parents[2]
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        if (root / ".git").exists():  # an installed copy may lie inside somebody else's checkout
+        if (ROOT / ".git").exists():  # an installed copy may lie inside somebody else's checkout
             return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
         return f"vpr {version('vpr')}"
     except (OSError, subprocess.CalledProcessError, PackageNotFoundError):

@@ -31,12 +31,14 @@ DEFAULT_RECIPE, PLAIN_RECIPE = "lite", "mini"  # of commands that take recipes
 
 if TYPE_CHECKING:  # type checkers see the plain types behind the ranges
     PositiveInt: TypeAlias = int
+    Several: TypeAlias = int
     NonNegativeInt: TypeAlias = int
     PositiveFloat: TypeAlias = float
     NonNegativeFloat: TypeAlias = float
     Share: TypeAlias = float
 else:
     PositiveInt, NonNegativeInt = restricted.PositiveInt, restricted.NonNegativeInt
+    Several = restricted.restricted_number_type("Several", int, [(">=", 2)])
     PositiveFloat = restricted.restricted_number_type("PositiveFinite", float, [(">", 0), ("<", float("inf"))])
     NonNegativeFloat = restricted.restricted_number_type("NonNegativeFinite", float, [(">=", 0), ("<", float("inf"))])
     Share = restricted.restricted_number_type("Share", float, [(">", 0), ("<=", 1)])
@@ -187,6 +189,29 @@ def parse(parser: ArgumentParser, argv: list[str] | None, stages: Sequence[Any])
     except argparse.ArgumentError as error:
         raise ValueError(_in_one_line(str(error), parser)) from error
     return given.debug, [_filled(stage, given) for stage in stages]
+
+
+def checked(stage: type[T], recorded: object) -> T:
+    """A stage filled with values that a file recorded; those that it lacks take their defaults.
+
+    Raises ValueError, one line that names the setting, for a value of the wrong type or out of range, and for one that
+    the stage does not have.
+    """
+    if not isinstance(recorded, dict):
+        raise ValueError("no settings are recorded")
+    parser = make_parser("", "", [stage])
+    known = {field.name for field in _fields(stage)}
+    if others := [str(name) for name in recorded if name not in known]:
+        raise ValueError(f"{others[0]} is no setting of this version")
+    typed = {field.name: field.type for field in dataclasses.fields(stage)}  # type: ignore[arg-type]
+    for name, value in recorded.items():
+        if isinstance(value, bool) and "bool" not in str(typed[name]):
+            raise ValueError(f"{name}: {value} is no number")
+    try:
+        given = parser.parse_object(dict(recorded))
+    except (argparse.ArgumentError, TypeError) as error:
+        raise ValueError(_in_one_line(str(error), parser)) from error
+    return _filled(stage, given)
 
 
 def _filled(stage: Any, given: argparse.Namespace) -> Any:

@@ -78,7 +78,9 @@ def adapt_cache(cache: DescriptorCache, database: np.ndarray, folder: Path) -> D
         if len(found) == len(cache) and found.done.all():
             return found
     chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(MOST_IMAGES, len(rows))).astype(int))]
-    adaptation = Adaptation.fit(cache.read_patches(chosen))
+    patches = cache.read_patches(chosen)
+    cache.require_numbers(chosen, patches)
+    adaptation = Adaptation.fit(patches)
     log.info("adapted to %d database images", len(chosen))
     with replacing(path) as temporary:
         create(temporary, cache.keys.tolist(), spec)

@@ -1,11 +1,12 @@
 """Street photos as tensors: decoded, turned upright, resized; an unreadable one is an error that names it."""
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torch.utils.data import Dataset, Subset
 
 from vpr.base.errors import VprError
@@ -20,6 +21,7 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }  # what sets an image upright, by its EXIF orientation
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")  # others may start programs
+UNREADABLE = (OSError, SyntaxError, ValueError, LookupError, struct.error, MemoryError, Image.DecompressionBombError)
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")  # modes of Pillow for them
 
 
@@ -44,9 +46,10 @@ def read_image(path: Path, size: tuple[int, int]) -> np.ndarray:
             upright = _coloured(image) if turn is None else _coloured(image).transpose(turn)
     except FileNotFoundError:
         raise ImageError(f"{path} is missing; unpack the image archives again") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
+        reason = "no image" if isinstance(error, UnidentifiedImageError) else error
         raise ImageError(
-            f"{path} cannot be decoded ({error}); restore it (MSLS: unpack msls_patch_v1.1.zip on top)"
+            f"{path} cannot be decoded ({reason}); restore it (MSLS: unpack msls_patch_v1.1.zip on top)"
         ) from None
     return np.asarray(upright.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vpr.base.files import writing_alone
 from vpr.cache import CacheError, CacheSpec, DescriptorCache, Keys, PatchType, create, mend_truncated
 from vpr.description.describe import BATCH, describe
 from vpr.description.images import ImageError, ImageFiles
@@ -31,29 +32,47 @@ def describe_into_cache(
     What is there is kept; a file cut short is mended; images are described in the file's order in fixed batches, so a
     call that was killed and given again ends with the same bytes. A file of another model, or one that is damaged, is
     replaced with ``overwrite``; otherwise it raises CacheMismatch or CacheError. Raises ImageError when an image cannot
-    be read.
+    be read; one that is missing is found before anything is replaced. Of several processes one writes, the others wait.
     """
     keys, spec = list(dict.fromkeys(keys)), cache_spec(model, dtype)
-    cache = _open_or_create(path, keys, spec, overwrite)
-    rows, sizes = cache.find(keys), np.array([_file_size(root / key) for key in keys], np.int64)
-    changed = cache.bytes[rows] != sizes
-    batches = _blocks(rows, changed | (cache.done[rows] == 0))
-    if not batches:
+    sizes = np.array([_file_size(root / key) for key in keys], np.int64)  # before anything is replaced
+    if path.is_file() and not overwrite and (cache := _complete(path, keys, sizes, spec)) is not None:
         log.info("cache: all %d images are in %s", len(keys), path)
         return cache
-    cache = DescriptorCache(path, spec, writable=True)
-    cache.restart(rows[changed], sizes[changed])
-    images = ImageFiles(root, cache.keys, model.input_size)
-    described = describe(model, images, batches, device, workers, f"describing into {path.name}")
-    for batch, (global_descriptors, patch_descriptors) in zip(batches, described):
-        if patch_descriptors is None:
-            patch_descriptors = np.empty((len(batch), 0, spec.dim), np.float16)
-        cache.write(np.array(batch), global_descriptors, patch_descriptors)
+    with writing_alone(path, wait=True):
+        cache = _open_or_create(path, keys, spec, overwrite)
+        rows = cache.find(keys)
+        changed = cache.bytes[rows] != sizes
+        batches = _blocks(rows, changed | (cache.done[rows] == 0))
+        if not batches:
+            return cache
+        cache = DescriptorCache(path, spec, writable=True)
+        cache.restart(rows[changed], sizes[changed])
+        images = ImageFiles(root, cache.keys, model.input_size)
+        described = describe(model, images, batches, device, workers, f"describing into {path.name}")
+        for batch, (global_descriptors, patch_descriptors) in zip(batches, described):
+            if patch_descriptors is None:
+                patch_descriptors = np.empty((len(batch), 0, spec.dim), np.float16)
+            cache.write(np.array(batch), global_descriptors, patch_descriptors)
     return DescriptorCache(path, spec)
+
+
+def _complete(path: Path, keys: Keys, sizes: np.ndarray, spec: CacheSpec) -> DescriptorCache | None:
+    """The cache if it holds every image as it is now; such a file is only read, and needs no lock."""
+    try:
+        cache = DescriptorCache(path, spec)
+    except CacheError:
+        return None
+    rows = cache.find(keys)
+    if (rows < 0).any() or (cache.bytes[rows] != sizes).any() or not cache.done[rows].all():
+        return None
+    return cache
 
 
 def _open_or_create(path: Path, keys: Keys, spec: CacheSpec, overwrite: bool) -> DescriptorCache:
     """The cache with a row for every key, done or not."""
+    if path.exists() and not path.is_file():
+        raise CacheError(f"{path} is no file; pass another --cache")
     try:
         if path.exists() and mend_truncated(path):
             log.warning("%s was cut short; what is missing is computed again", path)

@@ -1,5 +1,6 @@
 """Backbones from timm: built by name, given weights, asked for their input statistics."""
 
+import difflib
 import importlib
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def create_backbone(config: ModelConfig, fill: bool = True) -> Any:
 def create_network(backbone: str, image_size: int) -> Any:
     """A timm model by name, from random weights, its classifier included; errors as `create_backbone`."""
     if not timm.is_model(backbone):
-        close = timm.list_models(f"*{backbone.split('_')[0]}*")[:5]
+        close = difflib.get_close_matches(backbone, timm.list_models(), 5, 0.4)
         near = f"near it: {', '.join(close)}" if close else "timm.list_models() lists those that it has"
         raise VprError(f"timm has no model {backbone!r}; {near}")
     try:

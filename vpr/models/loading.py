@@ -1,13 +1,16 @@
 """Models out of run folders and checkpoints."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
+from torch import nn
 
 from vpr.base.errors import VprError
 from vpr.base.run_folder import CONFIG, WEIGHTS, finish_run, read_config, read_metrics, start_run
+from vpr.base.settings import checked
 from vpr.models.builtin import run_of
 from vpr.models.netvlad import NetVLAD
 from vpr.models.settings import ModelConfig, TeacherConfig
@@ -15,6 +18,7 @@ from vpr.models.structural import StructuralModel
 from vpr.models.weights import load_into, load_state, read_weights, save_weights
 
 T = TypeVar("T")
+M = TypeVar("M", bound=nn.Module)
 
 TEACHER = "teacher"  # the folder inside a distilled run that holds its teacher
 
@@ -29,7 +33,8 @@ def load_student(folder: Path, device: torch.device) -> StructuralModel:
     if "model" not in config:
         raise VprError(f"{folder} holds a {config.get('command')} run, not a structural model; pass a vpr.distill run")
     read_metrics(folder)
-    model = StructuralModel(_recorded(ModelConfig, config["model"], folder), fill=False)
+    settings = _recorded(ModelConfig, config["model"], folder)
+    model = _built(lambda: StructuralModel(settings, fill=False), folder)
     load_into(model, folder / WEIGHTS)
     return model.to(device).eval()
 
@@ -48,7 +53,8 @@ def load_teacher(source: Path, device: torch.device) -> NetVLAD:
     if "teacher" not in config:
         raise VprError(f"{source} has no teacher; pass a vpr.teacher run or a NetVLAD checkpoint")
     read_metrics(source)
-    model = NetVLAD(_recorded(TeacherConfig, config["teacher"], source), fill=False)
+    settings = _recorded(TeacherConfig, config["teacher"], source)
+    model = _built(lambda: NetVLAD(settings, fill=False), source)
     model.whitened = True
     load_into(model, source / WEIGHTS)
     return model.to(device).eval()
@@ -60,12 +66,26 @@ def save_teacher(model: NetVLAD, out: Path) -> None:
     finish_run(out, lambda path: save_weights(model, path), {})
 
 
-def _recorded(stage: type[T], recorded: dict[str, Any], folder: Path) -> T:
-    """The dataclass that a run recorded; raises VprError when this version has other fields."""
+def _recorded(stage: type[T], recorded: object, folder: Path) -> T:
+    """The dataclass that a run recorded; raises VprError for values that it cannot have."""
     try:
-        return stage(**recorded)
-    except TypeError as error:
-        raise VprError(f"{folder} was made by another version of this software ({error}); make it again") from error
+        return checked(stage, recorded)
+    except ValueError as error:
+        raise VprError(
+            f"{folder / CONFIG} is damaged, or of another version of this software ({error}); make the run again"
+        ) from error
+
+
+def _built(model: Callable[[], M], folder: Path) -> M:
+    """The model that a run recorded; raises VprError when there can be no such model."""
+    try:
+        return model()
+    except VprError:
+        raise
+    except (RuntimeError, ValueError, TypeError, AttributeError, ArithmeticError, LookupError, MemoryError) as error:
+        raise VprError(
+            f"{folder / CONFIG} describes no model that can be built ({error}); make the run again"
+        ) from error
 
 
 def _teacher_from_checkpoint(path: Path) -> NetVLAD:

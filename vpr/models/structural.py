@@ -69,6 +69,15 @@ class StructuralModel(nn.Module):
             return Descriptors(F.normalize(patches.mean(1), dim=-1), patches)
         return Descriptors(F.normalize(self.head(F.normalize(summary, dim=-1)), dim=-1), patches)
 
+    def features_side(self) -> int:
+        """Features along the shorter side of the map, before they are pooled to the grid."""
+        training = self.training
+        self.eval()  # batch statistics stay as they are
+        with torch.no_grad():
+            tokens, _ = self._tokens(torch.zeros(1, 3, *self.input_size, device=self.mean.device))
+        self.train(training)
+        return min(tokens.shape[2:])
+
     def raw_patches(self, images: torch.Tensor) -> torch.Tensor:
         """Unit features (B, P, D) that a whitening head is fitted to."""
         tokens, _ = self._tokens(images)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from vpr.base.errors import VprError
-from vpr.base.files import replacing
+from vpr.base.files import write_bytes
 
 # What torch and safetensors raise for a damaged file; damage reaches every corner of torch's unpickler.
 DAMAGED = (SafetensorError, RuntimeError, EOFError, ValueError, LookupError, AssertionError, struct.error)
@@ -19,8 +19,7 @@ DAMAGED = (SafetensorError, RuntimeError, EOFError, ValueError, LookupError, Ass
 
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write the model's weights as safetensors, atomically."""
-    with replacing(path) as temporary:
-        save_file({name: value.contiguous().cpu() for name, value in model.state_dict().items()}, temporary)
+    write_bytes(path, save({name: value.contiguous().cpu() for name, value in model.state_dict().items()}))
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

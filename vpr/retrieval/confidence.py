@@ -43,6 +43,10 @@ class Curve:
     slope: float
     intercept: float
 
+    def __post_init__(self) -> None:
+        if not np.isfinite([self.slope, self.intercept]).all():
+            raise ValueError(f"a curve of slope {self.slope} and intercept {self.intercept}")
+
     def __call__(self, separations: np.ndarray) -> np.ndarray:
         """Probabilities, of the shape given.
 

@@ -20,6 +20,7 @@ from vpr.retrieval.pruning import pruned_scores
 from vpr.retrieval.settings import RerankConfig
 from vpr.similarity import structural_similarity_pairs
 from vpr.transport.marginals import Marginals
+from vpr.transport.problem import TransportError
 
 CPU = torch.device("cpu")
 MOST_QUERIES = 32  # in a batch: they share the images of a sequence and need little memory
@@ -60,7 +61,7 @@ def compare(
     """Similarities of queries (Q,) and their candidates (Q, K), both rows of the cache; -1 marks no candidate.
 
     weight: of S_struct in the final score, which pruning goes by. title: the progress bar's text; no bar without one.
-    On a CUDA device the transport runs there, without pruning.
+    On a CUDA device the transport runs there, without pruning. Raises CacheError for descriptors that are no numbers.
     """
     work = _Comparison(cache, queries, candidates, config, weight, device)
     with progress(total=len(queries), title=title, unit="query") as bar:
@@ -119,7 +120,16 @@ class _Comparison:
         self.result = Similarities(*(np.full(candidates.shape, -np.inf, np.float32) for _ in range(2)))
 
     def compute(self, batch: QueryBatch) -> None:
-        """Fill the result's rows of a batch."""
+        """Fill the result's rows of a batch; what is wrong with its descriptors is looked for where transport fails."""
+        try:
+            self._compute(batch)
+        except TransportError:
+            own = self.queries[batch.queries]
+            self.cache.require_numbers(own, self.cache.read_patches(own))
+            self.cache.require_numbers(batch.rows, batch.patches)
+            raise
+
+    def _compute(self, batch: QueryBatch) -> None:
         wanted = self.candidates[batch.queries]
         query, place = np.nonzero(wanted >= 0)
         images = np.searchsorted(batch.rows, wanted[query, place])
@@ -145,7 +155,8 @@ class _Comparison:
             self.config.mass,
             threads=self.config.threads or None,
         ).score
-        self.result.structural[rows, place] = scores if isinstance(scores, np.ndarray) else scores.cpu().numpy()
+        scores = scores if isinstance(scores, np.ndarray) else scores.cpu().numpy()
+        self.result.structural[rows, place] = scores
 
     def prune(self, batch: QueryBatch, patches: np.ndarray, guides: tuple[np.ndarray, np.ndarray]) -> None:
         """Fill the structural similarities of a batch query by query, with bounds where transport is not needed."""

@@ -1,12 +1,15 @@
 """Settings of re-ranking."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
 from typing import Any
 
-from vpr.base.settings import NonNegativeInt, PositiveFloat, PositiveInt, Share, option
+from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Share, option
 from vpr.transport.marginals import FromGlobals
 from vpr.transport.problem import EPSILON
+
+PROBLEM = ("marginals", "epsilon", "mass")  # the settings of the transport problem
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,32 @@ class RerankOptions:
     threads: NonNegativeInt = option(0, "threads that re-rank on a CPU; 0 takes every core")
     prune: NonNegativeInt = option(0, "skip candidates that a bound proves outside the first N ranks; 0 skips none")
 
-    def config(self, recorded: Mapping[str, Any]) -> RerankConfig:
-        """The options, and for those left out what the run's calibration recorded, or else the defaults."""
-        asked = {"marginals": self.marginals, "epsilon": self.epsilon, "mass": self.mass}
-        known = {name: recorded[name] for name in asked if name in recorded}
-        given = {name: value for name, value in asked.items() if value is not None}
-        return RerankConfig(**{**known, **given}, memory_mb=self.memory_mb, threads=self.threads, prune=self.prune)
+    def config(self, fixed: Fixed) -> RerankConfig:
+        """The options, and for those left out what the run's calibration fixed."""
+        known = {name: getattr(fixed, name) for name in PROBLEM}
+        return RerankConfig(
+            **{**known, **self._asked()}, memory_mb=self.memory_mb, threads=self.threads, prune=self.prune
+        )
+
+    def differ(self, fixed: Fixed) -> str:
+        """The settings under which the run's weight was fixed, of those that are asked for otherwise."""
+        others = [name for name, value in self._asked().items() if value != getattr(fixed, name)]
+        return ", ".join(f"{name} {getattr(fixed, name)}" for name in others)
+
+    def _asked(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in PROBLEM if getattr(self, name) is not None}
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What a run's calibration fixed together."""
+
+    weight: NonNegativeFloat = option(5.0, "weight of S_struct, S_global having weight 1")
+    marginals: FromGlobals = option("complement", "how much each patch counts")
+    epsilon: PositiveFloat = option(EPSILON, "entropic regularisation, in units of cost")
+    mass: Share = option(1.0, "share of the mass that is transported")
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Of the settings."""
+        return tuple(field.name for field in fields(cls))

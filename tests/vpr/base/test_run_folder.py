@@ -93,8 +93,8 @@ def test_the_revision_is_not_that_of_a_checkout_around_an_installed_copy(tmp_pat
     someone = ["-c", "user.name=a", "-c", "user.email=a"]
     for command in (["init", "-q"], [*someone, "commit", "-q", "--allow-empty", "-m", "theirs"]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
-    monkeypatch.setattr(run_folder, "__file__", str(tmp_path / "site-packages" / "vpr" / "base" / "run_folder.py"))
+    monkeypatch.setattr(run_folder, "ROOT", tmp_path / "site-packages")
     assert run_folder.revision().startswith(("vpr ", "unknown"))
-    monkeypatch.setattr(run_folder, "__file__", str(tmp_path / "vpr" / "base" / "run_folder.py"))
+    monkeypatch.setattr(run_folder, "ROOT", tmp_path)
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, capture_output=True, text=True).stdout
     assert head.startswith(run_folder.revision())

@@ -62,5 +62,5 @@ def test_a_run_of_another_version_is_refused(tmp_path):
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     config["run"]["model"]["colour"] = "blue"
     write_json(tmp_path / "run" / "config.json", config)
-    with pytest.raises(VprError, match="made by another version .*colour"):
+    with pytest.raises(VprError, match="of another version .*colour"):
         loading.load_student(tmp_path / "run", CPU)
