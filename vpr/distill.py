@@ -17,6 +17,7 @@ from distill.settings import (
     identity_of,
 )
 from vpr.base.command import log_to, run_command
+from vpr.base.files import writing_alone
 from vpr.base.run_folder import start_run
 from vpr.base.settings import option
 from vpr.models.settings import ModelConfig
@@ -82,13 +83,14 @@ def _work(
     to_fit = default_teacher(train.seed, model, len(data.photos.paths))
     validate = validation(data.root, config.held_out, out, device)
     taught_by = {"fitted": identity_of(to_fit)} if given is None else {"fingerprint": cache_spec(given).fingerprint}
-    if not start_run(out, run_identity("vpr.distill", settings, data, taught_by), config.overwrite):
-        log_to(out)
-        if given is None:
-            given = fit_teacher(to_fit, data, out / TEACHER, device, overwrite=False)
-        else:
-            save_teacher(given, out / TEACHER)
-        train_student(settings, data, out, device, validate, given)
+    with writing_alone(out, wait=False):
+        if not start_run(out, run_identity("vpr.distill", settings, data, taught_by), config.overwrite):
+            log_to(out)
+            if given is None:
+                given = fit_teacher(to_fit, data, out / TEACHER, device, overwrite=False)
+            else:
+                save_teacher(given, out / TEACHER)
+            train_student(settings, data, out, device, validate, given)
     print(f"distilled: {out}")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from distill.settings import ObjectiveConfig, RunConfig, StructuralConfig, StudentSettings, TrainConfig
 from vpr.base.command import log_to, run_command
+from vpr.base.files import writing_alone
 from vpr.base.run_folder import start_run
 from vpr.base.settings import option
 from vpr.models.settings import ModelConfig
@@ -43,9 +44,10 @@ def _work(
     device, data = choose_device(config.device), training_data(config)
     check_model(settings)
     validate = validation(data.root, config.held_out, output.out, device)
-    if not start_run(output.out, run_identity("vpr.scratch", settings, data), config.overwrite):
-        log_to(output.out)
-        train_student(settings, data, output.out, device, validate)
+    with writing_alone(output.out, wait=False):
+        if not start_run(output.out, run_identity("vpr.scratch", settings, data), config.overwrite):
+            log_to(output.out)
+            train_student(settings, data, output.out, device, validate)
     print(f"scratch: {output.out}")
 
 

@@ -14,6 +14,7 @@ from distill.settings import (
     WhiteningConfig,
 )
 from vpr.base.command import run_command
+from vpr.base.files import writing_alone
 from vpr.base.settings import option
 from vpr.models.settings import TeacherConfig
 
@@ -48,7 +49,9 @@ def _work(
 
     device = choose_device(config.device)
     settings = TeacherSettings(teacher, objective, train, whitening)
-    fit_teacher(settings, training_data(config), output.out, device, config.overwrite)
+    data = training_data(config)
+    with writing_alone(output.out, wait=False):
+        fit_teacher(settings, data, output.out, device, config.overwrite)
     print(f"teacher: {output.out}")
 
 

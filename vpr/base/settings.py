@@ -203,10 +203,10 @@ def checked(stage: type[T], recorded: object) -> T:
     known = {field.name for field in _fields(stage)}
     if others := [str(name) for name in recorded if name not in known]:
         raise ValueError(f"{others[0]} is no setting of this version")
-    typed = {field.name: field.type for field in dataclasses.fields(stage)}  # type: ignore[arg-type]
-    for name, value in recorded.items():
-        if isinstance(value, bool) and "bool" not in str(typed[name]):
-            raise ValueError(f"{name}: {value} is no number")
+    typed = {field.name: str(field.type) for field in dataclasses.fields(stage)}  # type: ignore[arg-type]
+    for name, value in recorded.items():  # which the parser takes for something else
+        if (isinstance(value, bool) and "bool" not in typed[name]) or (value is None and "None" not in typed[name]):
+            raise ValueError(f"{name}: {value} is no {typed[name]}")
     try:
         given = parser.parse_object(dict(recorded))
     except (argparse.ArgumentError, TypeError) as error:

@@ -56,7 +56,8 @@ def is_available(name: str) -> bool:
 def choose(backend: str, *, on_cuda: bool, needs_gradient: bool) -> str:
     """The backend to use: the one asked for, or for "auto" the fastest that fits.
 
-    Gradients need torch. CUDA tensors go to triton where it can run, all else to numba, and to torch without them.
+    Gradients need torch. CUDA tensors go to triton where it can run and agrees with torch at its first use, all else to
+    numba, and to torch without it.
     Each automatic choice is logged once (logger ``vpr.transport``) and stands in ``TransportResult.backend``.
 
     Raises:
@@ -71,13 +72,18 @@ def choose(backend: str, *, on_cuda: bool, needs_gradient: bool) -> str:
     if needs_gradient:
         choice, reason = "torch", "gradients are wanted"
     elif on_cuda:
-        choice = "triton" if is_available("triton") else "torch"
+        choice = "triton" if is_available("triton") and on_trial("cuda") else "torch"
         reason = "descriptors are on CUDA"
     else:
         choice = "numba" if is_available("numba") else "torch"
         reason = "arrays are on the CPU"
     announce(choice, reason)
     return choice
+
+
+def on_trial(device: str) -> bool:
+    """Whether the Triton kernels give on this device what torch gives, as found at their first use in a process."""
+    return importlib.import_module("vpr.transport.cuda.trial").agrees(device)
 
 
 @cache
@@ -96,6 +102,12 @@ def wants_gradient(*arrays: Array) -> bool:
     if not any(is_torch(array) and array.requires_grad for array in arrays):
         return False
     return importlib.import_module("torch").is_grad_enabled()
+
+
+def to_device(array: Array) -> Array:
+    """A torch tensor of an array where the Triton kernels run: on the CUDA device, if there is one."""
+    torch, tensor = importlib.import_module("torch"), to_tensor(array)
+    return tensor.cuda() if torch.cuda.is_available() else tensor
 
 
 def to_tensor(array: Array) -> Array:
@@ -122,7 +134,8 @@ def solve_by(name: str, similarity: Array, mu: Array, nu: Array, settings: Setti
     module, arrays = importlib.import_module(MODULES[name]), (similarity, mu, nu)
     given_torch = is_torch(similarity)
     if name in ("torch", "triton"):
-        result = module.solve(*(to_tensor(array) for array in arrays), settings)
+        convert = to_device if name == "triton" and not given_torch else to_tensor
+        result = module.solve(*(convert(array) for array in arrays), settings)
         return result if given_torch else result.mapped(to_numpy)
     result = module.solve(*(to_numpy(array) for array in arrays), settings)
     if not given_torch:

@@ -14,7 +14,7 @@ from types import ModuleType
 
 import numpy as np
 
-from vpr.transport.dispatch import is_torch, solve_by, to_numpy
+from vpr.transport.dispatch import is_torch, solve_by, to_device, to_numpy
 from vpr.transport.marginals import Marginals, check_kind, marginal_weights, spread
 from vpr.transport.problem import Array, Settings, TransportError, TransportResult, check_marginals, check_result
 
@@ -90,9 +90,8 @@ def fused(
         return to_torch(module.structural(*arrays, kind, weights, settings))
     given_torch = is_torch(arrays[1])
     if not given_torch:
-        torch = importlib.import_module("torch")
-        arrays = [torch.as_tensor(array) for array in arrays]
-        weights = weights and (torch.tensor(weights[0]), torch.tensor(weights[1]))
+        arrays = [to_device(array) for array in arrays]
+        weights = weights and (to_device(weights[0]), to_device(weights[1]))
     result = module.structural(*arrays, kind, weights, settings)
     check_result(result, settings)
     return result if given_torch else result.mapped(to_numpy)

@@ -37,7 +37,11 @@ def raising(error):
     ("error", "code", "line"),
     [
         (VprError("two\n  lines"), 1, "python -m x: error: two lines"),
-        (FileNotFoundError(2, "gone", "a.csv"), 1, "python -m x: error: a.csv: gone; check the path and its permissions"),
+        (
+            FileNotFoundError(2, "gone", "a.csv"),
+            1,
+            "python -m x: error: a.csv: gone; check the path and its permissions",
+        ),
         (KeyboardInterrupt(), 130, "python -m x: interrupted; the same command continues from here"),
     ],
 )

@@ -72,3 +72,26 @@ def test_compiles_for_a_gpu_that_is_not_here():
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run([sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+TRIAL = """
+import logging, sys
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+from vpr.transport.cuda import backend, trial
+assert trial.agrees("cpu")
+solve, structural = backend.solve, backend.structural
+backend.structural = lambda *a: structural(*a).mapped(lambda field: field + 1)
+trial.agrees.cache_clear()
+assert not trial.agrees("cpu")
+backend.structural, backend.solve = structural, lambda *a: 1 / 0
+trial.agrees.cache_clear()
+assert not trial.agrees("cpu") and not trial.agrees("cpu")
+"""
+
+
+def test_kernels_that_fail_or_differ_are_not_trusted():
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    done = subprocess.run([sys.executable, "-c", TRIAL], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = done.stdout.splitlines()
+    assert "differ from torch by" in first and "ZeroDivisionError" in second

@@ -1,0 +1,40 @@
+"""A small tree with everything that commands read, and the process that tries commands on copies of it."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tiny import SMALL, TEACHER
+from warm import Warm
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """Runs commands in children of one process."""
+    process = Warm(tmp_path_factory.mktemp("warm"))
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope="session")
+def whole(warm: Warm, tiny_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``tree``, the runs ``teacher`` and ``run``, a full cache ``a.h5`` and the predictions ``p.csv``."""
+    folder = tmp_path_factory.mktemp("whole")
+    shutil.copytree(tiny_tree, folder / "tree")
+    usual = ["--run", "run", "--data", "tree", "--cache", "a.h5", "--device", "cpu"]
+    for command, arguments in (
+        ("vpr.teacher", ["--data", "tree", "--out", "teacher", "--clusters", "4", *TEACHER]),
+        ("vpr.distill", ["--data", "tree", "--teacher", "teacher", "--out", "run", "--grid", "3", *SMALL]),
+        ("vpr.extract", usual),
+        ("eval.msls", [*usual, "--submission", "p.csv"]),
+    ):
+        done = warm(command, arguments, cwd=folder)
+        assert done.code == 0, done.err
+    return folder
+
+
+@pytest.fixture
+def case(whole: Path, tmp_path: Path) -> Path:
+    """A copy that may be damaged."""
+    return Path(shutil.copytree(whole, tmp_path / "case"))
