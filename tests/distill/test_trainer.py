@@ -118,8 +118,24 @@ def test_an_interrupted_distillation_goes_on_to_the_same_weights(tmp_path):
     expected, losses = train(tmp_path / "a.pt", whole, teacher=targets)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "b.pt", Pictures(stop_at=int(0.7 * whole.asked)), teacher=targets)
-    assert same(train(tmp_path / "b.pt", Pictures(), teacher=targets, init=1)[0], expected)
+    weights, continued = train(tmp_path / "b.pt", Pictures(), teacher=targets, init=1)
+    assert same(weights, expected) and continued == losses
     assert set(losses) == {"in-batch", "structural", "distillation"}
+
+
+@pytest.mark.parametrize("damage", [0.0, 0.5, 0.99, "other", "foreign", "late"])
+def test_a_damaged_checkpoint_is_named_with_the_remedy(undisturbed, tmp_path, damage):
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(path, Pictures(stop_at=int(0.9 * undisturbed[2])))
+    state, data = torch.load(path, weights_only=True), path.read_bytes()
+    if isinstance(damage, float):
+        path.write_bytes(data[: int(damage * len(data))])
+    else:
+        state |= {"other": {"model": {}}, "foreign": {"step": "x"}, "late": {"step": CONFIG.steps + 1}}[damage]
+        torch.save(state, path)
+    with pytest.raises(VprError, match="checkpoint.pt is .*; remove it"):
+        train(path, Pictures())
 
 
 def test_a_student_that_keeps_to_its_start_goes_on_from_the_same_start(tmp_path, monkeypatch):

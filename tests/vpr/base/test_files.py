@@ -2,11 +2,16 @@
 
 import json
 import os
+import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 
-from vpr.base.files import cache_folder, replacing, write_json
+from vpr.base.errors import VprError
+from vpr.base.files import HOST, cache_folder, replacing, write_bytes, write_json, writing_alone
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
@@ -45,3 +50,49 @@ def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path):
         write_json(path, {"a": 1})
         assert json.loads(read.result(timeout=30)) == {"a": 1}
     assert path.is_fifo() and [entry.name for entry in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_what_killed_processes_left_is_removed_and_what_others_write_is_not(tmp_path):
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    abandoned = tmp_path / f".a.json.{HOST}.{int(gone.stdout)}-1.tmp"
+    others = [
+        tmp_path / name for name in (f".a.json.{HOST}.{os.getppid()}-1.tmp", ".a.json.elsewhere.1-1.tmp", "b.tmp")
+    ]
+    for path in (abandoned, *others):
+        path.touch()
+    write_json(tmp_path / "a.json", 1)
+    assert not abandoned.exists() and all(path.exists() for path in others)
+
+
+def test_files_have_the_mode_that_the_user_wants(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_bytes(tmp_path / "a", b"")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+
+
+def hold(path, held, release):
+    with writing_alone(path, wait=False):
+        held.set()
+        release.wait(30)
+
+
+def test_one_process_writes_and_another_waits_or_is_refused(tmp_path):
+    context = get_context("spawn")
+    held, release = context.Event(), context.Event()
+    other = context.Process(target=hold, args=(tmp_path / "a.h5", held, release))
+    other.start()
+    assert held.wait(60)
+    with (
+        pytest.raises(VprError, match="a.h5 is being written by another process"),
+        writing_alone(tmp_path / "a.h5", False),
+    ):
+        pass
+    with ThreadPoolExecutor(1) as waiting:
+        done = waiting.submit(lambda: writing_alone(tmp_path / "a.h5", wait=True).__enter__())
+        assert not done.done()
+        other.kill()  # the system lets go of the lock
+        done.result(30)
+    other.join()
