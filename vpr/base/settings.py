@@ -205,7 +205,9 @@ def checked(stage: type[T], recorded: object) -> T:
         raise ValueError(f"{others[0]} is no setting of this version")
     typed = {field.name: str(field.type) for field in dataclasses.fields(stage)}  # type: ignore[arg-type]
     for name, value in recorded.items():  # which the parser takes for something else
-        if (isinstance(value, bool) and "bool" not in typed[name]) or (value is None and "None" not in typed[name]):
+        wrong = isinstance(value, bool) and "bool" not in typed[name]
+        wrong |= value is None and "None" not in typed[name]
+        if wrong or (isinstance(value, float) and "Int" in typed[name]):
             raise ValueError(f"{name}: {value} is no {typed[name]}")
     try:
         given = parser.parse_object(dict(recorded))
