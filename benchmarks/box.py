@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from eval.calibration import validation
-from vpr.base.files import replacing, write_json
+from vpr.base.files import write_bytes, write_json
 from vpr.base.run_folder import CONFIG, METRICS, WEIGHTS
 from vpr.models.builtin import FOLDER
 from vpr.models.loading import TEACHER, load_student, load_teacher
@@ -52,8 +52,9 @@ def halved(value: torch.Tensor) -> torch.Tensor:
 
 def write(folder: Path, model: nn.Module, config: dict, metrics: dict) -> None:
     """A run folder with float16 weights."""
-    with replacing(folder / WEIGHTS) as temporary:
-        save_file({name: halved(value).contiguous() for name, value in model.state_dict().items()}, temporary)
+    write_bytes(
+        folder / WEIGHTS, save({name: halved(value).contiguous() for name, value in model.state_dict().items()})
+    )
     write_json(folder / CONFIG, {"run": config["run"]})
     write_json(folder / METRICS, metrics)
 

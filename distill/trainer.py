@@ -159,13 +159,13 @@ class Trainer:
             state["neighbours"] = torch.from_numpy(self.plan.neighbours)
         content = io.BytesIO()
         torch.save(state, content)
-        write_bytes(path, content.getvalue())
+        write_bytes(path, content.getbuffer())
 
     def _resume(self, path: Path, device: torch.device) -> None:
         """Take up the state of a checkpoint. Raises VprError for a file that is none of this training."""
         try:
             state = torch.load(path, map_location=device, weights_only=True)
-            self.step, self.recent = int(state["step"]), list(state["recent"])
+            self.step, self.recent = int(state["step"]), list(state.get("recent", []))
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             if "neighbours" in state:

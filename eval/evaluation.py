@@ -17,14 +17,14 @@ from eval.described import DescribedSet, default_cache, describe
 from eval.files.submission import write_submission
 from eval.metrics import evaluate
 from eval.options import RankingConfig, SourceConfig
-from eval.ranking import Reranking, Shortlist, find_shortlist, rerank
+from eval.ranking import Reranking, Shortlist, find_shortlist, fusion_of, rerank
 from vpr.base.errors import VprError
 from vpr.base.run_folder import METRICS, read_metrics
 from vpr.base.settings import checked
 from vpr.models.builtin import caches_of, run_of
 from vpr.models.loading import load_student, load_teacher
 from vpr.retrieval.confidence import Curves
-from vpr.retrieval.settings import Fixed, RerankOptions
+from vpr.retrieval.settings import PROBLEM, Fixed, RerankOptions
 
 log = logging.getLogger("vpr")
 
@@ -64,8 +64,7 @@ class Evaluator:
 
     def _check_pruning(self, data: RetrievalSet, source: SourceConfig, given: Shortlist | None) -> None:
         """Raise VprError where pruning would change the first ranks: its bound is of one pair of images, added up."""
-        fusion = self.ranking.fusion
-        fused = fusion not in ("auto", "similarity") or (fusion == "auto" and given is not None)
+        fused = fusion_of(self.ranking.fusion, scored=given is None) != "similarity"
         frames = data.queries.images.shape[1] * data.database.images.shape[1]
         if self.rerank.prune and source.rerank and (fused or frames > 1):
             what = "sequences" if frames > 1 else "ranks that are fused"
@@ -88,7 +87,9 @@ class Evaluator:
         fixed, fusion = calibration_of(run), self.ranking.fusion
         weight = fixed.weight if self.ranking.weight is None else self.ranking.weight
         config, curve = self.rerank.config(fixed), curves.rerank
-        if self.ranking.weight is None and (others := self.rerank.differ(fixed)):
+        if self.ranking.weight is None and not _calibration(run):
+            log.info("no city was held out of this run: the weight of S_struct is the default, %g", weight)
+        elif self.ranking.weight is None and (others := self.rerank.differ(fixed)):
             log.warning("the weight %g was fixed under %s; pass --weight with other settings", weight, others)
         return rerank(described, shortlist, config, weight=weight, fusion=fusion, curve=curve, device=self.device)
 
@@ -155,7 +156,7 @@ def calibration_of(run: Path) -> Fixed:
     """
     recorded = _calibration(run)
     try:
-        return checked(Fixed, {name: recorded[name] for name in Fixed.names() if name in recorded})
+        return checked(Fixed, {name: recorded[name] for name in ("weight", *PROBLEM) if name in recorded})
     except ValueError as error:
         raise _damaged(run, error) from error
 
@@ -171,13 +172,13 @@ def curves_of(run: Path) -> Curves:
 def _calibration(run: Path) -> dict[str, Any]:
     recorded = read_metrics(run_of(run)).get("calibration", {})
     if not isinstance(recorded, dict):
-        raise _damaged(run, TypeError("no table"))
+        raise _damaged(run, "no table")
     return recorded
 
 
-def _damaged(run: Path, error: Exception) -> VprError:
+def _damaged(run: Path, reason: object) -> VprError:
     remedy = "give the command that made the run again, with --overwrite"
-    return VprError(f"{run_of(run) / METRICS}: its calibration is damaged ({error}); {remedy}")
+    return VprError(f"{run_of(run) / METRICS}: its calibration is damaged ({reason}); {remedy}")
 
 
 def submit(path: Path, data: RetrievalSet, answers: Answers) -> str:

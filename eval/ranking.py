@@ -66,8 +66,7 @@ def rerank(
     fusion: ``auto`` fuses by trust where the shortlist came without scores. curve: how sure the run's re-ranked answers
     are, which trust is estimated by.
     """
-    if fusion == "auto":
-        fusion = "trust" if shortlist.similarity is None else "similarity"
+    fusion = fusion_of(fusion, scored=shortlist.similarity is not None)
     start, ranked = time.perf_counter(), shortlist.ranked
     found = compare_sequences(
         described.cache, described.rows, ranked, config, weight=weight, device=device, title="re-ranking"
@@ -83,6 +82,11 @@ def rerank(
     latency = _per_query(start, ranked)
     sure = None if config.prune else separation(structural, described.data.places(ordered))
     return Reranking(ordered, similarity, weight, fusion, trusted, latency, sure)
+
+
+def fusion_of(fusion: Fusion, scored: bool) -> Fusion:
+    """What ``auto`` stands for, by whether the shortlist came with scores."""
+    return fusion if fusion != "auto" else "similarity" if scored else "trust"
 
 
 def _per_query(start: float, ranked: np.ndarray) -> float:

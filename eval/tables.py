@@ -9,7 +9,7 @@ from rich.table import Column, Table
 
 from datasets.msls.dataset import MSLS
 from datasets.retrieval_set import RetrievalSet
-from vpr.base.command import shown
+from vpr.base.command import printable
 
 PIPE_WIDTH = 140  # columns where no terminal says how many
 COLUMNS = ("recall@1", "recall@5", "recall@10", "recall@20", "map@1", "map@5", "map@10", "map@20")
@@ -46,7 +46,8 @@ def metrics_table(rows: Mapping[str, Mapping[str, float]], columns: tuple[str, .
         table.add_column(column.replace("recall", "R").replace("map", "mAP"), justify="right")
     for name, metrics in rows.items():
         table.add_row(
-            escape(shown(name)), *(f"{100 * metrics[column]:.1f}" if column in metrics else "" for column in columns)
+            escape(printable(name)),
+            *(f"{100 * metrics[column]:.1f}" if column in metrics else "" for column in columns),
         )
     return table
 
@@ -66,6 +67,6 @@ def show(*lines: str | Table) -> None:
     console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     for line in lines:
         if isinstance(line, str):
-            console.print(shown(line), highlight=False, markup=False)
+            console.print(printable(line), highlight=False, markup=False)
         else:
             console.print(line)

@@ -197,8 +197,8 @@ def create(path: Path, keys: Keys, spec: CacheSpec, old: DescriptorCache | None 
     with replacing(path) as temporary:
         image_bytes = 4 * spec.global_dim + spec.patches * spec.dim * np.dtype(spec.dtype).itemsize
         width = max((len(key.encode()) for key in every), default=1)
-        # before HDF5 writes: it may crash where there is no space
-        _reserve(temporary, path, STRUCTURE_BYTES + len(every) * (width + 9 + image_bytes) + 5 * ALIGNMENT_BYTES)
+        # before HDF5 writes, which gives this space back and may crash where there is none
+        _reserve(temporary, STRUCTURE_BYTES + len(every) * (width + 9 + image_bytes) + 5 * ALIGNMENT_BYTES)
         places = {"alignment_threshold": 1, "alignment_interval": ALIGNMENT_BYTES}
         with h5py.File(temporary, "w", libver="earliest", meta_block_size=STRUCTURE_BYTES // 2, **places) as file:
             file.attrs["fingerprint"], file.attrs["format"] = spec.fingerprint, FORMAT
@@ -209,7 +209,7 @@ def create(path: Path, keys: Keys, spec: CacheSpec, old: DescriptorCache | None 
             _allocate(file, "done", (len(every),), np.uint8)
             _allocate(file, "global", (len(every), spec.global_dim), np.float32)
             _allocate(file, "patches", (len(every), spec.patches, spec.dim), spec.dtype)
-        _reserve(temporary, path, temporary.stat().st_size)
+        _reserve(temporary, temporary.stat().st_size)
         if kept:
             new = DescriptorCache(temporary, writable=True)
             for name in ("globals_", "patches", "bytes", "done"):
@@ -218,20 +218,17 @@ def create(path: Path, keys: Keys, spec: CacheSpec, old: DescriptorCache | None 
                     getattr(new, name)[start:stop] = getattr(old, name)[start:stop]
 
 
-def _reserve(temporary: Path, path: Path, size: int) -> None:
-    """Take so many bytes on disk now: a memory map cannot say that there is no space.
-
-    Raises OSError naming ``path``.
-    """
+def _reserve(path: Path, size: int) -> None:
+    """Take so many bytes on disk for a file: a memory map cannot say that there is no space. Raises OSError then."""
     if not hasattr(os, "posix_fallocate"):
         return
     try:
-        with temporary.open("ab") as file:
+        with path.open("ab") as file:
             os.posix_fallocate(file.fileno(), 0, size)
     except OSError as error:
         if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot reserve
             return
-        raise OSError(error.errno, f"{error.strerror}, {size >> 20} MiB wanted", str(path)) from None
+        raise OSError(error.errno, f"{error.strerror}, {size >> 20} MiB wanted") from None
 
 
 def _flush(*arrays: np.ndarray) -> None:

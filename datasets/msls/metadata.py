@@ -6,7 +6,6 @@ position, which is checked by their keys.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,8 @@ SEQUENCES, POSITIONS, RAW, SUBTASKS = "seq_info.csv", "postprocessed.csv", "raw.
 FILES: tuple[str, ...] = (SEQUENCES, SUBTASKS, RAW, POSITIONS)
 SUBTASK_NAMES: tuple[str, ...] = ("all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d")
 VIEW_DIRECTIONS: tuple[str, ...] = ("Forward", "Backward", "Sideways", "Other")
-UNFIT = re.compile(rb"[/\\,\s\x00-\x1f]|^[.#]")  # in a key
+UNFIT = np.isin(np.arange(256), [*range(1, 33), *b"/\\,"])  # bytes that no key holds
+UNFIT_FIRST = np.isin(np.arange(256), [*b".#"])  # and none begins with
 ALIGN = "the files of a folder must list the same images in the same order, so unpack them again together"
 
 
@@ -105,7 +105,8 @@ def _positions(table: Table | None) -> dict[str, np.ndarray | None]:
 
 def _check_names(table: Table, keys: np.ndarray) -> None:
     """Keys are names of files inside the image folder, and words of prediction files."""
-    faulty = np.array([UNFIT.search(key) is not None for key in keys.tolist()], bool)
+    letters = keys.view(np.uint8).reshape(len(keys), keys.itemsize)
+    faulty = UNFIT[letters].any(1) | UNFIT_FIRST[letters[:, 0]]
     if faulty.any():
         row = int(np.argmax(faulty))
         fault = f"key '{keys[row].decode()}' is no name of an image"

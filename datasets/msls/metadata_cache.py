@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import zipfile
+import zlib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from typing import Any
 import numpy as np
 
 from datasets.msls.csv_table import read_bytes
-from datasets.msls.metadata import FILES, SEQUENCES, Frames, decode, read_frames
+from datasets.msls.metadata import FILES, SEQUENCES, SUBTASK_NAMES, Frames, decode, read_frames
 from vpr.base.files import cache_folder, replacing
 
 LAYOUT = 3  # raise it when Frames changes
 FIELDS = tuple(field.name for field in fields(Frames))
+KINDS = {"keys": "S", "drive": "i", "frame_number": "i", "compass": "f", "utm": "f", "view_direction": "u"}  # or bool
+WIDTHS = {"subtasks": (len(SUBTASK_NAMES),), "utm": (2,)}  # of the fields that are tables
 REQUIRED = ("keys", "drive", "frame_number")
 
 
@@ -57,13 +60,16 @@ def _read(path: Path) -> Frames | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays: dict[str, Any] = {name: stored[name] if name in stored.files else None for name in FIELDS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, TypeError):
         return None
     if any(arrays[name] is None for name in REQUIRED):
         return None
-    rows = len(arrays["keys"])
-    if any(array is not None and len(array) != rows for array in arrays.values()):
-        return None
+    rows = arrays["keys"].shape
+    for name, array in arrays.items():
+        if array is not None and (
+            array.dtype.kind != KINDS.get(name, "b") or array.shape != rows + WIDTHS.get(name, ())
+        ):
+            return None
     return Frames(**{**arrays, "keys": decode(arrays["keys"])})
 
 

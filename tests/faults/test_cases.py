@@ -19,77 +19,93 @@ from damage import (
 )
 from tiny import SMALL
 
-EVALUATE = ["--run", "run", "--data", "tree", "--cache", "a.h5", "--rerank", "--device", "cpu"]
-TEACHER = ["--data", "tree", "--run", "run", "--shortlist", "teacher", "--device", "cpu"]
+USUAL = ["--data", "tree", "--device", "cpu"]
+EVALUATE = ["--run", "run", "--cache", "a.h5", "--rerank", *USUAL]
+TEACHER = ["--run", "run", "--shortlist", "teacher", *USUAL]
 SCORE = ["--data", "tree", "--predictions", "z.zip"]
 TRAIN = ["--data", "tree", "--out", "new", *SMALL]
+DISTILL = ["--data", "tree", "--teacher", "teacher", "--out", "run", "--grid", "3", *SMALL]
+PRUNE = [*EVALUATE, "--prune", "5"]
 QUERY = "tree/train_val/cph/query"
+FUSED = "not exact for ranks that are fused"
 
 
 def nothing(case):
     """No damage: the options are the fault."""
 
 
+def config(setting, value):
+    """A recorded setting of the run's model."""
+    return lambda case: edit_json(case / "run/config.json", f"run.model.{setting}", value)
+
+
+def metrics(setting, value):
+    """A part of the run's metrics."""
+    return lambda case: edit_json(case / "run/metrics.json", setting, value)
+
+
+def cached(name, value):
+    """A row of the cache."""
+    return lambda case: fill_cache(case / "a.h5", name, value)
+
+
+def key(name):
+    """The key of a query."""
+    return lambda case: rename_key(case / QUERY, name)
+
+
+def easting(value):
+    """A coordinate of a query."""
+    return lambda case: edit_row(case / QUERY / "postprocessed.csv", "easting", value)
+
+
+def zipped(kind):
+    """A zip of predictions."""
+    return lambda case: zip_of(case / "p.csv", case / "z.zip", kind)
+
+
+def on(name, damage, *more):
+    """A damage done to one file."""
+    return lambda case: damage(case / name, *more)
+
+
+# fmt: off
 REFUSED = [
     # command, options, damage, words
-    ("eval.msls", EVALUATE, lambda c: cut(c / "run/config.json", 0.5), "config.json is damaged"),
-    ("eval.msls", EVALUATE, lambda c: edit_json(c / "run/config.json", "run.model.dim", -1), "-1 is out of range"),
-    (
-        "eval.msls",
-        EVALUATE,
-        lambda c: edit_json(c / "run/config.json", "run.model.grid", True),
-        "grid: True is no",
-    ),
-    ("eval.msls", EVALUATE, lambda c: edit_json(c / "run/config.json", "run.model.backbone", None), "config.json"),
-    ("eval.msls", EVALUATE, lambda c: edit_json(c / "run/config.json", "run.model.colour", 1), "colour is no setting"),
+    ("eval.msls", EVALUATE, on("run/config.json", cut, 0.5), "config.json is damaged"),
+    ("eval.msls", EVALUATE, config("dim", -1), "-1 is out of range"),
+    ("eval.msls", EVALUATE, config("grid", True), "grid: True is no INT"),
+    ("eval.msls", EVALUATE, config("grid", 3.0), "grid: 3.0 is no INT"),
+    ("eval.msls", EVALUATE, config("backbone", None), "backbone: None is no TEXT"),
+    ("eval.msls", EVALUATE, config("colour", 1), "colour is no setting"),
     ("eval.msls", TEACHER, lambda c: edit_json(c / "run/teacher/config.json", "run.teacher.dim", 0), "out of range"),
-    ("eval.msls", TEACHER, lambda c: cut(c / "run/teacher/model.safetensors", 0.5), "not a readable weights file"),
-    ("eval.msls", EVALUATE, lambda c: edit_json(c / "run/metrics.json", "calibration.weight", np.nan), "holds NaN"),
-    (
-        "eval.msls",
-        EVALUATE,
-        lambda c: edit_json(c / "run/metrics.json", "calibration.weight", None),
-        "calibration is dam",
-    ),
-    ("eval.msls", EVALUATE, lambda c: edit_json(c / "run/metrics.json", "calibration.mass", 2), "2 is out of range"),
-    ("eval.msls", EVALUATE, lambda c: edit_json(c / "run/metrics.json", "calibration", []), "calibration is damaged"),
-    ("eval.msls", EVALUATE, lambda c: edit_json(c / "run/metrics.json", "calibration.confidence", 1), "is damaged"),
+    ("eval.msls", TEACHER, on("run/teacher/model.safetensors", cut, 0.5), "not a readable weights file"),
+    ("eval.msls", EVALUATE, metrics("calibration.weight", np.nan), "holds NaN"),
+    ("eval.msls", EVALUATE, metrics("calibration.weight", None), "calibration is damaged"),
+    ("eval.msls", EVALUATE, metrics("calibration.mass", 2), "2 is out of range"),
+    ("eval.msls", EVALUATE, metrics("calibration", []), "calibration is damaged"),
+    ("eval.msls", EVALUATE, metrics("calibration.confidence", 1), "calibration is damaged"),
     ("eval.msls", EVALUATE, lambda c: (c / "run/metrics.json").write_text("[" * 10000), "metrics.json is damaged"),
-    ("eval.msls", EVALUATE, lambda c: fill_cache(c / "a.h5", "global", np.nan), "descriptors that are no numbers"),
-    ("eval.msls", EVALUATE, lambda c: fill_cache(c / "a.h5", "patches", np.nan), "descriptors that are no numbers"),
-    ("eval.msls", EVALUATE, lambda c: to_pipe(c / "a.h5"), "a.h5 is no file"),
-    ("eval.msls", EVALUATE, lambda c: to_folder(c / "a.h5"), "a.h5 is no file"),
-    ("eval.msls", EVALUATE, lambda c: scramble(c / "a.h5"), "a.h5 is damaged"),
-    ("eval.msls", EVALUATE, lambda c: external_cache(c / "a.h5"), "in other files, which are not opened"),
-    ("eval.msls", EVALUATE, lambda c: rename_key(c / QUERY, "../../x"), "key '../../x' is no name of an image"),
-    ("eval.msls", EVALUATE, lambda c: rename_key(c / QUERY, "a b"), "key 'a b' is no name of an image"),
-    ("eval.msls", EVALUATE, lambda c: rename_key(c / QUERY, "#a"), "key '#a' is no name of an image"),
-    (
-        "eval.msls",
-        EVALUATE,
-        lambda c: edit_row(c / QUERY / "postprocessed.csv", "easting", "1e200"),
-        "no coordinate|in metres",
-    ),
-    ("eval.msls", SCORE, lambda c: zip_of(c / "p.csv", c / "z.zip", "encrypted"), "z.zip: cannot be read"),
-    ("eval.msls", SCORE, lambda c: zip_of(c / "p.csv", c / "z.zip", "method"), "z.zip: cannot be read"),
-    ("eval.msls", SCORE, lambda c: zip_of(c / "p.csv", c / "z.zip", "stream"), "z.zip: cannot be read"),
-    ("eval.msls", SCORE, lambda c: zip_of(c / "p.csv", c / "z.zip", "bomb"), "more than 512 MiB"),
+    ("eval.msls", EVALUATE, cached("global", np.nan), "descriptors that are no numbers"),
+    ("eval.msls", EVALUATE, cached("patches", np.nan), "descriptors that are no numbers"),
+    ("eval.msls", EVALUATE, on("a.h5", to_pipe), "a.h5 is no file"),
+    ("eval.msls", EVALUATE, on("a.h5", to_folder), "a.h5 is no file"),
+    ("eval.msls", EVALUATE, on("a.h5", scramble), "a.h5 is damaged"),
+    ("eval.msls", EVALUATE, on("a.h5", external_cache), "in other files, which are not opened"),
+    ("eval.msls", EVALUATE, key("../../x"), "key '../../x' is no name of an image"),
+    ("eval.msls", EVALUATE, key("a b"), "key 'a b' is no name of an image"),
+    ("eval.msls", EVALUATE, key("#a"), "key '#a' is no name of an image"),
+    ("eval.msls", EVALUATE, easting("1e200"), "easting '1e200' is not a coordinate in metres"),
+    ("eval.msls", SCORE, zipped("encrypted"), "z.zip: cannot be read"),
+    ("eval.msls", SCORE, zipped("method"), "z.zip: cannot be read"),
+    ("eval.msls", SCORE, zipped("stream"), "z.zip: cannot be read"),
+    ("eval.msls", SCORE, zipped("bomb"), "more than 512 MiB"),
     ("eval.msls", [*EVALUATE, "--radius", "0.001"], nothing, "no query has a positive"),
-    (
-        "eval.msls",
-        [*EVALUATE, "--prune", "5", "--fusion", "reciprocal-rank"],
-        nothing,
-        "not exact for ranks that are fused",
-    ),
-    ("eval.msls", [*EVALUATE, "--prune", "5", "--shortlist", "p.csv"], nothing, "not exact for ranks that are fused"),
-    (
-        "eval.msls",
-        [*EVALUATE, "--prune", "5", "--task", "seq2seq", "--seq-length", "3"],
-        nothing,
-        "not exact for sequences",
-    ),
-    ("eval.msls", ["--run", "r\x1b[31m" + "x" * 1000, "--data", "tree"], nothing, r"r\\x1b"),
-    ("eval.submission", ["z.zip", "--data", "tree", "--split", "val", "--x"], nothing, "unrecognized arguments"),
+    ("eval.msls", [*PRUNE, "--fusion", "reciprocal-rank"], nothing, FUSED),
+    ("eval.msls", [*PRUNE, "--shortlist", "p.csv"], nothing, FUSED),
+    ("eval.msls", [*PRUNE, "--task", "seq2seq", "--seq-length", "3"], nothing, "not exact for sequences"),
+    ("eval.msls", ["--run", "r\x1b[31m" + "x" * 1000, "--data", "tree"], nothing, r"r\x1b"),
+    ("eval.submission", ["z.zip", "--x"], nothing, "unrecognized arguments"),
     ("vpr.extract", ["--run", "run", "--data", "tree", "--cache", "/proc/x/a.h5"], nothing, "/proc/x"),
     ("vpr.scratch", [*TRAIN, "--grid", "30"], nothing, "finer than the 7 x 7 features"),
     ("vpr.scratch", [*TRAIN, "--places", "1"], nothing, "1 is out of range, give a value >= 2"),
@@ -99,6 +115,16 @@ REFUSED = [
     ("vpr.teacher", ["--data", "tree", "--out", "/dev/null/x", "--steps", "1"], nothing, "/dev/null"),
 ]
 
+SAID = [
+    ("eval.msls", [*EVALUATE, "--mass", "0.5"], nothing, "was fixed under mass"),
+    ("eval.msls", [*EVALUATE, "--shortlist", "s.csv"], lambda c: repeated(c / "p.csv", c / "s.csv"), "repeated in its"),
+    ("eval.msls", EVALUATE, on("run/log.txt", to_folder), "no log in run"),
+    ("eval.msls", EVALUATE, on("a.h5", cut, 0.9), "was cut short"),
+    ("eval.msls", EVALUATE, lambda c: (c / "run/metrics.json").write_text("{}"), "no city was held out"),
+    ("vpr.distill", DISTILL, lambda c: edit_json(c / "run/config.json", "code", "older"), "by other training code"),
+]
+# fmt: on
+
 
 @pytest.mark.parametrize(("command", "options", "damage", "words"), REFUSED)
 def test_it_is_one_line_that_names_thing_and_remedy(warm, case, command, options, damage, words):
@@ -106,27 +132,8 @@ def test_it_is_one_line_that_names_thing_and_remedy(warm, case, command, options
     before = snapshot(case)
     done = warm(command, options, cwd=case, seconds=30)
     assert not fault_of(done), fault_of(done)
-    assert any(word in done.complaint for word in words.replace("\\\\", "\\").split("|")), done.complaint
+    assert words in done.complaint, done.complaint
     assert snapshot(case) == before
-
-
-SAID = [
-    ("eval.msls", [*EVALUATE, "--mass", "0.5"], nothing, "was fixed under mass"),
-    (
-        "eval.msls",
-        [*EVALUATE, "--shortlist", "s.csv"],
-        lambda c: repeated(c / "p.csv", c / "s.csv"),
-        "repeated in its row",
-    ),
-    ("eval.msls", EVALUATE, lambda c: to_folder(c / "run/log.txt"), "no log in run"),
-    ("eval.msls", EVALUATE, lambda c: cut(c / "a.h5", 0.9), "was cut short"),
-    (
-        "vpr.distill",
-        ["--data", "tree", "--teacher", "teacher", "--out", "run", "--grid", "3", *SMALL],
-        lambda c: edit_json(c / "run/config.json", "code", "older"),
-        "pass --overwrite for a run of this code",
-    ),
-]
 
 
 @pytest.mark.parametrize(("command", "options", "damage", "words"), SAID)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import zipfile
 from pathlib import Path
 
@@ -126,8 +125,3 @@ def repeated(path: Path, target: Path) -> None:
     """A prediction file whose first row names its first prediction twice."""
     first, *rest = path.read_text().splitlines()
     target.write_text("\n".join([" ".join([*first.split()[:-1], first.split()[1]]), *rest]) + "\n")
-
-
-def replace_by_copy(path: Path, source: Path) -> None:
-    """Put a copy of another file in a file's place."""
-    shutil.copyfile(source, path)

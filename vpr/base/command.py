@@ -46,10 +46,9 @@ def run_command(
         return _complain(parser.prog, error, MISUSED)
     except SystemExit as end:  # --help and --print-config
         return int(end.code or 0)
-    logging.basicConfig(stream=sys.stderr)
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr:
-            handler.setFormatter(_Formatter("%(message)s"))
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(message)s"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("vpr").setLevel(logging.INFO)
     try:
         with _log_files_closed():
@@ -79,7 +78,7 @@ def _complain(prog: str, error: Exception, code: int) -> int:
         said = f"no space is left for {where} ({error.strerror}); make room and give the same command again"
     elif isinstance(error, OSError) and error.filename is not None:
         said = f"{os.fsdecode(error.filename)}: {str(error.strerror).lower()}; check the path and its permissions"
-    said = " ".join(shown(said).split())
+    said = " ".join(printable(said).split())
     room = LONGEST_LINE - len(f"{prog}: error: ")
     if len(said) > room:  # the beginning names the thing, the end the remedy
         said = f"{said[: room // 2 - 3]} ... {said[-(room // 2 - 3) :]}"
@@ -87,10 +86,10 @@ def _complain(prog: str, error: Exception, code: int) -> int:
     return code
 
 
-def shown(text: str) -> str:
+def printable(text: str) -> str:
     r"""Text from a file as it may be printed: control characters are escaped, so that they steer no terminal.
 
-    >>> shown("a" + chr(27) + "b") == r"a\x1bb"
+    >>> printable("a" + chr(27) + "b") == r"a\x1bb"
     True
     """
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
@@ -100,7 +99,7 @@ class _Formatter(logging.Formatter):
     """Lines that may be printed."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return shown(super().format(record))
+        return printable(super().format(record))
 
 
 class _LogFile(logging.FileHandler):

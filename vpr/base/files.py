@@ -44,7 +44,7 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.filename not in (None, str(temporary)) or error.errno is None:
             raise
-        raise type(error)(error.errno, error.strerror, str(path)) from error
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -80,7 +80,7 @@ def writing_alone(path: Path, wait: bool) -> Iterator[None]:
     """
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.parent / f".{path.name}.lock", mode=0o666, thread_local=False)
+    lock = FileLock(path.parent / f".{path.name}.lock", thread_local=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -94,7 +94,7 @@ def writing_alone(path: Path, wait: bool) -> Iterator[None]:
         lock.release()
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write a file, atomically."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)

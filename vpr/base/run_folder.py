@@ -17,7 +17,11 @@ from vpr.base.files import write_json
 log = logging.getLogger("vpr")
 
 CONFIG, METRICS, WEIGHTS, CHECKPOINT = "config.json", "metrics.json", "model.safetensors", "checkpoint.pt"
-TRAINING_CODE = ("distill", "vpr/models", "vpr/description", "vpr/transport")  # folders
+TRAINING_CODE = (
+    "distill/*.py", "vpr/models/*.py", "vpr/description/images.py", "vpr/description/describe.py",
+    "vpr/transport/marginals.py", "vpr/transport/problem.py", "vpr/transport/torch_backend.py",
+)  # fmt: skip
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "h5py")  # the numbers depend on their versions
 
@@ -39,6 +43,8 @@ def start_run(out: Path, config: dict, overwrite: bool) -> bool:
             )
         if not overwrite or not (changed or complete):
             _say_other_code(out, complete)
+            if complete:  # a kill may have come just before `finish_run` removed it
+                (out / CHECKPOINT).unlink(missing_ok=True)
             return complete
         shutil.rmtree(out)
     elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
@@ -51,16 +57,12 @@ def start_run(out: Path, config: dict, overwrite: bool) -> bool:
 def training_code() -> str:
     """A digest of the code that makes a training's result, 16 hexadecimal digits; comments do not count."""
     digest = hashlib.sha256()
-    for folder in TRAINING_CODE:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            tree = ast.parse(path.read_bytes())
-            for node in ast.walk(tree):
-                if (
-                    isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-                    and ast.get_docstring(node) is not None
-                ):
-                    node.body = node.body[1:]
-            digest.update(f"{path.relative_to(ROOT)} {ast.dump(tree)}".encode())
+    for path in sorted(path for pattern in TRAINING_CODE for path in ROOT.glob(pattern)):
+        tree = ast.parse(path.read_bytes())
+        for node in ast.walk(tree):
+            if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
+                node.body = node.body[1:] or [ast.Pass()]
+        digest.update(f"{path.relative_to(ROOT)}\n{ast.unparse(tree)}\n".encode())
     return digest.hexdigest()[:16]
 
 

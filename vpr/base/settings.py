@@ -203,17 +203,24 @@ def checked(stage: type[T], recorded: object) -> T:
     known = {field.name for field in _fields(stage)}
     if others := [str(name) for name in recorded if name not in known]:
         raise ValueError(f"{others[0]} is no setting of this version")
-    typed = {field.name: str(field.type) for field in dataclasses.fields(stage)}  # type: ignore[arg-type]
-    for name, value in recorded.items():  # which the parser takes for something else
-        wrong = isinstance(value, bool) and "bool" not in typed[name]
-        wrong |= value is None and "None" not in typed[name]
-        if wrong or (isinstance(value, float) and "Int" in typed[name]):
-            raise ValueError(f"{name}: {value} is no {typed[name]}")
+    hints = typing.get_type_hints(stage)
+    for name, value in recorded.items():
+        if not _is_of(value, hints[name]):
+            raise ValueError(f"{name}: {value} is no {_metavar(hints[name])}")
     try:
         given = parser.parse_object(dict(recorded))
     except (argparse.ArgumentError, TypeError) as error:
         raise ValueError(_in_one_line(str(error), parser)) from error
     return _filled(stage, given)
+
+
+def _is_of(value: object, hint: Any) -> bool:
+    """Whether None, a bool or a float is what the hint allows; the parser would take them for something else."""
+    parts = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    kinds = [part for part in parts if isinstance(part, type)]
+    if value is None or isinstance(value, bool):
+        return type(value) in kinds
+    return not isinstance(value, float) or any(issubclass(kind, float) for kind in kinds)
 
 
 def _filled(stage: Any, given: argparse.Namespace) -> Any:

@@ -36,16 +36,14 @@ def describe_into_cache(
     """
     keys, spec = list(dict.fromkeys(keys)), cache_spec(model, dtype)
     sizes = np.array([_file_size(root / key) for key in keys], np.int64)  # before anything is replaced
-    if path.is_file() and not overwrite and (cache := _complete(path, keys, sizes, spec)) is not None:
+    if (complete := _complete(path, keys, sizes, spec)) is not None:
         log.info("cache: all %d images are in %s", len(keys), path)
-        return cache
+        return complete
     with writing_alone(path, wait=True):
         cache = _open_or_create(path, keys, spec, overwrite)
         rows = cache.find(keys)
         changed = cache.bytes[rows] != sizes
         batches = _blocks(rows, changed | (cache.done[rows] == 0))
-        if not batches:
-            return cache
         cache = DescriptorCache(path, spec, writable=True)
         cache.restart(rows[changed], sizes[changed])
         images = ImageFiles(root, cache.keys, model.input_size)

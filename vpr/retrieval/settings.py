@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Share, option
@@ -58,11 +58,6 @@ class Fixed:
     """What a run's calibration fixed together."""
 
     weight: NonNegativeFloat = option(5.0, "weight of S_struct, S_global having weight 1")
-    marginals: FromGlobals = option("complement", "how much each patch counts")
-    epsilon: PositiveFloat = option(EPSILON, "entropic regularisation, in units of cost")
-    mass: Share = option(1.0, "share of the mass that is transported")
-
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """Of the settings."""
-        return tuple(field.name for field in fields(cls))
+    marginals: FromGlobals = option(RerankConfig.marginals, "how much each patch counts")
+    epsilon: PositiveFloat = option(RerankConfig.epsilon, "entropic regularisation, in units of cost")
+    mass: Share = option(RerankConfig.mass, "share of the mass that is transported")

@@ -56,9 +56,9 @@ def is_available(name: str) -> bool:
 def choose(backend: str, *, on_cuda: bool, needs_gradient: bool) -> str:
     """The backend to use: the one asked for, or for "auto" the fastest that fits.
 
-    Gradients need torch. CUDA tensors go to triton where it can run and agrees with torch at its first use, all else to
-    numba, and to torch without it.
-    Each automatic choice is logged once (logger ``vpr.transport``) and stands in ``TransportResult.backend``.
+    Gradients need torch. CUDA tensors go to triton where it can run and agrees with torch at its first use, otherwise
+    to torch. All else goes to numba, or to torch without numba. Each automatic choice is logged once (logger
+    ``vpr.transport``) and stands in ``TransportResult.backend``.
 
     Raises:
         TransportError: the backend is unknown or cannot run here.

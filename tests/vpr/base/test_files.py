@@ -79,6 +79,11 @@ def hold(path, held, release):
         release.wait(30)
 
 
+def take(path):
+    with writing_alone(path, wait=True):
+        return True
+
+
 def test_one_process_writes_and_another_waits_or_is_refused(tmp_path):
     context = get_context("spawn")
     held, release = context.Event(), context.Event()
@@ -91,8 +96,9 @@ def test_one_process_writes_and_another_waits_or_is_refused(tmp_path):
     ):
         pass
     with ThreadPoolExecutor(1) as waiting:
-        done = waiting.submit(lambda: writing_alone(tmp_path / "a.h5", wait=True).__enter__())
-        assert not done.done()
+        done = waiting.submit(take, tmp_path / "a.h5")
+        with pytest.raises(TimeoutError):
+            done.result(0.5)
         other.kill()  # the system lets go of the lock
-        done.result(30)
+        assert done.result(30)
     other.join()

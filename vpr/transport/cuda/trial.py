@@ -4,6 +4,7 @@ import logging
 from functools import cache
 
 import torch
+from torch.nn import functional
 
 from vpr.transport import torch_backend
 from vpr.transport.cuda import backend
@@ -37,13 +38,12 @@ def _difference(device: torch.device, mass: float) -> float:
     """The largest difference of two scores of the same pair."""
     generator = torch.Generator().manual_seed(0)
     shapes = ((PATCHES, CHANNELS), (PAIRS, PATCHES, CHANNELS), (CHANNELS,), (PAIRS, CHANNELS))
-    arrays = [
-        torch.nn.functional.normalize(torch.randn(shape, generator=generator), dim=-1).to(device) for shape in shapes
-    ]
+    drawn = (torch.randn(shape, generator=generator) for shape in shapes)
+    query, database, *globals_ = (functional.normalize(array, dim=-1).to(device) for array in drawn)
     settings = Settings(mass=mass)
-    ours = backend.structural(arrays[0], arrays[1], arrays[2], arrays[3], "complement", None, settings)
-    similarity = arrays[0] @ arrays[1].transpose(1, 2)
-    mu, nu = marginal_weights("complement", *arrays)
+    ours = backend.structural(query, database, globals_[0], globals_[1], "complement", None, settings)
+    similarity = query @ database.transpose(1, 2)
+    mu, nu = marginal_weights("complement", query, database, *globals_)
     theirs = torch_backend.solve(similarity, mu, nu, settings)
     alone = backend.solve(similarity, mu, nu, settings)
     return max(float((score - theirs.score).abs().max()) for score in (ours.score, alone.score))
