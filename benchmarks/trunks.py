@@ -75,7 +75,7 @@ def started(config: ModelConfig, arguments: argparse.Namespace) -> StructuralMod
     torch.manual_seed(0)
     training = training_data(RunConfig(arguments.data, held_out=arguments.held_out))
     model = StructuralModel(config).to(memory_format=torch.channels_last)
-    start_whitening(model, load_images(training, model.input_size), torch.device("cpu"), 0)
+    start_whitening(model, load_images(training, model), torch.device("cpu"), 0)
     return model.eval()
 
 
@@ -94,7 +94,7 @@ def milliseconds(model: StructuralModel, data: RetrievalSet, batch: int = 32, ro
     """Of one image on one core, from the file to its descriptors; the median of some batches."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    images, times = ImageFiles(data.root, data.database.images[:, 0], model.input_size), []
+    images, times = ImageFiles(data.root, data.database.images[:, 0], model.input_size, model.interpolation), []
     for number in range(rounds):
         start = time.perf_counter()
         rows = np.arange(number * batch, (number + 1) * batch) % len(images)

@@ -9,10 +9,13 @@ import numpy as np
 from datasets.default import data_root
 from datasets.errors import DatasetError
 from datasets.msls import MSLS, Protocol, Side, load
+from datasets.msls.tree import locate
 from distill.places import Photos
 from distill.settings import RunConfig
 from vpr.base.errors import VprError
 from vpr.description.images import ImageFiles
+from vpr.models.netvlad import NetVLAD
+from vpr.models.structural import StructuralModel
 
 log = logging.getLogger("vpr")
 
@@ -41,9 +44,14 @@ def training_data(config: RunConfig) -> TrainingData:
     )
 
 
-def load_images(data: TrainingData, size: tuple[int, int]) -> ImageFiles:
-    """The training images at a model's input size, kept in memory when they are few."""
-    return ImageFiles(data.root, data.photos.paths, size, len(data.photos.paths) * 3 * size[0] * size[1] < MEMORY_BYTES)
+def load_images(data: TrainingData, model: StructuralModel | NetVLAD, workers: int = 0) -> ImageFiles:
+    """The training images as a model takes them, kept in memory when they are few.
+
+    With processes that decode them, each of which would keep its own, they are not.
+    """
+    paths, (height, width) = data.photos.paths, model.input_size
+    keep = workers == 0 and len(paths) * 3 * height * width < MEMORY_BYTES
+    return ImageFiles(data.root, paths, model.input_size, model.interpolation, keep)
 
 
 def training_photos(root: Path, cities: tuple[str, ...], without: str) -> tuple[Photos, MSLS]:
@@ -52,8 +60,7 @@ def training_photos(root: Path, cities: tuple[str, ...], without: str) -> tuple[
     Raises DatasetError for bad metadata or a city that is not there.
     """
     if not cities:
-        present = load(root, Protocol(split="train")).cities
-        cities = tuple(city.name for city in present if city.name != without)
+        cities = tuple(place.name for place in locate(root, "train", ()) if place.name != without)
     dataset = load(root, Protocol(split="train", cities=cities))
     parts = [
         _photos_of(side, number) for number, city in enumerate(dataset.cities) for side in (city.query, city.database)

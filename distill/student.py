@@ -1,5 +1,6 @@
 """One training run of the structural model, from settings to a finished run folder."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,16 @@ from distill.places import Guard, Places
 from distill.settings import StudentSettings, identity_of
 from distill.trainer import Trainer
 from vpr.base.errors import VprError
-from vpr.base.run_folder import CHECKPOINT, finish_run
+from vpr.base.files import write_json
+from vpr.base.run_folder import CHECKPOINT, METRICS, finish_run, read_metrics
 from vpr.description.describe import global_descriptors
+from vpr.models.loading import load_student
 from vpr.models.netvlad import NetVLAD
 from vpr.models.settings import ModelConfig
 from vpr.models.structural import StructuralModel, resized
 from vpr.models.weights import save_weights
+
+log = logging.getLogger("vpr")
 
 
 def train_student(
@@ -37,7 +42,7 @@ def train_student(
     torch.manual_seed(settings.train.seed)
     model = StructuralModel(in_training(settings)).to(device).to(memory_format=torch.channels_last)
     targets = None if teacher is None else teacher_targets(teacher, data, settings, device)
-    images = load_images(data, model.input_size)
+    images = load_images(data, model, settings.train.workers)
     # The start is made after an interruption too: `keep` goes by it.
     if settings.model.head == "whitening":
         start_whitening(model, images, device, settings.train.seed)
@@ -48,10 +53,25 @@ def train_student(
     losses = trainer.train(device, out / CHECKPOINT, targets)
     if settings.model.train_size:
         model = resized(model, settings.model.image_size, settings.model.grid)
-        images = load_images(data, model.input_size)
+        images = load_images(data, model, settings.train.workers)
     start_summary(model.eval(), images, device, settings.train.seed)
     finish_run(out, lambda path: save_weights(model, path), {"losses": losses, **validate(model)})
     return model
+
+
+def calibrate_again(
+    out: Path, held_out: str, device: torch.device, validate: Callable[[StructuralModel], dict]
+) -> None:
+    """Bring the calibration of a complete run to another held-out city; nothing where it is of that city already.
+
+    validate: as `train_student` takes it, of the city ``held_out``. The weights stay as they are.
+    """
+    metrics = read_metrics(out)
+    fixed_on = metrics.pop("calibration", {})
+    if isinstance(fixed_on, dict) and fixed_on.get("city", "") == held_out:
+        return
+    log.info("%s stays as it was trained; its weight of S_struct is fixed anew", out)
+    write_json(out / METRICS, {**metrics, **validate(load_student(out, device))})
 
 
 def in_training(settings: StudentSettings) -> ModelConfig:
@@ -96,7 +116,8 @@ def teacher_targets(
 ) -> np.ndarray:
     """The teacher's descriptors of the training photos, (N, C) float32; errors as `check_lengths`."""
     check_lengths(settings, teacher)
-    return global_descriptors(teacher, load_images(data, teacher.input_size), device, settings.train.workers, "teacher")
+    workers = settings.train.workers
+    return global_descriptors(teacher, load_images(data, teacher, workers), device, workers, "teacher")
 
 
 def run_identity(command: str, settings: StudentSettings, data: TrainingData, taught_by: dict | None = None) -> dict:

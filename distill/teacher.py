@@ -46,7 +46,7 @@ def fit_teacher(
     torch.manual_seed(settings.train.seed)
     model = NetVLAD(settings.teacher).to(device).to(memory_format=torch.channels_last)
     model.WPCA.requires_grad_(False)
-    images = load_images(data, model.input_size)
+    images = load_images(data, model, settings.train.workers)
     trainer = Trainer(model, Places(data.photos, Guard()), images, Objective(settings.objective), settings.train)
     checkpoint = out / CHECKPOINT
     if not checkpoint.is_file():

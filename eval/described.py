@@ -9,6 +9,7 @@ import torch
 
 from datasets.retrieval_set import RetrievalSet
 from eval.options import RankingConfig
+from vpr.base.files import place_to_keep
 from vpr.cache import DescriptorCache
 from vpr.description.adaptation import adapt_cache, pays
 from vpr.description.into_cache import describe_into_cache
@@ -26,11 +27,15 @@ class DescribedSet:
     cache: DescriptorCache
     rows: CacheRows  # of the entries' images in the cache
     adapted: bool = False  # whether the descriptors were adapted to the database
+    latency_ms: float | None = None  # an image, of those that were described for it; None where all were in the cache
 
     @classmethod
-    def of(cls, data: RetrievalSet, cache: DescriptorCache, adapted: bool = False) -> "DescribedSet":
+    def of(
+        cls, data: RetrievalSet, cache: DescriptorCache, adapted: bool = False, latency_ms: float | None = None
+    ) -> "DescribedSet":
         """Look every image up; raises CacheError when the cache lacks one."""
-        return cls(data, cache, CacheRows.of(cache, data.queries.images, data.database.images), adapted)
+        rows = CacheRows.of(cache, data.queries.images, data.database.images)
+        return cls(data, cache, rows, adapted, latency_ms)
 
     def global_descriptors(self) -> tuple[np.ndarray, np.ndarray]:
         """Of the queries (Q, C) and of the database (N, C), float32 unit vectors."""
@@ -43,14 +48,17 @@ def describe(
 ) -> DescribedSet:
     """Complete the cache file with the images that it lacks; errors as `describe_into_cache`."""
     files = data.image_files()
-    filled = describe_into_cache(cache, model, data.root, files, device, config.workers, dtype=config.patches)
-    described = DescribedSet.of(data, filled)
+    filled, images, seconds = describe_into_cache(
+        cache, model, data.root, files, device, config.workers, dtype=config.patches
+    )
+    latency = 1000 * seconds / images if images else None
+    described = DescribedSet.of(data, filled, latency_ms=latency)
     database, adapt = described.rows.database.ravel(), config.adapt
     if adapt is None:
         adapt = isinstance(model, StructuralModel) and model.config.head == "whitening" and pays(len(set(database)))
     if not adapt or filled.spec.patches == 0:
         return described
-    return DescribedSet.of(data, adapt_cache(filled, database, cache.parent), adapted=True)
+    return DescribedSet.of(data, adapt_cache(filled, database, cache.parent), True, latency)
 
 
 def default_cache(folder: Path, model: StructuralModel | NetVLAD, data: RetrievalSet, config: RankingConfig) -> Path:
@@ -58,4 +66,4 @@ def default_cache(folder: Path, model: StructuralModel | NetVLAD, data: Retrieva
     root = data.root.resolve()
     tree = hashlib.sha256(str(root).encode()).hexdigest()[:8]
     kind = "" if config.patches == "float16" else f"-{config.patches}"
-    return folder / f"{root.name}-{tree}-{cache_spec(model).fingerprint}{kind}.h5"
+    return place_to_keep(folder / f"{root.name}-{tree}-{cache_spec(model).fingerprint}{kind}.h5")

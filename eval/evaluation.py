@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,14 +52,14 @@ class Evaluator:
             given = find_shortlist(self._by_teacher(data, source.run), self.ranking.depth)
             if not source.rerank:
                 return Answers(given)
-        described, describe_ms = self._by_student(data, source)
+        described = self._by_student(data, source)
         curves = curves_of(source.run)
         if given is None:
             given = find_shortlist(described, self.ranking.depth)
         else:
             curves = dataclasses.replace(curves, shortlist=None)  # it is the student's
         reranking = self._rerank(described, given, source.run, curves) if source.rerank else None
-        return Answers(given, reranking, describe_ms, described.adapted, curves)
+        return Answers(given, reranking, described.latency_ms, described.adapted, curves)
 
     def _check_pruning(self, data: RetrievalSet, source: SourceConfig, given: Shortlist | None) -> None:
         """Raise VprError where pruning would change the first ranks: its bound is of one pair of images, added up."""
@@ -71,12 +70,11 @@ class Evaluator:
             remedy = "leave it out" if frames > 1 else "leave it out, or pass --fusion similarity"
             raise VprError(f"--prune {self.rerank.prune} is not exact for {what}; {remedy}")
 
-    def _by_student(self, data: RetrievalSet, source: SourceConfig) -> tuple[DescribedSet, float]:
-        """The set as the run's model describes it, and milliseconds an image."""
-        model, start = load_student(source.run, self.device), time.perf_counter()
+    def _by_student(self, data: RetrievalSet, source: SourceConfig) -> DescribedSet:
+        """The set as the run's model describes it."""
+        model = load_student(source.run, self.device)
         cache = source.cache or default_cache(caches_of(run_of(source.run)), model, data, self.ranking)
-        described = describe(model, data, cache, self.device, self.ranking)
-        return described, 1000 * (time.perf_counter() - start) / len(data.image_files())
+        return describe(model, data, cache, self.device, self.ranking)
 
     def _by_teacher(self, data: RetrievalSet, run: Path) -> DescribedSet:
         model = load_teacher(run, self.device)
@@ -100,7 +98,7 @@ class Answers:
 
     shortlist: Shortlist
     reranking: Reranking | None = None
-    describe_ms: float | None = None  # an image, cached ones included
+    describe_ms: float | None = None  # an image, of those that were not in the cache
     adapted: bool = False
     curves: Curves = Curves()  # from the separations of either stage to probabilities
 

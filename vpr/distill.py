@@ -66,7 +66,7 @@ def _work(
     train: TrainConfig,
 ) -> None:
     from distill.data import training_data
-    from distill.student import check_lengths, check_model, run_identity, train_student
+    from distill.student import calibrate_again, check_lengths, check_model, run_identity, train_student
     from distill.teacher import fit_teacher
     from eval.calibration import validation
     from vpr.base.machine import choose_device
@@ -84,7 +84,9 @@ def _work(
     validate = validation(data.root, config.held_out, out, device)
     taught_by = {"fitted": identity_of(to_fit)} if given is None else {"fingerprint": cache_spec(given).fingerprint}
     with writing_alone(out, wait=False):
-        if not start_run(out, run_identity("vpr.distill", settings, data, taught_by), config.overwrite):
+        if start_run(out, run_identity("vpr.distill", settings, data, taught_by), config.overwrite):
+            calibrate_again(out, config.held_out, device, validate)
+        else:
             log_to(out)
             if given is None:
                 given = fit_teacher(to_fit, data, out / TEACHER, device, overwrite=False)

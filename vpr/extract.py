@@ -39,7 +39,7 @@ def _work(options: ExtractOptions, dataset_options: DatasetOptions) -> None:
     if options.run.is_dir():
         log_to(options.run)
     data = dataset_options.load().retrieval_set
-    cache = describe_into_cache(
+    cache, _, _ = describe_into_cache(
         options.cache, model, data.root, data.image_files(), device, options.workers, options.overwrite, options.patches
     )
     print(f"{options.cache}: {len(cache)} images, {cache.spec.patches} patches x {cache.spec.dim} {cache.spec.dtype}")

@@ -36,7 +36,7 @@ def _work(
     train: TrainConfig,
 ) -> None:
     from distill.data import training_data
-    from distill.student import check_model, run_identity, train_student
+    from distill.student import calibrate_again, check_model, run_identity, train_student
     from eval.calibration import validation
     from vpr.base.machine import choose_device
 
@@ -45,7 +45,9 @@ def _work(
     check_model(settings)
     validate = validation(data.root, config.held_out, output.out, device)
     with writing_alone(output.out, wait=False):
-        if not start_run(output.out, run_identity("vpr.scratch", settings, data), config.overwrite):
+        if start_run(output.out, run_identity("vpr.scratch", settings, data), config.overwrite):
+            calibrate_again(output.out, config.held_out, device, validate)
+        else:
             log_to(output.out)
             train_student(settings, data, output.out, device, validate)
     print(f"scratch: {output.out}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,15 @@ class City:
     name: str
     query: Side
     database: Side
-    positives: Ragged | None  # per query, sorted database indices; None without ground truth
+    radius_m: float  # within which database entries answer a query
+
+    @cached_property
+    def positives(self) -> Ragged | None:
+        """Per query, sorted database indices; None without ground truth."""
+        query, database = self.query, self.database
+        if query.utm is None or database.utm is None:
+            return None
+        return sequences_within(query.frames, query.utm, database.frames, database.utm, self.radius_m)
 
     @property
     def scored(self) -> np.ndarray:
@@ -73,10 +82,7 @@ def read_city(root: Path, place: Location, protocol: Protocol, cache: bool) -> t
     """
     query, query_print = _read_side(root, place, "query", protocol, cache)
     database, database_print = _read_side(root, place, "database", protocol, cache)
-    positives = None
-    if query.utm is not None and database.utm is not None:
-        positives = sequences_within(query.frames, query.utm, database.frames, database.utm, protocol.radius_m)
-    return City(place.name, query, database, positives), f"{query_print} {database_print}"
+    return City(place.name, query, database, protocol.radius_m), f"{query_print} {database_print}"
 
 
 def _read_side(root: Path, place: Location, side: str, protocol: Protocol, cache: bool) -> tuple[Side, str]:

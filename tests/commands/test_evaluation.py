@@ -20,7 +20,7 @@ def test_reranking_twice_gives_the_same_numbers_and_the_second_time_uses_the_cac
 ):
     first = evaluate(tiny_tree, run_copy, tmp_path, "--rerank")
     assert len(list((run_copy / "cache").glob("*.h5"))) == 1
-    monkeypatch.setattr(vpr.description.images, "read_image", lambda path, size: 1 / 0)
+    monkeypatch.setattr(vpr.description.images, "read_image", lambda *rest: 1 / 0)
     second = evaluate(tiny_tree, run_copy, tmp_path, "--rerank")
     assert first["results"] == second["results"] and set(first["results"]) == {"shortlist", "rerank"}
     assert first["protocol"] == {
@@ -35,7 +35,10 @@ def test_reranking_twice_gives_the_same_numbers_and_the_second_time_uses_the_cac
         recalls = [metrics[f"recall@{k}"] for k in (1, 5, 10, 20)]
         assert recalls == sorted(recalls) and recalls[0] >= 0 and recalls[-1] <= 1
         assert all(0 <= share <= 1 for share in metrics["confidence"]["auprc"].values())
-    assert all(value >= 0 for value in first["latency_ms"].values()) and first["latency_ms"]
+    stages = {"shortlist_per_query", "rerank_per_query"}
+    assert set(first["latency_ms"]) == {"describe_per_image", *stages}
+    assert set(second["latency_ms"]) == stages  # every image was in the cache: none was described
+    assert all(value > 0 for value in first["latency_ms"].values())
     assert (run_copy / "log.txt").is_file()
 
 
@@ -99,7 +102,7 @@ def test_extraction_resumes_and_serves_evaluation(tiny_tree, run_copy, tmp_path,
     assert cache.done.all() and cache.spec.patches == 9 and cache.spec.dim == 16
     os.truncate(path, len(whole) - 1000)
     assert extract.main(arguments) == 0 and path.read_bytes() == whole
-    monkeypatch.setattr(vpr.description.images, "read_image", lambda path, size: 1 / 0)
+    monkeypatch.setattr(vpr.description.images, "read_image", lambda *rest: 1 / 0)
     evaluate(tiny_tree, run_copy, tmp_path, "--rerank", "--cache", path)
 
 

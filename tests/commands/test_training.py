@@ -6,6 +6,7 @@ import math
 from tiny import SMALL
 
 import vpr.description.images
+from distill.data import training_photos
 from vpr import distill, scratch
 
 
@@ -24,7 +25,7 @@ def test_a_distilled_run_holds_what_made_it(distilled_run, tiny_tree):
 
 def test_a_complete_run_is_not_trained_again(distilled_run, teacher_run, tiny_tree, monkeypatch):
     before = (distilled_run / "model.safetensors").read_bytes()
-    monkeypatch.setattr(vpr.description.images, "read_image", lambda path, size: 1 / 0)
+    monkeypatch.setattr(vpr.description.images, "read_image", lambda *rest: 1 / 0)
     arguments = ["--data", tiny_tree, "--teacher", teacher_run, "--out", distilled_run, "--grid", "3", *SMALL]
     assert distill.main([str(argument) for argument in arguments]) == 0
     assert (distilled_run / "model.safetensors").read_bytes() == before
@@ -38,3 +39,32 @@ def test_scratch_needs_no_teacher(tiny_tree, tmp_path):
     assert scratch.main([*arguments, "--overwrite"]) == 0
     assert (out / "model.safetensors").read_bytes() == first  # the same seed, the same weights
     assert not (out / "teacher").exists()
+
+
+def test_another_held_out_city_fixes_the_weight_anew_and_keeps_the_weights(tiny_tree, tmp_path):
+    out = tmp_path / "run"
+    arguments = ["--data", str(tiny_tree), "--out", str(out), "--grid", "3", "--cities", "trondheim", *SMALL]
+
+    def files():
+        config, metrics = (json.loads((out / name).read_text()) for name in ("config.json", "metrics.json"))
+        return (out / "model.safetensors").read_bytes(), config["run"]["data"]["held_out"], metrics
+
+    assert scratch.main([*arguments, "--held-out", ""]) == 0
+    weights, held_out, metrics = files()
+    assert held_out == "" and set(metrics) == {"losses"}
+    assert scratch.main([*arguments, "--held-out", "amsterdam"]) == 0
+    again, held_out, fixed = files()
+    assert again == weights and held_out == "amsterdam" and fixed["losses"] == metrics["losses"]
+    assert fixed["calibration"]["city"] == "amsterdam"
+    stamp = (out / "metrics.json").stat().st_mtime_ns
+    assert scratch.main([*arguments, "--held-out", "amsterdam"]) == 0  # nothing is left to do
+    assert (out / "metrics.json").stat().st_mtime_ns == stamp
+    assert scratch.main([*arguments, "--held-out", ""]) == 0
+    assert files() == (weights, "", metrics)
+    assert scratch.main([*arguments, "--held-out", "trondheim"]) == 1  # it was trained on
+
+
+def test_training_asks_for_no_ground_truth(tiny_tree, monkeypatch):
+    monkeypatch.setattr("datasets.msls.city.sequences_within", lambda *rest: 1 / 0)
+    photos, dataset = training_photos(tiny_tree, (), "amsterdam")
+    assert len(photos.paths) and "amsterdam" not in [city.name for city in dataset.cities]

@@ -145,7 +145,7 @@ def test_a_student_that_keeps_to_its_start_goes_on_from_the_same_start(tmp_path,
 
     def run(out, images):
         out.mkdir(exist_ok=True)
-        monkeypatch.setattr("distill.student.load_images", lambda data, size: images)
+        monkeypatch.setattr("distill.student.load_images", lambda *rest: images)
         return train_student(settings, TrainingData(tmp_path, photos(), {}), out, CPU, lambda model: {}).state_dict()
 
     whole = Pictures()
@@ -161,8 +161,8 @@ def test_a_student_is_trained_small_and_finished_at_its_own_size(tmp_path, monke
     settings = StudentSettings(model, ObjectiveConfig(), StructuralConfig(), CONFIG)
     sizes, validated = [], []
 
-    def load(data, size):
-        sizes.append(size)
+    def load(data, model, workers):
+        sizes.append(model.input_size)
         return Pictures()
 
     monkeypatch.setattr("distill.student.load_images", load)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from vpr.base.errors import VprError
+from vpr.base.interrupt import INTERRUPTED, said_of
+from vpr.base.machine import wait_briefly
 from vpr.base.settings import DEFAULT_RECIPE, PLAIN_RECIPE, make_parser, parse, recipes, take_recipe
 
-FAILED, MISUSED, INTERRUPTED = 1, 2, 130  # exit codes; 130 is the shell's for Ctrl-C
+FAILED, MISUSED = 1, 2  # exit codes
 LONGEST_LINE = 300  # characters of an error
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -32,6 +34,22 @@ def run_command(
     such an error, 2 for bad options, 130 for Ctrl-C. ``--debug``, and errors nobody expected, show the
     traceback. recipe_folder: where the command's recipes lie; without it ``--recipe`` is no option.
     """
+    try:
+        return _run(command, description, stages, work, argv, recipe_folder)
+    except KeyboardInterrupt:
+        print(said_of(f"python -m {command}"), file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(
+    command: str,
+    description: str,
+    stages: Sequence[Any],
+    work: Callable[..., int | None],
+    argv: list[str] | None,
+    recipe_folder: str,
+) -> int:
+    """`run_command`, but for Ctrl-C."""
     names = ", ".join(recipes(recipe_folder)) if recipe_folder else ""
     which = f"{names} (default: {DEFAULT_RECIPE}, or {PLAIN_RECIPE} where --backbone is given)"
     epilog = f"--recipe NAME starts from the options of a recipe in the box: {which}" if names else ""
@@ -53,10 +71,8 @@ def run_command(
     try:
         with _log_files_closed():
             _refuse_torchrun()
+            wait_briefly()
             return work(*filled) or 0
-    except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted; the same command continues from here", file=sys.stderr)
-        return INTERRUPTED
     except (VprError, OSError) as error:
         if debug:
             raise

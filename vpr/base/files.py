@@ -105,6 +105,26 @@ def write_json(path: Path, content: object) -> None:
     write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, which is made when it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def place_to_keep(path: Path) -> Path:
+    """Where a file that can be made again is kept: at ``path``; in the user's cache where it is not there already and
+    its folder cannot be written, as that of a run shared by others."""
+    if path.is_file() or is_writable(path.parent):
+        return path
+    kept = cache_folder("descriptors") / path.name
+    log.info("%s cannot be written; descriptors are kept in %s", path.parent, kept.parent)
+    return kept
+
+
 def cache_folder(name: str) -> Path:
     """The folder ``name`` for what can be made again: in the user's cache, or where VPR_CACHE_DIR moved it."""
     moved = os.environ.get("VPR_CACHE_DIR")

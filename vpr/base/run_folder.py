@@ -21,6 +21,7 @@ TRAINING_CODE = (
     "distill/*.py", "vpr/models/*.py", "vpr/description/images.py", "vpr/description/describe.py",
     "vpr/transport/marginals.py", "vpr/transport/problem.py", "vpr/transport/torch_backend.py",
 )  # fmt: skip
+LATER = {"data.held_out"}  # settings that change nothing before the weights are trained
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "h5py")  # the numbers depend on their versions
@@ -30,12 +31,14 @@ def start_run(out: Path, config: dict, overwrite: bool) -> bool:
     """Make the run folder, or find it as an earlier call left it; returns whether the run is complete already.
 
     config: what defines the run, of JSON types. overwrite: start over where a complete run, or one of another
-    configuration, lies; an interrupted run of the same configuration continues with or without it. Raises VprError when
-    the folder holds a run of another configuration and ``overwrite`` is off, and when it holds something else.
+    configuration, lies; an interrupted run of the same configuration continues with or without it. What is fixed after
+    the training (`LATER`) may differ, and is recorded anew. Raises VprError when the folder holds a run of another
+    configuration and ``overwrite`` is off, and when it holds something else.
     """
     config = json.loads(json.dumps(config))
     if (out / CONFIG).is_file():
-        changed = sorted(_differences(read_config(out), config))
+        before = read_config(out)
+        changed = sorted({*_differences(before, config)} - LATER)
         complete = (out / WEIGHTS).is_file() and (out / METRICS).is_file()
         if not overwrite and changed:
             raise VprError(
@@ -45,6 +48,8 @@ def start_run(out: Path, config: dict, overwrite: bool) -> bool:
             _say_other_code(out, complete)
             if complete:  # a kill may have come just before `finish_run` removed it
                 (out / CHECKPOINT).unlink(missing_ok=True)
+            if before != config:
+                write_json(out / CONFIG, {**_read_json(out / CONFIG, ""), "run": config})
             return complete
         shutil.rmtree(out)
     elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):

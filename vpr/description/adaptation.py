@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vpr.base.files import replacing
+from vpr.base.files import place_to_keep, replacing
 from vpr.cache import CacheError, CacheSpec, DescriptorCache, create
 from vpr.models.summary import PatchSummary, whitening
 
@@ -71,7 +71,7 @@ def adapt_cache(cache: DescriptorCache, database: np.ndarray, folder: Path) -> D
     digest.update("\n".join(cache.keys[rows].tolist()).encode())
     digest.update(cache.bytes[rows].tobytes())
     fingerprint = digest.hexdigest()[:16]
-    path = folder / f"adapted-{fingerprint}.h5"
+    path = place_to_keep(folder / f"adapted-{fingerprint}.h5")
     spec = CacheSpec(fingerprint, cache.spec.patches, cache.spec.dim, cache.spec.dtype, _global_dim(cache.spec.dim))
     if path.is_file():
         found = DescriptorCache(path, spec)

@@ -1,6 +1,8 @@
 """The loop that describes images in order; caches, mining and teachers share it."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
@@ -8,10 +10,12 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from vpr.base.machine import usable_cores
 from vpr.base.progress import progress
 from vpr.description.images import Images
 
 BATCH = 64
+AHEAD = 2  # batches that are decoded while one is described
 
 
 @contextmanager
@@ -36,10 +40,11 @@ def describe(
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Yield (global (b, C) float32, patches (b, P, C) float16 or None) for each batch of image numbers.
 
-    title: the progress bar's text; no bar without one.
+    Images are decoded by threads while the batches before them are described, or by ``workers`` processes. title: the
+    progress bar's text; no bar without one.
     """
-    loader = DataLoader(images, batch_sampler=[list(batch) for batch in batches], num_workers=workers)
-    for batch in progress(loader, title=title, unit="batch"):
+    loader = _by_processes(images, batches, workers) if workers else _by_threads(images, batches)
+    for batch in progress(loader, title=title, unit="batch", total=len(batches)):
         with evaluating(model):
             batch = batch.to(device, memory_format=torch.channels_last, non_blocking=True)
             description = model(batch)
@@ -48,6 +53,24 @@ def describe(
             description.global_descriptor.float().cpu().numpy(),
             None if patches is None else patches.half().cpu().numpy(),
         )
+
+
+def _by_processes(images: Images, batches: Sequence[Sequence[int]], workers: int) -> DataLoader[torch.Tensor]:
+    return DataLoader(images, batch_sampler=[list(batch) for batch in batches], num_workers=workers)
+
+
+def _by_threads(images: Images, batches: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
+    """The batches in order, decoded ahead: Pillow lets go of the interpreter's lock while it works."""
+    pool, ahead = ThreadPoolExecutor(usable_cores()), deque[list[Future[torch.Tensor]]]()
+    try:
+        for batch in batches:
+            ahead.append([pool.submit(images.__getitem__, number) for number in batch])
+            if len(ahead) > AHEAD:
+                yield torch.stack([image.result() for image in ahead.popleft()])
+        while ahead:
+            yield torch.stack([image.result() for image in ahead.popleft()])
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def global_descriptors(

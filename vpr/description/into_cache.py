@@ -1,7 +1,9 @@
 """The descriptors of many images into a cache file, from where an earlier call left off."""
 
 import logging
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +19,14 @@ from vpr.models.structural import StructuralModel
 log = logging.getLogger("vpr")
 
 
+class Filled(NamedTuple):
+    """A cache that holds every image asked for, and what it took."""
+
+    cache: DescriptorCache
+    images: int  # that were described for it
+    seconds: float  # for decoding, describing and writing them
+
+
 def describe_into_cache(
     path: Path,
     model: StructuralModel | NetVLAD,
@@ -26,7 +36,7 @@ def describe_into_cache(
     workers: int = 0,
     overwrite: bool = False,
     dtype: PatchType = "float16",
-) -> DescriptorCache:
+) -> Filled:
     """Make sure that the cache holds the images ``root / key`` as the model describes them, and open it for reading.
 
     What is there is kept; a file cut short is mended; images are described in the file's order in fixed batches, so a
@@ -38,7 +48,7 @@ def describe_into_cache(
     sizes = np.array([_file_size(root / key) for key in keys], np.int64)  # before anything is replaced
     if (complete := _complete(path, keys, sizes, spec)) is not None:
         log.info("cache: all %d images are in %s", len(keys), path)
-        return complete
+        return Filled(complete, 0, 0.0)
     with writing_alone(path, wait=True):
         cache = _open_or_create(path, keys, spec, overwrite)
         rows = cache.find(keys)
@@ -46,13 +56,14 @@ def describe_into_cache(
         batches = _blocks(rows, changed | (cache.done[rows] == 0))
         cache = DescriptorCache(path, spec, writable=True)
         cache.restart(rows[changed], sizes[changed])
-        images = ImageFiles(root, cache.keys, model.input_size)
+        images = ImageFiles(root, cache.keys, model.input_size, model.interpolation)
+        start = time.perf_counter()
         described = describe(model, images, batches, device, workers, f"describing into {path.name}")
         for batch, (global_descriptors, patch_descriptors) in zip(batches, described):
             if patch_descriptors is None:
                 patch_descriptors = np.empty((len(batch), 0, spec.dim), np.float16)
             cache.write(np.array(batch), global_descriptors, patch_descriptors)
-    return DescriptorCache(path, spec)
+    return Filled(DescriptorCache(path, spec), sum(map(len, batches)), time.perf_counter() - start)
 
 
 def _complete(path: Path, keys: Keys, sizes: np.ndarray, spec: CacheSpec) -> DescriptorCache | None:

@@ -8,7 +8,7 @@ from vpr.models.weights import fingerprint
 
 def cache_spec(model: StructuralModel | NetVLAD, dtype: PatchType = "float16") -> CacheSpec:
     """What makes the descriptors of one model differ from another's: weights, input transform, size, grid, pooling."""
-    transform = (model.mean.flatten().tolist(), model.std.flatten().tolist(), "bicubic", model.input_size)
+    transform = (model.mean.flatten().tolist(), model.std.flatten().tolist(), model.interpolation, model.input_size)
     if isinstance(model, NetVLAD):
         return CacheSpec(fingerprint(model, "NetVLAD", model.config.backbone, transform), 0, model.config.dim)
     config = model.config

@@ -89,13 +89,19 @@ def _built(model: Callable[[], M], folder: Path) -> M:
 
 
 def _teacher_from_checkpoint(path: Path) -> NetVLAD:
-    """VGG16 NetVLAD with the clusters and dimensions that the checkpoint's tensors have (480 x 640 input)."""
+    """VGG16 NetVLAD with the clusters and dimensions that the checkpoint's tensors have; 480 x 640, resized bilinearly.
+
+    Source of the input: the configuration of Patch-NetVLAD (Hausler et al., CVPR 2021), and torchvision's resizing.
+    """
     weights = read_weights(path)
     missing = {"pool.centroids", "WPCA.0.weight", "WPCA.0.bias"} - weights.keys()
     if missing:
         raise VprError(f"{path} is no NetVLAD checkpoint with whitening: it lacks {', '.join(sorted(missing))}")
     clusters, dim = len(weights["pool.centroids"]), len(weights["WPCA.0.weight"])
-    model = NetVLAD(TeacherConfig("vgg16", clusters=clusters, dim=dim, image_height=480, image_width=640))
+    settings = TeacherConfig(
+        "vgg16", clusters=clusters, dim=dim, image_height=480, image_width=640, interpolation="bilinear"
+    )
+    model = NetVLAD(settings)
     model.whitened = True
     load_state(model, weights, path)
     return model

@@ -9,7 +9,7 @@ from torchvision.models import VGG16_Weights, vgg16
 from vpr.models.backbone import create_network, load_weights
 from vpr.models.descriptors import Descriptors
 from vpr.models.imagenet import input_statistics
-from vpr.models.settings import IMAGENET, TeacherConfig
+from vpr.models.settings import IMAGENET, Interpolation, TeacherConfig
 from vpr.models.trunk import Trunk
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -68,6 +68,11 @@ class NetVLAD(nn.Module):
     def input_size(self) -> tuple[int, int]:
         """Height and width of the images it takes, pixels."""
         return self.config.image_height, self.config.image_width
+
+    @property
+    def interpolation(self) -> Interpolation:
+        """How images are resized for it."""
+        return self.config.interpolation
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Encoder features (B, D, h, w) before pooling."""

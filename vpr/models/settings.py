@@ -8,6 +8,7 @@ from vpr.base.settings import NonNegativeInt, PositiveInt, option
 MINI_VIT = "vit_mini_patch16_112"  # the default backbone; vpr.models.mini_vit registers it with timm
 IMAGENET = "imagenet"  # what --weights calls the weights that a package or timm's hub has
 Head = Literal["shared", "whitening"]
+Interpolation = Literal["bicubic", "bilinear"]
 Pooling = Literal["avg", "gem", "cls", "vlad", "layout"]
 
 
@@ -57,3 +58,6 @@ class TeacherConfig:
     dim: PositiveInt = option(128, "descriptor dimensions after PCA whitening")
     image_height: PositiveInt = option(112, "input height, pixels (480 in the literature)")
     image_width: PositiveInt = option(112, "input width, pixels (640 in the literature)")
+    interpolation: Interpolation = option(
+        "bicubic", "how photos are resized; the checkpoints of Patch-NetVLAD were made with bilinear"
+    )

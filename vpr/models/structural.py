@@ -11,7 +11,7 @@ from vpr.base.errors import VprError
 from vpr.models.backbone import create_backbone
 from vpr.models.descriptors import Descriptors
 from vpr.models.imagenet import input_statistics
-from vpr.models.settings import ModelConfig
+from vpr.models.settings import Interpolation, ModelConfig
 from vpr.models.summary import PatchSummary
 
 
@@ -50,6 +50,11 @@ class StructuralModel(nn.Module):
     def input_size(self) -> tuple[int, int]:
         """Height and width of the images it takes, pixels."""
         return self.config.image_size, self.config.image_size
+
+    @property
+    def interpolation(self) -> Interpolation:
+        """How images are resized for it."""
+        return "bicubic"
 
     @property
     def global_dim(self) -> int:

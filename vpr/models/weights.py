@@ -44,15 +44,16 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     for entry in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(entry), dict):
             content = content[entry]
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise VprError(f"{path} holds no state_dict of tensors")
+    named = isinstance(content, dict) and all(isinstance(name, str) for name in content)
+    if not named or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise VprError(f"{path} holds no state_dict of tensors; save the state_dict alone")
     return {name.removeprefix("module."): value for name, value in content.items()}
 
 
 def load_into(model: nn.Module, path: Path) -> None:
     """Load a weights file into the model, every tensor of which must be there with its shape; extra ones may be.
 
-    Raises VprError naming the first tensor that is missing or does not fit.
+    Raises VprError naming the first tensor that is missing, does not fit or holds what is no finite number.
     """
     load_state(model, read_weights(path), path)
 
@@ -67,7 +68,18 @@ def load_state(model: nn.Module, weights: dict[str, torch.Tensor], source: Path)
                 f"{source}: {name} is {tuple(weights[name].shape)}, this model wants {tuple(value.shape)}; "
                 "give the same --backbone, --dim, --image-size and --grid as it was made with"
             )
+        if problem := _unfit(weights[name], value):
+            raise VprError(f"{source}: {name} {problem}; save the weights again, as plain {value.dtype} tensors")
     model.load_state_dict({name: weights[name] for name in model.state_dict()})
+
+
+def _unfit(given: torch.Tensor, wanted: torch.Tensor) -> str:
+    """What is wrong with a tensor of the right shape, or nothing."""
+    if given.layout != torch.strided or given.is_quantized or given.is_meta:
+        return "is sparse, quantised or without data"
+    if given.is_complex() or given.is_floating_point() != wanted.is_floating_point():
+        return f"is of {given.dtype}"
+    return "" if not given.is_floating_point() or bool(given.isfinite().all()) else "holds what is no finite number"
 
 
 def fingerprint(model: nn.Module, *details: object) -> str:

@@ -1,12 +1,15 @@
 """Shortlists by FAISS: for each query the database images with the most similar global descriptors."""
 
 from collections.abc import Iterable
+from functools import cache, partial
 from typing import Any
 
 import faiss
 import numpy as np
 
 from vpr.retrieval.fusion import NO_CANDIDATE
+
+MOST_ON_GPU = 2048  # neighbours that FAISS finds on a GPU
 
 
 def search(queries: np.ndarray, database: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
@@ -15,11 +18,18 @@ def search(queries: np.ndarray, database: np.ndarray, depth: int) -> tuple[np.nd
     queries (Q, C), database (N, C) float32 unit vectors; depth is cut to N. Returns similarities (Q, k) float32,
     falling, and database rows (Q, k) int64.
     """
-    index: Any = faiss.IndexFlatIP(database.shape[1])
-    if getattr(faiss, "get_num_gpus", lambda: 0)():
-        index = faiss.index_cpu_to_all_gpus(index)
-    index.add(np.ascontiguousarray(database, np.float32))
-    return index.search(np.ascontiguousarray(queries, np.float32), min(int(depth), len(database)))
+    depth = min(int(depth), len(database))
+    queries, database = (np.ascontiguousarray(side, np.float32) for side in (queries, database))
+    search_all: Any = faiss.knn
+    if depth <= MOST_ON_GPU and getattr(faiss, "get_num_gpus", lambda: 0)():
+        search_all = partial(faiss.knn_gpu, gpu_resources())
+    return search_all(queries, database, depth, metric=faiss.METRIC_INNER_PRODUCT)
+
+
+@cache
+def gpu_resources() -> Any:
+    """FAISS's memory on the GPU and its handles, taken once in a process."""
+    return faiss.StandardGpuResources()
 
 
 def search_groups(

@@ -10,6 +10,8 @@ from vpr.retrieval.fusion import NO_CANDIDATE
 from vpr.retrieval.rerank import CPU, Similarities, compare
 from vpr.retrieval.settings import RerankConfig
 
+BLOCK = 1024  # sequences whose frames are read at a time
+
 
 @dataclass(frozen=True, eq=False)
 class CacheRows:
@@ -23,12 +25,18 @@ class CacheRows:
         """Look up the image files (Q, Lq) and (N, Ld) str; raises CacheError when one is missing."""
         return cls(*(cache.rows(images.ravel()).reshape(images.shape) for images in (queries, database)))
 
+    def first(self) -> "CacheRows":
+        """Of the first query alone."""
+        return CacheRows(self.query[:1], self.database)
+
 
 def sequence_descriptors(cache: DescriptorCache, rows: np.ndarray) -> np.ndarray:
     """Global descriptors of sequences (S, L): the mean of the frames' descriptors, of unit length, (S, C) float32."""
     if rows.shape[1] == 1:
         return np.asarray(cache.globals_[rows[:, 0]])
-    mean = cache.globals_[rows].mean(1)
+    mean = np.empty((len(rows), cache.globals_.shape[1]), np.float32)
+    for start in range(0, len(rows), BLOCK):
+        mean[start : start + BLOCK] = cache.globals_[rows[start : start + BLOCK]].mean(1)
     return mean / np.linalg.norm(mean, axis=1, keepdims=True)
 
 
@@ -74,5 +82,7 @@ def compare_sequences(
     if found.global_.shape[1] == found.global_.shape[3] == 1:
         return Similarities(found.global_[:, 0, :, 0], found.structural[:, 0, :, 0])
     own, theirs = (sequence_descriptors(cache, side) for side in (rows.query, rows.database))
-    similarity = np.einsum("qc,qkc->qk", own, theirs[ranked]).astype(np.float32)
+    similarity = np.empty(ranked.shape, np.float32)
+    for query, candidates in enumerate(ranked):  # never (Q, K, C) at a time
+        similarity[query] = theirs[candidates] @ own[query]
     return Similarities(np.where(ranked >= 0, similarity, -np.inf), found.structural.max(3).mean(1))

@@ -59,7 +59,7 @@ def described(monkeypatch):
     names = []
     decode = vpr.description.images.read_image
     monkeypatch.setattr(
-        vpr.description.images, "read_image", lambda path, size: names.append(path.name) or decode(path, size)
+        vpr.description.images, "read_image", lambda path, *how: names.append(path.name) or decode(path, *how)
     )
     return names
 
@@ -150,7 +150,7 @@ def test_new_images_are_added_and_old_ones_kept(root, undisturbed, tmp_path, des
     before = DescriptorCache(path)
     old = np.array(before.globals_), np.array(before.patches)
     described.clear()
-    cache = describe_into_cache(path, make_model(), root, [KEYS[140], *KEYS[128:140], KEYS[140]], CPU)
+    cache = describe_into_cache(path, make_model(), root, [KEYS[140], *KEYS[128:140], KEYS[140]], CPU).cache
     assert described == [*names(140, 141), *names(128, 140)]
     assert list(cache.keys[:100]) == KEYS[:100] and len(cache) == 113
     assert (cache.globals_[:100] == old[0]).all() and (cache.patches[:100] == old[1]).all()
@@ -165,7 +165,7 @@ def test_an_image_of_another_size_in_bytes_is_described_anew(root, undisturbed, 
     shutil.copytree(root, photos)
     shutil.copyfile(undisturbed, path)
     Image.new("RGB", (32, 24), "red").save(photos / KEYS[70])
-    cache = describe_into_cache(path, make_model(), photos, KEYS, CPU)
+    cache = describe_into_cache(path, make_model(), photos, KEYS, CPU).cache
     assert described == names(64, 128)
     before = DescriptorCache(undisturbed)
     changed = (cache.globals_ != before.globals_).any(1)
@@ -176,7 +176,7 @@ def test_an_image_of_another_size_in_bytes_is_described_anew(root, undisturbed, 
 def test_a_teacher_has_no_patches(root, tmp_path):
     model = NetVLAD(TeacherConfig(clusters=2, dim=8, image_height=32, image_width=32)).eval()
     model.whitened = True
-    cache = describe_into_cache(tmp_path / "a.h5", model, root, KEYS[:3], CPU)
+    cache = describe_into_cache(tmp_path / "a.h5", model, root, KEYS[:3], CPU).cache
     assert cache.patches.shape == (3, 0, 8)
     np.testing.assert_allclose(np.linalg.norm(cache.globals_, axis=1), 1, atol=1e-5)
 
@@ -187,7 +187,7 @@ def test_another_models_cache_is_refused_unless_it_may_be_replaced(root, undistu
     with pytest.raises(CacheMismatch, match="made by another model"):
         describe_into_cache(path, other, root, KEYS, CPU)
     assert path.read_bytes() == undisturbed.read_bytes()
-    cache = describe_into_cache(path, other, root, KEYS[:5], CPU, overwrite=True)
+    cache = describe_into_cache(path, other, root, KEYS[:5], CPU, overwrite=True).cache
     assert cache.spec == cache_spec(other) and len(cache) == 5
 
 
@@ -204,7 +204,7 @@ def test_a_damaged_cache_is_refused_unless_it_may_be_replaced(root, undisturbed,
         with pytest.raises(CacheError, match="a.h5 .*pass another --cache"):
             describe_into_cache(path, make_model(), root, KEYS[:2], CPU)
         assert path.read_bytes() == content
-    assert len(describe_into_cache(path, make_model(), root, KEYS[:2], CPU, overwrite=True)) == 2
+    assert len(describe_into_cache(path, make_model(), root, KEYS[:2], CPU, overwrite=True).cache) == 2
 
 
 def test_a_chunked_cache_from_elsewhere_serves_as_it_is(root, undisturbed, tmp_path, described):
@@ -214,7 +214,7 @@ def test_a_chunked_cache_from_elsewhere_serves_as_it_is(root, undisturbed, tmp_p
         for name in old:
             new.create_dataset(name, data=old[name][()], dtype=old[name].dtype, chunks=True, compression="gzip")
     before = path.read_bytes()
-    cache = describe_into_cache(path, make_model(), root, KEYS, CPU)
+    cache = describe_into_cache(path, make_model(), root, KEYS, CPU).cache
     assert not described and path.read_bytes() == before
     assert (cache.patches == DescriptorCache(undisturbed).patches).all()
 
@@ -233,4 +233,4 @@ def test_a_missing_or_unreadable_image_is_named_and_what_was_done_is_kept(root, 
 
 def test_no_images_need_no_work(root, tmp_path):
     create(tmp_path / "a.h5", [], cache_spec(make_model()))
-    assert len(describe_into_cache(tmp_path / "a.h5", make_model(), root, [], CPU)) == 0
+    assert len(describe_into_cache(tmp_path / "a.h5", make_model(), root, [], CPU).cache) == 0

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
+from torchvision.transforms import Resize
 
 from vpr.description.images import ImageError, ImageFiles, read_image
 
@@ -134,7 +135,7 @@ def test_image_files_are_tensors_channels_first(tmp_path):
 
 def test_kept_images_are_decoded_once(tmp_path):
     Image.fromarray(quadrants()).save(tmp_path / "a.png")
-    kept, not_kept = (ImageFiles(tmp_path, ["a.png"], (8, 8), keep) for keep in (True, False))
+    kept, not_kept = (ImageFiles(tmp_path, ["a.png"], (8, 8), keep=keep) for keep in (True, False))
     first = kept[0], not_kept[0]
     (tmp_path / "a.png").unlink()
     assert (kept[0] == first[0]).all()
@@ -147,3 +148,18 @@ def test_an_error_in_a_loading_process_is_still_one_line(tmp_path):
     with pytest.raises(ImageError) as caught:
         list(DataLoader(ImageFiles(tmp_path, ["a.jpg"], (8, 8)), num_workers=1))
     assert str(caught.value).startswith(str(tmp_path / "a.jpg")) and "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("stored", "size"), [((480, 640), (112, 150)), ((60, 80), (96, 128)), ((333, 500), (320, 320))]
+)
+def test_bilinear_is_what_torchvision_makes_of_the_decoded_picture(tmp_path, stored, size):
+    """Patch-NetVLAD's descriptors come of torchvision's Resize, which resizes bilinearly by default."""
+    rng = np.random.default_rng(3)
+    Image.fromarray(rng.integers(0, 256, (*stored, 3), np.uint8)).save(tmp_path / "a.jpg", quality=90)
+    with Image.open(tmp_path / "a.jpg") as image:
+        expected = np.asarray(Resize(size)(image.convert("RGB")))
+    assert (read_image(tmp_path / "a.jpg", size, "bilinear") == expected).all()
+    assert distance(read_image(tmp_path / "a.jpg", size), expected) > 1
+    files = ImageFiles(tmp_path, ["a.jpg"], size, "bilinear")
+    assert (files[0].permute(1, 2, 0).numpy() == expected).all()

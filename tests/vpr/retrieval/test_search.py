@@ -1,9 +1,12 @@
 """Search: the nearest by inner product, group by group."""
 
+import inspect
+
+import faiss
 import numpy as np
 import pytest
 
-from vpr.retrieval.search import search, search_groups
+from vpr.retrieval.search import gpu_resources, search, search_groups
 
 
 def unit(rng, *shape):
@@ -36,3 +39,31 @@ def test_groups_are_searched_apart():
             expected = sorted(range(rows.start, rows.stop), key=lambda row: -queries[query] @ database[row])[:4]
             assert ranked[query].tolist() == expected + [-1] * (4 - len(expected))
             assert np.isneginf(similarity[query, len(expected) :]).all()
+
+
+def test_a_gpu_is_asked_once_for_its_memory_and_for_no_more_neighbours_than_it_finds(monkeypatch):
+    """FAISS's call for GPUs, answered by the one for CPUs, which takes the same arguments but the first."""
+    made, asked = [], []
+
+    def knn_gpu(resources, queries, database, depth, metric):
+        assert resources == "memory"
+        asked.append(depth)
+        return faiss.knn(queries, database, depth, metric=metric)
+
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1, raising=False)
+    monkeypatch.setattr(faiss, "knn_gpu", knn_gpu, raising=False)
+    monkeypatch.setattr(faiss, "StandardGpuResources", lambda: made.append(1) or "memory", raising=False)
+    gpu_resources.cache_clear()
+    rng = np.random.default_rng(1)
+    queries, database = unit(rng, 2, 8), unit(rng, 3000, 8)
+    for depth in (5, 2048, 2049):
+        _, rows = search(queries, database, depth)
+        assert (rows == np.argsort(-queries @ database.T, axis=1)[:, :depth]).all()
+    gpu_resources.cache_clear()
+    assert asked == [5, 2048] and made == [1]
+
+
+@pytest.mark.skipif(not hasattr(faiss, "knn_gpu"), reason="this FAISS is for CPUs alone")
+def test_the_call_for_gpus_takes_what_it_is_given():
+    assert {"k", "metric"} <= set(inspect.signature(faiss.knn_gpu).parameters)
+    assert list(inspect.signature(faiss.knn_gpu).parameters)[:4] == ["res", "xq", "xb", "k"]

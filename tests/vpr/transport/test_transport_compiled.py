@@ -17,7 +17,7 @@ from vpr.similarity import structural_similarity, structural_similarity_pairs
 from vpr.transport import TransportError
 from vpr.transport.cpu import compiling
 from vpr.transport.cpu.fixed import SPREAD, SUPPORTED, suits
-from vpr.transport.cpu.threads import arena, in_threads
+from vpr.transport.cpu.threads import Workers, arena, in_threads
 
 # (patches, other patches, channels): single columns kept apart or not, few rows, padded channels, several panels
 SHAPES = ((1, 1, 4), (5, 7, 12), (16, 5, 32), (17, 50, 100), (24, 40, 96), (49, 49, 128), (60, 49, 128), (120, 60, 384))
@@ -178,3 +178,10 @@ def test_the_digest_of_the_compiled_code_covers_its_files(tmp_path, monkeypatch)
         path.write_text(path.read_text() + "\n")
         assert compiling.digest_sources() != compiling.SOURCES
         path.write_text(path.read_text()[:-1])
+
+
+def test_the_number_of_threads_is_the_largest_asked_for():
+    team = Workers()
+    for count in (2, 4, 3, 4):
+        assert team.at_least(count) is team.jobs
+    assert team.count == 4

@@ -4,6 +4,9 @@ Numba's cache of a compiled function looks at the file of that function, not at 
 or the constants that it reads. So only the functions that Python calls are cached. Each holds SOURCES, a digest of all
 files that the compiled code is made of, as a variable of its closure, which numba makes part of the cache's key. The
 functions that they call are compiled with OPTIONS and not cached.
+
+Compiled code is kept beside these files; in the user's cache, or where VPR_CACHE_DIR moved it, where they cannot be
+written; and where that cannot be written either, in memory.
 """
 
 import hashlib
@@ -12,12 +15,21 @@ from pathlib import Path
 from llvmlite.binding import get_host_cpu_features
 from numba import config
 
+from vpr.base.files import cache_folder, is_writable
 from vpr.transport import marginals, problem
+
+
+def find_cache() -> bool:
+    """Tell numba where to keep compiled code, unless NUMBA_CACHE_DIR does; returns whether it can be kept."""
+    if not config.CACHE_DIR and not is_writable(Path(__file__).parent / "__pycache__"):
+        config.CACHE_DIR = str(cache_folder("numba"))
+    return not config.CACHE_DIR or is_writable(Path(config.CACHE_DIR))
+
 
 # Sums may be reordered into vectors and divisions turned into products; NaN must stay NaN, so that a bad
 # descriptor is seen in the score.
 OPTIONS = {"fastmath": {"reassoc", "contract", "nsz", "arcp", "afn"}, "nogil": True}
-ENTRY = {**OPTIONS, "cache": True}  # for a function that Python calls
+ENTRY = {**OPTIONS, "cache": find_cache()}  # for a function that Python calls
 EXACT = {**OPTIONS, "fastmath": {"contract"}}  # for sums whose order must stay
 CONSTANTS = (problem, marginals)  # modules outside this folder whose constants the compiled code reads
 

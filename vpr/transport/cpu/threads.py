@@ -24,17 +24,29 @@ def thread_count(settings: Settings, entries: int) -> int:
     return usable_cores()
 
 
-@cache
-def workers(process: int, count: int) -> SimpleQueue:
-    """The queue of jobs of ``count`` threads that wait for them, made once for each process.
+class Workers:
+    """Threads that wait for jobs: as many as the largest call wanted.
 
-    A forked process has none of the threads of its parent, so the process (its id) is part of the cache's key. An
-    executor would be simpler, but takes 20 us a job, of the 500 us that a call takes.
+    An executor would be simpler, but takes 20 us a job, of the 500 us that a call takes.
     """
-    jobs: SimpleQueue = SimpleQueue()
-    for _ in range(count):
-        threading.Thread(target=serve, args=(jobs,), name="transport", daemon=True).start()
-    return jobs
+
+    def __init__(self) -> None:
+        self.jobs: SimpleQueue = SimpleQueue()
+        self.count, self.growing = 0, threading.Lock()
+
+    def at_least(self, count: int) -> SimpleQueue:
+        """The queue of jobs, served by ``count`` threads or more."""
+        with self.growing:
+            for _ in range(self.count, count):
+                threading.Thread(target=serve, args=(self.jobs,), name="transport", daemon=True).start()
+            self.count = max(self.count, count)
+        return self.jobs
+
+
+@cache
+def workers(process: int) -> Workers:
+    """Those of a process, by its id: a forked process has none of the threads of its parent."""
+    return Workers()
 
 
 def serve(jobs: SimpleQueue) -> None:
@@ -57,7 +69,7 @@ def in_threads(work: Callable[[int], None], count: int) -> None:
     if count == 1:
         return work(0)
     done: SimpleQueue = SimpleQueue()
-    jobs = workers(os.getpid(), count - 1)
+    jobs = workers(os.getpid()).at_least(count - 1)
     for k in range(1, count):
         jobs.put((work, k, done))
     try:
