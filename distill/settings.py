@@ -80,7 +80,9 @@ class TrainConfig:
     minings: NonNegativeInt = option(4, "how often hard places are mined, evenly spread; first at a fifth of the steps")
     checkpoint_every: PositiveInt = option(200, "steps between checkpoints, from which an interrupted run continues")
     seed: NonNegativeInt = option(0, "seed of weights, batches and augmentation")
-    workers: NonNegativeInt = option(0, "processes that decode training images; 0 decodes in the training process")
+    workers: NonNegativeInt = option(
+        0, "processes that decode training images; 0 decodes in the training process, which keeps up to 2 GiB of them"
+    )
 
 
 @dataclass(frozen=True)

@@ -39,4 +39,4 @@ class RankingConfig:
     )
     patches: PatchType = option("float16", "how the cache holds patch descriptors; int8 takes half the space")
     device: Device = option("auto", "where to compute")
-    workers: NonNegativeInt = option(0, "processes that decode images; 0 decodes in the main process")
+    workers: NonNegativeInt = option(0, "processes that decode images; 0 decodes in threads of the main process")

@@ -1,5 +1,6 @@
 """The documentation holds: its paths exist, its links lead somewhere, its commands run."""
 
+import dataclasses
 import importlib
 import re
 import shlex
@@ -12,11 +13,12 @@ from tiny import SMALL, TEACHER, small_config
 
 import datasets.default
 import datasets.street_world.config
+from distill.settings import TEACHER_TRAIN
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TRAINING = {"vpr.distill": SMALL, "vpr.scratch": SMALL, "vpr.teacher": TEACHER}
-TRAINING["eval.table"] = ["--seeds", "1", "--recipe", "mini", "--training", "tiny.yaml"]
+TRAINING["eval.table"] = ["--seeds", "1", "--training", "tiny.yaml"]
 NEEDED = [
     "the Sinkhorn iteration, to read", "the Sinkhorn iteration, fast", "the 25 m rule", "the cache layout",
     "the format of prediction files and submissions", "the losses", "the miner", "the augmentation",
@@ -60,6 +62,7 @@ def test_the_readmes_commands_run(tiny_tree, distilled_run, tmp_path, monkeypatc
     monkeypatch.setattr(datasets.default, "ensure_mini_msls", lambda *rest: tiny_tree)
     Path("MSLS").symlink_to(tiny_tree)
     small_config(Path("tiny.yaml"))
+    monkeypatch.setattr("distill.settings.TEACHER_TRAIN", dataclasses.replace(TEACHER_TRAIN, steps=4))
     evaluate(tiny_tree, distilled_run, tmp_path, "--submission", "FILE.csv")
     evaluate(tiny_tree, distilled_run, tmp_path, "--split", "test", "--submission", "FILE.zip")
     seen = set()

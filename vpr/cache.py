@@ -268,10 +268,10 @@ def mend_truncated(path: Path) -> bool:
         raise CacheError(gone)
     with replacing(path) as temporary:
         shutil.copyfile(path, temporary)
-        os.truncate(temporary, full)
         try:
+            os.truncate(temporary, full)
             cache = DescriptorCache(temporary, writable=True)
-        except CacheError as error:
+        except (CacheError, OverflowError, OSError) as error:  # of a length that no file can have, too
             raise CacheError(gone) from error
         arrays = [cache.bytes, cache.done, cache.globals_, cache.patches]
         maps = [array for array in arrays if isinstance(array, np.memmap)]

@@ -20,7 +20,7 @@ class ExtractOptions:
     patches: PatchType = option("float16", "type of patch descriptors; int8 is half the size")
     overwrite: bool = option(False, "replace a cache that is damaged or another model's")
     device: Device = option("auto", "where to compute")
-    workers: NonNegativeInt = option(0, "processes that decode images; 0 decodes in the main process")
+    workers: NonNegativeInt = option(0, "processes that decode images; 0 decodes in threads of the main process")
 
 
 def main(argv: list[str] | None = None) -> int:

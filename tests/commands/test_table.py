@@ -12,7 +12,7 @@ from eval import table
 
 @pytest.fixture
 def arguments(tiny_tree, tmp_path):
-    usual = ["--data", tiny_tree, "--out", tmp_path / "table", "--seeds", 1, "--recipe", "mini", "--device", "cpu"]
+    usual = ["--data", tiny_tree, "--out", tmp_path / "table", "--seeds", 1, "--device", "cpu"]
     return [*map(str, usual), "--training", str(small_config(tmp_path / "tiny.yaml"))]
 
 

@@ -1,11 +1,13 @@
 """Writing commands, killed before their n-th file operation, for every n: given again they end as if undisturbed."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tiny import SMALL, TEACHER
+from warm import Warm
 
-QUICK = ["--steps", "2", "--structural-from", "0", "--checkpoint-every", "1", "--held-out", ""]
+QUICK = ["--steps", "1", "--structural-from", "0", "--checkpoint-every", "1", "--held-out", ""]
 COMMANDS = [
     ("vpr.extract", ["--run", "run", "--data", "tree", "--cache", "new/a.h5"]),
     (
@@ -14,6 +16,7 @@ COMMANDS = [
     ),
     ("vpr.teacher", ["--data", "tree", "--out", "new", "--clusters", "4", *TEACHER, "--steps", "1"]),
     ("vpr.scratch", ["--data", "tree", "--out", "new", *SMALL, *QUICK]),
+    ("vpr.distill", ["--data", "tree", "--out", "new", "--teacher", "teacher", *SMALL, *QUICK]),
 ]
 TIMED = b'"latency_ms"'
 
@@ -25,18 +28,34 @@ def outputs(folder):
     return {name: b"" if TIMED in (data := path.read_bytes()) else data for name, path in kept.items()}
 
 
-@pytest.mark.parametrize(("command", "options"), COMMANDS)
-def test_a_kill_before_any_file_operation_costs_nothing_but_time(warm, case, command, options):
-    def run(stop_before=0):
-        return warm(command, [*options, "--device", "cpu"], cwd=case, stop_before=stop_before)
+@pytest.fixture(scope="module")
+def pair(warm, tmp_path_factory):
+    """Two processes that try commands, to use two cores."""
+    second = Warm(tmp_path_factory.mktemp("second"))
+    yield warm, second
+    second.close()
 
-    undisturbed = run()
-    assert undisturbed.code == 0 and undisturbed.writes >= 5, undisturbed.err
-    expected = outputs(case / "new")
-    assert expected and not any(".tmp" in str(name) for name in expected)
-    for number in range(1, undisturbed.writes + 1):
-        shutil.rmtree(case / "new")
-        assert run(stop_before=number).code == -9
-        again = run()
-        assert again.code == 0, f"killed before operation {number}: {again.err}"
-        assert outputs(case / "new") == expected, f"killed before operation {number}"
+
+@pytest.mark.parametrize(("command", "options"), COMMANDS)
+def test_a_kill_before_any_file_operation_costs_nothing_but_time(pair, case, tmp_path, command, options):
+    def run(warm, folder, stop_before=0):
+        return warm(command, [*options, "--device", "cpu"], cwd=folder, stop_before=stop_before)
+
+    undisturbed = run(pair[0], case)
+    assert undisturbed.code == 0 and undisturbed.writes >= 4, undisturbed.err
+
+    def sweep(warm, folder, numbers):
+        assert run(warm, folder).code == 0  # names of caches carry the folder of the tree
+        expected = outputs(folder / "new")
+        assert expected and not any(".tmp" in str(name) for name in expected)
+        for number in numbers:
+            shutil.rmtree(folder / "new")
+            assert run(warm, folder, stop_before=number).code == -9
+            again = run(warm, folder)
+            assert again.code == 0, f"killed before operation {number}: {again.err}"
+            assert outputs(folder / "new") == expected, f"killed before operation {number}"
+
+    folders = case, shutil.copytree(case, tmp_path / "second")
+    halves = (range(first, undisturbed.writes + 1, 2) for first in (1, 2))
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(sweep, pair, folders, halves))

@@ -66,6 +66,7 @@ class Warm:
         write. seconds: it is killed after so many.
         """
         files = [str(self.scratch / name) for name in ("out.txt", "err.txt", "count.txt")]
+        Path(files[-1]).write_text("")  # of a call that is killed
         call = {
             "command": command, "arguments": [str(argument) for argument in arguments], "files": files,
             "cwd": str(cwd or self.scratch), "stop_before": stop_before, "limit_bytes": limit_bytes,
@@ -169,6 +170,8 @@ def _count_writes(stop_before: int) -> list[int]:
             changes = bool(
                 (isinstance(mode, str) and set(mode) & set("wxa+")) or flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
             )
+        if event in ("open", "os.mkdir") and os.path.isdir(path):  # it is there already, or gets a file without a name
+            return
         if changes and os.path.abspath(os.fsdecode(path)).startswith(here):
             count()
 

@@ -43,7 +43,7 @@ def describe(
     Images are decoded by threads while the batches before them are described, or by ``workers`` processes. title: the
     progress bar's text; no bar without one.
     """
-    loader = _by_processes(images, batches, workers) if workers else _by_threads(images, batches)
+    loader = _by_processes(images, batches, workers) if workers else by_threads(images, batches)
     for batch in progress(loader, title=title, unit="batch", total=len(batches)):
         with evaluating(model):
             batch = batch.to(device, memory_format=torch.channels_last, non_blocking=True)
@@ -59,7 +59,7 @@ def _by_processes(images: Images, batches: Sequence[Sequence[int]], workers: int
     return DataLoader(images, batch_sampler=[list(batch) for batch in batches], num_workers=workers)
 
 
-def _by_threads(images: Images, batches: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
+def by_threads(images: Images, batches: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
     """The batches in order, decoded ahead: Pillow lets go of the interpreter's lock while it works."""
     pool, ahead = ThreadPoolExecutor(usable_cores()), deque[list[Future[torch.Tensor]]]()
     try:
