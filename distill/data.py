@@ -9,7 +9,7 @@ import numpy as np
 from datasets.default import data_root
 from datasets.errors import DatasetError
 from datasets.msls import MSLS, Protocol, Side, load
-from datasets.msls.tree import locate
+from datasets.msls.tree import Location, existing_cities, locate
 from distill.places import Photos
 from distill.settings import RunConfig
 from vpr.base.errors import VprError
@@ -19,6 +19,7 @@ from vpr.models.structural import StructuralModel
 
 log = logging.getLogger("vpr")
 
+HELD_OUT = "amsterdam"  # by default
 MEMORY_BYTES = 2 << 30  # decoded training images up to this size stay in memory
 
 
@@ -28,6 +29,7 @@ class TrainingData:
 
     root: Path
     photos: Photos
+    held_out: str  # the city that the weight is fixed on; empty for none
     identity: dict  # cities, held-out city and fingerprint, for the run's config
 
 
@@ -36,12 +38,22 @@ def training_data(config: RunConfig) -> TrainingData:
     if config.held_out in config.cities:
         raise VprError(f"{config.held_out} is held out of training; take it from --cities or pass another --held-out")
     root = data_root(config.data)
-    photos, dataset = training_photos(root, tuple(config.cities), config.held_out)
+    held_out = _held_out(config, root)
+    photos, dataset = training_photos(root, tuple(config.cities), held_out)
     cities = [city.name for city in dataset.cities]
     log.info("training photos: %d of %s", len(photos.paths), ", ".join(cities))
-    return TrainingData(
-        root, photos, {"cities": cities, "held_out": config.held_out, "fingerprint": dataset.fingerprint}
-    )
+    identity = {"cities": cities, "held_out": held_out, "fingerprint": dataset.fingerprint}
+    return TrainingData(root, photos, held_out, identity)
+
+
+def _held_out(config: RunConfig, root: Path) -> str:
+    """The held-out city that was asked for, or the usual one where it can be held out."""
+    if config.held_out is not None:
+        return config.held_out
+    if HELD_OUT not in config.cities and Location(HELD_OUT, "train_val") in existing_cities(root):
+        return HELD_OUT
+    log.info("no city is held out: w, the weight of S_struct, will be the default; --held-out CITY fixes it on a city")
+    return ""
 
 
 def load_images(data: TrainingData, model: StructuralModel | NetVLAD, workers: int = 0) -> ImageFiles:

@@ -21,7 +21,11 @@ class RunConfig:
 
     data: Path | None = option(None, "root of an MSLS tree; mini-MSLS, rendered on first use, when left out")
     cities: Names = option(Names(), "training cities; the official ones that are there when left out")
-    held_out: str = option("amsterdam", "training-side city kept out of training, on which the weight is fixed")
+    held_out: str | None = option(
+        None,
+        "training-side city kept out of training, on which the weight is fixed; '' for none. When left out, amsterdam "
+        "where it is in the tree and not among --cities",
+    )
     device: Device = option("auto", "where to compute")
     overwrite: bool = option(False, "replace a run of other settings")
 

@@ -58,6 +58,13 @@ def fit_teacher(
     return model
 
 
+def check_photos(dim: int, photos: int) -> None:
+    """Raise VprError where there are too few photos for PCA to so many dimensions."""
+    count = min(WHITENING_IMAGES, photos)
+    if count <= dim:
+        raise VprError(f"PCA to {dim} dimensions needs more than {count} images; pass a smaller --dim")
+
+
 def start_clusters(model: NetVLAD, images: Images, device: torch.device, rng: np.random.Generator) -> None:
     """FAISS k-means over unit features of some images; the centroids start NetVLAD.
 
@@ -85,10 +92,8 @@ def whiten(model: NetVLAD, images: Images, config: WhiteningConfig, device: torc
 
     Raises VprError when there are fewer images than components.
     """
-    count = min(WHITENING_IMAGES, len(images))
-    if count <= model.config.dim:
-        raise VprError(f"PCA to {model.config.dim} dimensions needs more than {count} images; pass a smaller --dim")
-    chosen = np.linspace(0, len(images) - 1, count).astype(int).tolist()
+    check_photos(model.config.dim, len(images))
+    chosen = np.linspace(0, len(images) - 1, min(WHITENING_IMAGES, len(images))).astype(int).tolist()
     descriptors = global_descriptors(model, Subset(images, chosen), device, title="describing for PCA")
     pca = PCA(model.config.dim, random_state=0).fit(descriptors)
     scale = pca.explained_variance_ ** (-config.whitening / 2)

@@ -67,7 +67,7 @@ def _work(
 ) -> None:
     from distill.data import training_data
     from distill.student import calibrate_again, check_lengths, check_model, run_identity, train_student
-    from distill.teacher import fit_teacher
+    from distill.teacher import check_photos, fit_teacher
     from eval.calibration import validation
     from vpr.base.machine import choose_device
     from vpr.description.spec import cache_spec
@@ -81,11 +81,13 @@ def _work(
     check_model(settings)
     data = training_data(config)
     to_fit = default_teacher(train.seed, model, len(data.photos.paths))
-    validate = validation(data.root, config.held_out, out, device)
+    if given is None:
+        check_photos(to_fit.teacher.dim, len(data.photos.paths))
+    validate = validation(data.root, data.held_out, out, device)
     taught_by = {"fitted": identity_of(to_fit)} if given is None else {"fingerprint": cache_spec(given).fingerprint}
     with writing_alone(out, wait=False):
         if start_run(out, run_identity("vpr.distill", settings, data, taught_by), config.overwrite):
-            calibrate_again(out, config.held_out, device, validate)
+            calibrate_again(out, data.held_out, device, validate)
         else:
             log_to(out)
             if given is None:

@@ -43,10 +43,10 @@ def _work(
     settings = StudentSettings(model, objective, structural, train)
     device, data = choose_device(config.device), training_data(config)
     check_model(settings)
-    validate = validation(data.root, config.held_out, output.out, device)
+    validate = validation(data.root, data.held_out, output.out, device)
     with writing_alone(output.out, wait=False):
         if start_run(output.out, run_identity("vpr.scratch", settings, data), config.overwrite):
-            calibrate_again(output.out, config.held_out, device, validate)
+            calibrate_again(output.out, data.held_out, device, validate)
         else:
             log_to(output.out)
             train_student(settings, data, output.out, device, validate)

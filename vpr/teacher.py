@@ -44,12 +44,13 @@ def _work(
     train: TrainConfig,
 ) -> None:
     from distill.data import training_data
-    from distill.teacher import fit_teacher
+    from distill.teacher import check_photos, fit_teacher
     from vpr.base.machine import choose_device
 
     device = choose_device(config.device)
     settings = TeacherSettings(teacher, objective, train, whitening)
     data = training_data(config)
+    check_photos(teacher.dim, len(data.photos.paths))
     with writing_alone(output.out, wait=False):
         fit_teacher(settings, data, output.out, device, config.overwrite)
     print(f"teacher: {output.out}")

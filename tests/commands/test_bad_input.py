@@ -61,7 +61,7 @@ def test_bad_combinations_of_evaluation(tiny_tree, distilled_run, capsys, argume
     ("arguments", "words"),
     [
         (["--teacher", "nowhere"], "no run at nowhere; make it with: python -m vpr.teacher"),
-        (["--cities", "amsterdam"], "amsterdam is held out"),
+        (["--cities", "boston", "--held-out", "boston"], "boston is held out"),
         (["--cities", "atlantis"], "no city 'atlantis'"),
         (["--held-out", "atlantis"], "no city 'atlantis'"),
         (["--backbone", "resnet9000"], "no model 'resnet9000'"),

@@ -2,12 +2,14 @@
 
 import json
 import math
+import shutil
 
+from commands import evaluate, refused
 from tiny import SMALL
 
 import vpr.description.images
 from distill.data import training_photos
-from vpr import distill, scratch
+from vpr import distill, scratch, teacher
 
 
 def test_a_distilled_run_holds_what_made_it(distilled_run, tiny_tree):
@@ -68,3 +70,21 @@ def test_training_asks_for_no_ground_truth(tiny_tree, monkeypatch):
     monkeypatch.setattr("datasets.msls.city.sequences_within", lambda *rest: 1 / 0)
     photos, dataset = training_photos(tiny_tree, (), "amsterdam")
     assert len(photos.paths) and "amsterdam" not in [city.name for city in dataset.cities]
+
+
+def test_a_tree_without_the_usual_held_out_city_trains_and_says_what_that_means(tiny_tree, tmp_path, caplog):
+    tree = tmp_path / "tree"
+    shutil.copytree(tiny_tree / "train_val", tree / "train_val", ignore=shutil.ignore_patterns("amsterdam"))
+    run = tmp_path / "run"
+    assert scratch.main(["--data", str(tree), "--out", str(run), "--grid", "3", *SMALL]) == 0
+    assert "no city is held out" in caplog.text
+    assert json.loads((run / "config.json").read_text())["run"]["data"]["held_out"] == ""
+    evaluate(tree, run, tmp_path, "--rerank")
+    assert "no city was held out of this run: the weight of S_struct is the default, 5" in caplog.text
+
+
+def test_a_teacher_that_cannot_be_whitened_is_refused_before_it_is_trained(tiny_tree, tmp_path, capsys):
+    options = ["--data", tiny_tree, "--out", tmp_path / "run", "--device", "cpu", "--recipe", "mini"]
+    for main in (teacher.main, distill.main):
+        assert "PCA to 128 dimensions needs more than" in refused(capsys, main, *options)
+    assert not (tmp_path / "run" / "config.json").exists()

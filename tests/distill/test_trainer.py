@@ -146,7 +146,9 @@ def test_a_student_that_keeps_to_its_start_goes_on_from_the_same_start(tmp_path,
     def run(out, images):
         out.mkdir(exist_ok=True)
         monkeypatch.setattr("distill.student.load_images", lambda *rest: images)
-        return train_student(settings, TrainingData(tmp_path, photos(), {}), out, CPU, lambda model: {}).state_dict()
+        return train_student(
+            settings, TrainingData(tmp_path, photos(), "", {}), out, CPU, lambda model: {}
+        ).state_dict()
 
     whole = Pictures()
     expected = run(tmp_path / "a", whole)
@@ -166,7 +168,7 @@ def test_a_student_is_trained_small_and_finished_at_its_own_size(tmp_path, monke
         return Pictures()
 
     monkeypatch.setattr("distill.student.load_images", load)
-    data = TrainingData(tmp_path, photos(), {})
+    data = TrainingData(tmp_path, photos(), "", {})
     student = train_student(settings, data, tmp_path, CPU, lambda model: validated.append(model) or {})
     assert sizes == [(32, 32), (64, 64)] and in_training(settings).grid == 2
     assert (student.config.image_size, student.config.grid) == (64, 4) and validated == [student]
