@@ -1,41 +1,7 @@
-"""Losses as pure functions of descriptors; every one is held against a naive loop in the tests."""
+"""The losses that no library has, as pure functions; every one is held against a naive loop in the tests."""
 
 import torch
 from torch.nn import functional as F
-
-
-def in_batch(
-    descriptors: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, temperature: float
-) -> torch.Tensor:
-    """Contrast every positive pair with all the anchor's negatives: the mean over pairs (a, p) of
-    -log(exp(s_ap / t) / (exp(s_ap / t) + sum_n exp(s_an / t))) (InfoNCE, van den Oord et al. 2018).
-
-    descriptors (B, C) unit vectors; positive and negative (B, B) bool, pairs in neither are left out; scalar, zero
-    when there is no positive pair.
-    """
-    logits = descriptors @ descriptors.T / temperature
-    rivals = logits.masked_fill(~negative, -torch.inf).logsumexp(1, keepdim=True)
-    losses = F.softplus(rivals - logits)
-    return losses[positive].sum() / positive.sum().clamp(min=1)
-
-
-def triplet(
-    descriptors: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, margin: float, negatives: int
-) -> torch.Tensor:
-    """Mean over positive pairs of sum over the anchor's hardest negatives of
-    max(0, |a - p| - |a - n| + margin) / negatives (triplet loss with p = 2 of the MSLS baselines).
-
-    descriptors (B, C); positive and negative (B, B) bool; margin is a distance; scalar.
-    """
-    similarity = descriptors @ descriptors.T
-    distance = (2 - 2 * similarity).clamp(min=1e-9).sqrt()
-    count = min(negatives, len(descriptors))
-    hardest = distance.masked_fill(~negative, torch.inf).topk(count, dim=1, largest=False).values
-    anchors, partners = positive.nonzero(as_tuple=True)
-    if not len(anchors):
-        return descriptors.sum() * 0
-    excess = distance[anchors, partners, None] - hardest[anchors] + margin
-    return F.relu(excess).sum() / (len(anchors) * negatives)
 
 
 def regression(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:

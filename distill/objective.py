@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from distill import losses
-from distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig
+from distill.contrast import Contrast, Known
+from distill.settings import DistillationConfig, StructuralConfig
 from vpr.models.descriptors import Descriptors
 from vpr.transport import marginal_weights, solve
 
@@ -15,35 +17,29 @@ from vpr.transport import marginal_weights, solve
 class Labels:
     """What the losses know of a batch of B images."""
 
-    positive: torch.Tensor  # (B, B) bool
-    negative: torch.Tensor  # (B, B) bool
+    known: Known  # the photos and their pairs
     teacher: torch.Tensor | None  # (B, C) teacher descriptors
     kept: torch.Tensor | None  # (B, P, C) patch descriptors of the network before training
     progress: float  # share of the steps done, in [0, 1)
 
 
-class Objective:
+class Objective(nn.Module):
     """The sum of the configured losses, as a table of weighted terms."""
 
     def __init__(
         self,
-        config: ObjectiveConfig,
+        contrast: Contrast,
         structural: StructuralConfig | None = None,
         distillation: DistillationConfig | None = None,
     ) -> None:
         """``structural`` is for models with patches, ``distillation`` for students with a teacher."""
-        self.config, self.structural, self.distillation = config, structural, distillation
+        super().__init__()
+        self.contrast, self.structural, self.distillation = contrast, structural, distillation
 
-    def __call__(self, described: Descriptors, batch: Labels) -> dict[str, torch.Tensor]:
+    def forward(self, described: Descriptors, batch: Labels) -> dict[str, torch.Tensor]:
         """The weighted loss terms, scalars, by name."""
-        config = self.config
         descriptors = described.global_descriptor
-        if config.loss == "in-batch":
-            terms = {"in-batch": losses.in_batch(descriptors, batch.positive, batch.negative, config.temperature)}
-        else:
-            terms = {
-                "triplet": losses.triplet(descriptors, batch.positive, batch.negative, config.margin, config.negatives)
-            }
+        terms: dict[str, torch.Tensor] = {self.contrast.config.loss: self.contrast(descriptors, batch.known)}
         if batch.teacher is not None and self.distillation is not None:
             loss = losses.regression if self.distillation.distillation == "regression" else losses.relational
             terms["distillation"] = self.distillation.distillation_weight * loss(descriptors, batch.teacher)
@@ -67,7 +63,7 @@ def structural_loss(described: Descriptors, batch: Labels, config: StructuralCon
         raise ValueError("the structural loss needs a model with patch descriptors")
     if guides.shape[1] != patches.shape[2]:
         guides = functional.normalize(patches.detach().mean(1), dim=-1)
-    anchors, others, there = structural_pairs(batch.positive, batch.negative, config.structural_negatives)
+    anchors, others, there = structural_pairs(*batch.known.within(), config.structural_negatives)
     if not len(anchors):
         return patches.sum() * 0
     first, second = anchors.repeat_interleave(others.shape[1]), others.flatten()

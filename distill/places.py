@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -29,14 +30,19 @@ class Guard:
     negative_radius_m: float = 25.0  # photos nearer than this are never negatives
     heading_deg: float = 60.0  # positives look in about the same direction, where the direction is known
 
-    def masks(self, photos: Photos, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Positive and negative pairs among the photos of a batch (B,): two (B, B) bool arrays, no overlap."""
-        utm, city = photos.utm[batch], photos.city[batch]
-        distance = np.linalg.norm(utm[:, None] - utm[None], axis=2)
-        same_city = city[:, None] == city[None]
-        near = same_city & (distance <= self.positive_radius_m) & (batch[:, None] != batch[None])
-        heading = photos.heading[batch]
-        return near & self.facing(heading[:, None], heading[None]), ~(same_city & (distance <= self.negative_radius_m))
+    def masks(
+        self, photos: Photos, batch: np.ndarray, others: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Positive and negative pairs of photos (B,) with others (N,), or with themselves: two (B, N) bool, no overlap.
+
+        A photo is no pair with itself.
+        """
+        others = batch if others is None else others
+        distance = np.linalg.norm(photos.utm[batch][:, None] - photos.utm[others][None], axis=2)
+        same_city = photos.city[batch][:, None] == photos.city[others][None]
+        near = same_city & (distance <= self.positive_radius_m) & (batch[:, None] != others[None])
+        facing = self.facing(photos.heading[batch][:, None], photos.heading[others][None])
+        return near & facing, ~(same_city & (distance <= self.negative_radius_m))
 
     def facing(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Whether two headings (degrees) differ by at most heading_deg; unknown headings agree with all."""
@@ -67,6 +73,16 @@ class Places:
     def _pairs(self, rows: np.ndarray) -> np.ndarray:
         tree = cKDTree(self.photos.utm[rows])
         return rows[tree.query_pairs(self.guard.positive_radius_m, output_type="ndarray")]
+
+    @cached_property
+    def cells(self) -> np.ndarray:
+        """(N,) int64 the cell of each photo, a square as wide as the negative radius: a class for losses that want one.
+
+        Photos of a place on both sides of a border have different classes.
+        """
+        squares = np.floor(self.photos.utm / self.guard.negative_radius_m).astype(np.int64)
+        of_city = np.column_stack([self.photos.city, squares])
+        return np.unique(of_city, axis=0, return_inverse=True)[1].reshape(-1)
 
     def partners(self, photo: int) -> np.ndarray:
         """The photos of the same place as this one."""

@@ -12,6 +12,13 @@ from vpr.base.settings import Names, NonNegativeFloat, NonNegativeInt, PositiveF
 from vpr.models.settings import ModelConfig, TeacherConfig
 from vpr.transport.problem import EPSILON
 
+Loss = Literal[
+    "infonce", "supcon", "triplet", "margin", "contrastive", "multi-similarity", "circle", "fast-ap", "proxy-anchor"
+]
+Miner = Literal[
+    "none", "multi-similarity", "batch-hard", "batch-easy-hard", "semi-hard", "triplet-margin", "pair-margin",
+    "distance-weighted", "angular", "hdc", "uniform-histogram",
+]  # fmt: skip
 Augmentation = Literal["none", "light", "medium", "heavy"]
 
 
@@ -34,10 +41,15 @@ class RunConfig:
 class ObjectiveConfig:
     """Loss on the global descriptors."""
 
-    loss: Literal["in-batch", "triplet"] = option("in-batch", "contrast with all negatives of the batch, or triplets")
-    temperature: PositiveFloat = option(0.1, "temperature of the in-batch loss, in units of similarity")
-    margin: PositiveFloat = option(0.1**0.5, "margin of the triplet loss, a distance of unit vectors")
-    negatives: PositiveInt = option(5, "hardest negatives of each anchor in the triplet loss")
+    loss: Loss = option("infonce", "loss of pytorch-metric-learning")
+    miner: Miner = option("none", "which pairs or triplets of the batch the loss takes; none: all")
+    memory: NonNegativeInt = option(0, "descriptors of earlier batches that are compared with too; 0: none")
+    temperature: PositiveFloat = option(0.1, "temperature of infonce and supcon, in units of similarity")
+    margin: PositiveFloat | None = option(
+        None,
+        "margin of the other losses: a distance of unit vectors, or for circle and proxy-anchor a similarity; "
+        "their own when left out",
+    )
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from distill.contrast import Contrast, check
 from distill.data import TrainingData, load_images
 from distill.head import start_head, start_summary, start_whitening
 from distill.objective import Objective
@@ -48,8 +49,10 @@ def train_student(
         start_whitening(model, images, device, settings.train.seed)
     else:
         start_head(model, images, device, settings.train.seed, targets)
-    objective = Objective(settings.objective, settings.structural, settings.distillation)
-    trainer = Trainer(model, Places(data.photos, Guard()), images, objective, settings.train)
+    places = Places(data.photos, Guard())
+    contrast = Contrast(settings.objective, settings.model.global_length, int(places.cells.max()) + 1)
+    objective = Objective(contrast, settings.structural, settings.distillation).to(device)
+    trainer = Trainer(model, places, images, objective, settings.train)
     losses = trainer.train(device, out / CHECKPOINT, targets)
     if settings.model.train_size:
         model = resized(model, settings.model.image_size, settings.model.grid)
@@ -84,10 +87,12 @@ def in_training(settings: StudentSettings) -> ModelConfig:
 
 def check_model(settings: StudentSettings) -> None:
     """Build the network once and look at one image: a wrong name, weights that do not fit, a missing class token, a
-    size that it cannot take or a grid finer than its features are found before training.
+    size that it cannot take or a grid finer than its features are found before training. So are losses, miners and
+    memories that do not go together.
 
     Raises VprError as the model does.
     """
+    check(settings.objective)
     model = StructuralModel(in_training(settings))
     if settings.model.train_size:
         model = resized(model, settings.model.image_size, settings.model.grid)

@@ -9,6 +9,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch.utils.data import Subset
 
+from distill.contrast import Contrast
 from distill.data import TrainingData, load_images
 from distill.objective import Objective
 from distill.places import Guard, Places
@@ -47,7 +48,9 @@ def fit_teacher(
     model = NetVLAD(settings.teacher).to(device).to(memory_format=torch.channels_last)
     model.WPCA.requires_grad_(False)
     images = load_images(data, model, settings.train.workers)
-    trainer = Trainer(model, Places(data.photos, Guard()), images, Objective(settings.objective), settings.train)
+    places, length = Places(data.photos, Guard()), settings.teacher.clusters * model.pool.centroids.shape[1]
+    objective = Objective(Contrast(settings.objective, length, int(places.cells.max()) + 1)).to(device)
+    trainer = Trainer(model, places, images, objective, settings.train)
     checkpoint = out / CHECKPOINT
     if not checkpoint.is_file():
         start_clusters(model, images, device, np.random.default_rng(settings.train.seed))

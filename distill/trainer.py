@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from distill.augment import augment, augmentation
+from distill.contrast import Known
 from distill.mining import nearest_photos
 from distill.objective import Labels, Objective
 from distill.places import BatchPlan, Places
@@ -58,6 +59,7 @@ class Trainer:
         kept = objective.distillation is not None and objective.distillation.keep_weight > 0
         self.before = copy.deepcopy(model).eval() if kept else None
         groups = parameter_groups(model, config.backbone_rate)
+        groups[0]["params"] += list(objective.parameters())  # such as proxies
         self.optimizer = torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
         self.plan = BatchPlan(
             places, (config.places, config.images_per_place), config.seed, config.sampling == "conditions"
@@ -109,21 +111,30 @@ class Trainer:
     def _update(self, rows: np.ndarray, images: torch.Tensor, teacher: np.ndarray | None) -> dict[str, float]:
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate() * group["share"]
-        masks = self.places.guard.masks(self.places.photos, rows)
-        positive, negative = (torch.from_numpy(mask).to(images.device) for mask in masks)
         target = None if teacher is None else torch.from_numpy(teacher[rows]).to(images.device)
         height, width = images.shape[-2:]
         images = augment(images, augmentation(self.config.augment, (height, width)))
         images = images.to(memory_format=torch.channels_last)
         described, kept = self.model(images), self._before(images)
         self._require_finite({"descriptors": described.global_descriptor.sum()})
-        terms = self.objective(described, Labels(positive, negative, target, kept, self.step / self.config.steps))
+        terms = self.objective(described, Labels(self._known(rows), target, kept, self.step / self.config.steps))
         self._require_finite(terms)
         self.optimizer.zero_grad(set_to_none=True)
         functools.reduce(operator.add, terms.values()).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimizer.step()
         return {name: float(value.detach()) for name, value in terms.items()}
+
+    def _known(self, rows: np.ndarray) -> Known:
+        """The photos of a batch, their classes, and which of them, and of others, are pairs."""
+        places, device = self.places, next(self.model.parameters()).device
+
+        def pairs(some: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            masks = places.guard.masks(places.photos, some.cpu().numpy(), others.cpu().numpy())
+            positive, negative = (torch.from_numpy(mask).to(device) for mask in masks)
+            return positive, negative
+
+        return Known(torch.from_numpy(rows).to(device), torch.from_numpy(places.cells[rows]).to(device), pairs)
 
     def _require_finite(self, values: dict[str, torch.Tensor]) -> None:
         """Raise VprError when one is not a finite number: what would be trained from here on is worth nothing."""
@@ -154,7 +165,7 @@ class Trainer:
 
     def _save(self, path: Path) -> None:
         state = {"step": self.step, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        state["recent"] = self.recent
+        state |= {"recent": self.recent, "objective": self.objective.state_dict()}
         if self.plan.neighbours is not None:
             state["neighbours"] = torch.from_numpy(self.plan.neighbours)
         content = io.BytesIO()
@@ -167,6 +178,8 @@ class Trainer:
             state = torch.load(path, map_location=device, weights_only=True)
             self.step, self.recent = int(state["step"]), list(state.get("recent", []))
             self.model.load_state_dict(state["model"])
+            if "objective" in state:  # a checkpoint of an earlier version has none
+                self.objective.load_state_dict(state["objective"])
             self.optimizer.load_state_dict(state["optimizer"])
             if "neighbours" in state:
                 self.plan.neighbours = state["neighbours"].cpu().numpy()

@@ -19,7 +19,7 @@ def test_a_distilled_run_holds_what_made_it(distilled_run, tiny_tree):
     assert not set(config["run"]["data"]["cities"]) & {"cph", "sf", "miami"}
     metrics = json.loads((distilled_run / "metrics.json").read_text())
     assert metrics["calibration"]["city"] == "amsterdam" and metrics["calibration"]["queries"] > 0
-    assert set(metrics["losses"]) == {"in-batch", "distillation", "structural"}
+    assert set(metrics["losses"]) == {"infonce", "distillation", "structural"}
     assert all(math.isfinite(loss) and loss > 0 for loss in metrics["losses"].values())
     assert (distilled_run / "log.txt").read_text() and (distilled_run / "teacher" / "model.safetensors").is_file()
     assert not list(distilled_run.rglob("checkpoint.pt"))

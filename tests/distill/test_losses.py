@@ -18,44 +18,6 @@ def batch():
     return descriptors, positive, negative
 
 
-def test_in_batch_is_the_mean_over_positive_pairs(batch):
-    x, positive, negative = batch
-    total, pairs = 0.0, 0
-    for a in range(8):
-        rivals = sum(np.exp(float(x[a] @ x[n]) / 0.07) for n in range(8) if negative[a, n])
-        for p in range(8):
-            if positive[a, p]:
-                own = np.exp(float(x[a] @ x[p]) / 0.07)
-                total, pairs = total - np.log(own / (own + rivals)), pairs + 1
-    assert float(losses.in_batch(x, positive, negative, 0.07)) == pytest.approx(total / pairs)
-
-
-def test_in_batch_without_negatives_or_positives_is_zero(batch):
-    x, positive, negative = batch
-    assert float(losses.in_batch(x, positive, torch.zeros_like(negative), 0.07)) == 0
-    assert float(losses.in_batch(x, torch.zeros_like(positive), negative, 0.07)) == 0
-
-
-def test_triplet_sums_over_the_hardest_negatives(batch):
-    x, positive, negative = batch
-    total, pairs = 0.0, 0
-    for a in range(8):
-        distances = sorted(float((x[a] - x[n]).norm()) for n in range(8) if negative[a, n])[:3]
-        for p in range(8):
-            if positive[a, p]:
-                pairs += 1
-                total += sum(max(0.0, float((x[a] - x[p]).norm()) - d + 0.3) for d in distances) / 3
-    assert float(losses.triplet(x, positive, negative, 0.3, 3)) == pytest.approx(total / pairs, abs=1e-6)
-
-
-def test_triplet_by_hand():
-    x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
-    positive = torch.tensor([[0, 1, 0], [0, 0, 0], [0, 0, 0]], dtype=torch.bool)
-    negative = torch.tensor([[0, 0, 1], [0, 0, 0], [0, 0, 0]], dtype=torch.bool)
-    # |a - p| = sqrt 2, |a - n| = 2
-    assert float(losses.triplet(x, positive, negative, 1.0, 1)) == pytest.approx(2**0.5 - 2 + 1)
-
-
 def test_regression_by_hand():
     assert float(losses.regression(torch.eye(2), torch.tensor([[0.0, 1.0], [0.0, 1.0]]))) == 1.0
 

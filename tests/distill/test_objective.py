@@ -1,11 +1,10 @@
 """The objective: which terms there are, and by what the marginals go."""
 
-import dataclasses
-
 import pytest
 import torch
 from torch.nn import functional
 
+from distill.contrast import Contrast, Known
 from distill.objective import Labels, Objective, structural_loss, structural_pairs
 from distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig
 from vpr.models.descriptors import Descriptors
@@ -19,20 +18,26 @@ def described(global_dim):
     return Descriptors(functional.normalize(globals_, dim=-1), functional.normalize(patches, dim=-1))
 
 
-def labels(kept=None, teacher=None, progress=0.5):
+def labels(kept=None, teacher=None, progress=0.5, negative=None):
     place = torch.arange(6) // 2
     same = place[:, None] == place[None]
-    return Labels(same & ~torch.eye(6, dtype=torch.bool), ~same, teacher, kept, progress)
+    negative = ~same if negative is None else negative
+    known = Known(torch.arange(6), place, lambda *_: (same & ~torch.eye(6, dtype=torch.bool), negative))
+    return Labels(known, teacher, kept, progress)
+
+
+def objective(config, *others):
+    return Objective(Contrast(config, 5, 3), *others)
 
 
 def test_terms_come_from_what_is_configured():
     found = described(5)
-    full = Objective(ObjectiveConfig(), STRUCTURAL, DistillationConfig(keep_weight=2.0))
+    full = objective(ObjectiveConfig(), STRUCTURAL, DistillationConfig(keep_weight=2.0))
     terms = full(found, labels(found.patch_descriptors, found.global_descriptor))
-    assert set(terms) == {"in-batch", "distillation", "keep", "structural"}
+    assert set(terms) == {"infonce", "distillation", "keep", "structural"}
     assert float(terms["keep"]) == pytest.approx(0, abs=1e-5) and float(terms["distillation"]) == 0
-    assert set(Objective(ObjectiveConfig("triplet"))(found, labels())) == {"triplet"}
-    assert set(full(found, labels(progress=0.05))) == {"in-batch"}  # the structural loss starts later
+    assert set(objective(ObjectiveConfig("triplet"))(found, labels())) == {"triplet"}
+    assert set(full(found, labels(progress=0.05))) == {"infonce"}  # the structural loss starts later
 
 
 def test_marginals_go_by_the_mean_of_the_patches_where_lengths_differ():
@@ -52,17 +57,17 @@ def test_a_model_without_patches_has_no_structural_loss():
 
 
 def test_an_anchor_with_few_negatives_is_compared_with_those_it_has():
-    batch = labels()
-    few = batch.negative.clone()
+    positive, every = labels().known.within()
+    few = every.clone()
     few[0] = False
     few[0, 4] = True
-    anchors, others, there = structural_pairs(batch.positive, few, 20)
+    anchors, others, there = structural_pairs(positive, few, 20)
     assert anchors.tolist() == list(range(6)) and there.sum(1).tolist() == [2, 5, 5, 5, 5, 5]
     for anchor, row, known in zip(anchors.tolist(), others.tolist(), there.tolist()):
         kept = [other for other, is_there in zip(row, known) if is_there]
-        assert batch.positive[anchor, kept[0]] and all(few[anchor, other] for other in kept[1:])
+        assert positive[anchor, kept[0]] and all(few[anchor, other] for other in kept[1:])
         assert len(set(kept)) == len(kept)
     many = StructuralConfig(structural_negatives=20)
-    assert structural_loss(described(5), dataclasses.replace(batch, negative=few), many).isfinite()
-    nothing = dataclasses.replace(batch, negative=torch.zeros(6, 6, dtype=torch.bool))
+    assert structural_loss(described(5), labels(negative=few), many).isfinite()
+    nothing = labels(negative=torch.zeros(6, 6, dtype=torch.bool))
     assert structural_loss(described(5), nothing, many) == 0

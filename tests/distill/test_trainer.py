@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
+from distill.contrast import Contrast
 from distill.data import TrainingData
 from distill.objective import Objective
 from distill.places import Guard, Photos, Places
@@ -23,6 +24,7 @@ from vpr.models.structural import ModelConfig, StructuralModel
 
 CPU = torch.device("cpu")
 PLACES, EACH = 8, 3
+OBJECTIVE = ObjectiveConfig()
 CONFIG = TrainConfig(
     steps=9, places=4, images_per_place=2, learning_rate=1e-2, augment="light", minings=2, checkpoint_every=2, seed=3
 )
@@ -56,7 +58,7 @@ def photos():
     return Photos(number.astype(str), utm, number * 0, unknown, never, never)
 
 
-def train(checkpoint, images, config=CONFIG, teacher=None, init=0):
+def train(checkpoint, images, config=CONFIG, teacher=None, init=0, objective=OBJECTIVE):
     """Weights after training, by name, and the losses of the last steps."""
     torch.manual_seed(init)
     model = StructuralModel(ModelConfig(dim=8, grid=2, image_size=32))
@@ -65,7 +67,7 @@ def train(checkpoint, images, config=CONFIG, teacher=None, init=0):
         model,
         Places(photos(), Guard()),
         images,
-        Objective(ObjectiveConfig(), StructuralConfig(), distillation),
+        Objective(Contrast(objective, 8, PLACES * EACH), StructuralConfig(), distillation),
         config,
     )
     losses = trainer.train(CPU, checkpoint, teacher)
@@ -94,7 +96,7 @@ def test_another_seed_gives_other_weights(undisturbed, tmp_path):
 
 
 def test_every_loss_is_reported(undisturbed):
-    assert set(undisturbed[1]) == {"in-batch", "structural"}
+    assert set(undisturbed[1]) == {"infonce", "structural"}
     assert all(np.isfinite(value) for value in undisturbed[1].values())
 
 
@@ -111,6 +113,17 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(undisturbed, tmp_path, s
     assert saved == 0 or rest.asked < undisturbed[2]
 
 
+@pytest.mark.parametrize("objective", [ObjectiveConfig(memory=12, miner="semi-hard"), ObjectiveConfig("proxy-anchor")])
+def test_an_interrupted_run_takes_up_memory_and_proxies(tmp_path, objective):
+    whole = Pictures()
+    expected = train(tmp_path / "a.pt", whole, objective=objective)[0]
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "b.pt", Pictures(stop_at=int(0.6 * whole.asked)), objective=objective)
+    assert (tmp_path / "b.pt").is_file()
+    assert same(train(tmp_path / "b.pt", Pictures(), init=1, objective=objective)[0], expected)
+    assert not same(expected, train(tmp_path / "c.pt", Pictures())[0])
+
+
 def test_an_interrupted_distillation_goes_on_to_the_same_weights(tmp_path):
     targets = np.random.default_rng(0).standard_normal((PLACES * EACH, 8)).astype(np.float32)
     targets /= np.linalg.norm(targets, axis=1, keepdims=True)
@@ -120,7 +133,7 @@ def test_an_interrupted_distillation_goes_on_to_the_same_weights(tmp_path):
         train(tmp_path / "b.pt", Pictures(stop_at=int(0.7 * whole.asked)), teacher=targets)
     weights, continued = train(tmp_path / "b.pt", Pictures(), teacher=targets, init=1)
     assert same(weights, expected) and continued == losses
-    assert set(losses) == {"in-batch", "structural", "distillation"}
+    assert set(losses) == {"infonce", "structural", "distillation"}
 
 
 @pytest.mark.parametrize("damage", [0.0, 0.5, 0.99, "other", "foreign", "late"])
@@ -186,7 +199,7 @@ def test_training_learns(tmp_path):
     config = TrainConfig(**{**vars(CONFIG), "steps": 40, "augment": "none", "checkpoint_every": 100})
     losses = train(tmp_path / "a.pt", Pictures(), config)[1]
     chance = np.log(1 + CONFIG.images_per_place * (CONFIG.places - 1))
-    assert losses["in-batch"] < 0.7 * chance
+    assert losses["infonce"] < 0.7 * chance
 
 
 def lite(keep=None, rate=1.0):
@@ -195,7 +208,7 @@ def lite(keep=None, rate=1.0):
     model = StructuralModel(
         ModelConfig("tf_efficientnet_lite0", stage=2, head="whitening", dim=8, grid=2, image_size=32)
     )
-    objective = Objective(ObjectiveConfig(), StructuralConfig(structural_negatives=2), keep)
+    objective = Objective(Contrast(OBJECTIVE, 8, PLACES * EACH), StructuralConfig(structural_negatives=2), keep)
     config = TrainConfig(**{**vars(CONFIG), "steps": 3, "learning_rate": 3e-3, "backbone_rate": rate})
     return model, Trainer(model, Places(photos(), Guard()), Pictures(), objective, config)
 
