@@ -19,6 +19,8 @@ from vpr.base.errors import VprError
 from vpr.base.files import write_json
 from vpr.base.run_folder import CHECKPOINT, METRICS, finish_run, read_metrics
 from vpr.description.describe import global_descriptors
+from vpr.description.foreign import ForeignDescriptors
+from vpr.description.spec import cache_spec
 from vpr.models.loading import load_student
 from vpr.models.netvlad import NetVLAD
 from vpr.models.settings import ModelConfig
@@ -34,15 +36,15 @@ def train_student(
     out: Path,
     device: torch.device,
     validate: Callable[[StructuralModel], dict],
-    teacher: NetVLAD | None = None,
+    targets: np.ndarray | None = None,
 ) -> StructuralModel:
-    """Train a student into the run folder ``out``, which `start_run` has made; with a teacher, distilled.
+    """Train a student into the run folder ``out``, which `start_run` has made; with targets, distilled.
 
-    validate: called with the finished model; what it returns goes into metrics.json.
+    targets: a teacher's descriptors of the training photos (N, C) float32. validate: called with the finished model;
+    what it returns goes into metrics.json.
     """
     torch.manual_seed(settings.train.seed)
     model = StructuralModel(in_training(settings)).to(device).to(memory_format=torch.channels_last)
-    targets = None if teacher is None else teacher_targets(teacher, data, settings, device)
     images = load_images(data, model, settings.train.workers)
     # The start is made after an interruption too: `keep` goes by it.
     if settings.model.head == "whitening":
@@ -104,25 +106,31 @@ def check_model(settings: StudentSettings) -> None:
         )
 
 
-def check_lengths(settings: StudentSettings, teacher: NetVLAD) -> None:
-    """Raise VprError when regression is asked for and the two descriptors differ in length."""
+def check_lengths(settings: StudentSettings, taught: int) -> None:
+    """Raise VprError when regression is asked for and the two descriptors differ in length; the teacher's is given."""
     follows = settings.distillation is not None and settings.distillation.distillation == "regression"
     length = settings.model.global_length
-    if follows and teacher.config.dim != length:
+    if follows and taught != length:
         name = "global-dim" if settings.model.summarises else "dim"
         raise VprError(
-            f"the teacher's descriptors have {teacher.config.dim} dimensions, the student's {length}; "
-            f"pass --{name} {teacher.config.dim} or --distillation relational"
+            f"the teacher's descriptors have {taught} dimensions, the student's {length}; "
+            f"pass --{name} {taught} or --distillation relational"
         )
 
 
 def teacher_targets(
-    teacher: NetVLAD, data: TrainingData, settings: StudentSettings, device: torch.device
+    teacher: NetVLAD | ForeignDescriptors, data: TrainingData, settings: StudentSettings, device: torch.device
 ) -> np.ndarray:
-    """The teacher's descriptors of the training photos, (N, C) float32; errors as `check_lengths`."""
-    check_lengths(settings, teacher)
+    """The teacher's descriptors of the training photos, (N, C) float32; raises VprError where a file lacks some."""
+    if isinstance(teacher, ForeignDescriptors):
+        return teacher.of(data.photos.paths)
     workers = settings.train.workers
     return global_descriptors(teacher, load_images(data, teacher, workers), device, workers, "teacher")
+
+
+def fingerprint_of(teacher: NetVLAD | ForeignDescriptors) -> str:
+    """What makes one teacher's descriptors differ from another's."""
+    return teacher.fingerprint if isinstance(teacher, ForeignDescriptors) else cache_spec(teacher).fingerprint
 
 
 def run_identity(command: str, settings: StudentSettings, data: TrainingData, taught_by: dict | None = None) -> dict:

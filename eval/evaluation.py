@@ -63,7 +63,8 @@ class Evaluator:
 
     def _check_pruning(self, data: RetrievalSet, source: SourceConfig, given: Shortlist | None) -> None:
         """Raise VprError where pruning would change the first ranks: its bound is of one pair of images, added up."""
-        fused = fusion_of(self.ranking.fusion, scored=given is None) != "similarity"
+        scored = given is None or given.similarity is not None
+        fused = fusion_of(self.ranking.fusion, scored) != "similarity"
         frames = data.queries.images.shape[1] * data.database.images.shape[1]
         if self.rerank.prune and source.rerank and (fused or frames > 1):
             what = "sequences" if frames > 1 else "ranks that are fused"

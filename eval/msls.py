@@ -84,13 +84,16 @@ def _work(
 
 def _answer(dataset: MSLS, source: SourceConfig, ranking: RankingConfig, rerank: RerankOptions) -> Answers:
     from eval.evaluation import Evaluator  # torch comes with it: scoring a file does without
-    from eval.ranking import Shortlist
+    from eval.ranking import Shortlist, foreign_shortlist
+    from vpr.description.foreign import is_foreign, read_foreign
 
     if source.run.is_dir():
         log_to(source.run)
-    given = None
-    if Path(source.shortlist).is_file():
-        given = Shortlist(read_shortlist(Path(source.shortlist), dataset, ranking.depth))
+    given, named = None, Path(source.shortlist)
+    if is_foreign(named):
+        given = foreign_shortlist(dataset.retrieval_set, read_foreign(named), ranking.depth)
+    elif named.is_file():
+        given = Shortlist(read_shortlist(named, dataset, ranking.depth))
     return Evaluator(ranking, rerank, choose_device(ranking.device)).answer(dataset.retrieval_set, source, given)
 
 

@@ -16,7 +16,9 @@ class SourceConfig:
     """Model and shortlist."""
 
     run: Path = option(Path("runs/distill"), "run folder of the structural model, or 'builtin'")
-    shortlist: str = option("student", "student, teacher, or somebody's prediction file to re-rank")
+    shortlist: str = option(
+        "student", "student, teacher, or somebody's predictions (.csv, .zip) or descriptors (.h5, .npy, folder)"
+    )
     rerank: bool = option(False, "re-rank the shortlist by S_global + weight * S_struct")
     cache: Path | None = option(None, "HDF5 descriptor cache; one in the run folder when left out")
 

@@ -10,13 +10,15 @@ from functools import partial
 import numpy as np
 import torch
 
+from datasets.retrieval_set import RetrievalSet
 from eval.described import DescribedSet
 from eval.options import Fusion
+from vpr.description.foreign import ForeignDescriptors
 from vpr.retrieval.confidence import Curve, separation
 from vpr.retrieval.fusion import Trust, ranks_weighed, reciprocal_rank, reorder, trust, weighted_sum
 from vpr.retrieval.rerank import CPU
 from vpr.retrieval.search import search_groups
-from vpr.retrieval.sequences import compare_sequences
+from vpr.retrieval.sequences import compare_sequences, unit_mean
 from vpr.retrieval.settings import RerankConfig
 
 
@@ -45,11 +47,26 @@ class Reranking:
 
 def find_shortlist(described: DescribedSet, depth: int) -> Shortlist:
     """The database entries with the most similar global descriptors, each group searched by itself."""
-    queries, database = described.global_descriptors()
+    return _search(described.data, *described.global_descriptors(), depth)
+
+
+def _search(data: RetrievalSet, queries: np.ndarray, database: np.ndarray, depth: int) -> Shortlist:
     start = time.perf_counter()
-    similarity, ranked = search_groups(queries, database, described.data.spans(), depth)
+    similarity, ranked = search_groups(queries, database, data.spans(), depth)
     latency = _per_query(start, ranked)
-    return Shortlist(ranked, similarity, latency, separation(similarity, described.data.places(ranked)))
+    return Shortlist(ranked, similarity, latency, separation(similarity, data.places(ranked)))
+
+
+def foreign_shortlist(data: RetrievalSet, foreign: ForeignDescriptors, depth: int) -> Shortlist:
+    """As `find_shortlist`, by descriptors from elsewhere; those of a sequence are averaged.
+
+    Raises VprError when an image has none.
+    """
+    queries, database = (
+        unit_mean(foreign.of(side.images.ravel()).reshape(*side.images.shape, foreign.dim))
+        for side in (data.queries, data.database)
+    )
+    return _search(data, queries, database, depth)
 
 
 def rerank(

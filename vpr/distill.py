@@ -29,7 +29,9 @@ class DistillOptions:
 
     out: Path = option(Path("runs/distill"), "run folder")
     teacher: Path | None = option(
-        None, "vpr.teacher run, NetVLAD checkpoint, or 'builtin'; fitted first, into OUT/teacher, when left out"
+        None,
+        "vpr.teacher run, NetVLAD checkpoint, 'builtin', or somebody's descriptors of the photos (.h5, .npy or "
+        "folder); fitted first, into OUT/teacher, when left out",
     )
 
 
@@ -66,35 +68,48 @@ def _work(
     train: TrainConfig,
 ) -> None:
     from distill.data import training_data
-    from distill.student import calibrate_again, check_lengths, check_model, run_identity, train_student
+    from distill.student import (
+        calibrate_again,
+        check_lengths,
+        check_model,
+        fingerprint_of,
+        run_identity,
+        teacher_targets,
+        train_student,
+    )
     from distill.teacher import check_photos, fit_teacher
     from eval.calibration import validation
     from vpr.base.machine import choose_device
-    from vpr.description.spec import cache_spec
+    from vpr.description.foreign import ForeignDescriptors, is_foreign, read_foreign
     from vpr.models.loading import TEACHER, load_teacher, save_teacher
+    from vpr.models.netvlad import NetVLAD
 
     out, settings = options.out, StudentSettings(model, objective, structural, train, distillation)
     device = choose_device(config.device)
-    given = None if options.teacher is None else load_teacher(options.teacher, device)
-    if given is not None:
-        check_lengths(settings, given)
+    teacher: NetVLAD | ForeignDescriptors | None = None
+    if options.teacher is not None:
+        foreign = is_foreign(options.teacher)
+        teacher = read_foreign(options.teacher) if foreign else load_teacher(options.teacher, device)
+        check_lengths(settings, teacher.dim)
     check_model(settings)
     data = training_data(config)
     to_fit = default_teacher(train.seed, model, len(data.photos.paths))
-    if given is None:
+    if teacher is None:
         check_photos(to_fit.teacher.dim, len(data.photos.paths))
+    if isinstance(teacher, ForeignDescriptors):
+        teacher.of(data.photos.paths)  # one that is missing is found before anything is trained
     validate = validation(data.root, data.held_out, out, device)
-    taught_by = {"fitted": identity_of(to_fit)} if given is None else {"fingerprint": cache_spec(given).fingerprint}
+    taught_by = {"fitted": identity_of(to_fit)} if teacher is None else {"fingerprint": fingerprint_of(teacher)}
     with writing_alone(out, wait=False):
         if start_run(out, run_identity("vpr.distill", settings, data, taught_by), config.overwrite):
             calibrate_again(out, data.held_out, device, validate)
         else:
             log_to(out)
-            if given is None:
-                given = fit_teacher(to_fit, data, out / TEACHER, device, overwrite=False)
-            else:
-                save_teacher(given, out / TEACHER)
-            train_student(settings, data, out, device, validate, given)
+            if teacher is None:
+                teacher = fit_teacher(to_fit, data, out / TEACHER, device, overwrite=False)
+            elif isinstance(teacher, NetVLAD):
+                save_teacher(teacher, out / TEACHER)
+            train_student(settings, data, out, device, validate, teacher_targets(teacher, data, settings, device))
     print(f"distilled: {out}")
 
 

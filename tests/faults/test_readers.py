@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from layouts import as_hloc
 
 from datasets.msls import Protocol, load
 from eval.evaluation import calibration_of, curves_of
@@ -19,6 +20,7 @@ from eval.files.foreign import read_rankings, read_shortlist
 from vpr import scratch
 from vpr.base.errors import VprError
 from vpr.cache import DescriptorCache, mend_truncated
+from vpr.description.foreign import read_foreign
 from vpr.models.loading import load_student
 from vpr.models.weights import read_weights
 
@@ -54,6 +56,12 @@ def read_run(path):
     curves_of(run)
 
 
+def read_descriptors(path):
+    """Read descriptors that were computed elsewhere, and look an image up."""
+    foreign = read_foreign(path)
+    foreign.of(foreign.names[:1])
+
+
 def read_options(path):
     """Read a YAML file of options; a refusal is the command's."""
     if code := scratch.main(["--config", str(path), "--print-config"]):
@@ -73,6 +81,9 @@ READERS = {
     "run/config.json": read_run,
     "run/metrics.json": read_run,
     "options.yaml": read_options,
+    "global-feats.h5": read_descriptors,
+    "d.npy": read_descriptors,
+    "d.txt": lambda path: read_descriptors(path.with_suffix(".npy")),
 }
 PREDICTIONS = {
     "csv": lambda path, dataset: read_rankings(path, dataset, strict=False),
@@ -137,6 +148,10 @@ def readable(whole, tmp_path_factory):
     tensors = {"a.weight": torch.arange(6.0), "b": torch.ones(2, 3)}
     torch.save({"state_dict": tensors}, folder / "weights.pth")
     torch.save(tensors, folder / "legacy.pth", _use_new_zipfile_serialization=False)
+    descriptors = np.eye(4, 6, dtype=np.float32)
+    as_hloc(folder, ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg"], descriptors).rename(folder / "global-feats.h5")
+    np.save(folder / "d.npy", descriptors)
+    (folder / "d.txt").write_text("a/1.jpg\na/2.jpg\nb/1.jpg\nb/2.jpg\n")
     (folder / "options.yaml").write_text(
         "steps: 3\nlearning_rate: 0.001\ncities: [london, boston]\nbackbone: resnet18\n"
     )

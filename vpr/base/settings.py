@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -83,6 +84,12 @@ class Formatter(DefaultHelpFormatter):
             action.metavar + (" ..." if action.nargs == "+" else "") for action in actions if not action.option_strings
         ]
         super().add_usage(" ".join([self._prog, *places, "[options]"]), (), (), prefix)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        """The option and what it takes; a long list of choices over several lines."""
+        text = super()._format_action_invocation(action)
+        wrapped = textwrap.fill(text.replace(",", ", "), self._width - 2, subsequent_indent=" " * 6)
+        return text if len(text) < self._width else wrapped.replace(", ", ",")
 
     def _get_help_string(self, action: argparse.Action) -> str:
         return action.help or ""

@@ -70,6 +70,11 @@ class NetVLAD(nn.Module):
         return self.config.image_height, self.config.image_width
 
     @property
+    def dim(self) -> int:
+        """Numbers of a whitened descriptor."""
+        return self.config.dim
+
+    @property
     def interpolation(self) -> Interpolation:
         """How images are resized for it."""
         return self.config.interpolation

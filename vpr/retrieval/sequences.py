@@ -34,9 +34,13 @@ def sequence_descriptors(cache: DescriptorCache, rows: np.ndarray) -> np.ndarray
     """Global descriptors of sequences (S, L): the mean of the frames' descriptors, of unit length, (S, C) float32."""
     if rows.shape[1] == 1:
         return np.asarray(cache.globals_[rows[:, 0]])
-    mean = np.empty((len(rows), cache.globals_.shape[1]), np.float32)
-    for start in range(0, len(rows), BLOCK):
-        mean[start : start + BLOCK] = cache.globals_[rows[start : start + BLOCK]].mean(1)
+    blocks = (cache.globals_[rows[start : start + BLOCK]] for start in range(0, len(rows), BLOCK))
+    return np.concatenate([unit_mean(block) for block in blocks])
+
+
+def unit_mean(descriptors: np.ndarray) -> np.ndarray:
+    """The mean over frames of descriptors (S, L, C), of unit length, (S, C)."""
+    mean = descriptors.mean(1)
     return mean / np.linalg.norm(mean, axis=1, keepdims=True)
 
 

@@ -1,0 +1,112 @@
+"""Descriptors from elsewhere, in files written in their layouts: found by image, or named when they cannot be used."""
+
+import h5py
+import numpy as np
+import pytest
+from layouts import LAYOUTS, as_hloc, as_numpy
+
+from vpr.base.errors import VprError
+from vpr.description.foreign import is_foreign, read_foreign
+
+IMAGES = [f"train_val/{city}/{side}/images/{key}.jpg" for city in ("cph", "sf") for side in ("query", "database")
+          for key in ("aa", "bb")]  # fmt: skip
+
+
+def unit(count=8, dim=6, seed=0):
+    vectors = np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_gives_each_image_its_descriptor(tmp_path, layout):
+    vectors = unit()
+    path = layout(tmp_path, IMAGES, vectors)
+    assert is_foreign(path)
+    foreign, order = read_foreign(path), np.random.default_rng(1).permutation(len(IMAGES))
+    assert foreign.dim == 6
+    np.testing.assert_allclose(foreign.of([IMAGES[row] for row in order]), vectors[order], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train_val/cph/query/images/aa.jpg", "cph/query/images/aa.png", "/data/MSLS/train_val/cph/query/images/aa.jpg",
+        "images/aa.jpg", "aa.jpg", "aa", "@0345678.90@6173456.00@33@V@@@@@aa@@@@cph@.jpg",
+    ],
+)  # fmt: skip
+def test_names_that_fit(tmp_path, name):
+    path = as_numpy(tmp_path, [name, "x/bb.jpg"], unit(2))
+    assert (read_foreign(path).of(["train_val/cph/query/images/aa.jpg"]) == read_foreign(path).vectors[:1]).all()
+
+
+def test_of_several_names_the_one_that_shares_most_of_the_path(tmp_path):
+    names = ["cph/database/images/aa.jpg", "cph/query/images/aa.jpg", "sf/query/images/aa.jpg"]
+    found = read_foreign(as_numpy(tmp_path, names, unit(3)))
+    for row, name in enumerate(names):
+        assert (found.of([f"train_val/{name}"]) == found.vectors[row]).all()
+    short = read_foreign(as_numpy(tmp_path, ["aa.jpg", names[1]], unit(2)))
+    assert (short.of([f"train_val/{names[1]}"]) == short.vectors[1]).all()
+
+
+def test_no_descriptor_goes_to_two_images(tmp_path):
+    ours = [f"train_val/cph/{side}/images/aa.jpg" for side in ("query", "database")]
+    twice = read_foreign(as_numpy(tmp_path, ["a/aa.jpg", "b/aa.jpg"], unit(2)))
+    with pytest.raises(VprError, match=f"lacks 2 of 2 images, {ours[0]} the first; .* name them by their paths"):
+        twice.of(ours)
+    with pytest.raises(VprError, match=f"has {ours[0]} twice"):
+        read_foreign(as_numpy(tmp_path, [ours[0], ours[0]], unit(2))).of(ours)
+    for name in ("aa.jpg", "elsewhere/aa.jpg", "@1@2@aa@.jpg"):
+        once = read_foreign(as_numpy(tmp_path, [name, "bb.jpg"], unit(2)))
+        assert (once.of(ours[:1]) == once.of(ours[:1])).all()
+        with pytest.raises(VprError, match=f"{name} could be {ours[0]} or {ours[1]}; name images by their paths"):
+            once.of(ours[1:])
+
+
+def test_lengths_are_evened_out_and_said(tmp_path, caplog):
+    path = as_numpy(tmp_path, IMAGES, 3 * unit())
+    np.testing.assert_allclose(np.linalg.norm(read_foreign(path).vectors, axis=1), 1, atol=1e-6)
+    assert "not of unit length" in caplog.text
+
+
+def test_an_image_without_a_descriptor_is_named(tmp_path):
+    found = read_foreign(as_hloc(tmp_path, IMAGES[1:], unit()[1:]))
+    with pytest.raises(VprError, match=rf"x.h5 lacks 1 of 8 images, {IMAGES[0]} the first"):
+        found.of(IMAGES)
+
+
+def spoilt(vectors, row, value):
+    vectors = vectors.copy()
+    vectors[row] = value
+    return vectors
+
+
+@pytest.mark.parametrize(
+    ("vectors", "names", "words"),
+    [
+        (unit(), IMAGES[1:], "names 7 images, .*a.npy has 8 descriptors"),
+        (unit()[0], IMAGES[:6], "no descriptors"),
+        (np.zeros((8, 2), int), IMAGES, "no descriptors"),
+        (spoilt(unit(), 2, np.nan), IMAGES, f"the descriptor of {IMAGES[2]} is no direction"),
+        (spoilt(unit(), 3, 0), IMAGES, f"the descriptor of {IMAGES[3]} is no direction"),
+        (np.array([{}], object), ["a"], "cannot be read as descriptors .*allow_pickle"),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path, vectors, names, words):
+    np.save(tmp_path / "a.npy", vectors)
+    (tmp_path / "a.txt").write_text("\n".join(names))
+    with pytest.raises(VprError, match=words):
+        read_foreign(tmp_path / "a.npy")
+
+
+def test_files_that_are_of_no_layout(tmp_path):
+    np.save(tmp_path / "b.npy", unit())
+    with pytest.raises(VprError, match="b.txt is missing: the list of the images"):
+        read_foreign(tmp_path / "b.npy")
+    with h5py.File(tmp_path / "c.h5", "w") as file:
+        file["keypoints"] = np.zeros((3, 2))
+    with pytest.raises(VprError, match="no dataset global_descriptor and is no cache of ours"):
+        read_foreign(tmp_path / "c.h5")
+    (tmp_path / "d.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    with pytest.raises(VprError, match="d.h5 cannot be read as descriptors"):
+        read_foreign(tmp_path / "d.h5")
+    assert not is_foreign(tmp_path) and not is_foreign(tmp_path / "e.csv") and not is_foreign(tmp_path / "e.npy")
