@@ -1,10 +1,14 @@
 """Augmentation of training batches: torchvision's transforms, drawn anew for every few images of the batch."""
 
+from collections.abc import Iterable
+
+import numpy as np
 import torch
 from torchvision.transforms import v2
 
 from distill.settings import Augmentation
 
+MOST_GROUPS = 1 << 20  # of a batch: seeds of different batches do not meet
 GROUP = 2  # images that share one draw: one call of a transform costs about as much for two small images as for one
 
 
@@ -45,12 +49,20 @@ def augmentation(kind: Augmentation, size: tuple[int, int]) -> v2.Transform:
     )
 
 
-def augment(images: torch.Tensor, transform: v2.Transform) -> torch.Tensor:
-    """Apply the transform to a batch (B, 3, H, W), each group of about `GROUP` images with its own random numbers
-    (torch's global generator). A group takes images from far apart in the batch, so that the images of one place, which
-    stand side by side, are changed in different ways."""
+def groups_of(size: int) -> list[np.ndarray]:
+    """A batch's places in groups of about `GROUP` images that share a draw. A group takes images from far apart, so
+    that the images of one place, which stand side by side, are changed in different ways."""
+    count = max(1, size // GROUP)
+    return [np.arange(start, size, count) for start in range(count)]
+
+
+def augment(
+    images: torch.Tensor, groups: Iterable[tuple[int, np.ndarray]], transform: v2.Transform, seed: int
+) -> torch.Tensor:
+    """Apply the transform to a batch (B, 3, H, W), each group, given by its number and its places, with random numbers
+    of its own, which follow from the seed and the number."""
     result = torch.empty_like(images)
-    groups = max(1, len(images) // GROUP)
-    for start in range(groups):
-        result[start::groups] = transform(images[start::groups])
+    for number, places in groups:
+        torch.manual_seed(seed * MOST_GROUPS + number)
+        result[places] = transform(images[places])
     return result

@@ -21,6 +21,7 @@ class Labels:
     teacher: torch.Tensor | None  # (B, C) teacher descriptors
     kept: torch.Tensor | None  # (B, P, C) patch descriptors of the network before training
     progress: float  # share of the steps done, in [0, 1)
+    part: tuple[int, int] = (0, 1)  # this process's number and how many there are
 
 
 class Objective(nn.Module):
@@ -55,6 +56,9 @@ class Objective(nn.Module):
 def structural_loss(described: Descriptors, batch: Labels, config: StructuralConfig) -> torch.Tensor:
     """Cross-entropy of S_struct of each anchor with a positive against some negatives, a scalar.
 
+    Of several processes each takes a part of the anchors, and its loss is that part's share of the mean, times the
+    processes: the mean over processes is the loss of the batch.
+
     Marginals go by the global descriptors, or by the mean of the patches where the two differ in length; no gradient
     flows through them. Raises ValueError for a model without patch descriptors.
     """
@@ -64,6 +68,9 @@ def structural_loss(described: Descriptors, batch: Labels, config: StructuralCon
     if guides.shape[1] != patches.shape[2]:
         guides = functional.normalize(patches.detach().mean(1), dim=-1)
     anchors, others, there = structural_pairs(*batch.known.within(), config.structural_negatives)
+    number, processes = batch.part
+    share = len(anchors[number::processes]) * processes / max(1, len(anchors))
+    anchors, others, there = (side[number::processes] for side in (anchors, others, there))
     if not len(anchors):
         return patches.sum() * 0
     first, second = anchors.repeat_interleave(others.shape[1]), others.flatten()
@@ -78,7 +85,7 @@ def structural_loss(described: Descriptors, batch: Labels, config: StructuralCon
         backend="torch",
     )
     scores = result.score.view(others.shape).masked_fill(~there, -torch.inf)
-    return losses.structural(scores, config.structural_temperature)
+    return share * losses.structural(scores, config.structural_temperature)
 
 
 def structural_pairs(

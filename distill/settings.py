@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vpr.base.machine import Device
-from vpr.base.settings import Names, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Several, option
+from vpr.base.settings import (
+    BelowOne,
+    Names,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Several,
+    option,
+)
 from vpr.models.settings import ModelConfig, TeacherConfig
 from vpr.transport.problem import EPSILON
 
@@ -19,6 +28,7 @@ Miner = Literal[
     "none", "multi-similarity", "batch-hard", "batch-easy-hard", "semi-hard", "triplet-margin", "pair-margin",
     "distance-weighted", "angular", "hdc", "uniform-histogram",
 ]  # fmt: skip
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Augmentation = Literal["none", "light", "medium", "heavy"]
 
 
@@ -80,6 +90,9 @@ class TrainConfig:
     """Training."""
 
     steps: NonNegativeInt = option(700, "training steps; 0 leaves the start as it is")
+    accumulate: PositiveInt = option(1, "batches whose gradients make one step")
+    precision: Precision = option("32-true", "precision of the network's arithmetic")
+    ema: BelowOne = option(0.0, "keep a running mean of the weights, of which each step leaves this share; 0: none")
     places: Several = option(8, "places in a batch")
     images_per_place: Several = option(4, "images of each place in a batch")
     sampling: Literal["even", "conditions"] = option(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 
 from distill.contrast import Contrast, check
 from distill.data import TrainingData, load_images
@@ -34,15 +35,17 @@ def train_student(
     settings: StudentSettings,
     data: TrainingData,
     out: Path,
-    device: torch.device,
+    fabric: Fabric,
     validate: Callable[[StructuralModel], dict],
     targets: np.ndarray | None = None,
 ) -> StructuralModel:
     """Train a student into the run folder ``out``, which `start_run` has made; with targets, distilled.
+    Of several processes the first finishes and writes it.
 
     targets: a teacher's descriptors of the training photos (N, C) float32. validate: called with the finished model;
     what it returns goes into metrics.json.
     """
+    device = fabric.device
     torch.manual_seed(settings.train.seed)
     model = StructuralModel(in_training(settings)).to(device).to(memory_format=torch.channels_last)
     images = load_images(data, model, settings.train.workers)
@@ -53,9 +56,11 @@ def train_student(
         start_head(model, images, device, settings.train.seed, targets)
     places = Places(data.photos, Guard())
     contrast = Contrast(settings.objective, settings.model.global_length, int(places.cells.max()) + 1)
-    objective = Objective(contrast, settings.structural, settings.distillation).to(device)
-    trainer = Trainer(model, places, images, objective, settings.train)
-    losses = trainer.train(device, out / CHECKPOINT, targets)
+    objective = Objective(contrast, settings.structural, settings.distillation)
+    trainer = Trainer(model, places, images, objective, settings.train, fabric)
+    losses = trainer.train(out / CHECKPOINT, targets)
+    if not fabric.is_global_zero:
+        return model
     if settings.model.train_size:
         model = resized(model, settings.model.image_size, settings.model.grid)
         images = load_images(data, model, settings.train.workers)

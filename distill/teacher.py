@@ -6,12 +6,14 @@ from pathlib import Path
 import faiss
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from sklearn.decomposition import PCA
 from torch.utils.data import Subset
 
 from distill.contrast import Contrast
 from distill.data import TrainingData, load_images
 from distill.objective import Objective
+from distill.parallel import from_first
 from distill.places import Guard, Places
 from distill.settings import TeacherSettings, WhiteningConfig, identity_of
 from distill.trainer import Trainer
@@ -31,33 +33,35 @@ FEATURES_PER_IMAGE = 100
 WHITENING_IMAGES = 20_000
 
 
-def fit_teacher(
-    settings: TeacherSettings, data: TrainingData, out: Path, device: torch.device, overwrite: bool
-) -> NetVLAD:
+def fit_teacher(settings: TeacherSettings, data: TrainingData, out: Path, fabric: Fabric, overwrite: bool) -> NetVLAD:
     """Fit NetVLAD into the run folder ``out``, or load it when that run is complete already.
 
     The clusters start by k-means; an interrupted run continues from its checkpoint. Raises VprError when the folder
     holds a run of other settings.
     """
     identity = {"command": "vpr.teacher", "data": data.identity, **identity_of(settings)}
-    if start_run(out, identity, overwrite):
+    first, device = fabric.is_global_zero, fabric.device
+    if from_first(fabric, first and start_run(out, identity, overwrite)):
         log.info("teacher: %s is complete already", out)
         return load_teacher(out, device)
-    log_to(out)
+    if first:
+        log_to(out)
     torch.manual_seed(settings.train.seed)
     model = NetVLAD(settings.teacher).to(device).to(memory_format=torch.channels_last)
     model.WPCA.requires_grad_(False)
     images = load_images(data, model, settings.train.workers)
     places, length = Places(data.photos, Guard()), settings.teacher.clusters * model.pool.centroids.shape[1]
-    objective = Objective(Contrast(settings.objective, length, int(places.cells.max()) + 1)).to(device)
-    trainer = Trainer(model, places, images, objective, settings.train)
+    objective = Objective(Contrast(settings.objective, length, int(places.cells.max()) + 1))
     checkpoint = out / CHECKPOINT
     if not checkpoint.is_file():
         start_clusters(model, images, device, np.random.default_rng(settings.train.seed))
-    losses = trainer.train(device, checkpoint)
+    trainer = Trainer(model, places, images, objective, settings.train, fabric)
+    losses = trainer.train(checkpoint)
     whiten(model, images, settings.whitening, device)
     model.eval()
-    finish_run(out, lambda path: save_weights(model, path), {"losses": losses})
+    if first:
+        finish_run(out, lambda path: save_weights(model, path), {"losses": losses})
+    fabric.barrier()
     return model
 
 

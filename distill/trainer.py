@@ -7,25 +7,30 @@ import logging
 import math
 import operator
 import pickle
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
+from timm.utils import ModelEmaV3
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from distill.augment import augment, augmentation
+from distill.augment import augment, augmentation, groups_of
 from distill.contrast import Known
 from distill.mining import nearest_photos
 from distill.objective import Labels, Objective
+from distill.parallel import Shards, from_first
 from distill.places import BatchPlan, Places
 from distill.settings import TrainConfig
 from vpr.base.errors import VprError
 from vpr.base.files import write_bytes
 from vpr.base.progress import progress
 from vpr.description.images import Images
+from vpr.models.descriptors import Descriptors
 from vpr.models.weights import DAMAGED
 
 log = logging.getLogger("vpr")
@@ -33,59 +38,73 @@ log = logging.getLogger("vpr")
 RECENT = 50  # steps over which losses are averaged
 
 
-class Numbered(Dataset[tuple[int, torch.Tensor]]):
-    """A dataset whose items carry their index."""
+class OwnRows:
+    """The batches of a plan, cut down to this process's photos: a sampler for a DataLoader."""
 
-    def __init__(self, images: Images) -> None:
-        self.images = images
+    def __init__(self, plan: BatchPlan, fabric: Fabric) -> None:
+        self.plan, self.fabric = plan, fabric
+        self.drawn: deque[tuple[np.ndarray, Shards]] = deque()  # the whole batches that were handed out, in order
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.plan)
 
-    def __getitem__(self, index: int) -> tuple[int, torch.Tensor]:
-        return index, self.images[index]
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.plan:
+            rows, shards = np.array(batch), Shards(self.fabric, groups_of(len(batch)))
+            self.drawn.append((rows, shards))
+            yield rows[shards.own].tolist()
 
 
 class Trainer:
     """Trains one model on places, by an objective.
 
-    images: the photos of `places`, in the same order. teacher: their teacher descriptors, (N, C) float32, or None.
-    checkpoint: the file that an interrupted run continues from; removed by the caller when the run is complete.
+    images: the photos of `places`, in the same order. fabric: the processes that train, `distill.parallel.join`.
     """
 
-    def __init__(self, model: nn.Module, places: Places, images: Images, objective: Objective, config: TrainConfig):
+    def __init__(
+        self, model: nn.Module, places: Places, images: Images, objective: Objective, config: TrainConfig,
+        fabric: Fabric,
+    ) -> None:  # fmt: skip
         self.model, self.places, self.images = model, places, images
-        self.objective, self.config = objective, config
+        self.objective, self.config, self.fabric = objective.to(fabric.device), config, fabric
         kept = objective.distillation is not None and objective.distillation.keep_weight > 0
-        self.before = copy.deepcopy(model).eval() if kept else None
+        self.before = copy.deepcopy(model).to(fabric.device).eval() if kept else None
         groups = parameter_groups(model, config.backbone_rate)
         groups[0]["params"] += list(objective.parameters())  # such as proxies
-        self.optimizer = torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
-        self.plan = BatchPlan(
-            places, (config.places, config.images_per_place), config.seed, config.sampling == "conditions"
-        )
+        optimizer = torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
+        self.network, self.optimizer = fabric.setup(model, optimizer)
+        self.mean = ModelEmaV3(model, config.ema) if config.ema else None
+        shape = (config.places, config.images_per_place)
+        self.plan = BatchPlan(places, shape, config.seed, config.sampling == "conditions")
         self.step = 0
         self.recent: list[dict[str, float]] = []  # losses of the last `RECENT` steps
 
-    def train(self, device: torch.device, checkpoint: Path, teacher: np.ndarray | None = None) -> dict[str, float]:
-        """Train to the end, from the checkpoint if there is one; returns the mean of each loss over the last steps."""
+    def train(self, checkpoint: Path, teacher: np.ndarray | None = None) -> dict[str, float]:
+        """Train to the end, from the checkpoint if there is one; returns the mean of each loss over the last steps.
+
+        checkpoint: the file that an interrupted run continues from; removed by the caller when the run is complete.
+        teacher: descriptors of the photos, (N, C) float32, or None.
+        """
         config = self.config
         if checkpoint.is_file():
-            self._resume(checkpoint, device)
+            self._resume(checkpoint)
             log.info("continuing from step %d of %d", self.step, config.steps)
-        self.model.train()
+        self.network.train()
         stops = self._stops()
-        with progress(total=config.steps, done=self.step, title="training", unit="step") as bar:
+        title = "training" if self.fabric.is_global_zero else None
+        with progress(total=config.steps, done=self.step, title=title, unit="step") as bar:
             for stop in stops:
                 if self.step in self._mining_steps():
-                    self._mine(device)
-                for losses in self._run_to(stop, device, teacher):
+                    self._mine()
+                for losses in self._run_to(stop, teacher):
                     self.recent = [*self.recent[1 - RECENT :], losses]
                     bar.update()
                     if self.step % 10 == 0:
                         bar.set_postfix_str(_shown(_means(self.recent)))
                 self._save(checkpoint)
                 log.info("step %d of %d: %s", self.step, config.steps, _shown(_means(self.recent)))
+        if self.mean is not None:
+            self.model.load_state_dict(self.mean.module.state_dict())
         return _means(self.recent)
 
     def _mining_steps(self) -> list[int]:
@@ -99,35 +118,62 @@ class Trainer:
         saves = range(config.checkpoint_every, config.steps, config.checkpoint_every)
         return sorted(step for step in {*saves, *self._mining_steps(), config.steps} if step > self.step)
 
-    def _run_to(self, stop: int, device: torch.device, teacher: np.ndarray | None) -> Iterator[dict[str, float]]:
+    def _run_to(self, stop: int, teacher: np.ndarray | None) -> Iterator[dict[str, float]]:
         """Train up to a step, yielding each step's losses."""
-        self.plan.steps = range(self.step, stop)
-        loader = DataLoader(Numbered(self.images), batch_sampler=self.plan, num_workers=self.config.workers)
-        for rows, images in loader:
-            torch.manual_seed(self.config.seed * 1_000_003 + self.step)
-            yield self._update(rows.numpy(), images.to(device), teacher)
+        count = self.config.accumulate
+        self.plan.steps = range(self.step * count, stop * count)
+        sampler = OwnRows(self.plan, self.fabric)
+        batches = iter(DataLoader(self.images, batch_sampler=sampler, num_workers=self.config.workers))
+        while self.step < stop:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._learning_rate() * group["share"]
+            self.optimizer.zero_grad(set_to_none=True)
+            found = []
+            for number in range(self.step * count, (self.step + 1) * count):
+                images = next(batches).to(self.fabric.device)
+                last = number + 1 == (self.step + 1) * count
+                with self.fabric.no_backward_sync(self.network, enabled=not last):
+                    terms = self._losses(images, *sampler.drawn.popleft(), number, teacher)
+                    self.fabric.backward(functools.reduce(operator.add, terms.values()) / count)
+                values: Any = self.fabric.all_reduce(torch.stack(list(terms.values())).detach())  # their mean
+                found.append(dict(zip(terms, values.tolist())))
+            self.fabric.clip_gradients(self.network, self.optimizer, max_norm=5.0, error_if_nonfinite=False)
+            self.optimizer.step()
+            if self.mean is not None:
+                self.mean.update(self.model)
             self.step += 1
+            yield _means(found)
 
-    def _update(self, rows: np.ndarray, images: torch.Tensor, teacher: np.ndarray | None) -> dict[str, float]:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate() * group["share"]
-        target = None if teacher is None else torch.from_numpy(teacher[rows]).to(images.device)
+    def _losses(
+        self, images: torch.Tensor, rows: np.ndarray, shards: Shards, number: int, teacher: np.ndarray | None
+    ) -> dict[str, torch.Tensor]:
+        """The terms of a batch, of whose photos (B,) this process has some images (b, 3, H, W).
+
+        number: of the batch among all, from which its random numbers follow.
+        """
+        device, seed = self.fabric.device, self.config.seed * 1_000_003 + number
         height, width = images.shape[-2:]
-        images = augment(images, augmentation(self.config.augment, (height, width)))
-        images = images.to(memory_format=torch.channels_last)
-        described, kept = self.model(images), self._before(images)
+        transform = augmentation(self.config.augment, (height, width))
+        images = augment(images, shards.own_groups, transform, seed).to(memory_format=torch.channels_last)
+        described, kept = self.network(images), self._before(images)
         self._require_finite({"descriptors": described.global_descriptor.sum()})
-        terms = self.objective(described, Labels(self._known(rows), target, kept, self.step / self.config.steps))
+        patches = described.patch_descriptors
+        whole = Descriptors(
+            shards.whole(described.global_descriptor.float()),
+            None if patches is None else shards.whole(patches.float()),
+        )
+        kept = None if kept is None else shards.whole(kept.float())
+        target = None if teacher is None else torch.from_numpy(teacher[rows]).to(device)
+        torch.manual_seed(seed)  # the same on all processes
+        part = self.fabric.global_rank, self.fabric.world_size
+        progress_ = self.step / self.config.steps
+        terms = self.objective(whole, Labels(self._known(rows), target, kept, progress_, part))
         self._require_finite(terms)
-        self.optimizer.zero_grad(set_to_none=True)
-        functools.reduce(operator.add, terms.values()).backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
-        self.optimizer.step()
-        return {name: float(value.detach()) for name, value in terms.items()}
+        return terms
 
     def _known(self, rows: np.ndarray) -> Known:
         """The photos of a batch, their classes, and which of them, and of others, are pairs."""
-        places, device = self.places, next(self.model.parameters()).device
+        places, device = self.places, self.fabric.device
 
         def pairs(some: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             masks = places.guard.masks(places.photos, some.cpu().numpy(), others.cpu().numpy())
@@ -149,7 +195,7 @@ class Trainer:
         """Patch descriptors (B, P, C) of the network before training, where they are to be kept."""
         if self.before is None:
             return None
-        with torch.no_grad():
+        with torch.no_grad(), self.fabric.autocast():
             return self.before(images).patch_descriptors
 
     def _learning_rate(self) -> float:
@@ -159,28 +205,38 @@ class Trainer:
             return config.learning_rate * (self.step + 1) / warmup
         return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (self.step - warmup) / (config.steps - warmup)))
 
-    def _mine(self, device: torch.device) -> None:
+    def _mine(self) -> None:
         rng = np.random.default_rng([self.config.seed, self.step, 1])
-        self.plan.neighbours = nearest_photos(self.model, self.images, self.places.anchors, device, rng)
+        found = None
+        if self.fabric.is_global_zero:
+            found = nearest_photos(self.model, self.images, self.places.anchors, self.fabric.device, rng)
+        self.plan.neighbours = from_first(self.fabric, found)
+
+    def _parts(self) -> dict[str, Any]:
+        """What a checkpoint keeps the state of, by name."""
+        precision = self.fabric.strategy.precision
+        parts = {"model": self.model, "optimizer": self.optimizer, "objective": self.objective, "precision": precision}
+        return parts if self.mean is None else {**parts, "mean": self.mean.module}
 
     def _save(self, path: Path) -> None:
-        state = {"step": self.step, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        state |= {"recent": self.recent, "objective": self.objective.state_dict()}
+        if not self.fabric.is_global_zero:
+            return
+        state: dict[str, Any] = {name: part.state_dict() for name, part in self._parts().items()}
+        state |= {"step": self.step, "recent": self.recent}
         if self.plan.neighbours is not None:
             state["neighbours"] = torch.from_numpy(self.plan.neighbours)
         content = io.BytesIO()
         torch.save(state, content)
         write_bytes(path, content.getbuffer())
 
-    def _resume(self, path: Path, device: torch.device) -> None:
+    def _resume(self, path: Path) -> None:
         """Take up the state of a checkpoint. Raises VprError for a file that is none of this training."""
         try:
-            state = torch.load(path, map_location=device, weights_only=True)
+            state = torch.load(path, map_location=self.fabric.device, weights_only=True)
             self.step, self.recent = int(state["step"]), list(state.get("recent", []))
-            self.model.load_state_dict(state["model"])
-            if "objective" in state:  # a checkpoint of an earlier version has none
-                self.objective.load_state_dict(state["objective"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            for name, part in self._parts().items():
+                if name in state or name in ("model", "optimizer"):  # one of an earlier version has but these
+                    part.load_state_dict(state[name])
             if "neighbours" in state:
                 self.plan.neighbours = state["neighbours"].cpu().numpy()
         except (*DAMAGED, pickle.UnpicklingError, TypeError, AttributeError, MemoryError) as error:

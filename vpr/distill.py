@@ -17,7 +17,6 @@ from distill.settings import (
     identity_of,
 )
 from vpr.base.command import log_to, run_command
-from vpr.base.files import writing_alone
 from vpr.base.run_folder import start_run
 from vpr.base.settings import option
 from vpr.models.settings import ModelConfig
@@ -55,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         _work,
         argv,
         recipe_folder="student",
+        parallel=True,
     )
 
 
@@ -68,6 +68,7 @@ def _work(
     train: TrainConfig,
 ) -> None:
     from distill.data import training_data
+    from distill.parallel import from_first, join, writing_first
     from distill.student import (
         calibrate_again,
         check_lengths,
@@ -85,14 +86,16 @@ def _work(
     from vpr.models.netvlad import NetVLAD
 
     out, settings = options.out, StudentSettings(model, objective, structural, train, distillation)
-    device = choose_device(config.device)
+    fabric = join(choose_device(config.device), train.precision)
+    first, device = fabric.is_global_zero, fabric.device
     teacher: NetVLAD | ForeignDescriptors | None = None
     if options.teacher is not None:
         foreign = is_foreign(options.teacher)
         teacher = read_foreign(options.teacher) if foreign else load_teacher(options.teacher, device)
         check_lengths(settings, teacher.dim)
     check_model(settings)
-    data = training_data(config)
+    with fabric.rank_zero_first():  # mini-MSLS may have to be rendered
+        data = training_data(config)
     to_fit = default_teacher(train.seed, model, len(data.photos.paths))
     if teacher is None:
         check_photos(to_fit.teacher.dim, len(data.photos.paths))
@@ -100,17 +103,20 @@ def _work(
         teacher.of(data.photos.paths)  # one that is missing is found before anything is trained
     validate = validation(data.root, data.held_out, out, device)
     taught_by = {"fitted": identity_of(to_fit)} if teacher is None else {"fingerprint": fingerprint_of(teacher)}
-    with writing_alone(out, wait=False):
-        if start_run(out, run_identity("vpr.distill", settings, data, taught_by), config.overwrite):
+    with writing_first(fabric, out):
+        identity = run_identity("vpr.distill", settings, data, taught_by)
+        complete = from_first(fabric, first and start_run(out, identity, config.overwrite))
+        if first and complete:
             calibrate_again(out, data.held_out, device, validate)
-        else:
-            log_to(out)
+        elif not complete:
+            if first:
+                log_to(out)
             if teacher is None:
-                teacher = fit_teacher(to_fit, data, out / TEACHER, device, overwrite=False)
-            elif isinstance(teacher, NetVLAD):
+                teacher = fit_teacher(to_fit, data, out / TEACHER, fabric, overwrite=False)
+            elif first and isinstance(teacher, NetVLAD):
                 save_teacher(teacher, out / TEACHER)
-            train_student(settings, data, out, device, validate, teacher_targets(teacher, data, settings, device))
-    print(f"distilled: {out}")
+            train_student(settings, data, out, fabric, validate, teacher_targets(teacher, data, settings, device))
+    fabric.print(f"distilled: {out}")
 
 
 if __name__ == "__main__":

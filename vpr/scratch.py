@@ -6,7 +6,6 @@ from pathlib import Path
 
 from distill.settings import ObjectiveConfig, RunConfig, StructuralConfig, StudentSettings, TrainConfig
 from vpr.base.command import log_to, run_command
-from vpr.base.files import writing_alone
 from vpr.base.run_folder import start_run
 from vpr.base.settings import option
 from vpr.models.settings import ModelConfig
@@ -23,7 +22,13 @@ def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     stages = [Output, RunConfig, ModelConfig, ObjectiveConfig, StructuralConfig, TrainConfig]
     return run_command(
-        "vpr.scratch", "Train the structural model without a teacher.", stages, _work, argv, recipe_folder="student"
+        "vpr.scratch",
+        "Train the structural model without a teacher.",
+        stages,
+        _work,
+        argv,
+        recipe_folder="student",
+        parallel=True,
     )
 
 
@@ -36,21 +41,28 @@ def _work(
     train: TrainConfig,
 ) -> None:
     from distill.data import training_data
+    from distill.parallel import from_first, join, writing_first
     from distill.student import calibrate_again, check_model, run_identity, train_student
     from eval.calibration import validation
     from vpr.base.machine import choose_device
 
     settings = StudentSettings(model, objective, structural, train)
-    device, data = choose_device(config.device), training_data(config)
+    fabric = join(choose_device(config.device), train.precision)
+    with fabric.rank_zero_first():  # mini-MSLS may have to be rendered
+        data = training_data(config)
     check_model(settings)
-    validate = validation(data.root, data.held_out, output.out, device)
-    with writing_alone(output.out, wait=False):
-        if start_run(output.out, run_identity("vpr.scratch", settings, data), config.overwrite):
-            calibrate_again(output.out, data.held_out, device, validate)
-        else:
-            log_to(output.out)
-            train_student(settings, data, output.out, device, validate)
-    print(f"scratch: {output.out}")
+    out, first, device = output.out, fabric.is_global_zero, fabric.device
+    validate = validation(data.root, data.held_out, out, device)
+    with writing_first(fabric, out):
+        identity = run_identity("vpr.scratch", settings, data)
+        complete = from_first(fabric, first and start_run(out, identity, config.overwrite))
+        if first and complete:
+            calibrate_again(out, data.held_out, device, validate)
+        elif not complete:
+            if first:
+                log_to(out)
+            train_student(settings, data, out, fabric, validate)
+    fabric.print(f"scratch: {out}")
 
 
 if __name__ == "__main__":

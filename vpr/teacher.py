@@ -14,7 +14,6 @@ from distill.settings import (
     WhiteningConfig,
 )
 from vpr.base.command import run_command
-from vpr.base.files import writing_alone
 from vpr.base.settings import option
 from vpr.models.settings import TeacherConfig
 
@@ -32,7 +31,7 @@ STAGES = [Output, RunConfig, TeacherConfig, WhiteningConfig, TEACHER_OBJECTIVE, 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     description = "Fit the NetVLAD teacher: k-means, contrastive training, PCA whitening."
-    return run_command("vpr.teacher", description, STAGES, _work, argv, recipe_folder="teacher")
+    return run_command("vpr.teacher", description, STAGES, _work, argv, recipe_folder="teacher", parallel=True)
 
 
 def _work(
@@ -44,16 +43,18 @@ def _work(
     train: TrainConfig,
 ) -> None:
     from distill.data import training_data
+    from distill.parallel import join, writing_first
     from distill.teacher import check_photos, fit_teacher
     from vpr.base.machine import choose_device
 
-    device = choose_device(config.device)
+    fabric = join(choose_device(config.device), train.precision)
     settings = TeacherSettings(teacher, objective, train, whitening)
-    data = training_data(config)
+    with fabric.rank_zero_first():  # mini-MSLS may have to be rendered
+        data = training_data(config)
     check_photos(teacher.dim, len(data.photos.paths))
-    with writing_alone(output.out, wait=False):
-        fit_teacher(settings, data, output.out, device, config.overwrite)
-    print(f"teacher: {output.out}")
+    with writing_first(fabric, output.out):
+        fit_teacher(settings, data, output.out, fabric, config.overwrite)
+    fabric.print(f"teacher: {output.out}")
 
 
 if __name__ == "__main__":

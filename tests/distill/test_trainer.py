@@ -1,5 +1,7 @@
 """The training loop: the same seed gives the same weights, also when the run was interrupted on the way."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,8 @@ from torch.utils.data import Dataset
 from distill.contrast import Contrast
 from distill.data import TrainingData
 from distill.objective import Objective
-from distill.places import Guard, Photos, Places
+from distill.parallel import join
+from distill.places import BatchPlan, Guard, Photos, Places
 from distill.settings import (
     DistillationConfig,
     ObjectiveConfig,
@@ -69,8 +72,9 @@ def train(checkpoint, images, config=CONFIG, teacher=None, init=0, objective=OBJ
         images,
         Objective(Contrast(objective, 8, PLACES * EACH), StructuralConfig(), distillation),
         config,
+        join(CPU),
     )
-    losses = trainer.train(CPU, checkpoint, teacher)
+    losses = trainer.train(checkpoint, teacher)
     return {name: value.clone() for name, value in model.state_dict().items()}, losses
 
 
@@ -160,7 +164,7 @@ def test_a_student_that_keeps_to_its_start_goes_on_from_the_same_start(tmp_path,
         out.mkdir(exist_ok=True)
         monkeypatch.setattr("distill.student.load_images", lambda *rest: images)
         return train_student(
-            settings, TrainingData(tmp_path, photos(), "", {}), out, CPU, lambda model: {}
+            settings, TrainingData(tmp_path, photos(), "", {}), out, join(CPU), lambda model: {}
         ).state_dict()
 
     whole = Pictures()
@@ -182,7 +186,7 @@ def test_a_student_is_trained_small_and_finished_at_its_own_size(tmp_path, monke
 
     monkeypatch.setattr("distill.student.load_images", load)
     data = TrainingData(tmp_path, photos(), "", {})
-    student = train_student(settings, data, tmp_path, CPU, lambda model: validated.append(model) or {})
+    student = train_student(settings, data, tmp_path, join(CPU), lambda model: validated.append(model) or {})
     assert sizes == [(32, 32), (64, 64)] and in_training(settings).grid == 2
     assert (student.config.image_size, student.config.grid) == (64, 4) and validated == [student]
 
@@ -210,13 +214,13 @@ def lite(keep=None, rate=1.0):
     )
     objective = Objective(Contrast(OBJECTIVE, 8, PLACES * EACH), StructuralConfig(structural_negatives=2), keep)
     config = TrainConfig(**{**vars(CONFIG), "steps": 3, "learning_rate": 3e-3, "backbone_rate": rate})
-    return model, Trainer(model, Places(photos(), Guard()), Pictures(), objective, config)
+    return model, Trainer(model, Places(photos(), Guard()), Pictures(), objective, config, join(CPU))
 
 
 def test_a_backbone_of_share_0_is_frozen_and_the_head_is_not(tmp_path):
     model, trainer = lite(rate=0.0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    losses = trainer.train(CPU, tmp_path / "a.pt")
+    losses = trainer.train(tmp_path / "a.pt")
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"head.weight", "head.bias"} and "keep" not in losses
 
@@ -225,10 +229,50 @@ def test_the_more_is_kept_the_nearer_the_patches_stay(tmp_path):
     drift = []
     for weight in (1e-6, 100.0):
         model, trainer = lite(DistillationConfig(keep_weight=weight))
-        losses = trainer.train(CPU, tmp_path / f"{weight}.pt")
+        losses = trainer.train(tmp_path / f"{weight}.pt")
         images = torch.stack([Pictures()[number] for number in range(8)])
         with torch.no_grad():
             now, then = (network.eval()(images).patch_descriptors for network in (model, trainer.before))
         drift.append(float(1 - (now * then).sum(-1).mean()))
         assert losses["keep"] >= 0
     assert 0 < drift[1] < drift[0]
+
+
+def test_gradients_of_several_batches_are_averaged(tmp_path, monkeypatch):
+    """Twice the same batch is that batch once."""
+    monkeypatch.setattr(BatchPlan, "batch", lambda plan, number: np.arange(8))
+    monkeypatch.setattr("distill.objective.structural_loss", lambda found, *_: found.patch_descriptors.square().mean())
+    once, twice = (
+        train(tmp_path / f"{count}.pt", Pictures(), replace(CONFIG, steps=3, augment="none", accumulate=count))[0]
+        for count in (1, 2)
+    )
+    names = [name for name in once if "running" not in name and "batches" not in name]  # what is trained
+    assert max(float((once[name] - twice[name]).abs().max()) for name in names) < 1e-6
+
+
+def test_a_running_mean_of_the_weights_survives_an_interruption(tmp_path):
+    config, whole = replace(CONFIG, ema=0.5), Pictures()
+    expected = train(tmp_path / "a.pt", whole, config)[0]
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "b.pt", Pictures(stop_at=int(0.6 * whole.asked)), config)
+    assert same(train(tmp_path / "b.pt", Pictures(), config, init=1)[0], expected)
+    assert not same(train(tmp_path / "c.pt", Pictures())[0], expected)
+
+
+def test_mixed_precision_keeps_whole_weights_and_nearly_the_losses(tmp_path):
+    found = []
+    for precision in ("32-true", "bf16-mixed"):
+        torch.manual_seed(0)
+        model = StructuralModel(ModelConfig(dim=8, grid=2, image_size=32))
+        objective = Objective(Contrast(OBJECTIVE, 8, PLACES * EACH), StructuralConfig(structural_from=0))
+        config, fabric = replace(CONFIG, steps=1, minings=0), join(CPU, precision)
+        trainer = Trainer(model, Places(photos(), Guard()), Pictures(), objective, config, fabric)
+        found.append(trainer.train(tmp_path / f"{precision}.pt"))
+        assert all(value.dtype == torch.float32 for value in model.parameters())
+    whole, mixed = found
+    assert mixed != whole and all(mixed[name] == pytest.approx(whole[name], rel=0.05) for name in whole)
+
+
+def test_a_precision_that_the_device_lacks_is_refused():
+    with pytest.raises(VprError, match="--precision 16-mixed needs a GPU; pass --precision bf16-mixed"):
+        join(CPU, "16-mixed")

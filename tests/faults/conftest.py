@@ -18,6 +18,14 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
 
 
 @pytest.fixture(scope="session")
+def pair(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Warm, Warm]]:
+    """Two such processes, for what runs at the same time."""
+    second = Warm(tmp_path_factory.mktemp("second"))
+    yield warm, second
+    second.close()
+
+
+@pytest.fixture(scope="session")
 def whole(warm: Warm, tiny_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``tree``, the runs ``teacher`` and ``run``, a full cache ``a.h5`` and the predictions ``p.csv``."""
     folder = tmp_path_factory.mktemp("whole")

@@ -112,7 +112,7 @@ REFUSED = [
     ("vpr.scratch", [*TRAIN, "--images-per-place", "1"], nothing, "1 is out of range, give a value >= 2"),
     ("vpr.scratch", [*TRAIN, "--out", "p.csv"], nothing, "p.csv: file exists"),
     ("vpr.scratch", [*TRAIN, "--backbone", "vit_smal_patch16_224"], nothing, "near it: vit_small_patch16_224"),
-    ("vpr.teacher", ["--data", "tree", "--out", "/dev/null/x", "--steps", "1"], nothing, "/dev/null"),
+    ("vpr.teacher", ["--data", "tree", "--out", "/dev/null/x", "--steps", "1", "--dim", "16"], nothing, "/dev/null"),
 ]
 
 SAID = [
@@ -175,6 +175,7 @@ def test_a_missing_photo_is_found_before_a_cache_is_replaced(warm, case):
     assert "is missing" in done.complaint and (case / "a.h5").read_bytes() == before
 
 
-def test_several_processes_of_torchrun_are_refused(warm, case):
-    done = warm("vpr.scratch", TRAIN, cwd=case, env={"WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "x"})
+def test_several_processes_of_torchrun_are_refused_where_one_writes(warm, case):
+    arguments = ["--run", "run", "--data", "tree", "--cache", "new/a.h5"]
+    done = warm("vpr.extract", arguments, cwd=case, env={"WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "x"})
     assert "torchrun started 2 processes" in done.complaint and not (case / "new").exists()

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tiny import SMALL, TEACHER
-from warm import Warm
 
 QUICK = ["--steps", "1", "--structural-from", "0", "--checkpoint-every", "1", "--held-out", ""]
 COMMANDS = [
@@ -26,14 +25,6 @@ def outputs(folder):
     files = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
     kept = {name: path for name, path in files.items() if name.name != "log.txt" and name.suffix != ".lock"}
     return {name: b"" if TIMED in (data := path.read_bytes()) else data for name, path in kept.items()}
-
-
-@pytest.fixture(scope="module")
-def pair(warm, tmp_path_factory):
-    """Two processes that try commands, to use two cores."""
-    second = Warm(tmp_path_factory.mktemp("second"))
-    yield warm, second
-    second.close()
 
 
 @pytest.mark.parametrize(("command", "options"), COMMANDS)

@@ -93,6 +93,7 @@ def _serve() -> None:
     from commands import MODULES
 
     heavy = ("faiss", "h5py", "torch", "timm", "torchvision", "sklearn.decomposition", "pandas", "scipy.spatial", "ot")
+    heavy += ("lightning_fabric", "pytorch_metric_learning.losses")
     ours = ("distill.student", "distill.teacher", "eval.calibration", "eval.evaluation", "eval.figures", "eval.floors")
     for name in [*MODULES, *heavy, *ours, "datasets.street_world.rendering", "vpr.description.into_cache"]:
         importlib.import_module(name)

@@ -26,16 +26,18 @@ def run_command(
     work: Callable[..., int | None],
     argv: list[str] | None,
     recipe_folder: str = "",
+    parallel: bool = False,
 ) -> int:
     """Parse the options of the stages, call ``work`` with the filled stages, and return the exit code.
 
     stages: dataclasses, or instances of them whose values are this command's defaults. work: raises VprError for input
     that the user can mend; its message is printed as one line. It may return the exit code. Codes: 0 for success, 1 for
     such an error, 2 for bad options, 130 for Ctrl-C. ``--debug``, and errors nobody expected, show the
-    traceback. recipe_folder: where the command's recipes lie; without it ``--recipe`` is no option.
+    traceback. recipe_folder: where the command's recipes lie; without it ``--recipe`` is no option. parallel:
+    whether torchrun may start several processes.
     """
     try:
-        return _run(command, description, stages, work, argv, recipe_folder)
+        return _run(command, description, stages, work if parallel else _alone(work), argv, recipe_folder)
     except KeyboardInterrupt:
         print(said_of(f"python -m {command}"), file=sys.stderr)
         return INTERRUPTED
@@ -70,7 +72,6 @@ def _run(
     logging.getLogger("vpr").setLevel(logging.INFO)
     try:
         with _log_files_closed():
-            _refuse_torchrun()
             wait_briefly()
             return work(*filled) or 0
     except (VprError, OSError) as error:
@@ -79,11 +80,16 @@ def _run(
         return _complain(parser.prog, error, FAILED)
 
 
-def _refuse_torchrun() -> None:
-    """Raise VprError where torchrun started several processes, which would all write the same files."""
-    processes = os.environ.get("WORLD_SIZE", "1")
-    if "TORCHELASTIC_RUN_ID" in os.environ and processes != "1":
-        raise VprError(f"torchrun started {processes} processes, and one is supported; start it with python -m")
+def _alone(work: Callable[..., int | None]) -> Callable[..., int | None]:
+    """The work; raises VprError where torchrun started several processes, which would all write the same files."""
+
+    def checked(*stages: Any) -> int | None:
+        processes = os.environ.get("WORLD_SIZE", "1")
+        if "TORCHELASTIC_RUN_ID" in os.environ and processes != "1":
+            raise VprError(f"torchrun started {processes} processes, and one is supported; start it with python -m")
+        return work(*stages)
+
+    return checked
 
 
 def _complain(prog: str, error: Exception, code: int) -> int:

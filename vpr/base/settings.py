@@ -37,11 +37,13 @@ if TYPE_CHECKING:  # type checkers see the plain types behind the ranges
     PositiveFloat: TypeAlias = float
     NonNegativeFloat: TypeAlias = float
     Share: TypeAlias = float
+    BelowOne: TypeAlias = float
 else:
     PositiveInt, NonNegativeInt = restricted.PositiveInt, restricted.NonNegativeInt
     Several = restricted.restricted_number_type("Several", int, [(">=", 2)])
     PositiveFloat = restricted.restricted_number_type("PositiveFinite", float, [(">", 0), ("<", float("inf"))])
     NonNegativeFloat = restricted.restricted_number_type("NonNegativeFinite", float, [(">=", 0), ("<", float("inf"))])
+    BelowOne = restricted.restricted_number_type("BelowOne", float, [(">=", 0), ("<", 1)])
     Share = restricted.restricted_number_type("Share", float, [(">", 0), ("<=", 1)])
 
 

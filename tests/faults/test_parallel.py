@@ -1,0 +1,61 @@
+"""Two processes that train together: the weights of one process, also when both are killed on the way."""
+
+import shutil
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from safetensors.numpy import load_file
+
+SMALL = {"steps": 20, "places": 4, "images-per-place": 2, "structural-negatives": 3, "structural-from": 0}
+SMALL |= {"image-size": 64, "train-size": 0, "grid": 3, "dim": 16, "global-dim": 20, "clusters": 4, "held-out": ""}
+OPTIONS = [word for name, value in SMALL.items() for word in (f"--{name}", value)]
+OPTIONS += ["--data", "tree", "--teacher", "teacher", "--device", "cpu"]  # recipe lite: every loss there is
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def together(pair, folder, *options, seconds=60.0):
+    """Two processes as torchrun starts them; both are killed after so many seconds."""
+    usual = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    usual |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": 0, "GLOO_SOCKET_IFNAME": "lo"}
+
+    def one(rank):
+        env = {name: str(value) for name, value in {**usual, "RANK": rank, "LOCAL_RANK": rank}.items()}
+        return pair[rank]("vpr.distill", [*OPTIONS, *options], cwd=folder, env=env, seconds=seconds)
+
+    with ThreadPoolExecutor(2) as threads:
+        return list(threads.map(one, (0, 1)))
+
+
+def test_two_processes_end_with_the_weights_of_one(pair, case):
+    # Equal up to rounding: mining would make other batches of it, and Adam steps of it where gradients are tiny, of
+    # which a deep network has more.
+    options = ["--minings", 0, "--stage", 2]
+    assert pair[0]("vpr.distill", [*OPTIONS, *options, "--out", "one"], cwd=case).code == 0
+    first, second = together(pair, case, *options, "--out", "two")
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    assert first.out == "distilled: two\n" and second.out == ""
+    one, two = (load_file(case / name / "model.safetensors") for name in ("one", "two"))
+    trained = [name for name in one if not name.startswith("summary.")]  # VLAD is fitted to them at the end
+    assert len(trained) > 50
+    assert max(np.abs(one[name] - two[name]).max() for name in trained) < 1e-5
+
+
+def test_two_processes_that_are_killed_at_ten_moments_end_with_the_same_weights(pair, case):
+    options = ["--minings", 2, "--checkpoint-every", 2, "--places", 3, "--out", "new"]
+    first, _ = together(pair, case, *options)
+    assert first.code == 0, first.err
+    expected = (case / "new" / "model.safetensors").read_bytes()
+    shutil.rmtree(case / "new")
+    rng, killed = np.random.default_rng(0), 0
+    for seconds in rng.uniform(0.5, 3.5, 10):
+        first, second = together(pair, case, *options, seconds=seconds)
+        killed += -99 in (first.code, second.code)
+    first, second = together(pair, case, *options)
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    assert killed >= 3 and (case / "new" / "model.safetensors").read_bytes() == expected
