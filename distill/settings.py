@@ -16,6 +16,7 @@ from vpr.base.settings import (
     PositiveFloat,
     PositiveInt,
     Several,
+    Share,
     option,
 )
 from vpr.models.settings import ModelConfig, TeacherConfig
@@ -104,6 +105,8 @@ class TrainConfig:
     backbone_rate: NonNegativeFloat = option(
         1.0, "learning rate of the backbone or encoder as a share of the head's; 0 freezes it"
     )
+    layer_decay: Share = option(1.0, "factor of that rate from each layer of the backbone to the one before it")
+    frozen_blocks: NonNegativeInt = option(0, "stem and first blocks of the backbone that are not trained; 0: none")
     weight_decay: NonNegativeFloat = option(0.05, "weight decay of AdamW")
     augment: Augmentation = option("medium", "how training images are changed")
     minings: NonNegativeInt = option(4, "how often hard places are mined, evenly spread; first at a fifth of the steps")

@@ -13,6 +13,7 @@ from distill.contrast import Contrast, check
 from distill.data import TrainingData, load_images
 from distill.head import start_head, start_summary, start_whitening
 from distill.objective import Objective
+from distill.parts import parameter_groups
 from distill.places import Guard, Places
 from distill.settings import StudentSettings, identity_of
 from distill.trainer import Trainer
@@ -95,12 +96,13 @@ def in_training(settings: StudentSettings) -> ModelConfig:
 def check_model(settings: StudentSettings) -> None:
     """Build the network once and look at one image: a wrong name, weights that do not fit, a missing class token, a
     size that it cannot take or a grid finer than its features are found before training. So are losses, miners and
-    memories that do not go together.
+    memories that do not go together, and layers that it lacks.
 
     Raises VprError as the model does.
     """
     check(settings.objective)
     model = StructuralModel(in_training(settings))
+    parameter_groups(model, settings.train)
     if settings.model.train_size:
         model = resized(model, settings.model.image_size, settings.model.grid)
     side, grid = model.features_side(), settings.model.grid

@@ -24,6 +24,7 @@ from distill.contrast import Known
 from distill.mining import nearest_photos
 from distill.objective import Labels, Objective
 from distill.parallel import Shards, from_first
+from distill.parts import parameter_groups
 from distill.places import BatchPlan, Places
 from distill.settings import TrainConfig
 from vpr.base.errors import VprError
@@ -69,7 +70,7 @@ class Trainer:
         self.objective, self.config, self.fabric = objective.to(fabric.device), config, fabric
         kept = objective.distillation is not None and objective.distillation.keep_weight > 0
         self.before = copy.deepcopy(model).to(fabric.device).eval() if kept else None
-        groups = parameter_groups(model, config.backbone_rate)
+        groups = parameter_groups(model, config)
         groups[0]["params"] += list(objective.parameters())  # such as proxies
         optimizer = torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
         self.network, self.optimizer = fabric.setup(model, optimizer)
@@ -243,18 +244,6 @@ class Trainer:
             raise VprError(f"{path} is damaged; remove it, and training starts from its first step") from error
         if not 0 < self.step <= self.config.steps:
             raise VprError(f"{path} is of step {self.step} of {self.config.steps}; remove it to start again")
-
-
-def parameter_groups(model: nn.Module, backbone_rate: float) -> list[dict[str, Any]]:
-    """The trained parameters with their share of the learning rate; a backbone of share 0 is frozen."""
-    part = getattr(model, "backbone", getattr(model, "encoder", None)) if backbone_rate != 1 else None
-    backbone = list(part.parameters()) if isinstance(part, nn.Module) else []
-    apart = {id(parameter) for parameter in backbone}
-    others = [parameter for parameter in model.parameters() if id(parameter) not in apart and parameter.requires_grad]
-    for parameter in backbone:
-        parameter.requires_grad_(backbone_rate > 0)
-    groups = [{"params": others, "share": 1.0}]
-    return [*groups, {"params": backbone, "share": backbone_rate}] if backbone and backbone_rate else groups
 
 
 def _means(recent: list[dict[str, float]]) -> dict[str, float]:

@@ -144,7 +144,7 @@ def test_names_may_be_a_list_in_a_config(tmp_path):
     ("main", "folder"), [(scratch.main, "student"), (distill.main, "student"), (teacher.main, "teacher")]
 )
 def test_recipes_are_options_of_their_commands(main, folder, capsys):
-    assert recipes(folder) == ["lite", "mini"]
+    assert {"lite", "mini"} <= set(recipes(folder))
     printed = []
     for arguments in ([], ["--recipe", "mini"], ["--recipe=lite"], ["--recipe", "lite", "--clusters", "8"]):
         assert main([*arguments, "--print-config"]) == 0
@@ -157,7 +157,7 @@ def test_recipes_are_options_of_their_commands(main, folder, capsys):
     assert "backbone: tf_efficientnet_lite0" in printed[2] and "clusters: 64" in printed[2]
     assert printed[3] == printed[2].replace("clusters: 64", "clusters: 8")  # later options win
     assert main(["--recipe", "../teacher/lite"]) == 2
-    assert "is none of lite, mini" in capsys.readouterr().err
+    assert f"is none of {', '.join(recipes(folder))}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("folder", ["student", "teacher"])
