@@ -68,11 +68,16 @@ class Shards:
     """A batch of B images in parts, one a process; an image's part and place follow from B alone."""
 
     def __init__(self, fabric: Fabric, groups: list[np.ndarray]) -> None:
-        """groups: places in the batch, each (k,), that stay together; process r of N takes every N-th from the r-th."""
+        """groups: places in the batch, each (k,), that stay together; process r of N takes every N-th from the r-th.
+
+        Raises VprError where there are fewer groups than processes.
+        """
         self.fabric, count = fabric, fabric.world_size
         self.groups = [groups[rank::count] for rank in range(count)]
         self.places = [np.sort(np.concatenate(part)) if part else np.empty(0, np.int64) for part in self.groups]
         self.longest = max(map(len, self.places))
+        if not all(self.groups):
+            raise VprError(f"a batch has too few photos for {count} processes; start fewer, or give more --places")
 
     @property
     def own_groups(self) -> list[tuple[int, np.ndarray]]:

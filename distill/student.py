@@ -13,13 +13,15 @@ from distill.contrast import Contrast, check
 from distill.data import TrainingData, load_images
 from distill.head import start_head, start_summary, start_whitening
 from distill.objective import Objective
+from distill.parallel import from_first
 from distill.parts import parameter_groups
 from distill.places import Guard, Places
 from distill.settings import StudentSettings, identity_of
 from distill.trainer import Trainer
+from vpr.base.command import log_to
 from vpr.base.errors import VprError
 from vpr.base.files import write_json
-from vpr.base.run_folder import CHECKPOINT, METRICS, finish_run, read_metrics
+from vpr.base.run_folder import CHECKPOINT, METRICS, finish_run, read_metrics, start_run
 from vpr.description.describe import global_descriptors
 from vpr.description.foreign import ForeignDescriptors
 from vpr.description.spec import cache_spec
@@ -68,6 +70,20 @@ def train_student(
     start_summary(model.eval(), images, device, settings.train.seed)
     finish_run(out, lambda path: save_weights(model, path), {"losses": losses, **validate(model)})
     return model
+
+
+def begin(out: Path, identity: dict, overwrite: bool, fabric: Fabric, calibrate: Callable[[], None]) -> bool:
+    """Make the run folder by the first process, or take up what is there; returns whether anything is left to train.
+
+    calibrate: what the first process does with a complete run. Errors as `start_run`.
+    """
+    first = fabric.is_global_zero
+    complete = from_first(fabric, first and start_run(out, identity, overwrite))
+    if first and complete:
+        calibrate()
+    elif first:
+        log_to(out)
+    return not complete
 
 
 def calibrate_again(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from distill.settings import (
@@ -16,8 +17,7 @@ from distill.settings import (
     default_teacher,
     identity_of,
 )
-from vpr.base.command import log_to, run_command
-from vpr.base.run_folder import start_run
+from vpr.base.command import run_command
 from vpr.base.settings import option
 from vpr.models.settings import ModelConfig
 
@@ -68,8 +68,9 @@ def _work(
     train: TrainConfig,
 ) -> None:
     from distill.data import training_data
-    from distill.parallel import from_first, join, writing_first
+    from distill.parallel import join, writing_first
     from distill.student import (
+        begin,
         calibrate_again,
         check_lengths,
         check_model,
@@ -87,7 +88,7 @@ def _work(
 
     out, settings = options.out, StudentSettings(model, objective, structural, train, distillation)
     fabric = join(choose_device(config.device), train.precision)
-    first, device = fabric.is_global_zero, fabric.device
+    device = fabric.device
     teacher: NetVLAD | ForeignDescriptors | None = None
     if options.teacher is not None:
         foreign = is_foreign(options.teacher)
@@ -103,17 +104,13 @@ def _work(
         teacher.of(data.photos.paths)  # one that is missing is found before anything is trained
     validate = validation(data.root, data.held_out, out, device)
     taught_by = {"fitted": identity_of(to_fit)} if teacher is None else {"fingerprint": fingerprint_of(teacher)}
+    identity = run_identity("vpr.distill", settings, data, taught_by)
     with writing_first(fabric, out):
-        identity = run_identity("vpr.distill", settings, data, taught_by)
-        complete = from_first(fabric, first and start_run(out, identity, config.overwrite))
-        if first and complete:
-            calibrate_again(out, data.held_out, device, validate)
-        elif not complete:
-            if first:
-                log_to(out)
+        again = partial(calibrate_again, out, data.held_out, device, validate)
+        if begin(out, identity, config.overwrite, fabric, again):
             if teacher is None:
                 teacher = fit_teacher(to_fit, data, out / TEACHER, fabric, overwrite=False)
-            elif first and isinstance(teacher, NetVLAD):
+            elif fabric.is_global_zero and isinstance(teacher, NetVLAD):
                 save_teacher(teacher, out / TEACHER)
             train_student(settings, data, out, fabric, validate, teacher_targets(teacher, data, settings, device))
     fabric.print(f"distilled: {out}")

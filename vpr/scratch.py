@@ -2,11 +2,11 @@
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from distill.settings import ObjectiveConfig, RunConfig, StructuralConfig, StudentSettings, TrainConfig
-from vpr.base.command import log_to, run_command
-from vpr.base.run_folder import start_run
+from vpr.base.command import run_command
 from vpr.base.settings import option
 from vpr.models.settings import ModelConfig
 
@@ -41,8 +41,8 @@ def _work(
     train: TrainConfig,
 ) -> None:
     from distill.data import training_data
-    from distill.parallel import from_first, join, writing_first
-    from distill.student import calibrate_again, check_model, run_identity, train_student
+    from distill.parallel import join, writing_first
+    from distill.student import begin, calibrate_again, check_model, run_identity, train_student
     from eval.calibration import validation
     from vpr.base.machine import choose_device
 
@@ -51,16 +51,12 @@ def _work(
     with fabric.rank_zero_first():  # mini-MSLS may have to be rendered
         data = training_data(config)
     check_model(settings)
-    out, first, device = output.out, fabric.is_global_zero, fabric.device
+    out, device = output.out, fabric.device
     validate = validation(data.root, data.held_out, out, device)
+    identity = run_identity("vpr.scratch", settings, data)
     with writing_first(fabric, out):
-        identity = run_identity("vpr.scratch", settings, data)
-        complete = from_first(fabric, first and start_run(out, identity, config.overwrite))
-        if first and complete:
-            calibrate_again(out, data.held_out, device, validate)
-        elif not complete:
-            if first:
-                log_to(out)
+        again = partial(calibrate_again, out, data.held_out, device, validate)
+        if begin(out, identity, config.overwrite, fabric, again):
             train_student(settings, data, out, fabric, validate)
     fabric.print(f"scratch: {out}")
 
