@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +24,6 @@ from vpr.base.errors import VprError
 from vpr.base.files import writing_alone
 
 log = logging.getLogger("vpr")
-T = TypeVar("T")
 LONGEST_WAIT = datetime.timedelta(hours=24)  # of processes for the one that calibrates and writes
 
 
@@ -52,11 +51,6 @@ def join(device: torch.device, precision: Precision = "32-true") -> Fabric:
     return fabric
 
 
-def from_first(fabric: Fabric, value: T) -> T:
-    """What the first process has."""
-    return value if fabric.world_size == 1 else fabric.broadcast(value)
-
-
 @contextmanager
 def writing_first(fabric: Fabric, out: Path) -> Iterator[None]:
     """Inside, the first process alone writes to a run folder; errors as `vpr.base.files.writing_alone`."""
@@ -74,10 +68,10 @@ class Shards:
         """
         self.fabric, count = fabric, fabric.world_size
         self.groups = [groups[rank::count] for rank in range(count)]
-        self.places = [np.sort(np.concatenate(part)) if part else np.empty(0, np.int64) for part in self.groups]
-        self.longest = max(map(len, self.places))
         if not all(self.groups):
             raise VprError(f"a batch has too few photos for {count} processes; start fewer, or give more --places")
+        self.places = [np.sort(np.concatenate(part)) for part in self.groups]
+        self.longest = max(map(len, self.places))
 
     @property
     def own_groups(self) -> list[tuple[int, np.ndarray]]:

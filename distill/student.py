@@ -13,7 +13,6 @@ from distill.contrast import Contrast, check
 from distill.data import TrainingData, load_images
 from distill.head import start_head, start_summary, start_whitening
 from distill.objective import Objective
-from distill.parallel import from_first
 from distill.parts import parameter_groups
 from distill.places import Guard, Places
 from distill.settings import StudentSettings, identity_of
@@ -78,7 +77,7 @@ def begin(out: Path, identity: dict, overwrite: bool, fabric: Fabric, calibrate:
     calibrate: what the first process does with a complete run. Errors as `start_run`.
     """
     first = fabric.is_global_zero
-    complete = from_first(fabric, first and start_run(out, identity, overwrite))
+    complete = fabric.broadcast(first and start_run(out, identity, overwrite))
     if first and complete:
         calibrate()
     elif first:

@@ -13,7 +13,6 @@ from torch.utils.data import Subset
 from distill.contrast import Contrast
 from distill.data import TrainingData, load_images
 from distill.objective import Objective
-from distill.parallel import from_first
 from distill.places import Guard, Places
 from distill.settings import TeacherSettings, WhiteningConfig, identity_of
 from distill.trainer import Trainer
@@ -41,7 +40,7 @@ def fit_teacher(settings: TeacherSettings, data: TrainingData, out: Path, fabric
     """
     identity = {"command": "vpr.teacher", "data": data.identity, **identity_of(settings)}
     first, device = fabric.is_global_zero, fabric.device
-    if from_first(fabric, first and start_run(out, identity, overwrite)):
+    if fabric.broadcast(first and start_run(out, identity, overwrite)):
         log.info("teacher: %s is complete already", out)
         return load_teacher(out, device)
     if first:

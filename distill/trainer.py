@@ -23,7 +23,7 @@ from distill.augment import augment, augmentation, groups_of
 from distill.contrast import Known
 from distill.mining import nearest_photos
 from distill.objective import Labels, Objective
-from distill.parallel import Shards, from_first
+from distill.parallel import Shards
 from distill.parts import parameter_groups
 from distill.places import BatchPlan, Places
 from distill.settings import TrainConfig
@@ -211,7 +211,7 @@ class Trainer:
         found = None
         if self.fabric.is_global_zero:
             found = nearest_photos(self.model, self.images, self.places.anchors, self.fabric.device, rng)
-        self.plan.neighbours = from_first(self.fabric, found)
+        self.plan.neighbours = self.fabric.broadcast(found)
 
     def _parts(self) -> dict[str, Any]:
         """What a checkpoint keeps the state of, by name."""
