@@ -34,26 +34,18 @@ class Known:
         return self.pairs(self.photos, self.photos)
 
 
-def _with_margin(make: type[nn.Module], default: float) -> Callable[[ObjectiveConfig], nn.Module]:
-    return lambda config: make(margin=default if config.margin is None else config.margin)
-
-
-def _contrastive(config: ObjectiveConfig) -> nn.Module:
-    return losses.ContrastiveLoss(neg_margin=1.0 if config.margin is None else config.margin)
-
-
-def _circle(config: ObjectiveConfig) -> nn.Module:
-    return losses.CircleLoss(m=0.4 if config.margin is None else config.margin)
+def _margin(config: ObjectiveConfig, usual: float) -> float:
+    return usual if config.margin is None else config.margin
 
 
 LOSSES: dict[str, Callable[[ObjectiveConfig], nn.Module]] = {
     "infonce": lambda config: losses.NTXentLoss(temperature=config.temperature),
     "supcon": lambda config: losses.SupConLoss(temperature=config.temperature),
-    "triplet": _with_margin(losses.TripletMarginLoss, 0.1**0.5),  # that of the MSLS baselines
-    "margin": _with_margin(losses.MarginLoss, 0.2),
+    "triplet": lambda config: losses.TripletMarginLoss(_margin(config, 0.1**0.5)),  # that of the MSLS baselines
+    "margin": lambda config: losses.MarginLoss(_margin(config, 0.2)),
     "multi-similarity": lambda config: losses.MultiSimilarityLoss(alpha=2, beta=50, base=0.5),
-    "circle": _circle,
-    "contrastive": _contrastive,
+    "circle": lambda config: losses.CircleLoss(_margin(config, 0.4)),
+    "contrastive": lambda config: losses.ContrastiveLoss(neg_margin=_margin(config, 1.0)),
     "fast-ap": lambda config: losses.FastAPLoss(),
 }
 WITHOUT_MEMORY = ("fast-ap", "proxy-anchor")  # the library's memory takes no such loss
@@ -112,8 +104,7 @@ class Contrast(nn.Module):
         check(config)
         self.config = config
         if config.loss == "proxy-anchor":
-            margin = 0.1 if config.margin is None else config.margin
-            self.loss: Any = losses.ProxyAnchorLoss(classes, dim, margin=margin, alpha=32)
+            self.loss: Any = losses.ProxyAnchorLoss(classes, dim, _margin(config, 0.1), alpha=32)
         else:
             self.loss = LOSSES[config.loss](config)
         self.miner: Any = None if config.miner == "none" else OnlyPairs(MINERS[config.miner]())

@@ -28,7 +28,8 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, An
             kept = config.frozen_blocks and depths[name] <= config.frozen_blocks
             shares[name] = 0.0 if kept else shares[name] * config.layer_decay ** (last - depths[name])
     for name, parameter in backbone.items():
-        parameter.requires_grad_(shares[name] > 0)
+        if shares[name] == 0:  # never the other way round: some networks have parts that are fixed
+            parameter.requires_grad_(False)
     of_backbone = {id(parameter): shares[name] for name, parameter in backbone.items()}
     groups: dict[float, list[nn.Parameter]] = {1.0: []}
     for parameter in model.parameters():
