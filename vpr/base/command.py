@@ -36,22 +36,6 @@ def run_command(
     traceback. recipe_folder: where the command's recipes lie; without it ``--recipe`` is no option. parallel:
     whether torchrun may start several processes.
     """
-    try:
-        return _run(command, description, stages, work if parallel else _alone(work), argv, recipe_folder)
-    except KeyboardInterrupt:
-        print(said_of(f"python -m {command}"), file=sys.stderr)
-        return INTERRUPTED
-
-
-def _run(
-    command: str,
-    description: str,
-    stages: Sequence[Any],
-    work: Callable[..., int | None],
-    argv: list[str] | None,
-    recipe_folder: str,
-) -> int:
-    """`run_command`, but for Ctrl-C."""
     names = ", ".join(recipes(recipe_folder)) if recipe_folder else ""
     which = f"{names} (default: {DEFAULT_RECIPE}, or {PLAIN_RECIPE} where --backbone is given)"
     epilog = f"--recipe NAME starts from the options of a recipe in the box: {which}" if names else ""
@@ -70,26 +54,31 @@ def _run(
     handler.setFormatter(_Formatter("%(message)s"))
     logging.basicConfig(handlers=[handler])
     logging.getLogger("vpr").setLevel(logging.INFO)
+    return carry_out(work, filled, parser.prog, debug, parallel)
+
+
+def carry_out(work: Callable[..., int | None], filled: Sequence[Any], prog: str, debug: bool, parallel: bool) -> int:
+    """Do a command's work on its filled stages; the exit code, and what is said of errors, as `run_command` has it."""
     try:
         with _log_files_closed():
+            if not parallel:
+                _refuse_torchrun()
             wait_briefly()
             return work(*filled) or 0
+    except KeyboardInterrupt:
+        print(said_of(prog), file=sys.stderr)
+        return INTERRUPTED
     except (VprError, OSError) as error:
         if debug:
             raise
-        return _complain(parser.prog, error, FAILED)
+        return _complain(prog, error, FAILED)
 
 
-def _alone(work: Callable[..., int | None]) -> Callable[..., int | None]:
-    """The work; raises VprError where torchrun started several processes, which would all write the same files."""
-
-    def checked(*stages: Any) -> int | None:
-        processes = os.environ.get("WORLD_SIZE", "1")
-        if "TORCHELASTIC_RUN_ID" in os.environ and processes != "1":
-            raise VprError(f"torchrun started {processes} processes, and one is supported; start it with python -m")
-        return work(*stages)
-
-    return checked
+def _refuse_torchrun() -> None:
+    """Raise VprError where torchrun started several processes, which would all write the same files."""
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if "TORCHELASTIC_RUN_ID" in os.environ and processes != "1":
+        raise VprError(f"torchrun started {processes} processes, and one is supported; start it with python -m")
 
 
 def _complain(prog: str, error: Exception, code: int) -> int:

@@ -44,9 +44,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _is_work(frame: FrameType | None) -> bool:
-    """Whether the stack stands inside `vpr.base.command.run_command`, and in no import."""
+    """Whether the stack stands inside `vpr.base.command.carry_out`, and in no import."""
     while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
-        if frame.f_code.co_name == "run_command":
+        if frame.f_code.co_name == "carry_out":
             return True
         frame = frame.f_back
     return False
