@@ -13,7 +13,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """No test touches the user's cache; only compiled kernels outlive a session, in pytest's own cache."""
     folder = Path(tempfile.mkdtemp(prefix="vpr-tests-"))
     if getattr(config, "cache", None) is not None:
-        (folder / "numba").symlink_to(config.cache.mkdir("numba"), target_is_directory=True)
+        (folder / "kernels").symlink_to(config.cache.mkdir("kernels"), target_is_directory=True)
     config.stash[CACHE_FOLDER] = folder
     os.environ["VPR_CACHE_DIR"] = str(folder)
 

@@ -51,18 +51,18 @@ def check_folder(root: Path, config: MiniConfig) -> bool:
             )
         if found is not None:
             return name == MANIFEST
-    if root.exists() and any(root.iterdir()):
+    if root.exists() and any(not path.name.startswith(".") for path in root.iterdir()):
         raise DatasetError(f"{root} is not empty and not a mini-MSLS tree; choose an empty or new folder for --out")
     return False
 
 
 def make_folders(root: Path, config: MiniConfig) -> None:
-    """Create the folders of the tree and the note of what it is going to be."""
+    """Write the note of what the tree is going to be, without which it would be a stranger's, and make its folders."""
+    write_json(root / BEGUN, {"config": config.identity()})
     for plan in config.cities:
         for side in ("query", "database"):
             images = root / plan.part / plan.name / side / "images"
             images.mkdir(parents=True, exist_ok=True)
-    write_json(root / BEGUN, {"config": config.identity()})
 
 
 def tree_digest(root: Path) -> str:
@@ -92,6 +92,7 @@ def render(config: MiniConfig, root: Path, workers: int | None = None) -> Path:
     if workers is not None and workers < 1:
         raise DatasetError(f"at least one worker is needed: {workers}")
     if check_folder(root, config):
+        (root / BEGUN).unlink(missing_ok=True)  # a kill may have come just before
         return root
     make_folders(root, config)
     units = [(city, street) for city, plan in enumerate(config.cities) for street in range(plan.streets + plan.strays)]

@@ -20,6 +20,7 @@ from PIL import Image
 from datasets import mini_msls
 from datasets.default import ensure_mini_msls
 from datasets.errors import DatasetError
+from datasets.street_world import rendering
 from datasets.street_world.config import scale_config, tiny_config
 from datasets.street_world.rendering import BEGUN, MANIFEST, render
 from datasets.street_world.tables import FILES, city_tables
@@ -157,6 +158,14 @@ def test_a_killed_run_resumes_to_the_same_bytes(tree, tmp_path):
     assert not (out / MANIFEST).exists()
     render(tiny_config(), out, workers=2)
     assert fingerprints(out) == fingerprints(tree)
+
+
+def test_a_kill_before_the_note_is_written_leaves_a_folder_that_can_be_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(rendering, "write_json", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        rendering.make_folders(tmp_path, tiny_config())
+    (tmp_path / ".mini_msls.partial.json.host.1-1.tmp").touch()
+    assert not rendering.check_folder(tmp_path, tiny_config())
 
 
 def test_a_complete_tree_returns_at_once(tree):

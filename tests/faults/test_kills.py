@@ -1,22 +1,39 @@
 """Writing commands, killed before their n-th file operation, for every n: given again they end as if undisturbed."""
 
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tiny import SMALL, TEACHER
+from tiny import SMALL, TEACHER, small_config
 
 QUICK = ["--steps", "1", "--structural-from", "0", "--checkpoint-every", "1", "--held-out", ""]
 COMMANDS = [
-    ("vpr.extract", ["--run", "run", "--data", "tree", "--cache", "new/a.h5"]),
+    ("vpr.extract", ["--run", "run", "--data", "tree", "--cache", "new/a.h5", "--device", "cpu"]),
     (
         "eval.msls",
-        ["--run", "run", "--data", "tree", "--cache", "a.h5", "--json", "new/a.json", "--submission", "new/a.zip"],
+        [
+            "--run",
+            "run",
+            "--data",
+            "tree",
+            "--cache",
+            "a.h5",
+            "--device",
+            "cpu",
+            "--json",
+            "new/a.json",
+            "--submission",
+            "new/a.zip",
+        ],
     ),
     ("vpr.teacher", ["--data", "tree", "--out", "new", "--clusters", "4", *TEACHER, "--steps", "1"]),
     ("vpr.scratch", ["--data", "tree", "--out", "new", *SMALL, *QUICK]),
     ("vpr.distill", ["--data", "tree", "--out", "new", "--teacher", "teacher", *SMALL, *QUICK]),
 ]
+TABLE = ["--data", "tree", "--out", "new", "--seeds", "1", "--training", "tiny.yaml", "--device", "cpu"]
+LONG = [("eval.table", TABLE), ("tiny_world", ["new"])]  # minutes each: with the variable SWEEP
+TRAININGS = "seed0"  # of a table, which are those of the commands above and stay
 TIMED = b'"latency_ms"'
 
 
@@ -27,11 +44,25 @@ def outputs(folder):
     return {name: b"" if TIMED in (data := path.read_bytes()) else data for name, path in kept.items()}
 
 
-@pytest.mark.parametrize(("command", "options"), COMMANDS)
+def start_anew(folder):
+    """Remove what a command wrote."""
+    for path in folder.iterdir():
+        if path.is_dir() and path.name != TRAININGS:
+            shutil.rmtree(path)
+        elif path.is_file():
+            path.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+@pytest.mark.parametrize(("command", "options"), COMMANDS if "SWEEP" not in os.environ else COMMANDS + LONG)
 def test_a_kill_before_any_file_operation_costs_nothing_but_time(pair, case, tmp_path, command, options):
     def run(warm, folder, stop_before=0):
-        return warm(command, [*options, "--device", "cpu"], cwd=folder, stop_before=stop_before)
+        return warm(command, options, cwd=folder, stop_before=stop_before)
 
+    small_config(case / "tiny.yaml")
+    assert run(pair[0], case).code == 0
+    start_anew(case / "new")
     undisturbed = run(pair[0], case)
     assert undisturbed.code == 0 and undisturbed.writes >= 4, undisturbed.err
 
@@ -40,7 +71,7 @@ def test_a_kill_before_any_file_operation_costs_nothing_but_time(pair, case, tmp
         expected = outputs(folder / "new")
         assert expected and not any(".tmp" in str(name) for name in expected)
         for number in numbers:
-            shutil.rmtree(folder / "new")
+            start_anew(folder / "new")
             assert run(warm, folder, stop_before=number).code == -9
             again = run(warm, folder)
             assert again.code == 0, f"killed before operation {number}: {again.err}"
