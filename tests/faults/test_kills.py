@@ -32,7 +32,8 @@ COMMANDS = [
     ("vpr.distill", ["--data", "tree", "--out", "new", "--teacher", "teacher", *SMALL, *QUICK]),
 ]
 TABLE = ["--data", "tree", "--out", "new", "--seeds", "1", "--training", "tiny.yaml", "--device", "cpu"]
-LONG = [("eval.table", TABLE), ("tiny_world", ["new"])]  # minutes each: with the variable SWEEP
+COMPARE = ["run", "--data", "tree", "--device", "cpu", "--submission", "new/a.zip"]
+LONG = [("eval.table", TABLE), ("eval.compare", COMPARE), ("tiny_world", ["new"])]  # with the variable SWEEP: minutes
 TRAININGS = "seed0"  # of a table, which are those of the commands above and stay
 TIMED = b'"latency_ms"'
 
