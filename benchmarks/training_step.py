@@ -21,11 +21,11 @@ from distill.contrast import Contrast
 from distill.data import load_images, training_data
 from distill.head import start_whitening
 from distill.objective import Labels, Objective
-from distill.parallel import join
 from distill.places import Guard, Places
 from distill.settings import Augmentation, DistillationConfig, ObjectiveConfig, RunConfig, StructuralConfig, TrainConfig
 from distill.trainer import Trainer
 from vpr.base.machine import choose_device
+from vpr.base.processes import join
 from vpr.models.settings import ModelConfig
 from vpr.models.structural import StructuralModel
 

@@ -1,61 +1,20 @@
-"""Processes that train one model together, each on its part of every batch, by Lightning Fabric.
+"""Processes that train one model together, each on its part of every batch.
 
-`torchrun --nproc-per-node N -m vpr.distill` starts them; a command that is started alone is one process. What the
-processes compute together is what one process computes of the whole batch: descriptors are gathered, with their
+What they compute together is what one process computes of the whole batch: descriptors are gathered, with their
 gradients, before the losses see them.
 """
 
-import datetime
-import logging
-import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from torch import nn
+from torch.utils.data import Subset
 
-from distill.settings import Precision
 from vpr.base.errors import VprError
-from vpr.base.files import writing_alone
-
-log = logging.getLogger("vpr")
-LONGEST_WAIT = datetime.timedelta(hours=24)  # of processes for the one that calibrates and writes
-
-
-def join(device: torch.device, precision: Precision = "32-true") -> Fabric:
-    """The processes that torchrun started with this one, or this one alone; on one kind of device.
-
-    All but the first are silent from here on. Raises VprError for a precision that the device lacks.
-    """
-    if precision == "16-mixed" and device.type == "cpu":
-        raise VprError("--precision 16-mixed needs a GPU; pass --precision bf16-mixed")
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
-        return Fabric(accelerator=device.type, devices=1, precision=precision)
-    nodes = count // int(os.environ.get("LOCAL_WORLD_SIZE", str(count)))
-    warnings.filterwarnings("ignore", "torch.distributed.nn.functional.all_gather is deprecated")  # Fabric's own call
-    strategy = DDPStrategy(find_unused_parameters=True, timeout=LONGEST_WAIT)
-    fabric = Fabric(
-        accelerator=device.type, strategy=strategy, devices=count // nodes, num_nodes=nodes, precision=precision
-    )
-    fabric.launch()
-    log.info("%d processes train together", count)
-    if not fabric.is_global_zero:
-        log.setLevel(logging.ERROR)
-    return fabric
-
-
-@contextmanager
-def writing_first(fabric: Fabric, out: Path) -> Iterator[None]:
-    """Inside, the first process alone writes to a run folder; errors as `vpr.base.files.writing_alone`."""
-    with writing_alone(out, wait=False) if fabric.is_global_zero else nullcontext():
-        yield
+from vpr.description.describe import BATCH, global_descriptors
+from vpr.description.images import Images
 
 
 class Shards:
@@ -94,3 +53,28 @@ class Shards:
         parts: Any = self.fabric.all_gather(torch.cat([own, padding]).contiguous(), sync_grads=True)
         found = torch.cat([part[: len(places)] for part, places in zip(parts, self.places)])
         return found[torch.from_numpy(np.argsort(np.concatenate(self.places))).to(own.device)]
+
+
+def describe_together(
+    fabric: Fabric, model: nn.Module, images: Images, chosen: np.ndarray, workers: int = 0, title: str | None = None
+) -> np.ndarray:
+    """The global descriptors of the chosen images (N,), (N, C) float32: each process describes every so manieth batch,
+    and all of them get all descriptors, which are those that one process computes."""
+    rank, count = fabric.global_rank, fabric.world_size
+    if count == 1:
+        return global_descriptors(model, Subset(images, chosen.tolist()), fabric.device, workers, title)
+    for buffer in model.buffers():  # running statistics are each process's own until then
+        buffer.copy_(fabric.broadcast(buffer))
+    batches = [np.arange(start, min(start + BATCH, len(chosen))) for start in range(0, len(chosen), BATCH)]
+    places = [np.concatenate(batches[number::count] or [batches[-1]]) for number in range(count)]
+    own = places[rank]
+    described = global_descriptors(
+        model, Subset(images, chosen[own].tolist()), fabric.device, workers, None if rank else title
+    )
+    padded = np.zeros((max(map(len, places)), described.shape[1]), np.float32)
+    padded[: len(own)] = described
+    parts: Any = fabric.all_gather(torch.from_numpy(padded).to(fabric.device))
+    found = np.empty((len(chosen), described.shape[1]), np.float32)
+    for part, rows in zip(parts, places):
+        found[rows] = part[: len(rows)].cpu().numpy()
+    return found

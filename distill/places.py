@@ -128,16 +128,18 @@ def sampling_weights(*members: np.ndarray) -> np.ndarray:
 class BatchPlan:
     """The batches of steps [start, stop): a sampler for a DataLoader, a pure function of seed and step.
 
-    Half of the batches are hard once descriptors are known: the places come from the photos whose descriptors are
-    nearest to a random one's.
+    Once descriptors are known, by ``mined``: half of the batches are hard, their places being the photos whose
+    descriptors are nearest to a random one's; or with ``tuples`` every batch is made of mined tuples.
     """
 
-    def __init__(self, places: Places, shape: tuple[int, int], seed: int, by_condition: bool = False) -> None:
+    def __init__(
+        self, places: Places, shape: tuple[int, int], seed: int, by_condition: bool = False, tuples: bool = False
+    ) -> None:
         """shape: places in a batch, images of each. by_condition: draw more often by night and sideways."""
-        self.places, self.shape, self.seed = places, shape, seed
+        self.places, self.shape, self.seed, self.tuples = places, shape, seed, tuples
         self.shares = self._shares() if by_condition else None
         self.steps = range(0)
-        self.neighbours: np.ndarray | None = None  # (M, 1 + k): photos, each followed by the nearest by descriptor
+        self.mined: np.ndarray | None = None  # (M, 1 + k): photos, each followed by the nearest; or tuples (M, images)
 
     def _shares(self) -> np.ndarray:
         photos, anchors = self.places.photos, self.places.anchors
@@ -154,8 +156,10 @@ class BatchPlan:
     def batch(self, step: int) -> np.ndarray:
         """The photos of one step's batch, (places * images,), fewer where places run out."""
         rng = np.random.default_rng([self.seed, step])
+        if self.tuples and self.mined is not None and len(self.mined):
+            return rng.choice(self.mined, self.shape[0], replace=len(self.mined) < self.shape[0]).ravel()
         anywhere = rng.choice(self.places.anchors, 50 * self.shape[0], p=self.shares)
-        if self.neighbours is None or rng.random() < 0.5:
+        if self.tuples or self.mined is None or rng.random() < 0.5:
             return self.places.draw(iter(anywhere), self.shape, rng)
-        first, *near = rng.choice(self.neighbours)
+        first, *near = rng.choice(self.mined)
         return self.places.draw(iter([first, *rng.permutation(near), *anywhere]), self.shape, rng)

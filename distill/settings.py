@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vpr.base.machine import Device
+from vpr.base.processes import Precision
 from vpr.base.settings import (
     BelowOne,
     Names,
@@ -29,7 +30,7 @@ Miner = Literal[
     "none", "multi-similarity", "batch-hard", "batch-easy-hard", "semi-hard", "triplet-margin", "pair-margin",
     "distance-weighted", "angular", "hdc", "uniform-histogram",
 ]  # fmt: skip
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
 Augmentation = Literal["none", "light", "medium", "heavy"]
 
 
@@ -99,9 +100,21 @@ class TrainConfig:
     sampling: Literal["even", "conditions"] = option(
         "even", "draw places evenly, or more often by night and sideways, as MSLS weighs them"
     )
-    learning_rate: PositiveFloat = option(
-        1.5e-3, "peak learning rate of AdamW; warm-up over 5 %, then a cosine to zero"
+    mining: Literal["places", "tuples"] = option(
+        "places",
+        "places: half of the batches hold places that look alike; tuples: every batch holds tuples of a query, its "
+        "nearest positive and its hardest negatives, --images-per-place in all, from caches of photos as MSLS's loader "
+        "has them",
     )
+    minings: NonNegativeInt = option(4, "how often hard places are mined, evenly spread; first at a fifth of the steps")
+    cached_queries: PositiveInt = option(1000, "queries of a cache of tuples; it is renewed when they are used up")
+    cached_negatives: PositiveInt = option(1000, "photos of a cache of tuples that are their negatives")
+    learning_rate: PositiveFloat = option(1.5e-3, "peak learning rate of AdamW, after a warm-up over 5 % of the steps")
+    schedule: Literal["cosine", "plateau"] = option(
+        "cosine", "the rate from there: a cosine to zero, or lowered when validations bring nothing better"
+    )
+    plateau_after: PositiveInt = option(2, "validations without a better one after which the rate is lowered")
+    plateau_factor: Share = option(0.3, "what it is lowered to, as a share")
     backbone_rate: NonNegativeFloat = option(
         1.0, "learning rate of the backbone or encoder as a share of the head's; 0 freezes it"
     )
@@ -109,12 +122,16 @@ class TrainConfig:
     frozen_blocks: NonNegativeInt = option(0, "stem and first blocks of the backbone that are not trained; 0: none")
     weight_decay: NonNegativeFloat = option(0.05, "weight decay of AdamW")
     augment: Augmentation = option("medium", "how training images are changed")
-    minings: NonNegativeInt = option(4, "how often hard places are mined, evenly spread; first at a fifth of the steps")
+    validate_every: NonNegativeInt = option(
+        0, "steps between validations on the held-out city, of which the best weights are kept; 0: none"
+    )
+    patience: NonNegativeInt = option(0, "validations without a better one that end the training; 0: none does")
     checkpoint_every: PositiveInt = option(200, "steps between checkpoints, from which an interrupted run continues")
     seed: NonNegativeInt = option(0, "seed of weights, batches and augmentation")
     workers: NonNegativeInt = option(
         0, "processes that decode training images; 0 decodes in the training process, which keeps up to 2 GiB of them"
     )
+    tensorboard: bool = option(False, "write TensorBoard's files too, into RUN/tensorboard")
 
 
 @dataclass(frozen=True)
@@ -167,8 +184,8 @@ def default_teacher(seed: int, student: ModelConfig, photos: int) -> TeacherSett
 
 
 def identity_of(settings: StudentSettings | TeacherSettings) -> dict[str, Any]:
-    """The settings that change the result. Workers and checkpoints do not, so a run may continue with others."""
+    """The settings that change the result. A run may continue with others of those that do not."""
     identity = dataclasses.asdict(settings)
-    for name in ("workers", "checkpoint_every"):
+    for name in ("workers", "checkpoint_every", "tensorboard"):
         del identity["train"][name]
     return identity

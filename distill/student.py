@@ -17,6 +17,7 @@ from distill.parts import parameter_groups
 from distill.places import Guard, Places
 from distill.settings import StudentSettings, identity_of
 from distill.trainer import Trainer
+from distill.validations import Judge
 from vpr.base.command import log_to
 from vpr.base.errors import VprError
 from vpr.base.files import write_json
@@ -38,14 +39,14 @@ def train_student(
     data: TrainingData,
     out: Path,
     fabric: Fabric,
-    validate: Callable[[StructuralModel], dict],
+    judge: Judge,
     targets: np.ndarray | None = None,
 ) -> StructuralModel:
     """Train a student into the run folder ``out``, which `start_run` has made; with targets, distilled.
     Of several processes the first finishes and writes it.
 
-    targets: a teacher's descriptors of the training photos (N, C) float32. validate: called with the finished model;
-    what it returns goes into metrics.json.
+    targets: a teacher's descriptors of the training photos (N, C) float32. judge: validates on the way, and calibrates
+    the finished model.
     """
     device = fabric.device
     torch.manual_seed(settings.train.seed)
@@ -60,14 +61,15 @@ def train_student(
     contrast = Contrast(settings.objective, settings.model.global_length, int(places.cells.max()) + 1)
     objective = Objective(contrast, settings.structural, settings.distillation)
     trainer = Trainer(model, places, images, objective, settings.train, fabric)
-    losses = trainer.train(out / CHECKPOINT, targets)
+    losses = trainer.train(out / CHECKPOINT, targets, judge.score)
     if not fabric.is_global_zero:
         return model
     if settings.model.train_size:
         model = resized(model, settings.model.image_size, settings.model.grid)
         images = load_images(data, model, settings.train.workers)
     start_summary(model.eval(), images, device, settings.train.seed)
-    finish_run(out, lambda path: save_weights(model, path), {"losses": losses, **validate(model)})
+    metrics = {"losses": losses, **trainer.validations.metrics(), **judge.calibrate(model)}
+    finish_run(out, lambda path: save_weights(model, path), metrics)
     return model
 
 
@@ -85,19 +87,17 @@ def begin(out: Path, identity: dict, overwrite: bool, fabric: Fabric, calibrate:
     return not complete
 
 
-def calibrate_again(
-    out: Path, held_out: str, device: torch.device, validate: Callable[[StructuralModel], dict]
-) -> None:
+def calibrate_again(out: Path, judge: Judge, device: torch.device) -> None:
     """Bring the calibration of a complete run to another held-out city; nothing where it is of that city already.
 
-    validate: as `train_student` takes it, of the city ``held_out``. The weights stay as they are.
+    The weights stay as they are.
     """
     metrics = read_metrics(out)
     fixed_on = metrics.pop("calibration", {})
-    if isinstance(fixed_on, dict) and fixed_on.get("city", "") == held_out:
+    if isinstance(fixed_on, dict) and fixed_on.get("city", "") == judge.city:
         return
     log.info("%s stays as it was trained; its weight of S_struct is fixed anew", out)
-    write_json(out / METRICS, {**metrics, **validate(load_student(out, device))})
+    write_json(out / METRICS, {**metrics, **judge.calibrate(load_student(out, device))})
 
 
 def in_training(settings: StudentSettings) -> ModelConfig:
@@ -157,4 +157,5 @@ def fingerprint_of(teacher: NetVLAD | ForeignDescriptors) -> str:
 
 def run_identity(command: str, settings: StudentSettings, data: TrainingData, taught_by: dict | None = None) -> dict:
     """The ``run`` part of config.json: what makes two runs the same."""
-    return {"command": command, "data": data.identity, **identity_of(settings), "taught_by": taught_by}
+    identity = {"command": command, "data": data.identity, **identity_of(settings), "taught_by": taught_by}
+    return {**identity, "validated_on": data.held_out} if settings.train.validate_every else identity

@@ -16,6 +16,7 @@ from distill.objective import Objective
 from distill.places import Guard, Places
 from distill.settings import TeacherSettings, WhiteningConfig, identity_of
 from distill.trainer import Trainer
+from distill.validations import Judge
 from vpr.base.command import log_to
 from vpr.base.errors import VprError
 from vpr.base.run_folder import CHECKPOINT, finish_run, start_run
@@ -32,13 +33,22 @@ FEATURES_PER_IMAGE = 100
 WHITENING_IMAGES = 20_000
 
 
-def fit_teacher(settings: TeacherSettings, data: TrainingData, out: Path, fabric: Fabric, overwrite: bool) -> NetVLAD:
+def fit_teacher(
+    settings: TeacherSettings,
+    data: TrainingData,
+    out: Path,
+    fabric: Fabric,
+    overwrite: bool,
+    judge: Judge | None = None,
+) -> NetVLAD:
     """Fit NetVLAD into the run folder ``out``, or load it when that run is complete already.
 
-    The clusters start by k-means; an interrupted run continues from its checkpoint. Raises VprError when the folder
-    holds a run of other settings.
+    The clusters start by k-means; an interrupted run continues from its checkpoint. judge: for settings with
+    validations. Raises VprError when the folder holds a run of other settings.
     """
     identity = {"command": "vpr.teacher", "data": data.identity, **identity_of(settings)}
+    if settings.train.validate_every:
+        identity["validated_on"] = data.held_out
     first, device = fabric.is_global_zero, fabric.device
     if fabric.broadcast(first and start_run(out, identity, overwrite)):
         log.info("teacher: %s is complete already", out)
@@ -55,11 +65,11 @@ def fit_teacher(settings: TeacherSettings, data: TrainingData, out: Path, fabric
     if not checkpoint.is_file():
         start_clusters(model, images, device, np.random.default_rng(settings.train.seed))
     trainer = Trainer(model, places, images, objective, settings.train, fabric)
-    losses = trainer.train(checkpoint)
+    losses = trainer.train(checkpoint, score=None if judge is None else judge.score)
     whiten(model, images, settings.whitening, device)
     model.eval()
     if first:
-        finish_run(out, lambda path: save_weights(model, path), {"losses": losses})
+        finish_run(out, lambda path: save_weights(model, path), {"losses": losses, **trainer.validations.metrics()})
     fabric.barrier()
     return model
 

@@ -7,8 +7,9 @@ import logging
 import math
 import operator
 import pickle
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,16 @@ from torch.utils.data import DataLoader
 
 from distill.augment import augment, augmentation, groups_of
 from distill.contrast import Known
-from distill.mining import nearest_photos
+from distill.mining import hard_tuples, nearest_photos
 from distill.objective import Labels, Objective
-from distill.parallel import Shards
+from distill.parallel import Shards, describe_together
 from distill.parts import parameter_groups
 from distill.places import BatchPlan, Places
+from distill.rates import Rates
+from distill.record import EVERY, RATE, Record
 from distill.settings import TrainConfig
+from distill.stops import minings, stops, validations
+from distill.validations import SCORE, Validations
 from vpr.base.errors import VprError
 from vpr.base.files import write_bytes
 from vpr.base.progress import progress
@@ -59,7 +64,7 @@ class OwnRows:
 class Trainer:
     """Trains one model on places, by an objective.
 
-    images: the photos of `places`, in the same order. fabric: the processes that train, `distill.parallel.join`.
+    images: the photos of `places`, in the same order. fabric: the processes that train, `vpr.base.processes.join`.
     """
 
     def __init__(
@@ -75,49 +80,65 @@ class Trainer:
         optimizer = torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
         self.network, self.optimizer = fabric.setup(model, optimizer)
         self.mean = ModelEmaV3(model, config.ema) if config.ema else None
-        shape = (config.places, config.images_per_place)
-        self.plan = BatchPlan(places, shape, config.seed, config.sampling == "conditions")
+        self.rates, self.validations, self.record = Rates(optimizer, config), Validations(config.patience), Record()
+        shape, tuples = (config.places, config.images_per_place), config.mining == "tuples"
+        self.plan = BatchPlan(places, shape, config.seed, config.sampling == "conditions", tuples)
         self.step = 0
         self.recent: list[dict[str, float]] = []  # losses of the last `RECENT` steps
 
-    def train(self, checkpoint: Path, teacher: np.ndarray | None = None) -> dict[str, float]:
+    def train(
+        self, checkpoint: Path, teacher: np.ndarray | None = None, score: Callable[[nn.Module], dict] | None = None
+    ) -> dict[str, float]:
         """Train to the end, from the checkpoint if there is one; returns the mean of each loss over the last steps.
+        The model then has the weights of the best validation, if there were any.
 
-        checkpoint: the file that an interrupted run continues from; removed by the caller when the run is complete.
-        teacher: descriptors of the photos, (N, C) float32, or None.
+        checkpoint: the file that an interrupted run continues from; removed by the caller when the run is complete. The
+        record of the training is written beside it. teacher: descriptors of the photos, (N, C) float32, or None.
+        score: what a validation finds, `Validations.add`; the first process calls it.
         """
-        config = self.config
+        config, first = self.config, self.fabric.is_global_zero
         if checkpoint.is_file():
             self._resume(checkpoint)
             log.info("continuing from step %d of %d", self.step, config.steps)
+        if config.tensorboard and first:
+            self.record.open_tensorboard(checkpoint.parent, self.step)
         self.network.train()
-        stops = self._stops()
-        title = "training" if self.fabric.is_global_zero else None
-        with progress(total=config.steps, done=self.step, title=title, unit="step") as bar:
-            for stop in stops:
-                if self.step in self._mining_steps():
+        began, start = self.step, time.monotonic()
+        with progress(total=config.steps, done=self.step, title="training" if first else None, unit="step") as bar:
+            for stop in stops(self.config, self.step):
+                if self.validations.enough:
+                    log.info("no better validation since step %d: the training ends", self.validations.best_step)
+                    break
+                if self.step in minings(config):
                     self._mine()
                 for losses in self._run_to(stop, teacher):
-                    self.recent = [*self.recent[1 - RECENT :], losses]
+                    self._note(losses)
                     bar.update()
-                    if self.step % 10 == 0:
+                    if self.step % EVERY == 0:
                         bar.set_postfix_str(_shown(_means(self.recent)))
+                said = _shown(_means(self.recent))
+                log.info("step %d of %d%s: %s", self.step, config.steps, self._left(began, start), said)
+                if score is not None and self.step in validations(config):
+                    self._validate(score)
                 self._save(checkpoint)
-                log.info("step %d of %d: %s", self.step, config.steps, _shown(_means(self.recent)))
-        if self.mean is not None:
+        self.record.close()
+        if self.validations.best:
+            log.info("the weights are those of step %d", self.validations.best_step)
+            self.model.load_state_dict(self.validations.best)
+        elif self.mean is not None:
             self.model.load_state_dict(self.mean.module.state_dict())
         return _means(self.recent)
 
-    def _mining_steps(self) -> list[int]:
-        config = self.config
-        first = config.steps // 5
-        return [first + (config.steps - first) * i // max(1, config.minings) for i in range(config.minings)]
+    def _left(self, began: int, start: float) -> str:
+        """How long the rest will take, going by the steps of this process."""
+        minutes = (time.monotonic() - start) / max(1, self.step - began) * (self.config.steps - self.step) / 60
+        return "" if self.step == self.config.steps else f" ({minutes:.0f} min left)" if minutes >= 1 else ""
 
-    def _stops(self) -> list[int]:
-        """Steps still to come at which the loop pauses: to mine, to save, to end."""
-        config = self.config
-        saves = range(config.checkpoint_every, config.steps, config.checkpoint_every)
-        return sorted(step for step in {*saves, *self._mining_steps(), config.steps} if step > self.step)
+    def _note(self, losses: dict[str, float]) -> None:
+        """Take the losses of the step that was made into the means and the record."""
+        self.recent = [*self.recent[1 - RECENT :], losses]
+        if self.step % EVERY == 0 or self.step == self.config.steps:
+            self.record.add(self.step, {RATE: self.rates.rate, **_means(self.recent[-EVERY:])})
 
     def _run_to(self, stop: int, teacher: np.ndarray | None) -> Iterator[dict[str, float]]:
         """Train up to a step, yielding each step's losses."""
@@ -126,8 +147,7 @@ class Trainer:
         sampler = OwnRows(self.plan, self.fabric)
         batches = iter(DataLoader(self.images, batch_sampler=sampler, num_workers=self.config.workers))
         while self.step < stop:
-            for group in self.optimizer.param_groups:
-                group["lr"] = self._learning_rate() * group["share"]
+            self.rates.set(self.step)
             self.optimizer.zero_grad(set_to_none=True)
             found = []
             for number in range(self.step * count, (self.step + 1) * count):
@@ -199,35 +219,42 @@ class Trainer:
         with torch.no_grad(), self.fabric.autocast():
             return self.before(images).patch_descriptors
 
-    def _learning_rate(self) -> float:
-        config = self.config
-        warmup = max(1, config.steps // 20)
-        if self.step < warmup:
-            return config.learning_rate * (self.step + 1) / warmup
-        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (self.step - warmup) / (config.steps - warmup)))
-
     def _mine(self) -> None:
-        rng = np.random.default_rng([self.config.seed, self.step, 1])
-        found = None
-        if self.fabric.is_global_zero:
-            found = nearest_photos(self.model, self.images, self.places.anchors, self.fabric.device, rng)
-        self.plan.neighbours = self.fabric.broadcast(found)
+        config, rng = self.config, np.random.default_rng([self.config.seed, self.step, 1])
+        describe = functools.partial(describe_together, self.fabric, self.model, self.images)
+        if self.plan.tuples:
+            cached = config.cached_queries, config.cached_negatives
+            shares, negatives = self.plan.shares, config.images_per_place - 2
+            found = hard_tuples(describe, self.places, cached, negatives, rng, shares)
+        else:
+            found = nearest_photos(describe, self.places.anchors, rng)
+        self.plan.mined = self.fabric.broadcast(found)
+
+    def _validate(self, score: Callable[[nn.Module], dict]) -> None:
+        """Judge the model as it stands, or the mean of its weights where that is what will be kept."""
+        model = self.model if self.mean is None else self.mean.module
+        metrics = self.fabric.broadcast(score(model) if self.fabric.is_global_zero else {})
+        self.validations.add(self.step, metrics, model)
+        self.record.add(self.step, metrics)
+        self.rates.validated(metrics[SCORE])
 
     def _parts(self) -> dict[str, Any]:
         """What a checkpoint keeps the state of, by name."""
         precision = self.fabric.strategy.precision
         parts = {"model": self.model, "optimizer": self.optimizer, "objective": self.objective, "precision": precision}
+        parts |= {"rates": self.rates, "validations": self.validations}
         return parts if self.mean is None else {**parts, "mean": self.mean.module}
 
     def _save(self, path: Path) -> None:
         if not self.fabric.is_global_zero:
             return
         state: dict[str, Any] = {name: part.state_dict() for name, part in self._parts().items()}
-        state |= {"step": self.step, "recent": self.recent}
-        if self.plan.neighbours is not None:
-            state["neighbours"] = torch.from_numpy(self.plan.neighbours)
+        state |= {"step": self.step, "recent": self.recent, "record": self.record.rows}
+        if self.plan.mined is not None:
+            state["mined"] = torch.from_numpy(self.plan.mined)
         content = io.BytesIO()
         torch.save(state, content)
+        self.record.write(path.parent)
         write_bytes(path, content.getbuffer())
 
     def _resume(self, path: Path) -> None:
@@ -238,8 +265,9 @@ class Trainer:
             for name, part in self._parts().items():
                 if name in state or name in ("model", "optimizer"):  # one of an earlier version has but these
                     part.load_state_dict(state[name])
-            if "neighbours" in state:
-                self.plan.neighbours = state["neighbours"].cpu().numpy()
+            self.record.rows = list(state.get("record", []))
+            if "mined" in state:
+                self.plan.mined = state["mined"].cpu().numpy()
         except (*DAMAGED, pickle.UnpicklingError, TypeError, AttributeError, MemoryError) as error:
             raise VprError(f"{path} is damaged; remove it, and training starts from its first step") from error
         if not 0 < self.step <= self.config.steps:

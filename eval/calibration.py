@@ -1,24 +1,16 @@
 """The weight of S_struct in the final score, fixed on a training-side city that is evaluated nowhere else."""
 
-import dataclasses
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from datasets.msls import Protocol, load
 from datasets.retrieval_set import RetrievalSet
 from eval.confidence import first_is_right
-from eval.described import DescribedSet, describe
+from eval.described import DescribedSet
 from eval.metrics import evaluate
-from eval.options import RankingConfig
 from eval.ranking import Shortlist, find_shortlist
-from vpr.description.spec import cache_spec
-from vpr.models.structural import StructuralModel
 from vpr.retrieval.confidence import Curve, Curves, separation
 from vpr.retrieval.fusion import reorder, weighted_sum
 from vpr.retrieval.rerank import CPU, Similarities
@@ -55,8 +47,7 @@ def calibrate(described: DescribedSet, city: str, device: torch.device = CPU) ->
     At most `QUERIES` queries, evenly chosen, with shortlists of `DEPTH`. Of equals the larger mass and the smaller
     weight are taken. The best setting then fixes how sure the answers are.
     """
-    scored, positives = described.data.scored, described.data.answers
-    chosen = scored[np.unique(np.linspace(0, len(scored) - 1, min(QUERIES, len(scored))).astype(int))]
+    chosen, positives = some_queries(described.data), described.data.answers
     shortlist = find_shortlist(described, DEPTH)
     ranked, answers = shortlist.ranked[chosen], [positives[query] for query in chosen]
     rows = CacheRows(described.rows.query[chosen], described.rows.database)
@@ -64,8 +55,8 @@ def calibrate(described: DescribedSet, city: str, device: torch.device = CPU) ->
     recall: dict[tuple[float, float], dict[str, float]] = {}
     for mass in MASSES:
         found[mass] = compare_sequences(described.cache, rows, ranked, replace(config, mass=mass), device=device)
-        recall |= {(mass, weight): metrics for weight, metrics in _by_weight(ranked, found[mass], answers).items()}
-    mass, weight = max(recall, key=lambda setting: (_goodness(recall[setting]), setting[0], -setting[1]))
+        recall |= {(mass, weight): metrics for weight, metrics in by_weight(ranked, found[mass], answers).items()}
+    mass, weight = max(recall, key=lambda setting: (goodness(recall[setting]), setting[0], -setting[1]))
     before, after = recall[mass, 0.0]["recall@1"], recall[mass, weight]["recall@1"]
     log.info(
         "weight of S_struct: %g, mass %g, fixed on %s (%d queries, R@1 %.1f %% -> %.1f %%)",
@@ -77,14 +68,14 @@ def calibrate(described: DescribedSet, city: str, device: torch.device = CPU) ->
     return Calibration(city, weight, *fixed, len(chosen), named, curves.record())
 
 
-def _by_weight(ranked: np.ndarray, found: Similarities, answers: list[np.ndarray]) -> dict[float, dict[str, float]]:
+def by_weight(ranked: np.ndarray, found: Similarities, answers: list[np.ndarray]) -> dict[float, dict[str, float]]:
     """Metrics under each of `WEIGHTS`, and under their doubles for as long as the largest is better than all others."""
     results: dict[float, dict[str, float]] = {}
     to_try = list(WEIGHTS)
     for weight in to_try:
-        best = max(map(_goodness, results.values()), default=0.0)
+        best = max(map(goodness, results.values()), default=0.0)
         results[weight] = evaluate(reorder(ranked, weighted_sum(found.global_, found.structural, weight)), answers)
-        if weight == to_try[-1] and weight < MOST_WEIGHT and _goodness(results[weight]) > best:
+        if weight == to_try[-1] and weight < MOST_WEIGHT and goodness(results[weight]) > best:
             to_try.append(2 * weight)
     return results
 
@@ -101,23 +92,12 @@ def _curves(
     return Curves(first, Curve.fit(after, first_is_right(ordered, data, queries)))
 
 
-def validation(root: Path, city: str, out: Path, device: torch.device) -> Callable[[StructuralModel], dict[str, Any]]:
-    """What a trainer calls with its finished model: the part of metrics.json that holds the calibration.
-
-    Without a city (``--held-out ""``) nothing is calibrated. Raises DatasetError at once, before anything is trained,
-    for a city that is not there.
-    """
-    data = load(root, Protocol(split="val", cities=(city,))).retrieval_set if city else None
-
-    def validate(model: StructuralModel) -> dict[str, Any]:
-        if data is None:
-            return {}
-        cache = out / "cache" / f"{city}-{cache_spec(model).fingerprint}.h5"
-        described = describe(model, data, cache, device, RankingConfig())
-        return {"calibration": dataclasses.asdict(calibrate(described, city, device))}
-
-    return validate
+def some_queries(data: RetrievalSet) -> np.ndarray:
+    """Numbers of at most `QUERIES` queries with answers, evenly chosen."""
+    scored = data.scored
+    return scored[np.unique(np.linspace(0, len(scored) - 1, min(QUERIES, len(scored))).astype(int))]
 
 
-def _goodness(metrics: dict[str, float]) -> float:
+def goodness(metrics: dict[str, float]) -> float:
+    """The sum of Recall@1, 5 and 10."""
     return sum(metrics[f"recall@{k}"] for k in (1, 5, 10))

@@ -12,7 +12,7 @@ from eval.options import RankingConfig
 from vpr.base.files import place_to_keep
 from vpr.cache import DescriptorCache
 from vpr.description.adaptation import adapt_cache, pays
-from vpr.description.into_cache import describe_into_cache
+from vpr.description.into_cache import Filling, describe_into_cache
 from vpr.description.spec import cache_spec
 from vpr.models.netvlad import NetVLAD
 from vpr.models.structural import StructuralModel
@@ -48,9 +48,8 @@ def describe(
 ) -> DescribedSet:
     """Complete the cache file with the images that it lacks; errors as `describe_into_cache`."""
     files = data.image_files()
-    filled, images, seconds = describe_into_cache(
-        cache, model, data.root, files, device, config.workers, dtype=config.patches
-    )
+    how = Filling(config.workers, dtype=config.patches)
+    filled, images, seconds = describe_into_cache(cache, model, data.root, files, device, how)
     latency = 1000 * seconds / images if images else None
     described = DescribedSet.of(data, filled, latency_ms=latency)
     database, adapt = described.rows.database.ravel(), config.adapt

@@ -68,7 +68,6 @@ def _work(
     train: TrainConfig,
 ) -> None:
     from distill.data import training_data
-    from distill.parallel import join, writing_first
     from distill.student import (
         begin,
         calibrate_again,
@@ -80,8 +79,10 @@ def _work(
         train_student,
     )
     from distill.teacher import check_photos, fit_teacher
-    from eval.calibration import validation
+    from distill.validations import check_validations
+    from eval.held_out import HeldOut
     from vpr.base.machine import choose_device
+    from vpr.base.processes import join, writing_first
     from vpr.description.foreign import ForeignDescriptors, is_foreign, read_foreign
     from vpr.models.loading import TEACHER, load_teacher, save_teacher
     from vpr.models.netvlad import NetVLAD
@@ -102,17 +103,18 @@ def _work(
         check_photos(to_fit.teacher.dim, len(data.photos.paths))
     if isinstance(teacher, ForeignDescriptors):
         teacher.of(data.photos.paths)  # one that is missing is found before anything is trained
-    validate = validation(data.root, data.held_out, out, device)
+    check_validations(train, data.held_out)
+    judge = HeldOut(data.root, data.held_out, out, device)
     taught_by = {"fitted": identity_of(to_fit)} if teacher is None else {"fingerprint": fingerprint_of(teacher)}
     identity = run_identity("vpr.distill", settings, data, taught_by)
     with writing_first(fabric, out):
-        again = partial(calibrate_again, out, data.held_out, device, validate)
+        again = partial(calibrate_again, out, judge, device)
         if begin(out, identity, config.overwrite, fabric, again):
             if teacher is None:
                 teacher = fit_teacher(to_fit, data, out / TEACHER, fabric, overwrite=False)
             elif fabric.is_global_zero and isinstance(teacher, NetVLAD):
                 save_teacher(teacher, out / TEACHER)
-            train_student(settings, data, out, fabric, validate, teacher_targets(teacher, data, settings, device))
+            train_student(settings, data, out, fabric, judge, teacher_targets(teacher, data, settings, device))
     fabric.print(f"distilled: {out}")
 
 

@@ -25,24 +25,29 @@ class ExtractOptions:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    stages = [ExtractOptions, DatasetOptions]
-    return run_command("vpr.extract", "Describe a dataset's images into an HDF5 cache; resumes.", stages, _work, argv)
+    stages, meaning = [ExtractOptions, DatasetOptions], "Describe a dataset's images into an HDF5 cache; resumes."
+    return run_command("vpr.extract", meaning, stages, _work, argv, parallel=True)
 
 
 def _work(options: ExtractOptions, dataset_options: DatasetOptions) -> None:
     from vpr.base.machine import choose_device
-    from vpr.description.into_cache import describe_into_cache
+    from vpr.base.processes import join, of_one_machine
+    from vpr.description.into_cache import Filling, describe_into_cache
     from vpr.models.loading import load_student
 
-    device = choose_device(options.device)
+    of_one_machine()
+    fabric = join(choose_device(options.device))
+    device = fabric.device
     model = load_student(options.run, device)
-    if options.run.is_dir():
+    if options.run.is_dir() and fabric.is_global_zero:
         log_to(options.run)
-    data = dataset_options.load().retrieval_set
-    cache, _, _ = describe_into_cache(
-        options.cache, model, data.root, data.image_files(), device, options.workers, options.overwrite, options.patches
+    with fabric.rank_zero_first():  # mini-MSLS may have to be rendered
+        data = dataset_options.load().retrieval_set
+    how = Filling(options.workers, options.overwrite, options.patches, fabric)
+    cache, _, _ = describe_into_cache(options.cache, model, data.root, data.image_files(), device, how)
+    fabric.print(
+        f"{options.cache}: {len(cache)} images, {cache.spec.patches} patches x {cache.spec.dim} {cache.spec.dtype}"
     )
-    print(f"{options.cache}: {len(cache)} images, {cache.spec.patches} patches x {cache.spec.dim} {cache.spec.dtype}")
 
 
 if __name__ == "__main__":

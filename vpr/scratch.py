@@ -41,10 +41,11 @@ def _work(
     train: TrainConfig,
 ) -> None:
     from distill.data import training_data
-    from distill.parallel import join, writing_first
     from distill.student import begin, calibrate_again, check_model, run_identity, train_student
-    from eval.calibration import validation
+    from distill.validations import check_validations
+    from eval.held_out import HeldOut
     from vpr.base.machine import choose_device
+    from vpr.base.processes import join, writing_first
 
     settings = StudentSettings(model, objective, structural, train)
     fabric = join(choose_device(config.device), train.precision)
@@ -52,12 +53,13 @@ def _work(
         data = training_data(config)
     check_model(settings)
     out, device = output.out, fabric.device
-    validate = validation(data.root, data.held_out, out, device)
+    check_validations(train, data.held_out)
+    judge = HeldOut(data.root, data.held_out, out, device)
     identity = run_identity("vpr.scratch", settings, data)
     with writing_first(fabric, out):
-        again = partial(calibrate_again, out, data.held_out, device, validate)
+        again = partial(calibrate_again, out, judge, device)
         if begin(out, identity, config.overwrite, fabric, again):
-            train_student(settings, data, out, fabric, validate)
+            train_student(settings, data, out, fabric, judge)
     fabric.print(f"scratch: {out}")
 
 

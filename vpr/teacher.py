@@ -43,17 +43,21 @@ def _work(
     train: TrainConfig,
 ) -> None:
     from distill.data import training_data
-    from distill.parallel import join, writing_first
     from distill.teacher import check_photos, fit_teacher
+    from distill.validations import check_validations
+    from eval.held_out import HeldOut
     from vpr.base.machine import choose_device
+    from vpr.base.processes import join, writing_first
 
     fabric = join(choose_device(config.device), train.precision)
     settings = TeacherSettings(teacher, objective, train, whitening)
     with fabric.rank_zero_first():  # mini-MSLS may have to be rendered
         data = training_data(config)
     check_photos(teacher.dim, len(data.photos.paths))
+    check_validations(train, data.held_out)
+    judge = HeldOut(data.root, data.held_out if train.validate_every else "", output.out, fabric.device)
     with writing_first(fabric, output.out):
-        fit_teacher(settings, data, output.out, fabric, config.overwrite)
+        fit_teacher(settings, data, output.out, fabric, config.overwrite, judge)
     fabric.print(f"teacher: {output.out}")
 
 

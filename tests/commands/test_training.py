@@ -5,7 +5,7 @@ import math
 import shutil
 
 from commands import evaluate, refused
-from tiny import SMALL
+from tiny import SMALL, TEACHER
 
 import vpr.description.images
 from distill.data import training_photos
@@ -64,6 +64,31 @@ def test_another_held_out_city_fixes_the_weight_anew_and_keeps_the_weights(tiny_
     assert scratch.main([*arguments, "--held-out", ""]) == 0
     assert files() == (weights, "", metrics)
     assert scratch.main([*arguments, "--held-out", "trondheim"]) == 1  # it was trained on
+
+
+VALIDATED = ["--validate-every", "2", "--held-out", "amsterdam"]
+
+
+def test_validations_on_the_way_are_recorded_and_bind_the_run_to_their_city(tiny_tree, tmp_path, capsys):
+    out = tmp_path / "run"
+    arguments = ["--data", str(tiny_tree), "--out", str(out), "--grid", "3", *SMALL, *VALIDATED, "--tensorboard"]
+    assert scratch.main(arguments) == 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert [found["step"] for found in metrics["validations"]] == [2, 4]
+    best = max(metrics["validations"], key=lambda found: found["score"])
+    assert metrics["best_step"] == best["step"] and 0 <= best["shortlist_recall@1"] <= 1
+    assert "recall@1" in (out / "training.csv").read_text() and list((out / "tensorboard").iterdir())
+    assert not list((out / "cache").glob("validation*"))
+    words = refused(capsys, scratch.main, *arguments, "--held-out", "boston", "--cities", "trondheim")
+    assert "run with other settings" in words and "validated_on" in words
+
+
+def test_a_teacher_is_validated_by_its_shortlists(tiny_tree, tmp_path):
+    out = tmp_path / "run"
+    arguments = ["--data", str(tiny_tree), "--out", str(out), "--clusters", "4", *TEACHER, *VALIDATED]
+    assert teacher.main(arguments) == 0
+    found = json.loads((out / "metrics.json").read_text())["validations"]
+    assert [set(validation) for validation in found] == [{"step", "score", "recall@1"}] * 2
 
 
 def test_training_asks_for_no_ground_truth(tiny_tree, monkeypatch):

@@ -2,21 +2,10 @@
 
 import numpy as np
 import pytest
+from training import scattered
 
 from distill.places import BatchPlan, Guard, Photos, Places, sampling_weights
 from vpr.base.errors import VprError
-
-
-def photos(count=60, seed=0):
-    rng = np.random.default_rng(seed)
-    return Photos(
-        paths=np.array([f"{i}.jpg" for i in range(count)]),
-        utm=rng.uniform(0, 120, (count, 2)),
-        city=rng.integers(0, 2, count),
-        heading=np.where(rng.random(count) < 0.2, np.nan, rng.uniform(0, 360, count)).astype(np.float32),
-        night=rng.random(count) < 0.1,
-        sideways=rng.random(count) < 0.3,
-    )
 
 
 def turn(a, b):
@@ -37,7 +26,7 @@ def naive_partners(given, guard, i):
 
 
 def test_partners_and_masks_against_loops():
-    given, guard = photos(), Guard()
+    given, guard = scattered(), Guard()
     places = Places(given, guard)
     everyone = np.arange(60)
     positive, negative = guard.masks(given, everyone)
@@ -58,7 +47,7 @@ def test_headings_wrap_around_north():
 
 
 def test_batches_keep_places_apart_and_repeat_by_step():
-    places = Places(photos(300), Guard())
+    places = Places(scattered(300), Guard())
     plan = BatchPlan(places, (4, 3), seed=5)
     for step in range(20):
         batch = plan.batch(step)
@@ -72,9 +61,9 @@ def test_batches_keep_places_apart_and_repeat_by_step():
 
 
 def test_hard_batches_come_from_the_neighbours():
-    places = Places(photos(300), Guard())
+    places = Places(scattered(300), Guard())
     plan = BatchPlan(places, (3, 2), seed=0)
-    plan.neighbours = np.tile(places.anchors[:40], (5, 1))
+    plan.mined = np.tile(places.anchors[:40], (5, 1))
     hard = sum(set(plan.batch(step)[::2]) <= set(places.anchors[:40].tolist()) for step in range(60))
     assert 20 <= hard <= 45
 
@@ -93,8 +82,8 @@ def test_sampling_weights_are_the_official_ones():
     assert sampling_weights(np.zeros(3, bool)).tolist() == [1, 1, 1]
 
 
-def test_batches_by_condition_hold_more_of_the_rare_photos():
-    places = Places(photos(300), Guard())
+def test_batches_by_condition_hold_more_of_the_rare_scattered():
+    places = Places(scattered(300), Guard())
     shares = []
     for by_condition in (False, True):
         plan = BatchPlan(places, (4, 1), seed=5, by_condition=by_condition)

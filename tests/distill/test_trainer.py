@@ -5,13 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset
+from training import CONFIG, CPU, EACH, OBJECTIVE, PLACES, Pictures, Scores, photos, same, train
 
 from distill.contrast import Contrast
 from distill.data import TrainingData
 from distill.objective import Objective
-from distill.parallel import join
-from distill.places import BatchPlan, Guard, Photos, Places
+from distill.places import BatchPlan, Guard, Places
 from distill.settings import (
     DistillationConfig,
     ObjectiveConfig,
@@ -22,64 +21,9 @@ from distill.settings import (
 from distill.student import in_training, train_student
 from distill.trainer import Trainer
 from vpr.base.errors import VprError
+from vpr.base.processes import join
 from vpr.base.run_folder import CHECKPOINT
 from vpr.models.structural import ModelConfig, StructuralModel
-
-CPU = torch.device("cpu")
-PLACES, EACH = 8, 3
-OBJECTIVE = ObjectiveConfig()
-CONFIG = TrainConfig(
-    steps=9, places=4, images_per_place=2, learning_rate=1e-2, augment="light", minings=2, checkpoint_every=2, seed=3
-)
-
-
-class Pictures(Dataset):
-    """Random pictures in memory, alike within a place; Ctrl-C comes with the ``stop_at``-th that is asked for."""
-
-    def __init__(self, stop_at=None):
-        generator = torch.Generator().manual_seed(0)
-        places = torch.randint(0, 256, (PLACES, 3, 32, 32), generator=generator)
-        noise = torch.randint(-40, 40, (PLACES * EACH, 3, 32, 32), generator=generator)
-        self.images = (places.repeat_interleave(EACH, 0) + noise).clamp(0, 255).to(torch.uint8)
-        self.asked, self.stop_at = 0, stop_at
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        self.asked += 1
-        if self.asked == self.stop_at:
-            raise KeyboardInterrupt
-        return self.images[index]
-
-
-def photos():
-    """Places 100 m apart with a few pictures each, one metre apart."""
-    number = np.arange(PLACES * EACH)
-    utm = np.stack([100.0 * (number // EACH), 1.0 * (number % EACH)], 1)
-    unknown, never = np.full(len(number), np.nan, np.float32), np.zeros(len(number), bool)
-    return Photos(number.astype(str), utm, number * 0, unknown, never, never)
-
-
-def train(checkpoint, images, config=CONFIG, teacher=None, init=0, objective=OBJECTIVE):
-    """Weights after training, by name, and the losses of the last steps."""
-    torch.manual_seed(init)
-    model = StructuralModel(ModelConfig(dim=8, grid=2, image_size=32))
-    distillation = None if teacher is None else DistillationConfig()
-    trainer = Trainer(
-        model,
-        Places(photos(), Guard()),
-        images,
-        Objective(Contrast(objective, 8, PLACES * EACH), StructuralConfig(), distillation),
-        config,
-        join(CPU),
-    )
-    losses = trainer.train(checkpoint, teacher)
-    return {name: value.clone() for name, value in model.state_dict().items()}, losses
-
-
-def same(first, second):
-    return all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.fixture(scope="module")
@@ -163,9 +107,7 @@ def test_a_student_that_keeps_to_its_start_goes_on_from_the_same_start(tmp_path,
     def run(out, images):
         out.mkdir(exist_ok=True)
         monkeypatch.setattr("distill.student.load_images", lambda *rest: images)
-        return train_student(
-            settings, TrainingData(tmp_path, photos(), "", {}), out, join(CPU), lambda model: {}
-        ).state_dict()
+        return train_student(settings, TrainingData(tmp_path, photos(), "", {}), out, join(CPU), Scores()).state_dict()
 
     whole = Pictures()
     expected = run(tmp_path / "a", whole)
@@ -178,7 +120,7 @@ def test_a_student_that_keeps_to_its_start_goes_on_from_the_same_start(tmp_path,
 def test_a_student_is_trained_small_and_finished_at_its_own_size(tmp_path, monkeypatch):
     model = ModelConfig("tf_efficientnet_lite0", stage=2, head="whitening", dim=8, grid=4, image_size=64, train_size=32)
     settings = StudentSettings(model, ObjectiveConfig(), StructuralConfig(), CONFIG)
-    sizes, validated = [], []
+    sizes, judge = [], Scores()
 
     def load(data, model, workers):
         sizes.append(model.input_size)
@@ -186,9 +128,9 @@ def test_a_student_is_trained_small_and_finished_at_its_own_size(tmp_path, monke
 
     monkeypatch.setattr("distill.student.load_images", load)
     data = TrainingData(tmp_path, photos(), "", {})
-    student = train_student(settings, data, tmp_path, join(CPU), lambda model: validated.append(model) or {})
+    student = train_student(settings, data, tmp_path, join(CPU), judge)
     assert sizes == [(32, 32), (64, 64)] and in_training(settings).grid == 2
-    assert (student.config.image_size, student.config.grid) == (64, 4) and validated == [student]
+    assert (student.config.image_size, student.config.grid) == (64, 4) and judge.calibrated == [student]
 
 
 @pytest.mark.filterwarnings("ignore")

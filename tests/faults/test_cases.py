@@ -108,6 +108,10 @@ REFUSED = [
     ("eval.submission", ["z.zip", "--x"], nothing, "unrecognized arguments"),
     ("vpr.extract", ["--run", "run", "--data", "tree", "--cache", "/proc/x/a.h5"], nothing, "/proc/x"),
     ("vpr.scratch", [*TRAIN, "--grid", "30"], nothing, "finer than the 7 x 7 features"),
+    ("vpr.scratch", [*TRAIN, "--validate-every", "2", "--held-out", ""], nothing, "pass --held-out CITY"),
+    ("vpr.teacher", [*TRAIN[:4], "--patience", "2", "--dim", "16"], nothing, "--patience goes by validations"),
+    ("vpr.scratch", [*TRAIN, "--schedule", "plateau"], nothing, "--schedule plateau goes by validations"),
+    ("vpr.scratch", [*TRAIN, "--plateau-factor", "0"], nothing, "0 is out of range"),
     ("vpr.scratch", [*TRAIN, "--places", "1"], nothing, "1 is out of range, give a value >= 2"),
     ("vpr.scratch", [*TRAIN, "--images-per-place", "1"], nothing, "1 is out of range, give a value >= 2"),
     ("vpr.scratch", [*TRAIN, "--out", "p.csv"], nothing, "p.csv: file exists"),
@@ -176,6 +180,8 @@ def test_a_missing_photo_is_found_before_a_cache_is_replaced(warm, case):
 
 
 def test_several_processes_of_torchrun_are_refused_where_one_writes(warm, case):
-    arguments = ["--run", "run", "--data", "tree", "--cache", "new/a.h5"]
-    done = warm("vpr.extract", arguments, cwd=case, env={"WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "x"})
+    env = {"WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "x"}
+    done = warm("eval.msls", ["--run", "run", "--data", "tree", "--json", "new/a.json"], cwd=case, env=env)
     assert "torchrun started 2 processes" in done.complaint and not (case / "new").exists()
+    done = warm("vpr.extract", ["--run", "run", "--data", "tree", "--cache", "new/a.h5"], cwd=case, env=env)
+    assert "WORLD_SIZE is 2, but RANK is not set" in done.complaint and not (case / "new").exists()

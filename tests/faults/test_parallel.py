@@ -1,7 +1,8 @@
-"""Two processes that train together: the weights of one process, also when both are killed on the way."""
+"""Two processes that train or describe together: the result of one process, also when both are killed on the way."""
 
 import shutil
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -19,14 +20,14 @@ def free_port():
         return found.getsockname()[1]
 
 
-def together(pair, folder, *options, seconds=60.0):
+def together(pair, folder, *options, command="vpr.distill", seconds=60.0):
     """Two processes as torchrun starts them; both are killed after so many seconds."""
     usual = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     usual |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": 0, "GLOO_SOCKET_IFNAME": "lo"}
 
     def one(rank):
         env = {name: str(value) for name, value in {**usual, "RANK": rank, "LOCAL_RANK": rank}.items()}
-        return pair[rank]("vpr.distill", [*OPTIONS, *options], cwd=folder, env=env, seconds=seconds)
+        return pair[rank](command, [*options], cwd=folder, env=env, seconds=seconds)
 
     with ThreadPoolExecutor(2) as threads:
         return list(threads.map(one, (0, 1)))
@@ -37,7 +38,7 @@ def test_two_processes_end_with_the_weights_of_one(pair, case):
     # which a deep network has more.
     options = ["--minings", 0, "--stage", 2]
     assert pair[0]("vpr.distill", [*OPTIONS, *options, "--out", "one"], cwd=case).code == 0
-    first, second = together(pair, case, *options, "--out", "two")
+    first, second = together(pair, case, *OPTIONS, *options, "--out", "two")
     assert (first.code, second.code) == (0, 0), first.err + second.err
     assert first.out == "distilled: two\n" and second.out == ""
     one, two = (load_file(case / name / "model.safetensors") for name in ("one", "two"))
@@ -48,14 +49,43 @@ def test_two_processes_end_with_the_weights_of_one(pair, case):
 
 def test_two_processes_that_are_killed_at_ten_moments_end_with_the_same_weights(pair, case):
     options = ["--minings", 2, "--checkpoint-every", 2, "--places", 3, "--out", "new"]
-    first, _ = together(pair, case, *options)
+    first, _ = together(pair, case, *OPTIONS, *options)
     assert first.code == 0, first.err
     expected = (case / "new" / "model.safetensors").read_bytes()
     shutil.rmtree(case / "new")
     rng, killed = np.random.default_rng(0), 0
     for seconds in rng.uniform(0.5, 3.5, 10):
-        first, second = together(pair, case, *options, seconds=seconds)
+        first, second = together(pair, case, *OPTIONS, *options, seconds=seconds)
         killed += -99 in (first.code, second.code)
-    first, second = together(pair, case, *options)
+    first, second = together(pair, case, *OPTIONS, *options)
     assert (first.code, second.code) == (0, 0), first.err + second.err
     assert killed >= 3 and (case / "new" / "model.safetensors").read_bytes() == expected
+
+
+EXTRACT = ["--run", "run", "--data", "tree", "--device", "cpu", "--cache", "new.h5"]
+
+
+def test_two_processes_fill_one_cache_also_when_they_are_killed(pair, case):
+    assert pair[0]("vpr.extract", EXTRACT, cwd=case).code == 0
+    cache, killed = case / "new.h5", 0
+    expected = cache.read_bytes()
+    cache.unlink()
+    start = time.monotonic()
+    first, second = together(pair, case, *EXTRACT, command="vpr.extract")
+    usual = time.monotonic() - start
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    assert first.out.startswith("new.h5: ") and second.out == "" and cache.read_bytes() == expected
+    for share in (0.5, 0.7, 0.8, 0.9):
+        cache.unlink(missing_ok=True)
+        first, second = together(pair, case, *EXTRACT, command="vpr.extract", seconds=share * usual)
+        killed += -99 in (first.code, second.code)
+        first, second = together(pair, case, *EXTRACT, command="vpr.extract")
+        assert (first.code, second.code) == (0, 0), first.err + second.err
+        assert cache.read_bytes() == expected
+    assert killed >= 2
+
+
+def test_processes_of_several_machines_are_refused(warm, case):
+    env = {"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
+    refused = warm("vpr.extract", EXTRACT, cwd=case, env=env)
+    assert refused.code == 1 and "processes of several machines cannot fill one cache" in refused.err

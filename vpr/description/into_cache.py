@@ -2,13 +2,15 @@
 
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 
-from vpr.base.files import writing_alone
+from vpr.base.processes import ALONE, Alone, writing_first
 from vpr.cache import CacheError, CacheSpec, DescriptorCache, Keys, PatchType, create, mend_truncated
 from vpr.description.describe import BATCH, describe
 from vpr.description.images import ImageError, ImageFiles
@@ -27,43 +29,65 @@ class Filled(NamedTuple):
     seconds: float  # for decoding, describing and writing them
 
 
+@dataclass(frozen=True)
+class Filling:
+    """How a cache is filled."""
+
+    workers: int = 0  # processes that decode images; 0 decodes in threads
+    overwrite: bool = False  # replace a file of another model, or one that is damaged
+    dtype: PatchType = "float16"  # of patch descriptors
+    fabric: Fabric | Alone = ALONE  # the processes that share the work
+
+
 def describe_into_cache(
     path: Path,
     model: StructuralModel | NetVLAD,
     root: Path,
     keys: Keys,
     device: torch.device,
-    workers: int = 0,
-    overwrite: bool = False,
-    dtype: PatchType = "float16",
+    how: Filling = Filling(),
 ) -> Filled:
     """Make sure that the cache holds the images ``root / key`` as the model describes them, and open it for reading.
 
     What is there is kept; a file cut short is mended; images are described in the file's order in fixed batches, so a
     call that was killed and given again ends with the same bytes. A file of another model, or one that is damaged, is
     replaced with ``overwrite``; otherwise it raises CacheMismatch or CacheError. Raises ImageError when an image cannot
-    be read; one that is missing is found before anything is replaced. Of several processes one writes, the others wait.
+    be read; one that is missing is found before anything is replaced. Of several commands one writes, the others wait.
+
+    With ``fabric`` each process describes every so manieth batch, straight into its rows of the one file.
     """
-    keys, spec = list(dict.fromkeys(keys)), cache_spec(model, dtype)
+    keys, spec, fabric = list(dict.fromkeys(keys)), cache_spec(model, how.dtype), how.fabric
     sizes = np.array([_file_size(root / key) for key in keys], np.int64)  # before anything is replaced
-    if (complete := _complete(path, keys, sizes, spec)) is not None:
+    complete = _complete(path, keys, sizes, spec)
+    if fabric.broadcast(complete is not None):
         log.info("cache: all %d images are in %s", len(keys), path)
-        return Filled(complete, 0, 0.0)
-    with writing_alone(path, wait=True):
-        cache = _open_or_create(path, keys, spec, overwrite)
-        rows = cache.find(keys)
-        changed = cache.bytes[rows] != sizes
-        batches = _blocks(rows, changed | (cache.done[rows] == 0))
+        return Filled(DescriptorCache(path, spec) if complete is None else complete, 0, 0.0)
+    with writing_first(fabric, path, wait=True):
+        batches: list[list[int]] = []
+        if fabric.is_global_zero:
+            batches = _prepare(path, keys, sizes, spec, how.overwrite)
+        batches = fabric.broadcast(batches)
         cache = DescriptorCache(path, spec, writable=True)
-        cache.restart(rows[changed], sizes[changed])
         images = ImageFiles(root, cache.keys, model.input_size, model.interpolation)
+        title = f"describing into {path.name}" if fabric.is_global_zero else None
+        own = batches[fabric.global_rank :: fabric.world_size]
         start = time.perf_counter()
-        described = describe(model, images, batches, device, workers, f"describing into {path.name}")
-        for batch, (global_descriptors, patch_descriptors) in zip(batches, described):
+        described = describe(model, images, own, device, how.workers, title)
+        for batch, (global_descriptors, patch_descriptors) in zip(own, described):
             if patch_descriptors is None:
                 patch_descriptors = np.empty((len(batch), 0, spec.dim), np.float16)
             cache.write(np.array(batch), global_descriptors, patch_descriptors)
+        fabric.barrier()
     return Filled(DescriptorCache(path, spec), sum(map(len, batches)), time.perf_counter() - start)
+
+
+def _prepare(path: Path, keys: Keys, sizes: np.ndarray, spec: CacheSpec, overwrite: bool) -> list[list[int]]:
+    """Give the file a row for every key; returns the rows that are to be described, in batches."""
+    cache = _open_or_create(path, keys, spec, overwrite)
+    rows = cache.find(keys)
+    changed = cache.bytes[rows] != sizes
+    DescriptorCache(path, spec, writable=True).restart(rows[changed], sizes[changed])
+    return _blocks(rows, changed | (cache.done[rows] == 0))
 
 
 def _complete(path: Path, keys: Keys, sizes: np.ndarray, spec: CacheSpec) -> DescriptorCache | None:

@@ -18,7 +18,7 @@ from PIL import Image
 import vpr.description.images
 from vpr.cache import CacheError, CacheMismatch, DescriptorCache, create
 from vpr.description.images import ImageError
-from vpr.description.into_cache import describe_into_cache
+from vpr.description.into_cache import Filling, describe_into_cache
 from vpr.description.spec import cache_spec
 from vpr.models.netvlad import NetVLAD, TeacherConfig
 from vpr.models.structural import ModelConfig, StructuralModel
@@ -187,13 +187,13 @@ def test_another_models_cache_is_refused_unless_it_may_be_replaced(root, undistu
     with pytest.raises(CacheMismatch, match="made by another model"):
         describe_into_cache(path, other, root, KEYS, CPU)
     assert path.read_bytes() == undisturbed.read_bytes()
-    cache = describe_into_cache(path, other, root, KEYS[:5], CPU, overwrite=True).cache
+    cache = describe_into_cache(path, other, root, KEYS[:5], CPU, Filling(overwrite=True)).cache
     assert cache.spec == cache_spec(other) and len(cache) == 5
 
 
 def test_overwrite_keeps_a_cache_of_the_same_model(root, undisturbed, tmp_path, described):
     shutil.copyfile(undisturbed, tmp_path / "a.h5")
-    describe_into_cache(tmp_path / "a.h5", make_model(), root, KEYS, CPU, overwrite=True)
+    describe_into_cache(tmp_path / "a.h5", make_model(), root, KEYS, CPU, Filling(overwrite=True))
     assert not described
 
 
@@ -204,7 +204,7 @@ def test_a_damaged_cache_is_refused_unless_it_may_be_replaced(root, undisturbed,
         with pytest.raises(CacheError, match="a.h5 .*pass another --cache"):
             describe_into_cache(path, make_model(), root, KEYS[:2], CPU)
         assert path.read_bytes() == content
-    assert len(describe_into_cache(path, make_model(), root, KEYS[:2], CPU, overwrite=True).cache) == 2
+    assert len(describe_into_cache(path, make_model(), root, KEYS[:2], CPU, Filling(overwrite=True)).cache) == 2
 
 
 def test_a_chunked_cache_from_elsewhere_serves_as_it_is(root, undisturbed, tmp_path, described):
