@@ -52,7 +52,7 @@ def main() -> None:
                     row = []
                     for described in (plain, DescribedSet.of(part, adapted, adapted=True)):
                         shortlist = find_shortlist(described, 100)
-                        ranked = rerank(described, shortlist, config, weight=weight).ranked
+                        ranked = rerank(described, shortlist, config, weight=weight, fusion="similarity").ranked
                         row += [evaluate(order, part.answers)["recall@1"] for order in (shortlist.ranked, ranked)]
                     found.setdefault(size, []).append(row)
     print("| database | shortlist | adapted | re-ranked | adapted |\n|---|---|---|---|---|")

@@ -55,16 +55,16 @@ class Evaluator:
         described = self._by_student(data, source)
         curves = curves_of(source.run)
         if given is None:
-            given = find_shortlist(described, self.ranking.depth)
-        else:
-            curves = dataclasses.replace(curves, shortlist=None)  # it is the student's
+            given = dataclasses.replace(find_shortlist(described, self.ranking.depth), own=True)
         reranking = self._rerank(described, given, source.run, curves) if source.rerank else None
+        if not given.own:
+            curves = dataclasses.replace(curves, shortlist=None)  # it is the student's
         return Answers(given, reranking, described.latency_ms, described.adapted, curves)
 
     def _check_pruning(self, data: RetrievalSet, source: SourceConfig, given: Shortlist | None) -> None:
         """Raise VprError where pruning would change the first ranks: its bound is of one pair of images, added up."""
-        scored = given is None or given.similarity is not None
-        fused = fusion_of(self.ranking.fusion, scored) != "similarity"
+        own = given is None and source.shortlist == "student"
+        fused = fusion_of(self.ranking.fusion, own) != "similarity"
         frames = data.queries.images.shape[1] * data.database.images.shape[1]
         if self.rerank.prune and source.rerank and (fused or frames > 1):
             what = "sequences" if frames > 1 else "ranks that are fused"
@@ -85,12 +85,12 @@ class Evaluator:
     def _rerank(self, described: DescribedSet, shortlist: Shortlist, run: Path, curves: Curves) -> Reranking:
         fixed, fusion = calibration_of(run), self.ranking.fusion
         weight = fixed.weight if self.ranking.weight is None else self.ranking.weight
-        config, curve = self.rerank.config(fixed), curves.rerank
+        config = self.rerank.config(fixed)
         if self.ranking.weight is None and not _calibration(run):
             log.info("no city was held out of this run: the weight of S_struct is the default, %g", weight)
         elif self.ranking.weight is None and (others := self.rerank.differ(fixed)):
             log.warning("the weight %g was fixed under %s; pass --weight with other settings", weight, others)
-        return rerank(described, shortlist, config, weight=weight, fusion=fusion, curve=curve, device=self.device)
+        return rerank(described, shortlist, config, weight=weight, fusion=fusion, curves=curves, device=self.device)
 
 
 @dataclass(frozen=True, eq=False)

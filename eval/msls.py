@@ -132,7 +132,7 @@ def _how(reranking: Reranking) -> str:
     trust = reranking.trust
     if trust is None:
         return f"{said}, fusion: {reranking.fusion}"
-    said += f", fused with the shortlist's ranks (lambda {trust.lambda_:.2f}"
+    said += f", fused with the shortlist's order (lambda {trust.lambda_:.2f}"
     if trust.ours is None or trust.theirs is None:
         return f"{said}; the run has no calibration to estimate trust by)"
     return f"{said}; estimated right: ours {100 * trust.ours:.0f} %, the shortlist {100 * trust.theirs:.0f} %)"

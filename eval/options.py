@@ -31,8 +31,9 @@ class RankingConfig:
     weight: NonNegativeFloat | None = option(None, "weight of S_struct; the one that the run fixed when left out")
     fusion: Fusion = option(
         "auto",
-        "similarity: order by S_global + weight * S_struct; trust: fuse this with the shortlist's ranks, as far as "
-        "each side is estimated to be right; reciprocal-rank: fuse both alike; auto: trust for a prediction file",
+        "similarity: order by S_global + weight * S_struct; trust: fuse this with the shortlist's scores, or ranks, as "
+        "far as each side is estimated to be right; reciprocal-rank: fuse ranks alike; auto: trust for a shortlist of "
+        "another model",
     )
     adapt: bool | None = option(
         None,

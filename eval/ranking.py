@@ -14,12 +14,14 @@ from datasets.retrieval_set import RetrievalSet
 from eval.described import DescribedSet
 from eval.options import Fusion
 from vpr.description.foreign import ForeignDescriptors
-from vpr.retrieval.confidence import Curve, separation
-from vpr.retrieval.fusion import Trust, ranks_weighed, reciprocal_rank, reorder, trust, weighted_sum
+from vpr.retrieval.confidence import Curves, separation
+from vpr.retrieval.fusion import Trust, reciprocal_rank, reorder, trust, trusted, weighted_sum
 from vpr.retrieval.rerank import CPU
 from vpr.retrieval.search import search_groups
 from vpr.retrieval.sequences import compare_sequences, unit_mean
 from vpr.retrieval.settings import RerankConfig
+
+UNCALIBRATED = Curves()
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +32,7 @@ class Shortlist:
     similarity: np.ndarray | None = None  # (Q, K) float32 S_global, falling; None for an order that came without scores
     latency_ms: float | None = None  # a query; None for an order that was read from a file
     separation: np.ndarray | None = None  # (Q,) of the first candidate by S_global; None without scores
+    own: bool = False  # by the global descriptors of the model that re-ranks
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,35 +79,35 @@ def rerank(
     *,
     weight: float,
     fusion: Fusion = "auto",
-    curve: Curve | None = None,
+    curves: Curves = UNCALIBRATED,
     device: torch.device = CPU,
 ) -> Reranking:
-    """Order each shortlist by S_global + weight * S_struct, or by this fused with the shortlist's ranks.
+    """Order each shortlist by S_global + weight * S_struct, or by this fused with the shortlist's scores or ranks.
 
-    fusion: ``auto`` fuses by trust where the shortlist came without scores. curve: how sure the run's re-ranked answers
-    are, which trust is estimated by.
+    fusion: ``auto`` fuses by trust where another model made the shortlist. curves: how sure the run's answers are,
+    which trust is estimated by.
     """
-    fusion = fusion_of(fusion, scored=shortlist.similarity is not None)
+    fusion = fusion_of(fusion, shortlist.own)
     ranked, compared = shortlist.ranked, partial(compare_sequences, described.cache, weight=weight, device=device)
     compared(described.rows.first(), ranked[:1], config)  # what is compiled at the first call is not timed
     start = time.perf_counter()
     found = compared(described.rows, ranked, config, title="re-ranking")
     scores = weighted_sum(found.global_, found.structural, weight)
-    trusted, places = None, described.data.places(ranked)
+    found_trust, places = None, described.data.places(ranked)
     if fusion == "reciprocal-rank":
         scores = np.where(ranked >= 0, reciprocal_rank(scores), -np.inf)
     elif fusion == "trust":
-        trusted = trust(scores, found.structural, places, curve)
-        scores = ranks_weighed(scores, trusted.lambda_)
+        found_trust = trust(scores, found.structural, places, curves, shortlist.similarity)
+        scores = trusted(scores, found_trust.lambda_, shortlist.similarity)
     ordered, similarity, structural = (reorder(side, scores) for side in (ranked, found.global_, found.structural))
     latency = _per_query(start, ranked)
     sure = None if config.prune else separation(structural, described.data.places(ordered))
-    return Reranking(ordered, similarity, weight, fusion, trusted, latency, sure)
+    return Reranking(ordered, similarity, weight, fusion, found_trust, latency, sure)
 
 
-def fusion_of(fusion: Fusion, scored: bool) -> Fusion:
-    """What ``auto`` stands for, by whether the shortlist came with scores."""
-    return fusion if fusion != "auto" else "similarity" if scored else "trust"
+def fusion_of(fusion: Fusion, own: bool) -> Fusion:
+    """What ``auto`` stands for: a shortlist of the model that re-ranks is not fused, another's is, by trust."""
+    return fusion if fusion != "auto" else "similarity" if own else "trust"
 
 
 def _per_query(start: float, ranked: np.ndarray) -> float:

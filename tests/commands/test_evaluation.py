@@ -85,7 +85,7 @@ def test_a_perfect_prediction_file_is_reranked(tiny_tree, distilled_run, perfect
 
 def test_the_teachers_shortlist_is_reranked(tiny_tree, distilled_run, tmp_path):
     record = evaluate(tiny_tree, distilled_run, tmp_path, "--shortlist", "teacher", "--rerank")
-    assert set(record["results"]) == {"shortlist", "rerank"} and record["fusion"]["rule"] == "similarity"
+    assert set(record["results"]) == {"shortlist", "rerank"} and record["fusion"]["rule"] == "trust"
 
 
 def test_sequences_are_reranked(tiny_tree, distilled_run, tmp_path):

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from vpr.retrieval.confidence import Curve
+from vpr.retrieval.confidence import Curve, Curves
 from vpr.retrieval.fusion import (
     LAMBDA_EVEN,
     LAMBDA_UNKNOWN,
-    ranks_weighed,
     reciprocal_rank,
     reorder,
     trust,
+    trusted,
     weighted_sum,
 )
 
@@ -58,19 +58,27 @@ def test_the_weighted_sum_by_hand():
     np.testing.assert_allclose(weighted_sum(*sides, 0.0), [[0.5, 0.2]], rtol=1e-6)
 
 
-def test_ranks_weighed_by_hand():
+def test_trusted_ranks_by_hand():
     scores = np.array([[1.0, 3.0, -np.inf, 2.0]], np.float32)  # mean 2, standard deviation sqrt(2 / 3)
     expected = [-np.sqrt(1.5), np.sqrt(1.5) - 2 * np.log(2), -np.inf, -2 * np.log(4)]
-    np.testing.assert_allclose(ranks_weighed(scores, 2.0), [expected], rtol=1e-6)
+    np.testing.assert_allclose(trusted(scores, 2.0), [expected], rtol=1e-6)
+
+
+def test_trusted_scores_by_hand():
+    ours = np.array([[1.0, 3.0, -np.inf, 2.0]], np.float32)
+    theirs = np.array([[0.9, 0.7, -np.inf, 0.8]], np.float32)  # of the same spread, the other way round
+    expected = [-np.sqrt(1.5) + 2 * np.sqrt(1.5), np.sqrt(1.5) - 2 * np.sqrt(1.5), -np.inf, 0.0]
+    np.testing.assert_allclose(trusted(ours, 2.0, theirs), [expected], atol=1e-5)
+    assert reorder(np.array([[7, 8, 9, 6]]), trusted(ours, 2.0, theirs)).tolist() == [[7, 6, 8, 9]]
 
 
 @given(scores_with_ties)
 @settings(deadline=None)
 def test_no_trust_gives_our_order_and_boundless_trust_gives_theirs(scores):
     candidates = np.tile(np.arange(7), (3, 1))
-    assert (reorder(candidates, ranks_weighed(scores, 0.0)) == reorder(candidates, scores)).all()
+    assert (reorder(candidates, trusted(scores, 0.0)) == reorder(candidates, scores)).all()
     finite = np.where(np.isfinite(scores), scores, 0)
-    assert (reorder(candidates, ranks_weighed(finite, 1e6)) == candidates).all()
+    assert (reorder(candidates, trusted(finite, 1e6)) == candidates).all()
 
 
 def world(ours, theirs, queries=4000, seed=0):
@@ -93,10 +101,10 @@ def test_trust_estimates_both_sides_without_labels():
     for ours, theirs in ((0.6, 0.8), (0.7, 0.4)):
         scores, places, _ = world(ours, theirs)
         curve = Curve(0.0, float(np.log(ours / (1 - ours))))  # calibrated: every answer is right with this probability
-        found = trust(scores, scores, places, curve)
+        found = trust(scores, scores, places, Curves(rerank=curve))
         assert found.ours == pytest.approx(ours, abs=0.01)
         assert found.theirs == pytest.approx(theirs, abs=0.06)
-    even = trust(*world(0.6, 0.6)[:1] * 2, world(0.6, 0.6)[1], Curve(0.0, float(np.log(1.5))))
+    even = trust(*world(0.6, 0.6)[:1] * 2, world(0.6, 0.6)[1], Curves(rerank=Curve(0.0, float(np.log(1.5)))))
     assert even.lambda_ == pytest.approx(LAMBDA_EVEN, abs=0.2)
 
 
@@ -104,9 +112,24 @@ def test_trust_grows_with_the_shortlist_and_is_said_to_be_unknown_without_a_cali
     found = []
     for theirs in (0.1, 0.4, 0.7, 0.9):
         scores, places, _ = world(0.6, theirs)
-        found.append(trust(scores, scores, places, Curve(0.0, 0.4)).lambda_)
+        found.append(trust(scores, scores, places, Curves(rerank=Curve(0.0, 0.4))).lambda_)
     assert found == sorted(found) and found[0] == 0 and found[-1] > 1
-    unknown = trust(np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32), None, None)
+    unknown = trust(np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32), None, Curves())
     assert unknown.lambda_ == LAMBDA_UNKNOWN and unknown.ours is None
+    zeros = np.zeros((2, 3), np.float32)
+    assert trust(zeros, zeros, None, Curves(), zeros).lambda_ == LAMBDA_EVEN
     nobody = np.full((2, 3), -np.inf, np.float32)
-    assert trust(nobody, nobody, None, Curve(1.0, 0.0)).theirs is None
+    assert trust(nobody, nobody, None, Curves(rerank=Curve(1.0, 0.0))).theirs is None
+
+
+def test_a_shortlist_that_agrees_by_sharing_our_errors_is_trusted_as_far_as_its_own_separations():
+    scores, places, _ = world(0.6, 0.6)
+    similarity = np.sort(scores, axis=1)[:, ::-1]  # it answers what we answer
+    scores = np.take_along_axis(scores, np.argsort(-scores, axis=1), 1)
+    sure = Curve(0.0, float(np.log(1.5)))
+    blind = trust(scores, scores, places, Curves(rerank=sure))
+    seen = trust(scores, scores, places, Curves(Curve(0.0, float(np.log(0.25))), sure), similarity)
+    assert blind.theirs == pytest.approx(0.98) and blind.lambda_ > 2
+    assert seen.theirs == pytest.approx(0.2) and seen.lambda_ == 0 and seen.agreement == blind.agreement == 1
+    unsure = trust(scores, scores, places, Curves(rerank=sure), similarity)  # a run without that curve
+    assert unsure == blind
