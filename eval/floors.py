@@ -15,11 +15,11 @@ PIXELS = 7
 def thumbnails(data: RetrievalSet) -> dict[str, float]:
     """Metrics of thumbnails of 7x7 pixels, mean removed, as global descriptors; the centre frame of sequences."""
     sides = [side.images[:, side.images.shape[1] // 2] for side in (data.queries, data.database)]
-    queries, database = (_describe(data, paths) for paths in sides)
+    queries, database = (thumbnail_descriptors(data, paths) for paths in sides)
     return evaluate(search_groups(queries, database, data.spans(), max(KS))[1], data.answers)
 
 
-def _describe(data: RetrievalSet, paths: np.ndarray) -> np.ndarray:
+def thumbnail_descriptors(data: RetrievalSet, paths: np.ndarray) -> np.ndarray:
     """Unit thumbnails (N, 3 * 49) float32."""
     rows = np.empty((len(paths), 3 * PIXELS**2), np.float32)
     for row, path in enumerate(progress(paths, title="thumbnails", unit="image")):

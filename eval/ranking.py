@@ -50,10 +50,11 @@ class Reranking:
 
 def find_shortlist(described: DescribedSet, depth: int) -> Shortlist:
     """The database entries with the most similar global descriptors, each group searched by itself."""
-    return _search(described.data, *described.global_descriptors(), depth)
+    return search_shortlist(described.data, *described.global_descriptors(), depth)
 
 
-def _search(data: RetrievalSet, queries: np.ndarray, database: np.ndarray, depth: int) -> Shortlist:
+def search_shortlist(data: RetrievalSet, queries: np.ndarray, database: np.ndarray, depth: int) -> Shortlist:
+    """By unit descriptors of the queries (Q, C) and the database (N, C), each group searched by itself."""
     start = time.perf_counter()
     similarity, ranked = search_groups(queries, database, data.spans(), depth)
     latency = _per_query(start, ranked)
@@ -69,7 +70,7 @@ def foreign_shortlist(data: RetrievalSet, foreign: ForeignDescriptors, depth: in
         unit_mean(foreign.of(side.images.ravel()).reshape(*side.images.shape, foreign.dim))
         for side in (data.queries, data.database)
     )
-    return _search(data, queries, database, depth)
+    return search_shortlist(data, queries, database, depth)
 
 
 def rerank(
