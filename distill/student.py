@@ -22,11 +22,7 @@ from vpr.base.command import log_to
 from vpr.base.errors import VprError
 from vpr.base.files import write_json
 from vpr.base.run_folder import CHECKPOINT, METRICS, finish_run, read_metrics, start_run
-from vpr.description.describe import global_descriptors
-from vpr.description.foreign import ForeignDescriptors
-from vpr.description.spec import cache_spec
 from vpr.models.loading import load_student
-from vpr.models.netvlad import NetVLAD
 from vpr.models.settings import ModelConfig
 from vpr.models.structural import StructuralModel, resized
 from vpr.models.weights import save_weights
@@ -138,21 +134,6 @@ def check_lengths(settings: StudentSettings, taught: int) -> None:
             f"the teacher's descriptors have {taught} dimensions, the student's {length}; "
             f"pass --{name} {taught} or --distillation relational"
         )
-
-
-def teacher_targets(
-    teacher: NetVLAD | ForeignDescriptors, data: TrainingData, settings: StudentSettings, device: torch.device
-) -> np.ndarray:
-    """The teacher's descriptors of the training photos, (N, C) float32; raises VprError where a file lacks some."""
-    if isinstance(teacher, ForeignDescriptors):
-        return teacher.of(data.photos.paths)
-    workers = settings.train.workers
-    return global_descriptors(teacher, load_images(data, teacher, workers), device, workers, "teacher")
-
-
-def fingerprint_of(teacher: NetVLAD | ForeignDescriptors) -> str:
-    """What makes one teacher's descriptors differ from another's."""
-    return teacher.fingerprint if isinstance(teacher, ForeignDescriptors) else cache_spec(teacher).fingerprint
 
 
 def run_identity(command: str, settings: StudentSettings, data: TrainingData, taught_by: dict | None = None) -> dict:

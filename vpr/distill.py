@@ -19,7 +19,7 @@ from distill.settings import (
 )
 from vpr.base.command import run_command
 from vpr.base.settings import option
-from vpr.models.settings import ModelConfig
+from vpr.models.settings import HubConfig, ModelConfig
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,14 @@ class DistillOptions:
     out: Path = option(Path("runs/distill"), "run folder")
     teacher: Path | None = option(
         None,
-        "vpr.teacher run, NetVLAD checkpoint, 'builtin', or somebody's descriptors of the photos (.h5, .npy or "
-        "folder); fitted first, into OUT/teacher, when left out",
+        "vpr.teacher run, NetVLAD checkpoint, 'builtin', somebody's descriptors of the photos (.h5, .npy or folder), "
+        "or hub:OWNER/REPO:ENTRY, a model of torch.hub; fitted first, into OUT/teacher, when left out",
     )
 
 
 STAGES = [
     DistillOptions,
+    HubConfig,
     RunConfig,
     ModelConfig,
     ObjectiveConfig,
@@ -60,6 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _work(
     options: DistillOptions,
+    hub: HubConfig,
     config: RunConfig,
     model: ModelConfig,
     objective: ObjectiveConfig,
@@ -73,27 +75,25 @@ def _work(
         calibrate_again,
         check_lengths,
         check_model,
-        fingerprint_of,
         run_identity,
-        teacher_targets,
         train_student,
     )
+    from distill.targets import Teacher, fingerprint_of, load_any, teacher_targets
     from distill.teacher import check_photos, fit_teacher
     from distill.validations import check_validations
     from eval.held_out import HeldOut
     from vpr.base.machine import choose_device
     from vpr.base.processes import join, writing_first
-    from vpr.description.foreign import ForeignDescriptors, is_foreign, read_foreign
-    from vpr.models.loading import TEACHER, load_teacher, save_teacher
+    from vpr.description.foreign import ForeignDescriptors
+    from vpr.models.loading import TEACHER, save_teacher
     from vpr.models.netvlad import NetVLAD
 
     out, settings = options.out, StudentSettings(model, objective, structural, train, distillation)
     fabric = join(choose_device(config.device), train.precision)
     device = fabric.device
-    teacher: NetVLAD | ForeignDescriptors | None = None
+    teacher: Teacher | None = None
     if options.teacher is not None:
-        foreign = is_foreign(options.teacher)
-        teacher = read_foreign(options.teacher) if foreign else load_teacher(options.teacher, device)
+        teacher = load_any(options.teacher, hub, device)
         check_lengths(settings, teacher.dim)
     check_model(settings)
     with fabric.rank_zero_first():  # mini-MSLS may have to be rendered
@@ -114,7 +114,8 @@ def _work(
                 teacher = fit_teacher(to_fit, data, out / TEACHER, fabric, overwrite=False)
             elif fabric.is_global_zero and isinstance(teacher, NetVLAD):
                 save_teacher(teacher, out / TEACHER)
-            train_student(settings, data, out, fabric, judge, teacher_targets(teacher, data, settings, device))
+            targets = teacher_targets(teacher, data, out, fabric, train.workers)
+            train_student(settings, data, out, fabric, judge, targets)
     fabric.print(f"distilled: {out}")
 
 

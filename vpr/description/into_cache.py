@@ -15,6 +15,7 @@ from vpr.cache import CacheError, CacheSpec, DescriptorCache, Keys, PatchType, c
 from vpr.description.describe import BATCH, describe
 from vpr.description.images import ImageError, ImageFiles
 from vpr.description.spec import cache_spec
+from vpr.models.hub import HubModel
 from vpr.models.netvlad import NetVLAD
 from vpr.models.structural import StructuralModel
 
@@ -41,7 +42,7 @@ class Filling:
 
 def describe_into_cache(
     path: Path,
-    model: StructuralModel | NetVLAD,
+    model: StructuralModel | NetVLAD | HubModel,
     root: Path,
     keys: Keys,
     device: torch.device,

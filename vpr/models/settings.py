@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from vpr.base.settings import NonNegativeInt, PositiveInt, option
+from vpr.base.settings import Names, NonNegativeInt, PositiveInt, option
 
 MINI_VIT = "vit_mini_patch16_112"  # the default backbone; vpr.models.mini_vit registers it with timm
 IMAGENET = "imagenet"  # what --weights calls the weights that a package or timm's hub has
@@ -61,3 +61,12 @@ class TeacherConfig:
     interpolation: Interpolation = option(
         "bicubic", "how photos are resized; the checkpoints of Patch-NetVLAD were made with bilinear"
     )
+
+
+@dataclass(frozen=True)
+class HubConfig:
+    """Teacher of torch.hub."""
+
+    trust_teacher: bool = option(False, "run the code of a hub: teacher, which may do anything on this machine")
+    teacher_size: PositiveInt = option(322, "height and width of the photos for a hub: teacher, pixels")
+    teacher_arguments: Names = option(Names(), "arguments of its entry, as name=value,name=value")
