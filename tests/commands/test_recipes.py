@@ -8,17 +8,18 @@ from commands import evaluate
 from vpr import distill
 from vpr.base.settings import RECIPES, recipes
 
+CVT = ["--backbone", "cvt_13"]  # the paper's own
 SIZES = {"dinov2": 56}  # four patches of 14 pixels a side
 
 
-@pytest.mark.parametrize("name", recipes("student"))
-def test_a_recipe_trains_and_is_evaluated(tiny_tree, teacher_run, tmp_path, name, capsys):
+@pytest.mark.parametrize(("name", "more"), [*((name, []) for name in recipes("student")), ("paper", CVT)])
+def test_a_recipe_trains_and_is_evaluated(tiny_tree, teacher_run, tmp_path, name, more, capsys):
     small = {"image-size": SIZES.get(name, 64), "train-size": 0, "grid": 4, "places": 3, "images-per-place": 2}
     small |= {"dim": 16, "global-dim": 20, "clusters": 4, "structural-negatives": 3, "steps": 20, "minings": 1}
     options = [word for key, value in small.items() for word in (f"--{key}", str(value))]
     if name != "dinov2":  # slow on a CPU
         options += ["--precision", "32-true"]
-    options += ["--recipe", name, "--weights", "", "--teacher", str(teacher_run), "--device", "cpu"]
+    options += [*more, "--recipe", name, "--weights", "", "--teacher", str(teacher_run), "--device", "cpu"]
     options += ["--data", str(tiny_tree), "--out", str(tmp_path / "run")]
     if (RECIPES / "student" / f"{name}.yaml").read_text().count("pooling: vlad"):
         assert distill.main([*options, "--print-config"]) == 0 and "pooling: vlad" in capsys.readouterr().out

@@ -9,7 +9,8 @@ import timm
 import torch
 from torch import nn
 
-import vpr.models.mini_vit  # noqa: F401  timm knows it by name from here on
+import vpr.models.cvt
+import vpr.models.mini_vit  # noqa: F401  timm knows both by name from here on
 from vpr.base.errors import VprError
 from vpr.models.imagenet import load_imagenet
 from vpr.models.settings import IMAGENET, ModelConfig

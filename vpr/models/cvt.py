@@ -1,0 +1,69 @@
+"""CvT (Wu et al., ICCV 2021), the student of the paper, from Hugging Face transformers, by timm's names."""
+
+from typing import Any
+
+import torch
+from timm.models import generate_default_cfgs, register_model
+from torch import nn
+
+from vpr.base.errors import VprError
+
+HUB = "microsoft/cvt-13"
+SOURCE = {"hf_hub_id": HUB, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+default_cfgs = generate_default_cfgs({"cvt_13.ms_in1k": SOURCE})  # where timm looks for them
+
+
+class Cvt(nn.Module):
+    """Images (B, 3, H, W), normalised, to tokens (B, 1 + N, D), the class token first; N patches at stride 16."""
+
+    num_prefix_tokens = 1
+
+    def __init__(self, classifier: Any, pretrained_cfg: Any) -> None:
+        """classifier: the network of transformers, whose head is left out."""
+        super().__init__()
+        self.cvt, self.layernorm = classifier.cvt, classifier.layernorm
+        self.num_features = int(classifier.config.embed_dim[-1])
+        self.pretrained_cfg = pretrained_cfg or SOURCE
+
+    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
+        """As `forward`, by timm's name."""
+        return self(images)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        found = self.cvt(images)
+        tokens = torch.cat([found.cls_token_value, found.last_hidden_state.flatten(2).transpose(1, 2)], 1)
+        return self.layernorm(tokens)
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """There is no classifier."""
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """How timm groups the parameters in layers: the first stage, then each embedding and each layer."""
+        stage = r"^cvt\.encoder\.stages\.(\d+)"
+        embedding = (rf"{stage}\.(?:embedding|cls_token)", (0,))
+        return {
+            "stem": r"^cvt\.encoder\.stages\.0",
+            "blocks": [embedding, (rf"{stage}\.layers\.(\d+)", None), (r"^layernorm", (99,))],
+        }
+
+
+def checkpoint_filter_fn(weights: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
+    """Weights of the whole classifier without its head; timm's name."""
+    return {name: value for name, value in weights.items() if not name.startswith("classifier.")}
+
+
+@register_model
+def cvt_13(pretrained: bool = False, **kwargs: Any) -> Cvt:
+    """CvT-13, 19.6 million parameters, 384 numbers a token.
+
+    Raises VprError where transformers is not installed.
+    """
+    try:
+        from transformers import CvtConfig, CvtForImageClassification
+    except ImportError as error:
+        raise VprError("cvt_13 comes with a package: pip install vpr[cvt]") from error
+    if pretrained:
+        classifier = CvtForImageClassification.from_pretrained(HUB)
+    else:
+        classifier = CvtForImageClassification(CvtConfig())
+    return Cvt(classifier, kwargs.get("pretrained_cfg"))
