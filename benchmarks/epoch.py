@@ -1,0 +1,141 @@
+"""What an epoch of training costs: ``python -m benchmarks.epoch [--recipes lite dinov2] [--photos N] [--batch N]``.
+
+Measured on this machine for each recipe, in milliseconds a photo: decoding a JPEG of 640 x 480 pixels, describing it
+(mining), and a step (forward, losses, backward, optimiser; without augmentation), in batches of ``--batch`` photos. An
+epoch takes each photo once; a recipe's minings are spread over its steps. From the parts follow
+
+- this machine: decoding, minings and steps one after the other, on the cores that it has;
+- one and eight GPUs, an estimate: a step takes three times the operations that torch counts in a forward pass, and one
+  more where patches are kept, at 300 TFLOP/s (bf16, 30 % of an H100's peak), while 16 cores for each GPU decode as fast
+  as measured here for one. The slower of the two counts.
+
+Networks start from random weights, which cost the same.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.training_step import bare_steps
+from distill.contrast import Contrast
+from distill.mining import POOL
+from distill.objective import Objective
+from distill.places import Guard, Photos, Places
+from distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig, StudentSettings, TrainConfig
+from distill.stops import minings
+from distill.student import in_training
+from distill.trainer import Trainer
+from vpr.base.machine import usable_cores
+from vpr.base.processes import join
+from vpr.base.settings import make_parser, parse, take_recipe
+from vpr.description.describe import evaluating
+from vpr.description.images import read_image
+from vpr.models.settings import ModelConfig
+from vpr.models.structural import StructuralModel
+
+GPU_FLOPS, GPU_CORES = 300e12, 16
+STAGES = [ModelConfig, ObjectiveConfig, StructuralConfig, TrainConfig, DistillationConfig]
+
+
+class Noise(Dataset):
+    """Random pictures in memory."""
+
+    def __init__(self, count: int, size: tuple[int, int]) -> None:
+        self.images = torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.images[index]
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipes", nargs="+", default=["lite", "resnet50", "dinov2", "paper"])
+    parser.add_argument("--photos", type=int, default=1_400_000, help="of an epoch; about those of MSLS's training")
+    parser.add_argument("--batch", type=int, default=16)
+    arguments = parser.parse_args()
+    print(f"{usable_cores()} cores here; an epoch of {arguments.photos:,} photos; ms a photo, hours an epoch")
+    print("| recipe | decode | describe | step | GFLOP a step | here | one H100 | eight |")
+    print("|---|---|---|---|---|---|---|---|")
+    for recipe in arguments.recipes:
+        options = take_recipe(known := make_parser("", "", STAGES), ["--recipe", recipe, "--weights", ""], "student")
+        settings = StudentSettings(*parse(known, options, STAGES)[1])
+        print(row(recipe, settings, arguments.photos, arguments.batch), flush=True)
+
+
+def row(recipe: str, settings: StudentSettings, photos: int, batch: int) -> str:
+    """A recipe's row of the table."""
+    trainer = trainer_of(settings, batch)
+    model, images = trainer.model, trainer.images.images.to(memory_format=torch.channels_last)  # type: ignore[attr-defined]
+    steps = bare_steps(trainer)
+
+    def described() -> None:
+        with evaluating(model):
+            model(images)
+
+    with FlopCounterMode(display=False) as counter:
+        described()
+    forward = counter.get_total_flops() / batch
+    flops = forward * (3 if trainer.before is None else 4)
+
+    decode, described_ms = decoding(model.input_size), median(described) / batch
+    step = median(lambda: next(steps)) / batch
+    train = settings.train
+    per_step = train.places * train.images_per_place * train.accumulate
+    cached = train.cached_queries + train.cached_negatives
+    mined = len(minings(train)) * (cached if train.mining == "tuples" else POOL) / (train.steps * per_step)
+    here = decode / usable_cores() * (1 + mined) + described_ms * mined + step
+    gpu = max(1000 * (flops + mined * forward) / GPU_FLOPS, decode / GPU_CORES * (1 + mined))
+    hours = [photos * milliseconds / 3.6e6 for milliseconds in (here, gpu, gpu / 8)]
+    shown = " | ".join(f"{value:.2g}" if value < 10 else f"{value:.0f}" for value in hours)
+    return f"| {recipe} | {decode:.1f} | {described_ms:.1f} | {step:.1f} | {flops / 1e9:.1f} | {shown} |"
+
+
+def trainer_of(settings: StudentSettings, batch: int) -> Trainer:
+    """A trainer of the recipe's network and losses on so many pictures, four a place."""
+    torch.manual_seed(0)
+    number, same = np.arange(batch), np.zeros(batch, int)
+    unknown, never = np.full(batch, np.nan, np.float32), np.zeros(batch, bool)
+    utm = np.stack([100.0 * (number // 4), number % 4], 1)
+    photos = Photos(number.astype(str), utm, same, unknown, never, never)
+    model = StructuralModel(in_training(settings)).to(memory_format=torch.channels_last)
+    contrast = Contrast(settings.objective, settings.model.global_length, batch)
+    objective = Objective(contrast, settings.structural, settings.distillation)
+    config = TrainConfig(**{**vars(settings.train), "places": batch // 4, "images_per_place": 4, "mining": "places"})
+    fabric = join(torch.device("cpu"))
+    return Trainer(model, Places(photos, Guard()), Noise(batch, model.input_size), objective, config, fabric)
+
+
+def decoding(size: tuple[int, int]) -> float:
+    """Milliseconds in which one core decodes a photo and brings it to the size."""
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.jpg"
+        coarse = Image.fromarray(rng.integers(0, 256, (60, 80, 3), np.uint8))
+        coarse.resize((640, 480), Image.Resampling.BICUBIC).save(path, quality=90)
+        return median(lambda: [read_image(path, size) for _ in range(50)]) / 50
+
+
+def median(work: Callable[[], object], repeats: int = 5) -> float:
+    """The median of milliseconds that some calls take, after one that warms up."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        work()
+        times.append(1000 * (time.perf_counter() - start))
+    return float(np.median(times[1:]))
+
+
+if __name__ == "__main__":
+    main()
