@@ -33,11 +33,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def _work(options: MiniOptions) -> None:
     from datasets.street_world.config import scale_config
-    from datasets.street_world.rendering import MANIFEST
+    from datasets.street_world.rendering import tree_of
     from datasets.street_world.sheet import write_contact_sheet
 
     root = ensure_mini_msls(options.out, options.scale, options.seed, options.workers)
-    counts = json.loads((root / MANIFEST).read_text())["counts"]
+    manifest = tree_of(root, scale_config(options.scale, options.seed)).manifest
+    counts = json.loads(manifest.read_text())["counts"]
     for city, sides in counts.items():
         print(f"{city:<12} {sides['database']:>6} database {sides['query']:>6} query")
     if options.contact_sheet:

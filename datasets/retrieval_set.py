@@ -40,6 +40,7 @@ class RetrievalSet:
     fingerprint: str  # changes when the content does
     positions: np.ndarray | None = None  # (N, 2) of database entries, metres; far apart between groups
     drives: np.ndarray | None = None  # (Q,) int64, the same number for queries taken in one go; None where unknown
+    own: np.ndarray | None = None  # (Q,) int64, the database entry that is the query itself, which is never found
 
     @cached_property
     def scored(self) -> np.ndarray:
@@ -67,6 +68,16 @@ class RetrievalSet:
         """The same entries in one group: every query is searched in the whole database."""
         queries, database = (replace(side, offsets=np.array([0, len(side)])) for side in (self.queries, self.database))
         return replace(self, queries=queries, database=database)
+
+    def without_own(self, similarity: np.ndarray, ranked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A search's results (Q, K + 1) for all queries without each query itself, (Q, K); the same where queries and
+        database are different images."""
+        if self.own is None:
+            return similarity, ranked
+        other = ranked != self.own[:, None]
+        other[other.all(1), -1] = False  # the query itself came later than that
+        shape = len(ranked), ranked.shape[1] - 1
+        return similarity[other].reshape(shape), ranked[other].reshape(shape)
 
     def image_files(self) -> np.ndarray:
         """(M,) str, every image of queries and database, those of the queries first; repeats stay in."""

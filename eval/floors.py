@@ -5,9 +5,9 @@ from PIL import Image
 
 from datasets.retrieval_set import RetrievalSet
 from eval.metrics import KS, evaluate
+from eval.ranking import search_shortlist
 from vpr.base.progress import progress
 from vpr.description.images import read_image
-from vpr.retrieval.search import search_groups
 
 PIXELS = 7
 
@@ -16,7 +16,7 @@ def thumbnails(data: RetrievalSet) -> dict[str, float]:
     """Metrics of thumbnails of 7x7 pixels, mean removed, as global descriptors; the centre frame of sequences."""
     sides = [side.images[:, side.images.shape[1] // 2] for side in (data.queries, data.database)]
     queries, database = (thumbnail_descriptors(data, paths) for paths in sides)
-    return evaluate(search_groups(queries, database, data.spans(), max(KS))[1], data.answers)
+    return evaluate(search_shortlist(data, queries, database, max(KS)).ranked, data.answers)
 
 
 def thumbnail_descriptors(data: RetrievalSet, paths: np.ndarray) -> np.ndarray:

@@ -56,7 +56,8 @@ def find_shortlist(described: DescribedSet, depth: int) -> Shortlist:
 def search_shortlist(data: RetrievalSet, queries: np.ndarray, database: np.ndarray, depth: int) -> Shortlist:
     """By unit descriptors of the queries (Q, C) and the database (N, C), each group searched by itself."""
     start = time.perf_counter()
-    similarity, ranked = search_groups(queries, database, data.spans(), depth)
+    wanted = depth if data.own is None else depth + 1
+    similarity, ranked = data.without_own(*search_groups(queries, database, data.spans(), wanted))
     latency = _per_query(start, ranked)
     return Shortlist(ranked, similarity, latency, separation(similarity, data.places(ranked)))
 

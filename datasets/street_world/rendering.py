@@ -3,62 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 from datasets.errors import DatasetError
+from datasets.rendered import Rendered
 from datasets.street_world.config import MiniConfig
 from datasets.street_world.pool import render_units
 from datasets.street_world.tables import write_tables
-from vpr.base.files import write_json
 from vpr.base.machine import usable_cores
 from vpr.base.progress import progress
 
-MANIFEST = "mini_msls.json"  # its presence says that the tree is complete
-BEGUN = "mini_msls.partial.json"  # what an unfinished tree is going to be
 
-
-def read_identity(path: Path) -> dict | None:
-    """The identity in a manifest, or None without the file.
-
-    Raises:
-        DatasetError: the file is not a manifest.
-    """
-    if not path.exists():
-        return None
-    try:
-        return json.loads(path.read_text())["config"]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        raise DatasetError(f"{path} is not a mini-MSLS manifest; remove its folder or choose another --out") from None
-
-
-def check_folder(root: Path, config: MiniConfig) -> bool:
-    """Whether the tree is complete already; a folder that holds anything else is refused.
-
-    Raises:
-        DatasetError: the folder holds another world, or files that this generator did not write.
-    """
-    if root.exists() and not root.is_dir():
-        raise DatasetError(f"{root} is a file; choose a folder for --out")
-    wanted = json.loads(json.dumps(config.identity()))
-    for name in (MANIFEST, BEGUN):
-        found = read_identity(root / name)
-        if found is not None and found != wanted:
-            raise DatasetError(
-                f"{root} holds mini-MSLS scale {found.get('scale')} seed {found.get('seed')} version "
-                f"{found.get('version')}, this run wants scale {config.scale} seed {config.seed} version "
-                f"{wanted['version']}; choose another --out or remove that folder"
-            )
-        if found is not None:
-            return name == MANIFEST
-    if root.exists() and any(not path.name.startswith(".") for path in root.iterdir()):
-        raise DatasetError(f"{root} is not empty and not a mini-MSLS tree; choose an empty or new folder for --out")
-    return False
+def tree_of(root: Path, config: MiniConfig) -> Rendered:
+    """The folder that holds, or is going to hold, this world."""
+    return Rendered(root, "mini-MSLS", config.identity())
 
 
 def make_folders(root: Path, config: MiniConfig) -> None:
-    """Write the note of what the tree is going to be, without which it would be a stranger's, and make its folders."""
-    write_json(root / BEGUN, {"config": config.identity()})
+    """Write the note of what the tree is going to be, and make its folders."""
+    tree_of(root, config).begin()
     for plan in config.cities:
         for side in ("query", "database"):
             images = root / plan.part / plan.name / side / "images"
@@ -91,8 +54,9 @@ def render(config: MiniConfig, root: Path, workers: int | None = None) -> Path:
     root = Path(root)
     if workers is not None and workers < 1:
         raise DatasetError(f"at least one worker is needed: {workers}")
-    if check_folder(root, config):
-        (root / BEGUN).unlink(missing_ok=True)  # a kill may have come just before
+    tree = tree_of(root, config)
+    if tree.is_complete():
+        tree.begun.unlink(missing_ok=True)  # a kill may have come just before
         return root
     make_folders(root, config)
     units = [(city, street) for city, plan in enumerate(config.cities) for street in range(plan.streets + plan.strays)]
@@ -100,7 +64,5 @@ def render(config: MiniConfig, root: Path, workers: int | None = None) -> Path:
     with progress(total=len(units), unit="street", title="mini-MSLS") as bar:
         render_units(config, root.resolve(), units, processes, lambda images: bar.update())
     counts = write_tables(root, config)
-    manifest = {"config": config.identity(), "counts": counts, "digest": tree_digest(root)}
-    write_json(root / MANIFEST, manifest)
-    (root / BEGUN).unlink(missing_ok=True)
+    tree.finish({"counts": counts, "digest": tree_digest(root)})
     return root

@@ -22,7 +22,7 @@ from datasets.default import ensure_mini_msls
 from datasets.errors import DatasetError
 from datasets.street_world import rendering
 from datasets.street_world.config import scale_config, tiny_config
-from datasets.street_world.rendering import BEGUN, MANIFEST, render
+from datasets.street_world.rendering import render, tree_of
 from datasets.street_world.tables import FILES, city_tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,9 +74,9 @@ def test_the_layout_is_that_of_msls(tree):
         assert sorted(path.stem for path in (folder / "images").iterdir()) == sorted(tables[0]["key"])
         keys += list(tables[0]["key"])
     assert len(set(keys)) == len(keys) and all(len(key) == 22 for key in keys)
-    counts = json.loads((tree / MANIFEST).read_text())["counts"]
+    counts = json.loads(tree_of(tree, tiny_config()).manifest.read_text())["counts"]
     assert sum(sum(side.values()) for side in counts.values()) == len(keys)
-    assert not (tree / BEGUN).exists()
+    assert not tree_of(tree, tiny_config()).begun.exists()
 
 
 def test_columns_and_values(tree):
@@ -155,7 +155,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(tree, tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not (out / MANIFEST).exists()
+    assert not tree_of(out, tiny_config()).manifest.exists()
     render(tiny_config(), out, workers=2)
     assert fingerprints(out) == fingerprints(tree)
 
@@ -165,7 +165,7 @@ def test_a_kill_before_the_note_is_written_leaves_a_folder_that_can_be_used(tmp_
     with pytest.raises(ZeroDivisionError):
         rendering.make_folders(tmp_path, tiny_config())
     (tmp_path / ".mini_msls.partial.json.host.1-1.tmp").touch()
-    assert not rendering.check_folder(tmp_path, tiny_config())
+    assert not tree_of(tmp_path, tiny_config()).is_complete()
 
 
 def test_a_complete_tree_returns_at_once(tree):

@@ -1,0 +1,1 @@
+"""The renderer of mini-retrieval: drawn birds, fine-grained classes."""

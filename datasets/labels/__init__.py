@@ -1,0 +1,5 @@
+"""Images with class labels: CUB-200-2011, Cars-196, Stanford Online Products, and any folder of class folders."""
+
+from datasets.labels.labelled import LabelledImages, load
+
+__all__ = ["LabelledImages", "load"]
