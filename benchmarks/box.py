@@ -33,7 +33,7 @@ def main() -> None:
     model, held_out = round_to_half(load_student(arguments.run, cpu)), config["run"]["data"]["held_out"]
     losses = json.loads((arguments.run / METRICS).read_text())["losses"]
     with tempfile.TemporaryDirectory() as folder:
-        calibration = HeldOut(arguments.data, held_out, Path(folder), cpu).calibrate(model)
+        calibration = HeldOut.of_city(arguments.data, held_out, Path(folder), cpu).calibrate(model)
     write(FOLDER, model, config, {"losses": losses, **calibration})
     teacher = round_to_half(load_teacher(arguments.run, cpu))
     write(FOLDER / TEACHER, teacher, json.loads((arguments.run / TEACHER / CONFIG).read_text()), {})

@@ -31,7 +31,7 @@ Miner = Literal[
     "distance-weighted", "angular", "hdc", "uniform-histogram",
 ]  # fmt: skip
 
-Augmentation = Literal["none", "light", "medium", "heavy"]
+Augmentation = Literal["none", "light", "medium", "heavy", "objects"]
 
 
 @dataclass(frozen=True)

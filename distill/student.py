@@ -37,19 +37,24 @@ def train_student(
     fabric: Fabric,
     judge: Judge,
     targets: np.ndarray | None = None,
+    start: StructuralModel | None = None,
 ) -> StructuralModel:
     """Train a student into the run folder ``out``, which `start_run` has made; with targets, distilled.
     Of several processes the first finishes and writes it.
 
     targets: a teacher's descriptors of the training photos (N, C) float32. judge: validates on the way, and calibrates
-    the finished model.
+    the finished model. start: a finished model of the same settings to start from, instead of its backbone's weights.
     """
     device = fabric.device
     torch.manual_seed(settings.train.seed)
-    model = StructuralModel(in_training(settings)).to(device).to(memory_format=torch.channels_last)
+    small = in_training(settings)
+    model = StructuralModel(small) if start is None else resized(start, small.image_size, small.grid)
+    model = model.to(device).to(memory_format=torch.channels_last)
     images = load_images(data, model, settings.train.workers)
     # The start is made after an interruption too: `keep` goes by it.
-    if settings.model.head == "whitening":
+    if start is not None:
+        start_summary(model, images, device, settings.train.seed)
+    elif settings.model.head == "whitening":
         start_whitening(model, images, device, settings.train.seed)
     else:
         start_head(model, images, device, settings.train.seed, targets)

@@ -1,6 +1,8 @@
 """The weight of S_struct in the final score, fixed on a training-side city that is evaluated nowhere else."""
 
+import itertools
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +18,7 @@ from vpr.retrieval.fusion import reorder, weighted_sum
 from vpr.retrieval.rerank import CPU, Similarities
 from vpr.retrieval.sequences import CacheRows, compare_sequences
 from vpr.retrieval.settings import RerankConfig
+from vpr.transport.marginals import FromGlobals
 
 log = logging.getLogger("vpr")
 
@@ -24,6 +27,33 @@ MOST_WEIGHT = 1000.0
 MASSES = (1.0, 0.85, 0.7)
 QUERIES = 500
 DEPTH = 100
+
+
+@dataclass(frozen=True)
+class Judging:
+    """By what settings are chosen."""
+
+    metrics: Callable[[np.ndarray, list[np.ndarray]], dict[str, float]]
+    chosen_by: tuple[str, ...]  # the metrics whose mean is the higher, the better; the first is shown
+    kinds: tuple[FromGlobals, ...]  # marginals to choose from
+    adapt: bool | None = None  # whether descriptors are adapted to the held-out set; None where it is large enough
+
+    @property
+    def first(self) -> str:
+        """The metric that is shown."""
+        return self.chosen_by[0]
+
+    @property
+    def title(self) -> str:
+        """Its name in text."""
+        return self.first.replace("recall", "R").upper()
+
+    def goodness(self, metrics: dict[str, float]) -> float:
+        """The mean of what settings are chosen by."""
+        return sum(metrics[name] for name in self.chosen_by) / len(self.chosen_by)
+
+
+PLACES = Judging(evaluate, ("recall@1", "recall@5", "recall@10"), (RerankConfig.marginals,))
 
 
 @dataclass(frozen=True)
@@ -41,41 +71,49 @@ class Calibration:
     confidence: dict[str, dict[str, float] | None]  # `Curves.record`
 
 
-def calibrate(described: DescribedSet, city: str, device: torch.device = CPU) -> Calibration:
-    """Re-rank queries of a held-out city under `MASSES` and `WEIGHTS`; take the best mean of Recall@1, 5 and 10.
+def calibrate(described: DescribedSet, city: str, device: torch.device = CPU, judging: Judging = PLACES) -> Calibration:
+    """Re-rank queries of a held-out city, or of held-out classes, under marginals, `MASSES` and `WEIGHTS`; take what is
+    judged the best.
 
-    At most `QUERIES` queries, evenly chosen, with shortlists of `DEPTH`. Of equals the larger mass and the smaller
-    weight are taken. The best setting then fixes how sure the answers are.
+    At most `QUERIES` queries, evenly chosen, with shortlists of `DEPTH`. Of equals the first kind, the larger mass and
+    the smaller weight are taken. The best setting then fixes how sure the answers are.
     """
     chosen, positives = some_queries(described.data), described.data.answers
     shortlist = find_shortlist(described, DEPTH)
     ranked, answers = shortlist.ranked[chosen], [positives[query] for query in chosen]
     rows = CacheRows(described.rows.query[chosen], described.rows.database)
-    config, found = RerankConfig(), {}
-    recall: dict[tuple[float, float], dict[str, float]] = {}
-    for mass in MASSES:
-        found[mass] = compare_sequences(described.cache, rows, ranked, replace(config, mass=mass), device=device)
-        recall |= {(mass, weight): metrics for weight, metrics in by_weight(ranked, found[mass], answers).items()}
-    mass, weight = max(recall, key=lambda setting: (goodness(recall[setting]), setting[0], -setting[1]))
-    before, after = recall[mass, 0.0]["recall@1"], recall[mass, weight]["recall@1"]
+    config, kinds, goodness, found = RerankConfig(), judging.kinds, judging.goodness, {}
+    recall: dict[tuple[FromGlobals, float, float], dict[str, float]] = {}
+    for kind, mass in itertools.product(kinds, MASSES):
+        tried = replace(config, marginals=kind, mass=mass)
+        found[kind, mass] = compare_sequences(described.cache, rows, ranked, tried, device=device)
+        by = by_weight(ranked, found[kind, mass], answers, judging)
+        recall |= {(kind, mass, weight): metrics for weight, metrics in by.items()}
+    kind, mass, weight = max(recall, key=lambda one: (goodness(recall[one]), -kinds.index(one[0]), one[1], -one[2]))
+    before, after = (100 * recall[kind, mass, tried][judging.first] for tried in (0.0, weight))
     log.info(
-        "weight of S_struct: %g, mass %g, fixed on %s (%d queries, R@1 %.1f %% -> %.1f %%)",
-        weight, mass, city, len(chosen), 100 * before, 100 * after,
+        "weight of S_struct: %g, mass %g%s, fixed on %s (%d queries, %s %.1f %% -> %.1f %%)",
+        weight, mass, f", marginals {kind}" if len(kinds) > 1 else "", city, len(chosen), judging.title, before, after,
     )  # fmt: skip
-    named = {f"{mass:g} {weight:g}": metrics for (mass, weight), metrics in recall.items()}
-    curves = _curves(described.data, chosen, shortlist, found[mass], weight)
-    fixed = (config.marginals, config.epsilon, mass, described.adapted)
+    several = len(kinds) > 1
+    named = {(f"{one} " if several else "") + f"{m:g} {w:g}": metrics for (one, m, w), metrics in recall.items()}
+    curves = _curves(described.data, chosen, shortlist, found[kind, mass], weight)
+    fixed = (kind, config.epsilon, mass, described.adapted)
     return Calibration(city, weight, *fixed, len(chosen), named, curves.record())
 
 
-def by_weight(ranked: np.ndarray, found: Similarities, answers: list[np.ndarray]) -> dict[float, dict[str, float]]:
+def by_weight(
+    ranked: np.ndarray, found: Similarities, answers: list[np.ndarray], judging: Judging
+) -> dict[float, dict[str, float]]:
     """Metrics under each of `WEIGHTS`, and under their doubles for as long as the largest is better than all others."""
     results: dict[float, dict[str, float]] = {}
     to_try = list(WEIGHTS)
     for weight in to_try:
-        best = max(map(goodness, results.values()), default=0.0)
-        results[weight] = evaluate(reorder(ranked, weighted_sum(found.global_, found.structural, weight)), answers)
-        if weight == to_try[-1] and weight < MOST_WEIGHT and goodness(results[weight]) > best:
+        best = max(map(judging.goodness, results.values()), default=0.0)
+        results[weight] = judging.metrics(
+            reorder(ranked, weighted_sum(found.global_, found.structural, weight)), answers
+        )
+        if weight == to_try[-1] and weight < MOST_WEIGHT and judging.goodness(results[weight]) > best:
             to_try.append(2 * weight)
     return results
 
@@ -96,8 +134,3 @@ def some_queries(data: RetrievalSet) -> np.ndarray:
     """Numbers of at most `QUERIES` queries with answers, evenly chosen."""
     scored = data.scored
     return scored[np.unique(np.linspace(0, len(scored) - 1, min(QUERIES, len(scored))).astype(int))]
-
-
-def goodness(metrics: dict[str, float]) -> float:
-    """The sum of Recall@1, 5 and 10."""
-    return sum(metrics[f"recall@{k}"] for k in (1, 5, 10))

@@ -14,6 +14,7 @@ from datasets.retrieval_set import RetrievalSet
 from eval.confidence import ConfidenceScore, score_confidence
 from eval.described import DescribedSet, default_cache, describe
 from eval.files.submission import write_submission
+from eval.floors import Metrics
 from eval.metrics import evaluate
 from eval.options import RankingConfig, SourceConfig
 from eval.ranking import Reranking, Shortlist, find_shortlist, fusion_of, rerank
@@ -37,6 +38,7 @@ class Evaluator:
     ranking: RankingConfig
     rerank: RerankOptions
     device: torch.device
+    deepest: int = 0  # candidates of a ranking that are wanted in all; those beyond the depth are not re-ranked
 
     def answer(self, data: RetrievalSet, source: SourceConfig, given: Shortlist | None = None) -> "Answers":
         """The shortlist of a run, or a given one, and its re-ranking when asked for.
@@ -55,7 +57,7 @@ class Evaluator:
         described = self._by_student(data, source)
         curves = curves_of(source.run)
         if given is None:
-            given = dataclasses.replace(find_shortlist(described, self.ranking.depth), own=True)
+            given = dataclasses.replace(find_shortlist(described, self.ranking.depth, self.deepest), own=True)
         reranking = self._rerank(described, given, source.run, curves) if source.rerank else None
         if not given.own:
             curves = dataclasses.replace(curves, shortlist=None)  # it is the student's
@@ -123,9 +125,16 @@ class Answers:
         both = {"shortlist": self.shortlist, "rerank": self.reranking}
         return {name: stage for name, stage in both.items() if stage is not None}
 
-    def scores(self, data: RetrievalSet) -> dict[str, dict[str, float]]:
-        """Recall@k and mAP@k of each stage; raises VprError when no query has a positive."""
-        return {name: evaluate(stage.ranked, data.answers) for name, stage in self.stages().items()}
+    def scores(self, data: RetrievalSet, metrics: Metrics = evaluate) -> dict[str, dict[str, float]]:
+        """What the metrics make of the rankings (Q, K) of each stage, by default Recall@k and mAP@k.
+
+        Raises VprError when no query has a positive.
+        """
+        behind = () if self.shortlist.behind is None else (self.shortlist.behind,)
+        return {
+            name: metrics(np.concatenate([stage.ranked, *behind], 1), data.answers)
+            for name, stage in self.stages().items()
+        }
 
     def confidence(self, data: RetrievalSet) -> dict[str, ConfidenceScore]:
         """How good the confidence of each stage's first answers is; errors as `scores`."""

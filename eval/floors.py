@@ -1,8 +1,11 @@
 """What no model is needed for: the figures that a place-recognition model has to beat."""
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 from PIL import Image
 
+from datasets.ragged import Ragged
 from datasets.retrieval_set import RetrievalSet
 from eval.metrics import KS, evaluate
 from eval.ranking import search_shortlist
@@ -10,22 +13,50 @@ from vpr.base.progress import progress
 from vpr.description.images import read_image
 
 PIXELS = 7
+LEVELS = 4  # of each colour in a histogram
+Metrics = Callable[[np.ndarray, Ragged], dict[str, float]]
 
 
-def thumbnails(data: RetrievalSet) -> dict[str, float]:
+def thumbnails(data: RetrievalSet, metrics: Metrics = evaluate, depth: int = max(KS)) -> dict[str, float]:
     """Metrics of thumbnails of 7x7 pixels, mean removed, as global descriptors; the centre frame of sequences."""
+    return metrics(_ranked(data, thumbnail_descriptors, depth), data.answers)
+
+
+def colour_histograms(data: RetrievalSet, metrics: Metrics = evaluate, depth: int = max(KS)) -> dict[str, float]:
+    """Metrics of histograms of colours, 4 levels of red, green and blue each, as global descriptors."""
+    return metrics(_ranked(data, histogram_descriptors, depth), data.answers)
+
+
+def _ranked(data: RetrievalSet, describe: Callable[[RetrievalSet, np.ndarray], np.ndarray], depth: int) -> np.ndarray:
+    """Rankings (Q, K) by descriptors of the centre frames."""
     sides = [side.images[:, side.images.shape[1] // 2] for side in (data.queries, data.database)]
-    queries, database = (thumbnail_descriptors(data, paths) for paths in sides)
-    return evaluate(search_shortlist(data, queries, database, max(KS)).ranked, data.answers)
+    queries, database = (describe(data, paths) for paths in sides)
+    return search_shortlist(data, queries, database, depth).ranked
 
 
 def thumbnail_descriptors(data: RetrievalSet, paths: np.ndarray) -> np.ndarray:
     """Unit thumbnails (N, 3 * 49) float32."""
     rows = np.empty((len(paths), 3 * PIXELS**2), np.float32)
-    for row, path in enumerate(progress(paths, title="thumbnails", unit="image")):
-        image = Image.fromarray(read_image(data.root / path, (8 * PIXELS, 8 * PIXELS)))
+    for row, image in enumerate(_small_images(data, paths, "thumbnails")):
         rows[row] = np.asarray(image.resize((PIXELS, PIXELS), Image.Resampling.BOX), np.float32).ravel()
-    rows -= rows.mean(1, keepdims=True)
+    return _unit(rows - rows.mean(1, keepdims=True))
+
+
+def histogram_descriptors(data: RetrievalSet, paths: np.ndarray) -> np.ndarray:
+    """Unit square roots of histograms of colours (N, 64) float32."""
+    rows = np.empty((len(paths), LEVELS**3), np.float32)
+    for row, image in enumerate(_small_images(data, paths, "colours")):
+        levels = np.asarray(image, np.int64).reshape(-1, 3) * LEVELS // 256
+        rows[row] = np.bincount(levels @ (LEVELS**2, LEVELS, 1), minlength=LEVELS**3)
+    return _unit(np.sqrt(rows))
+
+
+def _small_images(data: RetrievalSet, paths: np.ndarray, title: str) -> Iterator[Image.Image]:
+    for path in progress(paths, title=title, unit="image"):
+        yield Image.fromarray(read_image(data.root / path, (8 * PIXELS, 8 * PIXELS)))
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
 
 

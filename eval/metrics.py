@@ -36,7 +36,7 @@ def recall_at_k(ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence
     >>> recall_at_k([[7, 3], [1, 2]], [[3], [9]], ks=(1, 2))
     {1: 0.0, 2: 0.5}
     """
-    return _recall(_first_hits(ranked, positives, max(ks))[0], ks)
+    return recall_of(first_hits(ranked, positives, max(ks))[0], ks)
 
 
 def map_at_k(ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence[int] = KS) -> dict[int, float]:
@@ -45,17 +45,18 @@ def map_at_k(ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence[in
     >>> map_at_k([[7, 3, 4]], [[3, 4]], ks=(1, 3))
     {1: 0.0, 3: 0.5833333333333333}
     """
-    return _mean_average_precision(*_first_hits(ranked, positives, max(ks)), ks)
+    return _mean_average_precision(*first_hits(ranked, positives, max(ks)), ks)
 
 
 def evaluate(ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence[int] = KS) -> dict[str, float]:
     """Both metrics: {"recall@1": ..., "recall@5": ..., "map@1": ..., ...}."""
-    hits, counts = _first_hits(ranked, positives, max(ks))
-    recall = {f"recall@{k}": value for k, value in _recall(hits, ks).items()}
+    hits, counts = first_hits(ranked, positives, max(ks))
+    recall = {f"recall@{k}": value for k, value in recall_of(hits, ks).items()}
     return recall | {f"map@{k}": value for k, value in _mean_average_precision(hits, counts, ks).items()}
 
 
-def _recall(hits: np.ndarray, ks: Sequence[int]) -> dict[int, float]:
+def recall_of(hits: np.ndarray, ks: Sequence[int]) -> dict[int, float]:
+    """Recall@k of which ranks (Q, K) hold a positive."""
     return {k: float(hits[:, :k].any(axis=1).mean()) for k in ks}
 
 
@@ -79,7 +80,7 @@ def rectangular(rows: np.ndarray | Rankings, columns: int) -> np.ndarray:
     return result
 
 
-def _first_hits(ranked: np.ndarray | Rankings, positives: Rankings, depth: int) -> tuple[np.ndarray, np.ndarray]:
+def first_hits(ranked: np.ndarray | Rankings, positives: Rankings, depth: int) -> tuple[np.ndarray, np.ndarray]:
     """(S, depth) bool, the first sight of each positive, and (S,) #positives, of the scored queries."""
     if len(ranked) != len(positives):
         raise ValueError(f"{len(ranked)} rankings for {len(positives)} queries; give one for each query")

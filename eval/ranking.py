@@ -33,6 +33,7 @@ class Shortlist:
     latency_ms: float | None = None  # a query; None for an order that was read from a file
     separation: np.ndarray | None = None  # (Q,) of the first candidate by S_global; None without scores
     own: bool = False  # by the global descriptors of the model that re-ranks
+    behind: np.ndarray | None = None  # (Q, T) the candidates that come after and are not re-ranked; None for none
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +49,17 @@ class Reranking:
     separation: np.ndarray | None  # (Q,) of the first candidate by S_struct; None with pruning, which bounds the others
 
 
-def find_shortlist(described: DescribedSet, depth: int) -> Shortlist:
-    """The database entries with the most similar global descriptors, each group searched by itself."""
-    return search_shortlist(described.data, *described.global_descriptors(), depth)
+def find_shortlist(described: DescribedSet, depth: int, deepest: int = 0) -> Shortlist:
+    """The database entries with the most similar global descriptors, each group searched by itself.
+
+    deepest: candidates that are wanted in all; those beyond the depth come behind the shortlist.
+    """
+    found = search_shortlist(described.data, *described.global_descriptors(), max(depth, deepest))
+    if found.ranked.shape[1] <= depth or found.similarity is None:
+        return found
+    ranked, similarity = found.ranked[:, :depth], found.similarity[:, :depth]
+    sure = separation(similarity, described.data.places(ranked))
+    return Shortlist(ranked, similarity, found.latency_ms, sure, behind=found.ranked[:, depth:])
 
 
 def search_shortlist(data: RetrievalSet, queries: np.ndarray, database: np.ndarray, depth: int) -> Shortlist:

@@ -12,6 +12,7 @@ from datasets.retrieval_set import RetrievalSet
 from vpr.base.command import printable
 
 PIPE_WIDTH = 140  # columns where no terminal says how many
+TITLES = {"p@1": "P@1", "rp": "RP", "map@r": "MAP@R"}
 COLUMNS = ("recall@1", "recall@5", "recall@10", "recall@20", "map@1", "map@5", "map@10", "map@20")
 
 
@@ -43,7 +44,7 @@ def metrics_table(rows: Mapping[str, Mapping[str, float]], columns: tuple[str, .
     table = Table()
     table.add_column("")
     for column in columns:
-        table.add_column(column.replace("recall", "R").replace("map", "mAP"), justify="right")
+        table.add_column(TITLES.get(column) or column.replace("recall", "R").replace("map", "mAP"), justify="right")
     for name, metrics in rows.items():
         table.add_row(
             escape(printable(name)),

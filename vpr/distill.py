@@ -104,7 +104,7 @@ def _work(
     if isinstance(teacher, ForeignDescriptors):
         teacher.of(data.photos.paths)  # one that is missing is found before anything is trained
     check_validations(train, data.held_out)
-    judge = HeldOut(data.root, data.held_out, out, device)
+    judge = HeldOut.of_city(data.root, data.held_out, out, device)
     taught_by = {"fitted": identity_of(to_fit)} if teacher is None else {"fingerprint": fingerprint_of(teacher)}
     identity = run_identity("vpr.distill", settings, data, taught_by)
     with writing_first(fabric, out):

@@ -54,7 +54,7 @@ def _work(
     check_model(settings)
     out, device = output.out, fabric.device
     check_validations(train, data.held_out)
-    judge = HeldOut(data.root, data.held_out, out, device)
+    judge = HeldOut.of_city(data.root, data.held_out, out, device)
     identity = run_identity("vpr.scratch", settings, data)
     with writing_first(fabric, out):
         again = partial(calibrate_again, out, judge, device)

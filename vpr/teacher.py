@@ -55,7 +55,7 @@ def _work(
         data = training_data(config)
     check_photos(teacher.dim, len(data.photos.paths))
     check_validations(train, data.held_out)
-    judge = HeldOut(data.root, data.held_out if train.validate_every else "", output.out, fabric.device)
+    judge = HeldOut.of_city(data.root, data.held_out if train.validate_every else "", output.out, fabric.device)
     with writing_first(fabric, output.out):
         fit_teacher(settings, data, output.out, fabric, config.overwrite, judge)
     fabric.print(f"teacher: {output.out}")

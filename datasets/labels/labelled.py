@@ -36,14 +36,20 @@ class LabelledImages:
         rows = np.isin(self.classes, chosen)
         return LabelledImages(self.root, self.files[rows], self.classes[rows], self.names)
 
-    def retrieval_set(self) -> RetrievalSet:
-        """Every image a query, the others the database: an image is no answer to itself, and is not found."""
-        entries = Entries(self.files[:, None], self.files, np.array([0, len(self.files)]))
-        order, images = np.argsort(self.classes, kind="stable"), np.arange(len(self.files))
-        sides = (np.searchsorted(self.classes[order], self.classes, side) for side in ("left", "right"))
+    def retrieval_set(self, asked: np.ndarray | None = None) -> RetrievalSet:
+        """Every image a query, or those of some classes by number, and all images the database; an image is no answer
+        to itself, and is not found."""
+        order = np.argsort(self.classes, kind="stable")
+        queries = np.arange(len(self.files)) if asked is None else np.flatnonzero(np.isin(self.classes, asked))
+        sides = (np.searchsorted(self.classes[order], self.classes[queries], side) for side in ("left", "right"))
         rows = [order[start:end] for start, end in zip(*sides)]
-        positives = Ragged.from_rows([row[row != image] for image, row in zip(images, rows)])
-        return RetrievalSet(self.root, entries, entries, positives, self.fingerprint, drives=self.classes, own=images)
+        positives = Ragged.from_rows([row[row != image] for image, row in zip(queries, rows)])
+        asking, searched = (
+            Entries(files[:, None], files, np.array([0, len(files)])) for files in (self.files[queries], self.files)
+        )
+        return RetrievalSet(
+            self.root, asking, searched, positives, self.fingerprint, drives=self.classes[queries], own=queries
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +57,22 @@ class Halves:
     """The classes to train on, and those to test on."""
 
     layout: Layout
-    training: LabelledImages
-    testing: LabelledImages
+    every: LabelledImages
+    in_training: np.ndarray  # (classes,) bool
+
+    @property
+    def training(self) -> LabelledImages:
+        """The images of the classes to train on."""
+        return self.every.of_classes(np.flatnonzero(self.in_training))
+
+    @property
+    def testing(self) -> LabelledImages:
+        """The images of the other classes. Raises DatasetError where there are none."""
+        if self.in_training.all():
+            raise DatasetError(
+                f"{self.every.root}: no class is left to test on; pass --all-test or --test-classes FILE"
+            )
+        return self.every.of_classes(np.flatnonzero(~self.in_training))
 
     def remark(self) -> str | None:
         """What to say where the numbers of images are not the published ones."""
@@ -63,23 +83,12 @@ class Halves:
         return "{} images to train and {} to test, where the published set has {} and {}".format(*counts, *wanted)
 
 
-def load(layout: Layout, root: Path, test_classes: Path | None = None, all_test: bool = False) -> Halves:
+def load(layout: Layout, root: Path, test_classes: Path | None = None) -> Halves:
     """Read a set. test_classes: a file with the names of the classes to test on, a line each, instead of the layout's
-    half; all_test: test on all classes.
-
-    Raises DatasetError for what is missing or odd, and when there is nothing to test on.
-    """
+    half. Raises DatasetError for what is missing or odd."""
     listed = read_layout(layout, root)
     every = LabelledImages(root, listed.files, listed.classes, listed.names)
-    training = listed.training
-    if all_test:
-        training = np.zeros(len(listed.names), bool)
-    elif test_classes is not None:
-        training = ~_named(test_classes, listed)
-    halves = Halves(layout, *(every.of_classes(np.flatnonzero(side)) for side in (training, ~training)))
-    if not len(halves.testing.files):
-        raise DatasetError(f"{root}: no class is left to test on; pass --all-test or --test-classes FILE")
-    return halves
+    return Halves(layout, every, listed.training if test_classes is None else ~_named(test_classes, listed))
 
 
 def _named(path: Path, listed: Listed) -> np.ndarray:

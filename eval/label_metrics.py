@@ -1,0 +1,72 @@
+"""Metrics of image retrieval with class labels: P@1, RP, MAP@R and Recall@k.
+
+They take rankings (Q, K) of database entries, best first, a negative number where there is none, and the positives of
+each query, as `eval.metrics` does. With R the number of a query's positives:
+
+- P@1: share of the queries whose first entry is a positive.
+- RP, R-precision: share of positives among the first R, the mean over queries.
+- MAP@R: the mean over i = 1..R of the precision at i where the i-th is a positive, else 0. A perfect ranking scores 1.
+- Recall@k: share of the queries with a positive among the first k.
+
+Source: Musgrave et al., "A Metric Learning Reality Check", ECCV 2020. A query is no positive of its own and is not
+ranked. Queries without positives are left out. A repeated entry counts where it stands first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import get_args
+
+import numpy as np
+
+from datasets.ragged import Ragged
+from eval.calibration import Judging
+from eval.metrics import Rankings, first_hits, recall_of
+from vpr.transport.marginals import FromGlobals
+
+KS = (1, 2, 4, 8, 10, 100, 1000)
+
+
+def evaluate_labels(
+    ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence[int] = KS, *, count_query: bool = False
+) -> dict[str, float]:
+    """``p@1``, ``rp``, ``map@r`` and ``recall@k`` of the k that the rankings reach, each in [0, 1].
+
+    count_query: as the code of the paper counts (Zhang et al., BMVC 2022): the query is one more of the R and is never
+    found, so that a perfect ranking of R scores R / (R + 1). Raises ValueError for rankings shorter than the largest R.
+
+    >>> evaluate_labels(np.array([[3, 9, 4]]), Ragged.from_rows([[3, 4]]), ks=(1,))
+    {'p@1': 1.0, 'rp': 0.5, 'map@r': 0.5, 'recall@1': 1.0}
+    """
+    depth, most = max(len(row) for row in ranked), max((len(row) for row in positives), default=0)
+    if depth < most:
+        raise ValueError(f"rankings of {depth} are shorter than the {most} positives of a query")
+    hits, counts = first_hits(ranked, positives, depth)
+    ranks = np.arange(1, depth + 1)
+    within = hits & (ranks <= counts[:, None])
+    divisor = counts + int(count_query)
+    precision = within * np.cumsum(hits, axis=1) / ranks
+    shares = {"p@1": hits[:, 0], "rp": within.sum(1) / divisor, "map@r": precision.sum(1) / divisor}
+    found = {name: float(values.mean()) for name, values in shares.items()}
+    return found | {f"recall@{k}": value for k, value in recall_of(hits, [k for k in ks if k <= depth]).items()}
+
+
+LABELS = Judging(partial(evaluate_labels, ks=(1,)), ("p@1", "map@r"), get_args(FromGlobals), adapt=False)
+
+
+def chance_of_labels(positives: Ragged, database: int) -> dict[str, float]:
+    """What a random order has on average, of a database with so many entries other than the query.
+
+    Every rank holds a positive with probability p = R / database, so P@1 and RP are p. At a hit at rank i, the i - 1
+    before it hold (i - 1) (R - 1) / (database - 1) positives on average.
+    """
+    counts = positives.counts[positives.counts > 0].astype(np.float64)
+    share = counts / database
+    before = (counts - 1) / max(database - 1, 1)
+    precision = [
+        np.mean((1 + before[row] * np.arange(int(count))) / np.arange(1, int(count) + 1))
+        for row, count in enumerate(counts)
+    ]
+    found = {"p@1": share, "rp": share, "map@r": share * np.array(precision)}
+    return {name: float(values.mean()) for name, values in found.items()}

@@ -1,0 +1,112 @@
+"""``python -m eval.retrieval``: image retrieval with class labels, before and after re-ranking."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from datasets.labels.options import LabelOptions
+from eval.options import RankingConfig, SourceConfig
+from eval.tables import metrics_table, show
+from vpr.base.command import log_to, run_command
+from vpr.base.files import write_json
+from vpr.base.machine import choose_device
+from vpr.base.run_folder import revision
+from vpr.base.settings import option
+from vpr.retrieval.settings import RerankOptions
+
+log = logging.getLogger("vpr")
+
+RECALLS = (1, 2, 4, 8, 10, 100, 1000)
+COLUMNS = ("p@1", "rp", "map@r", *(f"recall@{k}" for k in RECALLS))
+COMMAND = "vpr.retrieval"  # whose runs are calibrated on classes
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """Model and files."""
+
+    run: Path = option(Path("runs/retrieval"), "run folder of the structural model, or 'builtin'")
+    rerank: bool = option(False, "re-rank the first --depth by S_global + weight * S_struct")
+    all_test: bool = option(False, "test on all classes, those of the training half too")
+    count_query: bool = option(False, "count the query among the right answers, as the code of the paper does")
+    cache: Path | None = option(None, "HDF5 descriptor cache; one in the run folder when left out")
+    json: Path | None = option(None, "write counts and results as JSON")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    stages = [EvalOptions, LabelOptions, RankingConfig, RerankOptions]
+    return run_command("eval.retrieval", "Evaluate image retrieval with class labels.", stages, _work, argv)
+
+
+def _work(options: EvalOptions, labels: LabelOptions, ranking: RankingConfig, rerank: RerankOptions) -> None:
+    from functools import partial
+
+    from eval.evaluation import Evaluator
+    from eval.floors import colour_histograms, thumbnails
+    from eval.label_metrics import KS, chance_of_labels, evaluate_labels
+
+    if options.run.is_dir():
+        log_to(options.run)
+    halves = labels.load()
+    tested = halves.every if options.all_test else halves.testing
+    data = tested.retrieval_set()
+    classes = len(np.unique(tested.classes))
+    show(f"{labels.layout}: {len(tested.files)} images of {classes} classes, each a query")
+    if remark := halves.remark():
+        log.warning("note: %s", remark)
+    counts = data.counts()
+    wanted = max([k for k in KS if k < counts["database"]] + [int(data.answers.counts.max())])
+    ranking, rerank = _as_trained(ranking, rerank, options.run, halves.training.fingerprint)
+    evaluator = Evaluator(ranking, rerank, choose_device(ranking.device), wanted)
+    source = SourceConfig(options.run, rerank=options.rerank, cache=options.cache)
+    metrics = partial(evaluate_labels, count_query=options.count_query)
+    answers = evaluator.answer(data, source)
+    results = answers.scores(data, metrics)
+    floors = {"chance": chance_of_labels(data.answers, counts["database"] - 1)}
+    floors["7x7-pixel thumbnails"] = thumbnails(data, metrics, wanted)
+    floors["colours"] = colour_histograms(data, metrics, wanted)
+    show(metrics_table(floors | results, tuple(name for name in COLUMNS if name in results["shortlist"])))
+    if answers.reranking is not None:
+        show(f"re-ranked by S_global + {answers.reranking.weight:g} x S_struct")
+    if options.json is not None:
+        record = {
+            "protocol": {"layout": labels.layout, "classes": classes, "all_test": options.all_test},
+            "counts": counts,
+            "results": results,
+            "floors": floors,
+            "latency_ms": answers.latency_ms(),
+            "adapted": answers.adapted,
+            "weight": None if answers.reranking is None else answers.reranking.weight,
+            "dataset": data.fingerprint,
+            "revision": revision(),
+        }
+        write_json(options.json, record)
+
+
+def _as_trained(
+    ranking: RankingConfig, rerank: RerankOptions, run: Path, training: str
+) -> tuple[RankingConfig, RerankOptions]:
+    """The options, with what suits classes where it is left out: a run that was trained on this set's other half (its
+    fingerprint is given) is not adapted to this one; with a run that was calibrated on streets all of the mass is
+    transported, since two photos of one thing show all of it and those of one place do not."""
+    from vpr.base.run_folder import read_config
+    from vpr.models.builtin import run_of
+
+    config = read_config(run_of(run), COMMAND)
+    if config.get("command") == COMMAND:
+        here = config.get("data", {}).get("fingerprint") == training
+        return (replace(ranking, adapt=False) if here and ranking.adapt is None else ranking), rerank
+    if rerank.mass is None:
+        log.info("%s was not calibrated on classes: all of the mass is transported (--mass)", run)
+        rerank = replace(rerank, mass=1.0)
+    return ranking, rerank
+
+
+if __name__ == "__main__":
+    sys.exit(main())
