@@ -3,12 +3,17 @@ PYTHON ?= python3
 ENV := .venv
 BIN := $(ENV)/bin
 
-.PHONY: demo test lint clean-env
+.PHONY: demo retrieval-demo test lint clean-env
 
 demo: $(ENV)/.installed
 	$(BIN)/python -m vpr.scratch
 	$(BIN)/python -m vpr.distill --teacher builtin
 	$(BIN)/python -m eval.compare runs/scratch runs/distill builtin --submission runs/submission.zip
+
+retrieval-demo: $(ENV)/.installed
+	$(BIN)/python -m vpr.retrieval
+	$(BIN)/python -m eval.retrieval --run runs/retrieval/base --rerank
+	$(BIN)/python -m eval.retrieval --rerank
 
 test: $(ENV)/.installed
 	$(BIN)/python -m pytest

@@ -1,10 +1,9 @@
-"""The dataset of a command: the one that is named, or mini-MSLS or mini-retrieval, rendered on first use."""
+"""The dataset of a command: the one that is named, or mini-MSLS, rendered on first use."""
 
 import logging
 from pathlib import Path
 from typing import Literal
 
-from datasets.labels.layouts import Layout
 from vpr.base.files import cache_folder
 
 Scale = Literal["small", "medium", "large"]
@@ -37,24 +36,3 @@ def ensure_mini_msls(
 
     folder = cache_folder("mini_msls") / f"{scale}-{seed}-v{VERSION}" if out is None else Path(out)
     return render(scale_config(scale, seed), folder, workers)
-
-
-def labelled_root(data: Path | None, layout: Layout) -> Path:
-    """The folder of a labelled set that ``--data`` names; without one mini-retrieval in that layout, and the log says
-    so. Raises DatasetError when it cannot be rendered."""
-    if data is not None:
-        return data
-    root = ensure_mini_retrieval(layout=layout)
-    log.info("data: mini-retrieval at %s (pass --data for another set)", root)
-    return root
-
-
-def ensure_mini_retrieval(
-    out: Path | None = None, layout: Layout = "folders", seed: int = 0, workers: int | None = None
-) -> Path:
-    """The folder of a complete mini-retrieval, as `ensure_mini_msls`."""
-    from datasets.bird_world.config import VERSION, BirdConfig
-    from datasets.bird_world.rendering import render
-
-    folder = cache_folder("mini_retrieval") / f"{layout}-{seed}-v{VERSION}" if out is None else Path(out)
-    return render(BirdConfig(layout, seed), folder, workers)

@@ -7,8 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.default import ensure_mini_retrieval
 from datasets.labels.layouts import Layout
+from datasets.labels.mini import ensure_mini_retrieval
 from vpr.base.command import run_command
 from vpr.base.settings import NonNegativeInt, PositiveInt, option
 

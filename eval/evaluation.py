@@ -14,8 +14,7 @@ from datasets.retrieval_set import RetrievalSet
 from eval.confidence import ConfidenceScore, score_confidence
 from eval.described import DescribedSet, default_cache, describe
 from eval.files.submission import write_submission
-from eval.floors import Metrics
-from eval.metrics import evaluate
+from eval.metrics import Metrics, evaluate
 from eval.options import RankingConfig, SourceConfig
 from eval.ranking import Reranking, Shortlist, find_shortlist, fusion_of, rerank
 from vpr.base.errors import VprError

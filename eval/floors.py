@@ -5,16 +5,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from PIL import Image
 
-from datasets.ragged import Ragged
 from datasets.retrieval_set import RetrievalSet
-from eval.metrics import KS, evaluate
+from eval.metrics import KS, Metrics, evaluate
 from eval.ranking import search_shortlist
 from vpr.base.progress import progress
 from vpr.description.images import read_image
 
 PIXELS = 7
 LEVELS = 4  # of each colour in a histogram
-Metrics = Callable[[np.ndarray, Ragged], dict[str, float]]
 
 
 def thumbnails(data: RetrievalSet, metrics: Metrics = evaluate, depth: int = max(KS)) -> dict[str, float]:

@@ -18,7 +18,7 @@ and state:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from vpr.base.errors import VprError
 
 KS: tuple[int, ...] = (1, 5, 10, 20)
 
+Metrics = Callable[[np.ndarray, Ragged], dict[str, float]]  # rankings (Q, K) and positives to figures
 Rankings = Ragged | Sequence[Sequence[int]] | Sequence[np.ndarray]
 
 

@@ -36,6 +36,15 @@ def tiny_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A labelled set of 64 small images, eight of each class."""
+    from datasets.bird_world.config import tiny_birds
+    from datasets.bird_world.rendering import render
+
+    return render(tiny_birds(), tmp_path_factory.mktemp("birds") / "set")
+
+
+@pytest.fixture(scope="session")
 def teacher_run(tiny_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A NetVLAD teacher after a handful of steps."""
     from vpr.teacher import main

@@ -1,15 +1,14 @@
 """The documentation holds: its paths exist, its links lead somewhere, its commands run."""
 
 import dataclasses
-import importlib
 import re
 import shlex
 import shutil
 from pathlib import Path
 
 import pytest
-from commands import MODULES, evaluate
-from tiny import SMALL, TEACHER, small_config
+from commands import MODULES, evaluate, module_of
+from tiny import LABELS, SMALL, TEACHER, small_config
 
 import datasets.default
 import datasets.street_world.config
@@ -18,6 +17,7 @@ from distill.settings import TEACHER_TRAIN
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TRAINING = {"vpr.distill": SMALL, "vpr.scratch": SMALL, "vpr.teacher": TEACHER}
+TRAINING["vpr.retrieval"] = LABELS
 TRAINING["eval.table"] = ["--seeds", "1", "--training", "tiny.yaml"]
 NEEDED = [
     "the Sinkhorn iteration, to read", "the Sinkhorn iteration, fast", "the 25 m rule", "the cache layout",
@@ -56,10 +56,11 @@ def commands_of(page):
                 yield shlex.split(words)[2:], output.strip()
 
 
-def test_the_readmes_commands_run(tiny_tree, distilled_run, tmp_path, monkeypatch, capsys):
+def test_the_readmes_commands_run(tiny_tree, tiny_set, distilled_run, tmp_path, monkeypatch, capsys):
     """On a tiny tree, in their order, training cut to a few steps."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets.default, "ensure_mini_msls", lambda *rest: tiny_tree)
+    monkeypatch.setattr("datasets.labels.mini.ensure_mini_retrieval", lambda **rest: tiny_set)
     Path("MSLS").symlink_to(tiny_tree)
     small_config(Path("tiny.yaml"))
     monkeypatch.setattr("distill.settings.TEACHER_TRAIN", dataclasses.replace(TEACHER_TRAIN, steps=4))
@@ -74,9 +75,11 @@ def test_the_readmes_commands_run(tiny_tree, distilled_run, tmp_path, monkeypatc
         if module == "datasets.mini_msls":
             shutil.copytree(tiny_tree, "DIR")
             monkeypatch.setattr("datasets.mini_msls.ensure_mini_msls", lambda out, *rest: out)
+        if module == "datasets.mini_retrieval":
+            monkeypatch.setattr("datasets.mini_retrieval.ensure_mini_retrieval", lambda *rest: tiny_set)
         capsys.readouterr()
         extra = [] if "--config" in arguments and "--print-config" in arguments else TRAINING.get(module, [])
-        assert importlib.import_module(module).main([*arguments, *extra]) == 0, (module, arguments)
+        assert module_of(module).main([*arguments, *extra]) == 0, (module, arguments)
         if output:
             Path(output).write_text(capsys.readouterr().out)
         seen.add(module)
@@ -92,7 +95,7 @@ def test_the_options_of_every_page_exist(page, tmp_path, monkeypatch, capsys):
             missing = ["--cache", "a.h5"] if module == "vpr.extract" and "--cache" not in arguments else []
             places = {"eval.compare": ["RUN"], "eval.submission": ["FILE"]}.get(module, [])
             given = places if not any(not word.startswith("-") for word in arguments[:1]) else []
-            code = importlib.import_module(module).main([*given, *arguments, *missing, "--print-config"])
+            code = module_of(module).main([*given, *arguments, *missing, "--print-config"])
             assert code == 0, (module, arguments, capsys.readouterr().err)
 
 

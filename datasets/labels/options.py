@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.default import labelled_root
 from datasets.labels.labelled import Halves, load
 from datasets.labels.layouts import Layout
+from datasets.labels.mini import labelled_root
 from vpr.base.settings import option
 
 

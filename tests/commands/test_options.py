@@ -1,19 +1,18 @@
 """What every command's options promise."""
 
-import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from commands import MODULES
+from commands import MODULES, module_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("command", MODULES)
 def test_help_names_the_options_and_their_defaults(command, capsys):
-    assert importlib.import_module(command).main(["--help"]) == 0
+    assert module_of(command).main(["--help"]) == 0
     text = capsys.readouterr().out
     assert f"python -m {command}" in text and "default: " in text and "--config FILE.yaml" in text
     assert "--no-" not in text.replace("--no-adapt", "") and " STR" not in text and "None" not in text
@@ -22,7 +21,7 @@ def test_help_names_the_options_and_their_defaults(command, capsys):
 
 @pytest.mark.parametrize("command", MODULES)
 def test_a_printed_config_is_a_recipe(command, tmp_path, capsys):
-    main, recipe = importlib.import_module(command).main, tmp_path / "recipe.yaml"
+    main, recipe = module_of(command).main, tmp_path / "recipe.yaml"
     needed = {"vpr.extract": ["--cache", "a.h5"], "eval.compare": ["runs/a"], "eval.submission": ["a.csv"]}
     assert main([*needed.get(command, []), "--print-config"]) == 0
     printed = capsys.readouterr().out

@@ -161,7 +161,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(tree, tmp_path):
 
 
 def test_a_kill_before_the_note_is_written_leaves_a_folder_that_can_be_used(tmp_path, monkeypatch):
-    monkeypatch.setattr(rendering, "write_json", lambda *_: 1 / 0)
+    monkeypatch.setattr("datasets.rendered.write_json", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         rendering.make_folders(tmp_path, tiny_config())
     (tmp_path / ".mini_msls.partial.json.host.1-1.tmp").touch()

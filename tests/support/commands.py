@@ -1,5 +1,6 @@
 """Running the commands in this process."""
 
+import importlib
 import json
 
 import numpy as np
@@ -9,6 +10,13 @@ from eval import msls
 
 MODULES = ["vpr.teacher", "vpr.scratch", "vpr.distill", "vpr.extract"]
 MODULES += ["eval.msls", "eval.compare", "eval.submission", "eval.table", "datasets.mini_msls"]
+MODULES += ["vpr.retrieval", "eval.retrieval", "datasets.mini_retrieval"]
+
+
+def module_of(command):
+    """The module of a command; some are the main module of a package."""
+    package = importlib.import_module(command)
+    return importlib.import_module(f"{command}.__main__") if hasattr(package, "__path__") else package
 
 
 def evaluate(tree, run, out, *more):

@@ -20,6 +20,10 @@ TEACHER += ["--device", "cpu"]
 SMALL = [*TEACHER, "--structural-negatives", "3"]  # a student
 
 
+LABELS = ["--recipe", "mini", "--steps", "3", "--places", "2", "--images-per-place", "3", "--dim", "16", "--grid", "3"]
+LABELS += ["--structural-negatives", "2", "--held-out", "0", "--device", "cpu"]  # on class labels
+
+
 def small_config(path: Path) -> Path:
     """Write options that make the recipe `lite` train for a second, as a YAML file."""
     options = {"steps": 2, "places": 4, "images_per_place": 2, "structural_negatives": 3, "device": "cpu"}

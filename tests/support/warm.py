@@ -91,12 +91,14 @@ def _serve() -> None:
     sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
     import importlib
 
-    from commands import MODULES
+    from commands import MODULES, module_of
 
     heavy = ("faiss", "h5py", "torch", "timm", "torchvision", "sklearn.decomposition", "pandas", "scipy.spatial", "ot")
     heavy += ("lightning_fabric", "pytorch_metric_learning.losses")
     ours = ("distill.student", "distill.teacher", "eval.calibration", "eval.evaluation", "eval.figures", "eval.floors")
-    for name in [*MODULES, *heavy, *ours, "datasets.street_world.rendering", "vpr.description.into_cache"]:
+    for name in MODULES:
+        module_of(name)
+    for name in [*heavy, *ours, "datasets.street_world.rendering", "vpr.description.into_cache"]:
         importlib.import_module(name)
     for line in sys.stdin:
         call = json.loads(line)
@@ -120,7 +122,6 @@ def _wait(child: int, seconds: float) -> int:
 
 def _child(call: dict) -> None:
     """Run the call and leave at once, without the cleaning up of an interpreter that ends."""
-    import importlib
     import traceback
 
     out, err, count = call["files"]
@@ -133,10 +134,12 @@ def _child(call: dict) -> None:
     if call["limit_bytes"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (call["limit_bytes"],) * 2)
     subprocess.run = functools.partial(_in_a_fork, subprocess.run)
+    from commands import module_of
+
     code = 70
     done = _count_writes(call["stop_before"])
     try:
-        code = importlib.import_module(call["command"]).main(call["arguments"])
+        code = module_of(call["command"]).main(call["arguments"])
     except BaseException:  # noqa: BLE001  what an interpreter would print
         traceback.print_exc()
     finally:
@@ -150,14 +153,14 @@ def _child(call: dict) -> None:
 
 def _in_a_fork(usual: Callable, command: list[str], **options: object) -> subprocess.CompletedProcess:
     """What `subprocess.run` does; a command of ours finds its imports done."""
-    import importlib
+    from commands import module_of
 
     python, flag, module, *arguments = command
     if (python, flag) != (sys.executable, "-m"):
         return usual(command, **options)
     child = os.fork()
     if child == 0:
-        os._exit(importlib.import_module(module).main(arguments))
+        os._exit(module_of(module).main(arguments))
     return subprocess.CompletedProcess(command, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 

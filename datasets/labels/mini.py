@@ -1,0 +1,34 @@
+"""The labelled set of a command: the one that is named, or mini-retrieval, rendered on first use."""
+
+import logging
+from pathlib import Path
+
+from datasets.labels.layouts import Layout
+from vpr.base.files import cache_folder
+
+log = logging.getLogger("vpr")
+
+
+def labelled_root(data: Path | None, layout: Layout) -> Path:
+    """The folder of a labelled set that ``--data`` names; without one mini-retrieval in that layout, and the log says
+    so. Raises DatasetError when it cannot be rendered."""
+    if data is not None:
+        return data
+    root = ensure_mini_retrieval(layout=layout)
+    log.info("data: mini-retrieval at %s (pass --data for another set)", root)
+    return root
+
+
+def ensure_mini_retrieval(
+    out: Path | None = None, layout: Layout = "folders", seed: int = 0, workers: int | None = None
+) -> Path:
+    """The folder of a complete mini-retrieval; it, or what is missing of it, is rendered first.
+
+    out: the folder; None takes one in the user's cache. workers: rendering processes; None takes one for each core.
+    Raises DatasetError when ``out`` holds something else.
+    """
+    from datasets.bird_world.config import VERSION, BirdConfig
+    from datasets.bird_world.rendering import render
+
+    folder = cache_folder("mini_retrieval") / f"{layout}-{seed}-v{VERSION}" if out is None else Path(out)
+    return render(BirdConfig(layout, seed), folder, workers)

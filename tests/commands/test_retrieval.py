@@ -1,0 +1,120 @@
+"""Image retrieval with class labels, by the commands."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from commands import module_of, refused
+from tiny import LABELS
+
+from datasets.labels import load
+from distill.labelled import hold_out
+from eval import retrieval
+from vpr.base.errors import VprError
+from vpr.base.settings import recipes
+
+train = module_of("vpr.retrieval").main
+METRICS = {"p@1", "rp", "map@r", "recall@1", "recall@2", "recall@4", "recall@8", "recall@10"}
+
+
+@pytest.fixture(scope="module")
+def run(tiny_set, tmp_path_factory):
+    out = tmp_path_factory.mktemp("retrieval") / "run"
+    assert train(["--data", str(tiny_set), "--out", str(out), *LABELS, "--held-out", "0.5"]) == 0
+    return out
+
+
+def evaluated(tmp_path, *arguments):
+    given = [str(argument) for argument in (*arguments, "--json", tmp_path / "a.json", "--device", "cpu")]
+    assert retrieval.main(given) == 0
+    return json.loads((tmp_path / "a.json").read_text())
+
+
+def test_a_run_has_a_base_without_structure_and_what_was_fixed_on_held_out_classes(run):
+    metrics, base = (json.loads((folder / "metrics.json").read_text()) for folder in (run, run / "base"))
+    assert set(metrics["losses"]) == {"infonce", "structural"} and set(base["losses"]) == {"infonce"}
+    assert metrics["calibration"]["queries"] == 16 and metrics["calibration"]["marginals"]
+    assert len({name.split()[0] for name in metrics["calibration"]["recall"]}) == 5  # kinds of marginals
+    assert (run / "model.safetensors").read_bytes() != (run / "base" / "model.safetensors").read_bytes()
+    tiny = json.loads((run / "config.json").read_text())["run"]
+    assert tiny["command"] == "vpr.retrieval" and tiny["data"]["classes"] == 2
+
+
+def test_an_interrupted_training_ends_as_one_that_was_not(run, tiny_set, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    arguments = ["--data", str(tiny_set), "--out", str(out), *LABELS, "--held-out", "0.5"]
+    with monkeypatch.context() as patched:
+        patched.setattr("eval.held_out.HeldOut.calibrate", lambda *rest: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert train(arguments) == 130
+    assert train(arguments) == 0
+    assert (out / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
+
+
+def test_evaluation_scores_both_orders(run, tiny_set, tmp_path):
+    found = evaluated(tmp_path, "--run", run, "--data", tiny_set, "--rerank")
+    assert set(found["results"]) == {"shortlist", "rerank"} and found["counts"]["queries"] == 32
+    for metrics in found["results"].values():
+        assert set(metrics) == METRICS and all(0 <= value <= 1 for value in metrics.values())
+    assert found["protocol"] == {"layout": "folders", "classes": 4, "all_test": False} and not found["adapted"]
+    assert all(math.isfinite(value) for floor in found["floors"].values() for value in floor.values())
+    every = evaluated(tmp_path, "--run", run, "--data", tiny_set, "--all-test")
+    assert every["counts"]["queries"] == 64 and set(every["results"]) == {"shortlist"}
+
+
+def test_what_lies_behind_the_shortlist_keeps_its_place(run, tiny_set, tmp_path):
+    shallow = evaluated(tmp_path, "--run", run, "--data", tiny_set, "--rerank", "--depth", "1")
+    assert shallow["results"]["rerank"] == shallow["results"]["shortlist"]
+    deep = evaluated(tmp_path, "--run", run, "--data", tiny_set, "--rerank", "--depth", "31")
+    assert deep["results"]["shortlist"] == shallow["results"]["shortlist"]
+
+
+def test_the_paper_counts_the_query(run, tiny_set, tmp_path):
+    usual = ["--run", run, "--data", tiny_set]
+    ours, theirs = (evaluated(tmp_path, *usual, *more)["results"]["shortlist"] for more in ([], ["--count-query"]))
+    assert theirs["map@r"] == pytest.approx(ours["map@r"] * 7 / 8) and theirs["p@1"] == ours["p@1"]
+
+
+def test_the_weights_in_the_box_transport_all_of_the_mass(tiny_set, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    usual = ["--run", "builtin", "--data", tiny_set, "--rerank", "--cache", tmp_path / "a.h5"]
+    found = evaluated(tmp_path, *usual)
+    assert "builtin was not calibrated on classes: all of the mass is transported (--mass)" in caplog.text
+    less = evaluated(tmp_path, *usual, "--mass", 0.5)
+    assert less["results"]["rerank"] != found["results"]["rerank"]
+
+
+def test_classes_are_held_out_evenly_and_two_stay_on_each_side(tiny_set):
+    images = load("folders", tiny_set).training
+    rest, apart = hold_out(images, 0.5)
+    assert np.unique(rest.classes).tolist() == [1, 2] and apart.drives.tolist() == [0] * 8 + [3] * 8
+    assert len(apart.database) == 32 and hold_out(images, 0.0)[1] is None
+    for share in (0.2, 0.9):
+        with pytest.raises(VprError, match="classes apart; either side needs two"):
+            hold_out(images, share)
+
+
+@pytest.mark.parametrize("name", recipes("retrieval"))
+def test_a_recipe_trains_and_is_evaluated(tiny_set, tmp_path, name, capsys):
+    small = {"image-size": 56 if name == "dinov2_s" else 64, "grid": 2, "places": 2, "images-per-place": 2, "dim": 16}
+    small |= {"global-dim": 20, "clusters": 4, "structural-negatives": 2, "steps": 10, "minings": 1, "train-size": 0}
+    small |= {"precision": "32-true", "device": "cpu", "held-out": 0, "weights": ""}
+    options = [word for key, value in small.items() for word in (f"--{key}", str(value))]
+    options += ["--recipe", name, "--data", str(tiny_set), "--out", str(tmp_path / "run")]
+    assert train([*options, "--print-config"]) == 0 and "augment: objects" in capsys.readouterr().out
+    assert train(options) == 0
+    assert (
+        evaluated(tmp_path, "--run", tmp_path / "run", "--data", tiny_set, "--rerank")["results"]["rerank"]["p@1"] >= 0
+    )
+
+
+def test_bad_input_is_one_line(tiny_set, tmp_path, capsys, run):
+    assert "no folder nowhere" in refused(capsys, retrieval.main, "--run", run, "--data", "nowhere")
+    assert "no class is left to test on" in refused(
+        capsys, retrieval.main, "--run", run, "--data", tiny_set, "--test-classes", "/dev/null"
+    )
+    assert "no run at" in refused(capsys, retrieval.main, "--run", tmp_path / "none", "--data", tiny_set)
+    arguments = ["--data", tiny_set, "--out", tmp_path / "new", *LABELS]
+    assert "--validate-every needs a city" in refused(capsys, train, *arguments, "--validate-every", "2")
+    assert "either side needs two" in refused(capsys, train, *arguments, "--held-out", "0.1")
+    assert not (tmp_path / "new" / "config.json").exists()

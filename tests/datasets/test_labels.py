@@ -1,0 +1,154 @@
+"""Labelled sets in their published layouts, and mini-retrieval in each of them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+
+from datasets.bird_world.config import tiny_birds
+from datasets.bird_world.rendering import render
+from datasets.errors import DatasetError
+from datasets.labels import load
+from datasets.mini_retrieval import main
+
+ROOT = Path(__file__).resolve().parents[2]
+LAYOUTS = ("cub", "cars", "sop", "folders")
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    return {name: render(tiny_birds(name), tmp_path_factory.mktemp("sets") / name) for name in LAYOUTS}
+
+
+def contents(root):
+    return {path.name: path.read_bytes() for path in root.rglob("*.jpg")}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_each_layout_has_the_same_images_in_the_same_halves(sets, layout):
+    halves = load(layout, sets[layout])
+    sides = halves.training, halves.testing
+    assert [len(side.files) for side in sides] == [32, 32]
+    assert [np.unique(side.classes, return_counts=True)[1].tolist() for side in sides] == [[8] * 4] * 2
+    assert not set(sides[0].classes) & set(sides[1].classes)
+    plain = load("folders", sets["folders"])
+    for side, known in zip(sides, (plain.training, plain.testing)):
+        first, second = (
+            sorted((one.root / file).read_bytes() for file in one.files[one.classes == one.classes.min()])
+            for one in (side, known)
+        )
+        assert first == second
+    assert (halves.remark() is None) == (layout == "folders")
+    with Image.open(halves.testing.root / halves.testing.files[0]) as image:
+        assert image.size == (48, 48) and np.asarray(image).std() > 5
+
+
+def test_every_image_asks_for_the_others_of_its_class(sets):
+    tested = load("folders", sets["folders"]).testing
+    data = tested.retrieval_set()
+    assert data.own.tolist() == list(range(32)) and data.drives.tolist() == tested.classes.tolist()
+    for image, row in enumerate(data.positives):
+        others = [n for n in range(32) if n != image and tested.classes[n] == tested.classes[image]]
+        assert row.tolist() == others
+    some = tested.retrieval_set(np.array([tested.classes[-1]]))
+    assert some.own.tolist() == list(range(24, 32)) and len(some.database) == 32
+    assert all(set(row) | {own} == set(range(24, 32)) for row, own in zip(some.positives, some.own))
+    assert data.fingerprint != replace(tested, files=tested.files[::-1]).fingerprint
+
+
+def test_a_search_leaves_the_query_out(sets):
+    data = load("folders", sets["folders"]).testing.retrieval_set()
+    ranked = np.array([[n, (n + 1) % 32, (n + 2) % 32] for n in range(32)])
+    ranked[5] = [7, 5, 8]
+    ranked[6] = [1, 2, 3]  # itself is not there at all
+    similarity = np.tile([0.9, 0.5, 0.1], (32, 1))
+    values, found = data.without_own(similarity, ranked)
+    assert found[0].tolist() == [1, 2] and found[5].tolist() == [7, 8] and found[6].tolist() == [1, 2]
+    assert values[0].tolist() == [0.5, 0.1] and values[5].tolist() == [0.9, 0.1] and values[6].tolist() == [0.9, 0.5]
+
+
+def test_the_table_of_cars_is_read(sets, tmp_path):
+    halves = load("cars", sets["cars"])
+    files = np.concatenate([halves.training.files, halves.testing.files])
+    classes = np.concatenate([halves.training.classes, halves.testing.classes])
+    row = np.dtype([("relative_im_path", object), ("class", object)])
+    table = np.array([(file, number + 1) for file, number in zip(files, classes)], row)
+    names = np.array(halves.every.names, object)
+    scipy.io.savemat(tmp_path / "cars_annos.mat", {"annotations": table, "class_names": names})
+    again = load("cars", tmp_path)
+    assert again.testing.files.tolist() == halves.testing.files.tolist()
+    assert again.testing.fingerprint == halves.testing.fingerprint
+    (tmp_path / "cars_annos.mat").write_bytes((tmp_path / "cars_annos.mat").read_bytes()[:200])
+    with pytest.raises(DatasetError, match="is no cars_annos.mat"):
+        load("cars", tmp_path)
+
+
+def test_classes_to_test_on_may_be_named(sets, tmp_path):
+    (tmp_path / "a.txt").write_text("bird_000\n\nbird_007 \n")
+    halves = load("folders", sets["folders"], tmp_path / "a.txt")
+    assert {Path(file).parts[0] for file in halves.testing.files} == {"bird_000", "bird_007"}
+    (tmp_path / "b.txt").write_text("bird_000\nalbatross\n")
+    with pytest.raises(DatasetError, match=r"names 'albatross', which is no class \(1 such\)"):
+        load("folders", sets["folders"], tmp_path / "b.txt")
+
+
+def test_what_is_missing_or_odd_is_named(sets, tmp_path):
+    with pytest.raises(DatasetError, match="pass --data of the unpacked set"):
+        load("cub", tmp_path / "nowhere")
+    missing = {"cub": "no folder", "cars": "no class folders", "sop": "no .*Ebay_train.txt", "folders": "no class"}
+    for layout, words in missing.items():
+        with pytest.raises(DatasetError, match=words):
+            load(layout, tmp_path)
+    (tmp_path / "images" / "lark").mkdir(parents=True)
+    (tmp_path / "images" / "lark" / "notes.txt").write_text("x")
+    with pytest.raises(DatasetError, match="no class folders with images"):
+        load("cub", tmp_path)
+    (tmp_path / "images" / "lark" / "a.JPG").write_bytes(b"")
+    with pytest.raises(DatasetError, match="class folders of CUB are named NNN.NAME"):
+        load("cub", tmp_path)
+    table = (sets["sop"] / "Ebay_train.txt").read_text()
+    odd = {table.replace("path", "where"): "has not the columns", table: "a class is in both tables"}
+    for content, words in odd.items():
+        for name in ("Ebay_train.txt", "Ebay_test.txt"):
+            (tmp_path / name).write_text(content)
+        with pytest.raises(DatasetError, match=words):
+            load("sop", tmp_path)
+
+
+def test_a_killed_rendering_resumes_to_the_same_bytes(sets, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from datasets.bird_world.rendering import render; "
+        "from datasets.bird_world.config import tiny_birds; render(tiny_birds(), Path(sys.argv[1]), workers=1)"
+    )
+    out = tmp_path / "set"
+    process = subprocess.Popen([sys.executable, "-c", code, str(out)], env=dict(os.environ, PYTHONPATH=str(ROOT)))
+    deadline = time.monotonic() + 60
+    while len(list(out.rglob("*.jpg"))) < 10 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "mini_retrieval.json").exists()
+    render(tiny_birds(), out, workers=2)
+    assert contents(out) == contents(sets["folders"]) and not list(out.glob("*partial*"))
+    with pytest.raises(DatasetError, match=r"holds another mini-retrieval \(seed 0\); choose another --out"):
+        render(replace(tiny_birds(), seed=1), out)
+
+
+def test_the_command_prints_the_halves_and_draws_a_sheet(monkeypatch, tmp_path, capsys):
+    tiny = tiny_birds("cub")
+    monkeypatch.setattr("datasets.bird_world.config.BirdConfig", lambda *_: tiny)
+    arguments = ["--out", str(tmp_path / "set"), "--layout", "cub", "--contact-sheet", str(tmp_path / "sheet.png")]
+    assert main(arguments) == 0
+    assert "train     4 classes     32 images\ntest      4 classes     32 images\n" in capsys.readouterr().out
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert np.asarray(sheet)[: 4 * 112].std() > 20
+    assert json.loads((tmp_path / "set" / "mini_retrieval.json").read_text())["images"] == 64
