@@ -2,14 +2,16 @@
 
 import dataclasses
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
 
+from datasets.ragged import Ragged
 from datasets.retrieval_set import RetrievalSet
 from eval.confidence import ConfidenceScore, score_confidence
 from eval.described import DescribedSet, default_cache, describe
@@ -27,6 +29,7 @@ from vpr.retrieval.settings import PROBLEM, Fixed, RerankOptions
 
 log = logging.getLogger("vpr")
 
+T = TypeVar("T")
 SUBMITTED = 20  # predictions a query in a submission
 
 
@@ -124,16 +127,17 @@ class Answers:
         both = {"shortlist": self.shortlist, "rerank": self.reranking}
         return {name: stage for name, stage in both.items() if stage is not None}
 
-    def scores(self, data: RetrievalSet, metrics: Metrics = evaluate) -> dict[str, dict[str, float]]:
-        """What the metrics make of the rankings (Q, K) of each stage, by default Recall@k and mAP@k.
-
-        Raises VprError when no query has a positive.
-        """
+    def by_stage(self, data: RetrievalSet, judge: Callable[[np.ndarray, Ragged], T]) -> dict[str, T]:
+        """What is made of the rankings (Q, K) of each stage, those behind the shortlist included, and the positives."""
         behind = () if self.shortlist.behind is None else (self.shortlist.behind,)
         return {
-            name: metrics(np.concatenate([stage.ranked, *behind], 1), data.answers)
+            name: judge(np.concatenate([stage.ranked, *behind], 1), data.answers)
             for name, stage in self.stages().items()
         }
+
+    def scores(self, data: RetrievalSet, metrics: Metrics = evaluate) -> dict[str, dict[str, float]]:
+        """The metrics of each stage, by default Recall@k and mAP@k; raises VprError when no query has a positive."""
+        return self.by_stage(data, metrics)
 
     def confidence(self, data: RetrievalSet) -> dict[str, ConfidenceScore]:
         """How good the confidence of each stage's first answers is; errors as `scores`."""

@@ -39,6 +39,22 @@ def evaluate_labels(
     >>> evaluate_labels(np.array([[3, 9, 4]]), Ragged.from_rows([[3, 4]]), ks=(1,))
     {'p@1': 1.0, 'rp': 0.5, 'map@r': 0.5, 'recall@1': 1.0}
     """
+    hits, shares = _by_query(ranked, positives, count_query)
+    found = {name: float(values.mean()) for name, values in shares.items()}
+    reached = [k for k in ks if k <= hits.shape[1]]
+    return found | {f"recall@{k}": value for k, value in recall_of(hits, reached).items()}
+
+
+def by_query(ranked: np.ndarray | Rankings, positives: Rankings) -> dict[str, np.ndarray]:
+    """``p@1``, ``rp`` and ``map@r`` of each query that has positives, (S,) float in [0, 1]; errors as
+    `evaluate_labels`."""
+    return _by_query(ranked, positives, count_query=False)[1]
+
+
+def _by_query(
+    ranked: np.ndarray | Rankings, positives: Rankings, count_query: bool
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Which ranks hold a positive, (S, depth) bool, and the metrics of each query."""
     depth, most = max(len(row) for row in ranked), max((len(row) for row in positives), default=0)
     if depth < most:
         raise ValueError(f"rankings of {depth} are shorter than the {most} positives of a query")
@@ -47,9 +63,7 @@ def evaluate_labels(
     within = hits & (ranks <= counts[:, None])
     divisor = counts + int(count_query)
     precision = within * np.cumsum(hits, axis=1) / ranks
-    shares = {"p@1": hits[:, 0], "rp": within.sum(1) / divisor, "map@r": precision.sum(1) / divisor}
-    found = {name: float(values.mean()) for name, values in shares.items()}
-    return found | {f"recall@{k}": value for k, value in recall_of(hits, [k for k in ks if k <= depth]).items()}
+    return hits, {"p@1": hits[:, 0] * 1.0, "rp": within.sum(1) / divisor, "map@r": precision.sum(1) / divisor}
 
 
 LABELS = Judging(partial(evaluate_labels, ks=(1,)), ("p@1", "map@r"), get_args(FromGlobals), adapt=False)

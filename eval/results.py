@@ -12,90 +12,119 @@ from rich.table import Column, Table
 
 from datasets.retrieval_set import RetrievalSet
 from eval.intervals import Estimate, interval
+from eval.tables import title_of
 from vpr.base.files import replacing, write_json
 
 KS = (1, 5, 10)
-NEVER = np.iinfo(np.int64).max  # the rank of a right answer that is not among the candidates
 DIFFERENCES = (
     ("distilled", "NetVLAD"),
     ("distilled + structure", "distilled"),
     ("distilled + structure", "scratch + structure"),
     ("NetVLAD + structure", "NetVLAD"),
+    ("base + structure", "base"),
+    ("struct + structure", "base"),
+    ("struct + structure", "struct"),
+    ("struct + structure", "untrained + structure"),
 )  # the paper's claims
 
+Values = dict[str, np.ndarray]  # of each scored query (S,), in [0, 1], by metric
 
-def first_right(ranked: np.ndarray, data: RetrievalSet) -> np.ndarray:
-    """The rank of the first right answer of each scored query, (S,) int64 from 0; `NEVER` where there is none."""
-    ranks = np.full(len(data.scored), NEVER)
-    for place, query in enumerate(data.scored.tolist()):
-        hits = np.flatnonzero(np.isin(ranked[query], data.answers[query]))
-        if len(hits):
-            ranks[place] = hits[0]
-    return ranks
+
+def found_within(ranked: np.ndarray, data: RetrievalSet) -> Values:
+    """Whether each scored query has a right answer among its first 1, 5 and 10: ``recall@k``."""
+    hits = np.stack([np.isin(ranked[query, : max(KS)], data.answers[query]) for query in data.scored.tolist()])
+    return {f"recall@{k}": hits[:, :k].any(1).astype(float) for k in KS}
 
 
 @dataclass(frozen=True, eq=False)
 class Results:
     """What some trainings, each of the same rows, answered to one retrieval set."""
 
-    trainings: Sequence[dict[str, np.ndarray]]  # ranks of the first right answers, (S,), by name of row
+    trainings: Sequence[dict[str, Values]]  # by name of row
     data: RetrievalSet
+    together: str = "drives"  # what queries are resampled by
 
     @cached_property
     def drives(self) -> np.ndarray:
         """(S,) the drive of each scored query; every query by itself where drives are not known."""
         return self.data.scored if self.data.drives is None else self.data.drives[self.data.scored]
 
-    def hits(self, row: str, k: int) -> np.ndarray:
-        """(T, S) bool: whether a right answer is among the first k."""
-        return np.stack([training[row] < k for training in self.trainings])
+    @property
+    def rows(self) -> list[str]:
+        """The names of the rows."""
+        return list(self.trainings[0])
+
+    @property
+    def metrics(self) -> list[str]:
+        """The names of the metrics."""
+        return list(self.trainings[0][self.rows[0]])
+
+    def values(self, row: str, metric: str) -> np.ndarray:
+        """(T, S): of each training and query."""
+        return np.stack([training[row][metric] for training in self.trainings])
 
     @cached_property
-    def recalls(self) -> dict[str, dict[int, Estimate]]:
-        """Recall@k of each row, shares in [0, 1]."""
-        return {row: {k: interval(self.hits(row, k), self.drives) for k in KS} for row in self.trainings[0]}
-
-    @cached_property
-    def differences(self) -> dict[tuple[str, str], Estimate]:
-        """Recall@1 of one row minus another's, of those in `DIFFERENCES` that are there; paired by query."""
-        pairs = [pair for pair in DIFFERENCES if set(pair) <= set(self.trainings[0])]
+    def estimates(self) -> dict[str, dict[str, Estimate]]:
+        """Of each row and metric, shares in [0, 1]."""
         return {
-            (above, below): interval(self.hits(above, 1).astype(float) - self.hits(below, 1), self.drives)
-            for above, below in pairs
+            row: {name: interval(self.values(row, name), self.drives) for name in self.metrics} for row in self.rows
         }
+
+    @cached_property
+    def differences(self) -> dict[tuple[str, str, str], Estimate]:
+        """The metrics of one row minus another's, of the pairs in `DIFFERENCES` that are there; paired by query. Recall
+        is compared at 1 only."""
+        compared = self.metrics[:1] if self.metrics[0].startswith("recall") else self.metrics
+        return {
+            (name, above, below): interval(self.values(above, name) - self.values(below, name), self.drives)
+            for above, below in self._pairs()
+            for name in compared
+        }
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        """The pairs of `DIFFERENCES` among the rows; rows may begin with the name of a method, ``NAME: ``."""
+        methods = dict.fromkeys(row[: row.find(": ") + 2] if ": " in row else "" for row in self.rows)
+        named = [(method + above, method + below) for method in methods for above, below in DIFFERENCES]
+        return [pair for pair in named if set(pair) <= set(self.rows)]
 
     def table(self) -> Table:
         """In per cent, with intervals."""
-        title = f"mean of {len(self.trainings)} trainings; 95 % intervals over {len(np.unique(self.drives))} drives"
-        table = Table("", *(Column(f"R@{k}", justify="right") for k in KS), title=title)
-        for row, recalls in self.recalls.items():
-            table.add_row(row, *(_shown(recalls[k]) for k in KS))
+        count = len(np.unique(self.drives))
+        title = f"mean of {len(self.trainings)} trainings; 95 % intervals over {count} {self.together}"
+        table = Table("", *(Column(title_of(name), justify="right") for name in self.metrics), title=title)
+        for row, by_metric in self.estimates.items():
+            table.add_row(row, *(_shown(estimate) for estimate in by_metric.values()))
         return table
 
     def differences_told(self) -> list[str]:
         """One line for each difference."""
-        return [f"R@1 of {above} - {below}: {_shown(found)}" for (above, below), found in self.differences.items()]
+        return [
+            f"{title_of(name)} of {above} - {below}: {_shown(found)}"
+            for (name, above, below), found in self.differences.items()
+        ]
 
 
 def write_results(out: Path, results: Results, protocol: str) -> None:
     """Write table.json, table.txt, table.csv and table.png into a folder."""
-    recalls, differences = results.recalls, results.differences
+    found, metrics = results.estimates, results.metrics
+    differences = {
+        (f"{above} - {below}" if name == "recall@1" else f"{name}: {above} - {below}"): asdict(estimate)
+        for (name, above, below), estimate in results.differences.items()
+    }
     record = {
         "protocol": protocol,
         "queries": len(results.drives),
-        "drives": len(np.unique(results.drives)),
-        "recall": {
-            row: {f"recall@{k}": asdict(estimate) for k, estimate in by_k.items()} for row, by_k in recalls.items()
-        },
-        "by_training": {
-            row: {f"recall@{k}": results.hits(row, k).mean(1).tolist() for k in KS} for row in recalls
-        },
-        "differences": {" - ".join(pair): asdict(estimate) for pair, estimate in differences.items()},
-    }  # fmt: skip
+        results.together: len(np.unique(results.drives)),
+        "recall": {row: {name: asdict(one) for name, one in by_metric.items()} for row, by_metric in found.items()},
+        "by_training": {row: {name: results.values(row, name).mean(1).tolist() for name in metrics} for row in found},
+        "differences": differences,
+    }
     write_json(out / "table.json", record)
     rows = [
-        {"row": row, "k": k, **asdict(estimate)} for row, by_k in recalls.items() for k, estimate in by_k.items()
-    ]  # fmt: skip
+        {"row": row, "metric": name, **asdict(one)}
+        for row, by_metric in found.items()
+        for name, one in by_metric.items()
+    ]
     with replacing(out / "table.csv") as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
     with replacing(out / "table.txt") as temporary, temporary.open("w", encoding="utf-8") as file:
@@ -108,23 +137,24 @@ def write_results(out: Path, results: Results, protocol: str) -> None:
 
 
 def _draw(path: Path, results: Results) -> None:
-    """Recall@1 of each method, without and with structure, with intervals."""
+    """The first metric of each method, without and with structure, with intervals."""
     from matplotlib.figure import Figure
 
     from eval.figures import COLOURS, style
 
-    names = [row for row in results.recalls if f"{row} + structure" in results.recalls]
+    first = results.metrics[0]
+    names = [row for row in results.rows if f"{row} + structure" in results.rows]
     with style():
         figure = Figure(figsize=(5, 3), layout="constrained")
         axes = figure.subplots()
         for place, (suffix, label) in enumerate((("", "global"), (" + structure", "re-ranked"))):
-            found = [results.recalls[name + suffix][1] for name in names]
+            found = [results.estimates[name + suffix][first] for name in names]
             means = np.array([estimate.mean for estimate in found])
             errors = [means - [e.low for e in found], [e.high for e in found] - means]
             where = np.arange(len(names)) + (place - 0.5) * 0.38
             axes.bar(where, 100 * means, 0.36, yerr=100 * np.array(errors), label=label, color=COLOURS[place])
         axes.set_xticks(np.arange(len(names)), names)
-        axes.set_ylabel("Recall@1, %")
+        axes.set_ylabel(f"{title_of(first)}, %")
         axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
         with replacing(path) as temporary:
             figure.savefig(temporary, format="png", dpi=200)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,6 @@ from eval.options import RankingConfig, SourceConfig
 from eval.tables import metrics_table, show
 from vpr.base.command import log_to, run_command
 from vpr.base.files import write_json
-from vpr.base.machine import choose_device
 from vpr.base.run_folder import revision
 from vpr.base.settings import option
 from vpr.retrieval.settings import RerankOptions
@@ -23,7 +22,6 @@ log = logging.getLogger("vpr")
 
 RECALLS = (1, 2, 4, 8, 10, 100, 1000)
 COLUMNS = ("p@1", "rp", "map@r", *(f"recall@{k}" for k in RECALLS))
-COMMAND = "vpr.retrieval"  # whose runs are calibrated on classes
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,9 @@ def main(argv: list[str] | None = None) -> int:
 def _work(options: EvalOptions, labels: LabelOptions, ranking: RankingConfig, rerank: RerankOptions) -> None:
     from functools import partial
 
-    from eval.evaluation import Evaluator
     from eval.floors import colour_histograms, thumbnails
-    from eval.label_metrics import KS, chance_of_labels, evaluate_labels
+    from eval.label_metrics import chance_of_labels, evaluate_labels
+    from eval.labelled import deepest, label_evaluator
 
     if options.run.is_dir():
         log_to(options.run)
@@ -61,9 +59,8 @@ def _work(options: EvalOptions, labels: LabelOptions, ranking: RankingConfig, re
     if remark := halves.remark():
         log.warning("note: %s", remark)
     counts = data.counts()
-    wanted = max([k for k in KS if k < counts["database"]] + [int(data.answers.counts.max())])
-    ranking, rerank = _as_trained(ranking, rerank, options.run, halves.training.fingerprint)
-    evaluator = Evaluator(ranking, rerank, choose_device(ranking.device), wanted)
+    wanted = deepest(data)
+    evaluator = label_evaluator(options.run, data, halves, ranking, rerank)
     source = SourceConfig(options.run, rerank=options.rerank, cache=options.cache)
     metrics = partial(evaluate_labels, count_query=options.count_query)
     answers = evaluator.answer(data, source)
@@ -87,25 +84,6 @@ def _work(options: EvalOptions, labels: LabelOptions, ranking: RankingConfig, re
             "revision": revision(),
         }
         write_json(options.json, record)
-
-
-def _as_trained(
-    ranking: RankingConfig, rerank: RerankOptions, run: Path, training: str
-) -> tuple[RankingConfig, RerankOptions]:
-    """The options, with what suits classes where it is left out: a run that was trained on this set's other half (its
-    fingerprint is given) is not adapted to this one; with a run that was calibrated on streets all of the mass is
-    transported, since two photos of one thing show all of it and those of one place do not."""
-    from vpr.base.run_folder import read_config
-    from vpr.models.builtin import run_of
-
-    config = read_config(run_of(run), COMMAND)
-    if config.get("command") == COMMAND:
-        here = config.get("data", {}).get("fingerprint") == training
-        return (replace(ranking, adapt=False) if here and ranking.adapt is None else ranking), rerank
-    if rerank.mass is None:
-        log.info("%s was not calibrated on classes: all of the mass is transported (--mass)", run)
-        rerank = replace(rerank, mass=1.0)
-    return ranking, rerank
 
 
 if __name__ == "__main__":

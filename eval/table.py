@@ -1,7 +1,8 @@
-"""``python -m eval.table``: the paper's table, NetVLAD, scratch and distilled, each without and with structure.
+"""``python -m eval.table``: the paper's tables over several seeds, with intervals.
 
-It trains a scratch and a distilled model for each seed, evaluates them, and writes table.json, .txt, .csv and .png.
-Given again it continues: runs that are complete are kept.
+NetVLAD, scratch and distilled, each without and with structure; or with ``--retrieval``, on class labels, the network
+untrained, trained without and trained with the structural loss, each without and with structure. It trains what it
+needs, evaluates, and writes table.json, .txt, .csv and .png. Given again it continues: complete runs are kept.
 """
 
 from __future__ import annotations
@@ -9,24 +10,25 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datasets.labels.layouts import Layout
 from datasets.msls.options import ProtocolOptions
 from eval.options import RankingConfig, SourceConfig
 from eval.tables import describe_counts, describe_protocol, show
 from vpr.base.command import run_command
 from vpr.base.errors import VprError
 from vpr.base.machine import choose_device
-from vpr.base.settings import PositiveInt, option, recipes
+from vpr.base.settings import Names, PositiveInt, option, recipes
 from vpr.retrieval.settings import RerankOptions
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from datasets.retrieval_set import RetrievalSet
     from eval.evaluation import Evaluator
+    from eval.results import Results, Values
 
 log = logging.getLogger("vpr")
 
@@ -36,76 +38,138 @@ class TableOptions:
     """Table."""
 
     seeds: PositiveInt = option(3, "trainings of each model, with the seeds 0, 1, ...")
-    out: Path = option(Path("runs/table"), "folder of the runs and of the table")
-    recipe: str = option("lite", "recipe of the students")
-    training: Path | None = option(None, "YAML file of options that both training commands take, such as steps")
+    out: Path | None = option(None, "folder of the runs and of the table; runs/table, or runs/retrieval-table")
+    recipe: Names = option(Names(["lite"]), "recipe of the students; with --retrieval several, each a method")
+    training: Path | None = option(None, "YAML file of options that the training commands take, such as steps")
+    retrieval: bool = option(False, "the table of image retrieval, on class labels")
+    layout: Layout = option("folders", "with --retrieval: how the images of --data lie")
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     stages = [TableOptions, ProtocolOptions, RankingConfig, RerankOptions]
-    return run_command("eval.table", "The paper's table with intervals, over several seeds.", stages, _work, argv)
+    return run_command("eval.table", "The paper's tables with intervals, over several seeds.", stages, _work, argv)
 
 
 def _work(table: TableOptions, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions) -> None:
-    from eval.evaluation import Evaluator
-    from eval.results import Results, write_results
+    from eval.results import write_results
 
     check(table)
+    out = table.out or Path("runs/retrieval-table" if table.retrieval else "runs/table")
+    made = of_labels if table.retrieval else of_places
+    results, said, more = made(table, out, options, ranking, rerank)
+    write_results(out, results, said)
+    show(said, results.table(), *results.differences_told(), *more)
+    show(f"written: {out}/table.json, .txt, .csv, .png")
+
+
+def of_places(
+    table: TableOptions, out: Path, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions
+) -> tuple[Results, str, list[str]]:
+    """The results on MSLS, what they are of, and what else is said."""
+    from eval.evaluation import Evaluator
+    from eval.results import Results
+
     dataset = options.load()
     if dataset.without_ground_truth:
         raise VprError(f"{', '.join(dataset.without_ground_truth)}: no true positions, so nothing can be compared")
     data = dataset.retrieval_set
     evaluator = Evaluator(ranking, rerank, choose_device(ranking.device))
-    trainings: list[dict[str, np.ndarray]] = []
-    for seed in range(table.seeds):
-        runs = {name: table.out / f"seed{seed}" / name for name in ("scratch", "distill")}
+
+    def trained(seed: int) -> dict[str, Values]:
+        runs = {name: out / f"seed{seed}" / name for name in ("scratch", "distill")}
         for name, run in runs.items():
-            train(name, run, seed, dataset.root, table)
-        trainings.append(ranks_of(runs, data, evaluator))
+            train(f"vpr.{name}", run, seed, table, ["--recipe", table.recipe[0], "--data", dataset.root])
+        return recalls_of(runs, data, evaluator)
+
+    return Results(_by_seed(table, trained), data), describe_protocol(dataset), [describe_counts(data)]
+
+
+def of_labels(
+    table: TableOptions, out: Path, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions
+) -> tuple[Results, str, list[str]]:
+    """The results on the test half of a labelled set, what they are of, and the paper's figures for it."""
+    from datasets.labels import load
+    from datasets.labels.mini import labelled_root
+    from eval.label_metrics import by_query
+    from eval.labelled import label_evaluator
+    from eval.paper import figures_of
+    from eval.results import Results
+
+    root = labelled_root(options.data, table.layout)
+    halves = load(table.layout, root)
+    data = halves.testing.retrieval_set()
+
+    def evaluated(run: Path) -> dict[str, Values]:
+        evaluator = label_evaluator(run, data, halves, ranking, rerank)
+        return evaluator.answer(data, SourceConfig(run, rerank=True)).by_stage(data, by_query)
+
+    def trained(seed: int) -> dict[str, Values]:
+        rows: dict[str, Values] = {}
+        for recipe in table.recipe:
+            folder = out / f"seed{seed}" / recipe
+            usual = ["--recipe", recipe, "--layout", table.layout, "--data", root]
+            train("vpr.retrieval", folder / "untrained", seed, table, [*usual, "--steps", 0])
+            train("vpr.retrieval", folder / "struct", seed, table, usual)
+            runs = {"untrained": folder / "untrained", "base": folder / "struct" / "base", "struct": folder / "struct"}
+            method = f"{recipe}: " if len(table.recipe) > 1 else ""
+            for name, run in runs.items():
+                stages = evaluated(run)
+                rows |= {method + name: stages["shortlist"], f"{method}{name} + structure": stages["rerank"]}
+        return rows
+
+    said = f"{table.layout}: {len(data.queries)} images of {len(set(halves.testing.classes.tolist()))} unseen classes"
+    same = table.layout if halves.remark() is None else None
+    return Results(_by_seed(table, trained), data, "classes"), said, figures_of(same)
+
+
+def _by_seed(table: TableOptions, trained: Callable[[int], dict[str, Values]]) -> list[dict[str, Values]]:
+    """The rows of each seed."""
+    trainings = []
+    for seed in range(table.seeds):
+        trainings.append(trained(seed))
         log.info("seed %d of %d is evaluated", seed + 1, table.seeds)
-    results = Results(trainings, data)
-    write_results(table.out, results, describe_protocol(dataset))
-    show(describe_protocol(dataset), describe_counts(data), results.table(), *results.differences_told())
-    show(f"written: {table.out}/table.json, .txt, .csv, .png")
+    return trainings
 
 
 def check(table: TableOptions) -> None:
     """Raise VprError for a recipe or a file that is not there, before anything is trained."""
-    if table.recipe not in recipes("student"):
-        raise VprError(f"--recipe: {table.recipe!r} is none of {', '.join(recipes('student'))}")
+    known = recipes("retrieval" if table.retrieval else "student")
+    for recipe in table.recipe:
+        if recipe not in known:
+            raise VprError(f"--recipe: {recipe!r} is none of {', '.join(known)}")
+    if not table.recipe or (len(table.recipe) > 1 and not table.retrieval):
+        raise VprError("--recipe: give one, or with --retrieval several")
     if table.training is not None and not table.training.is_file():
         raise VprError(f"--training {table.training}: no such file")
 
 
-def train(name: str, run: Path, seed: int, data: Path, table: TableOptions) -> None:
+def train(command: str, run: Path, seed: int, table: TableOptions, options: list[Any]) -> None:
     """Train one model by its command, in a process of its own; a complete run is kept.
 
     Raises VprError when the command fails; what it said stands above.
     """
-    arguments: list[Any] = ["--recipe", table.recipe, "--data", data, "--out", run, "--seed", seed]
-    if table.training is not None:
-        arguments += ["--config", table.training]
-    command = [sys.executable, "-m", f"vpr.{name}", *map(str, arguments)]
-    if subprocess.run(command, check=False).returncode:
+    arguments: list[Any] = [*options[:2], *(["--config", table.training] if table.training else []), *options[2:]]
+    arguments += ["--out", run, "--seed", seed]
+    if subprocess.run([sys.executable, "-m", command, *map(str, arguments)], check=False).returncode:
         raise VprError(f"training {run} failed, as said above; mend that and give the command again")
 
 
-def ranks_of(runs: dict[str, Path], data: RetrievalSet, evaluator: Evaluator) -> dict[str, np.ndarray]:
-    """The rank of the first right answer of every scored query, (S,) from 0, by name of row."""
-    from eval.results import first_right
+def recalls_of(runs: dict[str, Path], data: RetrievalSet, evaluator: Evaluator) -> dict[str, Values]:
+    """Whether each scored query is answered among the first k, by name of row."""
+    from eval.results import found_within
 
     sources = {
         "NetVLAD": SourceConfig(runs["distill"], "teacher", rerank=True),
         "scratch": SourceConfig(runs["scratch"], rerank=True),
         "distilled": SourceConfig(runs["distill"], rerank=True),
     }
-    ranks = {}
+    rows = {}
     for name, source in sources.items():
         stages = evaluator.answer(data, source).stages()
-        ranks[name] = first_right(stages["shortlist"].ranked, data)
-        ranks[f"{name} + structure"] = first_right(stages["rerank"].ranked, data)
-    return ranks
+        rows[name] = found_within(stages["shortlist"].ranked, data)
+        rows[f"{name} + structure"] = found_within(stages["rerank"].ranked, data)
+    return rows
 
 
 if __name__ == "__main__":

@@ -39,12 +39,17 @@ def describe_counts(data: RetrievalSet) -> str:
     )
 
 
+def title_of(metric: str) -> str:
+    """What a metric is called in tables."""
+    return TITLES.get(metric) or metric.replace("recall", "R").replace("map", "mAP")
+
+
 def metrics_table(rows: Mapping[str, Mapping[str, float]], columns: tuple[str, ...] = COLUMNS) -> Table:
     """Metrics by name of row, in per cent."""
     table = Table()
     table.add_column("")
     for column in columns:
-        table.add_column(TITLES.get(column) or column.replace("recall", "R").replace("map", "mAP"), justify="right")
+        table.add_column(title_of(column), justify="right")
     for name, metrics in rows.items():
         table.add_row(
             escape(printable(name)),

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from datasets.ragged import Ragged
-from eval.results import NEVER, Results, first_right, write_results
+from eval.results import Results, found_within, write_results
 
 
 @pytest.fixture
@@ -19,21 +19,27 @@ def data():
     return SimpleNamespace(scored=np.array([0, 1, 3]), answers=answers, drives=np.array([7, 7, 7, 9]))
 
 
-def test_ranks_of_the_first_right_answer(data):
+def test_what_is_found_within_the_first_answers(data):
     ranked = np.array([[1, 3, 2], [2, 1, 0], [0, 1, 2], [3, 2, -1]])
-    assert first_right(ranked, data).tolist() == [1, 0, NEVER]
+    found = found_within(ranked, data)
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "recall@1": [0, 1, 0], "recall@5": [1, 1, 0], "recall@10": [1, 1, 0],
+    }  # fmt: skip
 
 
 def test_recalls_and_differences_and_every_file(data, tmp_path):
-    rows = {"NetVLAD": [5, 9, NEVER], "distilled": [0, 9, NEVER], "distilled + structure": [0, 0, NEVER]}
-    trainings = [{name: np.array(ranks) for name, ranks in rows.items()} for _ in range(2)]
-    results = Results(trainings, data)
-    recalls = {row: [round(by_k[k].mean, 3) for k in (1, 5, 10)] for row, by_k in results.recalls.items()}
+    rows = {"NetVLAD": [5, 9, 99], "distilled": [0, 9, 99], "distilled + structure": [0, 0, 99]}
+    of_row = {name: {f"recall@{k}": (np.array(ranks) < k) * 1.0 for k in (1, 5, 10)} for name, ranks in rows.items()}
+    results = Results([of_row, of_row], data)
+    recalls = {row: [round(by[f"recall@{k}"].mean, 3) for k in (1, 5, 10)] for row, by in results.estimates.items()}
     assert recalls == {
         "NetVLAD": [0, 0, 0.667], "distilled": [0.333, 0.333, 0.667], "distilled + structure": [0.667] * 3,
     }  # fmt: skip
-    assert set(results.differences) == {("distilled", "NetVLAD"), ("distilled + structure", "distilled")}
-    assert results.differences["distilled + structure", "distilled"].mean == pytest.approx(1 / 3)
+    assert set(results.differences) == {
+        ("recall@1", "distilled", "NetVLAD"),
+        ("recall@1", "distilled + structure", "distilled"),
+    }
+    assert results.differences["recall@1", "distilled + structure", "distilled"].mean == pytest.approx(1 / 3)
     write_results(tmp_path, results, "a protocol")
     record = json.loads((tmp_path / "table.json").read_text())
     assert (record["queries"], record["drives"]) == (3, 2)

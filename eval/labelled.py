@@ -1,0 +1,48 @@
+"""Evaluation of a run on the test half of a labelled set."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from datasets.labels import Halves
+from datasets.retrieval_set import RetrievalSet
+from eval.evaluation import Evaluator
+from eval.label_metrics import KS
+from eval.options import RankingConfig
+from vpr.base.machine import choose_device
+from vpr.base.run_folder import read_config
+from vpr.models.builtin import run_of
+from vpr.retrieval.settings import RerankOptions
+
+log = logging.getLogger("vpr")
+
+COMMAND = "vpr.retrieval"  # whose runs are calibrated on classes
+
+
+def label_evaluator(
+    run: Path, data: RetrievalSet, halves: Halves, ranking: RankingConfig, rerank: RerankOptions
+) -> Evaluator:
+    """An evaluator whose rankings are as deep as the metrics want."""
+    ranking, rerank = _as_trained(ranking, rerank, run, halves.training.fingerprint)
+    return Evaluator(ranking, rerank, choose_device(ranking.device), deepest(data))
+
+
+def deepest(data: RetrievalSet) -> int:
+    """How deep rankings are wanted: to the largest k that the database reaches, and to all positives of a query."""
+    return max([k for k in KS if k < len(data.database)] + [int(data.answers.counts.max())])
+
+
+def _as_trained(
+    ranking: RankingConfig, rerank: RerankOptions, run: Path, training: str
+) -> tuple[RankingConfig, RerankOptions]:
+    """The options, with what suits classes where it is left out: a run that was trained on this set's other half (its
+    fingerprint is given) is not adapted to this one; with a run that was calibrated on streets all of the mass is
+    transported, since two photos of one thing show all of it and those of one place do not."""
+    config = read_config(run_of(run), COMMAND)
+    if config.get("command") == COMMAND:
+        here = config.get("data", {}).get("fingerprint") == training
+        return (replace(ranking, adapt=False) if here and ranking.adapt is None else ranking), rerank
+    if rerank.mass is None:
+        log.info("%s was not calibrated on classes: all of the mass is transported (--mass)", run)
+        rerank = replace(rerank, mass=1.0)
+    return ranking, rerank
