@@ -31,6 +31,7 @@ ORDER = {
     "eval": [
         "options",
         "metrics",
+        "tables",
         "files",
         "described",
         "ranking",

@@ -26,10 +26,12 @@ def pair(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple
 
 
 @pytest.fixture(scope="session")
-def whole(warm: Warm, tiny_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``tree``, the runs ``teacher`` and ``run``, a full cache ``a.h5`` and the predictions ``p.csv``."""
+def whole(warm: Warm, tiny_tree: Path, tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``tree`` and the labelled ``set``, the runs ``teacher`` and ``run``, a full cache ``a.h5`` and the
+    predictions ``p.csv``."""
     folder = tmp_path_factory.mktemp("whole")
     shutil.copytree(tiny_tree, folder / "tree")
+    shutil.copytree(tiny_set, folder / "set")
     usual = ["--run", "run", "--data", "tree", "--cache", "a.h5", "--device", "cpu"]
     for command, arguments in (
         ("vpr.teacher", ["--data", "tree", "--out", "teacher", "--clusters", "4", *TEACHER]),

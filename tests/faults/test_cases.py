@@ -1,5 +1,7 @@
 """Faults that were found, one a line: what is damaged, which command meets it, and the words that name it."""
 
+import shutil
+
 import numpy as np
 import pytest
 from damage import (
@@ -17,7 +19,7 @@ from damage import (
     to_pipe,
     zip_of,
 )
-from tiny import SMALL
+from tiny import LABELS, SMALL
 
 USUAL = ["--data", "tree", "--device", "cpu"]
 EVALUATE = ["--run", "run", "--cache", "a.h5", "--rerank", *USUAL]
@@ -25,6 +27,8 @@ TEACHER = ["--run", "run", "--shortlist", "teacher", *USUAL]
 SCORE = ["--data", "tree", "--predictions", "z.zip"]
 TRAIN = ["--data", "tree", "--out", "new", *SMALL]
 DISTILL = ["--data", "tree", "--teacher", "teacher", "--out", "run", "--grid", "3", *SMALL]
+LABELLED = ["--run", "run", "--data", "set", "--device", "cpu"]
+LEARN = ["--data", "set", "--out", "new", *LABELS]
 PRUNE = [*EVALUATE, "--prune", "5"]
 QUERY = "tree/train_val/cph/query"
 FUSED = "not exact for ranks that are fused"
@@ -107,6 +111,14 @@ REFUSED = [
     ("eval.msls", ["--run", "r\x1b[31m" + "x" * 1000, "--data", "tree"], nothing, r"r\x1b"),
     ("eval.submission", ["z.zip", "--x"], nothing, "unrecognized arguments"),
     ("vpr.extract", ["--run", "run", "--data", "tree", "--cache", "/proc/x/a.h5"], nothing, "/proc/x"),
+    ("eval.retrieval", [*LABELLED, "--layout", "cub"], nothing, "no folder set/images"),
+    ("eval.retrieval", [*LABELLED, "--layout", "sop"], nothing, "no set/Ebay_train.txt"),
+    ("eval.retrieval", [*LABELLED, "--test-classes", "p.csv"], nothing, "which is no class"),
+    ("eval.retrieval", [*LABELLED, "--test-classes", "a.h5"], nothing, "is no text in UTF-8"),
+    ("eval.retrieval", [*LABELLED, "--run", "teacher"], nothing, "not a structural model"),
+    ("vpr.retrieval", LEARN, on("set", shutil.rmtree), "no folder set; pass --data"),
+    ("vpr.retrieval", [*LEARN, "--held-out", "0.9"], nothing, "either side needs two"),
+    ("vpr.retrieval", [*LEARN, "--out", "run"], nothing, "holds a run with other settings"),
     ("vpr.scratch", [*TRAIN, "--grid", "30"], nothing, "finer than the 7 x 7 features"),
     ("vpr.scratch", [*TRAIN, "--validate-every", "2", "--held-out", ""], nothing, "pass --held-out CITY"),
     ("vpr.teacher", [*TRAIN[:4], "--patience", "2", "--dim", "16"], nothing, "--patience goes by validations"),

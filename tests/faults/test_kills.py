@@ -5,7 +5,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tiny import SMALL, TEACHER, small_config
+from tiny import LABELS, SMALL, TEACHER, small_config
 
 QUICK = ["--steps", "1", "--structural-from", "0", "--checkpoint-every", "1", "--held-out", ""]
 COMMANDS = [
@@ -33,7 +33,10 @@ COMMANDS = [
 ]
 TABLE = ["--data", "tree", "--out", "new", "--seeds", "1", "--training", "tiny.yaml", "--device", "cpu"]
 COMPARE = ["run", "--data", "tree", "--device", "cpu", "--submission", "new/a.zip"]
+RETRIEVAL = ["--data", "set", "--out", "new", *LABELS, "--steps", "1", "--checkpoint-every", "1"]
+SCORE = ["--run", "run", "--data", "set", "--cache", "new/a.h5", "--json", "new/a.json", "--device", "cpu"]
 LONG = [("eval.table", TABLE), ("eval.compare", COMPARE), ("tiny_world", ["new"])]  # with the variable SWEEP: minutes
+LONG += [("vpr.retrieval", RETRIEVAL), ("eval.retrieval", SCORE)]
 TRAININGS = "seed0"  # of a table, which are those of the commands above and stay
 TIMED = b'"latency_ms"'
 
