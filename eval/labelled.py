@@ -12,7 +12,7 @@ from eval.options import RankingConfig
 from vpr.base.machine import choose_device
 from vpr.base.run_folder import read_config
 from vpr.models.builtin import run_of
-from vpr.retrieval.settings import RerankOptions
+from vpr.retrieval.settings import Fixed, RerankOptions
 
 log = logging.getLogger("vpr")
 
@@ -35,14 +35,18 @@ def deepest(data: RetrievalSet) -> int:
 def _as_trained(
     ranking: RankingConfig, rerank: RerankOptions, run: Path, training: str
 ) -> tuple[RankingConfig, RerankOptions]:
-    """The options, with what suits classes where it is left out: a run that was trained on this set's other half (its
-    fingerprint is given) is not adapted to this one; with a run that was calibrated on streets all of the mass is
-    transported, since two photos of one thing show all of it and those of one place do not."""
+    """The options, with what suits classes where it is left out.
+
+    A run that was trained on this set's other half, whose fingerprint is given, is not adapted to this one. A run that
+    was calibrated on streets moves all of the mass, since two photos of one thing show all of it and those of one place
+    do not; and it has the weight of a run without calibration.
+    """
     config = read_config(run_of(run), COMMAND)
     if config.get("command") == COMMAND:
         here = config.get("data", {}).get("fingerprint") == training
         return (replace(ranking, adapt=False) if here and ranking.adapt is None else ranking), rerank
-    if rerank.mass is None:
-        log.info("%s was not calibrated on classes: all of the mass is transported (--mass)", run)
-        rerank = replace(rerank, mass=1.0)
-    return ranking, rerank
+    if rerank.mass is None or ranking.weight is None:
+        log.info("%s was not calibrated on classes: it is re-ranked with mass 1 and weight 5 (--mass, --weight)", run)
+    mass, weight = rerank.mass, ranking.weight
+    rerank = replace(rerank, mass=1.0 if mass is None else mass)
+    return replace(ranking, weight=Fixed().weight if weight is None else weight), rerank

@@ -75,11 +75,12 @@ def test_the_paper_counts_the_query(run, tiny_set, tmp_path):
     assert theirs["map@r"] == pytest.approx(ours["map@r"] * 7 / 8) and theirs["p@1"] == ours["p@1"]
 
 
-def test_the_weights_in_the_box_transport_all_of_the_mass(tiny_set, tmp_path, monkeypatch, caplog):
+def test_the_weights_in_the_box_move_all_of_the_mass(tiny_set, tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO")
     usual = ["--run", "builtin", "--data", tiny_set, "--rerank", "--cache", tmp_path / "a.h5"]
     found = evaluated(tmp_path, *usual)
-    assert "builtin was not calibrated on classes: all of the mass is transported (--mass)" in caplog.text
+    assert "builtin was not calibrated on classes: it is re-ranked with mass 1 and weight 5" in caplog.text
+    assert found["weight"] == 5
     less = evaluated(tmp_path, *usual, "--mass", 0.5)
     assert less["results"]["rerank"] != found["results"]["rerank"]
 

@@ -60,7 +60,8 @@ def read_image(path: Path, size: tuple[int, int], interpolation: Interpolation =
 
 
 def _coloured(image: Image.Image) -> Image.Image:
-    """The image in RGB; 16 bits are scaled down, where Pillow would cut them off.
+    """The image in RGB; 16 bits are scaled down, where Pillow would cut them off; what is transparent lies on white,
+    where Pillow would show whatever colour is hidden there.
 
     Raises ValueError for pixels without a known range.
     """
@@ -71,6 +72,11 @@ def _coloured(image: Image.Image) -> Image.Image:
         return Image.fromarray((pixels // 257).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers, whose range is not known; save it with 8 bits")
+    if image.has_transparency_data:
+        coloured = image.convert("RGBA")
+        white = Image.new("RGBA", coloured.size, "white")
+        white.alpha_composite(coloured)
+        return white.convert("RGB")
     return image.convert("RGB")
 
 

@@ -63,6 +63,25 @@ def test_sixteen_bits_are_scaled_and_not_cut(tmp_path, name):
     assert distance(read_image(tmp_path / name, (64, 96))[:, :, 0], grey // 257) < 2
 
 
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "palette", "colour key"])
+def test_what_is_transparent_lies_on_white(tmp_path, kind):
+    """Whatever colour is hidden under it, here red or black."""
+    pixels = np.zeros((32, 32, 4), np.uint8)
+    pixels[..., 0] = 200
+    pixels[:, 16:] = (0, 0, 90, 255)
+    image, options = Image.fromarray(pixels), {}
+    if kind == "LA":
+        image = image.convert("LA")
+    elif kind == "palette":
+        image = image.convert("P")
+        options = {"transparency": image.getpixel((0, 0))}
+    elif kind == "colour key":
+        image, options = image.convert("RGB"), {"transparency": (200, 0, 0)}
+    image.save(tmp_path / "a.png", **options)
+    found = read_image(tmp_path / "a.png", (32, 32))
+    assert found[:, :12].min() == 255 and found[:, 20:].max() < 110
+
+
 def test_floating_point_pixels_are_refused(tmp_path):
     Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(ImageError, match="a.tif cannot be decoded .*range is not known; save it with 8 bits"):
