@@ -14,7 +14,7 @@ ranked. Queries without positives are left out. A repeated entry counts where it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import get_args
 
@@ -22,9 +22,11 @@ import numpy as np
 
 from datasets.ragged import Ragged
 from eval.calibration import Judging
-from eval.metrics import Rankings, first_hits, recall_of
+from eval.metrics import Rankings, first_hits, rectangular
+from vpr.base.errors import VprError
 from vpr.transport.marginals import FromGlobals
 
+BLOCK = 4096  # queries at a time
 KS = (1, 2, 4, 8, 10, 100, 1000)
 
 
@@ -39,31 +41,40 @@ def evaluate_labels(
     >>> evaluate_labels(np.array([[3, 9, 4]]), Ragged.from_rows([[3, 4]]), ks=(1,))
     {'p@1': 1.0, 'rp': 0.5, 'map@r': 0.5, 'recall@1': 1.0}
     """
-    hits, shares = _by_query(ranked, positives, count_query)
-    found = {name: float(values.mean()) for name, values in shares.items()}
-    reached = [k for k in ks if k <= hits.shape[1]]
-    return found | {f"recall@{k}": value for k, value in recall_of(hits, reached).items()}
+    reached = [k for k in ks if k <= max(len(row) for row in ranked)]
+    blocks = list(_blocks(ranked, positives, count_query, reached))
+    found = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    return {name: float(values.mean()) for name, values in found.items()}
 
 
 def by_query(ranked: np.ndarray | Rankings, positives: Rankings) -> dict[str, np.ndarray]:
     """``p@1``, ``rp`` and ``map@r`` of each query that has positives, (S,) float in [0, 1]; errors as
     `evaluate_labels`."""
-    return _by_query(ranked, positives, count_query=False)[1]
+    blocks = list(_blocks(ranked, positives, False, ()))
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def _by_query(
-    ranked: np.ndarray | Rankings, positives: Rankings, count_query: bool
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Which ranks hold a positive, (S, depth) bool, and the metrics of each query."""
+def _blocks(
+    ranked: np.ndarray | Rankings, positives: Rankings, count_query: bool, ks: Sequence[int]
+) -> Iterator[dict[str, np.ndarray]]:
+    """The metrics of each query, some queries at a time."""
     depth, most = max(len(row) for row in ranked), max((len(row) for row in positives), default=0)
     if depth < most:
         raise ValueError(f"rankings of {depth} are shorter than the {most} positives of a query")
-    hits, counts = first_hits(ranked, positives, depth)
+    if not most:
+        raise VprError("no query has a positive, so nothing can be scored; classes need two images")
+    wide = ranked if isinstance(ranked, np.ndarray) else rectangular(ranked, depth)
     ranks = np.arange(1, depth + 1)
-    within = hits & (ranks <= counts[:, None])
-    divisor = counts + int(count_query)
-    precision = within * np.cumsum(hits, axis=1) / ranks
-    return hits, {"p@1": hits[:, 0] * 1.0, "rp": within.sum(1) / divisor, "map@r": precision.sum(1) / divisor}
+    for start in range(0, len(wide), BLOCK):
+        rows = [np.asarray(positives[row]) for row in range(start, min(start + BLOCK, len(wide)))]
+        if not any(len(row) for row in rows):
+            continue
+        hits, counts = first_hits(wide[start : start + BLOCK], rows, depth)
+        within = hits & (ranks <= counts[:, None])
+        divisor = counts + int(count_query)
+        precision = within * np.cumsum(hits, axis=1) / ranks
+        shares = {"p@1": hits[:, 0] * 1.0, "rp": within.sum(1) / divisor, "map@r": precision.sum(1) / divisor}
+        yield shares | {f"recall@{k}": hits[:, :k].any(1) * 1.0 for k in ks}
 
 
 LABELS = Judging(partial(evaluate_labels, ks=(1,)), ("p@1", "map@r"), get_args(FromGlobals), adapt=False)

@@ -37,7 +37,7 @@ def recall_at_k(ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence
     >>> recall_at_k([[7, 3], [1, 2]], [[3], [9]], ks=(1, 2))
     {1: 0.0, 2: 0.5}
     """
-    return recall_of(first_hits(ranked, positives, max(ks))[0], ks)
+    return _recall(first_hits(ranked, positives, max(ks))[0], ks)
 
 
 def map_at_k(ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence[int] = KS) -> dict[int, float]:
@@ -52,12 +52,11 @@ def map_at_k(ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence[in
 def evaluate(ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence[int] = KS) -> dict[str, float]:
     """Both metrics: {"recall@1": ..., "recall@5": ..., "map@1": ..., ...}."""
     hits, counts = first_hits(ranked, positives, max(ks))
-    recall = {f"recall@{k}": value for k, value in recall_of(hits, ks).items()}
+    recall = {f"recall@{k}": value for k, value in _recall(hits, ks).items()}
     return recall | {f"map@{k}": value for k, value in _mean_average_precision(hits, counts, ks).items()}
 
 
-def recall_of(hits: np.ndarray, ks: Sequence[int]) -> dict[int, float]:
-    """Recall@k of which ranks (Q, K) hold a positive."""
+def _recall(hits: np.ndarray, ks: Sequence[int]) -> dict[int, float]:
     return {k: float(hits[:, :k].any(axis=1).mean()) for k in ks}
 
 

@@ -1,0 +1,77 @@
+"""Image retrieval at the scale of Online Products: ``python -m benchmarks.labels_scale --out DIR [--images N]``.
+
+60,502 images of 11,316 classes with synthetic descriptors, 128 numbers and 49 patches of 128: the time of the
+shortlists (1,000 deep), of re-ranking the first 100 of each, of the metrics, and the most memory that the process took.
+The cache, 0.8 GB, is written into DIR first and kept.
+"""
+
+import argparse
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from datasets.labels import LabelledImages
+from eval.described import DescribedSet
+from eval.label_metrics import evaluate_labels
+from eval.ranking import find_shortlist, rerank
+from vpr.cache import CacheSpec, DescriptorCache, create
+from vpr.retrieval.settings import RerankConfig
+
+T = TypeVar("T")
+SPEC = CacheSpec("synthetic", 49, 128)
+BLOCK = 4096
+
+
+def main() -> None:
+    """Make the cache, run every stage, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--images", type=int, default=60_502)
+    arguments = parser.parse_args()
+    count = max(2, arguments.images * 11_316 // 60_502)
+    classes = np.sort(np.random.default_rng(0).integers(0, count, arguments.images))
+    files = np.array([f"{number:06d}.jpg" for number in range(arguments.images)])
+    images = LabelledImages(arguments.out, files, classes, [str(number) for number in range(classes.max() + 1)])
+    path = arguments.out / f"{arguments.images}.h5"
+    if not path.is_file():
+        fill(path, files.tolist(), classes)
+    data = images.retrieval_set()
+    described = DescribedSet.of(data, DescriptorCache(path))
+    shortlist = timed("shortlists", lambda: find_shortlist(described, 100, 1000))
+    config = RerankConfig()
+    reranking = timed("re-ranking", lambda: rerank(described, shortlist, config, weight=5.0, fusion="similarity"))
+    behind = np.empty((0, 0)) if shortlist.behind is None else shortlist.behind
+    found = timed("metrics", lambda: evaluate_labels(np.concatenate([reranking.ranked, behind], 1), data.answers))
+    print(", ".join(f"{name} {100 * value:.1f}" for name, value in found.items()))
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"most memory: {most:.2f} GiB, the mapped cache included")
+
+
+def timed(name: str, work: Callable[[], T]) -> T:
+    """Do the work, and print how long it took."""
+    start = time.perf_counter()
+    result = work()
+    print(f"{name}: {time.perf_counter() - start:.1f} s", flush=True)
+    return result
+
+
+def fill(path: Path, files: list[str], classes: np.ndarray) -> None:
+    """A cache in which images of a class are somewhat alike."""
+    rng = np.random.default_rng(1)
+    create(path, files, SPEC)
+    cache = DescriptorCache(path, SPEC, writable=True)
+    shared = rng.standard_normal((classes.max() + 1, 128), np.float32)
+    for start in range(0, len(files), BLOCK):
+        rows = np.arange(start, min(start + BLOCK, len(files)))
+        patches = 2.5 * rng.standard_normal((len(rows), 49, 128), np.float32) + 0.25 * shared[classes[rows]][:, None]
+        whole = patches.mean(1) + 0.9 * rng.standard_normal((len(rows), 128), np.float32)
+        unit = [side / np.linalg.norm(side, axis=-1, keepdims=True) for side in (whole, patches)]
+        cache.write(rows, unit[0], unit[1].astype(np.float16))
+
+
+if __name__ == "__main__":
+    main()
