@@ -4,10 +4,11 @@ import json
 import subprocess
 
 import pytest
-from commands import refused
+from commands import module_of, refused
 from tiny import small_config
 
 from eval import table
+from eval.paper import figures_of
 
 
 @pytest.fixture
@@ -35,3 +36,37 @@ def test_the_table_is_written_and_complete_runs_are_kept(arguments, tmp_path, ca
 def test_a_training_that_fails_ends_the_command(arguments, capsys, monkeypatch):
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1))
     assert "seed0/scratch failed" in refused(capsys, table.main, *arguments)
+
+
+def test_the_table_of_retrieval_has_each_method_untrained_base_and_struct(tiny_set, tmp_path, monkeypatch, capsys):
+    def here(command, **_):
+        return subprocess.CompletedProcess(command, module_of(command[2]).main(command[3:]))
+
+    monkeypatch.setattr(subprocess, "run", here)
+    small = {"steps": 2, "places": 2, "images_per_place": 2, "dim": 16, "grid": 2, "structural_negatives": 2}
+    small |= {"held_out": 0.0, "device": "cpu", "global_dim": 20, "clusters": 4, "image_size": 64, "train_size": 0}
+    (tmp_path / "tiny.yaml").write_text("".join(f"{name}: {value}\n" for name, value in small.items()))
+    usual = ["--retrieval", "--data", tiny_set, "--out", tmp_path / "table", "--training", tmp_path / "tiny.yaml"]
+    arguments = [str(option) for option in (*usual, "--seeds", 1, "--recipe", "mini,lite", "--device", "cpu")]
+    assert table.main(arguments) == 0
+    record = json.loads((tmp_path / "table" / "table.json").read_text())
+    rows = [f"{name}{structure}" for name in ("untrained", "base", "struct") for structure in ("", " + structure")]
+    assert list(record["recall"]) == [f"{method}: {row}" for method in ("mini", "lite") for row in rows]
+    assert set(record["recall"]["lite: base"]) == {"p@1", "rp", "map@r"} and record["classes"] == 4
+    assert {name for name in record["differences"] if name.startswith("map@r: lite")} == {
+        f"map@r: lite: {above} - lite: {below}"
+        for above, below in (
+            ("base + structure", "base"),
+            ("struct + structure", "base"),
+            ("struct + structure", "struct"),
+            ("struct + structure", "untrained + structure"),
+        )
+    }
+    assert "MAP@R of mini: base + structure - mini: base" in capsys.readouterr().out
+    assert "--recipe: 'diml2' is none of" in refused(capsys, table.main, *arguments, "--recipe", "diml2")
+    assert "give one" in refused(capsys, table.main, "--recipe", "lite,mini")
+
+
+def test_the_papers_figures_are_named_for_its_own_sets():
+    assert len(figures_of("cub")) == len(figures_of("sop")) == 4 and figures_of(None) == figures_of("folders") == []
+    assert "CvT-13: P@1 71.8 -> 73.7" in figures_of("cub")[2]

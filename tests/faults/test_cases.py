@@ -116,6 +116,8 @@ REFUSED = [
     ("eval.retrieval", [*LABELLED, "--test-classes", "p.csv"], nothing, "which is no class"),
     ("eval.retrieval", [*LABELLED, "--test-classes", "a.h5"], nothing, "is no text in UTF-8"),
     ("eval.retrieval", [*LABELLED, "--run", "teacher"], nothing, "not a structural model"),
+    ("eval.partial", [*USUAL, "--run", "run", "--masses", "1,x"], nothing, "--masses: 'x' is no number"),
+    ("eval.partial", [*USUAL, "--run", "run", "--masses", "0"], nothing, "0 is out of range"),
     ("vpr.retrieval", LEARN, on("set", shutil.rmtree), "no folder set; pass --data"),
     ("vpr.retrieval", [*LEARN, "--held-out", "0.9"], nothing, "either side needs two"),
     ("vpr.retrieval", [*LEARN, "--out", "run"], nothing, "holds a run with other settings"),
