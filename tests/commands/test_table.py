@@ -17,7 +17,20 @@ def arguments(tiny_tree, tmp_path):
     return [*map(str, usual), "--training", str(small_config(tmp_path / "tiny.yaml"))]
 
 
-def test_the_table_is_written_and_complete_runs_are_kept(arguments, tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Trainings run here, where everything is imported already."""
+    usual_run = subprocess.run
+
+    def here(command, **options):
+        if command[1] != "-m":
+            return usual_run(command, **options)
+        return subprocess.CompletedProcess(command, module_of(command[2]).main(command[3:]))
+
+    monkeypatch.setattr(subprocess, "run", here)
+
+
+def test_the_table_is_written_and_complete_runs_are_kept(arguments, in_this_process, tmp_path, capsys):
     assert table.main(arguments) == 0
     out = tmp_path / "table"
     record = json.loads((out / "table.json").read_text())
@@ -38,11 +51,7 @@ def test_a_training_that_fails_ends_the_command(arguments, capsys, monkeypatch):
     assert "seed0/scratch failed" in refused(capsys, table.main, *arguments)
 
 
-def test_the_table_of_retrieval_has_each_method_untrained_base_and_struct(tiny_set, tmp_path, monkeypatch, capsys):
-    def here(command, **_):
-        return subprocess.CompletedProcess(command, module_of(command[2]).main(command[3:]))
-
-    monkeypatch.setattr(subprocess, "run", here)
+def test_the_table_of_retrieval_has_each_method_untrained_base_and_struct(tiny_set, in_this_process, tmp_path, capsys):
     small = {"steps": 2, "places": 2, "images_per_place": 2, "dim": 16, "grid": 2, "structural_negatives": 2}
     small |= {"held_out": 0.0, "device": "cpu", "global_dim": 20, "clusters": 4, "image_size": 64, "train_size": 0}
     (tmp_path / "tiny.yaml").write_text("".join(f"{name}: {value}\n" for name, value in small.items()))
