@@ -101,4 +101,4 @@ def test_the_options_of_every_page_exist(page, tmp_path, monkeypatch, capsys):
 
 def test_the_makefile_has_what_the_readme_names():
     targets = re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert set(re.findall(r"(?:^ {4}|`)make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)) <= set(targets)
+    assert set(re.findall(r"(?:^ {4}|`)make ([\w-]+)", (ROOT / "README.md").read_text(), re.MULTILINE)) <= set(targets)
