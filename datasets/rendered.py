@@ -53,8 +53,11 @@ class Rendered:
         if not path.exists():
             return None
         try:
-            return json.loads(path.read_text())["config"]
-        except (json.JSONDecodeError, KeyError, TypeError):
+            found = json.loads(path.read_text(encoding="utf-8"))["config"]
+            if isinstance(found, dict):
+                return found
+            raise ValueError("no table")
+        except (ValueError, KeyError, TypeError):
             raise DatasetError(
                 f"{path} is not a {self.name} manifest; remove its folder or choose another --out"
             ) from None

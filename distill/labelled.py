@@ -34,7 +34,7 @@ def hold_out(images: LabelledImages, share: float) -> tuple[LabelledImages, Retr
     """The images of the classes to train on; and with every so manieth class, which is kept apart, as queries, a
     retrieval set whose database are all images. None for a share of 0.
 
-    Raises VprError where fewer than two classes would be left on a side.
+    Raises VprError where fewer than two classes would be left on a side, and where none held out has two images.
     """
     numbers = np.unique(images.classes)
     count = round(share * len(numbers))
@@ -43,4 +43,7 @@ def hold_out(images: LabelledImages, share: float) -> tuple[LabelledImages, Retr
     if not 2 <= count <= len(numbers) - 2:
         raise VprError(f"--held-out {share:g} keeps {count} of {len(numbers)} classes apart; either side needs two")
     apart = numbers[np.linspace(0, len(numbers) - 1, count).astype(int)]
-    return images.of_classes(np.setdiff1d(numbers, apart)), images.retrieval_set(apart)
+    rest, held_out = images.of_classes(np.setdiff1d(numbers, apart)), images.retrieval_set(apart)
+    if not len(held_out.scored):
+        raise VprError(f"the {count} classes that --held-out {share:g} keeps apart have one image each; give another")
+    return rest, held_out

@@ -67,7 +67,8 @@ class Places:
         self.anchors = np.flatnonzero(np.diff(self._offsets))
         if not len(self.anchors):
             raise VprError(
-                f"no two training photos lie within {guard.positive_radius_m} m of each other; check the cities' UTM"
+                f"no two training photos lie within {guard.positive_radius_m} m of each other, or are of one class; "
+                "check the cities' UTM, or the classes"
             )
 
     def _pairs(self, rows: np.ndarray) -> np.ndarray:

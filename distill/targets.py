@@ -7,7 +7,10 @@ import torch
 from lightning_fabric import Fabric
 
 from distill.data import TrainingData
+from distill.parallel import describe_together
+from vpr.base.processes import several_machines
 from vpr.description.foreign import ForeignDescriptors, is_foreign, read_foreign
+from vpr.description.images import ImageFiles
 from vpr.description.into_cache import Filling, describe_into_cache
 from vpr.description.spec import cache_spec
 from vpr.models.hub import HubModel, is_hub, load_hub
@@ -26,10 +29,13 @@ def load_any(source: Path, hub: HubConfig, device: torch.device) -> Teacher:
 
 
 def teacher_targets(teacher: Teacher, data: TrainingData, out: Path, fabric: Fabric, workers: int) -> np.ndarray:
-    """The teacher's descriptors of the training photos, (N, C) float32; a model's are kept in the run's cache folder.
-    Raises VprError where a file lacks some."""
+    """The teacher's descriptors of the training photos, (N, C) float32; a model's are kept in the run's cache folder,
+    which processes of several machines cannot fill together. Raises VprError where a file lacks some."""
     if isinstance(teacher, ForeignDescriptors):
         return teacher.of(data.photos.paths)
+    if several_machines():
+        images = ImageFiles(data.root, data.photos.paths, teacher.input_size, teacher.interpolation)
+        return describe_together(fabric, teacher, images, np.arange(len(images)), workers, "teacher")
     cache = out / "cache" / f"{TEACHER}-{fingerprint_of(teacher)}.h5"
     how = Filling(workers, fabric=fabric)
     filled = describe_into_cache(cache, teacher, data.root, data.photos.paths, fabric.device, how).cache

@@ -66,12 +66,12 @@ def fit_teacher(
         start_clusters(model, images, device, np.random.default_rng(settings.train.seed))
     trainer = Trainer(model, places, images, objective, settings.train, fabric)
     losses = trainer.train(checkpoint, score=None if judge is None else judge.score)
-    whiten(model, images, settings.whitening, device)
-    model.eval()
     if first:
+        whiten(model, images, settings.whitening, device)
+        model.eval()
         finish_run(out, lambda path: save_weights(model, path), {"losses": losses, **trainer.validations.metrics()})
     fabric.barrier()
-    return model
+    return model if first else load_teacher(out, device)  # running statistics are each process's own
 
 
 def check_photos(dim: int, photos: int) -> None:

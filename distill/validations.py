@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from distill.record import require_tensorboard
 from distill.settings import TrainConfig
 from vpr.base.errors import VprError
 
@@ -27,9 +28,12 @@ class Judge(Protocol):
 
 
 def check_validations(config: TrainConfig, city: str) -> None:
-    """Raise VprError for validations without a held-out city, and for what needs validations that there are not."""
+    """Raise VprError for validations without a held-out city, for what needs validations that there are not, and for a
+    record in a format that is not installed."""
+    if config.tensorboard:
+        require_tensorboard()
     if config.validate_every and not city:
-        raise VprError("--validate-every needs a city to validate on; pass --held-out CITY")
+        raise VprError("--validate-every needs something to validate on; pass --held-out")
     if not config.validate_every and (config.patience or config.schedule == "plateau"):
         name = "--patience" if config.patience else "--schedule plateau"
         raise VprError(f"{name} goes by validations; pass --validate-every STEPS")

@@ -37,6 +37,7 @@ class Judging:
     chosen_by: tuple[str, ...]  # the metrics whose mean is the higher, the better; the first is shown
     kinds: tuple[FromGlobals, ...]  # marginals to choose from
     adapt: bool | None = None  # whether descriptors are adapted to the held-out set; None where it is large enough
+    to_the_last: bool = False  # whether the metrics want rankings as deep as a query has positives
 
     @property
     def first(self) -> str:
@@ -47,6 +48,10 @@ class Judging:
     def title(self) -> str:
         """Its name in text."""
         return self.first.replace("recall", "R").upper()
+
+    def deepest(self, data: RetrievalSet) -> int:
+        """How deep rankings are wanted."""
+        return int(data.answers.counts.max(initial=0)) if self.to_the_last else 0
 
     def goodness(self, metrics: dict[str, float]) -> float:
         """The mean of what settings are chosen by."""
@@ -79,15 +84,16 @@ def calibrate(described: DescribedSet, city: str, device: torch.device = CPU, ju
     the smaller weight are taken. The best setting then fixes how sure the answers are.
     """
     chosen, positives = some_queries(described.data), described.data.answers
-    shortlist = find_shortlist(described, DEPTH)
+    shortlist = find_shortlist(described, DEPTH, judging.deepest(described.data))
     ranked, answers = shortlist.ranked[chosen], [positives[query] for query in chosen]
     rows = CacheRows(described.rows.query[chosen], described.rows.database)
+    behind = None if shortlist.behind is None else shortlist.behind[chosen]
     config, kinds, goodness, found = RerankConfig(), judging.kinds, judging.goodness, {}
     recall: dict[tuple[FromGlobals, float, float], dict[str, float]] = {}
     for kind, mass in itertools.product(kinds, MASSES):
         tried = replace(config, marginals=kind, mass=mass)
         found[kind, mass] = compare_sequences(described.cache, rows, ranked, tried, device=device)
-        by = by_weight(ranked, found[kind, mass], answers, judging)
+        by = by_weight(ranked, found[kind, mass], answers, judging, behind)
         recall |= {(kind, mass, weight): metrics for weight, metrics in by.items()}
     kind, mass, weight = max(recall, key=lambda one: (goodness(recall[one]), -kinds.index(one[0]), one[1], -one[2]))
     before, after = (100 * recall[kind, mass, tried][judging.first] for tried in (0.0, weight))
@@ -103,16 +109,22 @@ def calibrate(described: DescribedSet, city: str, device: torch.device = CPU, ju
 
 
 def by_weight(
-    ranked: np.ndarray, found: Similarities, answers: list[np.ndarray], judging: Judging
+    ranked: np.ndarray,
+    found: Similarities,
+    answers: list[np.ndarray],
+    judging: Judging,
+    behind: np.ndarray | None = None,
 ) -> dict[float, dict[str, float]]:
-    """Metrics under each of `WEIGHTS`, and under their doubles for as long as the largest is better than all others."""
+    """Metrics under each of `WEIGHTS`, and under their doubles for as long as the largest is better than all others.
+
+    behind (Q, T): candidates that come after the shortlists.
+    """
     results: dict[float, dict[str, float]] = {}
     to_try = list(WEIGHTS)
     for weight in to_try:
         best = max(map(judging.goodness, results.values()), default=0.0)
-        results[weight] = judging.metrics(
-            reorder(ranked, weighted_sum(found.global_, found.structural, weight)), answers
-        )
+        order = reorder(ranked, weighted_sum(found.global_, found.structural, weight))
+        results[weight] = judging.metrics(order if behind is None else np.concatenate([order, behind], 1), answers)
         if weight == to_try[-1] and weight < MOST_WEIGHT and judging.goodness(results[weight]) > best:
             to_try.append(2 * weight)
     return results

@@ -28,7 +28,8 @@ def colour_histograms(data: RetrievalSet, metrics: Metrics = evaluate, depth: in
 def _ranked(data: RetrievalSet, describe: Callable[[RetrievalSet, np.ndarray], np.ndarray], depth: int) -> np.ndarray:
     """Rankings (Q, K) by descriptors of the centre frames."""
     sides = [side.images[:, side.images.shape[1] // 2] for side in (data.queries, data.database)]
-    queries, database = (describe(data, paths) for paths in sides)
+    queries = describe(data, sides[0])
+    database = queries if np.array_equal(sides[0], sides[1]) else describe(data, sides[1])
     return search_shortlist(data, queries, database, depth).ranked
 
 

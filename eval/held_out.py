@@ -74,12 +74,14 @@ class HeldOut:
         files, path = self.data.image_files(), self.out / "cache" / CACHE
         filled = describe_into_cache(path, model, self.data.root, files, self.device, Filling(overwrite=True))
         described = DescribedSet.of(self.data, filled.cache)
-        ranked = find_shortlist(described, DEPTH).ranked[chosen]
+        shortlist = find_shortlist(described, DEPTH, self.judging.deepest(self.data))
+        ranked = shortlist.ranked[chosen]
+        behind = None if shortlist.behind is None else shortlist.behind[chosen]
         rows = CacheRows(described.rows.query[chosen], described.rows.database)
         best: dict[str, float] = {}
         for kind in self.judging.kinds:
             compared = compare_sequences(filled.cache, rows, ranked, RerankConfig(marginals=kind), device=CPU)
-            found = by_weight(ranked, compared, answers, self.judging)
+            found = by_weight(ranked, compared, answers, self.judging, behind)
             best = max(best, *found.values(), key=lambda metrics: goodness(metrics) if metrics else -1)
         return {"score": goodness(best), first: best[first], f"shortlist_{first}": found[0.0][first]}
 

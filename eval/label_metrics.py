@@ -77,7 +77,9 @@ def _blocks(
         yield shares | {f"recall@{k}": hits[:, :k].any(1) * 1.0 for k in ks}
 
 
-LABELS = Judging(partial(evaluate_labels, ks=(1,)), ("p@1", "map@r"), get_args(FromGlobals), adapt=False)
+LABELS = Judging(
+    partial(evaluate_labels, ks=(1,)), ("p@1", "map@r"), get_args(FromGlobals), adapt=False, to_the_last=True
+)
 
 
 def chance_of_labels(positives: Ragged, database: int) -> dict[str, float]:

@@ -5,10 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from datasets.labels import Halves
+from datasets.msls.options import ProtocolOptions
 from datasets.retrieval_set import RetrievalSet
 from eval.evaluation import Evaluator
 from eval.label_metrics import KS
 from eval.options import RankingConfig
+from vpr.base.errors import VprError
 from vpr.base.machine import choose_device
 from vpr.base.run_folder import read_config
 from vpr.models.builtin import run_of
@@ -22,9 +24,18 @@ COMMAND = "vpr.retrieval"  # whose runs are calibrated on classes
 def label_evaluator(
     run: Path, data: RetrievalSet, halves: Halves, ranking: RankingConfig, rerank: RerankOptions
 ) -> Evaluator:
-    """An evaluator whose rankings are as deep as the metrics want."""
+    """An evaluator whose rankings are as deep as the metrics want. Raises VprError where no query has a positive."""
+    if not len(data.scored):
+        raise VprError(f"{data.root}: no class to test on has two images, so nothing can be scored")
     ranking, rerank = _as_trained(ranking, rerank, run, halves.training.fingerprint)
     return Evaluator(ranking, rerank, choose_device(ranking.device), deepest(data))
+
+
+def only_data(options: ProtocolOptions) -> Path | None:
+    """``--data``, of options of MSLS. Raises VprError where others of them are given, which class labels lack."""
+    if options != ProtocolOptions(data=options.data):
+        raise VprError("--retrieval takes --data and --layout; leave the options of the MSLS protocol out")
+    return options.data
 
 
 def deepest(data: RetrievalSet) -> int:

@@ -49,6 +49,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _work(study: PartialOptions, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions) -> None:
     masses = [_mass(given) for given in study.masses]
+    if not masses or rerank.mass is not None:
+        raise VprError("--mass: give the shares by --masses here" if masses else "--masses: give at least one")
     prepared = _labels if study.retrieval else _places
     said, data, evaluator, metrics, shown = prepared(study, options, ranking, rerank)
     show(said)
@@ -92,9 +94,9 @@ def _labels(study: PartialOptions, options: ProtocolOptions, ranking: RankingCon
     from datasets.labels import load
     from datasets.labels.mini import labelled_root
     from eval.label_metrics import evaluate_labels
-    from eval.labelled import label_evaluator
+    from eval.labelled import label_evaluator, only_data
 
-    halves = load(study.layout, labelled_root(options.data, study.layout))
+    halves = load(study.layout, labelled_root(only_data(options), study.layout))
     data = halves.testing.retrieval_set()
     evaluator = label_evaluator(study.run, data, halves, ranking, rerank)
     said = f"{study.layout}: {len(data.queries)} images, each a query"

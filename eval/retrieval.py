@@ -20,9 +20,6 @@ from vpr.retrieval.settings import RerankOptions
 
 log = logging.getLogger("vpr")
 
-RECALLS = (1, 2, 4, 8, 10, 100, 1000)
-COLUMNS = ("p@1", "rp", "map@r", *(f"recall@{k}" for k in RECALLS))
-
 
 @dataclass(frozen=True)
 class EvalOptions:
@@ -68,7 +65,7 @@ def _work(options: EvalOptions, labels: LabelOptions, ranking: RankingConfig, re
     floors = {"chance": chance_of_labels(data.answers, counts["database"] - 1)}
     floors["7x7-pixel thumbnails"] = thumbnails(data, metrics, wanted)
     floors["colours"] = colour_histograms(data, metrics, wanted)
-    show(metrics_table(floors | results, tuple(name for name in COLUMNS if name in results["shortlist"])))
+    show(metrics_table(floors | results, tuple(results["shortlist"])))
     if answers.reranking is not None:
         show(f"re-ranked by S_global + {answers.reranking.weight:g} x S_struct")
     if options.json is not None:

@@ -92,11 +92,11 @@ def of_labels(
     from datasets.labels import load
     from datasets.labels.mini import labelled_root
     from eval.label_metrics import by_query
-    from eval.labelled import label_evaluator
+    from eval.labelled import label_evaluator, only_data
     from eval.paper import figures_of
     from eval.results import Results
 
-    root = labelled_root(options.data, table.layout)
+    root = labelled_root(only_data(options), table.layout)
     halves = load(table.layout, root)
     data = halves.testing.retrieval_set()
 
@@ -109,7 +109,7 @@ def of_labels(
         for recipe in table.recipe:
             folder = out / f"seed{seed}" / recipe
             usual = ["--recipe", recipe, "--layout", table.layout, "--data", root]
-            train("vpr.retrieval", folder / "untrained", seed, table, [*usual, "--steps", 0])
+            train("vpr.retrieval", folder / "untrained", seed, table, [*usual, "--steps", 0, "--struct-steps", 0])
             train("vpr.retrieval", folder / "struct", seed, table, usual)
             runs = {"untrained": folder / "untrained", "base": folder / "struct" / "base", "struct": folder / "struct"}
             method = f"{recipe}: " if len(table.recipe) > 1 else ""

@@ -93,7 +93,8 @@ def _work(
     device = fabric.device
     teacher: Teacher | None = None
     if options.teacher is not None:
-        teacher = load_any(options.teacher, hub, device)
+        with fabric.rank_zero_first():  # it may have to be fetched
+            teacher = load_any(options.teacher, hub, device)
         check_lengths(settings, teacher.dim)
     check_model(settings)
     with fabric.rank_zero_first():  # mini-MSLS may have to be rendered

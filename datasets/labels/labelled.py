@@ -28,7 +28,7 @@ class LabelledImages:
         """Of the files' names and classes: 64 hexadecimal digits."""
         digest = hashlib.sha256()
         for file, number in zip(self.files.tolist(), self.classes.tolist()):
-            digest.update(f"{file}\t{self.names[number]}\n".encode(errors="surrogateescape"))
+            digest.update(f"{file}\t{self.names[number]}\n".encode())
         return digest.hexdigest()
 
     def of_classes(self, chosen: np.ndarray) -> LabelledImages:

@@ -117,12 +117,23 @@ def _class_folders(root: Path, folder: Path, wanted: str) -> tuple[np.ndarray, n
     for path in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
         images = sorted(image for image in path.rglob("*") if _is_image(image))
         if images:
-            files += [image.relative_to(root).as_posix() for image in images]
+            found = [image.relative_to(root).as_posix() for image in images]
+            if odd := next((name for name in found if not _is_text(name)), None):
+                raise DatasetError(f"{odd!r}: a name that is not UTF-8; rename it")
+            files += found
             classes += [len(names)] * len(images)
             names.append(path.name)
     if not names:
         raise DatasetError(f"{folder} holds no class folders with images; {root} should hold {wanted}")
     return np.array(files), np.array(classes, np.int64), names
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_image(path: Path) -> bool:

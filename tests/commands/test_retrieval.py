@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -109,6 +110,26 @@ def test_a_recipe_trains_and_is_evaluated(tiny_set, tmp_path, name, capsys):
     )
 
 
+def test_classes_larger_than_a_shortlist_are_calibrated_and_validated(tiny_set, tmp_path, monkeypatch):
+    for module in ("eval.calibration", "eval.held_out"):
+        monkeypatch.setattr(f"{module}.DEPTH", 3)
+    arguments = ["--data", str(tiny_set), "--out", str(tmp_path / "run"), *LABELS, "--held-out", "0.5"]
+    assert train([*arguments, "--validate-every", "3"]) == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["calibration"]["weight"] >= 0 and metrics["validations"][0]["p@1"] <= 1
+
+
+def test_classes_of_one_image_cannot_be_scored(tiny_set, tmp_path, capsys):
+    alone = tmp_path / "alone"
+    for name in ("a", "b", "c", "d"):
+        (alone / name).mkdir(parents=True)
+        shutil.copy(next((tiny_set / "bird_000").iterdir()), alone / name / "x.jpg")
+    words = refused(capsys, retrieval.main, "--run", "builtin", "--data", alone)
+    assert "no class to test on has two images" in words
+    with pytest.raises(VprError, match="have one image each; give another"):
+        hold_out(load("folders", alone).every, 0.5)
+
+
 def test_bad_input_is_one_line(tiny_set, tmp_path, capsys, run):
     assert "no folder nowhere" in refused(capsys, retrieval.main, "--run", run, "--data", "nowhere")
     assert "no class is left to test on" in refused(
@@ -116,6 +137,6 @@ def test_bad_input_is_one_line(tiny_set, tmp_path, capsys, run):
     )
     assert "no run at" in refused(capsys, retrieval.main, "--run", tmp_path / "none", "--data", tiny_set)
     arguments = ["--data", tiny_set, "--out", tmp_path / "new", *LABELS]
-    assert "--validate-every needs a city" in refused(capsys, train, *arguments, "--validate-every", "2")
+    assert "needs something to validate on" in refused(capsys, train, *arguments, "--validate-every", "2")
     assert "either side needs two" in refused(capsys, train, *arguments, "--held-out", "0.1")
     assert not (tmp_path / "new" / "config.json").exists()

@@ -53,7 +53,15 @@ def test_a_training_that_fails_ends_the_command(arguments, capsys, monkeypatch):
 
 def test_the_table_of_retrieval_has_each_method_untrained_base_and_struct(tiny_set, in_this_process, tmp_path, capsys):
     small = {"steps": 2, "places": 2, "images_per_place": 2, "dim": 16, "grid": 2, "structural_negatives": 2}
-    small |= {"held_out": 0.0, "device": "cpu", "global_dim": 20, "clusters": 4, "image_size": 64, "train_size": 0}
+    small |= {
+        "struct_steps": 3,
+        "held_out": 0.0,
+        "device": "cpu",
+        "global_dim": 20,
+        "clusters": 4,
+        "image_size": 64,
+        "train_size": 0,
+    }
     (tmp_path / "tiny.yaml").write_text("".join(f"{name}: {value}\n" for name, value in small.items()))
     usual = ["--retrieval", "--data", tiny_set, "--out", tmp_path / "table", "--training", tmp_path / "tiny.yaml"]
     arguments = [str(option) for option in (*usual, "--seeds", 1, "--recipe", "mini,lite", "--device", "cpu")]
@@ -71,7 +79,10 @@ def test_the_table_of_retrieval_has_each_method_untrained_base_and_struct(tiny_s
             ("struct + structure", "untrained + structure"),
         )
     }
+    untrained = json.loads((tmp_path / "table" / "seed0" / "lite" / "untrained" / "config.json").read_text())["run"]
+    assert untrained["train"]["steps"] == 0
     assert "MAP@R of mini: base + structure - mini: base" in capsys.readouterr().out
+    assert "leave the options of the MSLS protocol out" in refused(capsys, table.main, *arguments, "--cities", "cph")
     assert "--recipe: 'diml2' is none of" in refused(capsys, table.main, *arguments, "--recipe", "diml2")
     assert "give one" in refused(capsys, table.main, "--recipe", "lite,mini")
 

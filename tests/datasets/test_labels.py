@@ -124,6 +124,21 @@ def test_what_is_missing_or_odd_is_named(sets, tmp_path):
             load("sop", tmp_path)
 
 
+def test_a_name_that_is_no_text_is_named(sets, tmp_path):
+    folder = tmp_path / "set" / "lark"
+    folder.mkdir(parents=True)
+    (folder / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"")
+    with pytest.raises(DatasetError, match="a name that is not UTF-8; rename it"):
+        load("folders", tmp_path / "set")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"{", b'{"config": [1]}', b"[]"])
+def test_a_damaged_manifest_is_named(tmp_path, content):
+    (tmp_path / "mini_retrieval.json").write_bytes(content)
+    with pytest.raises(DatasetError, match="is not a mini-retrieval manifest; remove its folder"):
+        render(tiny_birds(), tmp_path)
+
+
 def test_a_killed_rendering_resumes_to_the_same_bytes(sets, tmp_path):
     code = (
         "import sys; from pathlib import Path; from datasets.bird_world.rendering import render; "

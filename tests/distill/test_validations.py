@@ -132,7 +132,7 @@ def test_pauses_come_in_order_and_hold_all_that_is_due():
 @pytest.mark.parametrize(
     ("options", "city", "words"),
     [
-        ({"validate_every": 5}, "", "--validate-every needs a city to validate on; pass --held-out CITY"),
+        ({"validate_every": 5}, "", "--validate-every needs something to validate on; pass --held-out"),
         ({"patience": 2}, "cph", "--patience goes by validations; pass --validate-every STEPS"),
         ({"schedule": "plateau"}, "cph", "--schedule plateau goes by validations"),
     ],

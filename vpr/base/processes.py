@@ -55,10 +55,15 @@ def join(device: torch.device, precision: Precision = "32-true") -> Fabric:
     return fabric
 
 
-def of_one_machine() -> None:
-    """Raise VprError where torchrun started processes on several machines, whose memory maps of one file may differ."""
+def several_machines() -> bool:
+    """Whether torchrun started processes on several machines, whose memory maps of one file may differ."""
     count = os.environ.get("WORLD_SIZE", "1")
-    if os.environ.get("LOCAL_WORLD_SIZE", count) != count:
+    return os.environ.get("LOCAL_WORLD_SIZE", count) != count
+
+
+def of_one_machine() -> None:
+    """Raise VprError where there are several."""
+    if several_machines():
         raise VprError(
             "processes of several machines cannot fill one cache; give each --cities and a --cache of its own"
         )

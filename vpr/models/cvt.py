@@ -18,12 +18,13 @@ class Cvt(nn.Module):
 
     num_prefix_tokens = 1
 
-    def __init__(self, classifier: Any, pretrained_cfg: Any) -> None:
+    pretrained_cfg = SOURCE  # the input that it wants
+
+    def __init__(self, classifier: Any) -> None:
         """classifier: the network of transformers, whose head is left out."""
         super().__init__()
         self.cvt, self.layernorm = classifier.cvt, classifier.layernorm
         self.num_features = int(classifier.config.embed_dim[-1])
-        self.pretrained_cfg = pretrained_cfg or SOURCE
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
         """As `forward`, by timm's name."""
@@ -38,7 +39,7 @@ class Cvt(nn.Module):
         """There is no classifier."""
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """How timm groups the parameters in layers: the first stage, then each embedding and each layer."""
+        """How timm groups the parameters in layers: the first stage, then each layer, the first with its embedding."""
         stage = r"^cvt\.encoder\.stages\.(\d+)"
         embedding = (rf"{stage}\.(?:embedding|cls_token)", (0,))
         return {
@@ -66,4 +67,4 @@ def cvt_13(pretrained: bool = False, **kwargs: Any) -> Cvt:
         classifier = CvtForImageClassification.from_pretrained(HUB)
     else:
         classifier = CvtForImageClassification(CvtConfig())
-    return Cvt(classifier, kwargs.get("pretrained_cfg"))
+    return Cvt(classifier)

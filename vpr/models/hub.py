@@ -83,7 +83,8 @@ def load_hub(source: Path, config: HubConfig, device: torch.device) -> HubModel:
         raise VprError(f"{name} cannot be loaded ({type(error).__name__}: {_first_line(error)}); {remedy}") from error
     if not isinstance(network, nn.Module):
         raise VprError(f"{name} gives {type(network).__name__}, not a network; pass another entry")
-    return HubModel(network.cpu(), name, config.teacher_size).to(device)
+    given = ",".join(sorted(config.teacher_arguments))  # they may change what the network does and no weight of it
+    return HubModel(network.cpu(), f"{name}({given})" if given else name, config.teacher_size).to(device)
 
 
 def _arguments(config: HubConfig) -> dict[str, Any]:

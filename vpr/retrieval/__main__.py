@@ -55,12 +55,13 @@ def _work(
     train: TrainConfig,
 ) -> None:
     from distill.labelled import hold_out, labelled_data
-    from distill.student import begin, calibrate_again, check_model, run_identity, train_student
+    from distill.student import begin, check_model, run_identity, train_student
     from distill.validations import check_validations
     from eval.held_out import HeldOut
     from eval.label_metrics import LABELS
     from vpr.base.machine import choose_device
     from vpr.base.processes import join, writing_first
+    from vpr.base.run_folder import start_run
     from vpr.models.loading import load_student
 
     fabric = join(choose_device(run.device), train.precision)
@@ -68,7 +69,8 @@ def _work(
     with fabric.rank_zero_first():  # mini-retrieval may have to be rendered
         training = labels.load().training
     images, apart = hold_out(training, run.held_out)
-    named = "" if apart is None else f"{run.held_out:g} of the training classes"
+    of_all, kept = len(set(training.classes.tolist())), len(set(images.classes.tolist()))
+    named = "" if apart is None else f"{of_all - kept} of {of_all} training classes"
     data = labelled_data(images, labels.layout, named, training.fingerprint)
     check_validations(train, named)
     keep = DistillationConfig(keep_weight=run.keep_weight)
@@ -81,9 +83,9 @@ def _work(
     with writing_first(fabric, run.out):
         own, base = judge(run.out), judge(run.out / BASE)
         identity = run_identity("vpr.retrieval", second, data, {"base": before})
-        if begin(run.out, identity, run.overwrite, fabric, partial(calibrate_again, run.out, own, device)):
-            again = partial(calibrate_again, run.out / BASE, base, device)
-            if begin(run.out / BASE, before, False, fabric, again):
+        if begin(run.out, identity, run.overwrite, fabric, lambda: None):
+            complete = fabric.is_global_zero and start_run(run.out / BASE, before, overwrite=False)
+            if not fabric.broadcast(complete):
                 train_student(first, data, run.out / BASE, fabric, base)
             fabric.barrier()
             train_student(second, data, run.out, fabric, own, start=load_student(run.out / BASE, device))

@@ -8,6 +8,7 @@ import torch
 from vpr.base.errors import VprError
 from vpr.models.backbone import create_backbone
 from vpr.models.settings import ModelConfig
+from vpr.models.structural import StructuralModel
 
 transformers = pytest.importorskip("transformers")
 
@@ -29,6 +30,11 @@ def test_tokens_are_those_of_transformers(classifier, tmp_path):
         assert tokens.shape == (2, 1 + 7 * 6, 384) and network.num_prefix_tokens == 1
         last = found.hidden_states[-1].flatten(2).transpose(1, 2)
         assert torch.equal(tokens[:, 1:], classifier.layernorm(last))
+
+
+def test_it_is_found_with_its_tag_and_wants_imagenets_input():
+    model = StructuralModel(ModelConfig("cvt_13.ms_in1k", image_size=32, grid=2))
+    assert model.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
 
 
 def test_it_is_one_line_without_its_package(monkeypatch):

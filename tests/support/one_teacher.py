@@ -1,0 +1,24 @@
+"""A command for tests: fit a small teacher by the processes that there are; each writes down the fingerprint of its own."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from distill.data import training_data
+from distill.settings import ObjectiveConfig, RunConfig, TeacherSettings, TrainConfig, WhiteningConfig
+from distill.targets import fingerprint_of
+from distill.teacher import fit_teacher
+from vpr.base.processes import join
+from vpr.models.settings import TeacherConfig
+
+
+def main(argv):
+    """Fit it to the tree into the folder, both given."""
+    tree, out = argv
+    config, fabric = RunConfig(Path(tree), held_out=""), join(torch.device("cpu"))
+    train = TrainConfig(steps=2, places=4, images_per_place=2, minings=0)
+    settings = TeacherSettings(TeacherConfig(clusters=4, dim=16), ObjectiveConfig(), train, WhiteningConfig())
+    teacher = fit_teacher(settings, training_data(config), Path(out), fabric, overwrite=False)
+    Path(f"rank{os.environ['RANK']}.txt").write_text(fingerprint_of(teacher))
+    return 0
