@@ -31,17 +31,19 @@ def labelled_data(images: LabelledImages, layout: str, held_out: str, fingerprin
 
 
 def hold_out(images: LabelledImages, share: float) -> tuple[LabelledImages, RetrievalSet | None]:
-    """The images of the classes to train on; and with every so manieth class, which is kept apart, as queries, a
-    retrieval set whose database are all images. None for a share of 0.
+    """The images of the classes to train on; and with every so manieth class, two at least, which is kept apart, as
+    queries, a retrieval set whose database are all images. None for a share of 0.
 
-    Raises VprError where fewer than two classes would be left on a side, and where none held out has two images.
+    Raises VprError where fewer than two classes would be left to train on, and where none held out has two images.
     """
     numbers = np.unique(images.classes)
-    count = round(share * len(numbers))
+    count = max(2, round(share * len(numbers)))
     if not share:
         return images, None
-    if not 2 <= count <= len(numbers) - 2:
-        raise VprError(f"--held-out {share:g} keeps {count} of {len(numbers)} classes apart; either side needs two")
+    if count > len(numbers) - 2:
+        raise VprError(
+            f"--held-out {share:g} keeps {count} of {len(numbers)} classes apart and leaves fewer than two; pass a smaller one, or 0"
+        )
     apart = numbers[np.linspace(0, len(numbers) - 1, count).astype(int)]
     rest, held_out = images.of_classes(np.setdiff1d(numbers, apart)), images.retrieval_set(apart)
     if not len(held_out.scored):

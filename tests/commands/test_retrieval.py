@@ -91,9 +91,9 @@ def test_classes_are_held_out_evenly_and_two_stay_on_each_side(tiny_set):
     rest, apart = hold_out(images, 0.5)
     assert np.unique(rest.classes).tolist() == [1, 2] and apart.drives.tolist() == [0] * 8 + [3] * 8
     assert len(apart.database) == 32 and hold_out(images, 0.0)[1] is None
-    for share in (0.2, 0.9):
-        with pytest.raises(VprError, match="classes apart; either side needs two"):
-            hold_out(images, share)
+    assert np.unique(hold_out(images, 0.1)[1].drives).tolist() == [0, 3]  # never fewer than two
+    with pytest.raises(VprError, match="--held-out 0.9 keeps 4 of 4 classes apart and leaves fewer than two"):
+        hold_out(images, 0.9)
 
 
 @pytest.mark.parametrize("name", recipes("retrieval"))
@@ -138,5 +138,5 @@ def test_bad_input_is_one_line(tiny_set, tmp_path, capsys, run):
     assert "no run at" in refused(capsys, retrieval.main, "--run", tmp_path / "none", "--data", tiny_set)
     arguments = ["--data", tiny_set, "--out", tmp_path / "new", *LABELS]
     assert "needs something to validate on" in refused(capsys, train, *arguments, "--validate-every", "2")
-    assert "either side needs two" in refused(capsys, train, *arguments, "--held-out", "0.1")
+    assert "leaves fewer than two" in refused(capsys, train, *arguments, "--held-out", "0.9")
     assert not (tmp_path / "new" / "config.json").exists()

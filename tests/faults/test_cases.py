@@ -122,7 +122,7 @@ REFUSED = [
     ("eval.partial", [*USUAL, "--run", "run", "--mass", "0.5"], nothing, "give the shares by --masses"),
     ("eval.partial", [*LABELLED, "--retrieval", "--split", "test"], nothing, "leave the options of the MSLS protocol"),
     ("vpr.retrieval", LEARN, on("set", shutil.rmtree), "no folder set; pass --data"),
-    ("vpr.retrieval", [*LEARN, "--held-out", "0.9"], nothing, "either side needs two"),
+    ("vpr.retrieval", [*LEARN, "--held-out", "0.9"], nothing, "leaves fewer than two"),
     ("vpr.retrieval", [*LEARN, "--out", "run"], nothing, "holds a run with other settings"),
     ("vpr.scratch", [*TRAIN, "--grid", "30"], nothing, "finer than the 7 x 7 features"),
     ("vpr.scratch", [*TRAIN, "--validate-every", "2", "--held-out", ""], nothing, "pass --held-out"),

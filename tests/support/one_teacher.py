@@ -1,4 +1,4 @@
-"""A command for tests: fit a small teacher by the processes that there are; each writes down the fingerprint of its own."""
+"""A command for tests: fit a small teacher by the processes that there are; each writes the fingerprint of its own."""
 
 import os
 from pathlib import Path
