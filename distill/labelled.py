@@ -42,7 +42,8 @@ def hold_out(images: LabelledImages, share: float) -> tuple[LabelledImages, Retr
         return images, None
     if count > len(numbers) - 2:
         raise VprError(
-            f"--held-out {share:g} keeps {count} of {len(numbers)} classes apart and leaves fewer than two; pass a smaller one, or 0"
+            f"--held-out {share:g} keeps {count} of {len(numbers)} classes apart and leaves fewer than two; "
+            "pass a smaller one, or 0"
         )
     apart = numbers[np.linspace(0, len(numbers) - 1, count).astype(int)]
     rest, held_out = images.of_classes(np.setdiff1d(numbers, apart)), images.retrieval_set(apart)
