@@ -51,7 +51,7 @@ class HeldOut:
         if self.data is None:
             return {}
         (self.out / "cache" / CACHE).unlink(missing_ok=True)
-        cache = self.out / "cache" / f"{self.city}-{cache_spec(model).fingerprint}.h5"
+        cache = self.out / "cache" / f"{self.city.replace(' ', '-')}-{cache_spec(model).fingerprint}.h5"
         described = describe(model, self.data, cache, self.device, RankingConfig(adapt=self.judging.adapt))
         return {"calibration": dataclasses.asdict(calibrate(described, self.city, self.device, self.judging))}
 

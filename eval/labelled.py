@@ -24,11 +24,13 @@ COMMAND = "vpr.retrieval"  # whose runs are calibrated on classes
 def label_evaluator(
     run: Path, data: RetrievalSet, halves: Halves, ranking: RankingConfig, rerank: RerankOptions
 ) -> Evaluator:
-    """An evaluator whose rankings are as deep as the metrics want. Raises VprError where no query has a positive."""
+    """An evaluator whose rankings are as deep as the metrics want: to the largest k that the database reaches, and to
+    all positives of a query. Raises VprError where no query has a positive."""
     if not len(data.scored):
         raise VprError(f"{data.root}: no class to test on has two images, so nothing can be scored")
     ranking, rerank = _as_trained(ranking, rerank, run, halves.training.fingerprint)
-    return Evaluator(ranking, rerank, choose_device(ranking.device), deepest(data))
+    deepest = max([k for k in KS if k < len(data.database)] + [int(data.answers.counts.max())])
+    return Evaluator(ranking, rerank, choose_device(ranking.device), deepest)
 
 
 def only_data(options: ProtocolOptions) -> Path | None:
@@ -36,11 +38,6 @@ def only_data(options: ProtocolOptions) -> Path | None:
     if options != ProtocolOptions(data=options.data):
         raise VprError("--retrieval takes --data and --layout; leave the options of the MSLS protocol out")
     return options.data
-
-
-def deepest(data: RetrievalSet) -> int:
-    """How deep rankings are wanted: to the largest k that the database reaches, and to all positives of a query."""
-    return max([k for k in KS if k < len(data.database)] + [int(data.answers.counts.max())])
 
 
 def _as_trained(
@@ -54,7 +51,8 @@ def _as_trained(
     """
     config = read_config(run_of(run), COMMAND)
     if config.get("command") == COMMAND:
-        here = config.get("data", {}).get("fingerprint") == training
+        data = config.get("data")
+        here = isinstance(data, dict) and data.get("fingerprint") == training
         return (replace(ranking, adapt=False) if here and ranking.adapt is None else ranking), rerank
     if rerank.mass is None or ranking.weight is None:
         log.info("%s was not calibrated on classes: it is re-ranked with mass 1 and weight 5 (--mass, --weight)", run)

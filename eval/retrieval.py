@@ -44,7 +44,7 @@ def _work(options: EvalOptions, labels: LabelOptions, ranking: RankingConfig, re
 
     from eval.floors import colour_histograms, thumbnails
     from eval.label_metrics import chance_of_labels, evaluate_labels
-    from eval.labelled import deepest, label_evaluator
+    from eval.labelled import label_evaluator
 
     if options.run.is_dir():
         log_to(options.run)
@@ -56,15 +56,14 @@ def _work(options: EvalOptions, labels: LabelOptions, ranking: RankingConfig, re
     if remark := halves.remark():
         log.warning("note: %s", remark)
     counts = data.counts()
-    wanted = deepest(data)
     evaluator = label_evaluator(options.run, data, halves, ranking, rerank)
     source = SourceConfig(options.run, rerank=options.rerank, cache=options.cache)
     metrics = partial(evaluate_labels, count_query=options.count_query)
     answers = evaluator.answer(data, source)
     results = answers.scores(data, metrics)
     floors = {"chance": chance_of_labels(data.answers, counts["database"] - 1)}
-    floors["7x7-pixel thumbnails"] = thumbnails(data, metrics, wanted)
-    floors["colours"] = colour_histograms(data, metrics, wanted)
+    floors["7x7-pixel thumbnails"] = thumbnails(data, metrics, evaluator.deepest)
+    floors["colours"] = colour_histograms(data, metrics, evaluator.deepest)
     show(metrics_table(floors | results, tuple(results["shortlist"])))
     if answers.reranking is not None:
         show(f"re-ranked by S_global + {answers.reranking.weight:g} x S_struct")

@@ -77,6 +77,7 @@ def of_places(
     evaluator = Evaluator(ranking, rerank, choose_device(ranking.device))
 
     def trained(seed: int) -> dict[str, Values]:
+        """The rows of one seed."""
         runs = {name: out / f"seed{seed}" / name for name in ("scratch", "distill")}
         for name, run in runs.items():
             train(f"vpr.{name}", run, seed, table, ["--recipe", table.recipe[0], "--data", dataset.root])
@@ -105,6 +106,7 @@ def of_labels(
         return evaluator.answer(data, SourceConfig(run, rerank=True)).by_stage(data, by_query)
 
     def trained(seed: int) -> dict[str, Values]:
+        """The rows of one seed."""
         rows: dict[str, Values] = {}
         for recipe in table.recipe:
             folder = out / f"seed{seed}" / recipe

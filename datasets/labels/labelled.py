@@ -76,8 +76,8 @@ class Halves:
 
     def remark(self) -> str | None:
         """What to say where the numbers of images are not the published ones."""
-        counts = len(self.training.files), len(self.testing.files)
-        wanted = PUBLISHED.get(self.layout)
+        wanted, in_training = PUBLISHED.get(self.layout), self.in_training[self.every.classes]
+        counts = int(in_training.sum()), int((~in_training).sum())
         if wanted is None or counts == wanted:
             return None
         return "{} images to train and {} to test, where the published set has {} and {}".format(*counts, *wanted)

@@ -36,7 +36,8 @@ COMPARE = ["run", "--data", "tree", "--device", "cpu", "--submission", "new/a.zi
 RETRIEVAL = ["--data", "set", "--out", "new", *LABELS, "--steps", "1", "--checkpoint-every", "1"]
 SCORE = ["--run", "run", "--data", "set", "--cache", "new/a.h5", "--json", "new/a.json", "--device", "cpu"]
 LONG = [("eval.table", TABLE), ("eval.compare", COMPARE), ("tiny_world", ["new"])]  # with the variable SWEEP: minutes
-LONG += [("vpr.retrieval", RETRIEVAL), ("eval.retrieval", SCORE)]
+STUDY = ["--run", "run", "--data", "tree", "--device", "cpu", "--masses", "1,0.5", "--out", "new"]
+LONG += [("vpr.retrieval", RETRIEVAL), ("eval.retrieval", SCORE), ("eval.partial", STUDY), ("tiny_set", ["new"])]
 TRAININGS = "seed0"  # of a table, which are those of the commands above and stay
 TIMED = b'"latency_ms"'
 
