@@ -1,0 +1,61 @@
+"""How the patches of two images match: marginals, transport plan, correspondences."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vpr.retrieval.rerank import guides_of
+from vpr.retrieval.settings import RerankConfig
+from vpr.similarity import structural_similarity
+from vpr.transport.marginals import marginal_weights
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """The transport between the P patches of a query and the Q patches of a database image."""
+
+    score: float  # S_struct
+    query_weights: np.ndarray  # (P,) float32 marginals, of sum 1
+    database_weights: np.ndarray  # (Q,) likewise
+    plan: np.ndarray  # (P, Q) float32 mass moved from patch to patch; its sum is the mass of the settings
+    similarity: np.ndarray  # (P, Q) float32 cosines
+
+    @property
+    def taken(self) -> tuple[np.ndarray, np.ndarray]:
+        """The share of each patch's marginal that the plan moves, (P,) and (Q,) in [0, 1].
+
+        With partial transport a patch that the other image does not show has a share near 0.
+        """
+        sides = (self.query_weights, self.plan.sum(1)), (self.database_weights, self.plan.sum(0))
+        own, other = (np.clip(moved / np.maximum(weights, 1e-12), 0, 1) for weights, moved in sides)
+        return own, other
+
+    def strongest(self, count: int) -> np.ndarray:
+        """At most ``count`` correspondences (k, 2), patch of the query and of the database, most mass first.
+
+        Each patch stands for itself once: a pair is taken when it moves more mass than any other of its row and column.
+        """
+        best = (self.plan == self.plan.max(1, keepdims=True)) & (self.plan == self.plan.max(0, keepdims=True))
+        pairs = np.argwhere(best & (self.plan > 0))
+        order = np.argsort(-self.plan[pairs[:, 0], pairs[:, 1]], kind="stable")
+        return pairs[order[:count]]
+
+
+def match(
+    patches: tuple[np.ndarray, np.ndarray], globals_: tuple[np.ndarray, np.ndarray], config: RerankConfig
+) -> Match:
+    """Match a query with a database image, as re-ranking does.
+
+    patches: (P, C) and (Q, C) unit vectors. globals_: (G,) each, unit vectors. The score is the one that re-ranking
+    goes by. Raises TransportError for descriptors that do not fit or are no numbers.
+    """
+    own, other = (side.astype(np.float32) for side in patches)
+    guides = [
+        guides_of(descriptor[None], side[None], config.marginals)[0] for descriptor, side in zip(globals_, (own, other))
+    ]
+    result = structural_similarity(
+        own, other[None], guides[0], guides[1][None], config.marginals, config.epsilon, config.mass, plan=True
+    )
+    assert result.plan is not None
+    mu, nu = marginal_weights(config.marginals, own, other[None], guides[0], guides[1][None])
+    return Match(float(result.score[0]), mu[0], nu[0], result.plan[0], own @ other.T)
