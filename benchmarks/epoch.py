@@ -16,15 +16,13 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.training_step import bare_steps
+from benchmarks.training_step import SamePhoto, bare_steps
 from distill.contrast import Contrast
 from distill.mining import POOL
 from distill.objective import Objective
@@ -37,7 +35,6 @@ from vpr.base.machine import usable_cores
 from vpr.base.processes import join
 from vpr.base.settings import make_parser, parse, take_recipe
 from vpr.description.describe import evaluating
-from vpr.description.images import read_image
 from vpr.models.settings import ModelConfig
 from vpr.models.structural import StructuralModel
 
@@ -119,12 +116,9 @@ def trainer_of(settings: StudentSettings, batch: int) -> Trainer:
 
 def decoding(size: tuple[int, int]) -> float:
     """Milliseconds in which one core decodes a photo and brings it to the size."""
-    rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "a.jpg"
-        coarse = Image.fromarray(rng.integers(0, 256, (60, 80, 3), np.uint8))
-        coarse.resize((640, 480), Image.Resampling.BICUBIC).save(path, quality=90)
-        return median(lambda: [read_image(path, size) for _ in range(50)]) / 50
+        photo = SamePhoto(folder, size)
+        return median(lambda: [photo[number] for number in range(50)]) / 50
 
 
 def median(work: Callable[[], object], repeats: int = 5) -> float:

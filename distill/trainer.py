@@ -18,7 +18,6 @@ import torch
 from lightning_fabric import Fabric
 from timm.utils import ModelEmaV3
 from torch import nn
-from torch.utils.data import DataLoader
 
 from distill.augment import augment, augmentation, groups_of
 from distill.contrast import Known
@@ -35,6 +34,7 @@ from distill.validations import SCORE, Validations
 from vpr.base.errors import VprError
 from vpr.base.files import write_bytes
 from vpr.base.progress import progress
+from vpr.description.describe import load_batches
 from vpr.description.images import Images
 from vpr.models.descriptors import Descriptors
 from vpr.models.weights import DAMAGED
@@ -45,7 +45,7 @@ RECENT = 50  # steps over which losses are averaged
 
 
 class OwnRows:
-    """The batches of a plan, cut down to this process's photos: a sampler for a DataLoader."""
+    """The batches of a plan, cut down to this process's photos."""
 
     def __init__(self, plan: BatchPlan, fabric: Fabric) -> None:
         self.plan, self.fabric = plan, fabric
@@ -145,7 +145,7 @@ class Trainer:
         count = self.config.accumulate
         self.plan.steps = range(self.step * count, stop * count)
         sampler = OwnRows(self.plan, self.fabric)
-        batches = iter(DataLoader(self.images, batch_sampler=sampler, num_workers=self.config.workers))
+        batches = load_batches(self.images, sampler, self.config.workers)
         while self.step < stop:
             self.rates.set(self.step)
             self.optimizer.zero_grad(set_to_none=True)

@@ -1,7 +1,7 @@
 """The loop that describes images in order; caches, mining and teachers share it."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -40,10 +40,9 @@ def describe(
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Yield (global (b, C) float32, patches (b, P, C) float16 or None) for each batch of image numbers.
 
-    Images are decoded by threads while the batches before them are described, or by ``workers`` processes. title: the
-    progress bar's text; no bar without one.
+    Images are decoded ahead, as `load_batches` does. title: the progress bar's text; no bar without one.
     """
-    loader = _by_processes(images, batches, workers) if workers else by_threads(images, batches)
+    loader = load_batches(images, batches, workers)
     for batch in progress(loader, title=title, unit="batch", total=len(batches)):
         with evaluating(model):
             batch = batch.to(device, memory_format=torch.channels_last, non_blocking=True)
@@ -55,11 +54,17 @@ def describe(
         )
 
 
-def _by_processes(images: Images, batches: Sequence[Sequence[int]], workers: int) -> DataLoader[torch.Tensor]:
-    return DataLoader(images, batch_sampler=[list(batch) for batch in batches], num_workers=workers)
+def load_batches(images: Images, batches: Iterable[Sequence[int]], workers: int = 0) -> Iterator[torch.Tensor]:
+    """The batches of image numbers in order, as tensors (b, 3, H, W), decoded while those before are worked on: by
+    threads, or by ``workers`` processes."""
+    return iter(_by_processes(images, batches, workers)) if workers else by_threads(images, batches)
 
 
-def by_threads(images: Images, batches: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
+def _by_processes(images: Images, batches: Iterable[Sequence[int]], workers: int) -> DataLoader[torch.Tensor]:
+    return DataLoader(images, batch_sampler=(list(batch) for batch in batches), num_workers=workers)
+
+
+def by_threads(images: Images, batches: Iterable[Sequence[int]]) -> Iterator[torch.Tensor]:
     """The batches in order, decoded ahead: Pillow lets go of the interpreter's lock while it works."""
     pool, ahead = ThreadPoolExecutor(usable_cores()), deque[list[Future[torch.Tensor]]]()
     try:
