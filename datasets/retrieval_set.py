@@ -38,7 +38,8 @@ class RetrievalSet:
     database: Entries
     positives: Ragged | None  # per query, sorted database numbers that answer it; None where the answers are not known
     fingerprint: str  # changes when the content does
-    positions: np.ndarray | None = None  # (N, 2) of database entries, metres; far apart between groups
+    positions: np.ndarray | None = None  # (N, 2) of database entries, metres; far apart between cities
+    query_positions: np.ndarray | None = None  # (Q, 2) of queries, likewise
     drives: np.ndarray | None = None  # (Q,) int64, the same number for queries taken in one go; None where unknown
     own: np.ndarray | None = None  # (Q,) int64, the database entry that is the query itself, which is never found
 

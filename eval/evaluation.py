@@ -25,7 +25,7 @@ from vpr.base.settings import checked
 from vpr.models.builtin import caches_of, run_of
 from vpr.models.loading import load_student, load_teacher
 from vpr.retrieval.confidence import Curves
-from vpr.retrieval.settings import PROBLEM, Fixed, RerankOptions
+from vpr.retrieval.settings import PROBLEM, Fixed, RerankConfig, RerankOptions
 
 log = logging.getLogger("vpr")
 
@@ -63,7 +63,7 @@ class Evaluator:
         reranking = self._rerank(described, given, source.run, curves) if source.rerank else None
         if not given.own:
             curves = dataclasses.replace(curves, shortlist=None)  # it is the student's
-        return Answers(given, reranking, described.latency_ms, described.adapted, curves)
+        return Answers(given, reranking, described, self.rerank.config(calibration_of(source.run)), curves)
 
     def _check_pruning(self, data: RetrievalSet, source: SourceConfig, given: Shortlist | None) -> None:
         """Raise VprError where pruning would change the first ranks: its bound is of one pair of images, added up."""
@@ -103,8 +103,8 @@ class Answers:
 
     shortlist: Shortlist
     reranking: Reranking | None = None
-    describe_ms: float | None = None  # an image, of those that were not in the cache
-    adapted: bool = False
+    described: DescribedSet | None = None  # by the student; None where it took no part
+    compared: RerankConfig = RerankConfig()  # how its patches are compared
     curves: Curves = Curves()  # from the separations of either stage to probabilities
 
     @property
@@ -112,11 +112,16 @@ class Answers:
         """The final order, (Q, K)."""
         return (self.reranking or self.shortlist).ranked
 
+    @property
+    def adapted(self) -> bool:
+        """Whether the student's descriptors were adapted to the database."""
+        return self.described is not None and self.described.adapted
+
     def latency_ms(self) -> dict[str, float]:
         """Milliseconds of each stage that was timed."""
         rerank_ms = None if self.reranking is None else self.reranking.latency_ms
         stages = {
-            "describe_per_image": self.describe_ms,
+            "describe_per_image": None if self.described is None else self.described.latency_ms,
             "shortlist_per_query": self.shortlist.latency_ms,
             "rerank_per_query": rerank_ms,
         }
@@ -149,15 +154,22 @@ class Answers:
         """A row for each query: ``query``, its first ``answer``, the ``separation``, and the ``probability`` that the
         answer is right; empty where a query has no candidate, the order has no scores or the run no calibration."""
         name, stage = list(self.stages().items())[-1]
-        curve, first = getattr(self.curves, name), stage.ranked[:, 0]
+        first = stage.ranked[:, 0]
         sure = np.full(len(first), np.nan) if stage.separation is None else stage.separation
         columns = {
             "query": data.queries.names,
             "answer": np.where(first >= 0, data.database.names[first], ""),
             "separation": np.where(first >= 0, sure, np.nan),
-            "probability": np.nan if curve is None else np.where(first >= 0, curve(sure), np.nan),
+            "probability": self.probability(name),
         }
         return pd.DataFrame(columns)
+
+    def probability(self, name: str) -> np.ndarray:
+        """(Q,) that the first answer of a stage is right; NaN where that is not known."""
+        stage, curve = self.stages()[name], getattr(self.curves, name)
+        if curve is None or stage.separation is None:
+            return np.full(len(stage.ranked), np.nan)
+        return np.where(stage.ranked[:, 0] >= 0, curve(stage.separation), np.nan)
 
 
 def calibration_of(run: Path) -> Fixed:

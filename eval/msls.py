@@ -8,13 +8,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from datasets.msls.dataset import MSLS
+from datasets.msls.facets import facets
 from datasets.msls.known_counts import count_remarks
 from datasets.msls.options import ProtocolOptions
 from eval.files.foreign import read_rankings, read_shortlist
 from eval.files.prediction_file import check_suffix
 from eval.metrics import evaluate
 from eval.options import RankingConfig, SourceConfig
+from eval.report.subject import ReportOptions, Stage, Subject, stages_of
 from eval.tables import confidence_table, describe_counts, describe_protocol, metrics_table, show
 from vpr.base.command import log_to, run_command
 from vpr.base.files import replacing, write_json
@@ -44,12 +48,17 @@ class FileOptions:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    stages = [ProtocolOptions, SourceConfig, RankingConfig, RerankOptions, FileOptions]
+    stages = [ProtocolOptions, SourceConfig, RankingConfig, RerankOptions, FileOptions, ReportOptions]
     return run_command("eval.msls", "Evaluate on MSLS: shortlists, re-ranking, Recall@k.", stages, _work, argv)
 
 
 def _work(
-    options: ProtocolOptions, source: SourceConfig, ranking: RankingConfig, rerank: RerankOptions, files: FileOptions
+    options: ProtocolOptions,
+    source: SourceConfig,
+    ranking: RankingConfig,
+    rerank: RerankOptions,
+    files: FileOptions,
+    page: ReportOptions,
 ) -> None:
     if files.submission is not None:
         check_suffix(files.submission)
@@ -60,6 +69,7 @@ def _work(
     answers: Answers | None = None
     results: dict[str, dict[str, float]] = {}
     confidence: dict[str, ConfidenceScore] = {}
+    ranked: np.ndarray | None = None
     if files.predictions is None or source.rerank or files.submission is not None or files.confidence is not None:
         answers = _answer(dataset, source, ranking, rerank)
         if not dataset.without_ground_truth:
@@ -77,6 +87,8 @@ def _work(
     if files.confidence is not None and answers is not None:
         with replacing(files.confidence) as temporary:
             answers.table(dataset.retrieval_set).to_csv(temporary, index=False)
+    if page.report is not None:
+        show(_write_page(dataset, answers, ranked, results, page, page.report))
     if files.json is not None:
         sure = {name: asdict(score) for name, score in confidence.items()}
         write_json(files.json, _record(dataset, answers, results, sure))
@@ -136,6 +148,33 @@ def _how(reranking: Reranking) -> str:
     if trust.ours is None or trust.theirs is None:
         return f"{said}; the run has no calibration to estimate trust by)"
     return f"{said}; estimated right: ours {100 * trust.ours:.0f} %, the shortlist {100 * trust.theirs:.0f} %)"
+
+
+def _write_page(
+    dataset: MSLS,
+    answers: Answers | None,
+    predictions: np.ndarray | None,
+    results: dict[str, dict[str, float]],
+    options: ReportOptions,
+    path: Path,
+) -> str:
+    """Write the report to its file; returns what to say of it."""
+    from eval.report.page import write_report
+    from eval.report.tables import by_subtask, nearest_positive
+
+    data = dataset.retrieval_set
+    stages = () if answers is None else stages_of(answers)
+    stages += () if predictions is None else (Stage("predictions", predictions),)
+    known, nearest = facets(dataset), nearest_positive(data)
+    known |= {} if nearest is None else {"nearest positive": nearest}
+    said = [describe_protocol(dataset), describe_counts(data)]
+    said += [] if answers is None or answers.reranking is None else [_how(answers.reranking)]
+    tables = None if data.positives is None else by_subtask(dataset, stages)
+    subject = Subject(
+        f"Visual place recognition: {', '.join(city.name for city in dataset.cities)}",
+        tuple(said), data, stages, results, known, () if tables is None else (tables,), answers,
+    )  # fmt: skip
+    return write_report(path, subject, options)
 
 
 def _fusion(reranking: Reranking) -> dict[str, Any]:

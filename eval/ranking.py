@@ -42,6 +42,7 @@ class Reranking:
 
     ranked: np.ndarray  # (Q, K), each row a permutation of the shortlist's
     similarity: np.ndarray  # (Q, K) float32 S_global in the new order
+    structural: np.ndarray  # (Q, K) float32 S_struct likewise; with pruning an upper bound behind the first ranks
     weight: float  # of S_struct
     fusion: Fusion
     trust: Trust | None  # where the fusion went by it
@@ -113,7 +114,7 @@ def rerank(
     ordered, similarity, structural = (reorder(side, scores) for side in (ranked, found.global_, found.structural))
     latency = _per_query(start, ranked)
     sure = None if config.prune else separation(structural, described.data.places(ordered))
-    return Reranking(ordered, similarity, weight, fusion, found_trust, latency, sure)
+    return Reranking(ordered, similarity, structural, weight, fusion, found_trust, latency, sure)
 
 
 def fusion_of(fusion: Fusion, own: bool) -> Fusion:

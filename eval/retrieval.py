@@ -11,6 +11,7 @@ import numpy as np
 
 from datasets.labels.options import LabelOptions
 from eval.options import RankingConfig, SourceConfig
+from eval.report.subject import ReportOptions, Subject, stages_of
 from eval.tables import metrics_table, show
 from vpr.base.command import log_to, run_command
 from vpr.base.files import write_json
@@ -35,16 +36,19 @@ class EvalOptions:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    stages = [EvalOptions, LabelOptions, RankingConfig, RerankOptions]
+    stages = [EvalOptions, LabelOptions, RankingConfig, RerankOptions, ReportOptions]
     return run_command("eval.retrieval", "Evaluate image retrieval with class labels.", stages, _work, argv)
 
 
-def _work(options: EvalOptions, labels: LabelOptions, ranking: RankingConfig, rerank: RerankOptions) -> None:
+def _work(
+    options: EvalOptions, labels: LabelOptions, ranking: RankingConfig, rerank: RerankOptions, page: ReportOptions
+) -> None:
     from functools import partial
 
     from eval.floors import colour_histograms, thumbnails
     from eval.label_metrics import chance_of_labels, evaluate_labels
     from eval.labelled import label_evaluator
+    from eval.report.page import write_report
 
     if options.run.is_dir():
         log_to(options.run)
@@ -52,7 +56,8 @@ def _work(options: EvalOptions, labels: LabelOptions, ranking: RankingConfig, re
     tested = halves.every if options.all_test else halves.testing
     data = tested.retrieval_set()
     classes = len(np.unique(tested.classes))
-    show(f"{labels.layout}: {len(tested.files)} images of {classes} classes, each a query")
+    said = [f"{labels.layout}: {len(tested.files)} images of {classes} classes, each a query"]
+    show(said[0])
     if remark := halves.remark():
         log.warning("note: %s", remark)
     counts = data.counts()
@@ -66,7 +71,11 @@ def _work(options: EvalOptions, labels: LabelOptions, ranking: RankingConfig, re
     floors["colours"] = colour_histograms(data, metrics, evaluator.deepest)
     show(metrics_table(floors | results, tuple(results["shortlist"])))
     if answers.reranking is not None:
-        show(f"re-ranked by S_global + {answers.reranking.weight:g} x S_struct")
+        said.append(f"re-ranked by S_global + {answers.reranking.weight:g} x S_struct")
+        show(said[-1])
+    if page.report is not None:
+        subject = Subject("Image retrieval", tuple(said), data, stages_of(answers), results, answers=answers)
+        show(write_report(page.report, subject, page))
     if options.json is not None:
         record = {
             "protocol": {"layout": labels.layout, "classes": classes, "all_test": options.all_test},

@@ -40,7 +40,7 @@ class MSLS:
         queries, database = ([getattr(city, side) for city in self.cities] for side in ("query", "database"))
         entries = RetrievalSet(
             self.root, _entries(queries), _entries(database), self.positives, self.fingerprint,
-            _positions(database), _drives(queries),
+            _positions(database), _positions(queries), _drives(queries),
         )  # fmt: skip
         return entries if self.protocol.scope == "city" else entries.merged()
 

@@ -41,12 +41,24 @@ def read_image(path: Path, size: tuple[int, int], interpolation: Interpolation =
     change a value by a few 255ths; bilinear is exact, as torchvision resizes. Raises ImageError naming the file.
     """
     height, width = size
+    if interpolation == "bilinear":
+        return np.asarray(open_image(path).resize((width, height), Image.Resampling.BILINEAR))
+    upright = open_image(path, (2 * width, 2 * height))
+    return np.asarray(upright.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0))
+
+
+def open_image(path: Path, least: tuple[int, int] | None = None) -> Image.Image:
+    """Decode one image: RGB, upright.
+
+    least: width and height in pixels that suffice, of a JPEG whose decoder may then take short cuts; all pixels without
+    it. Raises ImageError naming the file.
+    """
     try:
         with Image.open(path, formats=FORMATS) as image:
-            if interpolation == "bicubic":
-                image.draft("RGB", (2 * width, 2 * height))
+            if least is not None:
+                image.draft("RGB", least)
             turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
-            upright = _coloured(image) if turn is None else _coloured(image).transpose(turn)
+            return _coloured(image) if turn is None else _coloured(image).transpose(turn)
     except FileNotFoundError:
         raise ImageError(f"{path} is missing; unpack the image archives again") from None
     except UNREADABLE as error:
@@ -54,9 +66,6 @@ def read_image(path: Path, size: tuple[int, int], interpolation: Interpolation =
         raise ImageError(
             f"{path} cannot be decoded ({reason}); restore it (MSLS: unpack msls_patch_v1.1.zip on top)"
         ) from None
-    if interpolation == "bilinear":
-        return np.asarray(upright.resize((width, height), Image.Resampling.BILINEAR))
-    return np.asarray(upright.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0))
 
 
 def _coloured(image: Image.Image) -> Image.Image:

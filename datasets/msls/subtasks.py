@@ -1,0 +1,35 @@
+"""The subtasks of a dataset that was loaded whole: which queries and which database entries each of them has."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from datasets.errors import DatasetError
+from datasets.msls.dataset import MSLS, load
+from datasets.msls.metadata import SUBTASK_NAMES
+
+
+@dataclass(frozen=True, eq=False)
+class Members:
+    """What a subtask keeps of a dataset."""
+
+    queries: np.ndarray  # (q,) int64, rising numbers of queries
+    database: np.ndarray  # (N,) bool
+
+
+def subtask_members(dataset: MSLS) -> dict[str, Members]:
+    """The members of each subtask that keeps queries and database; none where the dataset is a subtask already, or of
+    the training split, which has none."""
+    if dataset.protocol.split == "train" or dataset.protocol.subtask != "all":
+        return {}
+    found = {}
+    for name in SUBTASK_NAMES[1:]:
+        try:
+            part = load(dataset.root, replace(dataset.protocol, subtask=name))  # type: ignore[arg-type]
+        except DatasetError:  # nothing is left in any city
+            continue
+        whole, kept = dataset.retrieval_set, part.retrieval_set
+        # an entry is known by the file of its first frame
+        queries = np.flatnonzero(np.isin(whole.queries.images[:, 0], kept.queries.images[:, 0]))
+        found[name] = Members(queries, np.isin(whole.database.images[:, 0], kept.database.images[:, 0]))
+    return found

@@ -1,0 +1,101 @@
+"""The figures of a page, SVG by matplotlib in the text's colour, light or dark."""
+
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from datasets.retrieval_set import RetrievalSet
+from eval.confidence import BINS, baselines, first_is_right
+from eval.figures import COLOURS, style
+from eval.metrics import recall_at_k
+from eval.report.subject import Stage
+
+INK = "#010203"  # stands for the text's colour, which a page sets
+DEEPEST = 50  # of the curves of recall
+SURE = 0.95  # the precision whose confidence is told
+
+
+def recall_curves(stages: tuple[Stage, ...], data: RetrievalSet) -> str:
+    """Recall@N of each stage against N."""
+
+    def draw(axes: Any) -> None:
+        ks = range(1, min(DEEPEST, *(stage.ranked.shape[1] for stage in stages)) + 1)
+        for place, stage in enumerate(stages):
+            recalls = recall_at_k(stage.ranked, data.answers, ks)
+            axes.plot(ks, [100 * recalls[k] for k in ks], label=stage.name, color=COLOURS[place % len(COLOURS)])
+        axes.set(xlabel="N", ylabel="Recall@N, %")
+        axes.legend(frameon=False)
+
+    return _svg("recall", draw)
+
+
+def precision_recall(stage: Stage, data: RetrievalSet) -> str:
+    """Precision against recall of the confidence of a stage's first answers, beside the field's baselines."""
+    from sklearn.metrics import precision_recall_curve
+
+    rows = data.scored
+    right = first_is_right(stage.ranked[rows], data, rows)
+    measures = {"ours": stage.separation}
+    if stage.global_ is not None:
+        measures |= baselines(stage.global_, data.places(stage.ranked))
+
+    def draw(axes: Any) -> None:
+        shown = {name: measure for name, measure in measures.items() if measure is not None and right.any()}
+        for (name, measure), colour in zip(shown.items(), (COLOURS[2], COLOURS[1], COLOURS[3], COLOURS[0])):
+            precision, recall, _ = precision_recall_curve(right, measure[rows])
+            axes.plot(100 * recall, 100 * precision, label=name if name == "ours" else name.upper(), color=colour)
+        axes.set(xlabel="share of the right answers kept, %", ylabel="precision, %")
+        axes.legend(frameon=False, loc="lower left")
+
+    return _svg("precision", draw)
+
+
+def reliability(probability: np.ndarray, right: np.ndarray) -> str:
+    """The share that is right against the probability, by its bins; probability (S,), right (S,) bool."""
+    place = np.minimum((probability * BINS).astype(int), BINS - 1)
+    bins = [place == number for number in np.unique(place)]
+    said, held = ([100 * side[members].mean() for members in bins] for side in (probability, right))
+
+    def draw(axes: Any) -> None:
+        axes.plot([0, 100], [0, 100], ":", color=INK, linewidth=1)
+        axes.plot(said, held, color=COLOURS[2], linewidth=1)
+        axes.scatter(said, held, [15 + 200 * members.mean() for members in bins], color=COLOURS[2])
+        axes.set(xlabel="probability, %", ylabel="right, %", xlim=(-4, 104), ylim=(-4, 104))
+
+    return _svg("reliability", draw)
+
+
+def sure_enough(probability: np.ndarray, right: np.ndarray) -> str:
+    """One line: from which probability on the answers are right in `SURE` of the cases, and how many those are."""
+    order = np.argsort(-probability, kind="stable")
+    precision = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    last = np.r_[np.diff(probability[order]) != 0, True]  # equal probabilities are kept or left out together
+    enough = np.flatnonzero((precision >= SURE) & last)
+    if not len(enough):
+        return f"At no probability are {100 * SURE:.0f} % of the answers right."
+    count = enough[-1] + 1
+    least = 100 * probability[order[count - 1]]
+    return (
+        f"Of the answers with a probability of {least:.0f} % or more, {100 * SURE:.0f} % are right: "
+        f"{count} of {len(order)} queries ({100 * count / len(order):.0f} %)."
+    )
+
+
+def _svg(name: str, draw: Callable[[Any], None]) -> str:
+    """What is drawn on axes, as an SVG element whose lines and texts have the colour of the text around it."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    inked = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+    settings: dict[Any, Any] = {**dict.fromkeys(inked, INK), "svg.hashsalt": name, "svg.fonttype": "none"}
+    buffer = io.StringIO()
+    with style(), mpl.rc_context(settings):
+        figure = Figure(figsize=(4, 2.9), layout="constrained")
+        draw(figure.subplots())
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', f'class="chart" role="img" aria-label="{name}"', text, count=1)

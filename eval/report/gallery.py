@@ -1,0 +1,121 @@
+"""The queries and database entries that a page shows, as plain values for its script."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from eval.report.subject import Stage, Subject
+
+SHOWN = 5  # first answers of each stage
+SEED = 0  # of the sample
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """What is shown of a subject."""
+
+    subject: Subject
+    queries: np.ndarray  # (q,) int64, rising query numbers
+
+    @classmethod
+    def of(cls, subject: Subject, most: int) -> Gallery:
+        """The queries that can be right, or so many of them drawn at random."""
+        asked = subject.data.scored
+        if len(asked) > most:
+            asked = np.sort(np.random.default_rng(SEED).choice(asked, most, replace=False))
+        return cls(subject, asked)
+
+    @cached_property
+    def entries(self) -> np.ndarray:
+        """(e,) int64, rising numbers of the database entries that stand among the first answers."""
+        found = np.unique(np.concatenate([stage.ranked[self.queries, :SHOWN].ravel() for stage in self.subject.stages]))
+        return found[found >= 0]
+
+    @cached_property
+    def files(self) -> list[str]:
+        """The image files of the queries, then those of the entries; of a sequence its centre frame."""
+        data = self.subject.data
+        sides = (data.queries.images[self.queries], data.database.images[self.entries])
+        return [name for images in sides for name in images[:, images.shape[1] // 2].tolist()]
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """The query and entry numbers of all pairs that are shown: the first answers by the last stage, then the first
+        answer by each other, without repeats."""
+        *others, last = self.subject.stages
+        found: dict[tuple[int, int], None] = {}
+        for stage, count in [(last, SHOWN), *((stage, 1) for stage in others)]:
+            for query in self.queries.tolist():
+                found |= {(query, entry): None for entry in stage.ranked[query, :count].tolist() if entry >= 0}
+        return list(found)
+
+    def record(self) -> dict[str, Any]:
+        """What the page's script reads, beside thumbnails and matches; entries and labels by their place in lists."""
+        data = self.subject.data
+        labels = {name: labels[self.queries] for name, labels in self.subject.facets.items()}
+        values = {name: sorted(set(column.tolist())) for name, column in labels.items()}
+        return {
+            "stages": [stage.name for stage in self.subject.stages],
+            "scored": data.positives is not None,
+            "facets": [{"name": name, "values": values[name]} for name in labels],
+            "queries": [self._query(number, query) for number, query in enumerate(self.queries.tolist())],
+            "entries": [
+                {"key": str(data.database.names[entry]), "at": self._place(data.positions, entry)}
+                for entry in self.entries.tolist()
+            ],
+            "labels": [[values[name].index(column[number]) for name, column in labels.items()]
+                       for number in range(len(self.queries))],
+        }  # fmt: skip
+
+    def _query(self, number: int, query: int) -> dict[str, Any]:
+        """One query: its key and place, and of each stage the first answers with what is known of them."""
+        data, stages = self.subject.data, self.subject.stages
+        positives = set() if data.positives is None else set(data.positives[query].tolist())
+        return {
+            "key": str(data.queries.names[query]),
+            "at": self._place(data.query_positions, query),
+            "answers": [_answers(stage, query, self.entries, positives) for stage in stages],
+            "positives": len(positives),
+        }
+
+    @cached_property
+    def _origins(self) -> np.ndarray | None:
+        """(G, 2) what is taken from the positions of each group, metres."""
+        data = self.subject.data
+        if data.positions is None or data.query_positions is None:
+            return None
+        return np.stack([data.positions[database].min(0) for _, database in data.spans()])
+
+    def _place(self, positions: np.ndarray | None, number: int) -> list[float] | None:
+        """Group, easting and northing from the group's corner, metres; None where positions are not known."""
+        if positions is None or self._origins is None:
+            return None
+        group = int(np.argmin(np.abs(self._origins - positions[number]).sum(1)))
+        east, north = positions[number] - self._origins[group]
+        return [group, round(float(east), 1), round(float(north), 1)]
+
+
+def _answers(stage: Stage, query: int, entries: np.ndarray, positives: set[int]) -> dict[str, Any]:
+    """The first answers of a stage to a query."""
+    ranked = stage.ranked[query]
+    first = ranked[:SHOWN]
+    first = first[first >= 0]
+    hits = np.flatnonzero(np.isin(ranked, list(positives)))
+    scores = [
+        None if side is None else _rounded(side[query, : len(first)]) for side in (stage.global_, stage.structural)
+    ]
+    return {
+        "entries": np.searchsorted(entries, first).tolist(),
+        "right": [entry in positives for entry in first.tolist()],
+        "global": scores[0],
+        "structural": scores[1],
+        "rank": int(hits[0]) + 1 if len(hits) else None,
+        "probability": None if stage.probability is None else _rounded(stage.probability[query : query + 1])[0],
+    }
+
+
+def _rounded(values: np.ndarray) -> list[float | None]:
+    return [round(float(value), 3) if np.isfinite(value) else None for value in values]

@@ -1,0 +1,125 @@
+"""The page: everything in one HTML file, filled in by Jinja2, which escapes what it is given."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eval.confidence import first_is_right
+from eval.report.charts import precision_recall, recall_curves, reliability, sure_enough
+from eval.report.gallery import Gallery
+from eval.report.matches import Packed, packed_matches
+from eval.report.subject import ReportOptions, Subject, Table
+from eval.report.tables import by_facet, headline
+from eval.report.thumbnails import fitting_size, thumbnails
+from vpr.base.errors import VprError
+from vpr.base.files import replacing
+
+log = logging.getLogger("vpr")
+
+OTHER_BYTES = 2 << 20  # of a page beside thumbnails and matches
+MATCHES_SHARE = 0.35  # of the page that matches may take; beyond that fewer pairs have one
+BASE64 = 4 / 3  # bytes of base64 a byte
+
+
+def write_report(path: Path, subject: Subject, options: ReportOptions) -> str:
+    """Write the page, whole or not at all; returns what to say of it.
+
+    Raises ImageError for an image that is missing, and VprError where not even one query fits into the size.
+    """
+    gallery, size, packed = _fitted(subject, options)
+    images = thumbnails(subject.data.root, gallery.files, size)
+    record = gallery.record() | {
+        "thumbnails": [base64.b64encode(image).decode() for image in images],
+        "matches": None if packed is None else packed.record(),
+        "results": subject.results,
+    }
+    content = _render(subject, gallery, record)
+    with replacing(path) as temporary:
+        temporary.write_text(content, encoding="utf-8")
+    shown = len(gallery.queries)
+    asked = len(subject.data.scored)
+    part = f"{shown} queries" if shown == asked else f"{shown} of {asked} queries in the gallery"
+    return f"report: {path} ({part}, {len(content.encode()) / 1e6:.0f} MB)"
+
+
+def _fitted(subject: Subject, options: ReportOptions) -> tuple[Gallery, Any, Packed | None]:
+    """The gallery, the size of its thumbnails, and its matches, that fit together into the page."""
+    room, most = options.report_mb * 1_000_000 - OTHER_BYTES, options.report_queries
+    while most:
+        gallery = Gallery.of(subject, most)
+        packed = _matches(subject, gallery, int(MATCHES_SHARE * room))
+        left = room - (0 if packed is None else packed.bytes)
+        size = fitting_size(subject.data.root, gallery.files, int(left / BASE64))
+        if size is not None:
+            return gallery, size, packed
+        most = min(most, len(gallery.queries)) // 2
+        log.info("the report would be larger than %d MB: %d queries are shown", options.report_mb, most)
+    raise VprError(f"--report-mb {options.report_mb} holds no query; give more")
+
+
+def _matches(subject: Subject, gallery: Gallery, budget: int) -> Packed | None:
+    """The matches of the gallery's pairs, as many as the budget, in bytes, holds."""
+    if subject.answers is None or subject.answers.described is None:
+        return None
+    pairs = gallery.pairs()
+    first = packed_matches(subject.answers, pairs[:1], ["0"])
+    if first is None:
+        return None
+    pairs = pairs[: max(1, budget // max(1, first.bytes))]
+    queries, entries = (np.array(side) for side in zip(*pairs))
+    numbers = zip(np.searchsorted(gallery.queries, queries), np.searchsorted(gallery.entries, entries))
+    return packed_matches(subject.answers, pairs, [f"{query}-{entry}" for query, entry in numbers])
+
+
+def _render(subject: Subject, gallery: Gallery, record: dict[str, Any]) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("eval.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    folder = resources.files("eval.report") / "templates"
+    parts = {name: (folder / f"report.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
+    return environment.get_template("report.html").render(
+        subject=subject,
+        tables=_tables(subject),
+        charts=_charts(subject),
+        shown=len(gallery.queries),
+        data=_embedded(record),
+        **parts,
+    )
+
+
+def _tables(subject: Subject) -> list[Table]:
+    if not subject.results:
+        return []
+    return [headline(subject.results), *by_facet(subject), *subject.tables]
+
+
+def _charts(subject: Subject) -> list[dict[str, str]]:
+    """Title, SVG and a line under it, of each figure that the answers allow."""
+    data, last = subject.data, subject.stages[-1]
+    if data.positives is None:
+        return []
+    charts = [{"title": "Recall@N", "svg": recall_curves(subject.stages, data), "said": ""}]
+    if last.separation is not None:
+        charts.append({"title": "Confidence", "svg": precision_recall(last, data), "said": ""})
+    if last.probability is not None:
+        rows = data.scored
+        rows = rows[np.isfinite(last.probability[rows])]
+        sure, right = last.probability[rows], first_is_right(last.ranked[rows], data, rows)
+        charts.append({"title": "Calibration", "svg": reliability(sure, right), "said": sure_enough(sure, right)})
+    return charts
+
+
+def _embedded(record: dict[str, Any]) -> str:
+    """JSON that may stand inside a script element, whatever its strings hold."""
+    text = json.dumps(record, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

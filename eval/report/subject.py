@@ -1,0 +1,75 @@
+"""What a report is about: a retrieval set, the rankings that answer it, and what is known beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vpr.base.settings import PositiveInt, option
+
+if TYPE_CHECKING:
+    from datasets.retrieval_set import RetrievalSet
+    from eval.evaluation import Answers
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Report."""
+
+    report: Path | None = option(None, "write one HTML page: figures, map, gallery, matches")
+    report_queries: PositiveInt = option(1000, "queries shown in its gallery; of more, as many are drawn at random")
+    report_mb: PositiveInt = option(40, "the most that the page may take, MB; thumbnails shrink, then queries fall out")
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One ranking of the database for each query."""
+
+    name: str
+    ranked: np.ndarray  # (Q, K) int64 database numbers, -1 where there are fewer
+    global_: np.ndarray | None = None  # (Q, K) float32 S_global of the ranked
+    structural: np.ndarray | None = None  # (Q, K) float32 S_struct of the ranked
+    separation: np.ndarray | None = None  # (Q,) how sure the first answer is
+    probability: np.ndarray | None = None  # (Q,) that it is right, NaN where unknown
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """All that a page is made from."""
+
+    title: str
+    said: tuple[str, ...]  # protocol, counts, how it was re-ranked
+    data: RetrievalSet
+    stages: tuple[Stage, ...]  # the first is "before", the last "after"
+    results: dict[str, dict[str, Any]]  # metrics by stage, as --json has them; empty without ground truth
+    facets: dict[str, np.ndarray] = field(default_factory=dict)  # (Q,) str labels of queries, by name
+    tables: tuple[Table, ...] = ()  # beside the headline
+    answers: Answers | None = None  # whose patches the matches are made from
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page."""
+
+    title: str
+    columns: tuple[str, ...]  # of the figures; the first column has the rows' names
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def stages_of(answers: Answers) -> tuple[Stage, ...]:
+    """The shortlist, and its re-ranking where there is one."""
+    short, again = answers.shortlist, answers.reranking
+    stages = [Stage("shortlist", short.ranked, short.similarity, None, short.separation, _known(answers, "shortlist"))]
+    if again is not None:
+        probability = _known(answers, "rerank")
+        stages.append(Stage("rerank", again.ranked, again.similarity, again.structural, again.separation, probability))
+    return tuple(stages)
+
+
+def _known(answers: Answers, name: str) -> np.ndarray | None:
+    probability = answers.probability(name)
+    return None if np.isnan(probability).all() else probability
