@@ -1,17 +1,19 @@
-"""``python -m eval.compare``: runs side by side, before and after re-ranking, above the floors."""
+"""``python -m eval.compare``: runs and files of predictions side by side, above the floors."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datasets.msls import Protocol, load
-from datasets.msls.options import ProtocolOptions
+from datasets.msls.options import SeveralProtocols
+from eval.comparison_tables import Format, tabulated
 from eval.files.prediction_file import check_suffix
 from eval.options import RankingConfig, SourceConfig
-from eval.tables import describe_counts, describe_protocol, metrics_table, show
+from eval.report.subject import ReportOptions
+from eval.tables import describe_counts, describe_protocol, show
 from vpr.base.command import run_command
 from vpr.base.errors import VprError
 from vpr.base.files import write_json
@@ -20,71 +22,108 @@ from vpr.base.settings import option, positional
 from vpr.retrieval.settings import RerankOptions
 
 if TYPE_CHECKING:
-    from datasets.retrieval_set import RetrievalSet
+    from datasets.msls.dataset import MSLS
     from eval.evaluation import Evaluator
-
-COLUMNS = ("recall@1", "recall@5", "recall@10")
+    from eval.methods import Comparison, Method
 
 
 @dataclass(frozen=True)
 class CompareOptions:
     """Runs and files."""
 
-    runs: tuple[Path, ...] = positional("run folders, or 'builtin'; a teacher inside one is shown too", "RUN")
+    runs: tuple[str, ...] = positional(
+        "run folders, 'builtin', or files of predictions, each as SOURCE or NAME=SOURCE; runs of one name are "
+        "trainings of one method; a teacher inside a run is shown too", "RUN"
+    )  # fmt: skip
+    format: Format = option("text", "how the table is printed")
     submission: Path | None = option(None, "rank the test cities with the last run and write a .zip or .csv")
     json: Path | None = option(None, "write the table as JSON")
+    curves: Path | None = option(None, "write Recall@N against N to this path with .png and with .pdf")
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    stages = [CompareOptions, ProtocolOptions, RankingConfig, RerankOptions]
-    return run_command("eval.compare", "Runs side by side, before and after re-ranking.", stages, _work, argv)
+    stages = [CompareOptions, SeveralProtocols, RankingConfig, RerankOptions, ReportOptions]
+    return run_command("eval.compare", "Runs and files of predictions side by side.", stages, _work, argv)
 
 
-def _work(compared: CompareOptions, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions) -> None:
-    from eval.evaluation import Evaluator, submit
-    from eval.floors import chance, thumbnails
+def _work(
+    compared: CompareOptions,
+    options: SeveralProtocols,
+    ranking: RankingConfig,
+    rerank: RerankOptions,
+    page: ReportOptions,
+) -> None:
+    from eval.evaluation import Evaluator
+    from eval.methods import Comparison, methods_of
 
+    methods = methods_of(compared.runs)
+    _check(compared, options, page, methods)
+    evaluator = Evaluator(ranking, rerank, choose_device(ranking.device))
+    several = options.several
+    record: dict[str, dict[str, Any]] = {}
+    for dataset in options.load_each():
+        if dataset.without_ground_truth:
+            cities = ", ".join(dataset.without_ground_truth)
+            raise VprError(f"{cities}: no true positions, so nothing can be compared")
+        comparison = Comparison(methods, dataset, evaluator)
+        said = [describe_protocol(dataset), describe_counts(dataset.retrieval_set)]
+        for block in tabulated(comparison, said, compared.format):
+            show(block)
+        named = f"{dataset.protocol.task} {dataset.protocol.subtask}: " if several else ""
+        record |= {named + name: row for name, row in comparison.record().items()}
+        if page.report is not None:
+            show(_write_page(page.report, comparison, said, page))
+        if compared.curves is not None:
+            show(_draw(compared.curves, comparison))
+    if compared.json is not None:
+        write_json(compared.json, record)
+    if compared.submission is not None:
+        show(_submit(compared.submission, methods[-1], dataset, evaluator))
+
+
+def _check(compared: CompareOptions, options: SeveralProtocols, page: ReportOptions, methods: list[Method]) -> None:
+    """Raise VprError for options that do not go together, before anything is computed."""
     if compared.submission is not None:
         check_suffix(compared.submission)
-    evaluator = Evaluator(ranking, rerank, choose_device(ranking.device))
-    dataset = options.load()
-    if dataset.without_ground_truth:
-        raise VprError(f"{', '.join(dataset.without_ground_truth)}: no true positions, so nothing can be compared")
-    data = dataset.retrieval_set
-    rows: dict[str, dict[str, float]] = {}
-    teachers: set[str] = set()
-    for folder in compared.runs:
-        rows |= _rows(folder, data, evaluator, teachers)
-    rows = {"chance": chance(data), "7x7-pixel thumbnails": thumbnails(data)} | rows
-    show(describe_protocol(dataset), describe_counts(data), metrics_table(rows, COLUMNS))
-    if compared.json is not None:
-        write_json(compared.json, rows)
-    if compared.submission is not None:
-        test = load(dataset.root, Protocol(split="test", scope=dataset.protocol.scope)).retrieval_set
-        answers = evaluator.answer(test, SourceConfig(compared.runs[-1], rerank=True))
-        show(submit(compared.submission, test, answers))
+        if methods[-1].is_file:
+            raise VprError(f"--submission is made by the last run, and {methods[-1].name} is a file of predictions")
+    if options.several and (page.report is not None or compared.curves is not None):
+        raise VprError("--report and --curves are of one protocol; give one --task and one --subtask")
+    if options.task == "all" and any(method.is_file for method in methods):
+        raise VprError("a file of predictions answers one task; give it as --task")
 
 
-def _rows(folder: Path, data: RetrievalSet, evaluator: Evaluator, teachers: set[str]) -> dict[str, dict[str, float]]:
-    """Two rows of the table for the teacher inside a run, unless it stands above already, and two for the run itself.
+def _submit(path: Path, method: Method, dataset: MSLS, evaluator: Evaluator) -> str:
+    from eval.evaluation import submit
 
-    teachers: fingerprints of those that stand above.
-    """
-    from vpr.description.spec import cache_spec
-    from vpr.models.builtin import run_of
-    from vpr.models.loading import TEACHER, load_teacher
+    test = load(dataset.root, Protocol(split="test", scope=dataset.protocol.scope)).retrieval_set
+    return submit(path, test, evaluator.answer(test, SourceConfig(method.sources[0], rerank=True)))
 
-    named: dict[str, str] = {}
-    if (run_of(folder) / TEACHER).is_dir():
-        fingerprint = cache_spec(load_teacher(folder, evaluator.device)).fingerprint
-        named = {} if fingerprint in teachers else {f"NetVLAD of {folder.name}": "teacher"}
-        teachers.add(fingerprint)
-    rows: dict[str, dict[str, float]] = {}
-    for name, shortlist in {**named, folder.name: "student"}.items():
-        scores = evaluator.answer(data, SourceConfig(folder, shortlist, rerank=True)).scores(data)
-        rows |= {name: scores["shortlist"], f"{name}, re-ranked": scores["rerank"]}
-    return rows
+
+def _write_page(path: Path, comparison: Comparison, said: list[str], options: ReportOptions) -> str:
+    """The report of all methods, each by its last stage; returns what to say of it."""
+    from eval.comparison_tables import differences_table
+    from eval.report.page import write_report
+    from eval.report.subject import Subject
+    from eval.report.tables import known_of
+
+    rows = comparison.final
+    matched = [row.answers for row in rows if row.answers is not None]
+    subject = Subject(
+        "Visual place recognition: " + ", ".join(row.name for row in rows), tuple(said), comparison.data,
+        tuple(row.stage for row in rows), {row.name: row.metrics for row in rows}, known_of(comparison.dataset),
+        differences_table(comparison), matched[-1] if matched else None, versus=True,
+    )  # fmt: skip
+    return write_report(path, subject, options)
+
+
+def _draw(path: Path, comparison: Comparison) -> str:
+    """Recall@N of every row, as PNG and PDF; returns what to say of it."""
+    from eval.figures import recall_curves, save
+
+    files = save(path, recall_curves(comparison.data, [(row.name, row.rankings, row.final) for row in comparison.rows]))
+    return f"curves: {', '.join(map(str, files))}"
 
 
 if __name__ == "__main__":

@@ -1,10 +1,27 @@
 """The one style of all figures: small, plain, colour-blind safe."""
 
+from __future__ import annotations
+
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eval.metrics import recall_at_k
+from vpr.base.command import printable
+from vpr.base.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from datasets.retrieval_set import RetrievalSet
 
 COLOURS = ("#8da0b6", "#d55e00", "#0072b2", "#009e73")  # of Okabe and Ito, but the first, which is grey
+BROKEN = (":", "-.", "--")  # lines
+DEEPEST = 50  # N of curves of Recall@N
 
 
 @contextlib.contextmanager
@@ -21,3 +38,46 @@ def style() -> Iterator[None]:
     }
     with mpl.rc_context(settings):
         yield
+
+
+def plain(name: str) -> str:
+    """A name as matplotlib shows it unchanged: no formulas, no characters that steer the text."""
+    return printable(name).replace("$", r"\$")
+
+
+def draw_recall(axes: Any, data: RetrievalSet, rows: Sequence[tuple[str, Sequence[np.ndarray], bool]]) -> None:
+    """Recall@N against N, a line for each row: its name, the rankings (Q, K) of its trainings, and whether its line is
+    solid and of a colour of its own; broken lines have the colour of the next solid one."""
+    place, broken = 0, itertools.cycle(BROKEN)
+    for name, rankings, solid in rows:
+        ks = range(1, min(DEEPEST, *(ranked.shape[1] for ranked in rankings)) + 1)
+        recalls = [recall_at_k(ranked, data.answers, ks) for ranked in rankings]
+        means = [100 * float(np.mean([found[k] for found in recalls])) for k in ks]
+        colour = COLOURS[place % len(COLOURS)]
+        axes.plot(ks, means, "-" if solid else next(broken), label=plain(name), color=colour)
+        if solid:
+            place, broken = place + 1, itertools.cycle(BROKEN)
+    axes.set(xlabel="N", ylabel="Recall@N, %")
+    axes.legend(frameon=False)
+
+
+def recall_curves(data: RetrievalSet, rows: Sequence[tuple[str, Sequence[np.ndarray], bool]]) -> Figure:
+    """`draw_recall` in a figure of its own."""
+    from matplotlib.figure import Figure
+
+    with style():
+        figure = Figure(figsize=(4.5, 3.4), layout="constrained")
+        draw_recall(figure.subplots(), data, rows)
+    return figure
+
+
+def save(path: Path, figure: Figure) -> list[Path]:
+    """Write the figure as PNG and as PDF beside each other, the path's name with either suffix; returns both paths."""
+    files = []
+    for suffix in (".png", ".pdf"):
+        stem = path.with_suffix("") if path.suffix in (".png", ".pdf") else path
+        files.append(stem.with_name(stem.name + suffix))
+        with style(), replacing(files[-1]) as temporary:
+            date = {"CreationDate": None} if suffix == ".pdf" else {}
+            figure.savefig(temporary, format=suffix[1:], dpi=200, metadata=date)
+    return files

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datasets.retrieval_set import RetrievalSet
+
 DRAWS = 2000
 LEVEL = 0.95
 
@@ -18,6 +20,13 @@ class Estimate:
     mean: float
     low: float
     high: float
+
+
+def drives_of(data: RetrievalSet) -> np.ndarray:
+    """(S,) what the scored queries are resampled by: their drives, or each by itself where drives are not known or all
+    are of one."""
+    known = data.drives is not None and len(np.unique(data.drives[data.scored])) > 1
+    return data.drives[data.scored] if known else data.scored  # type: ignore[index]
 
 
 def interval(values: np.ndarray, drives: np.ndarray, seed: int = 0) -> Estimate:

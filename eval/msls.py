@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets.msls.dataset import MSLS
-from datasets.msls.facets import facets
 from datasets.msls.known_counts import count_remarks
 from datasets.msls.options import ProtocolOptions
 from eval.files.foreign import read_rankings, read_shortlist
@@ -160,19 +159,17 @@ def _write_page(
 ) -> str:
     """Write the report to its file; returns what to say of it."""
     from eval.report.page import write_report
-    from eval.report.tables import by_subtask, nearest_positive
+    from eval.report.tables import by_subtask, known_of
 
     data = dataset.retrieval_set
     stages = () if answers is None else stages_of(answers)
     stages += () if predictions is None else (Stage("predictions", predictions),)
-    known, nearest = facets(dataset), nearest_positive(data)
-    known |= {} if nearest is None else {"nearest positive": nearest}
     said = [describe_protocol(dataset), describe_counts(data)]
     said += [] if answers is None or answers.reranking is None else [_how(answers.reranking)]
     tables = None if data.positives is None else by_subtask(dataset, stages)
     subject = Subject(
         f"Visual place recognition: {', '.join(city.name for city in dataset.cities)}",
-        tuple(said), data, stages, results, known, () if tables is None else (tables,), answers,
+        tuple(said), data, stages, results, known_of(dataset), () if tables is None else (tables,), answers,
     )  # fmt: skip
     return write_report(path, subject, options)
 

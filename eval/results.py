@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from datasets.retrieval_set import RetrievalSet
-from eval.intervals import Estimate, interval
+from eval.intervals import Estimate, drives_of, interval
 from eval.tables import title_of
 from vpr.base.files import replacing, write_json
 
@@ -46,8 +46,8 @@ class Results:
 
     @cached_property
     def drives(self) -> np.ndarray:
-        """(S,) the drive of each scored query; every query by itself where drives are not known."""
-        return self.data.scored if self.data.drives is None else self.data.drives[self.data.scored]
+        """(S,) as `drives_of`."""
+        return drives_of(self.data)
 
     @property
     def rows(self) -> list[str]:

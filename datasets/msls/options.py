@@ -1,12 +1,18 @@
 """The dataset options that commands share."""
 
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, get_args
 
 from datasets.default import data_root
+from datasets.errors import DatasetError
 from datasets.msls.dataset import MSLS, load
 from datasets.msls.protocol import DEFAULT_SEQ_LENGTH, Protocol, Scope, Split, Subtask, Task
 from vpr.base.settings import Names, NonNegativeInt, PositiveFloat, option
+
+log = logging.getLogger("vpr")
 
 
 @dataclass(frozen=True)
@@ -43,3 +49,41 @@ class ProtocolOptions(DatasetOptions):
     def protocol(self) -> Protocol:
         """The protocol with its radius and scope; errors as `DatasetOptions.protocol`."""
         return replace(super().protocol(), radius_m=self.radius, scope=self.scope)
+
+
+@dataclass(frozen=True)
+class SeveralProtocols(ProtocolOptions):
+    """Dataset and protocols."""
+
+    task: Literal[Task, "all"] = option("im2im", "images or sequences as queries and as database; all: one by one")  # type: ignore[assignment]
+    subtask: Literal[Subtask, "each"] = option(  # type: ignore[assignment]
+        "all", "summer/winter, old/new, day/night; judged by the centre frame; each: one by one"
+    )
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one protocol is asked for."""
+        return self.task == "all" or self.subtask == "each"
+
+    def load_each(self) -> Iterator[MSLS]:
+        """The dataset under each protocol that was asked for, in turn; errors as `load`. Where several subtasks are
+        asked for, one that keeps nothing is left out, and that is said."""
+        root = data_root(self.data)
+        tasks = get_args(Task) if self.task == "all" else (self.task,)
+        subtasks = get_args(Subtask) if self.subtask == "each" else (self.subtask,)
+        for task in tasks:
+            length = 0 if task == "im2im" and self.task == "all" else self.seq_length
+            for subtask in subtasks:
+                one = replace(self, data=root, task=task, subtask=subtask, seq_length=length)
+                if self.subtask != "each" or subtask == "all":
+                    yield one.load()
+                    continue
+                try:
+                    dataset = one.load()
+                except DatasetError as error:
+                    log.info("%s, subtask %s is left out: %s", task, subtask, error)
+                    continue
+                if len(dataset.retrieval_set.scored):
+                    yield dataset
+                else:
+                    log.info("%s, subtask %s is left out: no query has a positive", task, subtask)

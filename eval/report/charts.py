@@ -9,27 +9,18 @@ import numpy as np
 
 from datasets.retrieval_set import RetrievalSet
 from eval.confidence import BINS, baselines, first_is_right
-from eval.figures import COLOURS, style
-from eval.metrics import recall_at_k
+from eval.figures import COLOURS, draw_recall, style
 from eval.report.subject import Stage
 
 INK = "#010203"  # stands for the text's colour, which a page sets
-DEEPEST = 50  # of the curves of recall
 SURE = 0.95  # the precision whose confidence is told
 
 
 def recall_curves(stages: tuple[Stage, ...], data: RetrievalSet) -> str:
     """Recall@N of each stage against N."""
-
-    def draw(axes: Any) -> None:
-        ks = range(1, min(DEEPEST, *(stage.ranked.shape[1] for stage in stages)) + 1)
-        for place, stage in enumerate(stages):
-            recalls = recall_at_k(stage.ranked, data.answers, ks)
-            axes.plot(ks, [100 * recalls[k] for k in ks], label=stage.name, color=COLOURS[place % len(COLOURS)])
-        axes.set(xlabel="N", ylabel="Recall@N, %")
-        axes.legend(frameon=False)
-
-    return _svg("recall", draw)
+    return _svg(
+        "recall", lambda axes: draw_recall(axes, data, [(stage.name, [stage.ranked], True) for stage in stages])
+    )
 
 
 def precision_recall(stage: Stage, data: RetrievalSet) -> str:

@@ -59,6 +59,7 @@ class Gallery:
         values = {name: sorted(set(column.tolist())) for name, column in labels.items()}
         return {
             "stages": [stage.name for stage in self.subject.stages],
+            "versus": self.subject.versus,
             "scored": data.positives is not None,
             "facets": [{"name": name, "values": values[name]} for name in labels],
             "queries": [self._query(number, query) for number, query in enumerate(self.queries.tolist())],

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
+from vpr.base.machine import usable_cores
 from vpr.base.progress import progress
 from vpr.retrieval.matching import Match, match
 
@@ -67,14 +70,18 @@ def packed_matches(answers: Answers, pairs: Sequence[tuple[int, int]], names: Se
     if grid**2 != described.cache.spec.patches:
         return None
     cache, rows = described.cache, described.rows
-    found = {}
-    for name, (query, entry) in progress(list(zip(names, pairs)), title="matches", unit="pair"):
-        sides = (rows.query[query], rows.database[entry])
+
+    def one(pair: tuple[int, int]) -> str:
+        sides = (rows.query[pair[0]], rows.database[pair[1]])
         centre = np.array([side[len(side) // 2] for side in sides])
         patches, globals_ = cache.read_patches(centre), np.asarray(cache.globals_[centre])
-        result = match((patches[0], patches[1]), (globals_[0], globals_[1]), answers.compared)
-        found[name] = base64.b64encode(pack(result)).decode()
-    return Packed(grid, found)
+        found = match((patches[0], patches[1]), (globals_[0], globals_[1]), answers.compared)
+        return base64.b64encode(pack(found)).decode()
+
+    # our threads share the pairs: BLAS with threads of its own would have them wait for one another
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(usable_cores()) as workers:
+        packed = progress(workers.map(one, pairs), title="matches", unit="pair", total=len(pairs))
+        return Packed(grid, dict(zip(names, packed)))
 
 
 def _bytes(shares: np.ndarray) -> np.ndarray:

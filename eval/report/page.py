@@ -18,6 +18,7 @@ from eval.report.matches import Packed, packed_matches
 from eval.report.subject import ReportOptions, Subject, Table
 from eval.report.tables import by_facet, headline
 from eval.report.thumbnails import fitting_size, thumbnails
+from vpr.base.command import printable
 from vpr.base.errors import VprError
 from vpr.base.files import replacing
 
@@ -83,7 +84,7 @@ def _render(subject: Subject, gallery: Gallery, record: dict[str, Any]) -> str:
 
     environment = Environment(
         loader=PackageLoader("eval.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        lstrip_blocks=True, finalize=_told,
     )  # fmt: skip
     folder = resources.files("eval.report") / "templates"
     parts = {name: (folder / f"report.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
@@ -95,6 +96,13 @@ def _render(subject: Subject, gallery: Gallery, record: dict[str, Any]) -> str:
         data=_embedded(record),
         **parts,
     )
+
+
+def _told(value: Any) -> Any:
+    """Text as it may be shown: control characters, and those that turn the direction, by their codes."""
+    from markupsafe import Markup
+
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _tables(subject: Subject) -> list[Table]:

@@ -48,6 +48,7 @@ class Subject:
     facets: dict[str, np.ndarray] = field(default_factory=dict)  # (Q,) str labels of queries, by name
     tables: tuple[Table, ...] = ()  # beside the headline
     answers: Answers | None = None  # whose patches the matches are made from
+    versus: bool = False  # whether the stages are methods to compare
 
 
 @dataclass(frozen=True)

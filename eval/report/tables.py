@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from datasets.msls.facets import facets
 from datasets.msls.subtasks import subtask_members
 from eval.metrics import first_hits
 from eval.report.subject import Stage, Subject, Table
@@ -41,6 +42,12 @@ def by_facet(subject: Subject) -> list[Table]:
         ]
         tables.append(Table(f"Recall by {name}", _columns(subject.stages), tuple(rows)))
     return tables
+
+
+def known_of(dataset: MSLS) -> dict[str, np.ndarray]:
+    """(Q,) str labels of the queries by facet: what MSLS tells, and the distance of the nearest positive."""
+    nearest = nearest_positive(dataset.retrieval_set)
+    return facets(dataset) | ({} if nearest is None else {"nearest positive": nearest})
 
 
 def nearest_positive(data: RetrievalSet) -> np.ndarray | None:

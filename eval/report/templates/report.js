@@ -36,6 +36,10 @@
   function outcomeOf(query) {
     const before = rightFirst(query, 0), after = rightFirst(query, last);
     if (last === 0) return after ? "right" : "wrong";
+    if (D.versus) {
+      const right = D.stages.filter((_, stage) => rightFirst(query, stage)).length;
+      return right === D.stages.length ? "right" : right ? "some" : "wrong";
+    }
     return after ? (before ? "right" : "gained") : before ? "lost" : "wrong";
   }
   const outcomes = D.queries.map(outcomeOf);
@@ -52,14 +56,19 @@
   // Filters -------------------------------------------------------------------------------------------------------
   const WORDS = last === 0
     ? { all: "all", right: "right", wrong: "wrong" }
+    : D.versus ? { all: "all", right: "all are right", some: "some are right", wrong: "none is right" }
     : { all: "all", gained: "gained", lost: "lost", wrong: "still wrong", right: "right before and after" };
-  if (D.stages.length > 2) {
-    D.stages.forEach((name, stage) => { WORDS["only" + stage] = "only " + name + " is right"; });
+  if (D.versus) {
+    D.stages.forEach((name, stage) => {
+      WORDS["only" + stage] = "only " + plain(name) + " is right";
+      if (D.stages.length > 2) WORDS["miss" + stage] = "only " + plain(name) + " is wrong";
+    });
   }
   function fits(number, outcome) {
     if (outcome === "all") return true;
-    if (!outcome.startsWith("only")) return outcomes[number] === outcome;
-    return D.stages.every((_, stage) => rightFirst(D.queries[number], stage) === (stage === Number(outcome.slice(4))));
+    if (!/^(only|miss)/.test(outcome)) return outcomes[number] === outcome;
+    const one = Number(outcome.slice(4)), right = outcome.startsWith("only");
+    return D.stages.every((_, stage) => rightFirst(D.queries[number], stage) === (right === (stage === one)));
   }
   for (const [value, words] of Object.entries(WORDS)) {
     const count = D.queries.filter((_, number) => fits(number, value)).length;
@@ -113,9 +122,9 @@
       make("div", {}, make("p", { className: "key", text: plain(query.key) }), make("p", { text: said })));
     const facts = own.lastElementChild;
     if (D.scored) {
-      const outcome = outcomes[number], good = outcome === "right" || outcome === "gained";
+      const outcome = outcomes[number], good = outcome !== "wrong" && outcome !== "lost";
       facts.append(make("span", { className: "tag " + (good ? "right" : "wrong"), text: WORDS[outcome] }));
-      const ranks = query.answers.map((answers) => answers.rank ?? "none").join(" → ");
+      const ranks = query.answers.map((answers) => answers.rank ?? "none").join(D.versus ? ", " : " → ");
       facts.append(make("p", { text: `first right answer at rank ${ranks}` }));
     }
     const sure = query.answers[last].probability;

@@ -1,0 +1,233 @@
+"""The page: its numbers, what it holds, how large it is, and that names stay text."""
+
+import base64
+import io
+import json
+import re
+import shutil
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from commands import evaluate
+from pages import HOSTILE, QUERIES, data_of, rankings, small_set, small_subject, unpack
+from PIL import Image
+
+from eval import msls, retrieval
+from eval.metrics import recall_at_k
+from eval.report.charts import sure_enough
+from eval.report.gallery import Gallery
+from eval.report.matches import LINES, TARGETS, pack
+from eval.report.page import write_report
+from eval.report.subject import ReportOptions, Stage
+from eval.report.tables import by_facet, nearest_positive
+from eval.report.thumbnails import SIZES, fitting_size, thumbnail
+from vpr.base.errors import VprError
+from vpr.description.images import ImageError
+from vpr.retrieval.matching import match
+from vpr.retrieval.settings import RerankConfig
+
+
+class Text(HTMLParser):
+    """The tables of a page, and which elements it has."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows, self.cell = [], False
+
+    def handle_starttag(self, tag, attrs):
+        self.cell = tag in ("td", "th")
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+        for name, value in attrs:
+            assert name not in ("href", "src") or (value or "").startswith(("data:", "#", "")), (name, value)
+
+    def handle_endtag(self, tag):
+        self.cell = False
+
+    def handle_data(self, data):
+        if self.cell:
+            self.rows[-1][-1] += data.strip()
+
+
+def parsed(page):
+    text = Text()
+    text.feed(page.read_text(encoding="utf-8"))
+    return text
+
+
+@pytest.fixture
+def data(tmp_path):
+    return small_set(tmp_path / "set")
+
+
+def written(data, tmp_path, **options):
+    write_report(tmp_path / "a.html", small_subject(data), ReportOptions(**options))
+    return tmp_path / "a.html"
+
+
+def test_the_page_has_the_numbers_of_the_json(tiny_tree, distilled_run, tmp_path):
+    record = evaluate(tiny_tree, distilled_run, tmp_path, "--rerank", "--report", tmp_path / "a.html")
+    page = tmp_path / "a.html"
+    held = data_of(page)
+    assert held["results"] == {
+        stage: {name: value for name, value in metrics.items() if name != "confidence"}
+        for stage, metrics in record["results"].items()
+    }
+    rows = {row[0]: row[1:] for row in parsed(page).rows}
+    for stage, metrics in record["results"].items():
+        assert rows[stage] == [f"{100 * value:.1f}" for name, value in metrics.items() if name != "confidence"]
+    assert len(held["queries"]) == record["counts"]["queries"]
+    right = np.mean([query["answers"][1]["right"][0] for query in held["queries"]])
+    assert right == pytest.approx(record["results"]["rerank"]["recall@1"])
+    assert held["matches"]["grid"] == 3 and held["matches"]["pairs"]
+
+
+def test_a_report_of_labels_and_one_of_predictions(tiny_tree, tiny_set, distilled_run, tmp_path, capsys):
+    page = tmp_path / "a.html"
+    arguments = ["--data", tiny_set, "--run", distilled_run, "--cache", tmp_path / "a.h5", "--report", page]
+    assert retrieval.main([*map(str, arguments), "--device", "cpu", "--json", str(tmp_path / "a.json")]) == 0
+    held, record = data_of(page), json.loads((tmp_path / "a.json").read_text())
+    assert held["results"] == record["results"] and held["queries"][0]["at"] is None
+    assert "report: " in capsys.readouterr().out
+
+
+def test_what_a_page_tells_of_each_query(data, tmp_path):
+    held = data_of(written(data, tmp_path))
+    assert [query["key"] for query in held["queries"]] == [f"query{number}" for number in range(QUERIES)]
+    gained = held["queries"][1]["answers"]
+    assert [answers["right"][0] for answers in gained] == [False, True]
+    assert [answers["rank"] for answers in gained] == [3, 1]
+    entry = held["entries"][gained[0]["entries"][0]]
+    assert entry == {"key": "entry5", "at": [0, 150.0, 0.0]} and held["queries"][1]["at"] == [0, 34.0, 3.0]
+    assert held["facets"] == [{"name": "light", "values": ["day", "night"]}]
+    assert [labels[0] for labels in held["labels"]] == [0, 0, 1, 1, 0, 0]
+    thumbnail = Image.open(io.BytesIO(base64.b64decode(held["thumbnails"][QUERIES])))
+    assert thumbnail.size == (64, 48)
+
+
+def test_hostile_names_stay_text(tmp_path):
+    data = small_set(tmp_path / "set", [HOSTILE, *(f"query{number}" for number in range(1, QUERIES))])
+    subject = small_subject(data)
+    facets = {HOSTILE: np.array([HOSTILE, "b"] * 3, dtype=object)}
+    stages = (Stage(HOSTILE, rankings([0] * 6)), *subject.stages)
+    results = {HOSTILE: {"recall@1": 0.5}}
+    hostile = replace(subject, title=HOSTILE, said=(HOSTILE,), facets=facets, stages=stages, results=results)
+    write_report(tmp_path / "a.html", hostile, ReportOptions())
+    text = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert text.count("<script") == 2 and "alert(1)</script>" not in text
+    assert "\u202e" not in text and "\u0007" not in text
+    assert data_of(tmp_path / "a.html")["queries"][0]["key"] == HOSTILE
+
+
+def test_the_page_asks_for_nothing_elsewhere(data, tmp_path):
+    page = written(data, tmp_path)
+    text = page.read_text(encoding="utf-8")
+    parsed(page)
+    assert not re.search(r"(src|href)\s*=\s*[\"']?https?:|@import|url\(\s*[\"']?http", text)
+    assert "default-src 'none'" in text
+
+
+def test_a_page_is_the_same_each_time(data, tmp_path):
+    first = written(data, tmp_path).read_bytes()
+    assert written(data, tmp_path).read_bytes() == first
+
+
+def test_of_many_queries_a_sample_is_shown_and_said(data, tmp_path, capsys):
+    page = written(data, tmp_path, report_queries=3)
+    held = data_of(page)
+    assert len(held["queries"]) == 3 and "3 of 6 queries, drawn at random" in page.read_text()
+    rows = [row for row in parsed(page).rows if row and row[0] == "night"]
+    assert rows[0][1] == "2", "the tables are of all queries"
+
+
+def test_the_page_keeps_to_its_size(tmp_path):
+    rng, root = np.random.default_rng(0), tmp_path / "set"
+    data = small_set(root)
+    for number in range(14):  # noise does not compress
+        Image.fromarray(rng.integers(0, 256, (600, 800, 3), np.uint8)).save(root / f"images/{number}.jpg")
+    sizes = [len(written(data, tmp_path, report_mb=megabytes).read_bytes()) for megabytes in (3, 40)]
+    assert sizes[0] <= 3e6 and sizes[0] <= sizes[1]
+    with pytest.raises(VprError, match="holds no query"):
+        written(data, tmp_path, report_mb=2)
+
+
+def test_thumbnails_shrink_until_they_fit(tmp_path):
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (480, 640, 3), np.uint8)).save(tmp_path / "a.png")
+    large, small = (len(thumbnail(tmp_path / "a.png", size)) for size in (SIZES[0], SIZES[-1]))
+    assert fitting_size(tmp_path, ["a.png"], 2 * large) == SIZES[0]
+    assert fitting_size(tmp_path, ["a.png"], int(1.06 * small)) == SIZES[-1]
+    assert fitting_size(tmp_path, ["a.png"], small // 2) is None
+    assert Image.open(io.BytesIO(thumbnail(tmp_path / "a.png", SIZES[0]))).size == (288, 216)
+
+
+def test_a_missing_photo_is_named_and_no_page_is_left(data, tmp_path):
+    (data.root / "images/3.jpg").unlink()
+    with pytest.raises(ImageError, match=r"3\.jpg is missing"):
+        written(data, tmp_path)
+    assert not list(tmp_path.glob("*a.html*"))
+
+
+def test_recall_by_facet_is_a_count(data):
+    subject = small_subject(data)
+    [table] = by_facet(subject)
+    night = next(row for row in table.rows if row[0] == "night")
+    for place, stage in enumerate(subject.stages):
+        alone = recall_at_k(stage.ranked[2:4], [[2], [3]], (1, 5, 10))
+        assert list(night[2 + 3 * place : 5 + 3 * place]) == [f"{100 * value:.1f}" for value in alone.values()]
+
+
+def test_the_nearest_positive_is_told_in_classes(data):
+    assert nearest_positive(data) is None, "all are 5 m away"
+    moved = data.query_positions.copy()
+    moved[0] += [9.0, 0.0]
+    labels = nearest_positive(replace(data, query_positions=moved))
+    assert labels.tolist() == ["10 to 15 m"] + ["5 to 10 m"] * 5
+
+
+@pytest.mark.parametrize("mass", [1.0, 0.6])
+def test_a_packed_match_is_the_match(mass):
+    rng = np.random.default_rng(0)
+    patches = rng.standard_normal((2, 9, 8)).astype(np.float32)
+    patches /= np.linalg.norm(patches, axis=-1, keepdims=True)
+    found = match((patches[0], patches[1]), (patches[0, 0], patches[1, 0]), RerankConfig(mass=mass))
+    held = unpack(base64.b64encode(pack(found)).decode(), 9, TARGETS, LINES)
+    np.testing.assert_allclose(held["mu"], found.query_weights / found.query_weights.max(), atol=1 / 255)
+    np.testing.assert_allclose(held["nu"], found.database_weights / found.database_weights.max(), atol=1 / 255)
+    np.testing.assert_allclose(held["own"], found.taken[0], atol=1 / 255)
+    np.testing.assert_allclose(held["other"], found.taken[1], atol=1 / 255)
+    for patch in range(9):
+        best = np.sort(found.plan[patch] / found.query_weights[patch])[::-1][:TARGETS]
+        np.testing.assert_allclose(held["mass"].reshape(9, TARGETS)[patch], best, atol=1 / 255)
+        to = held["to"].reshape(9, TARGETS)[patch]
+        np.testing.assert_allclose(found.plan[patch, to] / found.query_weights[patch], best)
+    lines = held["lines"].reshape(LINES, 2)[: held["count"][0]]
+    assert lines.tolist() == found.strongest(LINES).tolist()
+
+
+def test_every_first_answer_has_a_match_before_deeper_ones(data):
+    gallery = Gallery.of(small_subject(data), 10)
+    pairs = gallery.pairs()
+    assert len(pairs) == len(set(pairs)) and {(query, query) for query in (0, 1, 4, 5)} <= set(pairs)
+    assert (1, 5) in pairs, "the first answer before re-ranking"
+
+
+def test_the_confidence_that_is_enough_counts_ties_together():
+    right = np.array([True] * 19 + [False] + [True] * 4 + [False] * 6)
+    probability = np.array([0.9] * 20 + [0.8] * 10)
+    assert "20 of 30" in sure_enough(probability, right) and "90 % or more" in sure_enough(probability, right)
+    assert sure_enough(np.array([0.5, 0.5]), np.array([True, False])).startswith("At no probability")
+
+
+def test_without_ground_truth_nothing_is_scored(tiny_tree, distilled_run, tmp_path):
+    tree = shutil.copytree(tiny_tree, tmp_path / "tree")
+    for path in (tree / "test").glob("*/*/postprocessed.csv"):
+        path.unlink()
+    arguments = ["--split", "test", "--data", tree, "--run", distilled_run, "--device", "cpu"]
+    assert msls.main([*map(str, arguments), "--report", str(tmp_path / "a.html")]) == 0
+    held = data_of(tmp_path / "a.html")
+    assert not held["scored"] and held["results"] == {} and held["queries"]
