@@ -38,7 +38,6 @@ ORDER = {
         "confidence",
         "evaluation",
         "intervals",
-        "figures",
         "results",
     ],
 }  # modules that are not named stand above those that are
