@@ -1,0 +1,27 @@
+"""Photos to look at: decoded as for a model, with their proportions kept."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from vpr.description.images import FORMATS, UNREADABLE, read_image
+
+ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+
+
+def read_shown(path: Path, longest: int = 640) -> np.ndarray:
+    """An upright photo (height, width, 3) uint8 whose longer side is ``longest`` pixels, small ones enlarged.
+
+    Raises ImageError as `read_image`.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            turned = image.getexif().get(ExifTags.Base.Orientation) in ON_THEIR_SIDE
+    except UNREADABLE:
+        width, height, turned = 1, 1, False  # `read_image` says what is wrong
+    if turned:
+        width, height = height, width
+    scale = longest / max(width, height)
+    return read_image(path, (max(1, round(height * scale)), max(1, round(width * scale))))
