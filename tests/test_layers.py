@@ -19,6 +19,7 @@ CORE_COMMANDS = {
     "vpr.distill",
     "vpr.extract",
     "vpr.retrieval.__main__",
+    "vpr.match",
 }  # these join the packages
 COMMANDS = {*CORE_COMMANDS, "eval.msls", "eval.compare", "eval.submission", "eval.table", "datasets.mini_msls"}
 COMMANDS |= {"eval.retrieval", "datasets.mini_retrieval", "eval.partial"}
