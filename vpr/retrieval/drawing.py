@@ -103,21 +103,16 @@ def shade_left_out(axes: Axes, photo: np.ndarray, taken: np.ndarray) -> None:
 
 
 def draw_lines(axes: Any, photos: Photos, match: Match, lines: int) -> None:
-    """The strongest correspondences as lines from one axes to the other, thick and opaque by their mass.
-
-    Lines from patches of one row would hide one another: they start, and end, a little lower from column to column.
-    """
+    """The strongest correspondences as lines from one axes to the other, thick and opaque by their mass."""
     from matplotlib.patches import ConnectionPatch
     from matplotlib.patheffects import Normal, Stroke
 
     pairs = match.strongest(lines)
     masses = match.plan[pairs[:, 0], pairs[:, 1]]
-    side = grid_of(match.plan.shape[0])
     for (own, other), mass in reversed(list(zip(pairs, masses / masses.max(initial=0)))):
-        lower = 0.1 + 0.8 * (own % side + 0.5) / side
-        ends = [
-            inside(photo, number, size, lower) for photo, number, size in zip(photos, (own, other), match.plan.shape)
-        ]
+        lower = lower_by_column(own, match.plan.shape[0])
+        both = zip(photos, (own, other), match.plan.shape)
+        ends = [inside(photo, number, count, lower) for photo, number, count in both]
         wide, opaque = 0.6 + 1.4 * mass, 0.4 + 0.6 * mass
         line = ConnectionPatch(ends[0], ends[1], "data", "data", axesA=axes[0], axesB=axes[1], linewidth=wide)
         line.set(color=LINE, alpha=opaque, path_effects=[Stroke(linewidth=wide + 1, foreground="white"), Normal()])
@@ -141,6 +136,13 @@ def inside(photo: np.ndarray, number: int, count: int, lower: float = 0.5) -> tu
     """A point of a patch in pixels of the photo, half-way from left to right and ``lower`` of the way down."""
     x, y, width, height = cell(photo, number, count)
     return x + width / 2, y + lower * height
+
+
+def lower_by_column(number: int, count: int) -> float:
+    """How far down in its patch a line starts, and ends, lower from column to column of the query: lines from patches
+    of one row would hide one another."""
+    side = grid_of(count)
+    return 0.1 + 0.8 * (number % side + 0.5) / side
 
 
 def span(values: np.ndarray) -> tuple[float, float]:
