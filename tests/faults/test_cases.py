@@ -31,6 +31,9 @@ LABELLED = ["--run", "run", "--data", "set", "--device", "cpu"]
 LEARN = ["--data", "set", "--out", "new", *LABELS]
 PRUNE = [*EVALUATE, "--prune", "5"]
 MATCH = ["A.jpg", "B.jpg", "--run", "run", "--device", "cpu"]
+PATCHES = ["--run", "run", *USUAL, "--images", "2", "--out", "new"]
+PAIR = [*PATCHES, "--pair", "A.jpg,B.jpg"]
+PLAIN = ["--model", "vit_mini_patch16_112", *PATCHES[2:]]  # no run
 QUERY = "tree/train_val/cph/query"
 FUSED = "not exact for ranks that are fused"
 
@@ -147,6 +150,22 @@ REFUSED = [
     ("vpr.match", [*MATCH, "--out", "/proc/x/m.png"], photos(), "/proc/x"),
     ("vpr.match", [*MATCH, "--json", "A.jpg"], photos(), "names one of the photos"),
     ("vpr.match", [*MATCH, "--out", "m.png", "--json", "m.png"], photos(), "are the same file"),
+    ("eval.patches", [*PATCHES, "--run", "nowhere"], nothing, "nowhere"),
+    ("eval.patches", [*PATCHES, "--run", "teacher"], nothing, "not a structural model"),
+    ("eval.patches", [*PATCHES, "--model", "resnet"], nothing, "near it: "),
+    ("eval.patches", [*PLAIN, "--weights", "w.pth"], nothing, "no weights at w.pth"),
+    ("eval.patches", [*PATCHES, "--photos", "tree"], nothing, "--photos and --data: give one"),
+    ("eval.patches", ["--run", "run", "--photos", "nowhere", "--out", "new"], nothing, "nowhere holds no photos"),
+    ("eval.patches", ["--run", "run", "--photos", "B.jpg", "--out", "new"], photos(cut, 0.5), "cannot be decoded"),
+    ("eval.patches", PAIR, nothing, "no photo A.jpg; check the path"),
+    ("eval.patches", PAIR, photos(scramble), "B.jpg cannot be decoded (no image)"),
+    ("eval.patches", [*PATCHES, "--pair", "A.jpg"], photos(), "give two photos"),
+    ("eval.patches", [*PLAIN, "--pair", "A.jpg,B.jpg"], photos(), "pass --run"),
+    ("eval.patches", [*PAIR, "--patch", "3,0"], photos(), "rows and columns of run go from 0 to 2"),
+    ("eval.patches", [*PAIR, "--patch", "1"], photos(), "is no ROW,COLUMN"),
+    ("eval.patches", [*PATCHES, "--patch", "1,1"], nothing, "pass --pair A.jpg,B.jpg too"),
+    ("eval.patches", [*PAIR, "--out", "/proc/x"], photos(), "/proc/x"),
+    ("eval.patches", [*PAIR, "--out", "p.csv"], photos(), "p.csv"),
     ("vpr.retrieval", LEARN, on("set", shutil.rmtree), "no folder set; pass --data"),
     ("vpr.retrieval", [*LEARN, "--held-out", "0.9"], nothing, "leaves fewer than two"),
     ("vpr.retrieval", [*LEARN, "--out", "run"], nothing, "holds a run with other settings"),

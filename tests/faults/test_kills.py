@@ -39,7 +39,21 @@ LONG = [("eval.table", TABLE), ("eval.compare", COMPARE), ("tiny_world", ["new"]
 STUDY = ["--run", "run", "--data", "tree", "--device", "cpu", "--masses", "1,0.5", "--out", "new"]
 LONG += [("vpr.retrieval", RETRIEVAL), ("eval.retrieval", SCORE), ("eval.partial", STUDY), ("tiny_set", ["new"])]
 MATCH = ["A.jpg", "B.jpg", "--run", "run", "--device", "cpu", "--out", "new/m.png", "--json", "new/m.json"]
-LONG += [("vpr.match", MATCH)]
+PATCHES = [
+    "--run",
+    "run",
+    "--data",
+    "tree",
+    "--device",
+    "cpu",
+    "--images",
+    "4",
+    "--pair",
+    "A.jpg,B.jpg",
+    "--out",
+    "new",
+]
+LONG += [("vpr.match", MATCH), ("eval.patches", PATCHES)]
 TRAININGS = "seed0"  # of a table, which are those of the commands above and stay
 TIMED = b'"latency_ms"'
 

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
+from vpr.base.errors import VprError
 from vpr.description.images import FORMATS, UNREADABLE, read_image
 
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".jp2")
 ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 
@@ -25,3 +27,16 @@ def read_shown(path: Path, longest: int = 640) -> np.ndarray:
         width, height = height, width
     scale = longest / max(width, height)
     return read_image(path, (max(1, round(height * scale)), max(1, round(width * scale))))
+
+
+def photos_in(place: Path) -> list[Path]:
+    """The image files of a folder and of those in it, by their endings, sorted; or one file.
+
+    Raises VprError where there are none.
+    """
+    if place.is_file():
+        return [place]
+    found = sorted(path for path in place.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+    if not found:
+        raise VprError(f"{place} holds no photos ({', '.join(ENDINGS)}); check the path")
+    return found
