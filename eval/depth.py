@@ -51,7 +51,7 @@ def mean_cosine(patches: torch.Tensor) -> torch.Tensor:
 
     The squared length of the sum of n unit vectors is n and twice the sum over all pairs. Zeros have cosine 0.
     """
-    unit = F.normalize(patches.double(), dim=-1)
+    unit = F.normalize(patches.float(), dim=-1)
     total, own = unit.sum(1).square().sum(-1), unit.square().sum((1, 2))
     return (total - own) / (patches.shape[1] * (patches.shape[1] - 1))
 

@@ -192,7 +192,8 @@ def _draw_depths(path: Path, layers: dict[str, list[Layer]]) -> None:
             for head in (layer for layer in found if layer.depth > 1):
                 axes.plot([1, 1.08], [means[-1], head.similarity], ":", color=colour)
                 axes.plot(1.08, head.similarity, marker, markersize=5, color=colour, markerfacecolor="white")
-        axes.set_xlabel("depth, as a share of the blocks (hollow: patch descriptors)")
+        beyond = any(layer.depth > 1 for found in layers.values() for layer in found)
+        axes.set_xlabel("depth, as a share of the blocks" + " (hollow: patch descriptors)" * beyond)
         axes.set_ylabel("mean cosine of an image's patches")
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
         save(figure, path)

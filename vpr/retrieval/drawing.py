@@ -139,10 +139,9 @@ def inside(photo: np.ndarray, number: int, count: int, lower: float = 0.5) -> tu
 
 
 def lower_by_column(number: int, count: int) -> float:
-    """How far down in its patch a line starts, and ends, lower from column to column of the query: lines from patches
-    of one row would hide one another."""
-    side = grid_of(count)
-    return 0.1 + 0.8 * (number % side + 0.5) / side
+    """How far down in its patch a line starts, and ends: differently for each column of the query, as lines from
+    patches of one row would hide one another. Steps by the golden ratio follow no slope that lines may have."""
+    return 0.1 + 0.8 * (number % grid_of(count) * 0.618 % 1)
 
 
 def span(values: np.ndarray) -> tuple[float, float]:
