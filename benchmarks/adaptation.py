@@ -15,13 +15,13 @@ from datasets.msls import Protocol, load
 from datasets.ragged import Ragged
 from datasets.retrieval_set import RetrievalSet
 from eval.described import DescribedSet, describe
-from eval.evaluation import calibration_of
 from eval.metrics import evaluate
 from eval.options import RankingConfig
 from eval.ranking import find_shortlist, rerank
 from vpr.base.machine import choose_device
 from vpr.description.adaptation import adapt_cache
 from vpr.models.loading import load_student
+from vpr.retrieval.calibration import calibration_of
 from vpr.retrieval.settings import RerankOptions
 
 SIZES = (140, 200, 300, 500, 800)

@@ -15,12 +15,12 @@ import torch
 from datasets.default import data_root
 from datasets.msls import Protocol, load
 from eval.described import DescribedSet, describe
-from eval.evaluation import calibration_of, curves_of
 from eval.floors import thumbnail_descriptors
 from eval.metrics import evaluate
 from eval.options import RankingConfig
 from eval.ranking import search_shortlist
 from vpr.models.loading import load_student, load_teacher
+from vpr.retrieval.calibration import calibration_of, curves_of
 from vpr.retrieval.fusion import reorder, trust, trusted, weighted_sum
 from vpr.retrieval.sequences import compare_sequences
 from vpr.retrieval.settings import RerankOptions

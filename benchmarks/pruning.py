@@ -8,10 +8,10 @@ import torch
 from datasets.default import data_root
 from datasets.msls import Protocol, load
 from eval.described import default_cache, describe
-from eval.evaluation import calibration_of
 from eval.options import RankingConfig
 from eval.ranking import find_shortlist
 from vpr.models.loading import load_student
+from vpr.retrieval.calibration import calibration_of
 from vpr.retrieval.fusion import reorder, weighted_sum
 from vpr.retrieval.sequences import compare_sequences
 from vpr.retrieval.settings import RerankConfig

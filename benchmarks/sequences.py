@@ -9,11 +9,11 @@ import torch
 from datasets.default import data_root
 from datasets.msls import Protocol, load
 from eval.described import DescribedSet, default_cache, describe
-from eval.evaluation import calibration_of
 from eval.metrics import evaluate
 from eval.options import RankingConfig
 from eval.tables import metrics_table, show
 from vpr.models.loading import load_student
+from vpr.retrieval.calibration import calibration_of
 from vpr.retrieval.fusion import reorder
 from vpr.retrieval.search import search_groups
 from vpr.retrieval.sequences import compare_frames

@@ -120,9 +120,13 @@ def _write_page(path: Path, comparison: Comparison, said: list[str], options: Re
 
 def _draw(path: Path, comparison: Comparison) -> str:
     """Recall@N of every row, as PNG and PDF; returns what to say of it."""
-    from eval.figures import recall_curves, save
+    from eval.recall_curves import recall_curves
+    from vpr.base.figures import save
 
-    files = save(path, recall_curves(comparison.data, [(row.name, row.rankings, row.final) for row in comparison.rows]))
+    stem = path.with_suffix("") if path.suffix in (".png", ".pdf") else path
+    files = [stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf")]
+    for file in files:
+        save(recall_curves(comparison.data, [(row.name, row.rankings, row.final) for row in comparison.rows]), file)
     return f"curves: {', '.join(map(str, files))}"
 
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,12 +20,11 @@ from eval.metrics import Metrics, evaluate
 from eval.options import RankingConfig, SourceConfig
 from eval.ranking import Reranking, Shortlist, find_shortlist, fusion_of, rerank
 from vpr.base.errors import VprError
-from vpr.base.run_folder import METRICS, read_metrics
-from vpr.base.settings import checked
 from vpr.models.builtin import caches_of, run_of
 from vpr.models.loading import load_student, load_teacher
+from vpr.retrieval.calibration import calibration_of, curves_of, recorded_calibration
 from vpr.retrieval.confidence import Curves
-from vpr.retrieval.settings import PROBLEM, Fixed, RerankConfig, RerankOptions
+from vpr.retrieval.settings import RerankConfig, RerankOptions
 
 log = logging.getLogger("vpr")
 
@@ -90,7 +89,7 @@ class Evaluator:
         fixed, fusion = calibration_of(run), self.ranking.fusion
         weight = fixed.weight if self.ranking.weight is None else self.ranking.weight
         config = self.rerank.config(fixed)
-        if self.ranking.weight is None and not _calibration(run):
+        if self.ranking.weight is None and not recorded_calibration(run):
             log.info("no city was held out of this run: the weight of S_struct is the default, %g", weight)
         elif self.ranking.weight is None and (others := self.rerank.differ(fixed)):
             log.warning("the weight %g was fixed under %s; pass --weight with other settings", weight, others)
@@ -170,38 +169,6 @@ class Answers:
         if curve is None or stage.separation is None:
             return np.full(len(stage.ranked), np.nan)
         return np.where(stage.ranked[:, 0] >= 0, curve(stage.separation), np.nan)
-
-
-def calibration_of(run: Path) -> Fixed:
-    """What the run's calibration fixed; defaults without a held-out city.
-
-    Raises VprError for values that no calibration gives.
-    """
-    recorded = _calibration(run)
-    try:
-        return checked(Fixed, {name: recorded[name] for name in ("weight", *PROBLEM) if name in recorded})
-    except ValueError as error:
-        raise _damaged(run, error) from error
-
-
-def curves_of(run: Path) -> Curves:
-    """The curves from separations to probabilities that the run's calibration fixed; errors as `calibration_of`."""
-    try:
-        return Curves.of(_calibration(run).get("confidence", {}))
-    except (TypeError, ValueError, AttributeError) as error:
-        raise _damaged(run, error) from error
-
-
-def _calibration(run: Path) -> dict[str, Any]:
-    recorded = read_metrics(run_of(run)).get("calibration", {})
-    if not isinstance(recorded, dict):
-        raise _damaged(run, "no table")
-    return recorded
-
-
-def _damaged(run: Path, reason: object) -> VprError:
-    remedy = "give the command that made the run again, with --overwrite"
-    return VprError(f"{run_of(run) / METRICS}: its calibration is damaged ({reason}); {remedy}")
 
 
 def submit(path: Path, data: RetrievalSet, answers: Answers) -> str:

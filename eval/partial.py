@@ -110,7 +110,7 @@ def _write(
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from eval.figures import COLOURS, style
+    from vpr.base.figures import COLOURS, save, style
 
     write_json(out / "partial.json", {"protocol": said, "results": rows})
     with replacing(out / "partial.csv") as temporary:
@@ -125,8 +125,7 @@ def _write(
         axes.set_xlabel("mass transported (dotted: not re-ranked)")
         axes.set_ylabel("%")
         axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
-        with replacing(out / "partial.png") as temporary:
-            figure.savefig(temporary, format="png", dpi=200)
+        save(figure, out / "partial.png")
 
 
 if __name__ == "__main__":

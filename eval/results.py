@@ -140,7 +140,7 @@ def _draw(path: Path, results: Results) -> None:
     """The first metric of each method, without and with structure, with intervals."""
     from matplotlib.figure import Figure
 
-    from eval.figures import COLOURS, style
+    from vpr.base.figures import COLOURS, save, style
 
     first = results.metrics[0]
     names = [row for row in results.rows if f"{row} + structure" in results.rows]
@@ -156,8 +156,7 @@ def _draw(path: Path, results: Results) -> None:
         axes.set_xticks(np.arange(len(names)), names)
         axes.set_ylabel(f"{title_of(first)}, %")
         axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=200)
+        save(figure, path)
 
 
 def _shown(estimate: Estimate) -> str:

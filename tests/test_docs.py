@@ -62,6 +62,8 @@ def test_the_readmes_commands_run(tiny_tree, tiny_set, distilled_run, tmp_path, 
     monkeypatch.setattr(datasets.default, "ensure_mini_msls", lambda *rest: tiny_tree)
     monkeypatch.setattr("datasets.labels.mini.ensure_mini_retrieval", lambda **rest: tiny_set)
     Path("MSLS").symlink_to(tiny_tree)
+    for name, photo in zip(("A.jpg", "B.jpg"), sorted(tiny_tree.rglob("*.jpg"))):
+        shutil.copy(photo, name)
     small_config(Path("tiny.yaml"))
     monkeypatch.setattr("distill.settings.TEACHER_TRAIN", dataclasses.replace(TEACHER_TRAIN, steps=4))
     evaluate(tiny_tree, distilled_run, tmp_path, "--submission", "FILE.csv")
@@ -93,7 +95,7 @@ def test_the_options_of_every_page_exist(page, tmp_path, monkeypatch, capsys):
     for (module, *arguments), _ in commands_of(page):
         if module in MODULES and "..." not in arguments:
             missing = ["--cache", "a.h5"] if module == "vpr.extract" and "--cache" not in arguments else []
-            places = {"eval.compare": ["RUN"], "eval.submission": ["FILE"]}.get(module, [])
+            places = {"eval.compare": ["RUN"], "eval.submission": ["FILE"], "vpr.match": ["A", "B"]}.get(module, [])
             given = places if not any(not word.startswith("-") for word in arguments[:1]) else []
             code = module_of(module).main([*given, *arguments, *missing, "--print-config"])
             assert code == 0, (module, arguments, capsys.readouterr().err)

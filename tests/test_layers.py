@@ -19,9 +19,10 @@ CORE_COMMANDS = {
     "vpr.distill",
     "vpr.extract",
     "vpr.retrieval.__main__",
+    "vpr.match",
 }  # these join the packages
 COMMANDS = {*CORE_COMMANDS, "eval.msls", "eval.compare", "eval.submission", "eval.table", "datasets.mini_msls"}
-COMMANDS |= {"eval.retrieval", "datasets.mini_retrieval", "eval.partial"}
+COMMANDS |= {"eval.retrieval", "datasets.mini_retrieval", "eval.partial", "eval.patches"}
 # From the ground up: a module imports those of its own name and of names before it.
 ORDER = {
     "vpr": ["base", "transport", "cache", "similarity", "models", "description", "retrieval"],
@@ -38,7 +39,6 @@ ORDER = {
         "confidence",
         "evaluation",
         "intervals",
-        "figures",
         "results",
     ],
 }  # modules that are not named stand above those that are

@@ -9,8 +9,9 @@ import numpy as np
 
 from datasets.retrieval_set import RetrievalSet
 from eval.confidence import BINS, baselines, first_is_right
-from eval.figures import COLOURS, draw_recall, style
+from eval.recall_curves import draw_recall
 from eval.report.subject import Stage
+from vpr.base.figures import COLOURS, style
 
 INK = "#010203"  # stands for the text's colour, which a page sets
 SURE = 0.95  # the precision whose confidence is told

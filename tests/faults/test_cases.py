@@ -30,6 +30,10 @@ DISTILL = ["--data", "tree", "--teacher", "teacher", "--out", "run", "--grid", "
 LABELLED = ["--run", "run", "--data", "set", "--device", "cpu"]
 LEARN = ["--data", "set", "--out", "new", *LABELS]
 PRUNE = [*EVALUATE, "--prune", "5"]
+MATCH = ["A.jpg", "B.jpg", "--run", "run", "--device", "cpu"]
+PATCHES = ["--run", "run", *USUAL, "--images", "2", "--out", "new"]
+PAIR = [*PATCHES, "--pair", "A.jpg,B.jpg"]
+PLAIN = ["--model", "vit_mini_patch16_112", *PATCHES[2:]]  # no run
 QUERY = "tree/train_val/cph/query"
 FUSED = "not exact for ranks that are fused"
 
@@ -71,6 +75,18 @@ def zipped(kind):
 def on(name, damage, *more):
     """A damage done to one file."""
     return lambda case: damage(case / name, *more)
+
+
+def photos(damage=nothing, *more):
+    """Two photos, A.jpg and B.jpg, the second of which is damaged."""
+
+    def made(case):
+        for name, photo in zip(("A.jpg", "B.jpg"), sorted((case / QUERY / "images").iterdir())):
+            shutil.copy(photo, case / name)
+        if damage is not nothing:
+            damage(case / "B.jpg", *more)
+
+    return made
 
 
 # fmt: off
@@ -121,6 +137,35 @@ REFUSED = [
     ("eval.partial", [*USUAL, "--run", "run", "--masses", ""], nothing, "--masses: give at least one"),
     ("eval.partial", [*USUAL, "--run", "run", "--mass", "0.5"], nothing, "give the shares by --masses"),
     ("eval.partial", [*LABELLED, "--retrieval", "--split", "test"], nothing, "leave the options of the MSLS protocol"),
+    ("vpr.match", MATCH, nothing, "no photo A.jpg; check the path"),
+    ("vpr.match", MATCH, photos(to_folder), "no photo B.jpg; check the path"),
+    ("vpr.match", MATCH, photos(to_pipe), "no photo B.jpg; check the path"),
+    ("vpr.match", MATCH, photos(cut, 0.5), "B.jpg cannot be decoded (image file is truncated"),
+    ("vpr.match", MATCH, photos(scramble), "B.jpg cannot be decoded (no image)"),
+    ("vpr.match", [MATCH[0], *MATCH[2:]], photos(), "B.jpg must be given"),
+    ("vpr.match", [*MATCH, "--run", "nowhere"], photos(), "nowhere"),
+    ("vpr.match", [*MATCH, "--run", "teacher"], photos(), "not a structural model"),
+    ("vpr.match", [*MATCH, "--mass", "0"], photos(), "--mass: 0 is out of range"),
+    ("vpr.match", [*MATCH, "--out", "m.jpg"], photos(), "is written as .png, .pdf or .svg"),
+    ("vpr.match", [*MATCH, "--out", "/proc/x/m.png"], photos(), "/proc/x"),
+    ("vpr.match", [*MATCH, "--json", "A.jpg"], photos(), "names one of the photos"),
+    ("vpr.match", [*MATCH, "--out", "m.png", "--json", "m.png"], photos(), "are the same file"),
+    ("eval.patches", [*PATCHES, "--run", "nowhere"], nothing, "nowhere"),
+    ("eval.patches", [*PATCHES, "--run", "teacher"], nothing, "not a structural model"),
+    ("eval.patches", [*PATCHES, "--model", "resnet"], nothing, "near it: "),
+    ("eval.patches", [*PLAIN, "--weights", "w.pth"], nothing, "no weights at w.pth"),
+    ("eval.patches", [*PATCHES, "--photos", "tree"], nothing, "--photos and --data: give one"),
+    ("eval.patches", ["--run", "run", "--photos", "nowhere", "--out", "new"], nothing, "nowhere holds no photos"),
+    ("eval.patches", ["--run", "run", "--photos", "B.jpg", "--out", "new"], photos(cut, 0.5), "cannot be decoded"),
+    ("eval.patches", PAIR, nothing, "no photo A.jpg; check the path"),
+    ("eval.patches", PAIR, photos(scramble), "B.jpg cannot be decoded (no image)"),
+    ("eval.patches", [*PATCHES, "--pair", "A.jpg"], photos(), "give two photos"),
+    ("eval.patches", [*PLAIN, "--pair", "A.jpg,B.jpg"], photos(), "pass --run"),
+    ("eval.patches", [*PAIR, "--patch", "3,0"], photos(), "rows and columns of run go from 0 to 2"),
+    ("eval.patches", [*PAIR, "--patch", "1"], photos(), "is no ROW,COLUMN"),
+    ("eval.patches", [*PATCHES, "--patch", "1,1"], nothing, "pass --pair A.jpg,B.jpg too"),
+    ("eval.patches", [*PAIR, "--out", "/proc/x"], photos(), "/proc/x"),
+    ("eval.patches", [*PAIR, "--out", "p.csv"], photos(), "p.csv"),
     ("vpr.retrieval", LEARN, on("set", shutil.rmtree), "no folder set; pass --data"),
     ("vpr.retrieval", [*LEARN, "--held-out", "0.9"], nothing, "leaves fewer than two"),
     ("vpr.retrieval", [*LEARN, "--out", "run"], nothing, "holds a run with other settings"),

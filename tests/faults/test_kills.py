@@ -38,6 +38,22 @@ SCORE = ["--run", "run", "--data", "set", "--cache", "new/a.h5", "--json", "new/
 LONG = [("eval.table", TABLE), ("eval.compare", COMPARE), ("tiny_world", ["new"])]  # with the variable SWEEP: minutes
 STUDY = ["--run", "run", "--data", "tree", "--device", "cpu", "--masses", "1,0.5", "--out", "new"]
 LONG += [("vpr.retrieval", RETRIEVAL), ("eval.retrieval", SCORE), ("eval.partial", STUDY), ("tiny_set", ["new"])]
+MATCH = ["A.jpg", "B.jpg", "--run", "run", "--device", "cpu", "--out", "new/m.png", "--json", "new/m.json"]
+PATCHES = [
+    "--run",
+    "run",
+    "--data",
+    "tree",
+    "--device",
+    "cpu",
+    "--images",
+    "4",
+    "--pair",
+    "A.jpg,B.jpg",
+    "--out",
+    "new",
+]
+LONG += [("vpr.match", MATCH), ("eval.patches", PATCHES)]
 TRAININGS = "seed0"  # of a table, which are those of the commands above and stay
 TIMED = b'"latency_ms"'
 
@@ -66,6 +82,8 @@ def test_a_kill_before_any_file_operation_costs_nothing_but_time(pair, case, tmp
         return warm(command, options, cwd=folder, stop_before=stop_before)
 
     small_config(case / "tiny.yaml")
+    for name, photo in zip(("A.jpg", "B.jpg"), sorted((case / "tree").rglob("*.jpg"))):
+        shutil.copy(photo, case / name)
     assert run(pair[0], case).code == 0
     start_anew(case / "new")
     undisturbed = run(pair[0], case)

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from layouts import as_hloc
 
 from datasets.msls import Protocol, load
-from eval.evaluation import calibration_of, curves_of
 from eval.files.faults import faults_of_file
 from eval.files.foreign import read_rankings, read_shortlist
 from vpr import scratch
@@ -23,6 +22,7 @@ from vpr.cache import DescriptorCache, mend_truncated
 from vpr.description.foreign import read_foreign
 from vpr.models.loading import load_student
 from vpr.models.weights import read_weights
+from vpr.retrieval.calibration import calibration_of, curves_of
 
 CPU = torch.device("cpu")
 TRIES = settings(  # the variable TRIES asks for a longer search

@@ -95,10 +95,10 @@ def _serve() -> None:
 
     heavy = ("faiss", "h5py", "torch", "timm", "torchvision", "sklearn.decomposition", "pandas", "scipy.spatial", "ot")
     heavy += ("lightning_fabric", "pytorch_metric_learning.losses")
-    ours = ("distill.student", "distill.teacher", "eval.calibration", "eval.evaluation", "eval.figures", "eval.floors")
+    ours = ("distill.student", "distill.teacher", "eval.calibration", "eval.evaluation", "eval.floors")
     for name in MODULES:
         module_of(name)
-    for name in [*heavy, *ours, "datasets.street_world.rendering", "vpr.description.into_cache"]:
+    for name in [*heavy, *ours, "vpr.base.figures", "datasets.street_world.rendering", "vpr.description.into_cache"]:
         importlib.import_module(name)
     for line in sys.stdin:
         call = json.loads(line)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
+import sys
 import textwrap
 import types
 import typing
@@ -72,6 +73,11 @@ def required(meaning: str) -> Any:
 def positional(meaning: str, metavar: str) -> Any:
     """A dataclass field that is given by its place; one or more values when its type is a tuple."""
     return dataclasses.field(metadata={"help": meaning, "metavar": metavar})
+
+
+def repeated(default: Names, meaning: str) -> Names:
+    """A field of names that may be given by several options too: ``--field A --field B`` is ``--field A,B``."""
+    return dataclasses.field(default=default, metadata={"help": f"{meaning}; may be repeated", "repeated": True})
 
 
 class Formatter(DefaultHelpFormatter):
@@ -194,10 +200,25 @@ def parse(parser: ArgumentParser, argv: list[str] | None, stages: Sequence[Any])
     Raises ValueError, one line that names the option, for a value or an option that cannot be.
     """
     try:
-        given = parser.parse_args(argv)
+        given = parser.parse_args(_gathered(sys.argv[1:] if argv is None else argv, stages))
     except argparse.ArgumentError as error:
         raise ValueError(_in_one_line(str(error), parser)) from error
     return given.debug, [_filled(stage, given) for stage in stages]
+
+
+def _gathered(argv: Sequence[str], stages: Sequence[Any]) -> list[str]:
+    """The arguments with each repeated option once, with all its values, where it was given last."""
+    options = {"--" + field.name for stage in stages for field in _fields(stage) if "repeated" in field.metadata}
+    kept: list[str] = []
+    values: dict[str, list[str]] = {}
+    for argument in (rest := iter(argv)):
+        name, sign, value = argument.partition("=")
+        if name not in options:
+            kept.append(argument)
+            continue
+        values.setdefault(name, []).extend([value] if sign else [given for given in [next(rest, None)] if given])
+        kept = [other for other in kept if not other.startswith(f"{name}=")] + [f"{name}={','.join(values[name])}"]
+    return kept
 
 
 def checked(stage: type[T], recorded: object) -> T:

@@ -1,5 +1,6 @@
 """How the patches of two images match: marginals, transport plan, correspondences."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,19 @@ class Match:
         pairs = np.argwhere(best & (self.plan > 0))
         order = np.argsort(-self.plan[pairs[:, 0], pairs[:, 1]], kind="stable")
         return pairs[order[:count]]
+
+    def listed(self, count: int) -> list[dict[str, object]]:
+        """`strongest` with [row, column] of both patches on the photos' grids, their mass and their similarity."""
+        sides = [math.isqrt(patches) for patches in self.plan.shape]
+        return [
+            {
+                "query": [int(own) // sides[0], int(own) % sides[0]],
+                "database": [int(other) // sides[1], int(other) % sides[1]],
+                "mass": float(self.plan[own, other]),
+                "similarity": float(self.similarity[own, other]),
+            }
+            for own, other in self.strongest(count)
+        ]
 
 
 def match(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Share, option
@@ -25,24 +25,18 @@ class RerankConfig:
 
 
 @dataclass(frozen=True)
-class RerankOptions:
-    """Re-ranking."""
+class ProblemOptions:
+    """Transport."""
 
     marginals: FromGlobals | None = option(
         None, "how much each patch counts; as the run's weight was fixed, if left out"
     )
     epsilon: PositiveFloat | None = option(None, "entropic regularisation, in units of cost (1 - cosine); likewise")
     mass: Share | None = option(None, "share of the mass that is transported, below 1 is partial transport; likewise")
-    memory_mb: PositiveInt = option(512, "memory that database patches may take while re-ranking, MiB")
-    threads: NonNegativeInt = option(0, "threads that re-rank on a CPU; 0 takes every core")
-    prune: NonNegativeInt = option(0, "skip candidates that a bound proves outside the first N ranks; 0 skips none")
 
     def config(self, fixed: Fixed) -> RerankConfig:
         """The options, and for those left out what the run's calibration fixed."""
-        known = {name: getattr(fixed, name) for name in PROBLEM}
-        return RerankConfig(
-            **{**known, **self._asked()}, memory_mb=self.memory_mb, threads=self.threads, prune=self.prune
-        )
+        return RerankConfig(**{**{name: getattr(fixed, name) for name in PROBLEM}, **self._asked()})
 
     def differ(self, fixed: Fixed) -> str:
         """The settings under which the run's weight was fixed, of those that are asked for otherwise."""
@@ -51,6 +45,19 @@ class RerankOptions:
 
     def _asked(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in PROBLEM if getattr(self, name) is not None}
+
+
+@dataclass(frozen=True)
+class RerankOptions(ProblemOptions):
+    """Re-ranking."""
+
+    memory_mb: PositiveInt = option(512, "memory that database patches may take while re-ranking, MiB")
+    threads: NonNegativeInt = option(0, "threads that re-rank on a CPU; 0 takes every core")
+    prune: NonNegativeInt = option(0, "skip candidates that a bound proves outside the first N ranks; 0 skips none")
+
+    def config(self, fixed: Fixed) -> RerankConfig:
+        """As of the transport problem, with what the work may take."""
+        return replace(super().config(fixed), memory_mb=self.memory_mb, threads=self.threads, prune=self.prune)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from vpr.base.settings import (
     parse,
     positional,
     recipes,
+    repeated,
     required,
 )
 
@@ -166,3 +167,29 @@ def test_every_key_of_a_recipe_is_an_option_of_some_command(folder):
     known = {action.dest for action in make_parser("x", "Does x.", stages)._actions}
     for name in recipes(folder):
         assert set(yaml.safe_load((RECIPES / folder / f"{name}.yaml").read_text())) <= known
+
+
+@dataclass(frozen=True)
+class Many:
+    """Many."""
+
+    run: Names = repeated(Names(["a"]), "runs")
+    steps: PositiveInt = option(3, "steps")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "runs"),
+    [
+        ([], ["a"]),
+        (["--run", "x"], ["x"]),
+        (["--run", "x", "--steps", "2", "--run=y,z"], ["x", "y", "z"]),
+        (["--run", ""], []),
+        (["--config", "many.yaml"], ["p", "q"]),
+        (["--config", "many.yaml", "--run", "x", "--run", "y"], ["x", "y"]),
+        (["--run", "x", "--config", "many.yaml"], ["p", "q"]),
+    ],
+)
+def test_a_repeated_option_gathers_its_values(tmp_path, monkeypatch, arguments, runs):
+    monkeypatch.chdir(tmp_path)
+    Path("many.yaml").write_text("run: [p, q]\n")
+    assert list(filled(*arguments, stages=(Many,)).run) == runs

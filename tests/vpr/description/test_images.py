@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import Resize
 
 from vpr.description.images import ImageError, ImageFiles, read_image
+from vpr.description.shown import read_shown
 
 # How the camera stored a picture that is upright after turning it as EXIF asks.
 STORED = {
@@ -182,3 +183,15 @@ def test_bilinear_is_what_torchvision_makes_of_the_decoded_picture(tmp_path, sto
     assert distance(read_image(tmp_path / "a.jpg", size), expected) > 1
     files = ImageFiles(tmp_path, ["a.jpg"], size, "bilinear")
     assert (files[0].permute(1, 2, 0).numpy() == expected).all()
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_photo_to_look_at_keeps_its_proportions(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(STORED[orientation](quadrants()))).save(tmp_path / "a.png", exif=exif)
+    shown = read_shown(tmp_path / "a.png", 192)
+    assert shown.shape == (128, 192, 3) and distance(shown[::2, ::2], quadrants()) < 8
+    with pytest.raises(ImageError, match="no image"):
+        (tmp_path / "b.png").write_text("x")
+        read_shown(tmp_path / "b.png")

@@ -44,3 +44,11 @@ def test_the_strongest_are_best_of_their_row_and_column():
     found = Match(0.0, plan.sum(1), plan.sum(0), plan, plan)
     assert found.strongest(5).tolist() == [[0, 0], [1, 1]]
     assert found.strongest(1).tolist() == [[0, 0]]
+
+
+def test_correspondences_are_listed_by_row_and_column():
+    plan = np.zeros((4, 9))
+    plan[2, 5], plan[3, 0] = 0.6, 0.4
+    found = Match(0.0, plan.sum(1), plan.sum(0), plan, 2 * plan).listed(2)
+    assert found[0] == {"query": [1, 0], "database": [1, 2], "mass": 0.6, "similarity": 1.2}
+    assert found[1]["query"] == [1, 1] and found[1]["database"] == [0, 0]

@@ -1,43 +1,24 @@
-"""The one style of all figures: small, plain, colour-blind safe."""
+"""Curves of Recall@N."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eval.metrics import recall_at_k
 from vpr.base.command import printable
-from vpr.base.files import replacing
+from vpr.base.figures import COLOURS, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from datasets.retrieval_set import RetrievalSet
 
-COLOURS = ("#8da0b6", "#d55e00", "#0072b2", "#009e73")  # of Okabe and Ito, but the first, which is grey
 BROKEN = (":", "-.", "--")  # lines
-DEEPEST = 50  # N of curves of Recall@N
-
-
-@contextlib.contextmanager
-def style() -> Iterator[None]:
-    """Matplotlib's settings for a figure in a paper's column."""
-    import matplotlib as mpl
-
-    settings: dict[Any, Any] = {
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "errorbar.capsize": 3,
-        "svg.hashsalt": "vpr",
-    }
-    with mpl.rc_context(settings):
-        yield
+DEEPEST = 50  # N
 
 
 def plain(name: str) -> str:
@@ -69,15 +50,3 @@ def recall_curves(data: RetrievalSet, rows: Sequence[tuple[str, Sequence[np.ndar
         figure = Figure(figsize=(4.5, 3.4), layout="constrained")
         draw_recall(figure.subplots(), data, rows)
     return figure
-
-
-def save(path: Path, figure: Figure) -> list[Path]:
-    """Write the figure as PNG and as PDF beside each other, the path's name with either suffix; returns both paths."""
-    files = []
-    for suffix in (".png", ".pdf"):
-        stem = path.with_suffix("") if path.suffix in (".png", ".pdf") else path
-        files.append(stem.with_name(stem.name + suffix))
-        with style(), replacing(files[-1]) as temporary:
-            date = {"CreationDate": None} if suffix == ".pdf" else {}
-            figure.savefig(temporary, format=suffix[1:], dpi=200, metadata=date)
-    return files

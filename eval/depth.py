@@ -1,0 +1,141 @@
+"""How alike the patches of one image are, layer by layer of a network.
+
+Of a layer's n patches the mean cosine over all pairs of different patches is taken (Zhang, Liwicki, Cipolla, BMVC 2022,
+draw it by depth). Where the patches grow alike, transport has little to go by.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from vpr.base.errors import VprError
+from vpr.description.describe import by_threads, evaluating
+from vpr.description.images import ImageFiles
+
+BATCH = 16
+HEAD = "head"  # what the patch descriptors are called, after the last layer
+CONTAINERS = r"(backbone|network|cvt|encoder|features|stages|blocks|serial_blocks\d|layers|layer\d)$"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network, and what it wants."""
+
+    label: str
+    model: nn.Module
+    describe: Callable[[torch.Tensor], Any]  # takes uint8 images (B, 3, H, W); gives `Descriptors`, or anything else
+    side: int  # height and width of its images, pixels
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of a network, over some images."""
+
+    layer: str
+    depth: float  # its number by the number of layers, in (0, 1]; the head lies one step beyond
+    patches: int  # that it describes an image by
+    similarity: float  # mean pairwise cosine, averaged over the images
+    deviation: float  # its standard deviation over the images
+
+
+def mean_cosine(patches: torch.Tensor) -> torch.Tensor:
+    """The mean cosine of all pairs of different patches of each image: (B, n, C) to (B,), for n of at least 2.
+
+    The squared length of the sum of n unit vectors is n and twice the sum over all pairs. Zeros have cosine 0.
+    """
+    unit = F.normalize(patches.float(), dim=-1)
+    total, own = unit.sum(1).square().sum(-1), unit.square().sum((1, 2))
+    return (total - own) / (patches.shape[1] * (patches.shape[1] - 1))
+
+
+def similarity_by_depth(network: Network, images: ImageFiles, device: torch.device) -> list[Layer]:
+    """Every block of the network in the order in which they work, and the head where there is one.
+
+    Layers that leave a single patch are left out. Raises VprError for a network in which no blocks are found.
+    """
+    batches = [range(start, min(start + BATCH, len(images))) for start in range(0, len(images), BATCH)]
+    values: dict[str, list[torch.Tensor]] = {}
+    counts: dict[str, int] = {}
+
+    def note(name: str, patches: torch.Tensor) -> None:
+        if patches.shape[1] > 1:
+            counts[name] = patches.shape[1]
+            values.setdefault(name, []).append(mean_cosine(patches).cpu())
+
+    with watching(network.model, note), evaluating(network.model):
+        for batch in by_threads(images, batches):
+            patches = getattr(network.describe(batch.to(device)), "patch_descriptors", None)
+            if patches is not None:
+                note(HEAD, patches)
+    blocks = [name for name in values if name != HEAD]
+    if not blocks:
+        raise VprError(f"{network.label}: no blocks that give patches are found in this network; leave it out")
+    depths = {name: (number + 1) / len(blocks) for number, name in enumerate([*blocks, HEAD])}
+    over_images = {name: torch.cat(parts).numpy() for name, parts in values.items()}
+    return [
+        Layer(name, depths[name], counts[name], float(np.mean(all_)), float(np.std(all_)))
+        for name, all_ in over_images.items()
+    ]
+
+
+@contextmanager
+def watching(model: nn.Module, note: Callable[[str, torch.Tensor], None]) -> Iterator[None]:
+    """Inside, every block of the model that works is noted, with its name and its patches (B, n, C)."""
+    prefix = max((getattr(part, "num_prefix_tokens", 0) for part in model.modules()), default=0)
+    last = any(getattr(part, "output_fmt", None) == "NHWC" for part in model.modules())
+
+    def hook(name: str) -> Callable[..., None]:
+        def seen(module: nn.Module, arguments: object, output: object) -> None:
+            if isinstance(output, torch.Tensor) and output.ndim in (3, 4):
+                note(name, as_patches(output, prefix, last))
+
+        return seen
+
+    handles = [block.register_forward_hook(hook(name)) for name, block in blocks_of(model).items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def blocks_of(model: nn.Module) -> dict[str, nn.Module]:
+    """The blocks of a timm network by name; the levels that timm names itself where it repeats nothing (VGG)."""
+    found = dict(_blocks("", model))
+    if found:
+        return found
+    modules = dict(model.named_modules())
+    info: Any = next((part.feature_info for part in modules.values() if hasattr(part, "feature_info")), [])
+    return {name: modules[name] for name in (level["module"] for level in info) if name in modules}
+
+
+def _blocks(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    children = {f"{name}.{child}".lstrip("."): part for child, part in module.named_children()}
+    if isinstance(module, nn.Sequential | nn.ModuleList):
+        nested = children
+    else:
+        nested = {child: part for child, part in children.items() if re.search(rf"(^|\.){CONTAINERS}", child)}
+    for child, part in nested.items():
+        yield from _blocks(child, part)
+    if not nested and children and name:
+        yield name, module
+
+
+def as_patches(output: torch.Tensor, prefix: int, last: bool) -> torch.Tensor:
+    """The patches (B, n, C) of what a block gives: tokens (B, n, C), or maps (B, C, h, w) or, ``last``, (B, h, w, C).
+
+    prefix: the class and register tokens that stand in front, in the layers that have them.
+    """
+    if output.ndim == 4:
+        return output.flatten(1, 2) if last else output.flatten(2).transpose(1, 2)
+    without = max(output.shape[1] - prefix, 0)
+    square = math.isqrt(without) ** 2 == without
+    return output[:, prefix:] if square or math.isqrt(output.shape[1]) ** 2 != output.shape[1] else output

@@ -1,0 +1,50 @@
+"""The one style of all figures: small, plain, colour-blind safe; and how they are written."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vpr.base.errors import VprError
+from vpr.base.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLOURS = ("#8da0b6", "#d55e00", "#0072b2", "#009e73")  # of Okabe and Ito, but the first, which is grey
+MORE_COLOURS = (*COLOURS[1:], "#cc79a7", "#56b4e9", "#e69f00", "#000000")  # for curves beside one another
+UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}  # formats, without the time of day
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Matplotlib's settings for a figure in a paper's column."""
+    import matplotlib as mpl
+
+    settings: dict[Any, Any] = {
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "errorbar.capsize": 3,
+        "svg.hashsalt": "vpr",
+        "pdf.fonttype": 42,
+    }
+    with mpl.rc_context(settings):
+        yield
+
+
+def format_of(path: Path) -> str:
+    """The format of a figure by the file's ending; raises VprError for those that are not written."""
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in UNDATED:
+        raise VprError(f"{path}: a figure is written as .png, .pdf or .svg; give the file one of these endings")
+    return kind
+
+
+def save(figure: Figure, path: Path, dpi: int = 200) -> None:
+    """Write a figure, atomically; the same figure gives the same bytes. Errors as `format_of`."""
+    kind = format_of(path)
+    with style(), replacing(path) as temporary:  # hatches and the names inside an SVG are settings of this moment
+        figure.savefig(temporary, format=kind, dpi=dpi, metadata=UNDATED[kind])

@@ -1,0 +1,42 @@
+"""Photos to look at: decoded as for a model, with their proportions kept."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from vpr.base.errors import VprError
+from vpr.description.images import FORMATS, UNREADABLE, read_image
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".jp2")
+ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+
+
+def read_shown(path: Path, longest: int = 640) -> np.ndarray:
+    """An upright photo (height, width, 3) uint8 whose longer side is ``longest`` pixels, small ones enlarged.
+
+    Raises ImageError as `read_image`.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            turned = image.getexif().get(ExifTags.Base.Orientation) in ON_THEIR_SIDE
+    except UNREADABLE:
+        width, height, turned = 1, 1, False  # `read_image` says what is wrong
+    if turned:
+        width, height = height, width
+    scale = longest / max(width, height)
+    return read_image(path, (max(1, round(height * scale)), max(1, round(width * scale))))
+
+
+def photos_in(place: Path) -> list[Path]:
+    """The image files of a folder and of those in it, by their endings, sorted; or one file.
+
+    Raises VprError where there are none.
+    """
+    if place.is_file():
+        return [place]
+    found = sorted(path for path in place.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+    if not found:
+        raise VprError(f"{place} holds no photos ({', '.join(ENDINGS)}); check the path")
+    return found

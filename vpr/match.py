@@ -1,0 +1,112 @@
+"""``python -m vpr.match A.jpg B.jpg``: how the patches of two photos match, as a figure and as scores.
+
+The first photo is the query. The transport is the one that re-ranking with the run's model goes by.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vpr.base.command import printable, run_command
+from vpr.base.errors import VprError
+from vpr.base.files import write_json
+from vpr.base.machine import Device, choose_device
+from vpr.base.settings import NonNegativeFloat, PositiveInt, option, positional
+from vpr.retrieval.settings import ProblemOptions, RerankConfig
+
+if TYPE_CHECKING:
+    from vpr.retrieval.pairs import MatchedPhotos
+
+
+@dataclass(frozen=True)
+class MatchOptions:
+    """Photos and model."""
+
+    query: Path = positional("the photo that is asked for", "A.jpg")
+    database: Path = positional("the photo that it is compared with", "B.jpg")
+    run: Path = option(Path("builtin"), "run folder of the structural model, or 'builtin'")
+    out: Path = option(Path("match.png"), "the figure, as .png, .pdf or .svg")
+    json: Path | None = option(None, "write scores, marginals, plan and correspondences here")
+    lines: PositiveInt = option(30, "correspondences that are drawn, and written to --json, at most")
+    weight: NonNegativeFloat | None = option(None, "weight of S_struct; the one that the run fixed when left out")
+    device: Device = option("auto", "where to compute")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    about = "How the patches of two photos match: scores, marginals, correspondences."
+    return run_command("vpr.match", about, [MatchOptions, ProblemOptions], _work, argv)
+
+
+def _work(options: MatchOptions, problem: ProblemOptions) -> None:
+    from vpr.base.figures import format_of
+    from vpr.models.loading import load_student
+    from vpr.retrieval.calibration import calibration_of
+    from vpr.retrieval.pairs import match_photos, require_files
+
+    photos = options.query, options.database
+    require_files(photos)
+    format_of(options.out)
+    _refuse_overwriting(options)
+    device = choose_device(options.device)
+    model, fixed = load_student(options.run, device), calibration_of(options.run)
+    config = problem.config(fixed)
+    weight = fixed.weight if options.weight is None else options.weight
+    found = match_photos(model, photos, config, device)
+    _tell(options, config, found, weight)
+    _draw(options, found)
+    if options.json:
+        write_json(options.json, _as_json(options, config, found, weight))
+    print(printable(f"written: {', '.join(str(path) for path in (options.out, options.json) if path)}"))
+
+
+def _refuse_overwriting(options: MatchOptions) -> None:
+    """Raise VprError where an output would replace a photo, or the other output."""
+    outputs = [path.resolve() for path in (options.out, options.json) if path]
+    if {options.query.resolve(), options.database.resolve()} & {*outputs}:
+        raise VprError("--out or --json names one of the photos, which would be replaced; name another file")
+    if len({*outputs}) < len(outputs):
+        raise VprError(f"--out and --json are the same file, {options.out}; name another file for one of them")
+
+
+def _tell(options: MatchOptions, config: RerankConfig, found: MatchedPhotos, weight: float) -> None:
+    problem = f"{config.marginals} marginals, epsilon {config.epsilon:g}, mass {config.mass:g}"
+    print(printable(f"{options.query} and {options.database}, by {options.run}: {problem}"))
+    print(f"S_global  {found.global_similarity:.4f}")
+    print(f"S_struct  {found.match.score:.4f}")
+    print(f"score     {found.score(weight):.4f}   S_global + {weight:g} * S_struct, higher is better")
+
+
+def _draw(options: MatchOptions, found: MatchedPhotos) -> None:
+    from vpr.base.figures import save
+    from vpr.description.shown import read_shown
+    from vpr.retrieval.drawing import draw_match
+
+    photos = read_shown(options.query), read_shown(options.database)
+    save(draw_match(photos, found.match, options.lines), options.out, dpi=150)
+
+
+def _as_json(options: MatchOptions, config: RerankConfig, found: MatchedPhotos, weight: float) -> dict[str, object]:
+    """What --json writes; patches go row by row from the upper left."""
+    match, taken = found.match, found.match.taken
+    sides = zip(("query", "database"), (options.query, options.database), taken, ("query_weights", "database_weights"))
+    photos = {
+        name: {"photo": str(photo), "marginals": getattr(match, field).tolist(), "taken": share.tolist()}
+        for name, photo, share, field in sides
+    }
+    scores = {"global": found.global_similarity, "structural": match.score, "score": found.score(weight)}
+    return {
+        "run": str(options.run),
+        "settings": {"marginals": config.marginals, "epsilon": config.epsilon, "mass": config.mass, "weight": weight},
+        "scores": scores,
+        **photos,
+        "correspondences": found.match.listed(options.lines),
+        "plan": match.plan.tolist(),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""Two photo files, described by a model and matched."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from vpr.base.errors import VprError
+from vpr.description.describe import describe
+from vpr.description.images import ImageFiles
+from vpr.models.structural import StructuralModel
+from vpr.retrieval.matching import Match, match
+from vpr.retrieval.settings import RerankConfig
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedPhotos:
+    """What is known of two photos: S_global, and the match behind S_struct."""
+
+    global_similarity: float
+    match: Match
+
+    def score(self, weight: float) -> float:
+        """What re-ranking goes by: S_global + weight * S_struct."""
+        return self.global_similarity + weight * self.match.score
+
+
+def match_photos(
+    model: StructuralModel, photos: tuple[Path, Path], config: RerankConfig, device: torch.device
+) -> MatchedPhotos:
+    """Describe two image files and match the first, as the query, with the second.
+
+    Raises VprError for files that are missing, or are no images.
+    """
+    require_files(photos)
+    images = ImageFiles(Path(), [str(photo) for photo in photos], model.input_size, model.interpolation)
+    globals_, patches = next(describe(model, images, [[0, 1]], device))
+    assert patches is not None
+    found = match((patches[0], patches[1]), (globals_[0], globals_[1]), config)
+    return MatchedPhotos(float(globals_[0] @ globals_[1]), found)
+
+
+def require_files(photos: tuple[Path, ...]) -> None:
+    """Raise VprError for a path that is no file."""
+    for photo in photos:
+        if not photo.is_file():
+            raise VprError(f"no photo {photo}; check the path")
