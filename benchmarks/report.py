@@ -1,0 +1,48 @@
+"""What a report costs: ``python -m benchmarks.report --data DIR [--cities A,B] [--split train] [--queries N]``.
+
+The weights in the box answer the set, re-ranked. Then the page is written, with N queries in its gallery; its seconds
+and its size are printed. The tables and figures are of all queries.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from datasets.msls import Protocol, load
+from eval.evaluation import Evaluator
+from eval.options import RankingConfig, SourceConfig
+from eval.report.page import write_report
+from eval.report.subject import ReportOptions, Subject, stages_of
+from eval.report.tables import by_subtask, known_of
+from vpr.base.machine import choose_device
+from vpr.retrieval.settings import RerankOptions
+
+
+def main() -> None:
+    """Measure, and print one line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--cities", default="")
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--queries", type=int, default=740)
+    arguments = parser.parse_args()
+    cities = tuple(filter(None, arguments.cities.split(",")))
+    dataset = load(arguments.data, Protocol(arguments.split, cities))
+    data = dataset.retrieval_set
+    evaluator = Evaluator(RankingConfig(), RerankOptions(), choose_device("auto"))
+    answers = evaluator.answer(data, SourceConfig(Path("builtin"), rerank=True))
+    results = answers.scores(data)
+
+    start = time.perf_counter()
+    stages = stages_of(answers)
+    table = by_subtask(dataset, stages)
+    tables = () if table is None else (table,)
+    subject = Subject("Report", (), data, stages, results, known_of(dataset), tables, answers)
+    with tempfile.TemporaryDirectory() as folder:
+        said = write_report(Path(folder) / "a.html", subject, ReportOptions(report_queries=arguments.queries))
+    print(f"{len(data.scored)} queries scored: {time.perf_counter() - start:.1f} s, {said.split('(')[1].rstrip(')')}")
+
+
+if __name__ == "__main__":
+    main()

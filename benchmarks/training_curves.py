@@ -1,0 +1,46 @@
+"""The course of trainings as a figure: ``python -m benchmarks.training_curves RUN [RUN ...] --out FILE``.
+
+Losses against steps from each run's training.csv, a panel for each loss that all of them have, and the recalls of
+validations on the way where a run has them. FILE ends with .png, .pdf or .svg.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from distill.record import RATE
+from vpr.base.figures import MORE_COLOURS, save, style
+
+STEP = "step"
+
+
+def main() -> None:
+    """Draw the figure."""
+    from matplotlib.figure import Figure
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    courses = {run.name: pd.read_csv(run / "training.csv") for run in arguments.runs}
+    shown = [
+        name
+        for name in dict.fromkeys(column for course in courses.values() for column in course.columns)
+        if name not in (STEP, RATE)
+        and not all(course.get(name, pd.Series(dtype=float)).isna().all() for course in courses.values())
+    ]
+    with style():
+        figure = Figure(figsize=(2.6 * len(shown), 2.4), layout="constrained")
+        for axes, name in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown):
+            for (run, course), colour in zip(courses.items(), MORE_COLOURS):
+                if name in course:
+                    known = course[[STEP, name]].dropna()
+                    axes.plot(known[STEP], known[name], "." if len(known) < 10 else "-", color=colour, label=run)
+            axes.set(xlabel="step", title=name)
+        axes.legend(frameon=False)
+    save(figure, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
