@@ -44,11 +44,19 @@ class DescribedSet:
 
 
 def describe(
-    model: StructuralModel | NetVLAD, data: RetrievalSet, cache: Path, device: torch.device, config: RankingConfig
+    model: StructuralModel | NetVLAD,
+    data: RetrievalSet,
+    cache: Path,
+    device: torch.device,
+    config: RankingConfig,
+    rollout: bool = False,
 ) -> DescribedSet:
-    """Complete the cache file with the images that it lacks; errors as `describe_into_cache`."""
+    """Complete the cache file with the images that it lacks; errors as `describe_into_cache`.
+
+    rollout: with the weights of the patches.
+    """
     files = data.image_files()
-    how = Filling(config.workers, dtype=config.patches)
+    how = Filling(config.workers, dtype=config.patches, rollout=rollout)
     filled, images, seconds = describe_into_cache(cache, model, data.root, files, device, how)
     latency = 1000 * seconds / images if images else None
     described = DescribedSet.of(data, filled, latency_ms=latency)
@@ -60,9 +68,11 @@ def describe(
     return DescribedSet.of(data, adapt_cache(filled, database, cache.parent), True, latency)
 
 
-def default_cache(folder: Path, model: StructuralModel | NetVLAD, data: RetrievalSet, config: RankingConfig) -> Path:
+def default_cache(
+    folder: Path, model: StructuralModel | NetVLAD, data: RetrievalSet, config: RankingConfig, rollout: bool = False
+) -> Path:
     """The cache file in a folder whose name carries the tree and the model, so that it never belongs to another."""
     root = data.root.resolve()
     tree = hashlib.sha256(str(root).encode()).hexdigest()[:8]
-    kind = "" if config.patches == "float16" else f"-{config.patches}"
+    kind = ("" if config.patches == "float16" else f"-{config.patches}") + ("-rollout" if rollout else "")
     return place_to_keep(folder / f"{root.name}-{tree}-{cache_spec(model).fingerprint}{kind}.h5")

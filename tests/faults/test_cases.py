@@ -29,6 +29,7 @@ TRAIN = ["--data", "tree", "--out", "new", *SMALL]
 DISTILL = ["--data", "tree", "--teacher", "teacher", "--out", "run", "--grid", "3", *SMALL]
 LABELLED = ["--run", "run", "--data", "set", "--device", "cpu"]
 LEARN = ["--data", "set", "--out", "new", *LABELS]
+UNROLLED = ["--run", "builtin", "--rerank", *USUAL]
 PRUNE = [*EVALUATE, "--prune", "5"]
 QUERY = "tree/train_val/cph/query"
 FUSED = "not exact for ranks that are fused"
@@ -105,6 +106,10 @@ REFUSED = [
     ("eval.msls", SCORE, zipped("stream"), "z.zip: cannot be read"),
     ("eval.msls", SCORE, zipped("bomb"), "more than 512 MiB"),
     ("eval.msls", [*EVALUATE, "--radius", "0.001"], nothing, "no query has a positive"),
+    ("eval.msls", [*EVALUATE, "--marginals", "rollout"], nothing, "has no weights of patches, which rollout marginals"),
+    ("eval.msls", [*EVALUATE, "--marginals", "rolled"], nothing, "is none of uniform, relevancy"),
+    ("eval.msls", [*UNROLLED, "--marginals", "rollout"], nothing, "lite0 has no attention rollout"),
+    ("vpr.extract", ["--run", "builtin", "--data", "tree", "--cache", "b.h5", "--rollout"], nothing, "has no attent"),
     ("eval.msls", [*PRUNE, "--fusion", "reciprocal-rank"], nothing, FUSED),
     ("eval.msls", [*PRUNE, "--shortlist", "p.csv"], nothing, FUSED),
     ("eval.msls", [*PRUNE, "--task", "seq2seq", "--seq-length", "3"], nothing, "not exact for sequences"),

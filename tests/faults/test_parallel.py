@@ -78,7 +78,7 @@ def test_two_processes_train_on_labels(pair, case):
     assert first.out == "retrieval: birds\n" and (case / "birds" / "metrics.json").is_file()
 
 
-EXTRACT = ["--run", "run", "--data", "tree", "--device", "cpu", "--cache", "new.h5"]
+EXTRACT = ["--run", "run", "--data", "tree", "--device", "cpu", "--cache", "new.h5", "--rollout"]
 
 
 def test_two_processes_fill_one_cache_also_when_they_are_killed(pair, case):

@@ -167,7 +167,7 @@ def test_any_timm_backbone_gives_unit_vectors(backbone, size, grid):
     with torch.inference_mode():
         found, alone = model(images), model(images[1:])
     assert found.global_descriptor.shape == (2, 12) and found.patch_descriptors.shape == (2, grid**2, 12)
-    for vectors in found:
+    for vectors in (found.global_descriptor, found.patch_descriptors):
         np.testing.assert_allclose(vectors.norm(dim=-1), 1, atol=1e-5)
     np.testing.assert_allclose(found.patch_descriptors[1:], alone.patch_descriptors, atol=1e-4)
 
