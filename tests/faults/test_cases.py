@@ -30,6 +30,7 @@ DISTILL = ["--data", "tree", "--teacher", "teacher", "--out", "run", "--grid", "
 LABELLED = ["--run", "run", "--data", "set", "--device", "cpu"]
 LEARN = ["--data", "set", "--out", "new", *LABELS]
 UNROLLED = ["--run", "builtin", "--rerank", *USUAL]
+METRIC = ["--structural-in", "metric"]
 PRUNE = [*EVALUATE, "--prune", "5"]
 QUERY = "tree/train_val/cph/query"
 FUSED = "not exact for ranks that are fused"
@@ -128,6 +129,9 @@ REFUSED = [
     ("eval.partial", [*LABELLED, "--retrieval", "--split", "test"], nothing, "leave the options of the MSLS protocol"),
     ("vpr.retrieval", LEARN, on("set", shutil.rmtree), "no folder set; pass --data"),
     ("vpr.retrieval", [*LEARN, "--held-out", "0.9"], nothing, "leaves fewer than two"),
+    ("vpr.retrieval", [*LEARN, *METRIC, "--memory", "9"], nothing, "--structural-in metric does not go with --memory"),
+    ("vpr.retrieval", [*LEARN, *METRIC, "--miner", "angular"], nothing, "does not go with --miner angular"),
+    ("vpr.retrieval", [*LEARN, "--structural-in", "loss"], nothing, "'loss' is none of own, metric"),
     ("vpr.retrieval", [*LEARN, "--out", "run"], nothing, "holds a run with other settings"),
     ("vpr.scratch", [*TRAIN, "--grid", "30"], nothing, "finer than the 7 x 7 features"),
     ("vpr.scratch", [*TRAIN, "--validate-every", "2", "--held-out", ""], nothing, "pass --held-out"),
