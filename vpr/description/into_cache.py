@@ -73,7 +73,7 @@ def describe_into_cache(
             batches = _prepare(path, keys, sizes, spec, how.overwrite)
         batches = fabric.broadcast(batches)
         cache = DescriptorCache(path, spec, writable=True)
-        images = ImageFiles(root, cache.keys, model.input_size, model.interpolation)
+        images = ImageFiles.of(root, cache.keys, model)
         title = f"describing into {path.name}" if fabric.is_global_zero else None
         own = batches[fabric.global_rank :: fabric.world_size]
         start = time.perf_counter()

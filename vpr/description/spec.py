@@ -17,7 +17,14 @@ def cache_spec(
     """
     if rollout:
         transformer_of(model)
-    transform = (model.mean.flatten().tolist(), model.std.flatten().tolist(), model.interpolation, model.input_size)
+    transform: tuple[object, ...] = (
+        model.mean.flatten().tolist(),
+        model.std.flatten().tolist(),
+        model.interpolation,
+        model.input_size,
+    )
+    if model.crop != "resize":  # which has been there from the start, and is not named
+        transform = (*transform, model.crop)
     if isinstance(model, NetVLAD):
         return CacheSpec(fingerprint(model, "NetVLAD", model.config.backbone, transform), 0, model.config.dim)
     if isinstance(model, HubModel):

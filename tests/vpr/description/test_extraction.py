@@ -58,9 +58,9 @@ def undisturbed(root, tmp_path_factory):
 def described(monkeypatch):
     """The names of the images that are decoded from here on."""
     names = []
-    decode = vpr.description.images.read_image
+    decode = vpr.description.images.read_whole
     monkeypatch.setattr(
-        vpr.description.images, "read_image", lambda path, *how: names.append(path.name) or decode(path, *how)
+        vpr.description.images, "read_whole", lambda path, *how: names.append(path.name) or decode(path, *how)
     )
     return names
 

@@ -147,11 +147,11 @@ def test_the_fingerprint_knows_weights_and_details():
 
 def test_the_cache_spec_knows_size_grid_and_pooling():
     specs = set()
-    for settings in ({}, {"grid": 2}, {"image_size": 192}, {"pooling": "cls"}):
+    for settings in ({}, {"grid": 2}, {"image_size": 192}, {"pooling": "cls"}, {"crop": "centre"}):
         torch.manual_seed(0)
         usual = {"dim": 8, "grid": 3, "image_size": 160, "backbone": "test_vit"}
         specs.add(cache_spec(StructuralModel(ModelConfig(**{**usual, **settings}))))
-    assert len({spec.fingerprint for spec in specs}) == 4 and {spec.patches for spec in specs} == {4, 9}
+    assert len({spec.fingerprint for spec in specs}) == 5 and {spec.patches for spec in specs} == {4, 9}
 
 
 # Tokens (B, N, D) with and without a class token, maps (B, h, w, D), maps (B, D, h, w).
