@@ -56,7 +56,7 @@ def _work(options: Options) -> None:
             coarse.resize((1024, 768), Image.Resampling.BICUBIC).save(Path(folder) / name, quality=90)
         for run in options.run:
             model = load_student(Path(run), device)
-            images = ImageFiles(Path(folder), names, model.input_size, model.interpolation)
+            images = ImageFiles.of(Path(folder), names, model)
             batches = [range(start, min(start + BATCH, len(images))) for start in range(0, len(images), BATCH)]
             ready = [
                 torch.stack([images[number] for number in batch]).to(memory_format=torch.channels_last)

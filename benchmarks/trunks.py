@@ -94,7 +94,7 @@ def milliseconds(model: StructuralModel, data: RetrievalSet, batch: int = 32, ro
     """Of one image on one core, from the file to its descriptors; the median of some batches."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    images, times = ImageFiles(data.root, data.database.images[:, 0], model.input_size, model.interpolation), []
+    images, times = ImageFiles.of(data.root, data.database.images[:, 0], model), []
     for number in range(rounds):
         start = time.perf_counter()
         rows = np.arange(number * batch, (number + 1) * batch) % len(images)

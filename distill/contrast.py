@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pytorch_metric_learning import losses, miners
+from pytorch_metric_learning import distances, losses, miners
 from pytorch_metric_learning.utils import loss_and_miner_utils
 from scipy.sparse.csgraph import connected_components
 from torch import nn
@@ -92,6 +92,27 @@ class OnlyPairs(nn.Module):
         return only_pairs(mined, *(mask.bool() for mask in masks))
 
 
+class GivenCosines(distances.BaseDistance):
+    """A distance of the library, of unit vectors, that may be told the cosines (B, B) of a batch with itself."""
+
+    def __init__(self, usual: Any) -> None:
+        """usual: the library's cosine or Euclidean distance, which it stands for."""
+        super().__init__(usual.normalize_embeddings, usual.p, usual.power, usual.is_inverted)
+        self.usual = usual
+        self.cosines: torch.Tensor | None = None
+
+    def compute_mat(self, query_emb: torch.Tensor, ref_emb: torch.Tensor) -> torch.Tensor:
+        if self.cosines is None:
+            return self.usual.compute_mat(query_emb, ref_emb)
+        if self.is_inverted:
+            return self.cosines.clone()  # some miners write into what they get
+        # of an image with itself the root has no gradient, and is not asked for one
+        return (2 - 2 * self.cosines).clamp(min=1e-8).sqrt()
+
+    def pairwise_distance(self, query_emb: torch.Tensor, ref_emb: torch.Tensor) -> torch.Tensor:
+        return self.usual.pairwise_distance(query_emb, ref_emb)
+
+
 class Contrast(nn.Module):
     """The configured loss; its parameters, such as proxies, are trained with the model's."""
 
@@ -108,13 +129,19 @@ class Contrast(nn.Module):
         else:
             self.loss = LOSSES[config.loss](config)
         self.miner: Any = None if config.miner == "none" else OnlyPairs(MINERS[config.miner]())
+        comparing: list[Any] = [module for module in self.modules() if hasattr(module, "distance")]
+        for module in comparing:
+            module.distance = GivenCosines(module.distance)
         self.memory: Any = None
         if config.memory:
             self.memory = losses.CrossBatchMemory(self.loss, dim, config.memory, self.miner)
 
-    def forward(self, descriptors: torch.Tensor, known: Known) -> torch.Tensor:
-        """The loss of descriptors (B, C), a scalar; zero where no pair is left."""
-        with pairs_by(known.pairs):
+    def forward(self, descriptors: torch.Tensor, known: Known, cosines: torch.Tensor | None = None) -> torch.Tensor:
+        """The loss of descriptors (B, C), a scalar; zero where no pair is left.
+
+        cosines (B, B): what loss and miner take in place of the descriptors' own.
+        """
+        with pairs_by(known.pairs), self._comparing_by(cosines):
             if self.memory is not None:
                 return self.memory(descriptors, known.photos)
             if self.config.loss == "proxy-anchor":
@@ -130,6 +157,18 @@ class Contrast(nn.Module):
             labels = torch.as_tensor(places, device=descriptors.device).long()
             return only_pairs(self.miner.miner(descriptors, labels), *known.within())
         return self.miner(descriptors, known.photos)
+
+    @contextmanager
+    def _comparing_by(self, cosines: torch.Tensor | None) -> Iterator[None]:
+        """Inside, the loss and the miner compare by the cosines given; None for those of the descriptors."""
+        given = [module for module in self.modules() if isinstance(module, GivenCosines)]
+        for distance in given:
+            distance.cosines = cosines
+        try:
+            yield
+        finally:
+            for distance in given:
+                distance.cosines = None
 
     def get_extra_state(self) -> dict[str, Any]:
         """Where the memory stands, which the library keeps outside its buffers."""
@@ -148,6 +187,15 @@ def check(config: ObjectiveConfig) -> None:
         raise VprError(f"--memory does not go with --loss {config.loss}; leave it out, or pass --loss infonce")
     if config.memory and config.miner == "distance-weighted":
         raise VprError("--memory does not go with --miner distance-weighted; pass --miner multi-similarity")
+
+
+def check_structure(config: ObjectiveConfig) -> None:
+    """Raise VprError for parts that do not compare by the cosines they are given."""
+    if config.memory:
+        raise VprError("--structural-in metric does not go with --memory, which keeps no patches; leave --memory out")
+    if config.loss == "proxy-anchor" or config.miner == "angular":
+        part = "--loss proxy-anchor" if config.loss == "proxy-anchor" else "--miner angular"
+        raise VprError(f"--structural-in metric does not go with {part}; pass --loss margin --miner distance-weighted")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from datasets.msls.tree import Location, existing_cities, locate
 from distill.places import Photos
 from distill.settings import RunConfig
 from vpr.base.errors import VprError
-from vpr.description.images import ImageFiles
+from vpr.description.images import ImageFiles, widened
 from vpr.models.netvlad import NetVLAD
 from vpr.models.structural import StructuralModel
 
@@ -61,9 +61,12 @@ def load_images(data: TrainingData, model: StructuralModel | NetVLAD, workers: i
 
     With processes that decode them, each of which would keep its own, they are not.
     """
-    paths, (height, width) = data.photos.paths, model.input_size
+    paths, (height, width) = (
+        data.photos.paths,
+        model.input_size if model.crop == "resize" else widened(model.input_size),
+    )
     keep = workers == 0 and len(paths) * 3 * height * width < MEMORY_BYTES
-    return ImageFiles(data.root, paths, model.input_size, model.interpolation, keep)
+    return ImageFiles.of(data.root, paths, model, keep)
 
 
 def training_photos(root: Path, cities: tuple[str, ...], without: str) -> tuple[Photos, MSLS]:

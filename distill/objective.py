@@ -4,13 +4,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from distill import losses
 from distill.contrast import Contrast, Known
 from distill.settings import DistillationConfig, StructuralConfig
+from distill.structure import fused_cosines, patches_and_guides, scores_of
 from vpr.models.descriptors import Descriptors
-from vpr.transport import marginal_weights, solve
 
 
 @dataclass(frozen=True)
@@ -39,18 +38,27 @@ class Objective(nn.Module):
 
     def forward(self, described: Descriptors, batch: Labels) -> dict[str, torch.Tensor]:
         """The weighted loss terms, scalars, by name."""
-        descriptors = described.global_descriptor
-        terms: dict[str, torch.Tensor] = {self.contrast.config.loss: self.contrast(descriptors, batch.known)}
+        descriptors, structure = described.global_descriptor, self._structure(batch)
+        cosines = None
+        if structure is not None and structure.structural_in == "metric":
+            cosines = fused_cosines(described, structure)
+        terms: dict[str, torch.Tensor] = {self.contrast.config.loss: self.contrast(descriptors, batch.known, cosines)}
         if batch.teacher is not None and self.distillation is not None:
             loss = losses.regression if self.distillation.distillation == "regression" else losses.relational
             terms["distillation"] = self.distillation.distillation_weight * loss(descriptors, batch.teacher)
         patches = described.patch_descriptors
         if batch.kept is not None and self.distillation is not None and patches is not None:
             terms["keep"] = self.distillation.keep_weight * losses.keep(patches, batch.kept)
-        structure = self.structural
-        if structure is not None and structure.structural_weight and batch.progress >= structure.structural_from:
+        if structure is not None and structure.structural_in == "own":
             terms["structural"] = structure.structural_weight * structural_loss(described, batch, structure)
         return terms
+
+    def _structure(self, batch: Labels) -> StructuralConfig | None:
+        """The settings of structure where it plays a part at this step."""
+        structure = self.structural
+        if structure is None or not structure.structural_weight or batch.progress < structure.structural_from:
+            return None
+        return structure
 
 
 def structural_loss(described: Descriptors, batch: Labels, config: StructuralConfig) -> torch.Tensor:
@@ -62,11 +70,7 @@ def structural_loss(described: Descriptors, batch: Labels, config: StructuralCon
     Marginals go by the global descriptors, or by the mean of the patches where the two differ in length; no gradient
     flows through them. Raises ValueError for a model without patch descriptors.
     """
-    patches, guides = described.patch_descriptors, described.global_descriptor.detach()
-    if patches is None:
-        raise ValueError("the structural loss needs a model with patch descriptors")
-    if guides.shape[1] != patches.shape[2]:
-        guides = functional.normalize(patches.detach().mean(1), dim=-1)
+    patches, guides = patches_and_guides(described)
     anchors, others, there = structural_pairs(*batch.known.within(), config.structural_negatives)
     number, processes = batch.part
     share = len(anchors[number::processes]) * processes / max(1, len(anchors))
@@ -74,17 +78,8 @@ def structural_loss(described: Descriptors, batch: Labels, config: StructuralCon
     if not len(anchors):
         return patches.sum() * 0
     first, second = anchors.repeat_interleave(others.shape[1]), others.flatten()
-    # index_select, unlike indexing, adds up repeated gradients in a fixed order: a seed gives the same weights
-    own, other = (patches.index_select(0, side) for side in (first, second))
-    result = solve(
-        own @ other.transpose(1, 2),
-        *marginal_weights("complement", own, other, guides[first], guides[second]),
-        epsilon=config.epsilon,
-        tolerance=0,
-        max_iterations=config.sinkhorn_iterations,
-        backend="torch",
-    )
-    scores = result.score.view(others.shape).masked_fill(~there, -torch.inf)
+    scores = scores_of(patches, guides, first, second, config)
+    scores = scores.view(others.shape).masked_fill(~there, -torch.inf)
     return share * losses.structural(scores, config.structural_temperature)
 
 

@@ -68,7 +68,14 @@ class ObjectiveConfig:
 class StructuralConfig:
     """Structural loss."""
 
-    structural_weight: NonNegativeFloat = option(16.0, "weight of the structural loss (S_struct inside the loss)")
+    structural_in: Literal["own", "metric"] = option(
+        "own",
+        "where S_struct is trained: in a loss of its own, or in --loss, which then goes by (S_global + S_struct) / 2, "
+        "not by the cosine",
+    )
+    structural_weight: NonNegativeFloat = option(
+        16.0, "weight of the structural loss; 0 trains without S_struct, and --structural-in metric has no other weight"
+    )
     structural_temperature: PositiveFloat = option(0.05, "temperature of the structural loss, in units of S_struct")
     structural_negatives: PositiveInt = option(5, "random negatives of each anchor in the structural loss")
     structural_from: NonNegativeFloat = option(0.1, "share of the steps after which the structural loss starts")

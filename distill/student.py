@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from distill.contrast import Contrast, check
+from distill.contrast import Contrast, check, check_structure
 from distill.data import TrainingData, load_images
 from distill.head import start_head, start_summary, start_whitening
 from distill.objective import Objective
@@ -117,6 +117,8 @@ def check_model(settings: StudentSettings) -> None:
     Raises VprError as the model does.
     """
     check(settings.objective)
+    if settings.structural.structural_in == "metric":
+        check_structure(settings.objective)
     model = StructuralModel(in_training(settings))
     parameter_groups(model, settings.train)
     if settings.model.train_size:

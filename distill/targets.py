@@ -34,7 +34,7 @@ def teacher_targets(teacher: Teacher, data: TrainingData, out: Path, fabric: Fab
     if isinstance(teacher, ForeignDescriptors):
         return teacher.of(data.photos.paths)
     if several_machines():
-        images = ImageFiles(data.root, data.photos.paths, teacher.input_size, teacher.interpolation)
+        images = ImageFiles.of(data.root, data.photos.paths, teacher)
         return describe_together(fabric, teacher, images, np.arange(len(images)), workers, "teacher")
     cache = out / "cache" / f"{TEACHER}-{fingerprint_of(teacher)}.h5"
     how = Filling(workers, fabric=fabric)

@@ -35,7 +35,7 @@ from vpr.base.errors import VprError
 from vpr.base.files import write_bytes
 from vpr.base.progress import progress
 from vpr.description.describe import load_batches
-from vpr.description.images import Images
+from vpr.description.images import ImageFiles, Images, Uncut
 from vpr.models.descriptors import Descriptors
 from vpr.models.weights import DAMAGED
 
@@ -145,7 +145,8 @@ class Trainer:
         count = self.config.accumulate
         self.plan.steps = range(self.step * count, stop * count)
         sampler = OwnRows(self.plan, self.fabric)
-        batches = load_batches(self.images, sampler, self.config.workers)
+        photos = Uncut(self.images) if isinstance(self.images, ImageFiles) else self.images
+        batches = load_batches(photos, sampler, self.config.workers)
         while self.step < stop:
             self.rates.set(self.step)
             self.optimizer.zero_grad(set_to_none=True)
@@ -173,8 +174,8 @@ class Trainer:
         number: of the batch among all, from which its random numbers follow.
         """
         device, seed = self.fabric.device, self.config.seed * 1_000_003 + number
-        height, width = images.shape[-2:]
-        transform = augmentation(self.config.augment, (height, width))
+        size = self.images.size if isinstance(self.images, ImageFiles) else images.shape[-2:]
+        transform = augmentation(self.config.augment, (size[0], size[1]))
         images = augment(images, shards.own_groups, transform, seed).to(memory_format=torch.channels_last)
         described, kept = self.network(images), self._before(images)
         self._require_finite({"descriptors": described.global_descriptor.sum()})

@@ -58,7 +58,7 @@ class Judging:
         return sum(metrics[name] for name in self.chosen_by) / len(self.chosen_by)
 
 
-PLACES = Judging(evaluate, ("recall@1", "recall@5", "recall@10"), (RerankConfig.marginals,))
+PLACES = Judging(evaluate, ("recall@1", "recall@5", "recall@10"), ("complement",))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A retrieval set together with the cached descriptors of its images."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from vpr.description.adaptation import adapt_cache, pays
 from vpr.description.into_cache import Filling, describe_into_cache
 from vpr.description.spec import cache_spec
 from vpr.models.netvlad import NetVLAD
+from vpr.models.settings import Crop
 from vpr.models.structural import StructuralModel
 from vpr.retrieval.sequences import CacheRows, sequence_descriptors
 
@@ -28,6 +29,7 @@ class DescribedSet:
     rows: CacheRows  # of the entries' images in the cache
     adapted: bool = False  # whether the descriptors were adapted to the database
     latency_ms: float | None = None  # an image, of those that were described for it; None where all were in the cache
+    crop: Crop = "resize"  # what the model sees of a photo
 
     @classmethod
     def of(
@@ -44,11 +46,19 @@ class DescribedSet:
 
 
 def describe(
-    model: StructuralModel | NetVLAD, data: RetrievalSet, cache: Path, device: torch.device, config: RankingConfig
+    model: StructuralModel | NetVLAD,
+    data: RetrievalSet,
+    cache: Path,
+    device: torch.device,
+    config: RankingConfig,
+    rollout: bool = False,
 ) -> DescribedSet:
-    """Complete the cache file with the images that it lacks; errors as `describe_into_cache`."""
+    """Complete the cache file with the images that it lacks; errors as `describe_into_cache`.
+
+    rollout: with the weights of the patches.
+    """
     files = data.image_files()
-    how = Filling(config.workers, dtype=config.patches)
+    how = Filling(config.workers, dtype=config.patches, rollout=rollout)
     filled, images, seconds = describe_into_cache(cache, model, data.root, files, device, how)
     latency = 1000 * seconds / images if images else None
     described = DescribedSet.of(data, filled, latency_ms=latency)
@@ -56,13 +66,16 @@ def describe(
     if adapt is None:
         adapt = isinstance(model, StructuralModel) and model.config.head == "whitening" and pays(len(set(database)))
     if not adapt or filled.spec.patches == 0:
-        return described
-    return DescribedSet.of(data, adapt_cache(filled, database, cache.parent), True, latency)
+        return replace(described, crop=model.crop)
+    adapted = DescribedSet.of(data, adapt_cache(filled, database, cache.parent), True, latency)
+    return replace(adapted, crop=model.crop)
 
 
-def default_cache(folder: Path, model: StructuralModel | NetVLAD, data: RetrievalSet, config: RankingConfig) -> Path:
+def default_cache(
+    folder: Path, model: StructuralModel | NetVLAD, data: RetrievalSet, config: RankingConfig, rollout: bool = False
+) -> Path:
     """The cache file in a folder whose name carries the tree and the model, so that it never belongs to another."""
     root = data.root.resolve()
     tree = hashlib.sha256(str(root).encode()).hexdigest()[:8]
-    kind = "" if config.patches == "float16" else f"-{config.patches}"
+    kind = ("" if config.patches == "float16" else f"-{config.patches}") + ("-rollout" if rollout else "")
     return place_to_keep(folder / f"{root.name}-{tree}-{cache_spec(model).fingerprint}{kind}.h5")

@@ -77,8 +77,9 @@ class Evaluator:
     def _by_student(self, data: RetrievalSet, source: SourceConfig) -> DescribedSet:
         """The set as the run's model describes it."""
         model = load_student(source.run, self.device)
-        cache = source.cache or default_cache(caches_of(run_of(source.run)), model, data, self.ranking)
-        return describe(model, data, cache, self.device, self.ranking)
+        rollout = source.rerank and self.rerank.marginals == "rollout"
+        cache = source.cache or default_cache(caches_of(run_of(source.run)), model, data, self.ranking, rollout)
+        return describe(model, data, cache, self.device, self.ranking, rollout)
 
     def _by_teacher(self, data: RetrievalSet, run: Path) -> DescribedSet:
         model = load_teacher(run, self.device)

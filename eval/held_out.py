@@ -88,5 +88,5 @@ class HeldOut:
     def _described(self, model: NetVLAD, side: Entries) -> np.ndarray:
         """Global descriptors of single images (S, C)."""
         assert isinstance(self.data, RetrievalSet)
-        images = ImageFiles(self.data.root, side.images.ravel(), model.input_size, model.interpolation)
+        images = ImageFiles.of(self.data.root, side.images.ravel(), model)
         return global_descriptors(model, images, self.device)

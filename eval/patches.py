@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from eval.correspondence import Place
     from eval.depth import Layer, Network
+    from vpr.models.settings import Crop
     from vpr.models.structural import StructuralModel
     from vpr.retrieval.matching import Match
 
@@ -73,7 +74,10 @@ def _work(study: PatchesOptions, dataset: DatasetOptions, problem: ProblemOption
     said = f"{len(files)} images of {study.photos or root}"
     show(said)
     layers = {network.label: _measured(network, root, files, device) for network in networks}
-    drawn = [_draw_pair(study.out / f"pair{number}.png", *pair) for number, pair in enumerate(zip(pairs, told), 1)]
+    crop: Crop = next(iter(models.values())).crop if models else "resize"
+    drawn = [
+        _draw_pair(study.out / f"pair{number}.png", *pair, crop) for number, pair in enumerate(zip(pairs, told), 1)
+    ]
     _write(study.out, {"images": said, "seed": study.seed}, layers, drawn)
     show(f"written: {study.out}/patches.json, .csv, .png" + "".join(f", pair{n + 1}.png" for n in range(len(pairs))))
 
@@ -150,13 +154,14 @@ def _told(pair: tuple[Path, Path], models: dict[str, StructuralModel], patches: 
     return matches, patches or weightiest(next(iter(matches.values())), marks)
 
 
-def _draw_pair(path: Path, pair: tuple[Path, Path], told: Told) -> dict[str, Any]:
-    """Draw one pair of photos; returns what patches.json holds of it."""
+def _draw_pair(path: Path, pair: tuple[Path, Path], told: Told, crop: Crop) -> dict[str, Any]:
+    """Draw one pair of photos as a model with this crop sees them; returns what patches.json holds of it."""
     from eval.correspondence import correspondences, draw_correspondences
     from vpr.base.figures import save
     from vpr.description.shown import read_shown
 
-    save(draw_correspondences((read_shown(pair[0]), read_shown(pair[1])), *told), path, dpi=150)
+    photos = read_shown(pair[0], crop=crop), read_shown(pair[1], crop=crop)
+    save(draw_correspondences(photos, *told), path, dpi=150)
     found = {run: [one.as_json() for one in of_run] for run, of_run in correspondences(*told).items()}
     return {"photos": [str(photo) for photo in pair], "correspondences": found}
 

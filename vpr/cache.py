@@ -7,18 +7,18 @@ Layout (root attributes: ``fingerprint``, ``format``; every dataset contiguous a
     done       (N,)       uint8    1 when the row's descriptors are there
     global     (N, G)     float32  unit vectors
     patches    (N, P, C)  float16  unit vectors, rows of the grid first; or int8, each vector scaled to +-127
+    weights    (N, P)     float32  of the patches, each row of sum 1; only in caches that were asked for it
 
 All HDF5 structure is written before the file gets its name, in front of the arrays. From then on only array elements
 change, in place, and a row's ``done`` follows its descriptors: a killed writer leaves a sound file in which some rows
 are not done, and a file cut short loses rows, not its structure.
 """
 
-import errno
 import os
 import shutil
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -27,11 +27,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vpr.base.errors import VprError
-from vpr.base.files import replacing
+from vpr.base.files import replacing, reserve
 
 FORMAT = 1
 ARRAYS = {"bytes": (np.int64, 1), "done": (np.uint8, 1), "global": (np.float32, 2)}  # and patches, of a PatchType
+WEIGHTS = (np.float32, 2)  # in the caches that have them
 PatchType = Literal["float16", "int8"]
+Weights = np.ndarray | None
 Keys = Sequence[str] | np.ndarray  # image files relative to the dataset's root
 STRUCTURE_BYTES = 8192  # all HDF5 structure lies in these first bytes, whatever N, and the arrays after them
 ALIGNMENT_BYTES = 64  # of every array in the file, so that its memory map is aligned too
@@ -55,19 +57,25 @@ class CacheSpec:
     dim: int  # C, numbers of a patch descriptor
     dtype: PatchType = "float16"  # of the patch descriptors; int8 takes half the space
     global_dim: int = 0  # G, numbers of a global descriptor; 0 stands for C
+    weights: bool = False  # whether there is a weight for each patch
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "global_dim", self.global_dim or self.dim)
 
     def __str__(self) -> str:
-        return f"{self.fingerprint}, {self.global_dim} global, {self.patches} x {self.dim} {self.dtype}"
+        patches = f"{self.patches} x {self.dim} {self.dtype}{', weights' if self.weights else ''}"
+        return f"{self.fingerprint}, {self.global_dim} global, {patches}"
+
+    def alike(self, other: "CacheSpec") -> bool:
+        """Whether both are the same but for weights, which may be there without being wanted."""
+        return replace(self, weights=other.weights) == other
 
 
 class DescriptorCache:
     """An open cache file; ``globals_`` (N, G) float32 and ``patches`` (N, P, C) float16 or int8 are arrays on disk.
 
-    ``keys`` (N,) str, ``bytes`` (N,) int64 and ``done`` (N,) uint8 as in the file. Contiguous arrays are memory maps;
-    chunked or compressed ones, from another tool, are read into memory and cannot be written.
+    ``weights`` is (N, P) float32, or None in most files. ``keys`` (N,) str, ``bytes`` (N,) int64 and ``done`` (N,)
+    uint8 as in the file. Contiguous arrays are memory maps; chunked or compressed ones are only read, into memory.
     """
 
     def __init__(self, path: Path, spec: CacheSpec | None = None, writable: bool = False) -> None:
@@ -84,7 +92,8 @@ class DescriptorCache:
                 if file["keys"].external:
                     raise CacheError(f"{path} keeps its keys in other files, which are not opened; remove it")
                 self.keys = file["keys"].asstr()[()]
-                arrays = {name: self._open(file[name], writable) for name in (*ARRAYS, "patches")}
+                names = (*ARRAYS, "patches", *(("weights",) if "weights" in file else ()))
+                arrays = {name: self._open(file[name], writable) for name in names}
         except CacheError:
             raise
         except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
@@ -93,7 +102,7 @@ class DescriptorCache:
                 "(python -m vpr.extract mends one that was cut short)"
             ) from error
         self.bytes, self.done = arrays["bytes"], arrays["done"]
-        self.globals_, self.patches = arrays["global"], arrays["patches"]
+        self.globals_, self.patches, self.weights = arrays["global"], arrays["patches"], arrays.get("weights")
         self._rows = {key: row for row, key in enumerate(self.keys)}
         self._check(layout, arrays, spec)
 
@@ -102,11 +111,15 @@ class DescriptorCache:
         remedy = "pass another --cache, or replace it with python -m vpr.extract --overwrite"
         kinds = {name: (array.dtype, array.ndim) for name, array in arrays.items()}
         lengths = {len(self.keys), *(len(array) for array in arrays.values())}
-        known = [{**ARRAYS, "patches": (np.dtype(dtype), 3)} for dtype in get_args(PatchType)]
-        if layout != FORMAT or kinds not in known or len(lengths) > 1:
+        of_weights = {"weights": WEIGHTS} if self.weights is not None else {}
+        known = [{**ARRAYS, **of_weights, "patches": (np.dtype(dtype), 3)} for dtype in get_args(PatchType)]
+        fits = kinds in known and (self.weights is None or self.weights.shape[1:] == self.patches.shape[1:2])
+        if layout != FORMAT or not fits or len(lengths) > 1:
             raise CacheMismatch(f"{self.path} has not the layout that vpr.cache describes (format {FORMAT}); {remedy}")
-        if spec is not None and self.spec != spec:
+        if spec is not None and not self.spec.alike(spec):
             raise CacheMismatch(f"{self.path} was made by another model ({self.spec}), this run is {spec}; {remedy}")
+        if spec is not None and spec.weights:
+            self._given_weights()
 
     def _open(self, dataset: h5py.Dataset, writable: bool) -> np.ndarray:
         """The dataset as a memory map where it is contiguous, as an array in memory where it is not."""
@@ -129,7 +142,7 @@ class DescriptorCache:
         """What the file holds."""
         patches, dim = self.patches.shape[1:]
         dtype: PatchType = "int8" if self.patches.dtype == np.int8 else "float16"
-        return CacheSpec(self.fingerprint, patches, dim, dtype, self.globals_.shape[1])
+        return CacheSpec(self.fingerprint, patches, dim, dtype, self.globals_.shape[1], self.weights is not None)
 
     def find(self, keys: Keys) -> np.ndarray:
         """The rows of the given images, (K,) int64, done or not; -1 where the file has none."""
@@ -174,14 +187,27 @@ class DescriptorCache:
         self.done[rows] = 0
         self.bytes[rows] = sizes
 
-    def write(self, rows: np.ndarray, global_descriptors: np.ndarray, patch_descriptors: np.ndarray) -> None:
-        """Write the rows (b,), then mark them as done."""
+    def read_weights(self, rows: np.ndarray) -> np.ndarray:
+        """The weights of the patches of the rows (b,), (b, P) float32; raises CacheError where the file has none."""
+        return self._given_weights()[rows]
+
+    def _given_weights(self) -> np.ndarray:
+        """The weights of the patches; raises CacheMismatch where the file has none."""
+        if self.weights is None:
+            remedy = "pass another --cache, or replace it with python -m vpr.extract --rollout --overwrite"
+            raise CacheMismatch(f"{self.path} has no weights of patches, which rollout marginals need; {remedy}")
+        return self.weights
+
+    def write(self, rows: np.ndarray, globals_: np.ndarray, patches: np.ndarray, weights: Weights = None) -> None:
+        """Write the rows (b,), then mark them as done. weights (b, P): where the file has a place for them."""
         if self.patches.dtype == np.int8:
-            patch_descriptors = patch_descriptors.astype(np.float32)
-            patch_descriptors *= 127 / np.maximum(np.abs(patch_descriptors).max(-1, keepdims=True, initial=0), 1e-9)
-            patch_descriptors = np.rint(patch_descriptors)
-        self.globals_[rows], self.patches[rows] = global_descriptors, patch_descriptors
-        _flush(self.globals_, self.patches)
+            patches = patches.astype(np.float32)
+            patches = np.rint(patches * (127 / np.maximum(np.abs(patches).max(-1, keepdims=True, initial=0), 1e-9)))
+        self.globals_[rows], self.patches[rows] = globals_, patches
+        if self.weights is not None:
+            assert weights is not None, "this cache keeps the weights of patches"
+            self.weights[rows] = weights
+        _flush(self.globals_, self.patches, self.weights)
         self.done[rows] = 1
         _flush(self.done)
 
@@ -195,10 +221,11 @@ def create(path: Path, keys: Keys, spec: CacheSpec, old: DescriptorCache | None 
     known = set(old.keys) if old is not None else set()
     every = [*(old.keys if old is not None else ()), *(key for key in dict.fromkeys(keys) if key not in known)]
     with replacing(path) as temporary:
-        image_bytes = 4 * spec.global_dim + spec.patches * spec.dim * np.dtype(spec.dtype).itemsize
+        patch_bytes = spec.dim * np.dtype(spec.dtype).itemsize + 4 * spec.weights
+        image_bytes = 4 * spec.global_dim + spec.patches * patch_bytes
         width = max((len(key.encode()) for key in every), default=1)
         # before HDF5 writes, which gives this space back and may crash where there is none
-        _reserve(temporary, STRUCTURE_BYTES + len(every) * (width + 9 + image_bytes) + 5 * ALIGNMENT_BYTES)
+        reserve(temporary, STRUCTURE_BYTES + len(every) * (width + 9 + image_bytes) + 6 * ALIGNMENT_BYTES)
         places = {"alignment_threshold": 1, "alignment_interval": ALIGNMENT_BYTES}
         with h5py.File(temporary, "w", libver="earliest", meta_block_size=STRUCTURE_BYTES // 2, **places) as file:
             file.attrs["fingerprint"], file.attrs["format"] = spec.fingerprint, FORMAT
@@ -209,29 +236,18 @@ def create(path: Path, keys: Keys, spec: CacheSpec, old: DescriptorCache | None 
             _allocate(file, "done", (len(every),), np.uint8)
             _allocate(file, "global", (len(every), spec.global_dim), np.float32)
             _allocate(file, "patches", (len(every), spec.patches, spec.dim), spec.dtype)
-        _reserve(temporary, temporary.stat().st_size)
+            if spec.weights:
+                _allocate(file, "weights", (len(every), spec.patches), np.float32)
+        reserve(temporary, temporary.stat().st_size)
         if kept:
             new = DescriptorCache(temporary, writable=True)
-            for name in ("globals_", "patches", "bytes", "done"):
+            for name in ("globals_", "patches", "bytes", "done", *(("weights",) if spec.weights else ())):
                 for start in range(0, kept, 4096):
                     stop = min(start + 4096, kept)
                     getattr(new, name)[start:stop] = getattr(old, name)[start:stop]
 
 
-def _reserve(path: Path, size: int) -> None:
-    """Take so many bytes on disk for a file: a memory map cannot say that there is no space. Raises OSError then."""
-    if not hasattr(os, "posix_fallocate"):
-        return
-    try:
-        with path.open("ab") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-    except OSError as error:
-        if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot reserve
-            return
-        raise OSError(error.errno, f"{error.strerror}, {size >> 20} MiB wanted") from None
-
-
-def _flush(*arrays: np.ndarray) -> None:
+def _flush(*arrays: Weights) -> None:
     """Hand what was written into memory maps to the system; empty arrays are no maps."""
     for array in arrays:
         if isinstance(array, np.memmap):
@@ -273,7 +289,7 @@ def mend_truncated(path: Path) -> bool:
             cache = DescriptorCache(temporary, writable=True)
         except (CacheError, OverflowError, OSError) as error:  # of a length that no file can have, too
             raise CacheError(gone) from error
-        arrays = [cache.bytes, cache.done, cache.globals_, cache.patches]
+        arrays = [cache.bytes, cache.done, cache.globals_, cache.patches, cache.weights]
         maps = [array for array in arrays if isinstance(array, np.memmap)]
         if maps and length < min(array.offset for array in maps):
             raise CacheError(gone)

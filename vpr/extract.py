@@ -18,6 +18,7 @@ class ExtractOptions:
     cache: Path = required("the HDF5 file")
     run: Path = option(Path("runs/distill"), "run folder of the structural model, or 'builtin'")
     patches: PatchType = option("float16", "type of patch descriptors; int8 is half the size")
+    rollout: bool = option(False, "with a weight for each patch, which rollout marginals need (vision transformers)")
     overwrite: bool = option(False, "replace a cache that is damaged or another model's")
     device: Device = option("auto", "where to compute")
     workers: NonNegativeInt = option(0, "processes that decode images; 0 decodes in threads of the main process")
@@ -43,11 +44,11 @@ def _work(options: ExtractOptions, dataset_options: DatasetOptions) -> None:
         log_to(options.run)
     with fabric.rank_zero_first():  # mini-MSLS may have to be rendered
         data = dataset_options.load().retrieval_set
-    how = Filling(options.workers, options.overwrite, options.patches, fabric)
+    how = Filling(options.workers, options.overwrite, options.patches, options.rollout, fabric)
     cache, _, _ = describe_into_cache(options.cache, model, data.root, data.image_files(), device, how)
-    fabric.print(
-        f"{options.cache}: {len(cache)} images, {cache.spec.patches} patches x {cache.spec.dim} {cache.spec.dtype}"
-    )
+    weights = "" if cache.weights is None else ", with weights"
+    patches = f"{cache.spec.patches} patches x {cache.spec.dim} {cache.spec.dtype}{weights}"
+    fabric.print(f"{options.cache}: {len(cache)} images, {patches}")
 
 
 if __name__ == "__main__":

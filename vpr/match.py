@@ -18,6 +18,7 @@ from vpr.base.settings import NonNegativeFloat, PositiveInt, option, positional
 from vpr.retrieval.settings import ProblemOptions, RerankConfig
 
 if TYPE_CHECKING:
+    from vpr.models.settings import Crop
     from vpr.retrieval.pairs import MatchedPhotos
 
 
@@ -57,7 +58,7 @@ def _work(options: MatchOptions, problem: ProblemOptions) -> None:
     weight = fixed.weight if options.weight is None else options.weight
     found = match_photos(model, photos, config, device)
     _tell(options, config, found, weight)
-    _draw(options, found)
+    _draw(options, found, model.crop)
     if options.json:
         write_json(options.json, _as_json(options, config, found, weight))
     print(printable(f"written: {', '.join(str(path) for path in (options.out, options.json) if path)}"))
@@ -80,12 +81,12 @@ def _tell(options: MatchOptions, config: RerankConfig, found: MatchedPhotos, wei
     print(f"score     {found.score(weight):.4f}   S_global + {weight:g} * S_struct, higher is better")
 
 
-def _draw(options: MatchOptions, found: MatchedPhotos) -> None:
+def _draw(options: MatchOptions, found: MatchedPhotos, crop: Crop) -> None:
     from vpr.base.figures import save
     from vpr.description.shown import read_shown
     from vpr.retrieval.drawing import draw_match
 
-    photos = read_shown(options.query), read_shown(options.database)
+    photos = read_shown(options.query, crop=crop), read_shown(options.database, crop=crop)
     save(draw_match(photos, found.match, options.lines), options.out, dpi=150)
 
 

@@ -12,6 +12,7 @@ from vpr.transport.from_patches import (
     check_globals,
     check_patches,
     checked_indices,
+    checked_rows,
     checked_weights,
     fused,
     fused_module,
@@ -37,7 +38,8 @@ class SimilarityOptions(SolverOptions, total=False):
     """The options of `structural_similarity`: the solver's, and weights.
 
     Attributes:
-        weights: (query (P,) or (N, P), database (N, Q)) to use as marginals, or None.
+        weights: (query (P,) or (N, P), database (N, Q)) to use as marginals, or None; of
+            `structural_similarity_pairs`, one row for each image of the two sets, (B, P) and (M, Q).
     """
 
     weights: tuple[Array, Array] | None
@@ -118,21 +120,23 @@ def structural_similarity_pairs(
     marginals: Marginals = "complement",
     epsilon: float = EPSILON,
     mass: float = 1.0,
-    **options: Unpack[SolverOptions],
+    **options: Unpack[SimilarityOptions],
 ) -> TransportResult:
     """Structural similarities of N pairs of images out of two sets in memory, in one call; on CUDA that is one launch.
 
     Args:
         query_patches: (B, P, C) unit vectors, numpy or torch.
         database_patches: (M, Q, C) unit vectors.
-        query_global: (B, C) unit vectors.
-        database_global: (M, C) unit vectors.
+        query_global: (B, C) unit vectors; not read for uniform marginals and given weights.
+        database_global: (M, C) unit vectors; likewise.
         pairs: indices of the query (N,) and of the database image (N,) of each pair; it is fastest when the pairs
             of a query lie side by side.
-        marginals: as in ``structural_similarity``, all but rollout.
+        marginals: as in ``structural_similarity``.
         epsilon: as in ``structural_similarity``.
         mass: as in ``structural_similarity``.
-        **options: ``backend`` and ``threads``; see ``vpr.transport.problem.SolverOptions``.
+        **options: ``weights``, (query (B, P), database (M, Q)) to use as marginals, a row for each image, each
+            divided by its sum; rollout needs them. And ``backend`` and ``threads``; see
+            ``vpr.transport.problem.SolverOptions``.
 
     Returns:
         TransportResult of the N pairs, without plans.
@@ -140,11 +144,14 @@ def structural_similarity_pairs(
     Raises:
         TransportError: as in ``structural_similarity``, or the pairs are no indices of the images.
     """
-    backend = options.pop("backend", "auto")
+    weights, backend = options.pop("weights", None), options.pop("backend", "auto")
     settings = Settings.of(epsilon, mass, **options)
     if len(query_patches) and len(database_patches):
         check_patches(query_patches[0], database_patches)
-        check_globals(marginals, database_patches, query_global[0], database_global)
+        if weights is None:
+            check_globals(marginals, database_patches, query_global[0], database_global)
+        else:
+            weights = checked_rows(weights, query_patches, database_patches)
     sides = zip(pairs, (len(query_patches), len(database_patches)))
     queries, images = (checked_indices(side, images) for side, images in sides)
     if len(queries) != len(images):
@@ -154,41 +161,62 @@ def structural_similarity_pairs(
     sources: Sequence[Array] = (query_patches, database_patches, query_global, database_global)
     if name == "numba":
         arrays = [to_numpy(array) for array in (*sources, queries, images)]
-        result = fused_module(name).structural_pairs(arrays[:4], arrays[4:], marginals, settings)
+        weights = weights and (to_numpy(weights[0]), to_numpy(weights[1]))
+        result = fused_module(name).structural_pairs(arrays[:4], arrays[4:], marginals, weights, settings)
         return to_torch(result) if given_torch else result
-    torch = importlib.import_module("torch")
-    sources = [torch.as_tensor(source) for source in sources]
-    queries, images = (torch.as_tensor(side, device=sources[1].device) for side in (queries, images))
-    if name == "triton":
-        result = fused_module(name).structural_pairs(sources, (queries, images), marginals, None, settings)
-        check_result(result, settings)
-    else:
-        result = by_query(sources, queries, images, (marginals, epsilon, mass), name)
+    result = pairs_by_torch(name, sources, weights, (queries, images), marginals, settings)
     return result if given_torch else result._replace(plan=None).mapped(to_numpy)
 
 
+def pairs_by_torch(
+    name: str,
+    sources: Sequence[Array],
+    weights: tuple[Array, Array] | None,
+    pairs: tuple[Array, Array],
+    marginals: Marginals,
+    settings: Settings,
+) -> TransportResult:
+    """Pairs solved by a backend that takes torch tensors; arguments as in `structural_similarity_pairs`, checked."""
+    torch = importlib.import_module("torch")
+    sources = [torch.as_tensor(source) for source in sources]
+    queries, images = (torch.as_tensor(side, device=sources[1].device) for side in pairs)
+    weights = weights and tuple(torch.as_tensor(side, device=sources[1].device) for side in weights)
+    if name != "triton":
+        return by_query(sources, weights, (queries, images), (marginals, settings.epsilon, settings.mass), name)
+    of_pairs = weights and (weights[0][queries], weights[1][images])
+    result = fused_module(name).structural_pairs(sources, (queries, images), marginals, of_pairs, settings)
+    check_result(result, settings)
+    return result
+
+
 def by_query(
-    sources: Sequence[Array], queries: Array, images: Array, problem: tuple[Marginals, float, float], name: str
+    sources: Sequence[Array],
+    weights: tuple[Array, Array] | None,
+    pairs: tuple[Array, Array],
+    problem: tuple[Marginals, float, float],
+    name: str,
 ) -> TransportResult:
     """Pairs solved query by query, for the backends that take one query at a time.
 
     Args:
         sources: query patches (B, P, C), database patches (M, Q, C), query globals (B, C), database globals (M, C);
             torch tensors.
-        queries: (N,) index of each pair's query, a torch tensor.
-        images: (N,) index of each pair's database image, a torch tensor.
+        weights: given marginals, query (B, P) and database (M, Q), torch tensors; or None.
+        pairs: (N,) index of each pair's query and (N,) of its database image, torch tensors.
         problem: marginals, epsilon and mass.
         name: of the backend.
     """
     torch = importlib.import_module("torch")
     query_patches, database_patches, query_global, database_global = sources
+    queries, images = pairs
     kinds = torch.float32, torch.int64, torch.float32
     score, iterations, error = (torch.zeros(len(queries), device=queries.device, dtype=kind) for kind in kinds)
     for query in queries.unique().tolist():
         where = (queries == query).nonzero()[:, 0]
         rows = images[where]
         arrays = query_patches[query], database_patches[rows], query_global[query], database_global[rows]
-        solved = structural_similarity(*arrays, *problem, backend=name)
+        given = weights and (weights[0][query], weights[1][rows])
+        solved = structural_similarity(*arrays, *problem, weights=given, backend=name)
         for field, part in zip((score, iterations, error), solved):
             field[where] = part.to(field.dtype)
     return TransportResult(score, iterations, error, None, name)

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from vpr.base.machine import usable_cores
 from vpr.base.progress import progress
+from vpr.description.images import WIDER
 from vpr.retrieval.matching import Match, match
 
 if TYPE_CHECKING:
@@ -27,11 +28,12 @@ class Packed:
     """The matches of a page."""
 
     grid: int  # patches along a side of a photo
+    middle: float  # side of the middle square that the patches cover, by the shorter side of the photo; 0: all of it
     pairs: dict[str, str]  # base64 of `pack`, by "query-entry" as numbers of the page
 
     def record(self) -> dict[str, Any]:
         """What the page's script reads."""
-        return {"grid": self.grid, "targets": TARGETS, "lines": LINES, "pairs": self.pairs}
+        return {"grid": self.grid, "middle": self.middle, "targets": TARGETS, "lines": LINES, "pairs": self.pairs}
 
     @property
     def bytes(self) -> int:
@@ -75,13 +77,16 @@ def packed_matches(answers: Answers, pairs: Sequence[tuple[int, int]], names: Se
         sides = (rows.query[pair[0]], rows.database[pair[1]])
         centre = np.array([side[len(side) // 2] for side in sides])
         patches, globals_ = cache.read_patches(centre), np.asarray(cache.globals_[centre])
-        found = match((patches[0], patches[1]), (globals_[0], globals_[1]), answers.compared)
+        weights = cache.read_weights(centre) if answers.compared.marginals == "rollout" else None
+        given = None if weights is None else (weights[0], weights[1])
+        found = match((patches[0], patches[1]), (globals_[0], globals_[1]), answers.compared, given)
         return base64.b64encode(pack(found)).decode()
 
     # our threads share the pairs: BLAS with threads of its own would have them wait for one another
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(usable_cores()) as workers:
         packed = progress(workers.map(one, pairs), title="matches", unit="pair", total=len(pairs))
-        return Packed(grid, dict(zip(names, packed)))
+        middle = 0.0 if described.crop == "resize" else 1 / WIDER
+        return Packed(grid, middle, dict(zip(names, packed)))
 
 
 def _bytes(shares: np.ndarray) -> np.ndarray:

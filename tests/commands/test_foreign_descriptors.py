@@ -19,7 +19,7 @@ from vpr.models.loading import load_teacher
 def described(teacher_run, root, names):
     """The teacher's descriptors of images, as somebody would have computed them."""
     model = load_teacher(teacher_run, torch.device("cpu"))
-    images = ImageFiles(root, names, model.input_size, model.interpolation)
+    images = ImageFiles.of(root, names, model)
     return global_descriptors(model, images, torch.device("cpu"))
 
 

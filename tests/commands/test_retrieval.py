@@ -14,6 +14,7 @@ from distill.labelled import hold_out
 from eval import retrieval
 from vpr.base.errors import VprError
 from vpr.base.settings import recipes
+from vpr.cache import DescriptorCache
 
 train = module_of("vpr.retrieval").main
 METRICS = {"p@1", "rp", "map@r", "recall@1", "recall@2", "recall@4", "recall@8", "recall@10"}
@@ -50,6 +51,28 @@ def test_an_interrupted_training_ends_as_one_that_was_not(run, tiny_set, tmp_pat
         assert train(arguments) == 130
     assert train(arguments) == 0
     assert (out / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
+
+
+def test_structure_in_the_metric_loss_is_part_of_the_second_training_alone(run, tiny_set, tmp_path):
+    out = tmp_path / "run"
+    assert train(["--data", str(tiny_set), "--out", str(out), *LABELS, "--structural-in", "metric"]) == 0
+    for folder in (out, out / "base"):
+        assert set(json.loads((folder / "metrics.json").read_text())["losses"]) == {"infonce"}
+    base, other = (path / "base" / "model.safetensors" for path in (out, run))
+    metric, own = (path / "model.safetensors" for path in (out, run))
+    assert metric.read_bytes() != base.read_bytes() and metric.read_bytes() != own.read_bytes()
+    assert other.is_file()
+
+
+def test_rollout_reranks_by_a_cache_of_its_own(run, tiny_set, tmp_path):
+    usual, rolled = (
+        evaluated(tmp_path, "--run", run, "--data", tiny_set, "--rerank", "--marginals", kind)
+        for kind in ("uniform", "rollout")
+    )
+    assert usual["results"]["shortlist"] == rolled["results"]["shortlist"]
+    assert usual["results"]["rerank"] != rolled["results"]["rerank"]
+    (path,) = (run / "cache").glob("*-rollout.h5")
+    assert (DescriptorCache(path).weights.sum(1) - 1 < 1e-5).all()
 
 
 def test_evaluation_scores_both_orders(run, tiny_set, tmp_path):

@@ -6,7 +6,7 @@ import torch
 from pytorch_metric_learning import losses
 from torch.nn import functional
 
-from distill.contrast import LOSSES, MINERS, WITHOUT_MEMORY, Contrast, Known, check, pairs_by
+from distill.contrast import LOSSES, MINERS, WITHOUT_MEMORY, Contrast, Known, check, check_structure, pairs_by
 from distill.settings import Loss, Miner, ObjectiveConfig
 from vpr.base.errors import VprError
 
@@ -126,6 +126,34 @@ def test_the_memory_compares_with_earlier_batches_by_their_places(name):
     again = Contrast(ObjectiveConfig(name, memory=16), 6, 4)
     again.load_state_dict(contrast.state_dict())
     assert float(again(x[:8], parts[0])) == float(contrast(x[:8], parts[0]))  # it stands where the other stood
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("miner", ["none", *(name for name in MINERS if name != "angular")])
+def test_given_cosines_take_the_place_of_the_descriptors(loss, miner):
+    """The descriptors' own change nothing; those of other descriptors give the loss of those, gradients included."""
+    x, other = (random_descriptors(24, seed).float() for seed in (0, 1))
+    x.requires_grad_(), other.requires_grad_()
+    contrast, batch = Contrast(ObjectiveConfig(loss, miner=miner), 6, 8), known(torch.arange(24) // 3, NEITHER)
+    values, gradients = [], []
+    for descriptors, cosines in ((other, None), (other, other @ other.T), (x, other @ other.T)):
+        torch.manual_seed(0)
+        values.append(contrast(descriptors, batch, cosines))
+        gradients.append(torch.autograd.grad(values[-1], other, materialize_grads=True)[0])
+    torch.testing.assert_close(values, [values[0]] * 3, atol=2e-5, rtol=2e-5)
+    for gradient in gradients[1:]:  # along the sphere: the library scales its descriptors to unit length
+        across = [g - (g * other).sum(1, keepdim=True) * other for g in (gradient, gradients[0])]
+        torch.testing.assert_close(*across, atol=2e-4, rtol=2e-3)
+
+
+def test_what_goes_by_no_cosines_is_said():
+    for config, words in (
+        (ObjectiveConfig("proxy-anchor"), "does not go with --loss proxy-anchor"),
+        (ObjectiveConfig("triplet", "angular"), "does not go with --miner angular"),
+        (ObjectiveConfig(memory=8), "does not go with --memory"),
+    ):
+        with pytest.raises(VprError, match=f"--structural-in metric {words}"):
+            check_structure(config)
 
 
 def test_what_does_not_go_together_is_said():

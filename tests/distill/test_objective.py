@@ -1,13 +1,17 @@
 """The objective: which terms there are, and by what the marginals go."""
 
+import itertools
+
 import pytest
 import torch
 from torch.nn import functional
 
+from distill import structure
 from distill.contrast import Contrast, Known
 from distill.objective import Labels, Objective, structural_loss, structural_pairs
 from distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig
 from vpr.models.descriptors import Descriptors
+from vpr.similarity import structural_similarity
 
 STRUCTURAL = StructuralConfig(structural_negatives=2)
 
@@ -54,6 +58,45 @@ def test_marginals_go_by_the_mean_of_the_patches_where_lengths_differ():
 def test_a_model_without_patches_has_no_structural_loss():
     with pytest.raises(ValueError, match="needs a model with patch descriptors"):
         structural_loss(Descriptors(described(5).global_descriptor, None), labels(), STRUCTURAL)
+
+
+@pytest.mark.parametrize("pairs", [100, 4])
+def test_the_metric_loss_goes_by_both_similarities_of_a_pair(pairs, monkeypatch):
+    """Margin loss over all triplets against a loop, S_struct of each pair solved alone; in parts, the same gradient."""
+    config = StructuralConfig(structural_in="metric", sinkhorn_iterations=30)
+    monkeypatch.setattr(structure, "PAIRS", pairs)
+    found = described(5)
+    patches = found.patch_descriptors.requires_grad_()
+    terms = objective(ObjectiveConfig("margin", margin=0.2), config)(found, labels())
+    assert set(terms) == {"margin"}
+    distance = torch.zeros(6, 6)
+    for i, j in itertools.permutations(range(6), 2):
+        globals_ = found.global_descriptor
+        alone = structural_similarity(
+            patches[i].detach(), patches[[j]].detach(), globals_[i], globals_[[j]], epsilon=config.epsilon,
+            backend="torch", tolerance=0, max_iterations=2000,
+        ).score  # fmt: skip
+        distance[i, j] = (2 - (globals_[i] @ globals_[j] + alone[0])).sqrt()
+    parts = []
+    for a, p, n in itertools.product(range(6), repeat=3):
+        if a != p and a // 2 == p // 2 != n // 2:
+            parts += [max(0, distance[a, p] - 1.2 + 0.2), max(0, 1.2 - distance[a, n] + 0.2)]
+    parts = [float(part) for part in parts]
+    assert float(terms["margin"]) == pytest.approx(sum(parts) / sum(part > 0 for part in parts), abs=1e-4)
+    (gradient,) = torch.autograd.grad(terms["margin"], patches)
+    monkeypatch.setattr(structure, "PAIRS", 2048)
+    whole = objective(ObjectiveConfig("margin", margin=0.2), config)(found, labels())["margin"]
+    torch.testing.assert_close(gradient, torch.autograd.grad(whole, patches)[0])
+    assert gradient.abs().sum() > 0 and gradient.isfinite().all()
+
+
+def test_in_the_metric_loss_structure_starts_when_it_is_due_and_not_without_weight():
+    found, plain = described(5), objective(ObjectiveConfig("margin"))(described(5), labels())
+    for settings, progress in (({}, 0.05), ({"structural_weight": 0.0}, 0.5)):
+        config = StructuralConfig(structural_in="metric", **settings)
+        assert objective(ObjectiveConfig("margin"), config)(found, labels(progress=progress)) == plain
+    config = StructuralConfig(structural_in="metric")
+    assert objective(ObjectiveConfig("margin"), config)(found, labels()) != plain
 
 
 def test_an_anchor_with_few_negatives_is_compared_with_those_it_has():

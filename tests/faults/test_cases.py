@@ -29,6 +29,8 @@ TRAIN = ["--data", "tree", "--out", "new", *SMALL]
 DISTILL = ["--data", "tree", "--teacher", "teacher", "--out", "run", "--grid", "3", *SMALL]
 LABELLED = ["--run", "run", "--data", "set", "--device", "cpu"]
 LEARN = ["--data", "set", "--out", "new", *LABELS]
+UNROLLED = ["--run", "builtin", "--rerank", *USUAL]
+METRIC = ["--structural-in", "metric"]
 PRUNE = [*EVALUATE, "--prune", "5"]
 MATCH = ["A.jpg", "B.jpg", "--run", "run", "--device", "cpu"]
 PATCHES = ["--run", "run", *USUAL, "--images", "2", "--out", "new"]
@@ -97,6 +99,7 @@ REFUSED = [
     ("eval.msls", EVALUATE, config("grid", True), "grid: True is no INT"),
     ("eval.msls", EVALUATE, config("grid", 3.0), "grid: 3.0 is no INT"),
     ("eval.msls", EVALUATE, config("backbone", None), "backbone: None is no TEXT"),
+    ("eval.msls", EVALUATE, config("crop", "middle"), "'middle' is none of resize, centre"),
     ("eval.msls", EVALUATE, config("colour", 1), "colour is no setting"),
     ("eval.msls", TEACHER, lambda c: edit_json(c / "run/teacher/config.json", "run.teacher.dim", 0), "out of range"),
     ("eval.msls", TEACHER, on("run/teacher/model.safetensors", cut, 0.5), "not a readable weights file"),
@@ -121,6 +124,10 @@ REFUSED = [
     ("eval.msls", SCORE, zipped("stream"), "z.zip: cannot be read"),
     ("eval.msls", SCORE, zipped("bomb"), "more than 512 MiB"),
     ("eval.msls", [*EVALUATE, "--radius", "0.001"], nothing, "no query has a positive"),
+    ("eval.msls", [*EVALUATE, "--marginals", "rollout"], nothing, "has no weights of patches, which rollout marginals"),
+    ("eval.msls", [*EVALUATE, "--marginals", "rolled"], nothing, "is none of uniform, relevancy"),
+    ("eval.msls", [*UNROLLED, "--marginals", "rollout"], nothing, "lite0 has no attention rollout"),
+    ("vpr.extract", ["--run", "builtin", "--data", "tree", "--cache", "b.h5", "--rollout"], nothing, "has no attent"),
     ("eval.msls", [*PRUNE, "--fusion", "reciprocal-rank"], nothing, FUSED),
     ("eval.msls", [*PRUNE, "--shortlist", "p.csv"], nothing, FUSED),
     ("eval.msls", [*PRUNE, "--task", "seq2seq", "--seq-length", "3"], nothing, "not exact for sequences"),
@@ -168,7 +175,11 @@ REFUSED = [
     ("eval.patches", [*PAIR, "--out", "p.csv"], photos(), "p.csv"),
     ("vpr.retrieval", LEARN, on("set", shutil.rmtree), "no folder set; pass --data"),
     ("vpr.retrieval", [*LEARN, "--held-out", "0.9"], nothing, "leaves fewer than two"),
+    ("vpr.retrieval", [*LEARN, *METRIC, "--memory", "9"], nothing, "--structural-in metric does not go with --memory"),
+    ("vpr.retrieval", [*LEARN, *METRIC, "--miner", "angular"], nothing, "does not go with --miner angular"),
+    ("vpr.retrieval", [*LEARN, "--structural-in", "loss"], nothing, "'loss' is none of own, metric"),
     ("vpr.retrieval", [*LEARN, "--out", "run"], nothing, "holds a run with other settings"),
+    ("vpr.scratch", [*TRAIN, "--crop", "middle"], nothing, "--crop: 'middle' is none of resize, centre"),
     ("vpr.scratch", [*TRAIN, "--grid", "30"], nothing, "finer than the 7 x 7 features"),
     ("vpr.scratch", [*TRAIN, "--validate-every", "2", "--held-out", ""], nothing, "pass --held-out"),
     ("vpr.teacher", [*TRAIN[:4], "--patience", "2", "--dim", "16"], nothing, "--patience goes by validations"),

@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 from safetensors.numpy import load_file
 from tiny import LABELS
 
@@ -34,10 +35,11 @@ def together(pair, folder, *options, command="vpr.distill", seconds=60.0):
         return list(threads.map(one, (0, 1)))
 
 
-def test_two_processes_end_with_the_weights_of_one(pair, case):
+@pytest.mark.parametrize("structural_in", ["own", "metric"])
+def test_two_processes_end_with_the_weights_of_one(pair, case, structural_in):
     # Equal up to rounding: mining would make other batches of it, and Adam steps of it where gradients are tiny, of
     # which a deep network has more.
-    options = ["--minings", 0, "--stage", 2]
+    options = ["--minings", 0, "--stage", 2, "--structural-in", structural_in]
     assert pair[0]("vpr.distill", [*OPTIONS, *options, "--out", "one"], cwd=case).code == 0
     first, second = together(pair, case, *OPTIONS, *options, "--out", "two")
     assert (first.code, second.code) == (0, 0), first.err + second.err
@@ -78,7 +80,7 @@ def test_two_processes_train_on_labels(pair, case):
     assert first.out == "retrieval: birds\n" and (case / "birds" / "metrics.json").is_file()
 
 
-EXTRACT = ["--run", "run", "--data", "tree", "--device", "cpu", "--cache", "new.h5"]
+EXTRACT = ["--run", "run", "--data", "tree", "--device", "cpu", "--cache", "new.h5", "--rollout"]
 
 
 def test_two_processes_fill_one_cache_also_when_they_are_killed(pair, case):

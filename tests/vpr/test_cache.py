@@ -1,6 +1,7 @@
 """The descriptor cache: its layout as plain HDF5, memory maps, refusals, growth, and files that were cut short."""
 
 import os
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -48,6 +49,29 @@ def test_plain_h5py_reads_the_documented_layout(tmp_path):
         assert file["global"].dtype == np.float32 and (file["global"][()] == globals_).all()
         assert file["patches"].dtype == np.float16 and (file["patches"][()] == patches).all()
         assert file["bytes"][()].tolist() == list(range(1000, 1007)) and file["done"][()].all()
+
+
+def test_weights_of_patches_are_there_where_asked_for(tmp_path):
+    """Other caches keep their bytes; a file with weights serves those who want none, and not the other way round."""
+    weights, spec = np.random.default_rng(0).uniform(size=(7, 4)).astype(np.float32), replace(SPEC, weights=True)
+    create(tmp_path / "a.h5", KEYS, spec)
+    cache = DescriptorCache(tmp_path / "a.h5", spec, writable=True)
+    cache.write(np.arange(7), *descriptors(7), weights)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["weights"].dtype == np.float32 and (file["weights"][()] == weights).all()
+        assert file.attrs["format"] == 1
+    opened = DescriptorCache(tmp_path / "a.h5", SPEC)
+    assert opened.spec == spec and (opened.read_weights(np.array([3, 1])) == weights[[3, 1]]).all()
+    assert isinstance(opened.weights, np.memmap) and opened.weights.ctypes.data % 64 == 0
+    create(tmp_path / "b.h5", ["new"], spec, opened)
+    assert (DescriptorCache(tmp_path / "b.h5").weights[:7] == weights).all()
+    os.truncate(tmp_path / "a.h5", opened.weights.offset + 3 * 16 + 5)
+    assert mend_truncated(tmp_path / "a.h5")
+    assert DescriptorCache(tmp_path / "a.h5").done.tolist() == [1, 1, 1, 0, 0, 0, 0]
+    with pytest.raises(CacheMismatch, match="no weights of patches"):
+        DescriptorCache(fill(tmp_path / "c.h5").path, spec)
+    with pytest.raises(CacheMismatch, match="no weights of patches"):
+        DescriptorCache(tmp_path / "c.h5").read_weights(np.arange(2))
 
 
 def test_the_memory_map_is_aligned_and_holds_what_h5py_reads(tmp_path):

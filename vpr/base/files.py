@@ -1,6 +1,7 @@
 """Files: writes that are whole or not there at all, and the folder of what can be made again."""
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -69,6 +70,19 @@ def _is_running(process: int) -> bool:
     except (OSError, OverflowError):
         return True
     return True
+
+
+def reserve(path: Path, size: int) -> None:
+    """Take so many bytes on disk for a file: a memory map cannot say that there is no space. Raises OSError then."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        with path.open("ab") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot reserve
+            return
+        raise OSError(error.errno, f"{error.strerror}, {size >> 20} MiB wanted") from None
 
 
 @contextmanager

@@ -6,14 +6,14 @@ It works on cached descriptors of any model, so no image is read again, and its 
 import hashlib
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from vpr.base.files import place_to_keep, replacing
-from vpr.cache import CacheError, CacheSpec, DescriptorCache, create
+from vpr.cache import CacheError, DescriptorCache, create
 from vpr.models.summary import PatchSummary, whitening
 
 log = logging.getLogger("vpr")
@@ -72,7 +72,7 @@ def adapt_cache(cache: DescriptorCache, database: np.ndarray, folder: Path) -> D
     digest.update(cache.bytes[rows].tobytes())
     fingerprint = digest.hexdigest()[:16]
     path = place_to_keep(folder / f"adapted-{fingerprint}.h5")
-    spec = CacheSpec(fingerprint, cache.spec.patches, cache.spec.dim, cache.spec.dtype, _global_dim(cache.spec.dim))
+    spec = replace(cache.spec, fingerprint=fingerprint, global_dim=_global_dim(cache.spec.dim))
     if path.is_file():
         found = DescriptorCache(path, spec)
         if len(found) == len(cache) and found.done.all():
@@ -88,7 +88,8 @@ def adapt_cache(cache: DescriptorCache, database: np.ndarray, folder: Path) -> D
         for block in _blocks(np.flatnonzero(cache.done)):
             patches = adaptation.patches(cache.read_patches(block))
             target.restart(block, cache.bytes[block])
-            target.write(block, adaptation.globals_(patches), patches)
+            weights = None if cache.weights is None else cache.read_weights(block)
+            target.write(block, adaptation.globals_(patches), patches, weights)
     return DescriptorCache(path, spec)
 
 

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,14 @@ from vpr.description.images import Images
 
 BATCH = 64
 AHEAD = 2  # batches that are decoded while one is described
+
+
+class Described(NamedTuple):
+    """Descriptors of b images."""
+
+    globals_: np.ndarray  # (b, G) float32
+    patches: np.ndarray | None  # (b, P, C) float16; None from models without patches
+    weights: np.ndarray | None  # (b, P) float32 of the patches, from models that give them
 
 
 @contextmanager
@@ -37,8 +46,8 @@ def describe(
     device: torch.device,
     workers: int = 0,
     title: str | None = None,
-) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """Yield (global (b, C) float32, patches (b, P, C) float16 or None) for each batch of image numbers.
+) -> Iterator[Described]:
+    """Yield the descriptors of each batch of image numbers.
 
     Images are decoded ahead, as `load_batches` does. title: the progress bar's text; no bar without one.
     """
@@ -47,10 +56,11 @@ def describe(
         with evaluating(model):
             batch = batch.to(device, memory_format=torch.channels_last, non_blocking=True)
             description = model(batch)
-        patches = description.patch_descriptors
-        yield (
+        patches, weights = description.patch_descriptors, description.weights
+        yield Described(
             description.global_descriptor.float().cpu().numpy(),
             None if patches is None else patches.half().cpu().numpy(),
+            None if weights is None else weights.float().cpu().numpy(),
         )
 
 
@@ -83,4 +93,4 @@ def global_descriptors(
 ) -> np.ndarray:
     """The global descriptors of all images, (N, C) float32."""
     batches = [range(start, min(start + BATCH, len(images))) for start in range(0, len(images), BATCH)]
-    return np.concatenate([batch for batch, _ in describe(model, images, batches, device, workers, title)])
+    return np.concatenate([batch.globals_ for batch in describe(model, images, batches, device, workers, title)])

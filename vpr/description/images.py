@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from torch.utils.data import Dataset, Subset
 
 from vpr.base.errors import VprError
-from vpr.models.settings import Interpolation
+from vpr.models.settings import Crop, Interpolation
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -21,6 +22,8 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # what sets an image upright, by its EXIF orientation
+Size = tuple[int, int]  # height and width, pixels
+WIDER = 256 / 224  # of the crop: how the field resizes before it takes the middle
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")  # others may start programs
 UNREADABLE = (OSError, SyntaxError, ValueError, LookupError, struct.error, MemoryError, Image.DecompressionBombError)
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")  # modes of Pillow for them
@@ -34,17 +37,48 @@ class ImageError(VprError):
         return super().__str__().rpartition("ImageError: ")[2].strip()
 
 
-def read_image(path: Path, size: tuple[int, int], interpolation: Interpolation = "bicubic") -> np.ndarray:
+def widened(size: Size) -> Size:
+    """The height and width of which the middle (height, width) is taken by the crop ``centre``."""
+    return round(size[0] * WIDER), round(size[1] * WIDER)
+
+
+def cut(pixels: np.ndarray, size: Size) -> np.ndarray:
+    """The middle (height, width) of an array (h, w, ...)."""
+    top, left = ((have - want) // 2 for have, want in zip(pixels.shape, size))
+    return pixels[top : top + size[0], left : left + size[1]]
+
+
+def read_image(path: Path, size: Size, interpolation: Interpolation = "bicubic", crop: Crop = "resize") -> np.ndarray:
     """Decode one image into an array of shape (height, width, 3), uint8 RGB, upright, resized with anti-aliasing.
 
-    The aspect ratio is not kept, as in the MSLS baselines. Bicubic takes the decoder's and Pillow's short cuts, which
-    change a value by a few 255ths; bilinear is exact, as torchvision resizes. Raises ImageError naming the file.
+    ``resize`` does not keep the aspect ratio, as in the MSLS baselines. ``centre`` keeps it: the photo is resized to
+    cover `widened` of the size, and the middle of that is taken. Errors and short cuts as `read_whole`.
+    """
+    if crop == "resize":
+        return read_whole(path, size, interpolation)
+    return cut(read_whole(path, widened(size), interpolation, middle=True), size)
+
+
+def read_whole(path: Path, size: Size, interpolation: Interpolation, middle: bool = False) -> np.ndarray:
+    """Decode one image, all of it or the largest part in its middle that has the proportions of the size.
+
+    Bicubic takes the decoder's and Pillow's short cuts, which change a value by a few 255ths; bilinear is exact, as
+    torchvision resizes. Raises ImageError naming the file.
     """
     height, width = size
+    upright = open_image(path, None if interpolation == "bilinear" else (2 * width, 2 * height))
+    box = _middle(upright.size, (width, height)) if middle else None
     if interpolation == "bilinear":
-        return np.asarray(open_image(path).resize((width, height), Image.Resampling.BILINEAR))
-    upright = open_image(path, (2 * width, 2 * height))
-    return np.asarray(upright.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0))
+        return np.asarray(upright.resize((width, height), Image.Resampling.BILINEAR, box))
+    return np.asarray(upright.resize((width, height), Image.Resampling.BICUBIC, box, reducing_gap=3.0))
+
+
+def _middle(whole: Size, wanted: Size) -> tuple[float, float, float, float]:
+    """The largest rectangle in the middle of a picture that has the proportions wanted: left, top, right, bottom; both
+    sizes are (width, height)."""
+    scale = min(whole[0] / wanted[0], whole[1] / wanted[1])
+    left, top = (max(0.0, (have - scale * want) / 2) for have, want in zip(whole, wanted))
+    return left, top, whole[0] - left, whole[1] - top
 
 
 def open_image(path: Path, least: tuple[int, int] | None = None) -> Image.Image:
@@ -89,8 +123,19 @@ def _coloured(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+class Takes(Protocol):
+    """What a model says of the images that it takes."""
+
+    @property
+    def input_size(self) -> Size: ...
+    @property
+    def interpolation(self) -> Interpolation: ...
+    @property
+    def crop(self) -> Crop: ...
+
+
 class ImageFiles(Dataset[torch.Tensor]):
-    """The images at ``root / paths[i]`` as uint8 tensors (3, height, width).
+    """The images at ``root / paths[i]`` as uint8 tensors (3, height, width), read as `read_image` does.
 
     keep: hold every decoded image in memory (N * 3 * height * width bytes), for small sets read many times.
     """
@@ -99,26 +144,55 @@ class ImageFiles(Dataset[torch.Tensor]):
         self,
         root: Path,
         paths: Sequence[str] | np.ndarray,
-        size: tuple[int, int],
+        size: Size,
         interpolation: Interpolation = "bicubic",
+        crop: Crop = "resize",
         keep: bool = False,
     ) -> None:
         self.root, self.paths, self.size, self.interpolation = Path(root), paths, size, interpolation
+        self.crop: Crop = crop
         self._kept: dict[int, torch.Tensor] | None = {} if keep else None
+
+    @classmethod
+    def of(cls, root: Path, paths: Sequence[str] | np.ndarray, model: Takes, keep: bool = False) -> "ImageFiles":
+        """The images as a model takes them."""
+        return cls(root, paths, model.input_size, model.interpolation, model.crop, keep)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> torch.Tensor:
+        if self.crop == "resize":
+            return self.uncut(index)
+        pixels = self.uncut(index).permute(1, 2, 0).numpy()
+        return torch.from_numpy(cut(pixels, self.size).transpose(2, 0, 1).copy())
+
+    def uncut(self, index: int) -> torch.Tensor:
+        """An image with what the crop leaves out around it, (3, height, width) of `widened`; all there is without a
+        crop."""
         if self._kept is not None and index in self._kept:
             return self._kept[index]
-        pixels = read_image(self.root / self.paths[index], self.size, self.interpolation)
+        path, middle = self.root / self.paths[index], self.crop == "centre"
+        pixels = read_whole(path, widened(self.size) if middle else self.size, self.interpolation, middle)
         tensor = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
         if self._kept is not None:
             self._kept[index] = tensor
         return tensor
 
 
+class Uncut(Dataset[torch.Tensor]):
+    """The same images with what the crop leaves out: what training takes its random crops from."""
+
+    def __init__(self, images: ImageFiles) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.images.uncut(index)
+
+
 Images = (
-    ImageFiles | Subset[torch.Tensor]
+    ImageFiles | Uncut | Subset[torch.Tensor]
 )  # what is described and trained on: uint8 tensors (3, height, width) by number

@@ -17,6 +17,7 @@ from vpr.description.images import ImageError, ImageFiles
 from vpr.description.spec import cache_spec
 from vpr.models.hub import HubModel
 from vpr.models.netvlad import NetVLAD
+from vpr.models.rollout import WithRollout
 from vpr.models.structural import StructuralModel
 
 log = logging.getLogger("vpr")
@@ -37,6 +38,7 @@ class Filling:
     workers: int = 0  # processes that decode images; 0 decodes in threads
     overwrite: bool = False  # replace a file of another model, or one that is damaged
     dtype: PatchType = "float16"  # of patch descriptors
+    rollout: bool = False  # with a weight for each patch, by attention rollout
     fabric: Fabric | Alone = ALONE  # the processes that share the work
 
 
@@ -55,9 +57,11 @@ def describe_into_cache(
     replaced with ``overwrite``; otherwise it raises CacheMismatch or CacheError. Raises ImageError when an image cannot
     be read; one that is missing is found before anything is replaced. Of several commands one writes, the others wait.
 
+    A file that has weights of patches gets them for new images too, asked for or not.
+
     With ``fabric`` each process describes every so manieth batch, straight into its rows of the one file.
     """
-    keys, spec, fabric = list(dict.fromkeys(keys)), cache_spec(model, how.dtype), how.fabric
+    keys, spec, fabric = list(dict.fromkeys(keys)), cache_spec(model, how.dtype, how.rollout), how.fabric
     sizes = np.array([_file_size(root / key) for key in keys], np.int64)  # before anything is replaced
     complete = _complete(path, keys, sizes, spec)
     if fabric.broadcast(complete is not None):
@@ -69,15 +73,16 @@ def describe_into_cache(
             batches = _prepare(path, keys, sizes, spec, how.overwrite)
         batches = fabric.broadcast(batches)
         cache = DescriptorCache(path, spec, writable=True)
-        images = ImageFiles(root, cache.keys, model.input_size, model.interpolation)
+        images = ImageFiles.of(root, cache.keys, model)
         title = f"describing into {path.name}" if fabric.is_global_zero else None
         own = batches[fabric.global_rank :: fabric.world_size]
         start = time.perf_counter()
-        described = describe(model, images, own, device, how.workers, title)
-        for batch, (global_descriptors, patch_descriptors) in zip(own, described):
-            if patch_descriptors is None:
-                patch_descriptors = np.empty((len(batch), 0, spec.dim), np.float16)
-            cache.write(np.array(batch), global_descriptors, patch_descriptors)
+        describing = model if cache.weights is None else WithRollout(model)
+        described = describe(describing, images, own, device, how.workers, title)
+        for batch, (globals_, patches, weights) in zip(own, described):
+            if patches is None:
+                patches = np.empty((len(batch), 0, spec.dim), np.float16)
+            cache.write(np.array(batch), globals_, patches, weights)
         fabric.barrier()
     return Filled(DescriptorCache(path, spec), sum(map(len, batches)), time.perf_counter() - start)
 
@@ -117,7 +122,7 @@ def _open_or_create(path: Path, keys: Keys, spec: CacheSpec, overwrite: bool) ->
         create(path, keys, spec)
         return DescriptorCache(path, spec)
     if (cache.find(keys) < 0).any():
-        create(path, keys, spec, cache)
+        create(path, keys, cache.spec, cache)
         cache = DescriptorCache(path, spec)
     return cache
 

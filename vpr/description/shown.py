@@ -6,15 +6,17 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from vpr.base.errors import VprError
-from vpr.description.images import FORMATS, UNREADABLE, read_image
+from vpr.description.images import FORMATS, UNREADABLE, WIDER, cut, read_image
+from vpr.models.settings import Crop
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".jp2")
 ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 
-def read_shown(path: Path, longest: int = 640) -> np.ndarray:
+def read_shown(path: Path, longest: int = 640, crop: Crop = "resize") -> np.ndarray:
     """An upright photo (height, width, 3) uint8 whose longer side is ``longest`` pixels, small ones enlarged.
 
+    crop: of the model that looks at it; of ``centre`` only the square that the model sees is shown.
     Raises ImageError as `read_image`.
     """
     try:
@@ -26,7 +28,9 @@ def read_shown(path: Path, longest: int = 640) -> np.ndarray:
     if turned:
         width, height = height, width
     scale = longest / max(width, height)
-    return read_image(path, (max(1, round(height * scale)), max(1, round(width * scale))))
+    whole = read_image(path, (max(1, round(height * scale)), max(1, round(width * scale))))
+    side = round(min(whole.shape[:2]) / WIDER)
+    return whole if crop == "resize" else cut(whole, (side, side))
 
 
 def photos_in(place: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from torch.nn import functional
 from vpr.base.errors import VprError
 from vpr.models.descriptors import Descriptors
 from vpr.models.netvlad import IMAGENET_MEAN, IMAGENET_STD
-from vpr.models.settings import HubConfig, Interpolation
+from vpr.models.settings import Crop, HubConfig, Interpolation
 
 HUB = "hub:"
 
@@ -46,6 +46,11 @@ class HubModel(nn.Module):
     def input_size(self) -> tuple[int, int]:
         """Height and width of the images it takes, pixels."""
         return self.size, self.size
+
+    @property
+    def crop(self) -> Crop:
+        """Which part of a photo it takes: all of it."""
+        return "resize"
 
     @property
     def interpolation(self) -> Interpolation:

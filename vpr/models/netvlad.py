@@ -9,7 +9,7 @@ from torchvision.models import VGG16_Weights, vgg16
 from vpr.models.backbone import create_network, load_weights
 from vpr.models.descriptors import Descriptors
 from vpr.models.imagenet import input_statistics
-from vpr.models.settings import IMAGENET, Interpolation, TeacherConfig
+from vpr.models.settings import IMAGENET, Crop, Interpolation, TeacherConfig
 from vpr.models.trunk import Trunk
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -73,6 +73,11 @@ class NetVLAD(nn.Module):
     def dim(self) -> int:
         """Numbers of a whitened descriptor."""
         return self.config.dim
+
+    @property
+    def crop(self) -> Crop:
+        """Which part of a photo it takes: all of it."""
+        return "resize"
 
     @property
     def interpolation(self) -> Interpolation:

@@ -9,6 +9,7 @@ MINI_VIT = "vit_mini_patch16_112"  # the default backbone; vpr.models.mini_vit r
 IMAGENET = "imagenet"  # what --weights calls the weights that a package or timm's hub has
 Head = Literal["shared", "whitening"]
 Interpolation = Literal["bicubic", "bilinear"]
+Crop = Literal["resize", "centre"]
 Pooling = Literal["avg", "gem", "cls", "vlad", "layout"]
 
 
@@ -27,6 +28,11 @@ class ModelConfig:
     image_size: PositiveInt = option(112, "input height and width, pixels")
     train_size: NonNegativeInt = option(
         0, "input height and width in training, pixels; the grid shrinks alike. 0 trains at the image size"
+    )
+    crop: Crop = option(
+        "resize",
+        "resize: the whole photo, its aspect ratio not kept; centre: the middle of a photo, its shorter side resized "
+        "to 256 / 224 of the image size. Training takes random crops of either",
     )
     pooling: Pooling = option(
         "avg",

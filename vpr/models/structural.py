@@ -11,7 +11,7 @@ from vpr.base.errors import VprError
 from vpr.models.backbone import create_backbone
 from vpr.models.descriptors import Descriptors
 from vpr.models.imagenet import input_statistics
-from vpr.models.settings import Interpolation, ModelConfig
+from vpr.models.settings import Crop, Interpolation, ModelConfig
 from vpr.models.summary import PatchSummary
 
 
@@ -55,6 +55,11 @@ class StructuralModel(nn.Module):
     def interpolation(self) -> Interpolation:
         """How images are resized for it."""
         return "bicubic"
+
+    @property
+    def crop(self) -> Crop:
+        """Which part of a photo it takes."""
+        return self.config.crop
 
     @property
     def global_dim(self) -> int:

@@ -56,20 +56,24 @@ class Match:
 
 
 def match(
-    patches: tuple[np.ndarray, np.ndarray], globals_: tuple[np.ndarray, np.ndarray], config: RerankConfig
+    patches: tuple[np.ndarray, np.ndarray],
+    globals_: tuple[np.ndarray, np.ndarray],
+    config: RerankConfig,
+    weights: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Match:
     """Match a query with a database image, as re-ranking does.
 
-    patches: (P, C) and (Q, C) unit vectors. globals_: (G,) each, unit vectors. The score is the one that re-ranking
-    goes by. Raises TransportError for descriptors that do not fit or are no numbers.
+    patches: (P, C) and (Q, C) unit vectors. globals_: (G,) each, unit vectors. weights: (P,) and (Q,) of the
+    patches, which rollout marginals need. The score is the one that re-ranking goes by. Raises TransportError for
+    descriptors that do not fit or are no numbers, and for rollout marginals without weights.
     """
     own, other = (side.astype(np.float32) for side in patches)
     guides = [
         guides_of(descriptor[None], side[None], config.marginals)[0] for descriptor, side in zip(globals_, (own, other))
     ]
-    result = structural_similarity(
-        own, other[None], guides[0], guides[1][None], config.marginals, config.epsilon, config.mass, plan=True
-    )
+    pair, settings = (own, other[None], guides[0], guides[1][None]), (config.marginals, config.epsilon, config.mass)
+    given = (weights[0], weights[1][None]) if weights is not None and config.marginals == "rollout" else None
+    result = structural_similarity(*pair, *settings, weights=given, plan=True)
     assert result.plan is not None
-    mu, nu = marginal_weights(config.marginals, own, other[None], guides[0], guides[1][None])
+    mu, nu = marginal_weights(config.marginals, *pair, given)
     return Match(float(result.score[0]), mu[0], nu[0], result.plan[0], own @ other.T)

@@ -8,6 +8,7 @@ import torch
 from vpr.base.errors import VprError
 from vpr.description.describe import describe
 from vpr.description.images import ImageFiles
+from vpr.models.rollout import WithRollout
 from vpr.models.structural import StructuralModel
 from vpr.retrieval.matching import Match, match
 from vpr.retrieval.settings import RerankConfig
@@ -30,14 +31,16 @@ def match_photos(
 ) -> MatchedPhotos:
     """Describe two image files and match the first, as the query, with the second.
 
-    Raises VprError for files that are missing, or are no images.
+    Raises VprError for files that are missing, or are no images, and for rollout marginals of a model that has none.
     """
     require_files(photos)
-    images = ImageFiles(Path(), [str(photo) for photo in photos], model.input_size, model.interpolation)
-    globals_, patches = next(describe(model, images, [[0, 1]], device))
+    images = ImageFiles.of(Path(), [str(photo) for photo in photos], model)
+    described = next(describe(WithRollout(model) if config.marginals == "rollout" else model, images, [[0, 1]], device))
+    (first, second), patches, weights = described.globals_, described.patches, described.weights
     assert patches is not None
-    found = match((patches[0], patches[1]), (globals_[0], globals_[1]), config)
-    return MatchedPhotos(float(globals_[0] @ globals_[1]), found)
+    given = None if weights is None else (weights[0], weights[1])
+    found = match((patches[0], patches[1]), (first, second), config, given)
+    return MatchedPhotos(float(first @ second), found)
 
 
 def require_files(photos: tuple[Path, ...]) -> None:

@@ -46,6 +46,7 @@ class QueryBatch:
     rows: np.ndarray  # (U,) cache rows, rising
     patches: np.ndarray  # (U, P, C) float16
     globals_: np.ndarray  # (U, G) float32
+    weights: np.ndarray | None  # (U, P) float32 of the patches, for rollout marginals
 
 
 def compare(
@@ -61,7 +62,8 @@ def compare(
     """Similarities of queries (Q,) and their candidates (Q, K), both rows of the cache; -1 marks no candidate.
 
     weight: of S_struct in the final score, which pruning goes by. title: the progress bar's text; no bar without one.
-    On a CUDA device the transport runs there, without pruning. Raises CacheError for descriptors that are no numbers.
+    On a CUDA device the transport runs there, without pruning. Raises CacheError for descriptors that are no numbers,
+    and for rollout marginals where the cache has no weights of patches.
     """
     work = _Comparison(cache, queries, candidates, config, weight, device)
     with progress(total=len(queries), title=title, unit="query") as bar:
@@ -84,7 +86,8 @@ def _batches(cache: DescriptorCache, candidates: np.ndarray, config: RerankConfi
         rows = np.unique(candidates[start : start + size])
         rows = rows[rows >= 0]
         patches = cache.read_patches(rows, room[start // size % 2][: len(rows)])
-        return QueryBatch(slice(start, min(start + size, len(candidates))), rows, patches, cache.globals_[rows])
+        queries, weights = slice(start, min(start + size, len(candidates))), weights_of(cache, rows, config.marginals)
+        return QueryBatch(queries, rows, patches, cache.globals_[rows], weights)
 
     with ThreadPoolExecutor(1) as reader:
         ahead: Future[QueryBatch] | None = None
@@ -96,13 +99,18 @@ def _batches(cache: DescriptorCache, candidates: np.ndarray, config: RerankConfi
             yield ahead.result()
 
 
+def weights_of(cache: DescriptorCache, rows: np.ndarray, kind: Marginals) -> np.ndarray | None:
+    """The weights of the patches of rows (b,), (b, P), where the marginals are given by them."""
+    return cache.read_weights(rows) if kind == "rollout" else None
+
+
 def guides_of(globals_: np.ndarray, patches: np.ndarray, kind: Marginals) -> np.ndarray:
     """The descriptors (b, C) by which the other image's patches are weighed.
 
     Those given (b, G), or the mean of the image's own patches (b, P, C) where the two differ in length, unit vectors;
-    zeros for uniform marginals, which need none.
+    zeros for uniform and rollout marginals, which need none.
     """
-    if kind == "uniform":
+    if kind in ("uniform", "rollout"):
         return np.zeros((len(patches), patches.shape[2]), np.float32)
     if globals_.shape[1] == patches.shape[2]:
         return globals_
@@ -127,6 +135,10 @@ class _Comparison:
             own = self.queries[batch.queries]
             self.cache.require_numbers(own, self.cache.read_patches(own))
             self.cache.require_numbers(batch.rows, batch.patches)
+            if self.cache.weights is not None and self.config.marginals == "rollout":
+                with np.errstate(divide="ignore"):  # a row of zeros weighs nothing, and is found too
+                    for rows in (own, batch.rows):
+                        self.cache.require_numbers(rows, 1 / self.cache.weights[rows].sum(1, keepdims=True))
             raise
 
     def _compute(self, batch: QueryBatch) -> None:
@@ -138,10 +150,13 @@ class _Comparison:
         self.result.global_[rows, place] = np.einsum("nc,nc->n", globals_[query], batch.globals_[images])
         patches, kind = self.cache.read_patches(own), self.config.marginals
         guides = guides_of(globals_, patches, kind), guides_of(batch.globals_, batch.patches, kind)
+        weights = weights_of(self.cache, own, kind)
         if self.config.prune and self.device.type != "cuda":
-            self.prune(batch, patches, guides)
+            self.prune(batch, patches, guides, weights)
             return
         arrays: list[Any] = [patches, batch.patches, *guides]
+        if weights is not None and batch.weights is not None:
+            arrays += [weights, batch.weights]
         if self.device.type == "cuda":
             arrays = [torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in arrays]
         scores = structural_similarity_pairs(
@@ -153,12 +168,15 @@ class _Comparison:
             self.config.marginals,
             self.config.epsilon,
             self.config.mass,
+            weights=(arrays[4], arrays[5]) if len(arrays) > 4 else None,
             threads=self.config.threads or None,
         ).score
         scores = scores if isinstance(scores, np.ndarray) else scores.cpu().numpy()
         self.result.structural[rows, place] = scores
 
-    def prune(self, batch: QueryBatch, patches: np.ndarray, guides: tuple[np.ndarray, np.ndarray]) -> None:
+    def prune(
+        self, batch: QueryBatch, patches: np.ndarray, guides: tuple[np.ndarray, ...], weights: np.ndarray | None
+    ) -> None:
         """Fill the structural similarities of a batch query by query, with bounds where transport is not needed."""
         own, theirs = guides
 
@@ -168,7 +186,10 @@ class _Comparison:
             images = np.searchsorted(batch.rows, self.candidates[row, there])
             problem = patches[k].astype(np.float32), batch.patches[images], own[k], theirs[images]
             known = self.result.global_[row, there]
-            self.result.structural[row, there] = pruned_scores(problem, known, self.config, self.weight)
+            given = None
+            if weights is not None and batch.weights is not None:
+                given = weights[k], batch.weights[images]
+            self.result.structural[row, there] = pruned_scores(problem, known, self.config, self.weight, given)
 
         # our threads share the queries: BLAS with threads of its own would have them wait for one another
         with threadpool_limits(1, "blas"), ThreadPoolExecutor(self.config.threads or usable_cores()) as workers:

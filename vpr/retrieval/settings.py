@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Share, option
-from vpr.transport.marginals import FromGlobals
+from vpr.transport.marginals import FromGlobals, Marginals
 from vpr.transport.problem import EPSILON
 
 PROBLEM = ("marginals", "epsilon", "mass")  # the settings of the transport problem
@@ -16,7 +16,7 @@ PROBLEM = ("marginals", "epsilon", "mass")  # the settings of the transport prob
 class RerankConfig:
     """How candidates are compared, and what the work may take."""
 
-    marginals: FromGlobals = "complement"  # how much each patch counts
+    marginals: Marginals = "complement"  # how much each patch counts
     epsilon: float = EPSILON  # entropic regularisation, in units of cost
     mass: float = 1.0  # share of the mass that is transported, in (0, 1]
     memory_mb: int = 512  # MiB that database patches may take
@@ -28,8 +28,9 @@ class RerankConfig:
 class ProblemOptions:
     """Transport."""
 
-    marginals: FromGlobals | None = option(
-        None, "how much each patch counts; as the run's weight was fixed, if left out"
+    marginals: Marginals | None = option(
+        None,
+        "how much each patch counts; as the run's weight was fixed, if left out. rollout is for vision transformers",
     )
     epsilon: PositiveFloat | None = option(None, "entropic regularisation, in units of cost (1 - cosine); likewise")
     mass: Share | None = option(None, "share of the mass that is transported, below 1 is partial transport; likewise")
@@ -65,6 +66,6 @@ class Fixed:
     """What a run's calibration fixed together."""
 
     weight: NonNegativeFloat = option(5.0, "weight of S_struct, S_global having weight 1")
-    marginals: FromGlobals = option(RerankConfig.marginals, "how much each patch counts")
+    marginals: FromGlobals = option("complement", "how much each patch counts")
     epsilon: PositiveFloat = option(RerankConfig.epsilon, "entropic regularisation, in units of cost")
     mass: Share = option(RerankConfig.mass, "share of the mass that is transported")

@@ -61,6 +61,18 @@ def checked_weights(weights: Weights, query_patches: Array, database_patches: Ar
     return mu, nu
 
 
+def checked_rows(weights: Weights, query_patches: Array, database_patches: Array) -> Weights:
+    """Marginals (B, P) and (M, Q) of two sets of images from given weights of those shapes; errors as
+    `checked_weights`."""
+    names, found = ("query weights", "database weights"), []
+    for name, side, patches in zip(names, weights, (query_patches, database_patches)):
+        with np.errstate(invalid="ignore", divide="ignore"):  # what is no number is named by the check
+            marginals = side / side.sum(-1)[..., None]
+        check_marginals(name, marginals, tuple(patches.shape[:2]))
+        found.append(marginals)
+    return found[0], found[1]
+
+
 def checked_indices(indices: Array, images: int) -> Array:
     """Indices (N,) into so many images, numpy (int64) or torch; refused if they are none."""
     if not is_torch(indices):

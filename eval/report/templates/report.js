@@ -226,6 +226,14 @@
       }
     });
   }
+  // Where a model sees the middle square alone, the patches cover that.
+  function placePatches(image) {
+    const [width, height] = [image.naturalWidth, image.naturalHeight], middle = D.matches ? D.matches.middle : 0;
+    if (!middle || !width) return;
+    const side = Math.min(width, height) * middle, svg = image.nextElementSibling;
+    const share = { left: (width - side) / 2 / width, top: (height - side) / 2 / height, width: side / width, height: side / height };
+    for (const [name, value] of Object.entries(share)) svg.style[name] = 100 * value + "%";
+  }
   const rects = (side) => dialog.querySelectorAll(`[data-side="${side}"] rect`);
   function paint() {
     at("pair-lines").replaceChildren();
@@ -290,7 +298,7 @@
   at("pair-close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   addEventListener("resize", () => { if (dialog.open) paint(); });
-  dialog.querySelectorAll("img").forEach((image) => image.addEventListener("load", () => { if (dialog.open) paint(); }));
+  dialog.querySelectorAll("img").forEach((image) => image.addEventListener("load", () => { placePatches(image); if (dialog.open) paint(); }));
 
   // Map -----------------------------------------------------------------------------------------------------------
   const map = at("map-svg"), groups = [...new Set(D.queries.filter((query) => query.at).map((query) => query.at[0]))].sort((a, b) => a - b);

@@ -1,5 +1,7 @@
 """Adaptation: it looks at database images only, names what it was fitted to, and is made once."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,17 @@ def test_it_is_made_once_and_another_database_makes_another(tmp_path):
     assert first.spec.fingerprint != cache.spec.fingerprint and first.spec.global_dim == 128
     norms = np.linalg.norm(first.patches.astype(np.float32), axis=-1), np.linalg.norm(first.globals_, axis=-1)
     assert all(np.allclose(norm, 1, atol=1e-3) for norm in norms)
+
+
+def test_weights_of_patches_stay_with_them(tmp_path):
+    plain, rng = make(tmp_path / "a.h5"), np.random.default_rng(1)
+    spec = replace(plain.spec, weights=True)
+    create(tmp_path / "b.h5", plain.keys.tolist(), spec)
+    cache = DescriptorCache(tmp_path / "b.h5", spec, writable=True)
+    cache.write(np.arange(COUNT), plain.globals_, plain.patches, rng.uniform(size=(COUNT, PATCHES)))
+    adapted, other = (adapt_cache(given, np.arange(150), tmp_path) for given in (cache, plain))
+    assert np.array_equal(adapted.weights, cache.weights) and np.array_equal(adapted.patches, other.patches)
+    assert adapted.path != other.path and other.weights is None
 
 
 def test_too_small_a_database_is_refused(tmp_path):

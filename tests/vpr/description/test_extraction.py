@@ -21,6 +21,7 @@ from vpr.description.images import ImageError
 from vpr.description.into_cache import Filling, describe_into_cache
 from vpr.description.spec import cache_spec
 from vpr.models.netvlad import NetVLAD, TeacherConfig
+from vpr.models.rollout import WithRollout
 from vpr.models.structural import ModelConfig, StructuralModel
 
 CPU = torch.device("cpu")
@@ -57,9 +58,9 @@ def undisturbed(root, tmp_path_factory):
 def described(monkeypatch):
     """The names of the images that are decoded from here on."""
     names = []
-    decode = vpr.description.images.read_image
+    decode = vpr.description.images.read_whole
     monkeypatch.setattr(
-        vpr.description.images, "read_image", lambda path, *how: names.append(path.name) or decode(path, *how)
+        vpr.description.images, "read_whole", lambda path, *how: names.append(path.name) or decode(path, *how)
     )
     return names
 
@@ -119,7 +120,7 @@ def test_a_killed_writer_is_resumed_to_the_same_bytes(root, undisturbed, tmp_pat
 def test_a_writer_stopped_within_a_block_does_it_again(root, undisturbed, tmp_path, monkeypatch, described):
     path = tmp_path / "a.h5"
 
-    def half(cache, rows, global_descriptors, patch_descriptors):
+    def half(cache, rows, global_descriptors, *rest):
         cache.globals_[rows[:20]] = global_descriptors[:20]
         raise KeyboardInterrupt
 
@@ -229,6 +230,22 @@ def test_a_missing_or_unreadable_image_is_named_and_what_was_done_is_kept(root, 
     (photos / KEYS[3]).unlink()
     with pytest.raises(ImageError, match=f"{KEYS[3]} is missing"):
         describe_into_cache(path, make_model(), photos, KEYS, CPU)
+
+
+def test_weights_of_patches_are_written_on_demand_and_then_kept_up(root, undisturbed, tmp_path):
+    path, model, how = tmp_path / "a.h5", make_model(), Filling(rollout=True)
+    describe_into_cache(path, model, root, KEYS[:70], CPU, how)
+    cache = describe_into_cache(path, model, root, KEYS, CPU).cache  # which does not ask for them
+    pixels = vpr.description.images.read_image(root / KEYS[149], (32, 32)).transpose(2, 0, 1).copy()
+    with torch.inference_mode():
+        expected = WithRollout(model)(torch.from_numpy(pixels)[None]).weights[0]
+    np.testing.assert_allclose(cache.weights[149], expected, atol=1e-5)
+    np.testing.assert_allclose(cache.weights.sum(1), 1, atol=1e-5)
+    assert (cache.patches == DescriptorCache(undisturbed).patches).all()
+    shutil.copyfile(undisturbed, tmp_path / "b.h5")
+    with pytest.raises(CacheMismatch, match="no weights of patches"):
+        describe_into_cache(tmp_path / "b.h5", model, root, KEYS, CPU, how)
+    assert (tmp_path / "b.h5").read_bytes() == undisturbed.read_bytes()
 
 
 def test_no_images_need_no_work(root, tmp_path):

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
-from torchvision.transforms import Resize
+from torchvision.transforms import CenterCrop, Resize
 
-from vpr.description.images import ImageError, ImageFiles, read_image
+from vpr.description.images import ImageError, ImageFiles, Uncut, read_image
 from vpr.description.shown import read_shown
 
 # How the camera stored a picture that is upright after turning it as EXIF asks.
@@ -144,6 +144,42 @@ def test_what_is_no_photo_is_named(tmp_path):
             read_image(tmp_path / name, (32, 32))
     with pytest.raises(ImageError, match="b.jpg is missing"):
         read_image(tmp_path / "b.jpg", (32, 32))
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_centre_of_a_picture_worked_by_hand(tmp_path, interpolation, turned):
+    """16 x 24 pixels, asked for at 14: the shorter side is 16 = 14 * 256 / 224 already, so the middle 16 x 16 stay as
+    they are, columns 4 to 19, and one pixel is cut off on each side."""
+    picture = np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)
+    expected = picture[1:15, 5:19]
+    if turned:
+        picture, expected = picture.swapaxes(0, 1), expected.swapaxes(0, 1)
+    Image.fromarray(np.ascontiguousarray(picture)).save(tmp_path / "a.png")
+    assert (read_image(tmp_path / "a.png", (14, 14), interpolation, "centre") == expected).all()
+    files = ImageFiles(tmp_path, ["a.png"], (14, 14), interpolation, "centre", keep=True)
+    assert (files[0].permute(1, 2, 0).numpy() == expected).all()
+    around = picture[4:20] if turned else picture[:, 4:20]
+    assert (Uncut(files)[0].permute(1, 2, 0).numpy() == around).all() and len(Uncut(files)) == 1
+    whole = ImageFiles(tmp_path, ["a.png"], (16, 24))
+    assert (Uncut(whole)[0] == whole[0]).all()
+
+
+@pytest.mark.parametrize("stored", [(400, 600), (600, 400), (333, 500), (3, 200)])
+def test_the_centre_is_what_torchvision_makes_of_the_picture(tmp_path, stored):
+    """Resize(256), CenterCrop(224), but for a part of a pixel where the longer side is no whole number of them."""
+    noise = np.random.default_rng(1).integers(0, 256, (stored[0] // 3 + 1, stored[1] // 3 + 1, 3), np.uint8)
+    smooth = Image.fromarray(noise).resize(stored[::-1], Image.Resampling.BICUBIC)
+    smooth.save(tmp_path / "a.png")
+    expected = np.asarray(CenterCrop(224)(Resize(256)(smooth)))
+    found = read_image(tmp_path / "a.png", (224, 224), "bilinear", "centre")
+    assert found.shape == (224, 224, 3) and distance(found, expected) < (0.6 if stored[1] != 500 else 2)
+
+
+def test_a_centre_may_have_any_proportions(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (16, 40, 3), np.uint8)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    assert (read_image(tmp_path / "a.png", (14, 28), crop="centre") == picture[1:15, 6:34]).all()
 
 
 def test_image_files_are_tensors_channels_first(tmp_path):

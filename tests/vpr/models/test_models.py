@@ -147,11 +147,11 @@ def test_the_fingerprint_knows_weights_and_details():
 
 def test_the_cache_spec_knows_size_grid_and_pooling():
     specs = set()
-    for settings in ({}, {"grid": 2}, {"image_size": 192}, {"pooling": "cls"}):
+    for settings in ({}, {"grid": 2}, {"image_size": 192}, {"pooling": "cls"}, {"crop": "centre"}):
         torch.manual_seed(0)
         usual = {"dim": 8, "grid": 3, "image_size": 160, "backbone": "test_vit"}
         specs.add(cache_spec(StructuralModel(ModelConfig(**{**usual, **settings}))))
-    assert len({spec.fingerprint for spec in specs}) == 4 and {spec.patches for spec in specs} == {4, 9}
+    assert len({spec.fingerprint for spec in specs}) == 5 and {spec.patches for spec in specs} == {4, 9}
 
 
 # Tokens (B, N, D) with and without a class token, maps (B, h, w, D), maps (B, D, h, w).
@@ -167,7 +167,7 @@ def test_any_timm_backbone_gives_unit_vectors(backbone, size, grid):
     with torch.inference_mode():
         found, alone = model(images), model(images[1:])
     assert found.global_descriptor.shape == (2, 12) and found.patch_descriptors.shape == (2, grid**2, 12)
-    for vectors in found:
+    for vectors in (found.global_descriptor, found.patch_descriptors):
         np.testing.assert_allclose(vectors.norm(dim=-1), 1, atol=1e-5)
     np.testing.assert_allclose(found.patch_descriptors[1:], alone.patch_descriptors, atol=1e-4)
 

@@ -127,7 +127,7 @@ def test_every_pooling_gives_unit_descriptors(pooling, length):
         found = model(torch.randint(0, 255, (2, 3, 112, 112), dtype=torch.uint8))
     assert found.global_descriptor.shape == (2, length) == (2, model.global_dim)
     assert found.patch_descriptors.shape == (2, 9, 16)
-    for vectors in found:
+    for vectors in found[:2]:
         torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(vectors.shape[:-1]))
 
 

@@ -6,6 +6,7 @@ import pytest
 from vpr.retrieval.matching import Match, match
 from vpr.retrieval.settings import RerankConfig
 from vpr.similarity import structural_similarity
+from vpr.transport import TransportError
 
 
 def unit(rng, *shape):
@@ -37,6 +38,18 @@ def test_a_patch_that_the_other_image_lacks_stays_where_it_is():
     found = match((patches[:3], patches[1:]), (patches[0], patches[0]), RerankConfig("uniform", mass=2 / 3))
     own, other = found.taken
     assert own[0] < 0.01 and other[2] < 0.01 and own[1:].min() > 0.99 and other[:2].min() > 0.99
+
+
+def test_given_weights_are_the_marginals_of_rollout():
+    patches, weights = np.eye(4, dtype=np.float32), (np.array([1.0, 3.0]), np.array([2.0, 1.0, 1.0]))
+    images = (patches[:2], patches[1:]), (patches[0], patches[0])
+    found = match(*images, RerankConfig("rollout"), weights)
+    assert found.query_weights.tolist() == [0.25, 0.75] and found.database_weights.tolist() == [0.5, 0.25, 0.25]
+    assert found.score == pytest.approx(0.5, abs=1e-3)  # the patch that both show, as far as both weigh it
+    with pytest.raises(TransportError, match="rollout marginals need the weights"):
+        match(*images, RerankConfig("rollout"))
+    uniform = match(*images, RerankConfig("uniform"), weights)
+    assert uniform.query_weights.tolist() == [0.5, 0.5]
 
 
 def test_the_strongest_are_best_of_their_row_and_column():

@@ -21,7 +21,9 @@ def problem(seed, candidates=40, patches=9, dim=12):
     return tuple(x.astype(np.float32) for x in (query, database, globals_[0], globals_[1]))
 
 
-@pytest.mark.parametrize("config", [RerankConfig(prune=5), RerankConfig("uniform", mass=0.6, prune=5)])
+@pytest.mark.parametrize(
+    "config", [RerankConfig(prune=5), RerankConfig("uniform", mass=0.6, prune=5), RerankConfig("rollout", prune=5)]
+)
 def test_the_first_ranks_are_those_of_full_transport(config, monkeypatch):
     solved = []
 
@@ -31,10 +33,12 @@ def test_the_first_ranks_are_those_of_full_transport(config, monkeypatch):
 
     monkeypatch.setattr(pruning, "structural_similarity", counting)
     for seed in range(60):
-        images = problem(seed)
+        images, rng = problem(seed), np.random.default_rng(seed)
         known, weight = images[3] @ images[2], 3.0
-        full = known + weight * structural_similarity(*images, config.marginals, config.epsilon, config.mass).score
-        pruned = known + weight * pruned_scores(images, known, config, weight)
+        given = (rng.uniform(size=9), rng.uniform(size=(40, 9))) if config.marginals == "rollout" else None
+        settings = config.marginals, config.epsilon, config.mass
+        full = known + weight * structural_similarity(*images, *settings, weights=given).score
+        pruned = known + weight * pruned_scores(images, known, config, weight, given)
         first = np.argsort(-full, kind="stable")[:5]
         assert np.argsort(-pruned, kind="stable")[:5].tolist() == first.tolist()
         assert (pruned >= full - 1e-3).all()

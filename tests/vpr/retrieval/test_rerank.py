@@ -1,11 +1,12 @@
 """Re-ranking compares as `structural_similarity` does, pair by pair, however the queries are batched."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 
-from vpr.cache import CacheSpec, DescriptorCache, create
+from vpr.cache import CacheError, CacheMismatch, CacheSpec, DescriptorCache, create
 from vpr.retrieval import rerank
 from vpr.retrieval.fusion import reorder, weighted_sum
 from vpr.retrieval.rerank import compare
@@ -70,6 +71,32 @@ def test_batches_and_another_backend_give_what_one_query_at_a_time_gives(cache, 
     found = compare(cache, QUERIES, CANDIDATES, config)
     np.testing.assert_allclose(found.structural, expected.structural, atol=2e-5)
     np.testing.assert_allclose(found.global_, expected.global_, atol=1e-6)
+
+
+def test_rollout_goes_by_the_weights_of_the_cache(cache, tmp_path, monkeypatch):
+    """Also pruned, in batches, by another backend; a cache without weights, or with a row of zeros, is named."""
+    config, rng = RerankConfig("rollout", mass=0.8), np.random.default_rng(3)
+    with pytest.raises(CacheMismatch, match="no weights of patches.*vpr.extract --rollout"):
+        compare(cache, QUERIES, CANDIDATES, config)
+    spec = CacheSpec("x", patches=9, dim=16, weights=True)
+    create(tmp_path / "a.h5", cache.keys.tolist(), spec)
+    weighted = DescriptorCache(tmp_path / "a.h5", spec, writable=True)
+    weighted.write(np.arange(12), cache.globals_, cache.patches, rng.uniform(size=(12, 9)))
+    found = compare(weighted, QUERIES, CANDIDATES, config).structural
+    patches, weights = np.asarray(cache.patches, np.float32), weighted.weights
+    for row, column in np.argwhere(CANDIDATES >= 0):
+        query, candidate = QUERIES[row], CANDIDATES[row, column]
+        given = weights[query], weights[[candidate]]
+        alone = structural_similarity(patches[query], patches[[candidate]], mass=0.8, weights=given)
+        assert found[row, column] == pytest.approx(float(alone.score[0]), abs=2e-5)
+    pruned = compare(weighted, QUERIES, CANDIDATES, replace(config, prune=4)).structural
+    np.testing.assert_allclose(pruned, found, atol=2e-5)
+    monkeypatch.setattr(rerank, "MOST_QUERIES", 2)
+    monkeypatch.setattr(rerank, "structural_similarity_pairs", partial(structural_similarity_pairs, backend="torch"))
+    np.testing.assert_allclose(compare(weighted, QUERIES, CANDIDATES, config).structural, found, atol=2e-5)
+    weighted.weights[5] = 0
+    with pytest.raises(CacheError, match="descriptors that are no numbers, of 5"):
+        compare(weighted, QUERIES, CANDIDATES, config)
 
 
 def test_global_descriptors_of_another_length_leave_the_marginals_to_the_patches(tmp_path):

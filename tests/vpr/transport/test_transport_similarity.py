@@ -91,6 +91,34 @@ def test_pairs_out_of_resident_sets(backend):
         assert float(score) == pytest.approx(float(alone.score[0]), abs=5e-6)
 
 
+@pytest.mark.parametrize("mass", [1.0, 0.7])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_pairs_with_a_weight_for_each_patch_are_a_loop(backend, mass):
+    query, database, *_ = images(candidates=6, patches=4, other_patches=5)
+    queries, zeros = np.stack([query, database[5, :4], database[0, 1:]]), (np.zeros((3, 16)), np.zeros((6, 16)))
+    rng, pairs = np.random.default_rng(0), ([2, 0, 0, 1], [5, 1, 2, 0])
+    weights = rng.uniform(size=(3, 4)), rng.uniform(size=(6, 5))
+    weights[0][1, 2] = 0
+    sources = queries, database, *(side[:, : queries.shape[2]].astype("f4") for side in zeros)
+    given = {"weights": weights, "backend": backend}
+    result = structural_similarity_pairs(*sources, pairs, "rollout", mass=mass, **given)
+    tensors = [torch.from_numpy(array) for array in (*sources, *weights)]
+    given["weights"] = tensors[4], tensors[5].float()
+    again = structural_similarity_pairs(*tensors[:4], pairs, "rollout", mass=mass, **given)
+    for score, same, i, j in zip(result.score, again.score, *pairs):
+        one = weights[0][i], weights[1][j : j + 1]
+        alone = structural_similarity(queries[i], database[j : j + 1], mass=mass, weights=one, backend=backend)
+        assert float(score) == pytest.approx(float(alone.score[0]), abs=5e-6) == float(same)
+    for bad, words in (
+        ((weights[0][:2], weights[1]), "query weights"),
+        ((weights[0], weights[1] - 0.3), "database weights"),
+    ):
+        with pytest.raises(TransportError, match=words), np.errstate(all="ignore"):
+            structural_similarity_pairs(*sources, pairs, weights=bad, backend=backend)
+    with pytest.raises(TransportError, match="need the weights"):
+        structural_similarity_pairs(*sources, pairs, "rollout", backend=backend)
+
+
 def test_swapping_the_images_keeps_the_score():
     query, database, query_global, database_global = images(candidates=1)
     there = structural_similarity(query, database, query_global, database_global).score[0]

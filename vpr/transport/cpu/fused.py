@@ -208,7 +208,7 @@ def score(
     if weights is None:
         marginals = np.empty((count, rows), np.float32), np.empty((count, patches), np.float32)
     else:
-        marginals = tuple(np.ascontiguousarray(side, dtype=np.float32) for side in weights)
+        marginals = tuple(np.require(side, np.float32, ["C", "W"]) for side in weights)  # the kernels take no other
     fixed = weights is None and suits(kind, min(patches, rows), channels)
     threads = thread_count(settings, count * patches * rows)
     share = -(-count // (CHUNKS_A_THREAD * threads)) if threads > 1 else count
@@ -260,16 +260,25 @@ def structural(
 
 
 def structural_pairs(
-    sources: Sequence[np.ndarray], pairs: Sequence[np.ndarray], kind: str, settings: Settings
+    sources: Sequence[np.ndarray],
+    pairs: Sequence[np.ndarray],
+    kind: str,
+    weights: tuple[np.ndarray, np.ndarray] | None,
+    settings: Settings,
 ) -> TransportResult:
     """Scores of N pairs of images out of two sets, in any order.
 
-    ``sources`` and ``pairs`` are as in ``similarity.structural_similarity_pairs``.
+    ``sources``, ``pairs`` and ``weights``, query (B, P) and database (M, Q), are as in
+    ``similarity.structural_similarity_pairs``.
     """
     query_patches, database_patches, query_global, database_global = sources
     queries, images = pairs
     order = np.argsort(queries, kind="stable")
-    rising = (queries[order], images[order])
-    result = score((query_patches, query_global), (database_patches, database_global), rising, kind, None, settings)
+    rising, sides = (
+        (queries[order], images[order]),
+        ((query_patches, query_global), (database_patches, database_global)),
+    )
+    of_pairs = None if weights is None else (weights[0][rising[0]], weights[1][rising[1]])
+    result = score(*sides, rising, kind if weights is None else None, of_pairs, settings)
     back = np.argsort(order)
     return result._replace(plan=None).mapped(lambda field: field[back])
