@@ -42,7 +42,7 @@ LOSSES: dict[str, Callable[[ObjectiveConfig], nn.Module]] = {
     "infonce": lambda config: losses.NTXentLoss(temperature=config.temperature),
     "supcon": lambda config: losses.SupConLoss(temperature=config.temperature),
     "triplet": lambda config: losses.TripletMarginLoss(_margin(config, 0.1**0.5)),  # that of the MSLS baselines
-    "margin": lambda config: losses.MarginLoss(_margin(config, 0.2)),
+    "margin": lambda config: losses.MarginLoss(_margin(config, 0.2), beta=config.beta),
     "multi-similarity": lambda config: losses.MultiSimilarityLoss(alpha=2, beta=50, base=0.5),
     "circle": lambda config: losses.CircleLoss(_margin(config, 0.4)),
     "contrastive": lambda config: losses.ContrastiveLoss(neg_margin=_margin(config, 1.0)),

@@ -62,6 +62,7 @@ class ObjectiveConfig:
         "margin of the other losses: a distance of unit vectors, or for circle and proxy-anchor a similarity; "
         "their own when left out",
     )
+    beta: PositiveFloat = option(1.2, "margin loss: the distance that parts positives from negatives")
 
 
 @dataclass(frozen=True)

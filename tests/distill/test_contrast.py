@@ -1,5 +1,7 @@
 """The library's losses and miners on pairs of places: against loops, and against the library itself given labels."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -170,3 +172,17 @@ def test_the_library_is_as_before_outside():
     before = float(losses.NTXentLoss()(x, PLACE))
     Contrast(ObjectiveConfig(), 6, 4)(x, batch)
     assert float(losses.NTXentLoss()(x, PLACE)) == before
+
+
+@pytest.mark.parametrize("beta", [0.6, 1.2])
+def test_the_margin_loss_against_a_loop(beta):
+    """Wu et al., ICCV 2017, equation 8 with one boundary, over triplets: the mean over the pairs that break it."""
+    x, batch = random_descriptors(), known(neither=NEITHER)
+    positive, negative = batch.within()
+    found = []
+    for a, p, n in itertools.product(range(8), repeat=3):
+        if positive[a, p] and negative[a, n]:
+            found += [float((x[a] - x[p]).norm()) - beta + 0.2, beta - float((x[a] - x[n]).norm()) + 0.2]
+    broken = [value for value in found if value > 0]
+    loss = Contrast(ObjectiveConfig("margin", margin=0.2, beta=beta), 6, 4)(x, batch)
+    assert float(loss) == pytest.approx(np.mean(broken), rel=1e-6)
