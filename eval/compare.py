@@ -72,12 +72,12 @@ def _work(
             show(block)
         named = f"{dataset.protocol.task} {dataset.protocol.subtask}: " if several else ""
         record |= {named + name: row for name, row in comparison.record().items()}
-        if page.report is not None:
-            show(_write_page(page.report, comparison, said, page))
-        if compared.curves is not None:
-            show(_draw(compared.curves, comparison))
     if compared.json is not None:
         write_json(compared.json, record)
+    if compared.curves is not None:
+        show(_draw(compared.curves, comparison))
+    if page.report is not None:
+        show(_write_page(page.report, comparison, said, page))
     if compared.submission is not None:
         show(_submit(compared.submission, methods[-1], dataset, evaluator))
 

@@ -86,11 +86,11 @@ def _work(
     if files.confidence is not None and answers is not None:
         with replacing(files.confidence) as temporary:
             answers.table(dataset.retrieval_set).to_csv(temporary, index=False)
-    if page.report is not None:
-        show(_write_page(dataset, answers, ranked, results, page, page.report))
     if files.json is not None:
         sure = {name: asdict(score) for name, score in confidence.items()}
         write_json(files.json, _record(dataset, answers, results, sure))
+    if page.report is not None:  # last: it takes longest
+        show(_write_page(dataset, answers, ranked, results, page, page.report))
 
 
 def _answer(dataset: MSLS, source: SourceConfig, ranking: RankingConfig, rerank: RerankOptions) -> Answers:

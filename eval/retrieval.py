@@ -73,9 +73,6 @@ def _work(
     if answers.reranking is not None:
         said.append(f"re-ranked by S_global + {answers.reranking.weight:g} x S_struct")
         show(said[-1])
-    if page.report is not None:
-        subject = Subject("Image retrieval", tuple(said), data, stages_of(answers), results, answers=answers)
-        show(write_report(page.report, subject, page))
     if options.json is not None:
         record = {
             "protocol": {"layout": labels.layout, "classes": classes, "all_test": options.all_test},
@@ -89,6 +86,9 @@ def _work(
             "revision": revision(),
         }
         write_json(options.json, record)
+    if page.report is not None:
+        subject = Subject("Image retrieval", tuple(said), data, stages_of(answers), results, answers=answers)
+        show(write_report(page.report, subject, page))
 
 
 if __name__ == "__main__":

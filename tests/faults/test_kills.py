@@ -32,7 +32,8 @@ COMMANDS = [
     ("vpr.distill", ["--data", "tree", "--out", "new", "--teacher", "teacher", *SMALL, *QUICK]),
 ]
 TABLE = ["--data", "tree", "--out", "new", "--seeds", "1", "--training", "tiny.yaml", "--device", "cpu"]
-COMPARE = ["run", "--data", "tree", "--device", "cpu", "--submission", "new/a.zip"]
+COMPARE = ["run", "--data", "tree", "--device", "cpu", "--submission", "new/a.zip", "--curves", "new/c"]
+COMPARE += ["--report", "new/a.html"]
 RETRIEVAL = ["--data", "set", "--out", "new", *LABELS, "--steps", "1", "--checkpoint-every", "1"]
 SCORE = ["--run", "run", "--data", "set", "--cache", "new/a.h5", "--json", "new/a.json", "--device", "cpu"]
 LONG = [("eval.table", TABLE), ("eval.compare", COMPARE), ("tiny_world", ["new"])]  # with the variable SWEEP: minutes
