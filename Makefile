@@ -15,8 +15,9 @@ retrieval-demo: $(ENV)/.installed
 	$(BIN)/python -m eval.retrieval --run runs/retrieval/base --rerank
 	$(BIN)/python -m eval.retrieval --rerank
 
+# One thread a process, since the tests take the cores; the tests of a file stay together, for what they share.
 test: $(ENV)/.installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(ENV)/.installed
 	$(BIN)/ruff check .
