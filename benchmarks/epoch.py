@@ -33,7 +33,8 @@ from distill.student import in_training
 from distill.trainer import Trainer
 from vpr.base.machine import usable_cores
 from vpr.base.processes import join
-from vpr.base.settings import make_parser, parse, take_recipe
+from vpr.base.recipes import take_recipe
+from vpr.base.settings import make_parser, parse
 from vpr.description.describe import evaluating
 from vpr.models.settings import ModelConfig
 from vpr.models.structural import StructuralModel

@@ -1,10 +1,11 @@
 """The course of trainings as a figure: ``python -m benchmarks.training_curves RUN [RUN ...] --out FILE``.
 
-Losses against steps from each run's training.csv, a panel for each loss that all of them have, and the recalls of
-validations on the way where a run has them. FILE ends with .png, .pdf or .svg.
+Losses and the recalls of validations on the way, against steps, from each run's training.csv: a panel for each that is
+there. FILE ends with .png, .pdf or .svg.
 """
 
 import argparse
+import itertools
 from pathlib import Path
 
 import pandas as pd
@@ -23,7 +24,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    courses = {run.name: pd.read_csv(run / "training.csv") for run in arguments.runs}
+    courses = {str(run): pd.read_csv(run / "training.csv") for run in arguments.runs}
     shown = [
         name
         for name in dict.fromkeys(column for course in courses.values() for column in course.columns)
@@ -33,12 +34,13 @@ def main() -> None:
     with style():
         figure = Figure(figsize=(2.6 * len(shown), 2.4), layout="constrained")
         for axes, name in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown):
-            for (run, course), colour in zip(courses.items(), MORE_COLOURS):
+            for (run, course), colour in zip(courses.items(), itertools.cycle(MORE_COLOURS)):
                 if name in course:
                     known = course[[STEP, name]].dropna()
                     axes.plot(known[STEP], known[name], "." if len(known) < 10 else "-", color=colour, label=run)
             axes.set(xlabel="step", title=name)
-        axes.legend(frameon=False)
+        lines = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
+        figure.legend(lines.values(), lines, loc="outside upper left", frameon=False, ncols=2)
     save(figure, arguments.out)
 
 

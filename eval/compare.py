@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,7 @@ def _work(
     from eval.evaluation import Evaluator
     from eval.methods import Comparison, methods_of
 
+    page.check()
     methods = methods_of(compared.runs)
     _check(compared, options, page, methods)
     evaluator = Evaluator(ranking, rerank, choose_device(ranking.device))
@@ -68,7 +69,7 @@ def _work(
             raise VprError(f"{cities}: no true positions, so nothing can be compared")
         comparison = Comparison(methods, dataset, evaluator)
         said = [describe_protocol(dataset), describe_counts(dataset.retrieval_set)]
-        for block in tabulated(comparison, said, compared.format):
+        for block in tabulated(comparison, said, compared.format, first=not record):
             show(block)
         named = f"{dataset.protocol.task} {dataset.protocol.subtask}: " if several else ""
         record |= {named + name: row for name, row in comparison.record().items()}
@@ -109,11 +110,15 @@ def _write_page(path: Path, comparison: Comparison, said: list[str], options: Re
     from eval.report.tables import known_of
 
     rows = comparison.final
-    matched = [row.answers for row in rows if row.answers is not None]
+    matched = [row for row in rows if row.answers is not None]
+    several = [f"{len(row.rankings)} of {row.name}" for row in rows if len(row.rankings) > 1]
+    if several:
+        said = [*said, f"trainings: {', '.join(several)}; recalls are their means, all else is of the first of them"]
     subject = Subject(
         "Visual place recognition: " + ", ".join(row.name for row in rows), tuple(said), comparison.data,
-        tuple(row.stage for row in rows), {row.name: row.metrics for row in rows}, known_of(comparison.dataset),
-        differences_table(comparison), matched[-1] if matched else None, versus=True,
+        tuple(replace(row.stage, others=tuple(row.rankings[1:])) for row in rows),
+        {row.name: row.metrics for row in rows}, known_of(comparison.dataset), differences_table(comparison),
+        matched[-1].answers if matched else None, versus=True, matched=matched[-1].name if matched else "",
     )  # fmt: skip
     return write_report(path, subject, options)
 

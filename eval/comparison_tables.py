@@ -15,28 +15,28 @@ from vpr.base.command import printable
 if TYPE_CHECKING:
     import pandas as pd
 
-    from eval.intervals import Estimate
     from eval.methods import Comparison
 
 Format = Literal["text", "csv", "markdown", "latex"]
 COLUMNS = ("recall@1", "recall@5", "recall@10")
 
 
-def tabulated(comparison: Comparison, said: list[str], form: Format) -> list[str | RichTable]:
+def tabulated(comparison: Comparison, said: list[str], form: Format, first: bool = True) -> list[str | RichTable]:
     """What is printed of a comparison: what it is of, its table, and as text the differences too.
 
-    CSV has a line for each row and metric, in [0, 1]; the others are in per cent.
+    CSV has a line for each row and metric, in [0, 1], below a header where it is the first; the others are in per cent.
     """
     if form == "text":
         told = [
-            f"R@1 of {row.name} - {first.name}: {_shown(estimate)}" for row, first, estimate in comparison.differences()
+            f"R@1 of {row.name} - {first.name}: {estimate.percent}" for row, first, estimate in comparison.differences()
         ]
         return [*said, _rich(_wide(comparison)), *told]
     if form == "csv":
-        return [_long(comparison).to_csv(index=False).rstrip("\n")]
+        return [_long(comparison).to_csv(index=False, header=first).rstrip("\n")]
     table = _wide(comparison)
     if form == "markdown":
-        return [*said, "", table.to_markdown(disable_numparse=True)]
+        escaped = table.rename(index=lambda name: name.replace("|", r"\|"))
+        return [*said, "", escaped.to_markdown(disable_numparse=True)]
     return [*(f"% {line}" for line in said), table.to_latex(escape=True, column_format="l" + "r" * len(COLUMNS))]
 
 
@@ -45,13 +45,9 @@ def differences_table(comparison: Comparison) -> tuple[Table, ...]:
     found = comparison.differences()
     if not found:
         return ()
-    rows = [(row.name, _shown(estimate)) for row, _, estimate in found]
+    rows = [(row.name, estimate.percent) for row, _, estimate in found]
     note = "Paired by query, with intervals of 95 % over drives and trainings."
     return (Table("Differences of Recall@1", (f"minus {found[0][1].name}",), tuple(rows), note),)
-
-
-def _shown(estimate: Estimate) -> str:
-    return f"{100 * estimate.mean:.1f} ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
 
 
 def _rich(table: pd.DataFrame) -> RichTable:
@@ -69,7 +65,7 @@ def _wide(comparison: Comparison) -> pd.DataFrame:
     for name, metrics in comparison.floors.items():
         rows[name] = {title_of(metric): f"{100 * metrics[metric]:.1f}" for metric in COLUMNS}
     for row in comparison.rows:
-        rows[row.name] = {title_of(metric): _shown(row.estimate(metric)) for metric in COLUMNS}
+        rows[row.name] = {title_of(metric): row.estimate(metric).percent for metric in COLUMNS}
     return pd.DataFrame(rows).T.rename(index=printable)
 
 

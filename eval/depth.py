@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from vpr.base.errors import VprError
 from vpr.description.describe import by_threads, evaluating
 from vpr.description.images import ImageFiles
+from vpr.models.settings import Crop
 
 BATCH = 16
 HEAD = "head"  # what the patch descriptors are called, after the last layer
@@ -33,6 +34,7 @@ class Network:
     model: nn.Module
     describe: Callable[[torch.Tensor], Any]  # takes uint8 images (B, 3, H, W); gives `Descriptors`, or anything else
     side: int  # height and width of its images, pixels
+    crop: Crop = "resize"  # what it sees of a photo
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,11 @@ class Estimate:
     low: float
     high: float
 
+    @property
+    def percent(self) -> str:
+        """In per cent, with the interval."""
+        return f"{100 * self.mean:.1f} ({100 * self.low:.1f} to {100 * self.high:.1f})"
+
 
 def drives_of(data: RetrievalSet) -> np.ndarray:
     """(S,) what the scored queries are resampled by: their drives, or each by itself where drives are not known or all

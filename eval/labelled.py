@@ -33,6 +33,11 @@ def label_evaluator(
     return Evaluator(ranking, rerank, choose_device(ranking.device), deepest)
 
 
+def of_classes(run: Path) -> bool:
+    """Whether a run was trained, and calibrated, on class labels."""
+    return read_config(run_of(run), COMMAND).get("command") == COMMAND
+
+
 def only_data(options: ProtocolOptions) -> Path | None:
     """``--data``, of options of MSLS. Raises VprError where others of them are given, which class labels lack."""
     if options != ProtocolOptions(data=options.data):

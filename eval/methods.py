@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from datasets.retrieval_set import RetrievalSet
     from eval.evaluation import Answers, Evaluator
 
+FLOORS = ("chance", "7x7-pixel thumbnails")  # names of rows
+
 
 @dataclass(frozen=True)
 class Method:
@@ -41,6 +43,13 @@ class Method:
         """Whether it is a file of predictions."""
         return self.sources[0].is_file()
 
+    @property
+    def rows(self) -> list[str]:
+        """The names of the rows that it may have."""
+        if self.is_file:
+            return [self.name]
+        return [f"{prefix}{self.name}{suffix}" for prefix in ("", "NetVLAD of ") for suffix in ("", ", re-ranked")]
+
 
 def methods_of(given: Sequence[str]) -> list[Method]:
     """The methods of a command line: ``SOURCE``, named after it, or ``NAME=SOURCE``; sources that are given the same
@@ -49,18 +58,34 @@ def methods_of(given: Sequence[str]) -> list[Method]:
     Raises VprError for a file that is not there, and for one beside others of its name.
     """
     named: dict[str, list[Path]] = {}
-    alone = Counter(Path(one).stem for one in given)
-    for one in given:
-        name, _, source = one.rpartition("=") if not Path(one).exists() else ("", "", one)
-        path = Path(source)
+    parted = [_parted(one) for one in given]
+    alone = Counter(_usual(path) for name, path in parted if not name)
+    for name, path in parted:
         if path.suffix in (".csv", ".zip") and not path.is_file():
-            raise VprError(f"{source}: no such file of predictions")
-        named.setdefault(name or (path.stem if alone[path.stem] == 1 else source), []).append(path)
+            raise VprError(f"{path}: no such file of predictions")
+        usual = _usual(path) if alone[_usual(path)] == 1 else str(path)
+        named.setdefault(name or usual, []).append(path)
     methods = [Method(name, tuple(sources)) for name, sources in named.items()]
     for method in methods:
         if len(method.sources) > 1 and any(source.is_file() for source in method.sources):
             raise VprError(f"{method.name} names a file and something else; give each file a name of its own")
+    rows = Counter([*FLOORS, *(row for method in methods for row in method.rows)])
+    if doubled := [row for row, count in rows.items() if count > 1]:
+        raise VprError(f"two rows would be called {doubled[0]}; give one of them another name, as NAME=SOURCE")
     return methods
+
+
+def _parted(given: str) -> tuple[str, Path]:
+    """Name and source of an argument; no name where it is a source alone."""
+    name, sign, source = given.partition("=")
+    if not sign or "/" in name or Path(given).exists():
+        return "", Path(given)
+    return name, Path(source)
+
+
+def _usual(source: Path) -> str:
+    """What a source is called by itself."""
+    return source.stem if source.suffix in (".csv", ".zip") else source.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +140,7 @@ class Comparison:
     @cached_property
     def floors(self) -> dict[str, dict[str, float]]:
         """Metrics that need no model, by name."""
-        return {"chance": chance(self.data), "7x7-pixel thumbnails": thumbnails(self.data)}
+        return dict(zip(FLOORS, (chance(self.data), thumbnails(self.data))))
 
     def record(self) -> dict[str, dict[str, Any]]:
         """The metrics of the floors and of every row, and the interval of each recall where there is one."""

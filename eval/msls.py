@@ -61,6 +61,7 @@ def _work(
 ) -> None:
     if files.submission is not None:
         check_suffix(files.submission)
+    page.check()
     dataset = options.load()
     show(describe_protocol(dataset), describe_counts(dataset.retrieval_set))
     for remark in [*count_remarks(dataset), *_left_out(dataset)]:
@@ -162,14 +163,15 @@ def _write_page(
     from eval.report.tables import by_subtask, known_of
 
     data = dataset.retrieval_set
-    stages = () if answers is None else stages_of(answers)
-    stages += () if predictions is None else (Stage("predictions", predictions),)
+    stages: tuple[Stage, ...] = () if predictions is None else (Stage("predictions", predictions),)
+    stages += () if answers is None else stages_of(answers)
     said = [describe_protocol(dataset), describe_counts(data)]
     said += [] if answers is None or answers.reranking is None else [_how(answers.reranking)]
     tables = None if data.positives is None else by_subtask(dataset, stages)
     subject = Subject(
         f"Visual place recognition: {', '.join(city.name for city in dataset.cities)}",
         tuple(said), data, stages, results, known_of(dataset), () if tables is None else (tables,), answers,
+        versus=predictions is not None,
     )  # fmt: skip
     return write_report(path, subject, options)
 

@@ -17,7 +17,7 @@ USUAL_SIDE = 224  # pixels, of a network that does not say what it was made for
 
 def of_run(label: str, model: StructuralModel) -> Network:
     """The network of a structural model, with its head."""
-    return Network(label, model, model, model.config.image_size)
+    return Network(label, model, model, model.config.image_size, model.crop)
 
 
 def of_name(name: str, weights: str, image_size: int, seed: int, device: torch.device) -> Network:

@@ -69,14 +69,16 @@ def _work(study: PatchesOptions, dataset: DatasetOptions, problem: ProblemOption
     models = {run: load_student(Path(run), device) for run in runs}
     networks = [of_run(run, model) for run, model in models.items()]
     networks += [of_name(name, study.weights, study.image_size, study.seed, device) for name in study.model]
+    crops: set[Crop] = {model.crop for model in models.values()}
+    if pairs and len(crops) > 1:
+        raise VprError("--pair: the runs see different parts of a photo (--crop); give them one by one")
     told = [_told(pair, models, patches, study.marks, problem) for pair in pairs]
     root, files = _images(study, dataset)
     said = f"{len(files)} images of {study.photos or root}"
     show(said)
     layers = {network.label: _measured(network, root, files, device) for network in networks}
-    crop: Crop = next(iter(models.values())).crop if models else "resize"
     drawn = [
-        _draw_pair(study.out / f"pair{number}.png", *pair, crop) for number, pair in enumerate(zip(pairs, told), 1)
+        _draw_pair(study.out / f"pair{number}.png", *pair, *crops) for number, pair in enumerate(zip(pairs, told), 1)
     ]
     _write(study.out, {"images": said, "seed": study.seed}, layers, drawn)
     show(f"written: {study.out}/patches.json, .csv, .png" + "".join(f", pair{n + 1}.png" for n in range(len(pairs))))
@@ -124,7 +126,9 @@ def _measured(network: Network, root: Path, files: list[str], device: torch.devi
     from eval.depth import similarity_by_depth
     from vpr.description.images import ImageFiles
 
-    layers = similarity_by_depth(network, ImageFiles(root, files, (network.side, network.side)), device)
+    layers = similarity_by_depth(
+        network, ImageFiles(root, files, (network.side, network.side), crop=network.crop), device
+    )
     blocks = [layer for layer in layers if layer.depth <= 1]
     ends = f"{blocks[0].similarity:.3f} after the first, {blocks[-1].similarity:.3f} after the last"
     head = "".join(f", {layer.similarity:.3f} of the patch descriptors" for layer in layers if layer.depth > 1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from eval.metrics import recall_at_k
 from vpr.base.command import printable
-from vpr.base.figures import COLOURS, style
+from vpr.base.figures import MORE_COLOURS, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +23,8 @@ DEEPEST = 50  # N
 
 def plain(name: str) -> str:
     """A name as matplotlib shows it unchanged: no formulas, no characters that steer the text."""
-    return printable(name).replace("$", r"\$")
+    shown = printable(name).replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown  # which would leave it out of the legend
 
 
 def draw_recall(axes: Any, data: RetrievalSet, rows: Sequence[tuple[str, Sequence[np.ndarray], bool]]) -> None:
@@ -34,8 +35,9 @@ def draw_recall(axes: Any, data: RetrievalSet, rows: Sequence[tuple[str, Sequenc
         ks = range(1, min(DEEPEST, *(ranked.shape[1] for ranked in rankings)) + 1)
         recalls = [recall_at_k(ranked, data.answers, ks) for ranked in rankings]
         means = [100 * float(np.mean([found[k] for found in recalls])) for k in ks]
-        colour = COLOURS[place % len(COLOURS)]
-        axes.plot(ks, means, "-" if solid else next(broken), label=plain(name), color=colour)
+        colour = MORE_COLOURS[place % len(MORE_COLOURS)]
+        line = next(broken) if not solid else "-" if place < len(MORE_COLOURS) else "--"
+        axes.plot(ks, means, line, label=plain(name), color=colour)
         if solid:
             place, broken = place + 1, itertools.cycle(BROKEN)
     axes.set(xlabel="N", ylabel="Recall@N, %")

@@ -93,13 +93,13 @@ class Results:
         title = f"mean of {len(self.trainings)} trainings; 95 % intervals over {count} {self.together}"
         table = Table("", *(Column(title_of(name), justify="right") for name in self.metrics), title=title)
         for row, by_metric in self.estimates.items():
-            table.add_row(row, *(_shown(estimate) for estimate in by_metric.values()))
+            table.add_row(row, *(estimate.percent for estimate in by_metric.values()))
         return table
 
     def differences_told(self) -> list[str]:
         """One line for each difference."""
         return [
-            f"{title_of(name)} of {above} - {below}: {_shown(found)}"
+            f"{title_of(name)} of {above} - {below}: {found.percent}"
             for (name, above, below), found in self.differences.items()
         ]
 
@@ -157,7 +157,3 @@ def _draw(path: Path, results: Results) -> None:
         axes.set_ylabel(f"{title_of(first)}, %")
         axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
         save(figure, path)
-
-
-def _shown(estimate: Estimate) -> str:
-    return f"{100 * estimate.mean:.1f} ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,9 +47,10 @@ def _work(
 
     from eval.floors import colour_histograms, thumbnails
     from eval.label_metrics import chance_of_labels, evaluate_labels
-    from eval.labelled import label_evaluator
+    from eval.labelled import label_evaluator, of_classes
     from eval.report.page import write_report
 
+    page.check()
     if options.run.is_dir():
         log_to(options.run)
     halves = labels.load()
@@ -87,7 +88,10 @@ def _work(
         }
         write_json(options.json, record)
     if page.report is not None:
-        subject = Subject("Image retrieval", tuple(said), data, stages_of(answers), results, answers=answers)
+        stages = stages_of(answers)
+        if not of_classes(options.run):  # what is probable on streets is not what is probable here
+            stages = tuple(replace(stage, probability=None) for stage in stages)
+        subject = Subject("Image retrieval", tuple(said), data, stages, results, answers=answers)
         show(write_report(page.report, subject, page))
 
 

@@ -22,7 +22,8 @@ from eval.tables import describe_counts, describe_protocol, show
 from vpr.base.command import run_command
 from vpr.base.errors import VprError
 from vpr.base.machine import choose_device
-from vpr.base.settings import Names, PositiveInt, option, recipes
+from vpr.base.recipes import recipes
+from vpr.base.settings import Names, PositiveInt, option
 from vpr.retrieval.settings import RerankOptions
 
 if TYPE_CHECKING:

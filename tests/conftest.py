@@ -63,3 +63,27 @@ def distilled_run(tiny_tree: Path, teacher_run: Path) -> Path:
     arguments = ["--data", str(tiny_tree), "--teacher", str(teacher_run), "--out", str(out), "--grid", "3", *SMALL]
     assert main(arguments) == 0
     return out
+
+
+@pytest.fixture(scope="module")
+def validation(tiny_tree: Path):
+    """The validation split of the tiny tree."""
+    from datasets.msls import Protocol, load
+
+    return load(tiny_tree, Protocol())
+
+
+@pytest.fixture
+def perfect(validation, tmp_path: Path) -> Path:
+    """A prediction file that names a positive first, then nine others, for every scored query."""
+    from eval.files.prediction_file import write_predictions
+
+    data, path = validation.retrieval_set, tmp_path / "perfect.csv"
+    rows = []
+    for queries, entries in data.spans():
+        for query in (query for query in data.scored if queries.start <= query < queries.stop):
+            right = data.positives[query].tolist()
+            wrong = [entry for entry in range(entries.start, entries.stop) if entry not in right]
+            rows.append(data.database.names[[right[0], *wrong][:10]].tolist())
+    write_predictions(path, data.queries.names[data.scored].tolist(), rows)
+    return path

@@ -93,7 +93,7 @@ def resolve(
         raise PredictionError(f"{predictions.path}, line {line}: {fault}")
     index, tally = NameIndex(dataset), _Tally()
     width = max(len(row) for row in predictions.rows)
-    ranked = np.full((len(index.query_city), width), -1, np.int32)
+    ranked = np.full((len(index.query_city), max(1, width)), -1, np.int32)
     covered = np.zeros(len(ranked), bool)
     for name, row, line in zip(predictions.queries, predictions.rows, predictions.lines.tolist()):
         tally.at_line(line)

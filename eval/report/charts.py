@@ -1,6 +1,7 @@
 """The figures of a page, SVG by matplotlib in the text's colour, light or dark."""
 
 import io
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +21,7 @@ SURE = 0.95  # the precision whose confidence is told
 def recall_curves(stages: tuple[Stage, ...], data: RetrievalSet) -> str:
     """Recall@N of each stage against N."""
     return _svg(
-        "recall", lambda axes: draw_recall(axes, data, [(stage.name, [stage.ranked], True) for stage in stages])
+        "recall", lambda axes: draw_recall(axes, data, [(stage.name, stage.rankings, True) for stage in stages])
     )
 
 
@@ -61,17 +62,17 @@ def reliability(probability: np.ndarray, right: np.ndarray) -> str:
 
 
 def sure_enough(probability: np.ndarray, right: np.ndarray) -> str:
-    """One line: from which probability on the answers are right in `SURE` of the cases, and how many those are."""
+    """One line: from which probability on at least `SURE` of the answers are right, and how many those are."""
     order = np.argsort(-probability, kind="stable")
     precision = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
     last = np.r_[np.diff(probability[order]) != 0, True]  # equal probabilities are kept or left out together
     enough = np.flatnonzero((precision >= SURE) & last)
     if not len(enough):
-        return f"At no probability are {100 * SURE:.0f} % of the answers right."
+        return f"From no probability on are {100 * SURE:.0f} % of the answers right."
     count = enough[-1] + 1
-    least = 100 * probability[order[count - 1]]
+    least = math.floor(100 * probability[order[count - 1]])
     return (
-        f"Of the answers with a probability of {least:.0f} % or more, {100 * SURE:.0f} % are right: "
+        f"Of the answers with a probability of {least} % or more, {100 * precision[count - 1]:.1f} % are right: "
         f"{count} of {len(order)} queries ({100 * count / len(order):.0f} %)."
     )
 

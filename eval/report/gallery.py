@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from eval.report.subject import Stage, Subject
+from eval.report.subject import Stage, Subject, in_order
 
 SHOWN = 5  # first answers of each stage
 SEED = 0  # of the sample
+BETWEEN_CITIES_M = 1e6  # at least, in a retrieval set; a city is smaller
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +57,11 @@ class Gallery:
         """What the page's script reads, beside thumbnails and matches; entries and labels by their place in lists."""
         data = self.subject.data
         labels = {name: labels[self.queries] for name, labels in self.subject.facets.items()}
-        values = {name: sorted(set(column.tolist())) for name, column in labels.items()}
+        values = {name: sorted(set(column.tolist()), key=in_order) for name, column in labels.items()}
         return {
             "stages": [stage.name for stage in self.subject.stages],
             "versus": self.subject.versus,
+            "matched": self.subject.matched,
             "scored": data.positives is not None,
             "facets": [{"name": name, "values": values[name]} for name in labels],
             "queries": [self._query(number, query) for number, query in enumerate(self.queries.tolist())],
@@ -83,20 +85,21 @@ class Gallery:
         }
 
     @cached_property
-    def _origins(self) -> np.ndarray | None:
-        """(G, 2) what is taken from the positions of each group, metres."""
+    def _starts(self) -> np.ndarray | None:
+        """(G,) rising: the first easting of each city, which lie far apart; None where positions are not known."""
         data = self.subject.data
         if data.positions is None or data.query_positions is None:
             return None
-        return np.stack([data.positions[database].min(0) for _, database in data.spans()])
+        eastings = np.unique(np.concatenate([data.positions[:, 0], data.query_positions[:, 0]]))
+        return eastings[np.r_[True, np.diff(eastings) > BETWEEN_CITIES_M]]
 
     def _place(self, positions: np.ndarray | None, number: int) -> list[float] | None:
-        """Group, easting and northing from the group's corner, metres; None where positions are not known."""
-        if positions is None or self._origins is None:
+        """City, easting from its first one, and northing, metres; None where positions are not known."""
+        if positions is None or self._starts is None:
             return None
-        group = int(np.argmin(np.abs(self._origins - positions[number]).sum(1)))
-        east, north = positions[number] - self._origins[group]
-        return [group, round(float(east), 1), round(float(north), 1)]
+        east, north = positions[number]
+        city = int(np.searchsorted(self._starts, east, side="right")) - 1
+        return [city, round(float(east - self._starts[city]), 1), round(float(north), 1)]
 
 
 def _answers(stage: Stage, query: int, entries: np.ndarray, positives: set[int]) -> dict[str, Any]:

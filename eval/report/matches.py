@@ -33,7 +33,13 @@ class Packed:
 
     def record(self) -> dict[str, Any]:
         """What the page's script reads."""
-        return {"grid": self.grid, "middle": self.middle, "targets": TARGETS, "lines": LINES, "pairs": self.pairs}
+        return {
+            "grid": self.grid,
+            "middle": self.middle,
+            "targets": min(TARGETS, self.grid**2),
+            "lines": LINES,
+            "pairs": self.pairs,
+        }
 
     @property
     def bytes(self) -> int:
@@ -42,11 +48,11 @@ class Packed:
 
 
 def pack(found: Match) -> bytes:
-    """A match in (4 + 2 * TARGETS) P + 2 + 2 * LINES bytes, P being the patches of either image, at most 255.
+    """A match as bytes; P patches, at most 255, in either image, and T targets: `TARGETS`, or P where that is less.
 
-    Marginals of query and database, relative to the largest (P + P); the share of each that is moved (P + P); the
-    `TARGETS` patches to which most mass of each patch of the query goes (P x TARGETS) and the share of its mass that
-    goes there (P x TARGETS); the number of correspondences and which (1 + 2 x LINES, filled with zeros); and one zero.
+    In this order: marginals of the query, then of the database image, by the largest (P + P); the share of each that is
+    moved (P + P); the T patches to which most mass of each patch of the query goes (P x T); the share of its mass that
+    goes there (P x T); the number of correspondences, and which (1 + 2 x LINES, filled up with zeros); one zero.
     Shares are bytes, 255 being 1.
     """
     order = np.argsort(-found.plan, axis=1, kind="stable")[:, :TARGETS]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,31 @@ from eval.report.gallery import Gallery
 from eval.report.matches import Packed, packed_matches
 from eval.report.subject import ReportOptions, Subject, Table
 from eval.report.tables import by_facet, headline
-from eval.report.thumbnails import fitting_size, thumbnails
+from eval.report.thumbnails import SIZES, next_size, thumbnails
 from vpr.base.command import printable
 from vpr.base.errors import VprError
 from vpr.base.files import replacing
 
 log = logging.getLogger("vpr")
 
-OTHER_BYTES = 2 << 20  # of a page beside thumbnails and matches
+OTHER_BYTES = 400_000  # of a page beside what its script reads
 MATCHES_SHARE = 0.35  # of the page that matches may take; beyond that fewer pairs have one
 BASE64 = 4 / 3  # bytes of base64 a byte
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a page holds beside its tables and figures."""
+
+    gallery: Gallery
+    record: dict[str, Any]  # what its script reads, but for the two below
+    images: list[str]  # thumbnails, base64
+    matches: Packed | None
+
+    def embedded(self) -> str:
+        """All that the script reads, as JSON."""
+        matches = None if self.matches is None else self.matches.record()
+        return _embedded(self.record | {"thumbnails": self.images, "matches": matches})
 
 
 def write_report(path: Path, subject: Subject, options: ReportOptions) -> str:
@@ -34,35 +50,41 @@ def write_report(path: Path, subject: Subject, options: ReportOptions) -> str:
 
     Raises ImageError for an image that is missing, and VprError where not even one query fits into the size.
     """
-    gallery, size, packed = _fitted(subject, options)
-    images = thumbnails(subject.data.root, gallery.files, size)
-    record = gallery.record() | {
-        "thumbnails": [base64.b64encode(image).decode() for image in images],
-        "matches": None if packed is None else packed.record(),
-        "results": subject.results,
-    }
-    content = _render(subject, gallery, record)
+    content = _fitted(subject, options)
+    page = _render(subject, content)
     with replacing(path) as temporary:
-        temporary.write_text(content, encoding="utf-8")
-    shown = len(gallery.queries)
-    asked = len(subject.data.scored)
+        temporary.write_text(page, encoding="utf-8")
+    shown, asked = len(content.gallery.queries), len(subject.data.scored)
     part = f"{shown} queries" if shown == asked else f"{shown} of {asked} queries in the gallery"
-    return f"report: {path} ({part}, {len(content.encode()) / 1e6:.0f} MB)"
+    return f"report: {path} ({part}, {len(page.encode()) / 1e6:.1f} MB)"
 
 
-def _fitted(subject: Subject, options: ReportOptions) -> tuple[Gallery, Any, Packed | None]:
-    """The gallery, the size of its thumbnails, and its matches, that fit together into the page."""
-    room, most = options.report_mb * 1_000_000 - OTHER_BYTES, options.report_queries
+def _fitted(subject: Subject, options: ReportOptions) -> Content:
+    """As many queries, as large thumbnails and as many matches as fit together into the page."""
+    most = options.report_queries
     while most:
         gallery = Gallery.of(subject, most)
-        packed = _matches(subject, gallery, int(MATCHES_SHARE * room))
-        left = room - (0 if packed is None else packed.bytes)
-        size = fitting_size(subject.data.root, gallery.files, int(left / BASE64))
-        if size is not None:
-            return gallery, size, packed
+        record = gallery.record() | {"results": subject.results}
+        room = options.report_mb * 1_000_000 - OTHER_BYTES - len(_embedded(record))
+        matches = _matches(subject, gallery, int(MATCHES_SHARE * room)) if room > 0 else None
+        images = _images(subject, gallery, room - (0 if matches is None else matches.bytes))
+        if images is not None:
+            return Content(gallery, record, images, matches)
         most = min(most, len(gallery.queries)) // 2
-        log.info("the report would be larger than %d MB: %d queries are shown", options.report_mb, most)
+        if most:
+            log.info("the report would be larger than %d MB: %d queries are shown", options.report_mb, most)
     raise VprError(f"--report-mb {options.report_mb} holds no query; give more")
+
+
+def _images(subject: Subject, gallery: Gallery, room: int) -> list[str] | None:
+    """The thumbnails as base64, as large as the room, in bytes, allows; None where it is too small for any."""
+    files, first = gallery.files, 0
+    while (first := next_size(subject.data.root, files, int(room / BASE64), first)) < len(SIZES):
+        images = [base64.b64encode(image).decode() for image in thumbnails(subject.data.root, files, SIZES[first])]
+        if sum(len(image) + 3 for image in images) <= room:
+            return images
+        first += 1
+    return None
 
 
 def _matches(subject: Subject, gallery: Gallery, budget: int) -> Packed | None:
@@ -70,6 +92,8 @@ def _matches(subject: Subject, gallery: Gallery, budget: int) -> Packed | None:
     if subject.answers is None or subject.answers.described is None:
         return None
     pairs = gallery.pairs()
+    if not pairs:
+        return None
     first = packed_matches(subject.answers, pairs[:1], ["0"])
     if first is None:
         return None
@@ -79,7 +103,7 @@ def _matches(subject: Subject, gallery: Gallery, budget: int) -> Packed | None:
     return packed_matches(subject.answers, pairs, [f"{query}-{entry}" for query, entry in numbers])
 
 
-def _render(subject: Subject, gallery: Gallery, record: dict[str, Any]) -> str:
+def _render(subject: Subject, content: Content) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -92,8 +116,8 @@ def _render(subject: Subject, gallery: Gallery, record: dict[str, Any]) -> str:
         subject=subject,
         tables=_tables(subject),
         charts=_charts(subject),
-        shown=len(gallery.queries),
-        data=_embedded(record),
+        shown=len(content.gallery.queries),
+        data=content.embedded(),
         **parts,
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 from datasets.msls.facets import facets
 from datasets.msls.subtasks import subtask_members
 from eval.metrics import first_hits
-from eval.report.subject import Stage, Subject, Table
+from eval.report.subject import Stage, Subject, Table, in_order
 from eval.tables import title_of
 
 if TYPE_CHECKING:
@@ -32,13 +32,16 @@ def headline(results: Mapping[str, Mapping[str, object]]) -> Table:
 def by_facet(subject: Subject) -> list[Table]:
     """Recall@1, 5 and 10 of each stage by each facet of the scored queries."""
     data, scored = subject.data, subject.data.scored
-    hits = [first_hits(stage.ranked, data.answers, max(KS))[0] for stage in subject.stages]
+    hits = [
+        np.stack([first_hits(ranked, data.answers, max(KS))[0] for ranked in stage.rankings])
+        for stage in subject.stages
+    ]
     tables = []
     for name, labels in subject.facets.items():
         own = labels[scored]
         rows = [
-            (str(value), str(int((own == value).sum())), *_recalls([found[own == value] for found in hits]))
-            for value in sorted(set(own.tolist()))
+            (str(value), str(int((own == value).sum())), *_recalls([found[:, own == value] for found in hits]))
+            for value in sorted(set(own.tolist()), key=in_order)
         ]
         tables.append(Table(f"Recall by {name}", _columns(subject.stages), tuple(rows)))
     return tables
@@ -95,8 +98,8 @@ def _columns(stages: tuple[Stage, ...]) -> tuple[str, ...]:
 
 
 def _recalls(hits: list[np.ndarray]) -> list[str]:
-    """Of each stage whose hits (s, K) are given, for each of `KS`."""
-    return [_shown(found[:, :k].any(1).mean()) for found in hits for k in KS]
+    """Of each stage whose hits (..., s, K) are given, for each of `KS`."""
+    return [_shown(found[..., :k].any(-1).mean()) for found in hits for k in KS]
 
 
 def _shown(share: object) -> str:

@@ -36,16 +36,16 @@ def thumbnail(path: Path, size: Size) -> bytes:
     return buffer.getvalue()
 
 
-def fitting_size(root: Path, files: Sequence[str], budget: int) -> Size | None:
-    """The largest size at which all files take at most the budget, in bytes, going by some; None where none does."""
+def next_size(root: Path, files: Sequence[str], budget: int, first: int = 0) -> int:
+    """The number of the first of `SIZES`, from ``first`` on, at which all files fit into the budget, in bytes, going by
+    some of them; how many sizes there are where none does."""
     if not files:
-        return SIZES[0]
+        return first
     some = [files[number] for number in np.unique(np.linspace(0, len(files) - 1, SAMPLE).astype(int))]
-    for size in SIZES:
-        mean = np.mean([len(thumbnail(root / name, size)) for name in some])
-        if 1.05 * mean * len(files) <= budget:
-            return size
-    return None
+    for number in range(first, len(SIZES)):
+        if np.mean([len(thumbnail(root / name, SIZES[number])) for name in some]) * len(files) <= budget:
+            return number
+    return len(SIZES)
 
 
 def thumbnails(root: Path, files: Sequence[str], size: Size) -> list[bytes]:

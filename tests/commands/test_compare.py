@@ -53,6 +53,8 @@ def test_names(tmp_path):
     given = [str(tmp_path / name) for name in ("a/distill", "b/distill", "c/scratch")]
     assert [method.name for method in methods_of([*given, "builtin"])] == [*given[:2], "scratch", "builtin"]
     assert [method.name for method in methods_of([f"x={given[0]}", f"x={given[1]}"])] == ["x"]
+    assert methods_of([f"ours={given[0]}/lr=0.1"])[0].name == "ours"
+    assert methods_of(["runs/eps0.05"])[0].name == "eps0.05"
     odd = tmp_path / "a=b"
     odd.mkdir()
     assert [method.name for method in methods_of([str(odd)])] == ["a=b"]
@@ -84,6 +86,11 @@ def test_every_task_and_subtask(tiny_tree, distilled_run, tmp_path, capsys):
     record = json.loads((tmp_path / "c.json").read_text())
     parts = {name.split(": ")[0] for name in record}
     assert "im2im all" in parts and len(parts) > 1
+    capsys.readouterr()
+    compared(tiny_tree, distilled_run, "--subtask", "each", "--format", "csv")
+    assert {line["subtask"] for line in csv.DictReader(io.StringIO(capsys.readouterr().out))} == {
+        part.split()[1] for part in parts
+    }, "one header, and every block below it"
     one = sorted(parts - {"im2im all"})[0].split()[1]
     compared(tiny_tree, distilled_run, "--subtask", one, "--json", tmp_path / "one.json")
     assert record[f"im2im {one}: distill"] == json.loads((tmp_path / "one.json").read_text())["distill"]
@@ -107,6 +114,8 @@ def test_what_does_not_go_together_is_said_at_once(tiny_tree, distilled_run, per
         ([distilled_run, perfect, "--submission", tmp_path / "a.zip"], "is a file of predictions"),
         ([tmp_path / "none.csv"], "no such file of predictions"),
         ([f"x={perfect}", f"x={distilled_run}"], "x names a file and something else"),
+        ([distilled_run, f"distill, re-ranked={perfect}"], "two rows would be called distill, re-ranked"),
+        ([f"chance={perfect}"], "two rows would be called chance"),
     ]:
         assert words in refused(capsys, compare.main, *arguments, *usual)
 

@@ -6,7 +6,7 @@ import pytest
 from commands import evaluate
 
 from vpr import distill
-from vpr.base.settings import RECIPES, recipes
+from vpr.base.recipes import RECIPES, recipes
 
 CVT = ["--backbone", "cvt_13"]  # the paper's own
 SIZES = {"dinov2": 56}  # four patches of 14 pixels a side

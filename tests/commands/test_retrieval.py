@@ -13,7 +13,7 @@ from datasets.labels import load
 from distill.labelled import hold_out
 from eval import retrieval
 from vpr.base.errors import VprError
-from vpr.base.settings import recipes
+from vpr.base.recipes import recipes
 from vpr.cache import DescriptorCache
 
 train = module_of("vpr.retrieval").main

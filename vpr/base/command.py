@@ -12,7 +12,8 @@ from typing import Any
 from vpr.base.errors import VprError
 from vpr.base.interrupt import INTERRUPTED, said_of
 from vpr.base.machine import wait_briefly
-from vpr.base.settings import DEFAULT_RECIPE, PLAIN_RECIPE, make_parser, parse, recipes, take_recipe
+from vpr.base.recipes import DEFAULT_RECIPE, PLAIN_RECIPE, recipes, take_recipe
+from vpr.base.settings import make_parser, parse
 
 FAILED, MISUSED = 1, 2  # exit codes
 LONGEST_LINE = 300  # characters of an error

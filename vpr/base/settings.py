@@ -23,13 +23,10 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-import yaml
 from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
 from jsonargparse import typing as restricted
 
 T = TypeVar("T")
-RECIPES = Path(__file__).resolve().parents[1] / "recipes"
-DEFAULT_RECIPE, PLAIN_RECIPE = "lite", "mini"  # of commands that take recipes
 
 if TYPE_CHECKING:  # type checkers see the plain types behind the ranges
     PositiveInt: TypeAlias = int
@@ -109,11 +106,11 @@ def make_parser(command: str, description: str, stages: Sequence[Any], epilog: s
     stages: dataclasses, or instances of them whose values are this command's defaults.
     """
     parser = ArgumentParser(
-        prog=f"python -m {command}", description=description, formatter_class=Formatter,
+        prog=f"python -m {command}", description=description, epilog=epilog, formatter_class=Formatter,
         print_config="--print-config", exit_on_error=False, allow_abbrev=False,
     )  # fmt: skip
     parser.add_argument(
-        "--config", action="config", metavar="FILE.yaml", help="read options from a file; later options win"
+        "--config", action="config", metavar="FILE.yaml", help="read options from a file; later ones win"
     )
     parser._option_string_actions["--print-config"].help = "print the options as YAML and stop"
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -141,7 +138,7 @@ def _add_options(parser: ArgumentParser, stage: Any) -> None:
         elif default is MISSING:
             group.add_argument(name, type=hint, required=True, metavar=_metavar(hint), help=f"{meaning} (required)")
         else:
-            group.add_argument(name, type=hint, default=default, metavar=_metavar(hint), help=meaning + _shown(default))
+            group.add_argument(name, type=hint, default=default, metavar=_metavar(hint), help=meaning + shown(default))
 
 
 def _fields(stage: Any) -> Iterator[dataclasses.Field]:
@@ -158,40 +155,11 @@ def _metavar(hint: Any) -> str:
     return next(name for kind, name in kinds.items() if issubclass(hint, kind))
 
 
-def _shown(default: object) -> str:
+def shown(default: object) -> str:
     """The default as the help shows it, where there is one to show."""
     if default is None or default == "" or default == ():
         return ""
     return f" (default: {default:.3g})" if isinstance(default, float) else f" (default: {default})"
-
-
-def take_recipe(parser: ArgumentParser, argv: Sequence[str], folder: str) -> list[str]:
-    """Make the values of ``--recipe NAME`` the parser's defaults; returns the other arguments.
-
-    Without it that is `DEFAULT_RECIPE`, or `PLAIN_RECIPE` where ``--backbone`` is given: the weights of one network do
-    not fit another.
-
-    A recipe is a YAML file of the box, in a folder for each kind of command. Keys of options that the command lacks are
-    left out, so that one recipe serves several commands. Raises ValueError for a name that is none.
-    """
-    found = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    chosen = any(argument.split("=")[0] == "--backbone" for argument in argv)
-    found.add_argument("--recipe", default=PLAIN_RECIPE if chosen else DEFAULT_RECIPE)
-    given, others = found.parse_known_args(list(argv))
-    if given.recipe not in recipes(folder):
-        raise ValueError(f"--recipe: {given.recipe!r} is none of {', '.join(recipes(folder))}")
-    values = yaml.safe_load((RECIPES / folder / f"{given.recipe}.yaml").read_text(encoding="utf-8"))
-    for action in parser._actions:
-        if action.dest in values:
-            before = _shown(action.default)
-            parser.set_defaults({action.dest: values[action.dest]})
-            action.help = str(action.help).removesuffix(before) + _shown(values[action.dest])
-    return others
-
-
-def recipes(folder: str) -> list[str]:
-    """The names of the recipes in the box, for one kind of command."""
-    return sorted(path.stem for path in (RECIPES / folder).glob("*.yaml"))
 
 
 def parse(parser: ArgumentParser, argv: list[str] | None, stages: Sequence[Any]) -> tuple[bool, list[Any]]:
@@ -209,15 +177,17 @@ def parse(parser: ArgumentParser, argv: list[str] | None, stages: Sequence[Any])
 def _gathered(argv: Sequence[str], stages: Sequence[Any]) -> list[str]:
     """The arguments with each repeated option once, with all its values, where it was given last."""
     options = {"--" + field.name for stage in stages for field in _fields(stage) if "repeated" in field.metadata}
-    kept: list[str] = []
-    values: dict[str, list[str]] = {}
+    kept, values = list[str](), dict[str, list[str]]()
     for argument in (rest := iter(argv)):
         name, sign, value = argument.partition("=")
         if name not in options:
             kept.append(argument)
-            continue
-        values.setdefault(name, []).extend([value] if sign else [given for given in [next(rest, None)] if given])
-        kept = [other for other in kept if not other.startswith(f"{name}=")] + [f"{name}={','.join(values[name])}"]
+        elif (given := value if sign else next(rest, "--")).startswith("--"):  # no value, which the parser says
+            return list(argv)
+        else:
+            values.setdefault(name, []).append(given)
+            kept = [other for other in kept if not other.startswith(f"{name}=")]
+            kept.append(f"{name}={','.join(values[name])}")
     return kept
 
 

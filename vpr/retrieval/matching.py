@@ -39,7 +39,14 @@ class Match:
         best = (self.plan == self.plan.max(1, keepdims=True)) & (self.plan == self.plan.max(0, keepdims=True))
         pairs = np.argwhere(best & (self.plan > 0))
         order = np.argsort(-self.plan[pairs[:, 0], pairs[:, 1]], kind="stable")
-        return pairs[order[:count]]
+        found: list[tuple[int, int]] = []
+        rows, columns = set[int](), set[int]()
+        for row, column in pairs[order].tolist():
+            if len(found) < count and row not in rows and column not in columns:  # of equal ones the first
+                found.append((row, column))
+                rows.add(row)
+                columns.add(column)
+        return np.array(found, np.int64).reshape(-1, 2)
 
     def listed(self, count: int) -> list[dict[str, object]]:
         """`strongest` with [row, column] of both patches on the photos' grids, their mass and their similarity."""

@@ -58,7 +58,7 @@
     ? { all: "all", right: "right", wrong: "wrong" }
     : D.versus ? { all: "all", right: "all are right", some: "some are right", wrong: "none is right" }
     : { all: "all", gained: "gained", lost: "lost", wrong: "still wrong", right: "right before and after" };
-  if (D.versus) {
+  if (D.versus && last > 0) {
     D.stages.forEach((name, stage) => {
       WORDS["only" + stage] = "only " + plain(name) + " is right";
       if (D.stages.length > 2) WORDS["miss" + stage] = "only " + plain(name) + " is wrong";
@@ -200,6 +200,7 @@
     at("pair-said").textContent = [
       D.scored ? (answers.right[place] ? "✓ right" : "✗ wrong") : "", metres(query, entry),
       score("S_global", answers.global), score("S_struct", answers.structural),
+      D.matched && packed ? `matches by ${plain(D.matched)}` : "",
     ].filter(Boolean).join(" · ");
     const sides = dialog.querySelectorAll("figure");
     [[photoOf(number), query.key], [photoOfEntry(entry), D.entries[entry].key]].forEach(([photo, key], side) => {
@@ -313,14 +314,18 @@
     map.replaceChildren();
     for (const tab of at("map-groups").children) tab.setAttribute("aria-selected", String(Number(tab.dataset.group) === group));
     const places = [...D.entries, ...D.queries].filter((one) => one.at && one.at[0] === group).map((one) => one.at);
-    const xs = places.map((place) => place[1]), ys = places.map((place) => -place[2]);
-    const low = [Math.min(...xs), Math.min(...ys)], size = [Math.max(...xs) - low[0], Math.max(...ys) - low[1]];
-    const edge = 0.05 * Math.max(...size, 20);
+    const low = [Infinity, Infinity], high = [-Infinity, -Infinity];
+    for (const [, east, north] of places) {
+      [east, -north].forEach((value, axis) => {
+        low[axis] = Math.min(low[axis], value);
+        high[axis] = Math.max(high[axis], value);
+      });
+    }
+    const size = [high[0] - low[0], high[1] - low[1]], edge = 0.05 * Math.max(...size, 20);
     whole = [low[0] - edge, low[1] - edge, size[0] + 2 * edge, size[1] + 2 * edge];
     const layers = [draw("g", {}, map), draw("g", {}, map), draw("g", {}, map)];
-    for (const entry of D.entries) {
-      if (entry.at && entry.at[0] === group) draw("circle", { class: "base", cx: entry.at[1], cy: -entry.at[2] }, layers[0]);
-    }
+    const base = D.entries.filter((entry) => entry.at && entry.at[0] === group);
+    draw("path", { class: "base", d: base.map((entry) => `M${entry.at[1]} ${-entry.at[2]}h0`).join("") }, layers[0]);
     D.queries.forEach((query, number) => {
       if (!query.at || query.at[0] !== group) return;
       const kind = !D.scored ? "unscored" : rightFirst(query, last) ? "right" : "wrong";
@@ -339,7 +344,6 @@
     map.setAttribute("viewBox", box.join(" "));
     const frame = map.getBoundingClientRect(), pixel = Math.max(box[2] / (frame.width || 600), box[3] / (frame.height || 400));
     for (const dot of map.querySelectorAll("circle.query")) dot.setAttribute("r", 4 * pixel);
-    for (const dot of map.querySelectorAll("circle.base")) dot.setAttribute("r", 2 * pixel);
     const length = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000].findLast((m) => m / pixel < 130) || 1;
     at("map-scale").style.width = length / pixel + "px";
     at("map-scale").replaceChildren(make("span", { text: length < 1000 ? length + " m" : length / 1000 + " km" }));

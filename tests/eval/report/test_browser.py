@@ -105,6 +105,7 @@ def real(chromium, evaluated):
 
 def test_filters_choose_queries(made_up):
     assert made_up.keys() == [f"query{number}" for number in range(QUERIES)]
+    assert not made_up.one("#more").is_displayed()
     made_up.choose("#outcome", "gained (1)")
     assert made_up.keys() == ["query1"] and made_up.one("#count").text == "1 of 6 queries"
     made_up.choose("#outcome", "lost (1)")

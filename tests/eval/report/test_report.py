@@ -16,13 +16,14 @@ from PIL import Image
 
 from eval import msls, retrieval
 from eval.metrics import recall_at_k
+from eval.report import page
 from eval.report.charts import sure_enough
 from eval.report.gallery import Gallery
 from eval.report.matches import LINES, TARGETS, pack
 from eval.report.page import write_report
 from eval.report.subject import ReportOptions, Stage
 from eval.report.tables import by_facet, nearest_positive
-from eval.report.thumbnails import SIZES, fitting_size, thumbnail
+from eval.report.thumbnails import SIZES, next_size, thumbnail
 from vpr.base.errors import VprError
 from vpr.description.images import ImageError
 from vpr.retrieval.matching import match
@@ -144,24 +145,33 @@ def test_of_many_queries_a_sample_is_shown_and_said(data, tmp_path, capsys):
     assert rows[0][1] == "2", "the tables are of all queries"
 
 
-def test_the_page_keeps_to_its_size(tmp_path):
+def test_the_page_keeps_to_its_size(tmp_path, monkeypatch):
     rng, root = np.random.default_rng(0), tmp_path / "set"
     data = small_set(root)
     for number in range(14):  # noise does not compress
         Image.fromarray(rng.integers(0, 256, (600, 800, 3), np.uint8)).save(root / f"images/{number}.jpg")
-    sizes = [len(written(data, tmp_path, report_mb=megabytes).read_bytes()) for megabytes in (3, 40)]
-    assert sizes[0] <= 3e6 and sizes[0] <= sizes[1]
-    with pytest.raises(VprError, match="holds no query"):
-        written(data, tmp_path, report_mb=2)
+    whole = sum(map(len, data_of(written(data, tmp_path))["thumbnails"]))
+    monkeypatch.setattr(page, "OTHER_BYTES", 900_000)
+    held = data_of(written(data, tmp_path, report_mb=1))
+    assert sum(map(len, held["thumbnails"])) <= 100_000 < whole and len(held["queries"]) == QUERIES
+    shown = []
+    for rest in range(20_000, 0, -2500):  # bytes
+        monkeypatch.setattr(page, "OTHER_BYTES", 1_000_000 - rest)
+        try:
+            shown.append(len(data_of(written(data, tmp_path, report_mb=1))["queries"]))
+        except VprError as error:
+            assert "holds no query" in str(error)
+            shown.append(0)
+    assert shown == sorted(shown, reverse=True) and {QUERIES, 0} < set(shown)
 
 
 def test_thumbnails_shrink_until_they_fit(tmp_path):
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (480, 640, 3), np.uint8)).save(tmp_path / "a.png")
     large, small = (len(thumbnail(tmp_path / "a.png", size)) for size in (SIZES[0], SIZES[-1]))
-    assert fitting_size(tmp_path, ["a.png"], 2 * large) == SIZES[0]
-    assert fitting_size(tmp_path, ["a.png"], int(1.06 * small)) == SIZES[-1]
-    assert fitting_size(tmp_path, ["a.png"], small // 2) is None
+    assert next_size(tmp_path, ["a.png"], 2 * large) == 0 and next_size(tmp_path, ["a.png"], 2 * large, 2) == 2
+    assert next_size(tmp_path, ["a.png"], small) == len(SIZES) - 1
+    assert next_size(tmp_path, ["a.png"], small // 2) == len(SIZES)
     assert Image.open(io.BytesIO(thumbnail(tmp_path / "a.png", SIZES[0]))).size == (288, 216)
 
 
@@ -219,8 +229,10 @@ def test_every_first_answer_has_a_match_before_deeper_ones(data):
 def test_the_confidence_that_is_enough_counts_ties_together():
     right = np.array([True] * 19 + [False] + [True] * 4 + [False] * 6)
     probability = np.array([0.9] * 20 + [0.8] * 10)
-    assert "20 of 30" in sure_enough(probability, right) and "90 % or more" in sure_enough(probability, right)
-    assert sure_enough(np.array([0.5, 0.5]), np.array([True, False])).startswith("At no probability")
+    said = sure_enough(probability, right)
+    assert said.endswith("90 % or more, 95.0 % are right: 20 of 30 queries (67 %).")
+    assert "99 % or more, 100.0 % are right" in sure_enough(np.array([0.996]), np.array([True]))
+    assert sure_enough(np.array([0.5, 0.5]), np.array([True, False])).startswith("From no probability on")
 
 
 def test_without_ground_truth_nothing_is_scored(tiny_tree, distilled_run, tmp_path):
@@ -231,3 +243,56 @@ def test_without_ground_truth_nothing_is_scored(tiny_tree, distilled_run, tmp_pa
     assert msls.main([*map(str, arguments), "--report", str(tmp_path / "a.html")]) == 0
     held = data_of(tmp_path / "a.html")
     assert not held["scored"] and held["results"] == {} and held["queries"]
+
+
+def test_cities_lie_apart_on_the_map_in_one_index_too(tiny_tree, distilled_run, tmp_path):
+    arguments = ["--data", tiny_tree, "--run", distilled_run, "--device", "cpu", "--cache", tmp_path / "a.h5"]
+    for scope in ("city", "merged"):
+        page = tmp_path / f"{scope}.html"
+        assert msls.main([*map(str, arguments), "--scope", scope, "--report", str(page)]) == 0
+        held = data_of(page)
+        places = [one["at"] for one in (*held["queries"], *held["entries"])]
+        assert {city for city, *_ in places} == {0, 1} and max(east for _, east, _ in places) < 20_000
+        city = next(number for number, facet in enumerate(held["facets"]) if facet["name"] == "city")
+        assert all(query["at"][0] == labels[city] for query, labels in zip(held["queries"], held["labels"]))
+
+
+def test_a_file_beside_a_run_is_a_method_and_not_a_stage(tiny_tree, distilled_run, perfect, tmp_path):
+    arguments = ["--data", tiny_tree, "--run", distilled_run, "--device", "cpu", "--cache", tmp_path / "a.h5"]
+    page = tmp_path / "a.html"
+    assert msls.main([*map(str, arguments), "--rerank", "--predictions", str(perfect), "--report", str(page)]) == 0
+    held = data_of(page)
+    assert held["stages"] == ["predictions", "shortlist", "rerank"] and held["versus"]
+
+
+def test_bounds_of_pruned_candidates_are_not_shown(tiny_tree, distilled_run, tmp_path):
+    evaluate(tiny_tree, distilled_run, tmp_path, "--rerank", "--prune", "2", "--report", tmp_path / "a.html")
+    for query in data_of(tmp_path / "a.html")["queries"]:
+        known = [score is not None for score in query["answers"][1]["structural"]]
+        assert known == [True, True, False, False, False][: len(known)]
+
+
+def test_queries_without_candidates_have_a_card(tiny_tree, distilled_run, validation, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("".join(f"{name}\n" for name in validation.retrieval_set.queries.names))
+    arguments = ["--data", tiny_tree, "--run", distilled_run, "--device", "cpu", "--cache", tmp_path / "a.h5"]
+    page = tmp_path / "a.html"
+    assert msls.main([*map(str, arguments), "--rerank", "--shortlist", str(path), "--report", str(page)]) == 0
+    assert all(query["answers"][0]["entries"] == [] for query in data_of(page)["queries"])
+
+
+def test_recall_of_several_trainings_is_their_mean(data):
+    subject = small_subject(data)
+    wrong = Stage("x", rankings([7] * 6), others=(rankings(list(range(6))),))
+    [table] = by_facet(replace(subject, stages=(wrong,)))
+    assert {row[2] for row in table.rows} == {"50.0"}
+
+
+@pytest.mark.parametrize("side", [1, 2, 3])
+def test_small_grids_are_packed_whole(side):
+    patches = np.eye(9, dtype=np.float32)[: side**2]
+    packed = pack(match((patches, patches), (patches[0], patches[0]), RerankConfig("uniform")))
+    targets = min(TARGETS, side**2)
+    assert len(packed) == (4 + 2 * targets) * side**2 + 2 + 2 * LINES
+    held = unpack(base64.b64encode(packed).decode(), side**2, targets, LINES)
+    assert held["to"].reshape(side**2, targets)[:, 0].tolist() == list(range(side**2))

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from vpr import distill, scratch, teacher
+from vpr.base.recipes import RECIPES, recipes
 from vpr.base.settings import (
-    RECIPES,
     Names,
     NonNegativeFloat,
     PositiveFloat,
@@ -19,7 +19,6 @@ from vpr.base.settings import (
     option,
     parse,
     positional,
-    recipes,
     repeated,
     required,
 )

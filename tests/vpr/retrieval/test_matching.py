@@ -65,3 +65,9 @@ def test_correspondences_are_listed_by_row_and_column():
     found = Match(0.0, plan.sum(1), plan.sum(0), plan, 2 * plan).listed(2)
     assert found[0] == {"query": [1, 0], "database": [1, 2], "mass": 0.6, "similarity": 1.2}
     assert found[1]["query"] == [1, 1] and found[1]["database"] == [0, 0]
+
+
+def test_of_equal_correspondences_each_patch_has_one():
+    same = np.tile(np.eye(1, 4, dtype=np.float32), (5, 1))
+    pairs = match((same, same), (same[0], same[0]), RerankConfig("uniform")).strongest(30)
+    assert len(pairs) == 5 and all(len(set(side)) == 5 for side in pairs.T.tolist())
