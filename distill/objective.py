@@ -8,7 +8,7 @@ from torch import nn
 from distill import losses
 from distill.contrast import Contrast, Known
 from distill.settings import DistillationConfig, StructuralConfig
-from distill.structure import fused_cosines, patches_and_guides, scores_of
+from distill.structure import drawn_mass, fused_cosines, patches_and_guides, scores_of
 from vpr.models.descriptors import Descriptors
 
 
@@ -71,6 +71,7 @@ def structural_loss(described: Descriptors, batch: Labels, config: StructuralCon
     flows through them. Raises ValueError for a model without patch descriptors.
     """
     patches, guides = patches_and_guides(described)
+    mass = drawn_mass(config)  # by every process, so that all have the same
     anchors, others, there = structural_pairs(*batch.known.within(), config.structural_negatives)
     number, processes = batch.part
     share = len(anchors[number::processes]) * processes / max(1, len(anchors))
@@ -78,7 +79,7 @@ def structural_loss(described: Descriptors, batch: Labels, config: StructuralCon
     if not len(anchors):
         return patches.sum() * 0
     first, second = anchors.repeat_interleave(others.shape[1]), others.flatten()
-    scores = scores_of(patches, guides, first, second, config)
+    scores = scores_of(patches, guides, (first, second), mass, config)
     scores = scores.view(others.shape).masked_fill(~there, -torch.inf)
     return share * losses.structural(scores, config.structural_temperature)
 

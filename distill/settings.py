@@ -82,6 +82,7 @@ class StructuralConfig:
     structural_from: NonNegativeFloat = option(0.1, "share of the steps after which the structural loss starts")
     sinkhorn_iterations: PositiveInt = option(8, "Sinkhorn iterations unrolled in the structural loss")
     epsilon: PositiveFloat = option(EPSILON, "entropic regularisation in the structural loss, in units of cost")
+    structural_mass: Share = option(1.0, "least mass that the structural loss moves: at each step between it and 1")
 
 
 @dataclass(frozen=True)

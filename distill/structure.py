@@ -25,19 +25,29 @@ def patches_and_guides(described: Descriptors) -> tuple[torch.Tensor, torch.Tens
     return patches, guides
 
 
+def drawn_mass(config: StructuralConfig) -> float:
+    """The mass of a step, at random; nothing is drawn where it is always 1."""
+    return 1.0 if config.structural_mass == 1 else 1 - (1 - config.structural_mass) * float(torch.rand(()))
+
+
 def scores_of(
-    patches: torch.Tensor, guides: torch.Tensor, first: torch.Tensor, second: torch.Tensor, config: StructuralConfig
+    patches: torch.Tensor,
+    guides: torch.Tensor,
+    pairs: tuple[torch.Tensor, torch.Tensor],
+    mass: float,
+    config: StructuralConfig,
 ) -> torch.Tensor:
-    """S_struct of the pairs of images first (N,) and second (N,), (N,), with complement marginals.
+    """S_struct of the pairs of images, first (N,) and second (N,), with complement marginals, (N,).
 
     patches (B, P, C) and guides (B, C) as `patches_and_guides` gives them.
     """
     # index_select, unlike indexing, adds up repeated gradients in a fixed order: a seed gives the same weights
-    own, other = (patches.index_select(0, side) for side in (first, second))
+    own, other = (patches.index_select(0, side) for side in pairs)
     return solve(
         own @ other.transpose(1, 2),
-        *marginal_weights("complement", own, other, guides[first], guides[second]),
+        *marginal_weights("complement", own, other, guides[pairs[0]], guides[pairs[1]]),
         epsilon=config.epsilon,
+        mass=mass,
         tolerance=0,
         max_iterations=config.sinkhorn_iterations,
         backend="torch",
@@ -52,11 +62,11 @@ def fused_cosines(described: Descriptors, config: StructuralConfig) -> torch.Ten
     patches, guides = patches_and_guides(described)
     count, globals_ = len(patches), described.global_descriptor
     pairs = torch.triu_indices(count, count, 1, device=patches.device)
-    parts = [(part[0], part[1]) for part in pairs.split(PAIRS, 1)]
+    parts, mass = [(part[0], part[1]) for part in pairs.split(PAIRS, 1)], drawn_mass(config)
     if len(parts) > 1:
-        found = [checkpoint(scores_of, patches, guides, *part, config, use_reentrant=False) for part in parts]
+        found = [checkpoint(scores_of, patches, guides, part, mass, config, use_reentrant=False) for part in parts]
     else:
-        found = [scores_of(patches, guides, *part, config) for part in parts]
+        found = [scores_of(patches, guides, part, mass, config) for part in parts]
     upper = patches.new_zeros(count, count).index_put((pairs[0], pairs[1]), torch.cat(found))
     cosines = globals_ @ globals_.T
     itself = torch.eye(count, device=patches.device)

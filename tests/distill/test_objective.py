@@ -114,3 +114,34 @@ def test_an_anchor_with_few_negatives_is_compared_with_those_it_has():
     assert structural_loss(described(5), labels(negative=few), many).isfinite()
     nothing = labels(negative=torch.zeros(6, 6, dtype=torch.bool))
     assert structural_loss(described(5), nothing, many) == 0
+
+
+def test_the_mass_of_a_step_is_drawn_between_the_least_and_one():
+    found = described(5)
+    partial = StructuralConfig(structural_negatives=2, structural_mass=0.5, sinkhorn_iterations=200)
+    torch.manual_seed(3)
+    mass = 1 - 0.5 * float(torch.rand(()))
+    anchors, others, _ = structural_pairs(*labels().known.within(), 2)
+    torch.manual_seed(3)
+    loss = float(structural_loss(found, labels(), partial))
+    total = 0.0
+    for anchor, row in zip(anchors.tolist(), others):
+        arguments = [side[anchor] for side in (found.patch_descriptors, found.global_descriptor)]
+        theirs = [side[row] for side in (found.patch_descriptors, found.global_descriptor)]
+        scores = structural_similarity(arguments[0], theirs[0], arguments[1], theirs[1], mass=mass).score
+        total -= float(torch.log_softmax(scores / partial.structural_temperature, 0)[0])
+    assert 0.5 < mass < 1 and loss == pytest.approx(total / len(anchors), rel=1e-3)
+
+
+def test_with_all_of_the_mass_nothing_is_drawn():
+    found, losses = described(5), []
+    for least in (1.0, 0.5):
+        torch.manual_seed(0)
+        losses.append(
+            float(structural_loss(found, labels(), StructuralConfig(structural_negatives=2, structural_mass=least)))
+        )
+        after = float(torch.rand(()))
+        torch.manual_seed(0)
+        structural_pairs(*labels().known.within(), 2)
+        assert (after == float(torch.rand(()))) == (least == 1)
+    assert losses[0] != losses[1]
