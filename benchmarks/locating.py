@@ -1,15 +1,16 @@
-"""``python -m benchmarks.locating DATABASE QUERIES TRUTH.csv``: how good, and how fast, `vpr.map` and `vpr.locate` are.
+"""``python -m benchmarks.locating DATABASE QUERIES``: how good, and how fast, `vpr.map` and `vpr.locate` are.
 
-DATABASE and QUERIES are what `vpr.map add` takes: folders or lists. The truth is QUERIES' own positions, or those of
-``--truth``. It prints the time from folder to answer, the share of queries whose first match, and whose combined
-position, lie within 25 m, the expected calibration error of the probabilities, and how well they refuse places that the
-map does not have: the area under the ROC where half of the database's places are left out.
+Both are what `vpr.map add` takes: folders or lists. The truth are the positions of the queries, which locating does not
+see. It prints the time from folder to answer, the share of queries whose first match, and whose combined position, lie
+within 25 m, the expected calibration error of the probabilities, and how well they refuse places that the map does not
+have: the area under the ROC where half of the database's places are left out.
 """
 
 import argparse
 import dataclasses
 import tempfile
 import time
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -81,8 +82,10 @@ def refusal(model: Model, folder: Path, database: list[Photo], queries: list[Pho
     known = np.array([np.linalg.norm(all_ - one, axis=1).min() <= RADIUS_M for one in truth])
     located = described(model, folder, half).locate_all([query.path for query in queries], config)
     sure, on_map = np.array([one.probability for one in located]), np.array([one.on_map for one in located])
+    familiar = np.array([one.familiarity for one in located], float)
     print(f"half of the places left out: {near.sum()} queries on the map, {(known & ~near).sum()} not; "
-          f"refusal AUROC {100 * roc_auc_score(near[known], sure[known]):.1f} %; refused at {config.threshold:g}: "
+          f"AUROC of the probability {100 * roc_auc_score(near[known], sure[known]):.1f} %, of the "
+          f"familiarity {100 * roc_auc_score(near[known], familiar[known]):.1f} %; told as not on the map: "
           f"{100 * np.mean(~on_map[known & ~near]):.1f} % of those, {100 * np.mean(~on_map[near]):.1f} % of the "
           "others")  # fmt: skip
 
@@ -94,7 +97,7 @@ def main() -> None:
     parser.add_argument("queries", type=Path)
     parser.add_argument("--crs", default="")
     parser.add_argument("--run", default="builtin")
-    parser.add_argument("--sequence", action="store_true", help="queries are drives, in the order of their names")
+    parser.add_argument("--sequence", action="store_true", help="each folder of queries is a drive")
     given = parser.parse_args()
     start, model, config = time.perf_counter(), load(given.run), LocateConfig()
     database, queries = (find_photos((side,), given.crs).photos for side in (given.database, given.queries))
@@ -113,7 +116,9 @@ def main() -> None:
         report("photos", located, truth, answerable)
         if given.sequence:
             drive = dataclasses.replace(config, sequence=True)
-            report("drives", photo_map.locate_all([q.path for q in queries], drive), truth, answerable)
+            parts = [[*part] for _, part in groupby([query.path for query in queries], lambda path: path.parent)]
+            voted = [one for part in parts for one in photo_map.locate_all(part, drive)]
+            report("drives", voted, truth, answerable)
         refusal(model, Path(folder) / "half", database, queries, config)
 
 

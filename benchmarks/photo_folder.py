@@ -1,11 +1,10 @@
 """``python -m benchmarks.photo_folder TREE CITY OUT``: a city of an MSLS tree as plain folders of photos with EXIF.
 
-OUT/database and OUT/query get the city's photos, with their positions as cameras write them, and ``positions.csv``, the
-true positions of both sides. The city's metres are set down as those of a UTM zone, by default 31 north.
+OUT/database and OUT/query get the city's photos, a folder for each drive and numbered by frame, with their positions as
+cameras write them. The city's metres are taken for those of a UTM zone, by default 31 north.
 """
 
 import argparse
-import csv
 from fractions import Fraction
 from pathlib import Path
 
@@ -39,20 +38,19 @@ def _sixty(degrees: float) -> tuple[IFDRational, ...]:
     return IFDRational(whole), IFDRational(minutes), IFDRational(seconds % 60)
 
 
-def write_side(tree: Path, city: str, side: str, out: Path, crs: str = "EPSG:32631") -> list[tuple[str, float, float]]:
-    """The photos of one side of a city, as JPEGs with EXIF in ``out / side``; their names, latitudes and longitudes.
+def write_side(tree: Path, city: str, side: str, out: Path, crs: str = "EPSG:32631") -> int:
+    """The photos of one side of a city, as JPEGs with EXIF below ``out / side``; returns how many.
 
     tree: of MSLS, the city in ``train_val``. Pixels are not encoded again.
     """
-    folder, rows = tree / "train_val" / city / side, []
-    (out / side).mkdir(parents=True, exist_ok=True)
-    table = pd.read_csv(folder / "postprocessed.csv")
-    for key, easting, northing in zip(table["key"], table["easting"], table["northing"]):
-        position = to_degrees(easting, northing, crs)
-        with Image.open(folder / "images" / f"{key}.jpg") as image:
-            image.save(out / side / f"{key}.jpg", exif=gps_exif(*position), quality="keep")
-        rows.append((f"{side}/{key}.jpg", *position))
-    return rows
+    folder = tree / "train_val" / city / side
+    table = pd.read_csv(folder / "postprocessed.csv").merge(pd.read_csv(folder / "seq_info.csv"), on="key")
+    for row in table.itertuples():
+        path = out / side / str(row.sequence_key) / f"{row.frame_number:05d}-{row.key}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(folder / "images" / f"{row.key}.jpg") as image:
+            image.save(path, exif=gps_exif(*to_degrees(row.easting, row.northing, crs)), quality="keep")
+    return len(table)
 
 
 def main() -> None:
@@ -62,10 +60,8 @@ def main() -> None:
     parser.add_argument("city")
     parser.add_argument("out", type=Path)
     given = parser.parse_args()
-    rows = [row for side in ("database", "query") for row in write_side(given.tree, given.city, side, given.out)]
-    with (given.out / "positions.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("file", "latitude", "longitude"), *rows])
-    print(f"{given.out}: {len(rows)} photos")
+    written = [write_side(given.tree, given.city, side, given.out) for side in ("database", "query")]
+    print(f"{given.out}: {written[0]} photos of the database, {written[1]} queries")
 
 
 if __name__ == "__main__":

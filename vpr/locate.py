@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,13 +45,12 @@ def _work(options: LocateOptions, config: LocateConfig) -> None:
     from vpr.maps.model import load
     from vpr.maps.photo_map import Map
 
-    places = [photos_in(place) for place in options.photos]
-    photos = [photo for place in places for photo in place]
+    photos = [photo for place in options.photos for photo in photos_in(place)]
     _refuse_overwriting(options, photos)
     photo_map = Map.open(options.map, load(options.run, options.device) if options.run else None, options.device)
     if photo_map.model.curves.rerank is None:
         print(printable(f"{photo_map.model.run} has no calibration: no probabilities are told"), file=sys.stderr)
-    drives = places if config.sequence else [photos]
+    drives = [[*drive] for _, drive in groupby(photos, lambda photo: photo.parent)] if config.sequence else [photos]
     located = [one for drive in drives for one in photo_map.locate_all(drive, config, "locating")]
     for one in located:
         _tell(one)

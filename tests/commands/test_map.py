@@ -26,16 +26,28 @@ def town(tiny_tree, tmp_path_factory):
 def test_from_folder_to_answer(town, tmp_path, capsys):
     outs = {name: tmp_path / f"a.{name}" for name in ("json", "geojson", "csv")}
     given = [part for name, path in outs.items() for part in (f"--{name}", path)]
-    given += ["--report", tmp_path / "a.html", "--top", "3", "--threshold", "0.3", "--device", "cpu"]
+    given += [
+        "--report",
+        tmp_path / "a.html",
+        "--top",
+        "3",
+        "--threshold",
+        "0.3",
+        "--familiarity",
+        "0.2",
+        "--device",
+        "cpu",
+    ]
     assert locate.main([str(word) for word in (town / "map", town / "query", *given)]) == 0
     said = capsys.readouterr().out
     found = json.loads(outs["json"].read_text())
     photos = found["photos"]
-    assert len(photos) == len(list((town / "query").iterdir())) and found["model"] == "builtin"
+    assert len(photos) == len(list((town / "query").rglob("*.jpg"))) and found["model"] == "builtin"
     on_map = [photo for photo in photos if photo["on_map"]]
     assert f"{len(on_map)} of {len(photos)} photos are on the map" in said
     for photo in photos:
-        assert photo["on_map"] == (photo["probability"] >= 0.3) and len(photo["matches"]) == 3
+        familiar = photo["familiarity"] is None or photo["familiarity"] >= 0.2
+        assert photo["on_map"] == (photo["probability"] >= 0.3 and familiar) and len(photo["matches"]) == 3
         assert photo["radius_m"] == pytest.approx(25 + photo["matches"][0]["metres"])
     features = json.loads(outs["geojson"].read_text())["features"]
     points = [f["geometry"]["coordinates"] for f in features if f["geometry"]]
@@ -49,7 +61,7 @@ def test_from_folder_to_answer(town, tmp_path, capsys):
 def test_information(town, capsys):
     assert map.main([str(town / "map"), "info"]) == 0
     said = capsys.readouterr().out
-    assert f"{len(list((town / 'database').iterdir()))} photos" in said and "index: flat" in said
+    assert f"{len(list((town / 'database').rglob('*.jpg')))} photos" in said and "index: flat" in said
     assert "model builtin" in said
 
 
@@ -65,9 +77,8 @@ def test_photos_without_a_position_are_named_and_counted(town, tmp_path, capsys)
     assert map.main([str(tmp_path / "map"), "add", str(folder), "--device", "cpu"]) == 0
     said = capsys.readouterr().err
     assert "5 photos have no position and are left out: none0.jpg, none1.jpg, none2.jpg and 2 more" in said
-    for photo in folder.iterdir():
-        if not photo.name.startswith("none"):
-            photo.unlink()
+    for photo in folder.rglob("*-*.jpg"):
+        photo.unlink()
     assert "none of 5 photos has a position" in refused(capsys, map.main, tmp_path / "new", "add", folder)
     assert not (tmp_path / "new").exists()
 

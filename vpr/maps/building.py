@@ -15,7 +15,10 @@ from vpr.description.adaptation import Adaptation, blocks, fit_to, pays
 from vpr.description.images import ImageError
 from vpr.description.into_cache import describe_into_cache
 from vpr.maps import index as indices
+from vpr.maps.candidates import Comparer
 from vpr.maps.errors import MapError
+from vpr.maps.familiarity import strangers
+from vpr.maps.geodesy import places_of
 from vpr.maps.model import Model
 from vpr.maps.positions import Photo, Position
 from vpr.maps.store import (
@@ -25,14 +28,15 @@ from vpr.maps.store import (
     PhotoTable,
     State,
     digest_of,
+    write_array,
     write_arrays,
-    write_globals,
     write_table,
 )
 
 log = logging.getLogger("vpr")
 
 FRAMES = "frames"  # the folder in a map that keeps what was taken out of videos
+ENDINGS = {"photos": "csv", "globals": "npy", "strangers": "npy", "index": "faiss"}  # of the files of a change
 GROWTH = 2  # a map that has grown so many times is adapted to again
 
 
@@ -148,7 +152,7 @@ def _before(folder: Path, model: Model) -> Content:
     spec = model.spec
     if not (folder / MAP).is_file():
         empty = np.zeros((0, spec.global_dim), np.float32)
-        return Content(State(model.run, spec.fingerprint), PhotoTable.of_rows([]), empty, None)
+        return Content(State(model.run, spec.fingerprint), PhotoTable.of_rows([]), empty, None, np.zeros(0, np.float32))
     state = State.of(folder)
     require_model(folder, state, spec.fingerprint)
     return Content.read(folder, spec.patches)
@@ -231,17 +235,22 @@ def _write(folder: Path, model: Model, content: Content, cache: DescriptorCache,
     else:
         anew = np.isin(table.keys, [*fresh]) if fresh else np.zeros(len(table), bool)
     globals_ = _globals(cache, rows, adaptation, content.globals_, anew)
-    write_table(folder / f"photos-{change}.csv", table)
-    write_globals(folder / f"globals-{change}.npy", globals_)
-    kind, at = indices.kind_for(len(table)), folder / f"index-{change}.faiss"
-    indices.build(globals_, kind, at)
-    files |= {"photos": _recorded(folder / f"photos-{change}.csv")}
-    files |= {"globals": _recorded(folder / f"globals-{change}.npy")}
-    files = {role: file for role, file in files.items() if role != "index"}
-    files |= {} if kind == "flat" else {"index": _recorded(at)}
+    paths = {role: folder / f"{role}-{change}.{ending}" for role, ending in ENDINGS.items()}
+    kind = indices.kind_for(len(table))
+    if kind == "flat":
+        del paths["index"]
+    write_table(paths["photos"], table)
+    write_array(paths["globals"], globals_)
+    indices.build(globals_, kind, folder / f"index-{change}.faiss")
+    search = indices.Search(globals_, kind, paths.get("index"))
+    places = places_of(table.latitude, table.longitude)
+    alike = strangers(Comparer(model, cache, rows, search, adaptation, places))
+    write_array(paths["strangers"], alike)
+    files = {role: file for role, file in files.items() if role == "adaptation"}
+    files |= {role: _recorded(path) for role, path in paths.items()}
     state = replace(state, change=change, photos=len(table), index=kind, files=files)
     state.write(folder)
-    return Content(state, table, globals_, adaptation)
+    return Content(state, table, globals_, adaptation, alike)
 
 
 def _recorded(path: Path) -> list[str]:

@@ -21,6 +21,7 @@ from vpr.similarity import structural_similarity_pairs
 
 MEMORY_BYTES = 256 << 20  # of the candidates' patches that are compared at a time
 MOST_QUERIES = 32
+SHARPNESS = 3.0  # fixed on the held-out city of mini-MSLS, as 0.5, 1, 2, 5 and 8 were not better
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +61,10 @@ class Candidates:
 
     @cached_property
     def weights(self) -> np.ndarray:
-        """How much each candidate counts in a position, (Q, K): exp of its score in standard deviations, 1 for the
-        first."""
+        """How much each candidate counts in a position, (Q, K): exp of `SHARPNESS` times its score in standard
+        deviations, 1 for the first."""
         spread = np.maximum(self.scores.std(1, keepdims=True), 1e-9)
-        return np.exp((self.scores - self.scores[:, :1]) / spread)
+        return np.exp(SHARPNESS * (self.scores - self.scores[:, :1]) / spread)
 
 
 @dataclass(frozen=True, eq=False)

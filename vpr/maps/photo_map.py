@@ -18,7 +18,7 @@ from vpr.maps.candidates import Candidates, Comparer
 from vpr.maps.errors import MapError
 from vpr.maps.geodesy import places_of
 from vpr.maps.index import Search
-from vpr.maps.locating import USUAL, locate
+from vpr.maps.locating import USUAL, Known, locate
 from vpr.maps.model import Model, PhotoLike, load
 from vpr.maps.options import LocateConfig
 from vpr.maps.positions import find_photos
@@ -120,7 +120,8 @@ class Map:
                 described = self.model.describe(photos[start : start + BATCH])
                 parts.append(self.comparer.find(described, config.depth))
                 bar.update(len(described.globals_))
-        return locate(Candidates.joined(parts), names, self.content.table, self.model.curves.rerank, config)
+        known = Known(self.content.table, self.model.curves.rerank, self.content.strangers)
+        return locate(Candidates.joined(parts), names, known, config)
 
 
 def _name(photo: PhotoLike, number: int) -> str:

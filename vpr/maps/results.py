@@ -24,15 +24,16 @@ class MapMatch:
 class Located:
     """Where a photo was taken.
 
-    Where ``on_map`` is false the position is only the best guess, which is more likely wrong than right.
+    Where ``on_map`` is false the position is only the best guess.
     """
 
     photo: str
-    on_map: bool  # whether the probability reaches the threshold
+    on_map: bool  # whether probability and familiarity reach their thresholds
     latitude: float  # degrees, WGS 84
     longitude: float
     radius_m: float  # around the position, within which the photo was taken with the probability
     probability: float | None  # None where the model's run has no calibration
+    familiarity: float | None  # of the first match, in [0, 1]; None where the map is too small to tell
     separation: float  # of the first match from the best elsewhere, in standard deviations
     agreeing: int  # candidates that the position is made of
     matches: tuple[MapMatch, ...]  # best first
@@ -44,12 +45,13 @@ class Located:
     def said(self) -> str:
         """In one line.
 
-        >>> Located("a.jpg", False, 1.0, 2.0, 25.0, 0.125, 0.1, 1, ()).said()
-        'a.jpg: not on this map (12 %)'
+        >>> Located("a.jpg", False, 1.0, 2.0, 25.0, 0.125, 0.05, 0.1, 1, ()).said()
+        'a.jpg: not on this map (12 %, familiarity 5 %)'
         """
         sure = "" if self.probability is None else f"{100 * self.probability:.0f} %"
         if not self.on_map:
-            return f"{self.photo}: not on this map ({sure})"
+            familiar = "" if self.familiarity is None else f"familiarity {100 * self.familiarity:.0f} %"
+            return f"{self.photo}: not on this map ({', '.join(part for part in (sure, familiar) if part)})"
         where = f"{self.photo}: {self.latitude:.6f}, {self.longitude:.6f}, within {self.radius_m:.0f} m"
         return where + (f" ({sure})" if sure else "")
 
@@ -75,13 +77,23 @@ def as_geojson(located: Sequence[Located]) -> dict[str, Any]:
     features = []
     for one in located:
         point = {"type": "Point", "coordinates": [one.longitude, one.latitude]} if one.on_map else None
-        known = {name: getattr(one, name) for name in ("photo", "on_map", "probability", "separation")}
+        known = {name: getattr(one, name) for name in ("photo", "on_map", "probability", "familiarity", "separation")}
         radius = {"radius_m": one.radius_m, "match": one.matches[0].photo if one.matches else None}
         features.append({"type": "Feature", "geometry": point, "properties": {**known, **radius}})
     return {"type": "FeatureCollection", "features": features}
 
 
-COLUMNS = ("photo", "on_map", "latitude", "longitude", "radius_m", "probability", "match", "match_metres")
+COLUMNS = (
+    "photo",
+    "on_map",
+    "latitude",
+    "longitude",
+    "radius_m",
+    "probability",
+    "familiarity",
+    "match",
+    "match_metres",
+)
 
 
 def as_rows(located: Sequence[Located]) -> list[tuple[object, ...]]:
@@ -90,6 +102,6 @@ def as_rows(located: Sequence[Located]) -> list[tuple[object, ...]]:
     for one in located:
         where = (one.latitude, one.longitude, one.radius_m) if one.on_map else ("", "", "")
         first = (one.matches[0].photo, one.matches[0].metres) if one.matches else ("", "")
-        sure = "" if one.probability is None else one.probability
-        rows.append((one.photo, one.on_map, *where, sure, *first))
+        sure = ["" if value is None else value for value in (one.probability, one.familiarity)]
+        rows.append((one.photo, one.on_map, *where, *sure, *first))
     return rows

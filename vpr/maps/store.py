@@ -3,6 +3,7 @@
     map.json                  the model, the state of the map, and the names and digests of its other files
     photos-N.csv              the photos: key (path), latitude, longitude, bytes, mtime_ns
     globals-N.npy             (photos, G) float32 unit vectors by which the map is searched, in the order of the photos
+    strangers-N.npy           how alike the best matches elsewhere of some of its photos are
     index-N.faiss             the index over them, of maps that are too large to look at every one
     adaptation-N.safetensors  whitening and VLAD, of maps that are large enough to adapt to
     descriptors.h5            the descriptor cache: what the model made of each photo, before adaptation
@@ -30,7 +31,7 @@ from vpr.maps.index import KINDS, IndexKind
 
 MAP, DESCRIPTORS = "map.json", "descriptors.h5"
 FORMAT = 1
-NAMED = re.compile(r"(photos|globals|index|adaptation)-\d+\.\w+")
+NAMED = re.compile(r"(photos|globals|strangers|index|adaptation)-\d+\.\w+")
 COLUMNS = ("key", "latitude", "longitude", "bytes", "mtime_ns")
 
 
@@ -69,7 +70,9 @@ class State:
             raise ValueError("its numbers are none")
         if not (isinstance(self.run, str) and isinstance(self.fingerprint, str)):
             raise ValueError("its model has no name")
-        if not {"photos", "globals"} <= set(self.files) or not all(NAMED.fullmatch(str(name)) for name in names):
+        if not {"photos", "globals", "strangers"} <= set(self.files) or not all(
+            NAMED.fullmatch(str(name)) for name in names
+        ):
             raise ValueError("its files are not those of a map")
 
     def write(self, folder: Path) -> None:
@@ -133,6 +136,7 @@ class Content:
     table: PhotoTable
     globals_: np.ndarray  # (N, G) float32, a memory map
     adaptation: Adaptation | None
+    strangers: np.ndarray  # (S,) float32, what familiarity is told by
     index: Path | None = None  # the file of an index
 
     @classmethod
@@ -146,11 +150,12 @@ class Content:
             table = PhotoTable.of_rows(rows)
             globals_ = np.load(paths["globals"], mmap_mode="r", allow_pickle=False)
             adaptation = _read_adaptation(paths["adaptation"], patches) if "adaptation" in paths else None
+            alike = np.load(paths["strangers"], allow_pickle=False)
             if not len(table) == len(globals_) == state.photos or globals_.ndim != 2 or globals_.dtype != np.float32:
                 raise ValueError(f"it says {state.photos} photos, and its files have others")
         except (ValueError, LookupError, RuntimeError, TypeError, OverflowError) as error:
             raise damaged(folder / MAP, error) from error
-        return cls(state, table, globals_, adaptation, paths.get("index"))
+        return cls(state, table, globals_, adaptation, alike, paths.get("index"))
 
 
 def _read_adaptation(path: Path, patches: int) -> Adaptation:
@@ -183,10 +188,10 @@ def write_table(path: Path, table: PhotoTable) -> None:
     write_bytes(path, text.getvalue().encode())
 
 
-def write_globals(path: Path, globals_: np.ndarray) -> None:
-    """Write globals-N.npy."""
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write globals-N.npy, or strangers-N.npy."""
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, np.ascontiguousarray(globals_, np.float32))
+        np.save(file, np.ascontiguousarray(array, np.float32))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -10,10 +10,10 @@ from photos import a_model, add, write_photo, write_photos
 
 from vpr.cache import CacheSpec, DescriptorCache, create
 from vpr.maps import index
-from vpr.maps.candidates import Candidates
+from vpr.maps.candidates import SHARPNESS, Candidates
 from vpr.maps.drives import votes
 from vpr.maps.geodesy import places_of
-from vpr.maps.locating import locate
+from vpr.maps.locating import Known, locate
 from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
 from vpr.maps.results import as_geojson, as_rows
@@ -37,11 +37,15 @@ def candidates(metres, structural, scores=None):
     return Candidates(rows, structural, structural, scores, places), table
 
 
+def known(table, curve=CURVE, strangers=()):
+    return Known(table, curve, np.array(strangers, np.float32))
+
+
 def test_agreeing_candidates_make_the_position():
     found, table = candidates([0, 20, 500, -10], [4.0, 3.0, 2.0, 1.0])
-    one = locate(found, ["q"], table, CURVE, LocateConfig(top=2))[0]
+    one = locate(found, ["q"], known(table), LocateConfig(top=2))[0]
     spread = np.std([4, 3, 2, 1])
-    weights = np.exp(np.array([0, -1, -3]) / spread)
+    weights = np.exp(SHARPNESS * np.array([0, -1, -3]) / spread)
     mean = (weights * [0, 20, -10]).sum() / weights.sum()
     assert one.latitude * DEGREE_M == pytest.approx(mean, abs=0.01) and one.agreeing == 3
     assert one.radius_m == pytest.approx(25 + abs(mean), abs=0.01)
@@ -49,11 +53,13 @@ def test_agreeing_candidates_make_the_position():
     assert one.probability == pytest.approx(float(CURVE(np.array(2 / spread)))) and one.on_map
     assert [match.photo for match in one.matches] == ["0.jpg", "1.jpg"]
     assert one.matches[1].metres == pytest.approx(20 - mean, abs=0.01)
-    other = locate(found, ["q"], table, CURVE, LocateConfig(threshold=0.97))[0]
+    other = locate(found, ["q"], known(table), LocateConfig(threshold=0.97))[0]
     assert not other.on_map and other.said() == f"q: not on this map ({100 * other.probability:.0f} %)"
     assert as_rows([other])[0][1:5] == (False, "", "", "")
     assert as_geojson([one, other])["features"][1]["geometry"] is None
-    unsure = locate(found, ["q"], table, None, LocateConfig())[0]
+    strange = locate(found, ["q"], known(table, strangers=[3, 5, 6, 7]), LocateConfig(familiarity=0.3))[0]
+    assert not strange.on_map and strange.familiarity == 0.25 and "familiarity 25 %" in strange.said()
+    unsure = locate(found, ["q"], known(table, None), LocateConfig())[0]
     assert unsure.probability is None and unsure.on_map
 
 
@@ -74,12 +80,26 @@ def test_frames_of_a_drive_vote():
     np.testing.assert_allclose(vote[1, 0], (likely[1, 0] + likely[0, 1] + likely[2, 1]) / 3)
     np.testing.assert_allclose(vote[0], (likely[0] + [likely[1, 1], likely[1, 0]]) / 2)
     names = ["a", "b", "c"]
-    alone = locate(found, names, table, CURVE, LocateConfig())
-    voted = locate(found, names, table, CURVE, LocateConfig(sequence=True, window=1, reach=10.0))
+    alone = locate(found, names, known(table), LocateConfig())
+    voted = locate(found, names, known(table), LocateConfig(sequence=True, window=1, reach=10.0))
     assert [round(one.latitude * DEGREE_M) for one in alone] == [0, 900, 20]
     assert [round(one.latitude * DEGREE_M) for one in voted] == [0, 10, 20]
     assert voted[1].probability == pytest.approx(vote[1, 1]) and voted[1].matches[0].photo == "3.jpg"
     np.testing.assert_allclose(votes(found, CURVE, 0, 10.0), likely)
+
+
+def test_strangers_are_the_best_matches_elsewhere(tmp_path):
+    model, photos = a_model(), write_photos(tmp_path / "photos", range(24))
+    write_photo(photos / "100.jpg", (47.0, 8.0), seed=0)  # the same photo at the place of the first
+    photo_map = Map.build(tmp_path / "map", photos, model=model)
+    found = photo_map.locate_all(sorted(photos.iterdir()), LocateConfig(top=25, threshold=0.0))
+    best = [
+        next(m.s_struct for m in one.matches if abs(m.latitude - own) > 1e-9)
+        for one, own in zip(found, [*photo_map.positions[:, 0]])
+    ]
+    np.testing.assert_allclose(photo_map.content.strangers, np.sort(best), atol=1e-3)
+    assert found[0].familiarity == np.mean(np.sort(photo_map.content.strangers) < found[0].matches[0].s_struct)
+    assert len(Map.build(tmp_path / "small", photos / "000.jpg", model=model).content.strangers) == 0
 
 
 def test_the_similarities_are_those_of_re_ranking(tmp_path):

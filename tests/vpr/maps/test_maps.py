@@ -49,7 +49,7 @@ def test_photos_go_in_out_and_in_again(tmp_path, photos):
     order = np.argsort(back.content.table.keys)
     np.testing.assert_array_equal(back.content.globals_[order], whole.content.globals_)
     assert sorted(path.name for path in folder.iterdir() if path.suffix != ".lock") == [
-        DESCRIPTORS, "globals-3.npy", MAP, "photos-3.csv",
+        DESCRIPTORS, "globals-3.npy", MAP, "photos-3.csv", "strangers-3.npy",
     ]  # fmt: skip
 
 
@@ -143,7 +143,9 @@ def test_a_photo_that_cannot_be_decoded_is_named(tmp_path, photos):
     assert add(folder, model, photos).photos == 11
 
 
-@pytest.mark.parametrize("name", [MAP, "photos-1.csv", "globals-1.npy", "adaptation-1.safetensors", DESCRIPTORS])
+@pytest.mark.parametrize(
+    "name", [MAP, "photos-1.csv", "globals-1.npy", "strangers-1.npy", "adaptation-1.safetensors", DESCRIPTORS]
+)
 @pytest.mark.parametrize("kind", ["cut", "gone", "changed"])
 def test_damage_is_named_and_the_remedy_helps(tmp_path, name, kind):
     model, folder = a_model(head="whitening"), tmp_path / "map"
