@@ -85,7 +85,8 @@ def refusal(model: Model, folder: Path, database: list[Photo], queries: list[Pho
     familiar = np.array([one.familiarity for one in located], float)
     print(f"half of the places left out: {near.sum()} queries on the map, {(known & ~near).sum()} not; "
           f"AUROC of the probability {100 * roc_auc_score(near[known], sure[known]):.1f} %, of the "
-          f"familiarity {100 * roc_auc_score(near[known], familiar[known]):.1f} %; told as not on the map: "
+          f"familiarity {100 * roc_auc_score(near[known], familiar[known]):.1f} %, of their product "
+          f"{100 * roc_auc_score(near[known], (sure * familiar)[known]):.1f} %; told as not on the map: "
           f"{100 * np.mean(~on_map[known & ~near]):.1f} % of those, {100 * np.mean(~on_map[near]):.1f} % of the "
           "others")  # fmt: skip
 

@@ -47,7 +47,7 @@ def main() -> None:
         own = np.einsum("qc,qc->q", queries, database[right])
         print(f"{photos} photos; cosine with the right one {np.median(own):.2f}, with the second best "
               f"{np.median(similarity[:, 1]):.2f}")  # fmt: skip
-        for kind in ("flat", "ivf", "ivf-pq"):
+        for kind in ("flat", "hnsw", "ivf-pq"):
             with tempfile.TemporaryDirectory() as folder:
                 path = None if kind == "flat" else Path(folder) / "index.faiss"
                 start = time.perf_counter()
