@@ -11,7 +11,7 @@ from photos import a_model, add, write_photo, write_photos
 from vpr.cache import CacheSpec, DescriptorCache, create
 from vpr.maps import index
 from vpr.maps.candidates import SHARPNESS, Candidates
-from vpr.maps.drives import votes
+from vpr.maps.drives import surer, votes
 from vpr.maps.geodesy import places_of
 from vpr.maps.locating import Known, locate
 from vpr.maps.options import LocateConfig
@@ -76,9 +76,9 @@ def test_frames_of_a_drive_vote():
     found, table = candidates([[0, 900], [900, 10], [20, 900]], [[5.0, 0.0], [1.0, 0.9], [5.0, 0.0]])
     likely = CURVE(found.separations)
     vote = votes(found, CURVE, 1, 10.0)
-    np.testing.assert_allclose(vote[1, 1], (likely[1, 1] + likely[0, 0] + likely[2, 0]) / 3)
-    np.testing.assert_allclose(vote[1, 0], (likely[1, 0] + likely[0, 1] + likely[2, 1]) / 3)
-    np.testing.assert_allclose(vote[0], (likely[0] + [likely[1, 1], likely[1, 0]]) / 2)
+    np.testing.assert_allclose(vote[1, 1], surer((likely[1, 1] + likely[0, 0] + likely[2, 0]) / 3))
+    np.testing.assert_allclose(vote[1, 0], surer((likely[1, 0] + likely[0, 1] + likely[2, 1]) / 3))
+    np.testing.assert_allclose(vote[0], surer((likely[0] + [likely[1, 1], likely[1, 0]]) / 2))
     names = ["a", "b", "c"]
     alone = locate(found, names, known(table), LocateConfig())
     voted = locate(found, names, known(table), LocateConfig(sequence=True, window=1, reach=10.0))
