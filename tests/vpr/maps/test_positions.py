@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pyproj
@@ -9,6 +10,7 @@ import pytest
 from photos import write_photo
 from PIL import Image
 
+from vpr.description.images import ImageError
 from vpr.maps.errors import MapError
 from vpr.maps.exif import exif_position
 from vpr.maps.geodesy import degrees_of, places_of, to_degrees, utm_crs
@@ -45,6 +47,13 @@ def test_heic_is_read(tmp_path):
     from vpr.description.images import read_image
 
     assert read_image(tmp_path / "a.heic", (32, 32))[16, 16, 0] > 200
+
+
+def test_heic_names_the_package_that_it_needs(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "a.heic").write_bytes(b"x")
+    with pytest.raises(ImageError, match="pip install vpr"):
+        exif_position(tmp_path / "a.heic")
 
 
 def test_names_of_the_field():
