@@ -266,6 +266,7 @@ def test_it_is_said_and_the_work_goes_on(warm, case, command, options, damage, w
             ["--data", "tree", "--out", "new", "--recipe", "mini", "--steps", "1", "--clusters", "4", "--dim", "16"],
             20_000,
         ),
+        ("vpr.map", UTM, 9_000),
         ("datasets.mini_msls", ["--out", "new"], 900),
     ],
 )

@@ -75,7 +75,11 @@ def _of_list(source: Path, crs: str, found: Found) -> list[Photo]:
 def _of_files(paths: list[Path], crs: str, known: Mapping[str, Position], found: Found) -> list[Photo]:
     photos = []
     for path in (Path(os.path.abspath(path)) for path in paths):
-        position = name_position(path.name, crs) or known.get(path.as_posix()) or exif_position(path)
+        try:
+            named = name_position(path.name, crs)
+        except MapError as error:
+            raise MapError(f"{path}: {error}") from error
+        position = named or known.get(path.as_posix()) or exif_position(path)
         if position is None:
             found.without.append(path)
         else:

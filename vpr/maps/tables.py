@@ -94,7 +94,10 @@ def _position(row: Mapping[str, str], where: str, crs: str) -> tuple[float, floa
         if not system:
             raise MapError(f"{where} has metres of no known system; pass --crs EPSG:..., or add a column crs")
         x, y = (_number(value) for value in shown)
-        degrees = to_degrees(x, y, system) if math.isfinite(x + y) else (math.nan, math.nan)
+        try:
+            degrees = to_degrees(x, y, system) if math.isfinite(x + y) else (math.nan, math.nan)
+        except MapError as error:
+            raise MapError(f"{where}: {error}") from error
     if not are_degrees(*degrees):
         raise MapError(f"{where}: {', '.join(shown)[:60]} is no position on Earth; mend it, or check the crs")
     return degrees
