@@ -12,6 +12,7 @@ from tiny import LABELS, SMALL, TEACHER, small_config
 
 import datasets.default
 import datasets.street_world.config
+from benchmarks.photo_folder import write_side
 from distill.settings import TEACHER_TRAIN
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,6 +65,7 @@ def test_the_readmes_commands_run(tiny_tree, tiny_set, distilled_run, tmp_path, 
     Path("MSLS").symlink_to(tiny_tree)
     for name, photo in zip(("A.jpg", "B.jpg"), sorted(tiny_tree.rglob("*.jpg"))):
         shutil.copy(photo, name)
+    write_side(tiny_tree, "cph", "database", Path("PHOTOS"))
     small_config(Path("tiny.yaml"))
     monkeypatch.setattr("distill.settings.TEACHER_TRAIN", dataclasses.replace(TEACHER_TRAIN, steps=4))
     evaluate(tiny_tree, distilled_run, tmp_path, "--submission", "FILE.csv")

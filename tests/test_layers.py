@@ -20,12 +20,14 @@ CORE_COMMANDS = {
     "vpr.extract",
     "vpr.retrieval.__main__",
     "vpr.match",
+    "vpr.map",
+    "vpr.locate",
 }  # these join the packages
 COMMANDS = {*CORE_COMMANDS, "eval.msls", "eval.compare", "eval.submission", "eval.table", "datasets.mini_msls"}
 COMMANDS |= {"eval.retrieval", "datasets.mini_retrieval", "eval.partial", "eval.patches"}
 # From the ground up: a module imports those of its own name and of names before it.
 ORDER = {
-    "vpr": ["base", "transport", "cache", "similarity", "models", "description", "retrieval"],
+    "vpr": ["base", "transport", "cache", "similarity", "models", "description", "retrieval", "maps"],
     "vpr.transport": ["problem", "marginals", "bounds", "reference", "torch_backend", "pot_backend", "cpu", "cuda"],
     "datasets": ["errors", "ragged", "retrieval_set", "rendered", "street_world", "default", "msls"],
     "distill": ["settings", "losses", "augment", "places"],
@@ -195,7 +197,7 @@ def test_argument_lists_are_short():
 
 
 @pytest.mark.parametrize(
-    "modules", ["vpr.cache", "datasets.msls", "eval.metrics", "vpr.similarity", ", ".join(sorted(COMMANDS))]
+    "modules", ["vpr", "vpr.cache", "datasets.msls", "eval.metrics", "vpr.similarity", ", ".join(sorted(COMMANDS))]
 )
 def test_light_modules_and_commands_import_nothing_heavy(modules):
     code = f"import sys, {modules}; sys.exit(', '.join(set({HEAVY}) & set(sys.modules)) or 0)"

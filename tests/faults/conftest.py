@@ -8,6 +8,8 @@ import pytest
 from tiny import SMALL, TEACHER
 from warm import Warm
 
+PLACES = "tree/train_val/cph/database/postprocessed.csv"
+
 
 @pytest.fixture(scope="session")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
@@ -27,8 +29,8 @@ def pair(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple
 
 @pytest.fixture(scope="session")
 def whole(warm: Warm, tiny_tree: Path, tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``tree`` and the labelled ``set``, the runs ``teacher`` and ``run``, a full cache ``a.h5`` and the
-    predictions ``p.csv``."""
+    """A folder with ``tree`` and the labelled ``set``, the runs ``teacher`` and ``run``, a full cache ``a.h5``, the
+    predictions ``p.csv`` and the ``map`` of a city's database."""
     folder = tmp_path_factory.mktemp("whole")
     shutil.copytree(tiny_tree, folder / "tree")
     shutil.copytree(tiny_set, folder / "set")
@@ -38,6 +40,7 @@ def whole(warm: Warm, tiny_tree: Path, tiny_set: Path, tmp_path_factory: pytest.
         ("vpr.distill", ["--data", "tree", "--teacher", "teacher", "--out", "run", "--grid", "3", *SMALL]),
         ("vpr.extract", usual),
         ("eval.msls", [*usual, "--submission", "p.csv"]),
+        ("vpr.map", ["map", "add", PLACES, "--crs", "EPSG:32631", "--run", "run", "--device", "cpu"]),
     ):
         done = warm(command, arguments, cwd=folder)
         assert done.code == 0, done.err

@@ -37,6 +37,10 @@ PATCHES = ["--run", "run", *USUAL, "--images", "2", "--out", "new"]
 PAIR = [*PATCHES, "--pair", "A.jpg,B.jpg"]
 PLAIN = ["--model", "vit_mini_patch16_112", *PATCHES[2:]]  # no run
 QUERY = "tree/train_val/cph/query"
+PLACES = "tree/train_val/cph/database/postprocessed.csv"
+ADD = ["new", "add", PLACES, "--run", "run", "--device", "cpu"]
+UTM = [*ADD, "--crs", "EPSG:32631"]
+LOCATE = ["map", QUERY, "--run", "run", "--device", "cpu"]
 FUSED = "not exact for ranks that are fused"
 
 
@@ -183,6 +187,47 @@ REFUSED = [
     ("eval.patches", [*PATCHES, "--patch", "1,1"], nothing, "pass --pair A.jpg,B.jpg too"),
     ("eval.patches", [*PAIR, "--out", "/proc/x"], photos(), "/proc/x"),
     ("eval.patches", [*PAIR, "--out", "p.csv"], photos(), "p.csv"),
+    ("vpr.map", ["map"], nothing, "{add,remove,info}"),
+    ("vpr.map", ["map", "find"], nothing, "'find' is none of add, remove, info"),
+    ("vpr.map", ["map", "info", "tree"], nothing, "info takes a map alone"),
+    ("vpr.map", ["new", "info"], nothing, "no map at new"),
+    ("vpr.map", ["new", "remove", "a.jpg"], nothing, "no map at new"),
+    ("vpr.map", ["map", "remove"], nothing, "remove what?"),
+    ("vpr.map", ["map", "remove", "a.jpg", "--device", "cpu"], nothing, "no photo of map lies at a.jpg"),
+    ("vpr.map", ["new", "add", "nowhere", "--device", "cpu"], nothing, "no folder or file nowhere"),
+    ("vpr.map", ["new", "add", "run", "--device", "cpu"], nothing, "run holds no photos"),
+    ("vpr.map", ["new", "add", "tree", "--device", "cpu"], nothing, "photos has a position"),
+    ("vpr.map", ["new", "add", "p.csv", "--device", "cpu"], nothing, "wanted: a file, key or name"),
+    ("vpr.map", ["new", "add", "a.mp4"], nothing, "give both: add VIDEO.mp4 --gpx TRACK.gpx"),
+    ("vpr.map", ["new", "add", "a.mp4", "--gpx", "p.csv", "--device", "cpu"], nothing, "p.csv is no GPX track"),
+    ("vpr.map", ADD, nothing, "pass --crs EPSG:"),
+    ("vpr.map", [*ADD, "--crs", "EPSG:0"], nothing, "unknown crs 'EPSG:0'"),
+    ("vpr.map", UTM, on(PLACES, edit_row, "easting", "1e200"), "row 2: 1e200, "),
+    ("vpr.map", UTM, on(PLACES, edit_row, "northing", "x"), "is no position on Earth"),
+    ("vpr.map", UTM, on(PLACES, edit_row, "key", "../../x"), "lies outside of the list's folder"),
+    ("vpr.map", UTM, on(PLACES, scramble), "is no CSV in UTF-8"),
+    ("vpr.map", [*UTM, "--run", "nowhere"], nothing, "no run at nowhere"),
+    ("vpr.map", ["tree", *UTM[1:]], nothing, "tree is not empty and no map"),
+    ("vpr.map", ["a.h5", *UTM[1:]], nothing, "a.h5 is no folder"),
+    ("vpr.map", ["map", *UTM[1:], "--run", "builtin"], nothing, "was made by another model"),
+    ("vpr.map", ["map", *UTM[1:]], on("map/map.json", cut, 0.5), "map.json is damaged"),
+    ("vpr.map", ["map", "info"], lambda c: edit_json(c / "map/map.json", "photos", -1), "map.json is damaged"),
+    ("vpr.locate", ["map"], nothing, "PHOTO|FOLDER must be given"),
+    ("vpr.locate", ["new", QUERY], nothing, "no map at new; make it with: python -m vpr.map new add"),
+    ("vpr.locate", ["map", "nowhere"], nothing, "nowhere holds no photos"),
+    ("vpr.locate", ["map", "B.jpg", *LOCATE[2:]], photos(cut, 0.5), "B.jpg cannot be decoded"),
+    ("vpr.locate", [*LOCATE, "--run", "builtin"], nothing, "was made by another model"),
+    ("vpr.locate", [*LOCATE, "--threshold", "-1"], nothing, "--threshold: -1 is out of range"),
+    ("vpr.locate", [*LOCATE, "--json", "/proc/x/a.json"], nothing, "/proc/x"),
+    ("vpr.locate", [*LOCATE, "--json", "a.x", "--csv", "a.x"], nothing, "are the same file"),
+    ("vpr.locate", ["map", "B.jpg", *LOCATE[2:], "--csv", "B.jpg"], photos(), "names one of the photos"),
+    ("vpr.locate", LOCATE, on("map/map.json", scramble), "map.json is damaged"),
+    ("vpr.locate", LOCATE, on("map/map.json", to_folder), "no map at map"),
+    ("vpr.locate", LOCATE, on("map/photos-1.csv", cut, 0.5), "photos-1.csv is damaged"),
+    ("vpr.locate", LOCATE, on("map/globals-1.npy", scramble), "globals-1.npy is damaged"),
+    ("vpr.locate", LOCATE, on("map/globals-1.npy", to_pipe), "globals-1.npy is damaged"),
+    ("vpr.locate", LOCATE, on("map/descriptors.h5", cut, 0.5), "descriptors.h5 is missing, damaged"),
+    ("vpr.locate", LOCATE, lambda c: fill_cache(c / "map/descriptors.h5", "patches", np.nan), "that are no numbers"),
     ("vpr.retrieval", LEARN, on("set", shutil.rmtree), "no folder set; pass --data"),
     ("vpr.retrieval", [*LEARN, "--held-out", "0.9"], nothing, "leaves fewer than two"),
     ("vpr.retrieval", [*LEARN, *METRIC, "--memory", "9"], nothing, "--structural-in metric does not go with --memory"),
@@ -209,6 +254,8 @@ SAID = [
     ("eval.msls", EVALUATE, on("a.h5", cut, 0.9), "was cut short"),
     ("eval.msls", EVALUATE, lambda c: (c / "run/metrics.json").write_text("{}"), "no city was held out"),
     ("vpr.distill", DISTILL, lambda c: edit_json(c / "run/config.json", "code", "older"), "by other training code"),
+    ("vpr.map", UTM, on(PLACES, edit_row, "key", "x"), "1 photos of a list are not there and are left out: x"),
+    ("vpr.map", ["map", *UTM[1:]], on("map/descriptors.h5", cut, 0.95), "was cut short"),
 ]
 # fmt: on
 
@@ -240,6 +287,7 @@ def test_it_is_said_and_the_work_goes_on(warm, case, command, options, damage, w
             ["--data", "tree", "--out", "new", "--recipe", "mini", "--steps", "1", "--clusters", "4", "--dim", "16"],
             20_000,
         ),
+        ("vpr.map", UTM, 9_000),
         ("datasets.mini_msls", ["--out", "new"], 900),
     ],
 )

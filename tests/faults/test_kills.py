@@ -55,6 +55,12 @@ PATCHES = [
     "new",
 ]
 LONG += [("vpr.match", MATCH), ("eval.patches", PATCHES)]
+PLACES = "tree/train_val/cph/database/postprocessed.csv"
+ADD = ["new/map", "add", PLACES, "--crs", "EPSG:32631", "--run", "run", "--device", "cpu"]
+LOCATE = ["map", "tree/train_val/cph/query", "--run", "run", "--device", "cpu", "--json", "new/a.json"]
+LOCATE += ["--geojson", "new/a.geojson", "--csv", "new/a.csv", "--report", "new/a.html"]
+COMMANDS += [("vpr.map", ADD)]
+LONG += [("vpr.locate", LOCATE)]
 TRAININGS = "seed0"  # of a table, which are those of the commands above and stay
 TIMED = b'"latency_ms"'
 
@@ -91,7 +97,8 @@ def test_a_kill_before_any_file_operation_costs_nothing_but_time(pair, case, tmp
     assert undisturbed.code == 0 and undisturbed.writes >= 4, undisturbed.err
 
     def sweep(warm, folder, numbers):
-        assert run(warm, folder).code == 0  # names of caches carry the folder of the tree
+        start_anew(folder / "new")
+        assert run(warm, folder).code == 0  # names of caches, and photos of a map, carry the folder of the tree
         expected = outputs(folder / "new")
         assert expected and not any(".tmp" in str(name) for name in expected)
         for number in numbers:

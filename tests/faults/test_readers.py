@@ -12,6 +12,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from layouts import as_hloc
+from photos import write_photo
 
 from datasets.msls import Protocol, load
 from eval.files.faults import faults_of_file
@@ -20,6 +21,10 @@ from vpr import scratch
 from vpr.base.errors import VprError
 from vpr.cache import DescriptorCache, mend_truncated
 from vpr.description.foreign import read_foreign
+from vpr.maps.exif import exif_position
+from vpr.maps.store import Content
+from vpr.maps.tables import read_list
+from vpr.maps.video import read_track
 from vpr.models.loading import load_student
 from vpr.models.weights import read_weights
 from vpr.retrieval.calibration import calibration_of, curves_of
@@ -69,7 +74,23 @@ def read_options(path):
         raise VprError(str(path))
 
 
+def read_places(path):
+    """Read a list of photos."""
+    list(read_list(path))
+
+
+def read_map(path):
+    """Read a map, one of whose files is given."""
+    Content.read(path.parent, 9)
+
+
 READERS = {
+    "places.csv": read_places,
+    "places.geojson": read_places,
+    "track.gpx": read_track,
+    "photo.jpg": exif_position,
+    "map/map.json": read_map,
+    "map/photos-1.csv": read_map,
     f"{SIDE}/seq_info.csv": read_tree,
     f"{SIDE}/raw.csv": read_tree,
     f"{SIDE}/postprocessed.csv": read_tree,
@@ -155,6 +176,15 @@ def readable(whole, tmp_path_factory):
     (folder / "options.yaml").write_text(
         "steps: 3\nlearning_rate: 0.001\ncities: [london, boston]\nbackbone: resnet18\n"
     )
+    (folder / "places.csv").write_text("key,lat,lon,easting,northing,crs\na.jpg,1.5,2,,,\nb,,,5e5,12.5,EPSG:32631\n")
+    point = {"type": "Point", "coordinates": [2.5, 47.25]}
+    features = [{"type": "Feature", "properties": {"file": "a.jpg"}, "geometry": point}]
+    (folder / "places.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    points = "".join(f'<trkpt lat="47" lon="8"><time>2026-05-01T12:00:0{n}Z</time></trkpt>' for n in range(3))
+    track = f'<gpx version="1.1" creator="x"><trk><trkseg>{points}</trkseg></trk></gpx>'
+    (folder / "track.gpx").write_text(track)
+    write_photo(folder / "photo.jpg", (47.0, 8.0))
+    shutil.copytree(whole / "map", folder / "map")
     return folder
 
 

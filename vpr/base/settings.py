@@ -67,9 +67,9 @@ def required(meaning: str) -> Any:
     return dataclasses.field(metadata={"help": meaning})
 
 
-def positional(meaning: str, metavar: str) -> Any:
-    """A dataclass field that is given by its place; one or more values when its type is a tuple."""
-    return dataclasses.field(metadata={"help": meaning, "metavar": metavar})
+def positional(meaning: str, metavar: str, least: int = 1) -> Any:
+    """A dataclass field that is given by its place; a tuple takes ``least`` values, 0 or 1, or more."""
+    return dataclasses.field(metadata={"help": meaning, "metavar": metavar, "nargs": "+" if least else "*"})
 
 
 def repeated(default: Names, meaning: str) -> Names:
@@ -85,9 +85,7 @@ class Formatter(DefaultHelpFormatter):
 
     def add_usage(self, usage: str | None, actions: Any, groups: Any, prefix: str | None = None) -> None:
         """The command, its places, and ``[options]``."""
-        places = [
-            action.metavar + (" ..." if action.nargs == "+" else "") for action in actions if not action.option_strings
-        ]
+        places = [action.metavar + (" ..." if action.nargs else "") for action in actions if not action.option_strings]
         super().add_usage(" ".join([self._prog, *places, "[options]"]), (), (), prefix)
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
@@ -126,8 +124,8 @@ def _add_options(parser: ArgumentParser, stage: Any) -> None:
     for field in _fields(stage):
         hint, meaning = hints[field.name], field.metadata["help"]
         if "metavar" in field.metadata:
-            parts = typing.get_args(hint)
-            how = {"nargs": "+", "type": parts[0]} if parts else {"type": hint}
+            parts = typing.get_args(hint) if typing.get_origin(hint) is tuple else ()
+            how = {"nargs": field.metadata["nargs"], "type": parts[0]} if parts else {"type": hint}
             group.add_argument(field.name, help=meaning, metavar=field.metadata["metavar"], **how)
             continue
         name, default = "--" + field.name.replace("_", "-"), getattr(stage, field.name, MISSING)

@@ -5,7 +5,7 @@ It works on cached descriptors of any model, so no image is read again, and its 
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,6 +47,19 @@ class Adaptation:
         moved = (patches.astype(np.float32) - self.mean) @ self.components.T
         return moved / np.maximum(np.linalg.norm(moved, axis=-1, keepdims=True), 1e-9)
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What it consists of, to be kept; `of_arrays` makes it again."""
+        summary = {f"summary.{name}": value.numpy() for name, value in self.summary.state_dict().items()}
+        return {"mean": self.mean, "components": self.components, **summary}
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray], patches: int) -> "Adaptation":
+        """Made of `arrays`, for images of so many patches. Others raise LookupError, ValueError or RuntimeError."""
+        dim, parts = len(arrays["mean"]), {name: torch.from_numpy(array) for name, array in arrays.items()}
+        summary = PatchSummary("vlad", (patches, dim), CLUSTERS, _global_dim(dim))
+        summary.load_state_dict({name[8:]: part for name, part in parts.items() if name.startswith("summary.")})
+        return cls(arrays["mean"], arrays["components"].reshape(-1, dim), summary)
+
     def globals_(self, patches: np.ndarray) -> np.ndarray:
         """VLAD descriptors of adapted patches, float32."""
         with torch.no_grad():
@@ -77,15 +90,11 @@ def adapt_cache(cache: DescriptorCache, database: np.ndarray, folder: Path) -> D
         found = DescriptorCache(path, spec)
         if len(found) == len(cache) and found.done.all():
             return found
-    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(MOST_IMAGES, len(rows))).astype(int))]
-    patches = cache.read_patches(chosen)
-    cache.require_numbers(chosen, patches)
-    adaptation = Adaptation.fit(patches)
-    log.info("adapted to %d database images", len(chosen))
+    adaptation = fit_to(cache, rows)
     with replacing(path) as temporary:
         create(temporary, cache.keys.tolist(), spec)
         target = DescriptorCache(temporary, spec, writable=True)
-        for block in _blocks(np.flatnonzero(cache.done)):
+        for block in blocks(np.flatnonzero(cache.done)):
             patches = adaptation.patches(cache.read_patches(block))
             target.restart(block, cache.bytes[block])
             weights = None if cache.weights is None else cache.read_weights(block)
@@ -93,10 +102,24 @@ def adapt_cache(cache: DescriptorCache, database: np.ndarray, folder: Path) -> D
     return DescriptorCache(path, spec)
 
 
+def fit_to(cache: DescriptorCache, rows: np.ndarray) -> Adaptation:
+    """Fit to images of a cache, (D,) rows, or to `MOST_IMAGES` of them, evenly chosen.
+
+    Raises CacheError for descriptors that are no numbers.
+    """
+    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(MOST_IMAGES, len(rows))).astype(int))]
+    patches = cache.read_patches(chosen)
+    cache.require_numbers(chosen, patches)
+    adaptation = Adaptation.fit(patches)
+    log.info("adapted to %d database images", len(chosen))
+    return adaptation
+
+
 def _global_dim(dim: int) -> int:
     """Numbers of a VLAD descriptor: never as many as a patch descriptor has."""
     return GLOBAL_DIM + (dim == GLOBAL_DIM)
 
 
-def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
+def blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows (N,), `BLOCK` at a time."""
     return (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK))

@@ -25,6 +25,7 @@ TURNS = {
 Size = tuple[int, int]  # height and width, pixels
 WIDER = 256 / 224  # of the crop: how the field resizes before it takes the middle
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")  # others may start programs
+HEIC = (".heic", ".heif")  # endings of photos that Pillow reads with pillow-heif
 UNREADABLE = (OSError, SyntaxError, ValueError, LookupError, struct.error, MemoryError, Image.DecompressionBombError)
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")  # modes of Pillow for them
 
@@ -66,7 +67,21 @@ def read_whole(path: Path, size: Size, interpolation: Interpolation, middle: boo
     torchvision resizes. Raises ImageError naming the file.
     """
     height, width = size
-    upright = open_image(path, None if interpolation == "bilinear" else (2 * width, 2 * height))
+    return resized(
+        open_image(path, None if interpolation == "bilinear" else (2 * width, 2 * height)), size, interpolation, middle
+    )
+
+
+def fitted(image: Image.Image, size: Size, interpolation: Interpolation, crop: Crop) -> np.ndarray:
+    """As `read_image`, of an image in RGB and upright."""
+    if crop == "resize":
+        return resized(image, size, interpolation)
+    return cut(resized(image, widened(size), interpolation, middle=True), size)
+
+
+def resized(upright: Image.Image, size: Size, interpolation: Interpolation, middle: bool = False) -> np.ndarray:
+    """As `read_whole`, of an image in RGB and upright."""
+    height, width = size
     box = _middle(upright.size, (width, height)) if middle else None
     if interpolation == "bilinear":
         return np.asarray(upright.resize((width, height), Image.Resampling.BILINEAR, box))
@@ -88,11 +103,11 @@ def open_image(path: Path, least: tuple[int, int] | None = None) -> Image.Image:
     it. Raises ImageError naming the file.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(path, formats=formats_for(path)) as image:
             if least is not None:
                 image.draft("RGB", least)
             turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
-            return _coloured(image) if turn is None else _coloured(image).transpose(turn)
+            return coloured(image) if turn is None else coloured(image).transpose(turn)
     except FileNotFoundError:
         raise ImageError(f"{path} is missing; unpack the image archives again") from None
     except UNREADABLE as error:
@@ -102,7 +117,22 @@ def open_image(path: Path, least: tuple[int, int] | None = None) -> Image.Image:
         ) from None
 
 
-def _coloured(image: Image.Image) -> Image.Image:
+def formats_for(path: Path) -> tuple[str, ...]:
+    """The formats that a file may have: `FORMATS`, and HEIC where its ending says so and pillow-heif is there.
+
+    Raises ImageError for a HEIC photo without it.
+    """
+    if path.suffix.lower() not in HEIC:
+        return FORMATS
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise ImageError(f"{path} is HEIC, which needs another package: pip install vpr[heic]") from None
+    register_heif_opener()
+    return (*FORMATS, "HEIF")
+
+
+def coloured(image: Image.Image) -> Image.Image:
     """The image in RGB; 16 bits are scaled down, where Pillow would cut them off; what is transparent lies on white,
     where Pillow would show whatever colour is hidden there.
 

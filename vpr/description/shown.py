@@ -6,10 +6,10 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from vpr.base.errors import VprError
-from vpr.description.images import FORMATS, UNREADABLE, WIDER, cut, read_image
+from vpr.description.images import HEIC, UNREADABLE, WIDER, cut, formats_for, read_image
 from vpr.models.settings import Crop
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".jp2")
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".jp2", *HEIC)
 ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 
@@ -20,7 +20,7 @@ def read_shown(path: Path, longest: int = 640, crop: Crop = "resize") -> np.ndar
     Raises ImageError as `read_image`.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(path, formats=formats_for(path)) as image:
             width, height = image.size
             turned = image.getexif().get(ExifTags.Base.Orientation) in ON_THEIR_SIDE
     except UNREADABLE:

@@ -1,0 +1,68 @@
+"""``python -m benchmarks.photo_folder TREE CITY OUT``: a city of an MSLS tree as plain folders of photos with EXIF.
+
+OUT/database and OUT/query get the city's photos, a folder for each drive and numbered by frame, with their positions as
+cameras write them. The city's metres are taken for those of a UTM zone, by default 31 north.
+"""
+
+import argparse
+from fractions import Fraction
+from pathlib import Path
+
+import pandas as pd
+from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import IFDRational
+
+from vpr.maps.geodesy import to_degrees
+
+FINEST = 100_000  # parts of a second of arc that are written: 0.3 mm
+
+
+def gps_exif(latitude: float, longitude: float) -> Image.Exif:
+    """EXIF with a position, degrees."""
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.GPSInfo).update(
+        {
+            ExifTags.GPS.GPSLatitudeRef: "N" if latitude >= 0 else "S",
+            ExifTags.GPS.GPSLatitude: _sixty(latitude),
+            ExifTags.GPS.GPSLongitudeRef: "E" if longitude >= 0 else "W",
+            ExifTags.GPS.GPSLongitude: _sixty(longitude),
+        }
+    )
+    return exif
+
+
+def _sixty(degrees: float) -> tuple[IFDRational, ...]:
+    """Degrees, minutes and seconds."""
+    seconds = Fraction(round(abs(degrees) * 3600 * FINEST), FINEST)
+    whole, minutes = seconds // 3600, seconds % 3600 // 60
+    return IFDRational(whole), IFDRational(minutes), IFDRational(seconds % 60)
+
+
+def write_side(tree: Path, city: str, side: str, out: Path, crs: str = "EPSG:32631") -> int:
+    """The photos of one side of a city, as JPEGs with EXIF below ``out / side``; returns how many.
+
+    tree: of MSLS, the city in ``train_val``. Pixels are not encoded again.
+    """
+    folder = tree / "train_val" / city / side
+    table = pd.read_csv(folder / "postprocessed.csv").merge(pd.read_csv(folder / "seq_info.csv"), on="key")
+    for row in table.itertuples():
+        path = out / side / str(row.sequence_key) / f"{row.frame_number:05d}-{row.key}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(folder / "images" / f"{row.key}.jpg") as image:
+            image.save(path, exif=gps_exif(*to_degrees(row.easting, row.northing, crs)), quality="keep")
+    return len(table)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tree", type=Path)
+    parser.add_argument("city")
+    parser.add_argument("out", type=Path)
+    given = parser.parse_args()
+    written = [write_side(given.tree, given.city, side, given.out) for side in ("database", "query")]
+    print(f"{given.out}: {written[0]} photos of the database, {written[1]} queries")
+
+
+if __name__ == "__main__":
+    main()

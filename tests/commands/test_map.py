@@ -1,0 +1,113 @@
+"""vpr.map and vpr.locate from the command line: folders, lists and videos in, positions out."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from commands import refused
+from photos import write_photo
+
+from benchmarks.photo_folder import write_side
+from vpr import locate, map
+
+
+@pytest.fixture(scope="module")
+def town(tiny_tree, tmp_path_factory):
+    """A city of the tiny tree as folders of photos with EXIF, and its map."""
+    folder = tmp_path_factory.mktemp("town")
+    for side in ("database", "query"):
+        write_side(tiny_tree, "cph", side, folder)
+    assert map.main([str(folder / "map"), "add", str(folder / "database"), "--device", "cpu"]) == 0
+    return folder
+
+
+def test_from_folder_to_answer(town, tmp_path, capsys):
+    outs = {name: tmp_path / f"a.{name}" for name in ("json", "geojson", "csv")}
+    given = [part for name, path in outs.items() for part in (f"--{name}", path)]
+    given += [
+        "--report",
+        tmp_path / "a.html",
+        "--top",
+        "3",
+        "--threshold",
+        "0.3",
+        "--familiarity",
+        "0.2",
+        "--device",
+        "cpu",
+    ]
+    assert locate.main([str(word) for word in (town / "map", town / "query", *given)]) == 0
+    said = capsys.readouterr().out
+    found = json.loads(outs["json"].read_text())
+    photos = found["photos"]
+    assert len(photos) == len(list((town / "query").rglob("*.jpg"))) and found["model"] == "builtin"
+    on_map = [photo for photo in photos if photo["on_map"]]
+    assert f"{len(on_map)} of {len(photos)} photos are on the map" in said
+    for photo in photos:
+        familiar = photo["familiarity"] is None or photo["familiarity"] >= 0.2
+        assert photo["on_map"] == (photo["probability"] >= 0.3 and familiar) and len(photo["matches"]) == 3
+        assert photo["radius_m"] == pytest.approx(25 + photo["matches"][0]["metres"])
+    features = json.loads(outs["geojson"].read_text())["features"]
+    points = [f["geometry"]["coordinates"] for f in features if f["geometry"]]
+    assert points == [[photo["longitude"], photo["latitude"]] for photo in on_map]
+    rows = list(csv.DictReader(outs["csv"].open()))
+    assert [row["latitude"] for row in rows if row["latitude"]] == [str(photo["latitude"]) for photo in on_map]
+    page = (tmp_path / "a.html").read_text()
+    assert page.count("<section>") == len(photos) and "data:image/jpeg" in page and 'src="http' not in page
+
+
+def test_information(town, capsys):
+    assert map.main([str(town / "map"), "info"]) == 0
+    said = capsys.readouterr().out
+    assert f"{len(list((town / 'database').rglob('*.jpg')))} photos" in said and "index: flat" in said
+    assert "model builtin" in said
+
+
+def test_a_drive_is_located_in_the_order_of_names(town, capsys):
+    assert locate.main([str(town / "map"), str(town / "query"), "--sequence", "--device", "cpu"]) == 0
+    assert "photos are on the map" in capsys.readouterr().out
+
+
+def test_photos_without_a_position_are_named_and_counted(town, tmp_path, capsys):
+    folder = shutil.copytree(town / "database", tmp_path / "photos")
+    for number in range(5):
+        write_photo(folder / f"none{number}.jpg", None)
+    assert map.main([str(tmp_path / "map"), "add", str(folder), "--device", "cpu"]) == 0
+    said = capsys.readouterr().err
+    assert "5 photos have no position and are left out: none0.jpg, none1.jpg, none2.jpg and 2 more" in said
+    for photo in folder.rglob("*-*.jpg"):
+        photo.unlink()
+    assert "none of 5 photos has a position" in refused(capsys, map.main, tmp_path / "new", "add", folder)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_video_along_a_track(tmp_path, capsys):
+    av = pytest.importorskip("av")
+    pytest.importorskip("gpxpy")
+    with av.open(str(tmp_path / "drive.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for number in range(60):
+            pixels = np.full((64, 64, 3), 4 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    points = "".join(
+        f'<trkpt lat="{47 + 1e-4 * second}" lon="8.0"><time>2026-05-01T12:00:{second:02d}Z</time></trkpt>'
+        for second in (0, 2, 4)
+    )
+    (tmp_path / "t.gpx").write_text(f'<gpx version="1.1" creator="x"><trk><trkseg>{points}</trkseg></trk></gpx>')
+    given = [tmp_path / "map", "add", tmp_path / "drive.mp4", "--device", "cpu"]
+    assert "needs its track" in refused(capsys, map.main, *given)
+    given += ["--gpx", tmp_path / "t.gpx"]
+    assert "does not say when it was taken" in refused(capsys, map.main, *given)
+    assert "covers none" in refused(capsys, map.main, *given, "--start", "2026-05-02T12:00:00")
+    given += ["--start", "2026-05-01T12:00:00"]
+    assert map.main([str(word) for word in given]) == 0
+    assert "5 photos (5 new" in capsys.readouterr().out
+    table = list(csv.DictReader((tmp_path / "map" / "photos-1.csv").open()))
+    assert [float(row["latitude"]) for row in table] == pytest.approx([47 + 1e-4 * second for second in range(5)])
+    assert map.main([str(word) for word in given]) == 0
+    assert "5 photos (0 new, 0 changed, 5 unchanged; 0 described)" in capsys.readouterr().out

@@ -1,0 +1,45 @@
+"""Photos with positions, as cameras write them, and small models for maps of them."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import ExifTags, Image
+
+from benchmarks.photo_folder import gps_exif
+from vpr.maps.building import Added, add_photos
+from vpr.maps.model import Model
+from vpr.maps.positions import find_photos
+from vpr.models.structural import ModelConfig, StructuralModel
+from vpr.retrieval.confidence import Curve, Curves
+from vpr.retrieval.settings import Fixed
+
+
+def write_photo(path: Path, position, *, status="", size=(48, 40), seed=0) -> Path:
+    """A JPEG of noise with a position in its EXIF, or without one."""
+    exif = Image.Exif() if position is None else gps_exif(*position)
+    if status:
+        exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSStatus] = status
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
+    Image.fromarray(pixels).resize(size).save(path, exif=exif)
+    return path
+
+
+def a_model(seed: int = 0, head="shared") -> Model:
+    """A model of 2 x 2 patches with random weights; with the head 'whitening' it adapts."""
+    torch.manual_seed(seed)
+    network = StructuralModel(ModelConfig(dim=8, grid=2, image_size=32, head=head)).eval()
+    return Model("somewhere", network, torch.device("cpu"), Fixed(weight=2.0), Curves(None, Curve(2.0, -0.5)))
+
+
+def write_photos(folder: Path, numbers) -> Path:
+    """Photos of noise, 111 m apart on a meridian."""
+    for number in numbers:
+        write_photo(folder / f"{number:03d}.jpg", (47 + number * 1e-3, 8.0), seed=number)
+    return folder
+
+
+def add(folder: Path, model: Model, *sources: Path) -> Added:
+    """Add what the sources hold to a map."""
+    return add_photos(folder, model, find_photos(sources).photos)

@@ -1,0 +1,158 @@
+"""Positions of candidates, votes of drives, and the search by an index: hand-worked cases, and evaluation."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from photos import a_model, add, write_photo, write_photos
+
+from vpr.cache import CacheSpec, DescriptorCache, create
+from vpr.maps import index
+from vpr.maps.candidates import SHARPNESS, Candidates
+from vpr.maps.drives import surer, votes
+from vpr.maps.geodesy import places_of
+from vpr.maps.locating import Known, locate
+from vpr.maps.options import LocateConfig
+from vpr.maps.photo_map import Map
+from vpr.maps.results import as_geojson, as_rows
+from vpr.maps.store import PhotoTable
+from vpr.retrieval.confidence import Curve, separation
+from vpr.retrieval.rerank import compare
+from vpr.retrieval.settings import RerankConfig
+
+DEGREE_M = 110574.4  # of latitude at the equator, metres
+CURVE = Curve(2.0, -0.5)
+
+
+def candidates(metres, structural, scores=None):
+    """Candidates (Q, K) along a meridian, at so many metres north of the equator."""
+    metres, structural = np.atleast_2d(np.array(metres, float)), np.atleast_2d(np.array(structural, float))
+    latitude = metres / DEGREE_M
+    places = places_of(latitude.ravel(), 0 * latitude.ravel()).reshape(*metres.shape, 3)
+    rows = np.arange(metres.size).reshape(metres.shape)
+    table = PhotoTable.of_rows([(f"{n}.jpg", at, 0.0, 1, 1) for n, at in enumerate(latitude.ravel())])
+    scores = structural if scores is None else np.atleast_2d(np.array(scores, float))
+    return Candidates(rows, structural, structural, scores, places), table
+
+
+def known(table, curve=CURVE, strangers=()):
+    return Known(table, curve, np.array(strangers, np.float32))
+
+
+def test_agreeing_candidates_make_the_position():
+    found, table = candidates([0, 20, 500, -10], [4.0, 3.0, 2.0, 1.0])
+    one = locate(found, ["q"], known(table), LocateConfig(top=2))[0]
+    spread = np.std([4, 3, 2, 1])
+    weights = np.exp(SHARPNESS * np.array([0, -1, -3]) / spread)
+    mean = (weights * [0, 20, -10]).sum() / weights.sum()
+    assert one.latitude * DEGREE_M == pytest.approx(mean, abs=0.01) and one.agreeing == 3
+    assert one.radius_m == pytest.approx(25 + abs(mean), abs=0.01)
+    assert one.separation == pytest.approx(2 / spread)
+    assert one.probability == pytest.approx(float(CURVE(np.array(2 / spread)))) and one.on_map
+    assert [match.photo for match in one.matches] == ["0.jpg", "1.jpg"]
+    assert one.matches[1].metres == pytest.approx(20 - mean, abs=0.01)
+    other = locate(found, ["q"], known(table), LocateConfig(threshold=0.97))[0]
+    assert not other.on_map and other.said() == f"q: not on this map ({100 * other.probability:.0f} %)"
+    assert as_rows([other])[0][1:5] == (False, "", "", "")
+    assert as_geojson([one, other])["features"][1]["geometry"] is None
+    strange = locate(found, ["q"], known(table, strangers=[3, 5, 6, 7]), LocateConfig(familiarity=0.3))[0]
+    assert not strange.on_map and strange.familiarity == 0.25 and "familiarity 25 %" in strange.said()
+    unsure = locate(found, ["q"], known(table, None), LocateConfig())[0]
+    assert unsure.probability is None and unsure.on_map
+
+
+def test_the_first_separation_is_that_of_evaluation():
+    rng = np.random.default_rng(0)
+    found, _ = candidates(rng.uniform(0, 300, (20, 30)), rng.normal(size=(20, 30)))
+    np.testing.assert_allclose(found.separations[:, 0], separation(found.structural, found.places))
+    lone, _ = candidates([[5.0]], [[1.0]])
+    assert lone.separations.tolist() == [[0.0]]
+
+
+def test_frames_of_a_drive_vote():
+    # the middle frame answers 900 m away, its neighbours say that it is at 10 m
+    found, table = candidates([[0, 900], [900, 10], [20, 900]], [[5.0, 0.0], [1.0, 0.9], [5.0, 0.0]])
+    likely = CURVE(found.separations)
+    vote = votes(found, CURVE, 1, 10.0)
+    np.testing.assert_allclose(vote[1, 1], surer((likely[1, 1] + likely[0, 0] + likely[2, 0]) / 3))
+    np.testing.assert_allclose(vote[1, 0], surer((likely[1, 0] + likely[0, 1] + likely[2, 1]) / 3))
+    np.testing.assert_allclose(vote[0], surer((likely[0] + [likely[1, 1], likely[1, 0]]) / 2))
+    names = ["a", "b", "c"]
+    alone = locate(found, names, known(table), LocateConfig())
+    voted = locate(found, names, known(table), LocateConfig(sequence=True, window=1, reach=10.0))
+    assert [round(one.latitude * DEGREE_M) for one in alone] == [0, 900, 20]
+    assert [round(one.latitude * DEGREE_M) for one in voted] == [0, 10, 20]
+    assert voted[1].probability == pytest.approx(vote[1, 1]) and voted[1].matches[0].photo == "3.jpg"
+    np.testing.assert_allclose(votes(found, CURVE, 0, 10.0), likely)
+
+
+def test_strangers_are_the_best_matches_elsewhere(tmp_path):
+    model, photos = a_model(), write_photos(tmp_path / "photos", range(24))
+    write_photo(photos / "100.jpg", (47.0, 8.0), seed=0)  # the same photo at the place of the first
+    photo_map = Map.build(tmp_path / "map", photos, model=model)
+    found = photo_map.locate_all(sorted(photos.iterdir()), LocateConfig(top=25, threshold=0.0))
+    best = [
+        next(m.s_struct for m in one.matches if abs(m.latitude - own) > 1e-9)
+        for one, own in zip(found, [*photo_map.positions[:, 0]])
+    ]
+    np.testing.assert_allclose(photo_map.content.strangers, np.sort(best), atol=1e-3)
+    assert found[0].familiarity == np.mean(np.sort(photo_map.content.strangers) < found[0].matches[0].s_struct)
+    assert len(Map.build(tmp_path / "small", photos / "000.jpg", model=model).content.strangers) == 0
+
+
+def test_the_similarities_are_those_of_re_ranking(tmp_path):
+    model, photos = a_model(), write_photos(tmp_path / "photos", range(20))
+    photo_map = Map.build(tmp_path / "map", photos, model=model)
+    query = write_photo(tmp_path / "q.jpg", None, seed=50)
+    one = photo_map.locate(query, LocateConfig(top=20, threshold=0.0))
+    described, cache = model.describe([query]), photo_map.comparer.cache
+    keys = ["q", *cache.keys]
+    create(tmp_path / "a.h5", keys, CacheSpec("x", 4, 8))
+    both = DescriptorCache(tmp_path / "a.h5", writable=True)
+    globals_ = np.concatenate([described.globals_, cache.globals_])
+    both.write(np.arange(21), globals_, np.concatenate([described.patches, cache.patches]))
+    fixed = model.fixed
+    config = RerankConfig(fixed.marginals, fixed.epsilon, fixed.mass)
+    expected = compare(both, np.array([0]), np.arange(1, 21)[None], config)
+    scores = dict(zip(keys[1:], zip(expected.global_[0], expected.structural[0])))
+    for match in one.matches:
+        assert (match.s_global, match.s_struct) == pytest.approx(scores[match.photo], abs=1e-5)
+    total = [match.s_global + fixed.weight * match.s_struct for match in one.matches]
+    assert total == sorted(total, reverse=True) and len(total) == 20
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf-pq"])
+def test_an_index_finds_what_flat_search_finds(tmp_path, monkeypatch, kind):
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(400, 16))
+    points = centres[rng.integers(0, 400, 4000)] + 0.2 * rng.normal(size=(4000, 16))
+    points = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+    index.build(points, kind, tmp_path / "i.faiss")
+    exact, near = (index.Search(points, k, p) for k, p in (("flat", None), (kind, tmp_path / "i.faiss")))
+    expected, found = exact(points[:50], 10), near(points[:50], 10)
+    assert np.mean([len({*a} & {*b}) for a, b in zip(expected[1], found[1])]) > 9
+    same = expected[1] == found[1]
+    np.testing.assert_allclose(expected[0][same], found[0][same], atol=1e-5)
+    with pytest.raises(RuntimeError, match="holds 4000 descriptors"):
+        index.Search(points[:9], kind, tmp_path / "i.faiss")
+
+
+@pytest.mark.parametrize("limits", [(200, 1000), (200, 250)])
+def test_a_map_takes_the_index_that_fits_its_number(tmp_path, monkeypatch, limits):
+    model, photos, usual = a_model(), write_photos(tmp_path / "photos", range(300)), index.kind_for
+    monkeypatch.setattr(index, "kind_for", lambda count: usual(count, limits))
+    add(tmp_path / "map", model, photos)
+    photo_map = Map.open(tmp_path / "map", model)
+    assert photo_map.content.state.index == usual(300, limits) != "flat"
+    found = photo_map.locate(photos / "033.jpg", LocateConfig(depth=10))
+    assert max(match.s_global for match in found.matches) == pytest.approx(1, abs=1e-3)
+
+
+def test_importing_vpr_is_light_and_names_are_there_when_used():
+    code = (
+        "import sys, vpr; assert 'numpy' not in sys.modules; assert 'Map' in dir(vpr); vpr.LocateConfig();"
+        "assert 'torch' not in sys.modules; vpr.Map; assert 'torch' in sys.modules; assert not hasattr(vpr, 'nothing')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[3])

@@ -1,0 +1,190 @@
+"""Maps: photos go in and out, the model adapts, damage is named, and two writers are told apart."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+from photos import a_model, add, write_photo, write_photos
+from PIL import Image
+
+from vpr.base.files import writing_alone
+from vpr.cache import DescriptorCache
+from vpr.description.adaptation import Adaptation
+from vpr.maps.building import remove_photos
+from vpr.maps.errors import MapError
+from vpr.maps.photo_map import Map
+from vpr.maps.store import DESCRIPTORS, MAP, State
+
+
+def content(folder):
+    """The bytes of every file of a map but those of locks, and what its cache holds."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".lock"}
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return write_photos(tmp_path / "photos", range(12))
+
+
+def test_photos_go_in_out_and_in_again(tmp_path, photos):
+    model, folder = a_model(), tmp_path / "map"
+    done = add(folder, model, photos)
+    assert (done.photos, done.new, done.described, done.adapted_to) == (12, 12, 12, 0)
+    whole = Map.open(folder, model)
+    np.testing.assert_allclose(whole.positions[:, 0], 47 + np.arange(12) * 1e-3, atol=1e-9)
+    again = add(folder, model, photos)
+    assert (again.new, again.changed, again.unchanged, again.described) == (0, 0, 12, 0)
+    assert State.of(folder).change == 1
+    assert remove_photos(folder, model, ["003.jpg", "004", str(photos / "005.jpg")]) == 3
+    smaller = Map.open(folder, model)
+    assert len(smaller) == 9 and len(smaller.comparer.cache) == 9
+    with pytest.raises(MapError, match="no photo of"):
+        remove_photos(folder, model, ["003.jpg"])
+    with pytest.raises(MapError, match="would leave no photo"):
+        remove_photos(folder, model, [str(photos)])
+    third = add(folder, model, photos)
+    assert (third.new, third.unchanged, third.described) == (3, 9, 3)
+    back = Map.open(folder, model)
+    order = np.argsort(back.content.table.keys)
+    np.testing.assert_array_equal(back.content.globals_[order], whole.content.globals_)
+    assert sorted(path.name for path in folder.iterdir() if path.suffix != ".lock") == [
+        DESCRIPTORS, "globals-3.npy", MAP, "photos-3.csv", "strangers-3.npy",
+    ]  # fmt: skip
+
+
+def test_another_file_is_described_again_and_another_position_is_taken(tmp_path, photos):
+    model, folder = a_model(), tmp_path / "map"
+    add(folder, model, photos)
+    before = np.array(Map.open(folder, model).content.globals_)
+    path = photos / "004.jpg"
+    size = path.stat().st_size
+    write_photo(path, (10.0, 10.0), seed=99)
+    with path.open("ab") as file:
+        file.write(bytes(max(0, size - path.stat().st_size)))
+    os.utime(path, ns=(1, 1))  # of the same size or not, the time tells
+    done = add(folder, model, photos)
+    assert (done.changed, done.described) == (1, 1)
+    opened = Map.open(folder, model)
+    assert np.flatnonzero((opened.content.globals_ != before).any(1)).tolist() == [4]
+    assert opened.positions[4].tolist() == pytest.approx([10, 10])
+    (photos / "p.csv").write_text("file,lat,lon\n004.jpg,20,20\n")
+    done = add(folder, model, photos / "p.csv")
+    assert (done.changed, done.described) == (1, 0)
+    assert Map.open(folder, model).positions[4].tolist() == [20, 20]
+
+
+def test_the_model_adapts_and_again_when_the_map_has_doubled(tmp_path):
+    model, folder, photos = a_model(head="whitening"), tmp_path / "map", tmp_path / "photos"
+    assert add(folder, model, write_photos(photos / "a", range(129))).adapted_to == 0
+    assert add(folder, model, write_photos(photos / "b", [130])).adapted_to == 130
+    first = Map.open(folder, model)
+    assert add(folder, model, write_photos(photos / "c", range(200, 210))).adapted_to == 130
+    grown = Map.open(folder, model)
+    np.testing.assert_array_equal(grown.content.globals_[:130], first.content.globals_)
+    shutil.rmtree(photos / "a")  # no photo is read again
+    assert add(folder, model, write_photos(photos / "d", range(300, 420))).adapted_to == 260
+    last = Map.open(folder, model)
+    patches = last.comparer.cache.read_patches(last.comparer.rows)
+    expected = Adaptation.fit(patches)
+    np.testing.assert_allclose(last.content.globals_, expected.globals_(expected.patches(patches)), atol=1e-5)
+    assert np.abs(last.content.globals_[:130] - first.content.globals_).max() > 0.01
+
+
+def test_a_call_that_was_stopped_continues(tmp_path, photos, monkeypatch):
+    model, folder = a_model(), tmp_path / "map"
+    write_photos(photos, range(12, 150))
+    stop = {"after": 1}
+    write = DescriptorCache.write
+
+    def stopping(self, *arguments):
+        stop["after"] -= 1
+        if stop["after"] < 0:
+            raise KeyboardInterrupt
+        write(self, *arguments)
+
+    monkeypatch.setattr(DescriptorCache, "write", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        add(folder, model, photos)
+    with pytest.raises(MapError, match="no map at"):
+        Map.open(folder, model)
+    monkeypatch.undo()
+    assert add(folder, model, photos).described == 150 - 64
+    found = content(folder)
+    shutil.rmtree(folder)
+    add(folder, model, photos)
+    assert content(folder) == found
+
+
+def test_two_writers_and_other_models_are_refused(tmp_path, photos):
+    model, folder = a_model(), tmp_path / "map"
+    add(folder, model, photos)
+    with writing_alone(folder / MAP, wait=False):
+        for change in (lambda: add(folder, model, photos), lambda: remove_photos(folder, model, ["001"])):
+            with pytest.raises(ValueError, match="is being written by another process"):
+                change()
+        assert len(Map.open(folder, model)) == 12  # readers are not held up
+    for change in (lambda: add(folder, a_model(1), photos), lambda: Map.open(folder, a_model(1))):
+        with pytest.raises(MapError, match=r"made by another model \(somewhere"):
+            change()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.txt").write_text("mine")
+    with pytest.raises(MapError, match="is not empty and no map"):
+        add(tmp_path / "other", model, photos)
+
+
+def test_a_photo_that_cannot_be_decoded_is_named(tmp_path, photos):
+    model, folder = a_model(), tmp_path / "map"
+    path = photos / "007.jpg"
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(MapError, match=r"007.jpg cannot be decoded .* restore it or take it away"):
+        add(folder, model, photos)
+    path.unlink()
+    assert add(folder, model, photos).photos == 11
+
+
+@pytest.mark.parametrize(
+    "name", [MAP, "photos-1.csv", "globals-1.npy", "strangers-1.npy", "adaptation-1.safetensors", DESCRIPTORS]
+)
+@pytest.mark.parametrize("kind", ["cut", "gone", "changed"])
+def test_damage_is_named_and_the_remedy_helps(tmp_path, name, kind):
+    model, folder = a_model(head="whitening"), tmp_path / "map"
+    photos = write_photos(tmp_path / "photos", range(130))
+    add(folder, model, photos)
+    before, path = Map.open(folder, model).content, folder / name
+    data = path.read_bytes()
+    path.unlink()
+    if kind != "gone":
+        path.write_bytes(data[: len(data) // 2] if kind == "cut" else b"x" * len(data))
+    with pytest.raises(MapError) as error:
+        Map.open(folder, model)
+    assert name in str(error.value) or (name, kind) == (MAP, "gone")
+    for step in ("remove", "add"):
+        if step == "remove" and "remove" in str(error.value) and path.exists():
+            (path if name == DESCRIPTORS else folder / MAP).unlink()
+        elif step == "add":
+            (folder / MAP).unlink(missing_ok=name != DESCRIPTORS) if name != DESCRIPTORS else None
+            done = add(folder, model, photos)
+    assert done.described == (130 if name == DESCRIPTORS else 0)
+    np.testing.assert_array_equal(Map.open(folder, model).content.globals_, before.globals_)
+
+
+def test_paths_arrays_and_images_of_pillow_are_photos(tmp_path, photos):
+    model = a_model()
+    photo_map = Map.build(tmp_path / "map", photos, model=model)
+    path = tmp_path / "q.png"
+    with Image.open(photos / "003.jpg") as image:
+        pixels = np.asarray(image.convert("RGB"))
+    Image.fromarray(pixels).save(path)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(pixels).transpose(Image.Transpose.ROTATE_90).save(tmp_path / "t.png", exif=turned)
+    given = [path, str(path), pixels, Image.open(path), tmp_path / "t.png", Image.open(tmp_path / "t.png")]
+    found = photo_map.locate_all(given)
+    assert [one.photo for one in found[:4]] == [str(path), str(path), "photo 2", str(path)]
+    for one in found:
+        assert one.matches == found[0].matches and len(one.matches) == 5
+    assert "best match" in found[0]._repr_html_() and "data:image/jpeg" in found[0]._repr_html_()
+    with pytest.raises(MapError, match="is no photo"):
+        photo_map.locate(pixels[..., 0])
+    assert photo_map.locate_all([]) == []

@@ -1,0 +1,144 @@
+"""Positions out of EXIF, file names, lists and tracks, against hand-worked cases and pyproj."""
+
+import json
+import math
+import sys
+
+import numpy as np
+import pyproj
+import pytest
+from photos import write_photo
+from PIL import Image
+
+from vpr.description.images import ImageError
+from vpr.maps.errors import MapError
+from vpr.maps.exif import exif_position
+from vpr.maps.geodesy import degrees_of, places_of, to_degrees, utm_crs
+from vpr.maps.names import name_position
+from vpr.maps.positions import find_photos
+from vpr.maps.video import Track, read_track
+
+EIFFEL = 48.8582, 2.2945  # UTM 31 U: 448251.8, 5411932.7
+
+
+@pytest.mark.parametrize("position", [EIFFEL, (-33.856784, 151.215297), (40.6892, -74.0445), (-54.8, -68.3)])
+def test_what_pillow_wrote_is_read(tmp_path, position):
+    path = write_photo(tmp_path / "a.jpg", position)
+    assert exif_position(path) == pytest.approx(position, abs=1e-7)
+
+
+def test_photos_without_a_position(tmp_path):
+    assert exif_position(write_photo(tmp_path / "none.jpg", None)) is None
+    assert exif_position(write_photo(tmp_path / "zero.jpg", (0.0, 0.0))) is None
+    assert exif_position(write_photo(tmp_path / "void.jpg", EIFFEL, status="V")) is None
+    assert exif_position(write_photo(tmp_path / "far.jpg", (95.0, 3.0))) is None
+    (tmp_path / "text.jpg").write_text("no image")
+    assert exif_position(tmp_path / "text.jpg") is None
+    found = find_photos((tmp_path,))
+    assert found.photos == [] and [path.name for path in found.without][:2] == ["far.jpg", "none.jpg"]
+
+
+def test_heic_is_read(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener()
+    exif = Image.open(write_photo(tmp_path / "a.jpg", EIFFEL)).getexif()
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "a.heic", exif=exif)
+    assert exif_position(tmp_path / "a.heic") == pytest.approx(EIFFEL, abs=1e-7)
+    from vpr.description.images import read_image
+
+    assert read_image(tmp_path / "a.heic", (32, 32))[16, 16, 0] > 200
+
+
+def test_heic_names_the_package_that_it_needs(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "a.heic").write_bytes(b"x")
+    with pytest.raises(ImageError, match="pip install vpr"):
+        exif_position(tmp_path / "a.heic")
+
+
+def test_names_of_the_field():
+    full = "@0448251.80@5411932.70@31@U@048.85820@0002.29450@pano@@90@@@@201501@@.jpg"
+    assert name_position(full) == pytest.approx(EIFFEL, abs=1e-6)
+    without_zone = full.replace("@31@U@", "@@@")
+    assert name_position(without_zone) == EIFFEL
+    assert name_position("@48.8582@2.2945@.jpg") == EIFFEL
+    metres = "@448251.80@5411932.70@.jpg"
+    assert name_position(metres) is None
+    assert name_position(metres, "EPSG:32631") == pytest.approx(EIFFEL, abs=1e-6)
+    assert name_position("IMG_2034.jpg") is None and name_position("@a@b@.jpg") is None
+    with pytest.raises(MapError, match="no UTM zone 61U"):
+        name_position(full.replace("@31@", "@61@"))
+
+
+def test_metres_are_pyprojs():
+    geod, rng = pyproj.Geod(ellps="WGS84"), np.random.default_rng(0)
+    latitude, longitude = rng.uniform(-89, 89, 50), rng.uniform(-180, 180, 50)
+    north, east = latitude + rng.uniform(-1e-3, 1e-3, 50), longitude + rng.uniform(-1e-3, 1e-3, 50)
+    _, _, expected = geod.inv(longitude, latitude, east, north)
+    found = np.linalg.norm(places_of(latitude, longitude) - places_of(north, east), axis=1)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    np.testing.assert_allclose(degrees_of(places_of(latitude, longitude)), (latitude, longitude), atol=1e-9)
+
+
+def test_reference_systems():
+    assert to_degrees(500000, 0, "EPSG:32631") == pytest.approx((0, 3), abs=1e-9)
+    assert utm_crs(31, "u") == "EPSG:32631" and utm_crs(1, "M") == "EPSG:32701"
+    assert math.isnan(to_degrees(1e30, 0, "EPSG:32631")[0])
+    with pytest.raises(MapError, match="unknown crs 'EPSG:99'"):
+        to_degrees(0, 0, "EPSG:99")
+
+
+def listed(tmp_path, text, name="p.csv", crs=""):
+    (tmp_path / name).write_text(text)
+    return find_photos((tmp_path / name,), crs)
+
+
+def test_lists(tmp_path):
+    write_photo(tmp_path / "a.jpg", None)
+    write_photo(tmp_path / "images" / "b.jpg", (10.0, 10.0))
+    found = listed(tmp_path, "file,Lat,lon\na.jpg,48.8582,2.2945\nb,1,2\nc.jpg,1,2\n")
+    assert [(p.path.name, p.latitude, p.longitude) for p in found.photos] == [("a.jpg", *EIFFEL), ("b.jpg", 1, 2)]
+    assert found.missing == ["c.jpg"]
+    metres = "key,easting,northing,crs\na,448251.80,5411932.70,EPSG:32631\n"
+    assert listed(tmp_path, metres).photos[0].latitude == pytest.approx(EIFFEL[0], abs=1e-6)
+    plain = "key,easting,northing\na,448251.80,5411932.70\n"
+    assert listed(tmp_path, plain, crs="EPSG:32631").photos == listed(tmp_path, metres).photos
+    point = {"type": "Point", "coordinates": [2.2945, 48.8582]}
+    feature = {"type": "Feature", "properties": {"file": "a.jpg"}, "geometry": point}
+    collection = {"type": "FeatureCollection", "features": [feature]}
+    photo = listed(tmp_path, json.dumps(collection), "p.geojson").photos[0]
+    assert (photo.latitude, photo.longitude) == pytest.approx(EIFFEL)
+    collection["crs"] = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32631"}}
+    point["coordinates"] = [448251.80, 5411932.70, 30.0]
+    photo = listed(tmp_path, json.dumps(collection), "p.geojson").photos[0]
+    assert (photo.latitude, photo.longitude) == pytest.approx(EIFFEL, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("file,x,y\na,1,2\n", "wanted: a file, key or name"),
+        ("file,lat,lon\na.jpg,91,2\n", "row 2: 91, 2 is no position on Earth"),
+        ("file,lat,lon\na.jpg,nan,2\n", "nan, 2 is no position"),
+        ("file,lat,lon\n,1,2\n", "row 2 names no photo"),
+        ("file,lat,lon\n../a.jpg,1,2\n", "lies outside of the list's folder"),
+        ("file,lat,lon\nb.jpg,1,2\n", "lists no photo that is there"),
+        ("file,easting,northing\na.jpg,1,2\n", "pass --crs"),
+        ("file,easting,northing,crs\na.jpg,1,2,EPSG:1\n", "unknown crs 'EPSG:1'"),
+        ("file,easting,northing,crs\na.jpg,1e9,2,EPSG:32631\n", "is no position on Earth"),
+    ],
+)
+def test_bad_lists(tmp_path, text, words):
+    write_photo(tmp_path / "a.jpg", None)
+    with pytest.raises(MapError) as error:
+        listed(tmp_path, text)
+    assert words in str(error.value)
+
+
+def test_tracks(tmp_path):
+    track = Track(np.array([0.0, 10, 20, 100]), np.array([0.0, 1, 2, 3]), np.array([179.0, -179, -178, -177]))
+    assert track.at(5) == pytest.approx((0.5, -180)) and track.at(10) == (1, -179)
+    assert track.at(-1) is None and track.at(101) is None and track.at(50) is None
+    (tmp_path / "t.gpx").write_text("<gpx>")
+    with pytest.raises(MapError, match="is no GPX track"):
+        read_track(tmp_path / "t.gpx")

@@ -1,0 +1,110 @@
+"""``python -m vpr.locate MAP PHOTO``: where photos were taken, by a map of own photos."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vpr.base.command import printable, run_command
+from vpr.base.errors import VprError
+from vpr.base.files import write_bytes, write_json
+from vpr.base.machine import Device
+from vpr.base.settings import option, positional
+from vpr.maps.options import LocateConfig
+
+if TYPE_CHECKING:
+    from vpr.maps.photo_map import Map
+    from vpr.maps.results import Located
+
+
+@dataclass(frozen=True)
+class LocateOptions:
+    """Map and photos."""
+
+    map: Path = positional("the folder of a map that vpr.map made", "MAP")
+    photos: tuple[Path, ...] = positional("photos, or folders of photos", "PHOTO|FOLDER")
+    json: Path | None = option(None, "write positions, probabilities and matches here")
+    geojson: Path | None = option(None, "write the positions as GeoJSON points here")
+    csv: Path | None = option(None, "write a row for each photo here")
+    report: Path | None = option(None, "write one HTML page with photos and matches here")
+    run: str = option("", "run folder of the model, or 'builtin'; the map's own if left out")
+    device: Device = option("auto", "where to compute")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    about = "Where photos were taken: positions, how sure they are, and the photos of the map that match."
+    return run_command("vpr.locate", about, [LocateOptions, LocateConfig], _work, argv)
+
+
+def _work(options: LocateOptions, config: LocateConfig) -> None:
+    from vpr.description.shown import photos_in
+    from vpr.maps.model import load
+    from vpr.maps.photo_map import Map
+
+    photos = [photo for place in options.photos for photo in photos_in(place)]
+    _refuse_overwriting(options, photos)
+    photo_map = Map.open(options.map, load(options.run, options.device) if options.run else None, options.device)
+    if photo_map.model.curves.rerank is None:
+        print(printable(f"{photo_map.model.run} has no calibration: no probabilities are told"), file=sys.stderr)
+    drives = [[*drive] for _, drive in groupby(photos, lambda photo: photo.parent)] if config.sequence else [photos]
+    located = [one for drive in drives for one in photo_map.locate_all(drive, config, "locating")]
+    for one in located:
+        _tell(one)
+    print(_summary(located))
+    _write(options, photo_map, located)
+
+
+def _outputs(options: LocateOptions) -> list[Path]:
+    return [path for path in (options.json, options.geojson, options.csv, options.report) if path]
+
+
+def _refuse_overwriting(options: LocateOptions, photos: list[Path]) -> None:
+    """Raise VprError where an output would replace a photo, or another output."""
+    outputs = [path.resolve() for path in _outputs(options)]
+    if len({*outputs}) < len(outputs):
+        raise VprError("two of --json, --geojson, --csv and --report are the same file; name another for one of them")
+    if {*outputs} & {photo.resolve() for photo in photos}:
+        raise VprError("an output names one of the photos, which would be replaced; name another file")
+
+
+def _summary(located: list[Located]) -> str:
+    return f"{sum(one.on_map for one in located)} of {len(located)} photos are on the map"
+
+
+def _tell(one: Located) -> None:
+    print(printable(one.said()))
+    for match in one.matches:
+        print(printable(f"    {match.metres:8.1f} m  S_global {match.s_global:.3f}  S_struct {match.s_struct:.3f}  "
+                        f"{match.photo}"))  # fmt: skip
+
+
+def _write(options: LocateOptions, photo_map: Map, located: list[Located]) -> None:
+    import csv
+    import io
+
+    from vpr.maps.pages import page
+    from vpr.maps.results import COLUMNS, as_geojson, as_rows
+
+    if options.json:
+        photos = [one.as_json() for one in located]
+        write_json(options.json, {"map": str(options.map), "model": photo_map.model.run, "photos": photos})
+    if options.geojson:
+        write_json(options.geojson, as_geojson(located))
+    if options.csv:
+        rows = io.StringIO(newline="")
+        csv.writer(rows, lineterminator="\n").writerows([COLUMNS, *as_rows(located)])
+        write_bytes(options.csv, rows.getvalue().encode(errors="backslashreplace"))
+    if options.report:
+        sections = [one._repr_html_() for one in located]
+        text = page(sections, f"Located on {options.map}", _summary(located))
+        write_bytes(options.report, text.encode(errors="xmlcharrefreplace"))
+    if outputs := _outputs(options):
+        print(printable(f"written: {', '.join(str(path) for path in outputs)}"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""``python -m vpr.map MAP add FOLDER``: a map of own photos with positions.
+
+``add`` puts photos into the map, ``remove`` takes them out, ``info`` says what is in it. Given again, ``add`` continues
+where it was stopped, and describes nothing that is described already.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from vpr.base.command import printable, run_command
+from vpr.base.errors import VprError
+from vpr.base.machine import Device
+from vpr.base.settings import PositiveFloat, option, positional
+
+if TYPE_CHECKING:
+    from vpr.maps.model import Model
+    from vpr.maps.positions import Found, Photo
+
+NAMED = 3  # photos that are named of those without a position
+
+
+@dataclass(frozen=True)
+class MapOptions:
+    """Map and photos."""
+
+    map: Path = positional("the folder of the map, which add makes", "MAP")
+    action: Literal["add", "remove", "info"] = positional("what is done", "{add,remove,info}")
+    sources: tuple[str, ...] = positional(
+        "add: folders, photos, videos, and lists of photos with positions (.csv, .geojson); "
+        "remove: folders, paths or names of photos", "FOLDER|FILE", least=0,
+    )  # fmt: skip
+    crs: str = option("", "reference system of eastings and northings that say none, for example EPSG:32631")
+    gpx: Path | None = option(None, "track of the videos that are added")
+    every: PositiveFloat = option(1.0, "seconds between the frames that are taken of a video")
+    start: str = option("", "when a video began, in ISO 8601; the video has to say so when left out")
+    run: str = option("", "run folder of the model, or 'builtin'; the map's own, or builtin for a new map, if left out")
+    device: Device = option("auto", "where to compute")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return run_command("vpr.map", "A map of own photos with positions.", [MapOptions], _work, argv)
+
+
+def _work(options: MapOptions) -> None:
+    if options.action == "info":
+        if options.sources:
+            raise VprError(f"info takes a map alone; leave {options.sources[0]} out")
+        _tell(options)
+    elif not options.sources:
+        raise VprError(f"{options.action} what? give a folder or a file behind {options.action}")
+    elif options.action == "add":
+        _add(options)
+    else:
+        _remove(options)
+
+
+def _model(options: MapOptions) -> Model:
+    """The model that was asked for, or else the map's."""
+    from vpr.maps.model import load
+    from vpr.maps.store import MAP, State
+
+    of_map = State.of(options.map).run if (options.map / MAP).is_file() else "builtin"
+    return load(options.run or of_map, options.device)
+
+
+def _add(options: MapOptions) -> None:
+    from vpr.maps.building import add_photos, known_positions
+    from vpr.maps.positions import find_photos
+    from vpr.maps.video import VIDEOS
+
+    began = time.perf_counter()
+    videos = [Path(source) for source in options.sources if source.lower().endswith(VIDEOS)]
+    others = tuple(Path(source) for source in options.sources if Path(source) not in videos)
+    if (options.gpx is None) == bool(videos):
+        raise VprError("a video needs its track, and a track its video; give both: add VIDEO.mp4 --gpx TRACK.gpx")
+    model = _model(options)
+    found = find_photos(others, options.crs, known_positions(options.map, model.spec.patches))
+    _say_lacking(found)
+    photos = [*found.photos, *_frames(options, videos)]
+    if not photos:
+        raise VprError(
+            f"none of {len(found.without)} photos has a position; add a CSV of them (file,latitude,longitude)"
+        )
+    done = add_photos(options.map, model, photos)
+    changes = f"{done.new} new, {done.changed} changed, {done.unchanged} unchanged; {done.described} described"
+    print(printable(f"{options.map}: {done.photos} photos ({changes}), {time.perf_counter() - began:.1f} s"))
+    print(f"the model is adapted to {done.adapted_to} of them" if done.adapted_to else "too few photos to adapt to")
+
+
+def _say_lacking(found: Found) -> None:
+    """Name the first photos that cannot be added, and count them."""
+    for names, what in (
+        ([path.name for path in found.without], "have no position and are left out"),
+        (found.missing, "of a list are not there and are left out"),
+    ):
+        if names:
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            print(printable(f"{len(names)} photos {what}: {', '.join(names[:NAMED])}{more}"), file=sys.stderr)
+
+
+def _frames(options: MapOptions, videos: list[Path]) -> list[Photo]:
+    """The frames of videos, kept in the map's folder."""
+    from vpr.maps.building import FRAMES
+    from vpr.maps.video import frames_of, read_track
+
+    if options.gpx is None:
+        return []
+    track, photos = read_track(options.gpx), []
+    for video in videos:
+        if not video.is_file():
+            raise VprError(f"no video {video}; check the path")
+        digest = hashlib.sha256(f"{os.path.abspath(video)} {video.stat().st_size}".encode()).hexdigest()[:8]
+        folder = Path(os.path.abspath(options.map)) / FRAMES / f"{video.stem}-{digest}"
+        photos += frames_of(video, track, folder, options.every, options.start)
+    return photos
+
+
+def _remove(options: MapOptions) -> None:
+    from vpr.maps.building import remove_photos
+    from vpr.maps.store import State
+
+    State.of(options.map)  # it is there
+    gone = remove_photos(options.map, _model(options), options.sources)
+    print(printable(f"{options.map}: {gone} photos removed, {State.of(options.map).photos} are left"))
+
+
+def _tell(options: MapOptions) -> None:
+    from vpr.maps.store import Content
+
+    model = _model(options)
+    content = Content.read(options.map, model.spec.patches)
+    state, table = content.state, content.table
+    size = sum(path.stat().st_size for path in options.map.rglob("*") if path.is_file()) / 1e6
+    south, north = table.latitude.min(), table.latitude.max()
+    west, east = table.longitude.min(), table.longitude.max()
+    print(printable(f"{options.map}: {state.photos} photos, {size:.1f} MB"))
+    print(f"latitude {south:.6f} to {north:.6f}, longitude {west:.6f} to {east:.6f}")
+    adapted = f"adapted to {state.adapted_to} photos" if state.adapted_to else "not adapted"
+    print(printable(f"model {state.run} ({state.fingerprint}), {adapted}; index: {state.index}"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

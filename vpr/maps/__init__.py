@@ -1,0 +1,1 @@
+"""Maps of own photos with positions, and photos located on them."""

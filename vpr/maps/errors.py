@@ -1,0 +1,7 @@
+"""The errors of maps."""
+
+from vpr.base.errors import VprError
+
+
+class MapError(VprError):
+    """A map, a list of positions or a track that is missing or damaged; the message names it and the remedy."""

@@ -1,0 +1,50 @@
+"""The position that a camera wrote into a photo."""
+
+import math
+from pathlib import Path
+
+from PIL import ExifTags, Image
+
+from vpr.description.images import UNREADABLE, ImageError, formats_for
+from vpr.maps.geodesy import are_degrees
+
+VOID = "V"  # GPSStatus of a receiver without a fix
+
+
+def exif_position(path: Path) -> tuple[float, float] | None:
+    """Latitude and longitude (degrees, WGS 84) of a photo's EXIF; None where there are none.
+
+    A receiver without a fix, numbers out of range, and exactly 0, 0, which cameras write for "unknown", count as none.
+    A file that is no image has none either: whoever decodes it says what is wrong. Raises ImageError for HEIC without
+    pillow-heif.
+    """
+    try:
+        with Image.open(path, formats=formats_for(path)) as image:
+            gps = image.getexif().get_ifd(ExifTags.IFD.GPSInfo)
+    except ImageError:  # a format that needs another package
+        raise
+    except UNREADABLE:
+        return None
+    if not gps or _text(gps.get(ExifTags.GPS.GPSStatus)) == VOID:
+        return None
+    latitude = _degrees(gps.get(ExifTags.GPS.GPSLatitude), gps.get(ExifTags.GPS.GPSLatitudeRef), "S")
+    longitude = _degrees(gps.get(ExifTags.GPS.GPSLongitude), gps.get(ExifTags.GPS.GPSLongitudeRef), "W")
+    if not are_degrees(latitude, longitude) or (latitude, longitude) == (0.0, 0.0):
+        return None
+    return latitude, longitude
+
+
+def _degrees(parts: object, side: object, negative: str) -> float:
+    """Degrees, minutes and seconds with their hemisphere as degrees; NaN for anything else."""
+    try:
+        degrees, minutes, seconds = (float(part) for part in parts)  # type: ignore[attr-defined]
+    except (TypeError, ValueError, ZeroDivisionError):
+        return math.nan
+    value = degrees + minutes / 60 + seconds / 3600
+    return -value if _text(side) == negative else value
+
+
+def _text(value: object) -> str:
+    """A tag's text; some cameras write bytes."""
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
+    return text.strip("\0 ").upper()

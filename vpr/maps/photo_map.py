@@ -1,0 +1,130 @@
+"""A map in Python: made of photos, opened, and asked where photos were taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vpr.base.machine import Device
+from vpr.base.progress import progress
+from vpr.cache import CacheError, DescriptorCache
+from vpr.description.describe import BATCH
+from vpr.maps.building import add_photos, known_positions, remove_photos, require_model
+from vpr.maps.candidates import Candidates, Comparer
+from vpr.maps.errors import MapError
+from vpr.maps.geodesy import places_of
+from vpr.maps.index import Search
+from vpr.maps.locating import USUAL, Known, locate
+from vpr.maps.model import Model, PhotoLike, load
+from vpr.maps.options import LocateConfig
+from vpr.maps.positions import find_photos
+from vpr.maps.results import Located
+from vpr.maps.store import DESCRIPTORS, Content, State, damaged
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """A map of photos with positions.
+
+    photo_map = vpr.Map.open("MAP")
+    photo_map.locate("photo.jpg")      # Located: latitude, longitude, radius_m, probability, matches
+    """
+
+    folder: Path
+    model: Model
+    content: Content
+    comparer: Comparer
+
+    @classmethod
+    def open(cls, folder: str | Path, model: Model | None = None, device: Device = "cpu") -> Map:
+        """Open a map; without a model, with the one that made it.
+
+        Raises MapError where there is no map, or it is damaged or of another model; VprError where its model's run is
+        not there.
+        """
+        folder = Path(folder)
+        state = State.of(folder)
+        model = model or load(state.run, device)
+        require_model(folder, state, model.spec.fingerprint)
+        content = Content.read(folder, model.spec.patches)
+        path = folder / DESCRIPTORS
+        try:
+            cache = DescriptorCache(path, model.spec)
+            rows = cache.rows(content.table.keys)
+        except CacheError as error:
+            said = "add its folders again, which describes what is missing"
+            raise MapError(
+                f"{path} is missing, damaged or incomplete; remove it where it is damaged, and {said}"
+            ) from error
+        try:
+            search = Search(content.globals_, content.state.index, content.index)
+        except RuntimeError as error:
+            raise damaged(folder / "index", error) from error
+        places = places_of(content.table.latitude, content.table.longitude)
+        return cls(folder, model, content, Comparer(model, cache, rows, search, content.adaptation, places))
+
+    @classmethod
+    def build(cls, folder: str | Path, *sources: str | Path, model: Model | None = None, crs: str = "") -> Map:
+        """Add photos of folders, files or lists to a map, which is made when it is missing, and open it.
+
+        crs: of eastings and northings that say none. Raises MapError as `add_photos` and `find_photos`, and where no
+        photo has a position.
+        """
+        model = model or load()
+        found = find_photos(tuple(map(Path, sources)), crs, known_positions(Path(folder), model.spec.patches))
+        if not found.photos:
+            raise MapError(f"none of {len(found.without)} photos has a position; give a CSV with their positions")
+        add_photos(Path(folder), model, found.photos)
+        return cls.open(folder, model)
+
+    def __len__(self) -> int:
+        return len(self.content.table)
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Latitude and longitude of its photos, (N, 2) degrees."""
+        return np.stack([self.content.table.latitude, self.content.table.longitude], 1)
+
+    def add(self, *sources: str | Path, crs: str = "") -> Map:
+        """The map with more photos; errors as `build`."""
+        return self.build(self.folder, *sources, model=self.model, crs=crs)
+
+    def remove(self, *names: str | Path) -> Map:
+        """The map without the photos of these folders, paths or names; errors as `remove_photos`."""
+        remove_photos(self.folder, self.model, [str(name) for name in names])
+        return self.open(self.folder, self.model)
+
+    def locate(self, photo: PhotoLike, config: LocateConfig = USUAL) -> Located:
+        """Where a photo was taken: a path, pixels (H, W, 3) uint8, or an image of Pillow.
+
+        Raises ImageError for a file that cannot be decoded, MapError for an array that is no photo.
+        """
+        return self.locate_all([photo], config)[0]
+
+    def locate_all(
+        self, photos: Sequence[PhotoLike], config: LocateConfig = USUAL, title: str | None = None
+    ) -> list[Located]:
+        """Where several photos were taken; with ``config.sequence`` they are the frames of a drive in this order.
+
+        title: the progress bar's text; no bar without one. Errors as `locate`.
+        """
+        if not photos:
+            return []
+        names, parts = [_name(photo, number) for number, photo in enumerate(photos)], []
+        with progress(title=title, unit="photo", total=len(photos)) as bar:
+            for start in range(0, len(photos), BATCH):
+                described = self.model.describe(photos[start : start + BATCH])
+                parts.append(self.comparer.find(described, config.depth))
+                bar.update(len(described.globals_))
+        known = Known(self.content.table, self.model.curves.rerank, self.content.strangers)
+        return locate(Candidates.joined(parts), names, known, config)
+
+
+def _name(photo: PhotoLike, number: int) -> str:
+    if isinstance(photo, Image.Image):
+        return str(getattr(photo, "filename", None) or f"photo {number}")
+    return str(photo) if isinstance(photo, str | Path) else f"photo {number}"

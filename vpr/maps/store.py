@@ -1,0 +1,201 @@
+"""A map on disk: one folder, whose ``map.json`` says which files are the map.
+
+    map.json                  the model, the state of the map, and the names and digests of its other files
+    photos-N.csv              the photos: key (path), latitude, longitude, bytes, mtime_ns
+    globals-N.npy             (photos, G) float32 unit vectors by which the map is searched, in the order of the photos
+    strangers-N.npy           how alike the best matches elsewhere of some of its photos are
+    index-N.faiss             the index over them, of maps that are too large to look at every one
+    adaptation-N.safetensors  whitening and VLAD, of maps that are large enough to adapt to
+    descriptors.h5            the descriptor cache: what the model made of each photo, before adaptation
+
+N counts the changes of the map. A change writes new files beside the old ones, then map.json, then removes what
+map.json does not name: a kill leaves the map as it was before or after.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from vpr.base.files import replacing, write_bytes, write_json
+from vpr.description.adaptation import Adaptation
+from vpr.maps.errors import MapError
+from vpr.maps.geodesy import are_degrees
+from vpr.maps.index import KINDS, IndexKind
+
+MAP, DESCRIPTORS = "map.json", "descriptors.h5"
+FORMAT = 1
+NAMED = re.compile(r"(photos|globals|strangers|index|adaptation)-\d+\.\w+")
+COLUMNS = ("key", "latitude", "longitude", "bytes", "mtime_ns")
+
+
+@dataclass(frozen=True)
+class State:
+    """What map.json says."""
+
+    run: str  # of the model
+    fingerprint: str  # of the model
+    change: int = 0  # changes of the map so far
+    photos: int = 0
+    adapted_to: int = 0  # photos that the model was adapted to; 0 where it was not
+    index: IndexKind = "flat"
+    files: dict[str, list[str]] = field(default_factory=dict)  # name and SHA-256 of each, by role
+
+    @classmethod
+    def of(cls, folder: Path) -> "State":
+        """Read a map's; raises MapError where there is no map, or its map.json is damaged."""
+        path = folder / MAP
+        if not path.is_file():
+            raise MapError(f"no map at {folder}; make it with: python -m vpr.map {folder} add FOLDER")
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content.pop("format") != FORMAT:
+                raise ValueError("its format is of another version")
+            state = cls(**content)
+            state._check()
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise damaged(path, error) from error
+        return state
+
+    def _check(self) -> None:
+        counts = (self.change, self.photos, self.adapted_to)
+        names = [name for name, _ in self.files.values()]
+        if not all(type(count) is int and count >= 0 for count in counts) or self.index not in KINDS:
+            raise ValueError("its numbers are none")
+        if not (isinstance(self.run, str) and isinstance(self.fingerprint, str)):
+            raise ValueError("its model has no name")
+        if not {"photos", "globals", "strangers"} <= set(self.files) or not all(
+            NAMED.fullmatch(str(name)) for name in names
+        ):
+            raise ValueError("its files are not those of a map")
+
+    def write(self, folder: Path) -> None:
+        """Make it the map's, and remove what it does not name."""
+        write_json(folder / MAP, {"format": FORMAT, **asdict(self)})
+        self.clean(folder)
+
+    def clean(self, folder: Path) -> None:
+        """Remove the files of other changes."""
+        named = {name for name, _ in self.files.values()}
+        for path in sorted(folder.iterdir()):
+            if NAMED.fullmatch(path.name) and path.name not in named:
+                path.unlink()
+
+
+def damaged(path: Path, reason: object) -> MapError:
+    """What is said of a damaged file of a map."""
+    folder = path.parent
+    remedy = f"remove {folder / MAP} and add all folders again; photos are not described again"
+    return MapError(f"{path} is damaged ({reason}); {remedy}")
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoTable:
+    """The photos of a map, in its order."""
+
+    keys: np.ndarray  # (N,) object, str
+    latitude: np.ndarray  # (N,) degrees, WGS 84
+    longitude: np.ndarray
+    bytes: np.ndarray  # (N,) int64, size of the file that was described
+    mtime_ns: np.ndarray  # (N,) int64, when that file was changed
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[Sequence[object]]) -> "PhotoTable":
+        """Made of rows in the order of `COLUMNS`; raises ValueError for values that cannot be."""
+        columns = list(zip(*rows)) if rows else [()] * len(COLUMNS)
+        kinds = (object, np.float64, np.float64, np.int64, np.int64)
+        table = cls(*(np.array(column, kind) for column, kind in zip(columns, kinds)))
+        if len(set(table.keys)) < len(table) or not all(map(are_degrees, table.latitude, table.longitude)):
+            raise ValueError("a photo is there twice, or has no position on Earth")
+        return table
+
+    def rows(self) -> list[tuple[object, ...]]:
+        """In the order of `COLUMNS`."""
+        arrays = (self.keys, self.latitude, self.longitude, self.bytes, self.mtime_ns)
+        return list(zip(*(array.tolist() for array in arrays)))
+
+    def take(self, rows: np.ndarray) -> "PhotoTable":
+        """Some of the photos."""
+        return PhotoTable(*(getattr(self, name)[rows] for name in ("keys", *COLUMNS[1:])))
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """The files of a map, read."""
+
+    state: State
+    table: PhotoTable
+    globals_: np.ndarray  # (N, G) float32, a memory map
+    adaptation: Adaptation | None
+    strangers: np.ndarray  # (S,) float32, what familiarity is told by
+    index: Path | None = None  # the file of an index
+
+    @classmethod
+    def read(cls, folder: Path, patches: int) -> "Content":
+        """Read a map of a model with so many patches an image; raises MapError for one that is damaged."""
+        state = State.of(folder)
+        paths = {role: _verified(folder / name, digest) for role, (name, digest) in state.files.items()}
+        try:
+            with paths["photos"].open(encoding="utf-8", newline="") as file:
+                _, *rows = csv.reader(file)
+            table = PhotoTable.of_rows(rows)
+            globals_ = np.load(paths["globals"], mmap_mode="r", allow_pickle=False)
+            adaptation = _read_adaptation(paths["adaptation"], patches) if "adaptation" in paths else None
+            alike = np.load(paths["strangers"], allow_pickle=False)
+            if not len(table) == len(globals_) == state.photos or globals_.ndim != 2 or globals_.dtype != np.float32:
+                raise ValueError(f"it says {state.photos} photos, and its files have others")
+        except (ValueError, LookupError, RuntimeError, TypeError, OverflowError) as error:
+            raise damaged(folder / MAP, error) from error
+        return cls(state, table, globals_, adaptation, alike, paths.get("index"))
+
+
+def _read_adaptation(path: Path, patches: int) -> Adaptation:
+    from safetensors.numpy import load_file
+
+    return Adaptation.of_arrays(load_file(path), patches)
+
+
+def _verified(path: Path, digest: object) -> Path:
+    if not path.is_file():
+        raise damaged(path, "it is missing")
+    if digest_of(path) != digest:
+        raise damaged(path, "it is not what was written")
+    return path
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_table(path: Path, table: PhotoTable) -> None:
+    """Write photos-N.csv."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *table.rows()])
+    write_bytes(path, text.getvalue().encode())
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write globals-N.npy, or strangers-N.npy."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, np.ascontiguousarray(array, np.float32))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write adaptation-N.safetensors."""
+    from safetensors.numpy import save
+
+    write_bytes(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
