@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _work(options: LocateOptions, config: LocateConfig) -> None:
     from vpr.description.shown import photos_in
+    from vpr.maps.familiarity import FEWEST
     from vpr.maps.model import load
     from vpr.maps.photo_map import Map
 
@@ -50,12 +50,23 @@ def _work(options: LocateOptions, config: LocateConfig) -> None:
     photo_map = Map.open(options.map, load(options.run, options.device) if options.run else None, options.device)
     if photo_map.model.curves.rerank is None:
         print(printable(f"{photo_map.model.run} has no calibration: no probabilities are told"), file=sys.stderr)
-    drives = [[*drive] for _, drive in groupby(photos, lambda photo: photo.parent)] if config.sequence else [photos]
-    located = [one for drive in drives for one in photo_map.locate_all(drive, config, "locating")]
+    elif len(photo_map) < FEWEST:
+        print(printable(f"{options.map} has fewer than {FEWEST} photos: no probabilities are told"), file=sys.stderr)
+    located = [one for drive in _drives(photos, config) for one in photo_map.locate_all(drive, config, "locating")]
     for one in located:
         _tell(one)
     print(_summary(located))
     _write(options, photo_map, located)
+
+
+def _drives(photos: list[Path], config: LocateConfig) -> list[list[Path]]:
+    """With --sequence the photos of each folder, in the order of their names; all together without."""
+    if not config.sequence:
+        return [photos]
+    drives: dict[Path, list[Path]] = {}
+    for photo in sorted(photos):
+        drives.setdefault(photo.parent, []).append(photo)
+    return [*drives.values()]
 
 
 def _outputs(options: LocateOptions) -> list[Path]:
@@ -96,7 +107,7 @@ def _write(options: LocateOptions, photo_map: Map, located: list[Located]) -> No
         write_json(options.geojson, as_geojson(located))
     if options.csv:
         rows = io.StringIO(newline="")
-        csv.writer(rows, lineterminator="\n").writerows([COLUMNS, *as_rows(located)])
+        csv.writer(rows, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows([COLUMNS, *as_rows(located)])
         write_bytes(options.csv, rows.getvalue().encode(errors="backslashreplace"))
     if options.report:
         sections = [one._repr_html_() for one in located]

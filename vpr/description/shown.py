@@ -33,6 +33,11 @@ def read_shown(path: Path, longest: int = 640, crop: Crop = "resize") -> np.ndar
     return whole if crop == "resize" else cut(whole, (side, side))
 
 
+def _is_photo(path: Path) -> bool:
+    """Whether a file of a folder is a photo by its name; hidden ones, which systems leave beside photos, are not."""
+    return path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file()
+
+
 def photos_in(place: Path) -> list[Path]:
     """The image files of a folder and of those in it, by their endings, sorted; or one file.
 
@@ -40,7 +45,7 @@ def photos_in(place: Path) -> list[Path]:
     """
     if place.is_file():
         return [place]
-    found = sorted(path for path in place.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+    found = sorted(path for path in place.rglob("*") if _is_photo(path))
     if not found:
         raise VprError(f"{place} holds no photos ({', '.join(ENDINGS)}); check the path")
     return found

@@ -110,7 +110,7 @@ def remove_photos(folder: Path, model: Model, names: Sequence[str]) -> int:
         known = [*dict.fromkeys([*before.table.keys.tolist(), *cache.keys.tolist()])]  # the latter: after a kill
         gone = set[str]()
         for name in names:
-            fitting = {key for key in known if _fits(key, name)}
+            fitting = _fitting(known, name)
             if not fitting:
                 raise MapError(f"no photo of {folder} lies at {name} or has that name; see: python -m vpr.map info")
             gone |= fitting
@@ -125,9 +125,18 @@ def remove_photos(folder: Path, model: Model, names: Sequence[str]) -> int:
         return len(gone)
 
 
-def _fits(key: str, name: str) -> bool:
+def _fitting(keys: Sequence[str], name: str) -> set[str]:
+    """The photo at a path, or those below a folder; where there are none, the one photo with that name, with or without
+    its ending. Raises MapError for no name, and for a name that several photos have."""
+    if not name:
+        raise MapError("an empty name is no photo and no folder; name one")
     path = Path(os.path.abspath(name)).as_posix()
-    return key == path or key.startswith(f"{path.rstrip('/')}/") or Path(key).name == name or Path(key).stem == name
+    if below := {key for key in keys if key == path or key.startswith(f"{path.rstrip('/')}/")}:
+        return below
+    named = {key for key in keys if name in (Path(key).name, Path(key).stem)}
+    if len(named) > 1:
+        raise MapError(f"{len(named)} photos are called {name}, such as {' and '.join(sorted(named)[:2])}; give a path")
+    return named
 
 
 @contextmanager
@@ -144,7 +153,8 @@ def _writing(folder: Path) -> Iterator[None]:
             yield
         except ImageError as error:
             reason = str(error).rpartition("; ")[0]
-            raise MapError(f"{reason}; restore it or take it away, and give the same command again") from error
+            remedy = "restore it, or take it away and out of the map (vpr.map MAP remove PHOTO)"
+            raise MapError(f"{reason}; {remedy}, and give the same command again") from error
 
 
 def _before(folder: Path, model: Model) -> Content:
@@ -193,7 +203,7 @@ def _described(folder: Path, model: Model, table: PhotoTable, altered: Sequence[
                 again = cache.find(altered)
                 cache.restart(again[again >= 0], cache.bytes[again[again >= 0]])
             rows = cache.find(table.keys)
-            lacking = table.keys[(rows < 0) | (cache.done[rows] == 0)]
+            lacking = table.keys[(rows < 0) | (cache.done[rows] == 0) | (cache.bytes[rows] != table.bytes)]
         for key in lacking:
             _require_text(key)
         if len(lacking):

@@ -14,9 +14,9 @@ VOID = "V"  # GPSStatus of a receiver without a fix
 def exif_position(path: Path) -> tuple[float, float] | None:
     """Latitude and longitude (degrees, WGS 84) of a photo's EXIF; None where there are none.
 
-    A receiver without a fix, numbers out of range, and exactly 0, 0, which cameras write for "unknown", count as none.
-    A file that is no image has none either: whoever decodes it says what is wrong. Raises ImageError for HEIC without
-    pillow-heif.
+    A receiver without a fix, numbers out of range or without their hemisphere, and exactly 0, 0, which cameras write
+    for "unknown", count as none. A file that is no image has none either: whoever decodes it says what is wrong.
+    Raises ImageError for HEIC without pillow-heif.
     """
     try:
         with Image.open(path, formats=formats_for(path)) as image:
@@ -27,21 +27,24 @@ def exif_position(path: Path) -> tuple[float, float] | None:
         return None
     if not gps or _text(gps.get(ExifTags.GPS.GPSStatus)) == VOID:
         return None
-    latitude = _degrees(gps.get(ExifTags.GPS.GPSLatitude), gps.get(ExifTags.GPS.GPSLatitudeRef), "S")
-    longitude = _degrees(gps.get(ExifTags.GPS.GPSLongitude), gps.get(ExifTags.GPS.GPSLongitudeRef), "W")
+    latitude = _degrees(gps.get(ExifTags.GPS.GPSLatitude), gps.get(ExifTags.GPS.GPSLatitudeRef), "NS")
+    longitude = _degrees(gps.get(ExifTags.GPS.GPSLongitude), gps.get(ExifTags.GPS.GPSLongitudeRef), "EW")
     if not are_degrees(latitude, longitude) or (latitude, longitude) == (0.0, 0.0):
         return None
     return latitude, longitude
 
 
-def _degrees(parts: object, side: object, negative: str) -> float:
-    """Degrees, minutes and seconds with their hemisphere as degrees; NaN for anything else."""
+def _degrees(parts: object, side: object, sides: str) -> float:
+    """Degrees, minutes and seconds with their hemisphere, of the positive and the negative one, as degrees; NaN for
+    anything else: without its hemisphere a number may be of either."""
     try:
         degrees, minutes, seconds = (float(part) for part in parts)  # type: ignore[attr-defined]
     except (TypeError, ValueError, ZeroDivisionError):
         return math.nan
-    value = degrees + minutes / 60 + seconds / 3600
-    return -value if _text(side) == negative else value
+    value, hemisphere = degrees + minutes / 60 + seconds / 3600, _text(side)[:1]
+    if not hemisphere or hemisphere not in sides:
+        return math.nan
+    return value if hemisphere == sides[0] else -value
 
 
 def _text(value: object) -> str:

@@ -16,6 +16,7 @@ from vpr.description.describe import BATCH
 from vpr.maps.building import add_photos, known_positions, remove_photos, require_model
 from vpr.maps.candidates import Candidates, Comparer
 from vpr.maps.errors import MapError
+from vpr.maps.familiarity import FEWEST
 from vpr.maps.geodesy import places_of
 from vpr.maps.index import Search
 from vpr.maps.locating import USUAL, Known, locate
@@ -120,7 +121,9 @@ class Map:
                 described = self.model.describe(photos[start : start + BATCH])
                 parts.append(self.comparer.find(described, config.depth))
                 bar.update(len(described.globals_))
-        known = Known(self.content.table, self.model.curves.rerank, self.content.strangers)
+        # the curve was fitted where a first match has many candidates to stand out from
+        curve = self.model.curves.rerank if len(self) >= FEWEST else None
+        known = Known(self.content.table, curve, self.content.strangers)
         return locate(Candidates.joined(parts), names, known, config)
 
 

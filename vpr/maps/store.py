@@ -184,7 +184,7 @@ def digest_of(path: Path) -> str:
 def write_table(path: Path, table: PhotoTable) -> None:
     """Write photos-N.csv."""
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *table.rows()])
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows([COLUMNS, *table.rows()])
     write_bytes(path, text.getvalue().encode())
 
 

@@ -67,7 +67,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 def _geojson_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-        crs = str(content.get("crs", {}).get("properties", {}).get("name", DEGREES))
+        crs = str((content.get("crs") or {}).get("properties", {}).get("name", DEGREES))
         if "CRS84" in crs:  # the degrees that GeoJSON has anyway
             crs = DEGREES
         for number, feature in enumerate(content["features"], 1):
@@ -91,6 +91,8 @@ def _position(row: Mapping[str, str], where: str, crs: str) -> tuple[float, floa
     else:
         shown = _text(row, EASTINGS), _text(row, NORTHINGS)
         system = row.get("crs", "").strip() or crs
+        if not any(shown):
+            raise MapError(f"{where} has no position; give it one, or take the row out")
         if not system:
             raise MapError(f"{where} has metres of no known system; pass --crs EPSG:..., or add a column crs")
         x, y = (_number(value) for value in shown)
@@ -119,7 +121,7 @@ def _found(folder: Path, name: str, where: str) -> Path | None:
     if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
         raise MapError(f"{where}: {name!r} lies outside of the list's folder; put the list above its photos")
     for base in (folder, folder / IMAGES):
-        for ending in ("", *ENDINGS):
+        for ending in ("", *ENDINGS, *(ending.upper() for ending in ENDINGS)):
             if (path := base / f"{name}{ending}").is_file():
                 return path
     return None

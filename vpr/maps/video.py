@@ -85,7 +85,7 @@ def frames_of(video: Path, track: Track, folder: Path, every_s: float, start: st
         path = folder / f"{second:09.3f}.jpg"
         if not path.is_file():
             with replacing(path) as temporary:
-                frame.to_image().save(temporary, "JPEG", quality=QUALITY)
+                _upright(frame).save(temporary, "JPEG", quality=QUALITY)
         photos.append(Photo(path, *position))
     if not photos:
         raise MapError(f"the track covers none of the {seen} frames of {video}; check its clock, or pass --start")
@@ -108,6 +108,11 @@ def _frames(video: Path, every_s: float, start: str) -> Iterator[tuple[float, An
                     wanted = (frame.time // every_s + 1) * every_s
     except (av.FFmpegError, IndexError) as error:
         raise MapError(f"{video} cannot be read as a video ({error}); convert it to MP4") from error
+
+
+def _upright(frame: Any) -> Any:
+    """A frame as an image, turned as the file says (phones film lying down); Pillow turns counter-clockwise as well."""
+    return frame.to_image().rotate(getattr(frame, "rotation", 0), expand=True)
 
 
 def _start(video: Path, text: str) -> float:

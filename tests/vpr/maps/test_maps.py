@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from vpr.cache import DescriptorCache
 from vpr.description.adaptation import Adaptation
 from vpr.maps.building import remove_photos
 from vpr.maps.errors import MapError
+from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
 from vpr.maps.store import DESCRIPTORS, MAP, State
+from vpr.retrieval.confidence import Curve, Curves
 
 
 def content(folder):
@@ -137,7 +140,7 @@ def test_a_photo_that_cannot_be_decoded_is_named(tmp_path, photos):
     model, folder = a_model(), tmp_path / "map"
     path = photos / "007.jpg"
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(MapError, match=r"007.jpg cannot be decoded .* restore it or take it away"):
+    with pytest.raises(MapError, match=r"007.jpg cannot be decoded .* restore it, or take it away"):
         add(folder, model, photos)
     path.unlink()
     assert add(folder, model, photos).photos == 11
@@ -188,3 +191,47 @@ def test_paths_arrays_and_images_of_pillow_are_photos(tmp_path, photos):
     with pytest.raises(MapError, match="is no photo"):
         photo_map.locate(pixels[..., 0])
     assert photo_map.locate_all([]) == []
+
+
+def test_a_photo_that_changed_while_no_table_knew_it_is_described_again(tmp_path, photos):
+    model, folder = a_model(), tmp_path / "map"
+    add(folder, model, photos)
+    write_photo(photos / "004.jpg", (47.004, 8), seed=99, size=(96, 80))
+    (folder / MAP).unlink()  # as a kill before the first table leaves it
+    done = add(folder, model, photos)
+    assert done.described == 1
+    found = Map.open(folder, model).locate(photos / "004.jpg", LocateConfig(top=1))
+    assert found.matches[0].photo.endswith("004.jpg") and found.matches[0].s_global == pytest.approx(1, abs=1e-3)
+
+
+def test_remove_takes_what_is_named_and_nothing_else(tmp_path, photos):
+    model, folder = a_model(), tmp_path / "map"
+    other = write_photos(tmp_path / "other", range(3))
+    add(folder, model, photos, other)
+    with pytest.raises(MapError, match=r"2 photos are called 001\.jpg, such as .*; give a path"):
+        remove_photos(folder, model, ["001.jpg"])
+    with pytest.raises(MapError, match="an empty name"):
+        remove_photos(folder, model, [""])
+    assert (
+        remove_photos(folder, model, [str(other / "001.jpg")]) == 1 and remove_photos(folder, model, [str(other)]) == 2
+    )
+    assert len(Map.open(folder, model)) == 12
+
+
+def test_names_of_photos_may_hold_anything_but_a_null(tmp_path):
+    model, folder = a_model(), tmp_path / "map"
+    names = ["a b.jpg", "c\rd.jpg", "e\nf.jpg", 'g"h,i.jpg', "\u00fc.jpg"]
+    for number, name in enumerate(names):
+        write_photo(tmp_path / "photos" / name, (47 + number / 1000, 8), seed=number)
+    add(folder, model, tmp_path / "photos")
+    keys = Map.open(folder, model).content.table.keys
+    assert sorted(key.rsplit("/", 1)[1] for key in keys) == sorted(names)
+
+
+def test_a_small_map_tells_no_probability(tmp_path, photos):
+    model, folder = a_model(), tmp_path / "map"
+    model = replace(model, curves=Curves(rerank=Curve(1.0, 0.0)))
+    add(folder, model, photos)
+    assert Map.open(folder, model).locate(photos / "003.jpg").probability is None
+    add(folder, model, write_photos(tmp_path / "more", range(20)))
+    assert 0 < Map.open(folder, model).locate(photos / "003.jpg").probability < 1

@@ -3,12 +3,13 @@
 import json
 import math
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pyproj
 import pytest
 from photos import write_photo
-from PIL import Image
+from PIL import ExifTags, Image
 
 from vpr.description.images import ImageError
 from vpr.maps.errors import MapError
@@ -16,7 +17,7 @@ from vpr.maps.exif import exif_position
 from vpr.maps.geodesy import degrees_of, places_of, to_degrees, utm_crs
 from vpr.maps.names import name_position
 from vpr.maps.positions import find_photos
-from vpr.maps.video import Track, read_track
+from vpr.maps.video import Track, _upright, read_track
 
 EIFFEL = 48.8582, 2.2945  # UTM 31 U: 448251.8, 5411932.7
 
@@ -142,3 +143,22 @@ def test_tracks(tmp_path):
     (tmp_path / "t.gpx").write_text("<gpx>")
     with pytest.raises(MapError, match="is no GPX track"):
         read_track(tmp_path / "t.gpx")
+
+
+@pytest.mark.parametrize(("refs", "known"), [(("S", "W"), (-37.5, -122.25)), (("South", "West"), (-37.5, -122.25)),
+                                             (("N", ""), None), ((None, None), None), (("X", "E"), None)])  # fmt: skip
+def test_a_number_needs_its_hemisphere(tmp_path, refs, known):
+    gps = {ExifTags.GPS.GPSLatitude: (37.0, 30.0, 0.0), ExifTags.GPS.GPSLongitude: (122.0, 15.0, 0.0)}
+    sides = zip((ExifTags.GPS.GPSLatitudeRef, ExifTags.GPS.GPSLongitudeRef), refs)
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.GPSInfo).update(gps | {tag: side for tag, side in sides if side is not None})
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", exif=exif)
+    found = exif_position(tmp_path / "a.jpg")
+    assert found == (None if known is None else pytest.approx(known))
+
+
+def test_a_frame_is_turned_as_the_file_says():
+    picture = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
+    for angle, wanted in ((0, picture), (-90, picture.transpose(Image.Transpose.ROTATE_270))):
+        frame = SimpleNamespace(rotation=angle, to_image=lambda: picture)
+        assert np.array_equal(np.asarray(_upright(frame)), np.asarray(wanted))
