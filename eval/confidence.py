@@ -85,9 +85,11 @@ def calibration_error(probabilities: np.ndarray, right: np.ndarray) -> float:
     >>> calibration_error(np.array([0.25, 0.25, 1.0, 1.0]), np.array([True, False, True, True]))
     0.125
     """
-    place = np.minimum((probabilities * BINS).astype(int), BINS - 1)
-    gaps = [
-        abs(probabilities[place == bin_].mean() - right[place == bin_].mean()) * (place == bin_).mean()
-        for bin_ in np.unique(place)
-    ]
+    gaps = [abs(probabilities[bin_].mean() - right[bin_].mean()) * bin_.mean() for bin_ in bins_of(probabilities)]
     return float(np.sum(gaps))
+
+
+def bins_of(probabilities: np.ndarray) -> list[np.ndarray]:
+    """(Q,) bool for each of `BINS` bins of probabilities that is not empty, rising: which queries it holds."""
+    place = np.minimum((probabilities * BINS).astype(int), BINS - 1)
+    return [place == number for number in np.unique(place)]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from datasets.retrieval_set import RetrievalSet
-from eval.confidence import BINS, baselines, first_is_right
+from eval.confidence import baselines, bins_of, first_is_right
 from eval.recall_curves import draw_recall
 from eval.report.subject import Stage
 from vpr.base.figures import COLOURS, style
@@ -48,8 +48,7 @@ def precision_recall(stage: Stage, data: RetrievalSet) -> str:
 
 def reliability(probability: np.ndarray, right: np.ndarray) -> str:
     """The share that is right against the probability, by its bins; probability (S,), right (S,) bool."""
-    place = np.minimum((probability * BINS).astype(int), BINS - 1)
-    bins = [place == number for number in np.unique(place)]
+    bins = bins_of(probability)
     said, held = ([100 * side[members].mean() for members in bins] for side in (probability, right))
 
     def draw(axes: Any) -> None:

@@ -81,7 +81,6 @@ class Gallery:
             "key": str(data.queries.names[query]),
             "at": self._place(data.query_positions, query),
             "answers": [_answers(stage, query, self.entries, positives) for stage in stages],
-            "positives": len(positives),
         }
 
     @cached_property

@@ -52,7 +52,7 @@ def pack(found: Match) -> bytes:
 
     In this order: marginals of the query, then of the database image, by the largest (P + P); the share of each that is
     moved (P + P); the T patches to which most mass of each patch of the query goes (P x T); the share of its mass that
-    goes there (P x T); the number of correspondences, and which (1 + 2 x LINES, filled up with zeros); one zero.
+    goes there (P x T); the number of correspondences, and which (1 + 2 x LINES, filled up with zeros).
     Shares are bytes, 255 being 1.
     """
     order = np.argsort(-found.plan, axis=1, kind="stable")[:, :TARGETS]
@@ -62,7 +62,7 @@ def pack(found: Match) -> bytes:
     filled[: len(lines)] = lines
     shares = (side / side.max() for side in (found.query_weights, found.database_weights))
     parts = [*map(_bytes, [*shares, *found.taken]), order.astype(np.uint8), _bytes(mass)]
-    parts += [np.array([len(lines)], np.uint8), filled, np.zeros(1, np.uint8)]
+    parts += [np.array([len(lines)], np.uint8), filled]
     return b"".join(part.tobytes() for part in parts)
 
 

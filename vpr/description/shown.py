@@ -3,14 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
 
 from vpr.base.errors import VprError
-from vpr.description.images import HEIC, UNREADABLE, WIDER, cut, formats_for, read_image
+from vpr.description.images import HEIC, WIDER, cut, open_image, resized
 from vpr.models.settings import Crop
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".jp2", *HEIC)
-ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 
 def read_shown(path: Path, longest: int = 640, crop: Crop = "resize") -> np.ndarray:
@@ -19,16 +17,9 @@ def read_shown(path: Path, longest: int = 640, crop: Crop = "resize") -> np.ndar
     crop: of the model that looks at it; of ``centre`` only the square that the model sees is shown.
     Raises ImageError as `read_image`.
     """
-    try:
-        with Image.open(path, formats=formats_for(path)) as image:
-            width, height = image.size
-            turned = image.getexif().get(ExifTags.Base.Orientation) in ON_THEIR_SIDE
-    except UNREADABLE:
-        width, height, turned = 1, 1, False  # `read_image` says what is wrong
-    if turned:
-        width, height = height, width
-    scale = longest / max(width, height)
-    whole = read_image(path, (max(1, round(height * scale)), max(1, round(width * scale))))
+    image = open_image(path)
+    width, height = (max(1, round(side * longest / max(image.size))) for side in image.size)
+    whole = resized(image, (height, width), "bicubic")
     side = round(min(whole.shape[:2]) / WIDER)
     return whole if crop == "resize" else cut(whole, (side, side))
 

@@ -293,6 +293,6 @@ def test_small_grids_are_packed_whole(side):
     patches = np.eye(9, dtype=np.float32)[: side**2]
     packed = pack(match((patches, patches), (patches[0], patches[0]), RerankConfig("uniform")))
     targets = min(TARGETS, side**2)
-    assert len(packed) == (4 + 2 * targets) * side**2 + 2 + 2 * LINES
+    assert len(packed) == (4 + 2 * targets) * side**2 + 1 + 2 * LINES
     held = unpack(base64.b64encode(packed).decode(), side**2, targets, LINES)
     assert held["to"].reshape(side**2, targets)[:, 0].tolist() == list(range(side**2))
