@@ -31,12 +31,14 @@ class Described(NamedTuple):
 def evaluating(model: nn.Module) -> Iterator[None]:
     """The model in evaluation mode, without gradients; its mode is restored afterwards."""
     training = model.training
-    model.eval()
+    if training:  # setting the mode of each layer takes as long as describing an image
+        model.eval()
     try:
         with torch.inference_mode():
             yield
     finally:
-        model.train(training)
+        if training:
+            model.train()
 
 
 def describe(

@@ -1,13 +1,14 @@
 """The search of a map's global descriptors, by an index that fits their number.
 
-Up to `FLAT_UP_TO` photos every descriptor is looked at. Beyond, a graph of neighbours is followed (HNSW), and beyond
-`HNSW_UP_TO` only the nearest clusters are looked at, whose descriptors are codes of at most 64 bytes that are read from
-disk as they are needed (IVF-PQ). The similarities are exact in any case: what an index finds is compared again by the
-descriptors themselves. docs/notes/maps.md has the measurements behind the choice.
+Up to `FLAT_UP_TO` photos every descriptor is looked at. Beyond, only the clusters nearest to a query are looked at,
+whose descriptors are codes of at most 64 bytes: in memory, in an order that a processor reads fast (IVF), and beyond
+`IVF_UP_TO` on disk, read as they are needed (IVF-PQ). The similarities are exact in any case: what an index finds is
+compared again by the descriptors themselves. docs/notes/maps.md has the measurements behind the choice.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -18,24 +19,34 @@ from vpr.base.files import replacing
 if TYPE_CHECKING:
     import faiss
 
-IndexKind = Literal["flat", "hnsw", "ivf-pq"]
+IndexKind = Literal["flat", "ivf", "ivf-pq"]
 KINDS = get_args(IndexKind)
-FLAT_UP_TO, HNSW_UP_TO = 1_000_000, 5_000_000  # photos
-LINKS, BUILT_WITH, SEARCHED_WITH = 32, 80, 256  # neighbours in the graph; candidates while it is built and searched
-PROBED = 8  # a search looks into every so manieth cluster
-CODES = 64  # bytes of a descriptor in IVF-PQ
-REFINED = 4  # as many candidates as are wanted, of which the exact descriptors choose, in IVF-PQ
+FLAT_UP_TO, IVF_UP_TO = 200_000, 20_000_000  # photos
+CODES = 64  # bytes of a descriptor's code, at most
+REFINED = 4  # as many candidates as are wanted, of which the exact descriptors choose
 TRAINED_ON = 64  # descriptors for each cluster and each code, at most
 SEED = 1234
 
 
-def kind_for(photos: int, limits: tuple[int, int] = (FLAT_UP_TO, HNSW_UP_TO)) -> IndexKind:
+@dataclass(frozen=True)
+class Clusters:
+    """How an index with clusters is built and searched."""
+
+    finer: int  # clusters, as a multiple of the square root of the number of photos
+    probed: int  # a search looks into every so manieth cluster
+    fast: bool  # codes of 4 bits in blocks for fast scanning, which lie in memory; or of 8 bits, which may lie on disk
+
+
+CLUSTERS: dict[IndexKind, Clusters] = {"ivf": Clusters(1, 4, True), "ivf-pq": Clusters(4, 8, False)}
+
+
+def kind_for(photos: int, limits: tuple[int, int] = (FLAT_UP_TO, IVF_UP_TO)) -> IndexKind:
     """The kind of index for a number of photos.
 
-    >>> [kind_for(photos) for photos in (1_000_000, 1_000_001, 5_000_001)]
-    ['flat', 'hnsw', 'ivf-pq']
+    >>> [kind_for(photos) for photos in (200_000, 200_001, 20_000_001)]
+    ['flat', 'ivf', 'ivf-pq']
     """
-    return "flat" if photos <= limits[0] else "hnsw" if photos <= limits[1] else "ivf-pq"
+    return "flat" if photos <= limits[0] else "ivf" if photos <= limits[1] else "ivf-pq"
 
 
 def build(globals_: np.ndarray, kind: IndexKind, path: Path) -> None:
@@ -44,32 +55,27 @@ def build(globals_: np.ndarray, kind: IndexKind, path: Path) -> None:
 
     if kind == "flat":
         return
-    index = _graph(globals_.shape[1]) if kind == "hnsw" else _trained_codes(globals_)
+    index = _trained(globals_, CLUSTERS[kind])
     for start in range(0, len(globals_), 65_536):
         index.add(np.ascontiguousarray(globals_[start : start + 65_536], np.float32))
     with replacing(path) as temporary:
         faiss.write_index(index, str(temporary))
 
 
-def _graph(dim: int) -> faiss.Index:
+def _trained(globals_: np.ndarray, how: Clusters) -> faiss.Index:
+    """An empty index whose clusters and codes are fitted to some of the descriptors."""
     import faiss
 
-    index = faiss.IndexHNSWFlat(dim, LINKS, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction = BUILT_WITH
-    return index
-
-
-def _trained_codes(globals_: np.ndarray) -> faiss.Index:
-    """Clusters and codes that are fitted to some of the descriptors."""
-    import faiss
-
-    clusters = max(1, min(int(4 * len(globals_) ** 0.5), len(globals_) // 40))
-    codes = max(1, min(CODES, globals_.shape[1] // 2))
-    text = f"RR{2 * codes},IVF{clusters},PQ{codes}"
-    index = faiss.index_factory(globals_.shape[1], text, faiss.METRIC_INNER_PRODUCT)
-    parts: Any = faiss.downcast_index(faiss.extract_index_ivf(index))
-    parts.pq.cp.max_points_per_centroid = TRAINED_ON
-    sample = np.random.default_rng(SEED).permutation(len(globals_))[: max(TRAINED_ON * clusters, 20_000)]
+    photos, dim = globals_.shape
+    count = max(1, min(int(how.finer * photos**0.5), photos // 40))
+    parts = max(1, min(2 * CODES, dim) if how.fast else min(CODES, dim // 2))
+    text = f"IVF{count},PQ{parts}x4fsr" if how.fast else f"RR{2 * parts},IVF{count},PQ{parts}"
+    index = faiss.index_factory(dim, text, faiss.METRIC_INNER_PRODUCT)
+    clusters: Any = faiss.downcast_index(faiss.extract_index_ivf(index))
+    clusters.pq.cp.max_points_per_centroid = TRAINED_ON
+    if getattr(faiss, "get_num_gpus", lambda: 0)():
+        clusters.clustering_index = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(index.d))
+    sample = np.random.default_rng(SEED).permutation(photos)[: max(TRAINED_ON * count, 20_000)]
     index.train(np.ascontiguousarray(globals_[np.sort(sample)], np.float32))
     return index
 
@@ -95,7 +101,7 @@ class Search:
         depth = min(depth, len(self.globals_))
         if self._index is None:
             return search(queries, self.globals_, depth)
-        more = min(len(self.globals_), depth * (REFINED if self.kind == "ivf-pq" else 1))
+        more = min(len(self.globals_), depth * REFINED)
         _, rows = self._index.search(np.ascontiguousarray(queries, np.float32), more)
         exact = np.einsum("qc,qkc->qk", queries, self.globals_[np.maximum(rows, 0)])
         exact = np.where(rows >= 0, exact, -np.inf).astype(np.float32)
@@ -106,10 +112,8 @@ class Search:
 def _opened(path: Path, kind: IndexKind) -> faiss.Index:
     import faiss
 
-    index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP if kind == "ivf-pq" else 0)
-    if kind == "hnsw":
-        index.hnsw.efSearch = SEARCHED_WITH
-    else:
-        clusters = faiss.extract_index_ivf(index)
-        clusters.nprobe = max(1, clusters.nlist // PROBED)
+    how = CLUSTERS[kind]
+    index: Any = faiss.read_index(str(path), 0 if how.fast else faiss.IO_FLAG_MMAP)
+    clusters = faiss.extract_index_ivf(index)
+    clusters.nprobe = max(1, clusters.nlist // how.probed)
     return index

@@ -70,7 +70,7 @@ def load(run: str | Path = "builtin", device: Device = "cpu") -> Model:
     Raises VprError when the run is missing, unfinished or of another kind, and when the device is not there.
     """
     place, name = choose_device(device), NAME if str(run) == NAME else os.path.abspath(run)
-    return Model(name, load_student(Path(run), place), place, calibration_of(Path(run)), curves_of(Path(run)))
+    return Model(name, load_student(Path(run), place).eval(), place, calibration_of(Path(run)), curves_of(Path(run)))
 
 
 class _Photos(Dataset[torch.Tensor]):

@@ -123,7 +123,7 @@ def test_the_similarities_are_those_of_re_ranking(tmp_path):
     assert total == sorted(total, reverse=True) and len(total) == 20
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "ivf-pq"])
+@pytest.mark.parametrize("kind", ["ivf", "ivf-pq"])
 def test_an_index_finds_what_flat_search_finds(tmp_path, monkeypatch, kind):
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(400, 16))
