@@ -110,8 +110,7 @@ def _write(options: LocateOptions, photo_map: Map, located: list[Located]) -> No
         csv.writer(rows, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows([COLUMNS, *as_rows(located)])
         write_bytes(options.csv, rows.getvalue().encode(errors="backslashreplace"))
     if options.report:
-        sections = [one._repr_html_() for one in located]
-        text = page(sections, f"Located on {options.map}", _summary(located))
+        text = page(located, photo_map.positions, f"Located on {options.map}", _summary(located))
         write_bytes(options.report, text.encode(errors="xmlcharrefreplace"))
     if outputs := _outputs(options):
         print(printable(f"written: {', '.join(str(path) for path in outputs)}"))

@@ -6,7 +6,6 @@ import base64
 import json
 import logging
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,10 @@ from eval.report.gallery import Gallery
 from eval.report.matches import Packed, packed_matches
 from eval.report.subject import ReportOptions, Subject, Table
 from eval.report.tables import by_facet, headline
-from eval.report.thumbnails import SIZES, next_size, thumbnails
-from vpr.base.command import printable
 from vpr.base.errors import VprError
 from vpr.base.files import replacing
+from vpr.base.pages import asset, environment
+from vpr.description.thumbnails import SIZES, next_size, thumbnails
 
 log = logging.getLogger("vpr")
 
@@ -104,29 +103,19 @@ def _matches(subject: Subject, gallery: Gallery, budget: int) -> Packed | None:
 
 
 def _render(subject: Subject, content: Content) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("eval.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, finalize=_told,
-    )  # fmt: skip
-    folder = resources.files("eval.report") / "templates"
-    parts = {name: (folder / f"report.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
-    return environment.get_template("report.html").render(
-        subject=subject,
-        tables=_tables(subject),
-        charts=_charts(subject),
-        shown=len(content.gallery.queries),
-        data=content.embedded(),
-        **parts,
+    parts = {name: asset("eval.report", f"report.{name}") for name in ("css", "js")}
+    return (
+        environment("eval.report")
+        .get_template("report.html")
+        .render(
+            subject=subject,
+            tables=_tables(subject),
+            charts=_charts(subject),
+            shown=len(content.gallery.queries),
+            data=content.embedded(),
+            **parts,
+        )
     )
-
-
-def _told(value: Any) -> Any:
-    """Text as it may be shown: control characters, and those that turn the direction, by their codes."""
-    from markupsafe import Markup
-
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _tables(subject: Subject) -> list[Table]:

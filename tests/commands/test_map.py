@@ -56,7 +56,7 @@ def test_from_folder_to_answer(town, tmp_path, capsys):
     rows = list(csv.DictReader(outs["csv"].open()))
     assert [row["latitude"] for row in rows if row["latitude"]] == [str(photo["latitude"]) for photo in on_map]
     page = (tmp_path / "a.html").read_text()
-    assert page.count("<section>") == len(photos) and "data:image/jpeg" in page and 'src="http' not in page
+    assert page.count("<section id=") == len(photos) and "data:image/jpeg" in page and 'src="http' not in page
 
 
 def test_information(town, capsys):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -55,21 +54,15 @@ class Located:
         where = f"{self.photo}: {self.latitude:.6f}, {self.longitude:.6f}, within {self.radius_m:.0f} m"
         return where + (f" ({sure})" if sure else "")
 
-    def _repr_html_(self) -> str:
-        """For notebooks and pages: the photo, its best match, and the numbers; photos that are gone are left out."""
-        from vpr.maps.pages import figure, table
+    def showing(self, matches: int) -> Located:
+        """With the first matches alone."""
+        return replace(self, matches=self.matches[:matches])
 
-        first = self.matches[:1]
-        pictures = figure(self.photo, self.photo) + "".join(
-            figure(one.photo, f"best match: {one.photo}") for one in first
-        )
-        link = f"https://www.openstreetmap.org/?mlat={self.latitude:.6f}&amp;mlon={self.longitude:.6f}#map=18"
-        place = f'<a href="{link}">OpenStreetMap</a>' if self.on_map else ""
-        numbers = [
-            (one.photo, f"{one.metres:.1f}", f"{one.s_global:.3f}", f"{one.s_struct:.3f}") for one in self.matches
-        ]
-        listed = table(("match", "metres", "S_global", "S_struct"), numbers)
-        return f"<div><p><b>{html.escape(self.said())}</b> {place}</p>{pictures}{listed}</div>"
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        from vpr.maps.pages import card
+
+        return card(self)
 
 
 def as_geojson(located: Sequence[Located]) -> dict[str, Any]:

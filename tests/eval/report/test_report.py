@@ -23,9 +23,9 @@ from eval.report.matches import LINES, TARGETS, pack
 from eval.report.page import write_report
 from eval.report.subject import ReportOptions, Stage
 from eval.report.tables import by_facet, nearest_positive
-from eval.report.thumbnails import SIZES, next_size, thumbnail
 from vpr.base.errors import VprError
 from vpr.description.images import ImageError
+from vpr.description.thumbnails import SIZES, next_size, thumbnail
 from vpr.retrieval.matching import match
 from vpr.retrieval.settings import RerankConfig
 
