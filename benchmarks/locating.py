@@ -3,7 +3,8 @@
 Both are what `vpr.map add` takes: folders or lists. The truth are the positions of the queries, which locating does not
 see. It prints the time from folder to answer, the share of queries whose first match, and whose combined position, lie
 within 25 m, the expected calibration error of the probabilities, and how well they refuse places that the map does not
-have: the area under the ROC where half of the database's places are left out.
+have: the area under the ROC where half of the database's places are left out. Of few queries the calibration error is
+not 0 for right probabilities either; what chance alone gives stands beside it.
 """
 
 import argparse
@@ -46,13 +47,21 @@ def described(model: Model, folder: Path, database: list[Photo]) -> Map:
     return Map.open(folder, model)
 
 
+def chance_error(probabilities: np.ndarray, draws: int = 200) -> float:
+    """What the calibration error of right probabilities (Q,) is on average, of so few queries."""
+    rng = np.random.default_rng(0)
+    drawn = [rng.random(len(probabilities)) < probabilities for _ in range(draws)]
+    return float(np.mean([calibration_error(probabilities, right) for right in drawn]))
+
+
 def report(name: str, located: list[Located], truth: np.ndarray, answerable: np.ndarray) -> None:
     """The figures of one way of locating, over the queries that have a photo within 25 m (Q,) bool."""
     sure = np.array([one.probability for one in located], float)
     first, mean = right(located, truth, True), right(located, truth, False)
     print(f"{name}: first match within 25 m {100 * first[answerable].mean():.1f} %, "
           f"position within 25 m {100 * mean[answerable].mean():.1f} %, "
-          f"ECE {100 * calibration_error(sure[answerable], mean[answerable]):.1f} %")  # fmt: skip
+          f"ECE {100 * calibration_error(sure[answerable], mean[answerable]):.1f} % "
+          f"(chance alone gives {100 * chance_error(sure[answerable]):.1f} %)")  # fmt: skip
     errors = np.array([np.linalg.norm(places_of(np.array([one.latitude]), np.array([one.longitude]))[0] - true)
                        for one, true in zip(located, truth)])  # fmt: skip
     closest = np.array([np.linalg.norm(places_of(np.array([one.matches[0].latitude]),
