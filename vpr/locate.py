@@ -29,6 +29,10 @@ class LocateOptions:
     geojson: Path | None = option(None, "write the positions as GeoJSON points here")
     csv: Path | None = option(None, "write a row for each photo here")
     report: Path | None = option(None, "write one HTML page with photos and matches here")
+    shortlist: Path | None = option(
+        None, "another model's descriptors of the map's photos and of these (.h5, .npy, or a folder), which find the "
+        "candidates",
+    )  # fmt: skip
     run: str = option("", "run folder of the model, or 'builtin'; the map's own if left out")
     device: Device = option("auto", "where to compute")
 
@@ -40,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _work(options: LocateOptions, config: LocateConfig) -> None:
+    from vpr.description.foreign import read_foreign
     from vpr.description.shown import photos_in
     from vpr.maps.familiarity import FEWEST
     from vpr.maps.model import load
@@ -52,7 +57,9 @@ def _work(options: LocateOptions, config: LocateConfig) -> None:
         print(printable(f"{photo_map.model.run} has no calibration: no probabilities are told"), file=sys.stderr)
     elif len(photo_map) < FEWEST:
         print(printable(f"{options.map} has fewer than {FEWEST} photos: no probabilities are told"), file=sys.stderr)
-    located = [one for drive in _drives(photos, config) for one in photo_map.locate_all(drive, config, "locating")]
+    by = None if options.shortlist is None else read_foreign(options.shortlist)
+    drives = _drives(photos, config)
+    located = [one for drive in drives for one in photo_map.locate_all(drive, config, "locating", by)]
     for one in located:
         _tell(one)
     print(_summary(located))

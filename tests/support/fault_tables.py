@@ -213,6 +213,8 @@ REFUSED = [
     ("vpr.locate", ["map", "nowhere"], nothing, "nowhere holds no photos"),
     ("vpr.locate", ["map", "B.jpg", *LOCATE[2:]], photos(cut, 0.5), "B.jpg cannot be decoded"),
     ("vpr.locate", [*LOCATE, "--run", "builtin"], nothing, "was made by another model"),
+    ("vpr.locate", [*LOCATE, "--shortlist", "p.csv"], nothing, "p.csv cannot be read as descriptors"),
+    ("vpr.locate", [*LOCATE, "--shortlist", "teacher.h5"], nothing, "teacher.h5 cannot be read as descriptors"),
     ("vpr.locate", [*LOCATE, "--threshold", "-1"], nothing, "--threshold: -1 is out of range"),
     ("vpr.locate", [*LOCATE, "--json", "/proc/x/a.json"], nothing, "/proc/x"),
     ("vpr.locate", [*LOCATE, "--json", "a.x", "--csv", "a.x"], nothing, "are the same file"),

@@ -78,23 +78,34 @@ class Comparer:
     adaptation: Adaptation | None
     places: np.ndarray  # (N, 3) of the photos, metres
 
-    def find(self, described: Described, depth: int) -> Candidates:
+    def find(self, described: Described, depth: int, shortlist: np.ndarray | None = None) -> Candidates:
         """The candidates of photos, at most ``depth`` for each, re-ranked.
 
+        shortlist (Q, K): rows of the map that another model found; those that the search finds, where it is None.
         Raises CacheError for descriptors that are no numbers.
         """
         image_bytes = 4 * max(1, described.patches[:1].size)
         size = min(max(1, MEMORY_BYTES // (image_bytes * min(depth, len(self.rows)))), MOST_QUERIES)
-        starts = range(0, len(described.globals_), size)
-        parts = [Described(*(side[start : start + size] for side in described)) for start in starts]
-        return Candidates.joined([self._batch(part, depth) for part in parts])
+        spans = [slice(start, start + size) for start in range(0, len(described.globals_), size)]
+        parts = [
+            self._batch(
+                Described(described.globals_[span], described.patches[span]),
+                depth,
+                None if shortlist is None else shortlist[span, :depth],
+            )
+            for span in spans
+        ]
+        return Candidates.joined(parts)
 
-    def _batch(self, described: Described, depth: int) -> Candidates:
+    def _batch(self, described: Described, depth: int, shortlist: np.ndarray | None) -> Candidates:
         patches, globals_ = described.patches.astype(np.float32), described.globals_
         if self.adaptation is not None:
             patches = self.adaptation.patches(patches)
             globals_ = self.adaptation.globals_(patches)
-        global_, rows = self.search(globals_, depth)
+        if shortlist is None:
+            global_, rows = self.search(globals_, depth)
+        else:
+            global_, rows = self.search.cosines(globals_, shortlist), shortlist
         there = rows >= 0  # an index may find fewer for one photo than for another
         width = max(1, int(there.sum(1).min()))
         global_, rows = global_[:, :width], np.maximum(rows[:, :width], 0)

@@ -103,10 +103,14 @@ class Search:
             return search(queries, self.globals_, depth)
         more = min(len(self.globals_), depth * REFINED)
         _, rows = self._index.search(np.ascontiguousarray(queries, np.float32), more)
-        exact = np.einsum("qc,qkc->qk", queries, self.globals_[np.maximum(rows, 0)])
-        exact = np.where(rows >= 0, exact, -np.inf).astype(np.float32)
+        exact = self.cosines(queries, rows)
         order = np.argsort(-exact, axis=1, kind="stable")[:, :depth]
         return np.take_along_axis(exact, order, 1), np.take_along_axis(rows, order, 1)
+
+    def cosines(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Of unit vectors (Q, G) and rows (Q, K), (Q, K) float32; -inf where a row is -1."""
+        exact = np.einsum("qc,qkc->qk", queries, self.globals_[np.maximum(rows, 0)])
+        return np.where(rows >= 0, exact, -np.inf).astype(np.float32)
 
 
 def _opened(path: Path, kind: IndexKind) -> faiss.Index:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from vpr.base.machine import Device
 from vpr.base.progress import progress
 from vpr.cache import CacheError, DescriptorCache
 from vpr.description.describe import BATCH
+from vpr.description.foreign import ForeignDescriptors
 from vpr.maps.building import add_photos, known_positions, remove_photos, require_model
 from vpr.maps.candidates import Candidates, Comparer
 from vpr.maps.errors import MapError
@@ -25,6 +27,7 @@ from vpr.maps.options import LocateConfig
 from vpr.maps.positions import find_photos
 from vpr.maps.results import Located
 from vpr.maps.store import DESCRIPTORS, Content, State, damaged
+from vpr.retrieval.search import search
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,24 +110,36 @@ class Map:
         return self.locate_all([photo], config)[0]
 
     def locate_all(
-        self, photos: Sequence[PhotoLike], config: LocateConfig = USUAL, title: str | None = None
+        self,
+        photos: Sequence[PhotoLike],
+        config: LocateConfig = USUAL,
+        title: str | None = None,
+        by: ForeignDescriptors | None = None,
     ) -> list[Located]:
         """Where several photos were taken; with ``config.sequence`` they are the frames of a drive in this order.
 
-        title: the progress bar's text; no bar without one. Errors as `locate`.
+        title: the progress bar's text; no bar without one. by: another model's descriptors of the map's photos and of
+        these, which find the candidates. Errors as `locate`, and VprError where ``by`` lacks a photo.
         """
         if not photos:
             return []
         names, parts = [_name(photo, number) for number, photo in enumerate(photos)], []
+        shortlist = None if by is None else self._shortlist(by, names, config.depth)
         with progress(title=title, unit="photo", total=len(photos)) as bar:
             for start in range(0, len(photos), BATCH):
                 described = self.model.describe(photos[start : start + BATCH])
-                parts.append(self.comparer.find(described, config.depth))
+                rows = None if shortlist is None else shortlist[start : start + BATCH]
+                parts.append(self.comparer.find(described, config.depth, rows))
                 bar.update(len(described.globals_))
         # the curve was fitted where a first match has many candidates to stand out from
         curve = self.model.curves.rerank if len(self) >= FEWEST else None
         known = Known(self.content.table, curve, self.content.strangers)
         return locate(Candidates.joined(parts), names, known, config)
+
+    def _shortlist(self, by: ForeignDescriptors, photos: Sequence[str], depth: int) -> np.ndarray:
+        """The rows of the map (Q, K) that another model's descriptors find for photos."""
+        queries = by.of([os.path.abspath(photo) for photo in photos])
+        return search(queries, by.of(self.content.table.keys), depth)[1]
 
 
 def _name(photo: PhotoLike, number: int) -> str:

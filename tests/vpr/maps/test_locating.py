@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from photos import a_model, add, write_photo, write_photos
 
+from vpr.base.errors import VprError
 from vpr.cache import CacheSpec, DescriptorCache, create
+from vpr.description.foreign import ForeignDescriptors
 from vpr.maps import index
 from vpr.maps.candidates import SHARPNESS, Candidates
 from vpr.maps.drives import surer, votes
@@ -156,3 +158,28 @@ def test_importing_vpr_is_light_and_names_are_there_when_used():
         "assert 'torch' not in sys.modules; vpr.Map; assert 'torch' in sys.modules; assert not hasattr(vpr, 'nothing')"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[3])
+
+
+def test_the_candidates_of_another_model_are_re_ranked_by_ours(tmp_path):
+    model, photos = a_model(), write_photos(tmp_path / "photos", range(12))
+    add(tmp_path / "map", model, photos)
+    photo_map = Map.open(tmp_path / "map", model)
+    keys = photo_map.content.table.keys
+    theirs = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
+    theirs /= np.linalg.norm(theirs, axis=1, keepdims=True)
+    # the other model takes photo 3 for photo 7, and knows the map's photos by their names alone
+    given = ForeignDescriptors(tmp_path, [Path(key).name for key in keys], theirs)
+    query = write_photo(tmp_path / "q.jpg", (47, 8), seed=3)
+    given.names.append("q.jpg")
+    given = ForeignDescriptors(tmp_path, given.names, np.concatenate([theirs, theirs[7:8]]))
+    nearest = np.argsort(-(theirs @ theirs[7]), kind="stable")[:4]
+    config = LocateConfig(top=12, depth=4)
+    one = photo_map.locate_all([query], config, by=given)[0]
+    assert {match.photo for match in one.matches} == {*keys[nearest]} and len(one.matches) == 4
+    own = {match.photo: match for match in photo_map.locate(query, LocateConfig(top=12)).matches}
+    for match in one.matches:  # by our similarities, in our order
+        assert match.s_struct == pytest.approx(own[match.photo].s_struct, abs=1e-6)
+        assert match.s_global == pytest.approx(own[match.photo].s_global, abs=1e-6)
+    assert [match.photo for match in one.matches] == [photo for photo in own if photo in {*keys[nearest]}]
+    with pytest.raises(VprError, match="lacks 1 of 1 images"):
+        photo_map.locate_all([write_photo(tmp_path / "z.jpg", (47, 8), seed=4)], config, by=given)
