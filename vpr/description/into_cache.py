@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +41,7 @@ class Filling:
     dtype: PatchType = "float16"  # of patch descriptors
     rollout: bool = False  # with a weight for each patch, by attention rollout
     fabric: Fabric | Alone = ALONE  # the processes that share the work
+    file_of: Callable[[str], str] = str  # the image file, from the root, of a key that is no path itself
 
 
 def describe_into_cache(
@@ -51,6 +53,7 @@ def describe_into_cache(
     how: Filling = Filling(),
 ) -> Filled:
     """Make sure that the cache holds the images ``root / key`` as the model describes them, and open it for reading.
+    Where a key is no path, ``how.file_of`` gives it.
 
     What is there is kept; a file cut short is mended; images are described in the file's order in fixed batches, so a
     call that was killed and given again ends with the same bytes. A file of another model, or one that is damaged, is
@@ -62,7 +65,7 @@ def describe_into_cache(
     With ``fabric`` each process describes every so manieth batch, straight into its rows of the one file.
     """
     keys, spec, fabric = list(dict.fromkeys(keys)), cache_spec(model, how.dtype, how.rollout), how.fabric
-    sizes = np.array([_file_size(root / key) for key in keys], np.int64)  # before anything is replaced
+    sizes = np.array([_file_size(root / how.file_of(key)) for key in keys], np.int64)  # before anything is replaced
     complete = _complete(path, keys, sizes, spec)
     if fabric.broadcast(complete is not None):
         log.info("cache: all %d images are in %s", len(keys), path)
@@ -73,7 +76,7 @@ def describe_into_cache(
             batches = _prepare(path, keys, sizes, spec, how.overwrite)
         batches = fabric.broadcast(batches)
         cache = DescriptorCache(path, spec, writable=True)
-        images = ImageFiles.of(root, cache.keys, model)
+        images = ImageFiles.of(root, [how.file_of(key) for key in cache.keys], model)
         title = f"describing into {path.name}" if fabric.is_global_zero else None
         own = batches[fabric.global_rank :: fabric.world_size]
         start = time.perf_counter()

@@ -1,6 +1,5 @@
 """Photos into a map, and out of it."""
 
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr.base.files import replacing, writing_alone
-from vpr.cache import CacheError, CacheMismatch, DescriptorCache, create, mend_truncated
+from vpr.base.files import writing_alone
+from vpr.cache import DescriptorCache
 from vpr.description.adaptation import Adaptation, blocks, fit_to, pays
 from vpr.description.images import ImageError
-from vpr.description.into_cache import describe_into_cache
 from vpr.maps import index as indices
 from vpr.maps.candidates import Comparer
+from vpr.maps.described import compact, complete, is_wasteful, key_of, name_of, open_descriptors, stamp_of
 from vpr.maps.errors import MapError
 from vpr.maps.familiarity import strangers
 from vpr.maps.geodesy import places_of
@@ -33,7 +32,7 @@ from vpr.maps.store import (
     write_table,
 )
 
-log = logging.getLogger("vpr")
+Row = tuple[object, ...]  # of a `PhotoTable`
 
 FRAMES = "frames"  # the folder in a map that keeps what was taken out of videos
 ENDINGS = {"photos": "csv", "globals": "npy", "strangers": "npy", "index": "faiss"}  # of the files of a change
@@ -57,17 +56,8 @@ def known_positions(folder: Path, patches: int) -> dict[str, Position]:
     if not (folder / MAP).is_file():
         return {}
     table = Content.read(folder, patches).table
-    same = {key: (latitude, longitude) for key, latitude, longitude, *stamp in table.rows() if _stamp(key) == (*stamp,)}
-    return same  # type: ignore[return-value]
-
-
-def _stamp(key: object) -> tuple[int, int] | None:
-    """Size and time of a photo's file; None where it is gone."""
-    try:
-        status = os.stat(str(key))
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
+    same = {str(key): where for key, *where, size, time, _ in table.rows() if stamp_of(str(key)) == (size, time)}
+    return {key: (float(latitude), float(longitude)) for key, (latitude, longitude) in same.items()}  # type: ignore
 
 
 def add_photos(folder: Path, model: Model, photos: Sequence[Photo]) -> Added:
@@ -79,24 +69,29 @@ def add_photos(folder: Path, model: Model, photos: Sequence[Photo]) -> Added:
     """
     with _writing(folder):
         before = _before(folder, model)
-        table, stamps = before.table, [_stamp(photo.key) for photo in photos]
-        rows = [
-            (p.key, p.latitude, p.longitude, *(stamp or (0, 0))) for p, stamp in zip(photos, stamps, strict=True)
-        ]  # a file that went away meanwhile is named when it is described
-        known = {str(row[0]): row for row in table.rows()}
-        new = [row for row in rows if row[0] not in known]
-        changed = [row for row in rows if row[0] in known and known[row[0]] != row]
-        merged = PhotoTable.of_rows([*(known | {row[0]: row for row in (*changed, *new)}).values()])
-        altered = [row[0] for row in changed if known[row[0]][3:] != row[3:]]
-        cache, described = _described(folder, model, merged, altered)
-        if new or changed or described:
-            fresh = [*altered, *(row[0] for row in new)] if len(table) else merged.keys.tolist()
-            state = _write(folder, model, replace_table(before, merged), cache, fresh).state
-        else:
-            state = before.state
-            state.clean(folder)
-        return Added(len(merged), len(new), len(changed), len(rows) - len(new) - len(changed), described,
-                     state.adapted_to)  # fmt: skip
+        known = {str(row[0]): row for row in before.table.rows()}
+        rows = {photo.key: _row(photo, known.get(photo.key)) for photo in photos}
+        new = [key for key in rows if key not in known]
+        changed = [key for key, row in rows.items() if key in known and known[key] != row]
+        merged = PhotoTable.of_rows([*(known | rows).values()])
+        done = complete(folder, model, merged)
+        after = before
+        if new or changed or done.described:
+            fresh = [*new, *(key for key in changed if known[key][-1] != rows[key][-1])]
+            after = _write(folder, model, replace_table(before, merged), done.cache, fresh)
+        after.state.clean(folder)
+        if is_wasteful(done.cache, merged.described_as):
+            compact(done.cache, merged.described_as)
+        return Added(len(merged), len(new), len(changed), len(rows) - len(new) - len(changed), done.described,
+                     after.state.adapted_to)  # fmt: skip
+
+
+def _row(photo: Photo, known: Row | None) -> Row:
+    """Of a photo in a table; that of a photo whose file is as before keeps the name of its descriptors."""
+    stamp = stamp_of(photo.key) or (0, 0)  # a file that went away meanwhile is named when it is described
+    same = known is not None and known[3:5] == stamp
+    name = known[-1] if known is not None and same else name_of(photo.key, stamp)
+    return (photo.key, photo.latitude, photo.longitude, *stamp, name)
 
 
 def remove_photos(folder: Path, model: Model, names: Sequence[str]) -> int:
@@ -106,8 +101,8 @@ def remove_photos(folder: Path, model: Model, names: Sequence[str]) -> int:
     photo would be left, and as `add_photos`.
     """
     with _writing(folder):
-        before, cache = _before(folder, model), _opened(folder, model)
-        known = [*dict.fromkeys([*before.table.keys.tolist(), *cache.keys.tolist()])]  # the latter: after a kill
+        before, cache = _before(folder, model), open_descriptors(folder, model)
+        known = [*dict.fromkeys([*before.table.keys.tolist(), *map(key_of, cache.keys)])]  # the latter: after a kill
         gone = set[str]()
         for name in names:
             fitting = _fitting(known, name)
@@ -121,7 +116,7 @@ def remove_photos(folder: Path, model: Model, names: Sequence[str]) -> int:
             smaller = replace(before, table=before.table.take(kept), globals_=before.globals_[kept])
             before = _write(folder, model, smaller, cache, [])
         before.state.clean(folder)
-        _compact(cache, before.table.keys.tolist())
+        compact(cache, before.table.described_as)
         return len(gone)
 
 
@@ -177,51 +172,6 @@ def require_model(folder: Path, state: State, fingerprint: str) -> None:
         )
 
 
-def _opened(folder: Path, model: Model, writable: bool = False) -> DescriptorCache:
-    path = folder / DESCRIPTORS
-    try:
-        return DescriptorCache(path, model.spec, writable)
-    except CacheMismatch as error:
-        raise MapError(f"{path} was made by another model; name another map, or remove {folder}") from error
-    except CacheError as error:
-        raise _unreadable(path) from error
-
-
-def _unreadable(path: Path) -> MapError:
-    return MapError(f"{path} is damaged; remove it and add the folders again: their photos are described again")
-
-
-def _described(folder: Path, model: Model, table: PhotoTable, altered: Sequence[str]) -> tuple[DescriptorCache, int]:
-    """The cache with all photos of the table, and how many were described for it; ``altered`` ones anew."""
-    path, lacking, described = folder / DESCRIPTORS, table.keys, 0
-    try:
-        if path.is_file():
-            if mend_truncated(path):
-                log.warning("%s was cut short; what is missing is described again", path)
-            cache = _opened(folder, model, writable=bool(altered))
-            if altered:
-                again = cache.find(altered)
-                cache.restart(again[again >= 0], cache.bytes[again[again >= 0]])
-            rows = cache.find(table.keys)
-            lacking = table.keys[(rows < 0) | (cache.done[rows] == 0) | (cache.bytes[rows] != table.bytes)]
-        for key in lacking:
-            _require_text(key)
-        if len(lacking):
-            _, described, _ = describe_into_cache(path, model.network, Path(), lacking.tolist(), model.device)
-        cache = _opened(folder, model)
-        cache.rows(table.keys)  # all are there, and are numbers
-    except CacheError as error:
-        raise _unreadable(path) from error
-    return cache, described
-
-
-def _require_text(key: str) -> None:
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        raise MapError(f"{key!a} has no name in UTF-8; rename it, and give the same command again") from None
-
-
 def replace_table(before: Content, table: PhotoTable) -> Content:
     """The map with another table; photos that are new have zeros for descriptors."""
     globals_ = np.zeros((len(table), before.globals_.shape[1]), np.float32)
@@ -235,7 +185,7 @@ def _write(folder: Path, model: Model, content: Content, cache: DescriptorCache,
     fresh: photos whose global descriptors are to be made anew; all are where the model is adapted again.
     """
     state, table, adaptation = content.state, content.table, content.adaptation
-    rows, change, files = cache.rows(table.keys), state.change + 1, dict(state.files)
+    rows, change, files = cache.rows(table.described_as), state.change + 1, dict(state.files)
     due = state.adapted_to == 0 or len(table) >= GROWTH * state.adapted_to
     if due and model.network.config.head == "whitening" and pays(len(table)):
         adaptation, state = fit_to(cache, rows), replace(state, adapted_to=len(table))
@@ -279,17 +229,3 @@ def _globals(cache: DescriptorCache, rows: np.ndarray, adaptation: Adaptation | 
     for block in blocks(np.flatnonzero(anew)):
         globals_[block] = adaptation.globals_(adaptation.patches(cache.read_patches(rows[block])))
     return globals_
-
-
-def _compact(cache: DescriptorCache, keys: Sequence[str]) -> None:
-    """Write the cache anew with these photos alone, where it holds others."""
-    rows = cache.find(keys)
-    if len(rows) == len(cache):
-        return
-    rows = np.sort(rows)
-    with replacing(cache.path) as temporary:
-        create(temporary, cache.keys[rows].tolist(), cache.spec)
-        target = DescriptorCache(temporary, writable=True)
-        for block in blocks(np.arange(len(rows))):
-            target.restart(block, cache.bytes[rows[block]])
-            target.write(block, cache.globals_[rows[block]], cache.patches[rows[block]])

@@ -55,7 +55,7 @@ class Map:
         path = folder / DESCRIPTORS
         try:
             cache = DescriptorCache(path, model.spec)
-            rows = cache.rows(content.table.keys)
+            rows = cache.rows(content.table.described_as)
         except CacheError as error:
             said = "add its folders again, which describes what is missing"
             raise MapError(

@@ -1,7 +1,7 @@
 """A map on disk: one folder, whose ``map.json`` says which files are the map.
 
     map.json                  the model, the state of the map, and the names and digests of its other files
-    photos-N.csv              the photos: key (path), latitude, longitude, bytes, mtime_ns
+    photos-N.csv              the photos: key (path), latitude, longitude, bytes, mtime_ns, described_as
     globals-N.npy             (photos, G) float32 unit vectors by which the map is searched, in the order of the photos
     strangers-N.npy           how alike the best matches elsewhere of some of its photos are
     index-N.faiss             the index over them, of maps that are too large to look at every one
@@ -30,9 +30,10 @@ from vpr.maps.geodesy import are_degrees
 from vpr.maps.index import KINDS, IndexKind
 
 MAP, DESCRIPTORS = "map.json", "descriptors.h5"
-FORMAT = 1
+FORMAT = 2
+READ = (1, FORMAT)  # in 1 the photos' table has no column described_as
 NAMED = re.compile(r"(photos|globals|strangers|index|adaptation)-\d+\.\w+")
-COLUMNS = ("key", "latitude", "longitude", "bytes", "mtime_ns")
+COLUMNS = ("key", "latitude", "longitude", "bytes", "mtime_ns", "described_as")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class State:
             raise MapError(f"no map at {folder}; make it with: python -m vpr.map {folder} add FOLDER")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            if content.pop("format") != FORMAT:
+            if content.pop("format") not in READ:
                 raise ValueError("its format is of another version")
             state = cls(**content)
             state._check()
@@ -104,24 +105,28 @@ class PhotoTable:
     longitude: np.ndarray
     bytes: np.ndarray  # (N,) int64, size of the file that was described
     mtime_ns: np.ndarray  # (N,) int64, when that file was changed
+    described_as: np.ndarray  # (N,) object, str: what the descriptor cache calls it
 
     def __len__(self) -> int:
         return len(self.keys)
 
     @classmethod
     def of_rows(cls, rows: Sequence[Sequence[object]]) -> "PhotoTable":
-        """Made of rows in the order of `COLUMNS`; raises ValueError for values that cannot be."""
-        columns = list(zip(*rows)) if rows else [()] * len(COLUMNS)
-        kinds = (object, np.float64, np.float64, np.int64, np.int64)
-        table = cls(*(np.array(column, kind) for column, kind in zip(columns, kinds)))
+        """Made of rows in the order of `COLUMNS`; raises ValueError for values that cannot be.
+
+        Without the last column photos are described as their keys.
+        """
+        columns = list(zip(*rows, strict=True)) if rows else [()] * len(COLUMNS)
+        kinds = (object, np.float64, np.float64, np.int64, np.int64, object)
+        columns = [*columns, *columns[:1]] if len(columns) == len(kinds) - 1 else columns
+        table = cls(*(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
         if len(set(table.keys)) < len(table) or not all(map(are_degrees, table.latitude, table.longitude)):
             raise ValueError("a photo is there twice, or has no position on Earth")
         return table
 
     def rows(self) -> list[tuple[object, ...]]:
         """In the order of `COLUMNS`."""
-        arrays = (self.keys, self.latitude, self.longitude, self.bytes, self.mtime_ns)
-        return list(zip(*(array.tolist() for array in arrays)))
+        return list(zip(*(getattr(self, name).tolist() for name in ("keys", *COLUMNS[1:]))))
 
     def take(self, rows: np.ndarray) -> "PhotoTable":
         """Some of the photos."""

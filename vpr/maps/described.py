@@ -1,0 +1,121 @@
+"""The descriptors of a map's photos: made, kept for each version of a file, and dropped when no photo has them.
+
+A version of a photo is called ``KEY?BYTES-MTIME_NS``: its key in the map, and size and time of change of its file. So a
+photo that changed gets a row of its own, and the row of before stays until no map needs it.
+"""
+
+import logging
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vpr.base.files import replacing
+from vpr.cache import CacheError, CacheMismatch, DescriptorCache, Keys, create, mend_truncated
+from vpr.description.adaptation import blocks
+from vpr.description.into_cache import Filling, describe_into_cache
+from vpr.maps.errors import MapError
+from vpr.maps.model import Model
+from vpr.maps.store import DESCRIPTORS, PhotoTable
+
+log = logging.getLogger("vpr")
+
+VERSION = re.compile(r"\?\d+-\d+\Z")
+WASTE = 0.25  # rows that no photo has, by the number of photos, from which on the file is written anew
+Stamp = tuple[int, int]  # size and time of change of a file: bytes, nanoseconds
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A cache that has the photos of a map."""
+
+    cache: DescriptorCache
+    described: int  # photos that were described for it
+
+
+def stamp_of(path: str) -> Stamp | None:
+    """Of a photo's file; None where it is gone."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def name_of(key: str, stamp: Stamp) -> str:
+    """What a version of a photo is called.
+
+    >>> name_of("/a.jpg", (10, 20)), key_of("/a.jpg?10-20"), key_of("/a.jpg")
+    ('/a.jpg?10-20', '/a.jpg', '/a.jpg')
+    """
+    return f"{key}?{stamp[0]}-{stamp[1]}"
+
+
+def key_of(name: str) -> str:
+    """The key of a photo, by what a version of it is called."""
+    return VERSION.sub("", name)
+
+
+def open_descriptors(folder: Path, model: Model) -> DescriptorCache:
+    """The cache of a map; raises MapError for one of another model, and one that is damaged or missing."""
+    path = folder / DESCRIPTORS
+    try:
+        return DescriptorCache(path, model.spec)
+    except CacheMismatch as error:
+        raise MapError(f"{path} was made by another model; name another map, or remove {folder}") from error
+    except CacheError as error:
+        raise _unreadable(path) from error
+
+
+def _unreadable(path: Path) -> MapError:
+    return MapError(f"{path} is damaged; remove it and add the folders again: their photos are described again")
+
+
+def complete(folder: Path, model: Model, table: PhotoTable) -> Completed:
+    """Describe the photos of a table that the map's cache lacks; rows that are there stay as they are."""
+    path, lacking, described = folder / DESCRIPTORS, table.described_as, 0
+    try:
+        if path.is_file():
+            if mend_truncated(path):
+                log.warning("%s was cut short; what is missing is described again", path)
+            cache = open_descriptors(folder, model)
+            rows = cache.find(lacking)
+            lacking = lacking[(rows < 0) | (cache.done[rows] == 0)]
+        for name in lacking:
+            _require_text(name)
+        if len(lacking):
+            how = Filling(file_of=key_of)
+            _, described, _ = describe_into_cache(path, model.network, Path(), lacking.tolist(), model.device, how)
+        cache = open_descriptors(folder, model)
+        cache.rows(table.described_as)  # all are there, and are numbers
+    except CacheError as error:
+        raise _unreadable(path) from error
+    return Completed(cache, described)
+
+
+def _require_text(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise MapError(f"{key_of(name)!a} has no name in UTF-8; rename it, and give the same command again") from None
+
+
+def is_wasteful(cache: DescriptorCache, names: Keys) -> bool:
+    """Whether a cache holds so many descriptors of other photos that it is worth writing it anew."""
+    return int(np.count_nonzero(cache.done)) - len(names) > WASTE * len(names)
+
+
+def compact(cache: DescriptorCache, names: Keys) -> None:
+    """Write the cache anew with these photos alone, where it holds others; who has the old file open still reads it."""
+    rows = cache.find(names)
+    if len(rows) == len(cache):
+        return
+    rows = np.sort(rows)
+    with replacing(cache.path) as temporary:
+        create(temporary, cache.keys[rows].tolist(), cache.spec)
+        target = DescriptorCache(temporary, writable=True)
+        for block in blocks(np.arange(len(rows))):
+            target.restart(block, cache.bytes[rows[block]])
+            target.write(block, cache.globals_[rows[block]], cache.patches[rows[block]])
