@@ -14,10 +14,21 @@ from vpr.description.adaptation import Adaptation, blocks, fit_to, pays
 from vpr.description.images import ImageError
 from vpr.maps import index as indices
 from vpr.maps.candidates import Comparer
-from vpr.maps.described import compact, complete, is_wasteful, key_of, name_of, open_descriptors, stamp_of
+from vpr.maps.described import (
+    compact,
+    complete,
+    is_wasteful,
+    key_of,
+    name_of,
+    none_readable,
+    open_descriptors,
+    require,
+    stamp_of,
+)
 from vpr.maps.errors import MapError
 from vpr.maps.familiarity import strangers
 from vpr.maps.geodesy import places_of
+from vpr.maps.left_out import LeftOut, reason
 from vpr.maps.model import Model
 from vpr.maps.positions import Photo, Position
 from vpr.maps.store import (
@@ -27,6 +38,9 @@ from vpr.maps.store import (
     PhotoTable,
     State,
     digest_of,
+    kept_as,
+    path_of,
+    settled,
     write_array,
     write_arrays,
     write_table,
@@ -36,6 +50,7 @@ Row = tuple[object, ...]  # of a `PhotoTable`
 
 FRAMES = "frames"  # the folder in a map that keeps what was taken out of videos
 ENDINGS = {"photos": "csv", "globals": "npy", "strangers": "npy", "index": "faiss"}  # of the files of a change
+RESTORE = "restore it, or take it out of the map (vpr.map MAP remove PHOTO), and give the same command again"
 GROWTH = 2  # a map that has grown so many times is adapted to again
 
 
@@ -49,13 +64,14 @@ class Added:
     unchanged: int
     described: int  # read and described by the model
     adapted_to: int  # photos that the model is adapted to; 0 where it is not
+    left_out: LeftOut = LeftOut()
 
 
 def known_positions(folder: Path, patches: int) -> dict[str, Position]:
     """Where the photos of a map are whose files are as they were, by key; empty where there is no map yet."""
     if not (folder / MAP).is_file():
         return {}
-    table = Content.read(folder, patches).table
+    table = settled(folder, lambda: Content.read(folder, patches)).table
     same = {str(key): where for key, *where, size, time, _ in table.rows() if stamp_of(str(key)) == (size, time)}
     return {key: (float(latitude), float(longitude)) for key, (latitude, longitude) in same.items()}  # type: ignore
 
@@ -64,17 +80,26 @@ def add_photos(folder: Path, model: Model, photos: Sequence[Photo]) -> Added:
     """Add photos to a map, which is made when it is missing.
 
     A photo whose file has the size and the time of change of before is not described again. Of other photos the
-    descriptors are kept one by one, so a call that was killed and is given again continues. Raises MapError for a map
-    of another model, one that is damaged or being written, and a photo that cannot be decoded.
+    descriptors are kept one by one, so a call that was killed and is given again continues. Photos that cannot be read
+    are left out; those of the map that have become so stay as they were. Raises MapError for a map of another model,
+    one that is damaged or being written, and where no photo can be read.
     """
     with _writing(folder):
         before = _before(folder, model)
         known = {str(row[0]): row for row in before.table.rows()}
-        rows = {photo.key: _row(photo, known.get(photo.key)) for photo in photos}
+        given = {photo.key: _row(folder, photo, known.get(photo.key)) for photo in photos}
+        done = complete(folder, model, PhotoTable.of_rows([*(known | given).values()]))
+        lost = {path_of(folder, key_of(name)): why for name, why in done.unreadable.items()}
+        for key, why in lost.items():
+            if key in known and known[key][-1] in done.unreadable:
+                raise MapError(f"{why}; {RESTORE}")
+        rows = {key: row for key, row in given.items() if key not in lost}  # a photo of before stays as it was
+        if not known | rows:
+            raise none_readable([*lost.values()])
         new = [key for key in rows if key not in known]
         changed = [key for key, row in rows.items() if key in known and known[key] != row]
         merged = PhotoTable.of_rows([*(known | rows).values()])
-        done = complete(folder, model, merged)
+        require(done.cache, merged.described_as)
         after = before
         if new or changed or done.described:
             fresh = [*new, *(key for key in changed if known[key][-1] != rows[key][-1])]
@@ -82,15 +107,23 @@ def add_photos(folder: Path, model: Model, photos: Sequence[Photo]) -> Added:
         after.state.clean(folder)
         if is_wasteful(done.cache, merged.described_as):
             compact(done.cache, merged.described_as)
-        return Added(len(merged), len(new), len(changed), len(rows) - len(new) - len(changed), done.described,
-                     after.state.adapted_to)  # fmt: skip
+        unchanged = len(rows) - len(new) - len(changed)
+        return Added(
+            len(merged),
+            len(new),
+            len(changed),
+            unchanged,
+            done.described,
+            after.state.adapted_to,
+            LeftOut(unreadable=lost),
+        )
 
 
-def _row(photo: Photo, known: Row | None) -> Row:
+def _row(folder: Path, photo: Photo, known: Row | None) -> Row:
     """Of a photo in a table; that of a photo whose file is as before keeps the name of its descriptors."""
     stamp = stamp_of(photo.key) or (0, 0)  # a file that went away meanwhile is named when it is described
     same = known is not None and known[3:5] == stamp
-    name = known[-1] if known is not None and same else name_of(photo.key, stamp)
+    name = known[-1] if known is not None and same else name_of(kept_as(folder, photo.key), stamp)
     return (photo.key, photo.latitude, photo.longitude, *stamp, name)
 
 
@@ -102,18 +135,19 @@ def remove_photos(folder: Path, model: Model, names: Sequence[str]) -> int:
     """
     with _writing(folder):
         before, cache = _before(folder, model), open_descriptors(folder, model)
-        known = [*dict.fromkeys([*before.table.keys.tolist(), *map(key_of, cache.keys)])]  # the latter: after a kill
+        kept = [path_of(folder, key_of(name)) for name in cache.keys]  # of photos that are in no table after a kill
+        known = [*dict.fromkeys([*before.table.keys.tolist(), *kept])]
         gone = set[str]()
         for name in names:
             fitting = _fitting(known, name)
             if not fitting:
                 raise MapError(f"no photo of {folder} lies at {name} or has that name; see: python -m vpr.map info")
             gone |= fitting
-        kept = np.array([key not in gone for key in before.table.keys], bool)
-        if not kept.any():
+        stay = np.array([key not in gone for key in before.table.keys], bool)
+        if not stay.any():
             raise MapError(f"that would leave no photo in {folder}; remove the folder instead")
-        if not kept.all():
-            smaller = replace(before, table=before.table.take(kept), globals_=before.globals_[kept])
+        if not stay.all():
+            smaller = replace(before, table=before.table.take(stay), globals_=before.globals_[stay])
             before = _write(folder, model, smaller, cache, [])
         before.state.clean(folder)
         compact(cache, before.table.described_as)
@@ -147,9 +181,7 @@ def _writing(folder: Path) -> Iterator[None]:
         try:
             yield
         except ImageError as error:
-            reason = str(error).rpartition("; ")[0]
-            remedy = "restore it, or take it away and out of the map (vpr.map MAP remove PHOTO)"
-            raise MapError(f"{reason}; {remedy}, and give the same command again") from error
+            raise MapError(f"{reason(error)}; {RESTORE}") from error
 
 
 def _before(folder: Path, model: Model) -> Content:
@@ -159,17 +191,24 @@ def _before(folder: Path, model: Model) -> Content:
         empty = np.zeros((0, spec.global_dim), np.float32)
         return Content(State(model.run, spec.fingerprint), PhotoTable.of_rows([]), empty, None, np.zeros(0, np.float32))
     state = State.of(folder)
-    require_model(folder, state, spec.fingerprint)
+    require_model(folder, state, model)
     return Content.read(folder, spec.patches)
 
 
-def require_model(folder: Path, state: State, fingerprint: str) -> None:
+def require_model(folder: Path, state: State, model: Model) -> None:
     """Raise MapError where the map was made by another model."""
-    if state.fingerprint != fingerprint:
+    own = model.spec.fingerprint
+    if state.fingerprint == own:
+        return
+    if state.run == model.run:
         raise MapError(
-            f"{folder} was made by another model ({state.run}, {state.fingerprint}), not by this one ({fingerprint}); "
-            f"pass --run {state.run}, or make a new map"
+            f"the run at {state.run} has changed since it made {folder} (it was {state.fingerprint}, and is {own}); "
+            "bring the old run back, or add the photos to a new map, which describes them again"
         )
+    raise MapError(
+        f"{folder} was made by another model ({state.run}, {state.fingerprint}), not by this one ({own}); "
+        f"pass --run {state.run}, or make a new map"
+    )
 
 
 def replace_table(before: Content, table: PhotoTable) -> Content:

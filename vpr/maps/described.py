@@ -7,6 +7,7 @@ photo that changed gets a row of its own, and the row of before stays until no m
 import logging
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from vpr.cache import CacheError, CacheMismatch, DescriptorCache, Keys, create, 
 from vpr.description.adaptation import blocks
 from vpr.description.into_cache import Filling, describe_into_cache
 from vpr.maps.errors import MapError
+from vpr.maps.left_out import listed, reason
 from vpr.maps.model import Model
-from vpr.maps.store import DESCRIPTORS, PhotoTable
+from vpr.maps.store import DESCRIPTORS, PhotoTable, path_of
 
 log = logging.getLogger("vpr")
 
@@ -33,6 +35,7 @@ class Completed:
 
     cache: DescriptorCache
     described: int  # photos that were described for it
+    unreadable: dict[str, str]  # what is wrong with photos that it lacks, by what they are called
 
 
 def stamp_of(path: str) -> Stamp | None:
@@ -74,8 +77,11 @@ def _unreadable(path: Path) -> MapError:
 
 
 def complete(folder: Path, model: Model, table: PhotoTable) -> Completed:
-    """Describe the photos of a table that the map's cache lacks; rows that are there stay as they are."""
-    path, lacking, described = folder / DESCRIPTORS, table.described_as, 0
+    """Describe the photos of a table that the map's cache lacks, as far as they can be read; rows that are there stay.
+
+    Raises MapError for a cache that is damaged, and where not one photo is there.
+    """
+    path, lacking, described, unreadable = folder / DESCRIPTORS, table.described_as, 0, dict[str, str]()
     try:
         if path.is_file():
             if mend_truncated(path):
@@ -83,23 +89,40 @@ def complete(folder: Path, model: Model, table: PhotoTable) -> Completed:
             cache = open_descriptors(folder, model)
             rows = cache.find(lacking)
             lacking = lacking[(rows < 0) | (cache.done[rows] == 0)]
-        for name in lacking:
-            _require_text(name)
-        if len(lacking):
-            how = Filling(file_of=key_of)
-            _, described, _ = describe_into_cache(path, model.network, Path(), lacking.tolist(), model.device, how)
+        files = {name: path_of(folder, key_of(name)) for name in lacking.tolist()}
+        unreadable = {name: why for name, file in files.items() if (why := _fault(file))}
+        if wanted := [name for name in files if name not in unreadable]:
+            how = Filling(tolerant=True, file_of=lambda name: path_of(folder, key_of(name)))
+            filled = describe_into_cache(path, model.network, Path(), wanted, model.device, how)
+            described, unreadable = filled.images, unreadable | filled.unreadable
+        if not path.is_file():
+            raise none_readable([reason(why) for why in unreadable.values()])
         cache = open_descriptors(folder, model)
-        cache.rows(table.described_as)  # all are there, and are numbers
     except CacheError as error:
         raise _unreadable(path) from error
-    return Completed(cache, described)
+    return Completed(cache, described, {name: reason(why) for name, why in unreadable.items()})
 
 
-def _require_text(name: str) -> None:
+def none_readable(reasons: Sequence[str]) -> MapError:
+    """What is said where nothing is left to make a map of."""
+    return MapError(f"none of {len(reasons)} photos can be read: {listed(reasons)}; restore them, or add others")
+
+
+def require(cache: DescriptorCache, names: Keys) -> None:
+    """Raise MapError unless all of these photos are in the cache, and their descriptors are numbers."""
     try:
-        name.encode()
+        cache.rows(names)
+    except CacheError as error:
+        raise _unreadable(cache.path) from error
+
+
+def _fault(file: str) -> str:
+    """What is wrong with a file before it is opened; empty when nothing is."""
+    try:
+        file.encode()
     except UnicodeEncodeError:
-        raise MapError(f"{key_of(name)!a} has no name in UTF-8; rename it, and give the same command again") from None
+        return f"{file!a} has no name in UTF-8; rename it"
+    return "" if os.path.isfile(file) else f"{file} is missing; restore it"
 
 
 def is_wasteful(cache: DescriptorCache, names: Keys) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from vpr.base.machine import Device
 from vpr.base.progress import progress
 from vpr.cache import CacheError, DescriptorCache
 from vpr.description.describe import BATCH
-from vpr.maps.building import add_photos, known_positions, remove_photos, require_model
+from vpr.description.images import ImageError
+from vpr.maps.building import Added, add_photos, known_positions, remove_photos, require_model
 from vpr.maps.candidates import Candidates, Comparer
 from vpr.maps.errors import MapError
 from vpr.maps.familiarity import FEWEST
@@ -24,7 +26,9 @@ from vpr.maps.model import Model, PhotoLike, load
 from vpr.maps.options import LocateConfig
 from vpr.maps.positions import find_photos
 from vpr.maps.results import Located
-from vpr.maps.store import DESCRIPTORS, Content, State, damaged
+from vpr.maps.store import DESCRIPTORS, Content, State, damaged, settled
+
+log = logging.getLogger("vpr")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,18 +43,22 @@ class Map:
     model: Model
     content: Content
     comparer: Comparer
+    added: Added | None = None  # what adding photos did, of a map that `build` or `add` returned
 
     @classmethod
     def open(cls, folder: str | Path, model: Model | None = None, device: Device = "cpu") -> Map:
         """Open a map; without a model, with the one that made it.
 
-        Raises MapError where there is no map, or it is damaged or of another model; VprError where its model's run is
-        not there.
+        A map that is changed meanwhile is read anew. Raises MapError where there is no map, or it is damaged or of
+        another model; VprError where its model's run is not there.
         """
         folder = Path(folder)
-        state = State.of(folder)
-        model = model or load(state.run, device)
-        require_model(folder, state, model.spec.fingerprint)
+        model = model or load(State.of(folder).run, device)
+        return settled(folder, lambda: cls._opened(folder, model))
+
+    @classmethod
+    def _opened(cls, folder: Path, model: Model) -> Map:
+        require_model(folder, State.of(folder), model)
         content = Content.read(folder, model.spec.patches)
         path = folder / DESCRIPTORS
         try:
@@ -72,15 +80,19 @@ class Map:
     def build(cls, folder: str | Path, *sources: str | Path, model: Model | None = None, crs: str = "") -> Map:
         """Add photos of folders, files or lists to a map, which is made when it is missing, and open it.
 
-        crs: of eastings and northings that say none. Raises MapError as `add_photos` and `find_photos`, and where no
+        crs: of eastings and northings that say none. What it did is the map's ``added``; photos that are left out are
+        in ``added.left_out``, and the log counts them. Raises MapError as `add_photos` and `find_photos`, and where no
         photo has a position.
         """
         model = model or load()
         found = find_photos(tuple(map(Path, sources)), crs, known_positions(Path(folder), model.spec.patches))
         if not found.photos:
-            raise MapError(f"none of {len(found.without)} photos has a position; give a CSV with their positions")
-        add_photos(Path(folder), model, found.photos)
-        return cls.open(folder, model)
+            raise MapError(f"none of {len(found.left_out)} photos has a position; give a CSV with their positions")
+        added = add_photos(Path(folder), model, found.photos)
+        added = replace(added, left_out=replace(found.left_out, unreadable=added.left_out.unreadable))
+        for line in added.left_out.said():
+            log.warning("%s", line)
+        return replace(cls.open(folder, model), added=added)
 
     def __len__(self) -> int:
         return len(self.content.table)
@@ -113,18 +125,30 @@ class Map:
 
         title: the progress bar's text; no bar without one. Errors as `locate`.
         """
-        if not photos:
-            return []
-        names, parts = [_name(photo, number) for number, photo in enumerate(photos)], []
+        located, unreadable = self.locate_readable(photos, config, title)
+        for why in unreadable.values():
+            raise ImageError(why)
+        return located
+
+    def locate_readable(
+        self, photos: Sequence[PhotoLike], config: LocateConfig = USUAL, title: str | None = None
+    ) -> tuple[list[Located], dict[str, str]]:
+        """As `locate_all`, without the files that cannot be decoded, of which it says what is wrong, by name."""
+        names, parts, unreadable = [_name(photo, number) for number, photo in enumerate(photos)], [], dict[int, str]()
         with progress(title=title, unit="photo", total=len(photos)) as bar:
             for start in range(0, len(photos), BATCH):
-                described = self.model.describe(photos[start : start + BATCH])
-                parts.append(self.comparer.find(described, config.depth))
-                bar.update(len(described.globals_))
+                batch = photos[start : start + BATCH]
+                described, wrong = self.model.describe_readable(batch)
+                unreadable |= {start + number: why for number, why in wrong.items()}
+                if len(described.globals_):
+                    parts.append(self.comparer.find(described, config.depth))
+                bar.update(len(batch))
+        read = [name for number, name in enumerate(names) if number not in unreadable]
         # the curve was fitted where a first match has many candidates to stand out from
         curve = self.model.curves.rerank if len(self) >= FEWEST else None
         known = Known(self.content.table, curve, self.content.strangers)
-        return locate(Candidates.joined(parts), names, known, config)
+        located = locate(Candidates.joined(parts), read, known, config) if parts else []
+        return located, {names[number]: why for number, why in unreadable.items()}
 
 
 def _name(photo: PhotoLike, number: int) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from vpr.description.shown import photos_in
 from vpr.maps.errors import MapError
 from vpr.maps.exif import exif_position
+from vpr.maps.left_out import LeftOut
 from vpr.maps.names import name_position
 from vpr.maps.tables import LISTS, read_list
 
@@ -35,6 +36,11 @@ class Found:
     photos: list[Photo] = field(default_factory=list)
     without: list[Path] = field(default_factory=list)  # photos that have no position
     missing: list[str] = field(default_factory=list)  # names of lists for which there is no photo
+
+    @property
+    def left_out(self) -> LeftOut:
+        """What cannot be added."""
+        return LeftOut(tuple(path.as_posix() for path in self.without), tuple(self.missing))
 
 
 def find_photos(sources: tuple[Path, ...], crs: str = "", known: Mapping[str, Position] | None = None) -> Found:

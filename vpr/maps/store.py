@@ -9,17 +9,20 @@
     descriptors.h5            the descriptor cache: what the model made of each photo, before adaptation
 
 N counts the changes of the map. A change writes new files beside the old ones, then map.json, then removes what
-map.json does not name: a kill leaves the map as it was before or after.
+map.json does not name: a kill leaves the map as it was before or after. Keys of photos in the map's folder are
+relative to it on disk, so that they move with it; `PhotoTable` has whole paths.
 """
 
 import csv
 import hashlib
 import io
 import json
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -34,6 +37,8 @@ FORMAT = 2
 READ = (1, FORMAT)  # in 1 the photos' table has no column described_as
 NAMED = re.compile(r"(photos|globals|strangers|index|adaptation)-\d+\.\w+")
 COLUMNS = ("key", "latitude", "longitude", "bytes", "mtime_ns", "described_as")
+TRIES = 10  # of reading a map that is changed meanwhile
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,7 @@ class Content:
         try:
             with paths["photos"].open(encoding="utf-8", newline="") as file:
                 _, *rows = csv.reader(file)
-            table = PhotoTable.of_rows(rows)
+            table = PhotoTable.of_rows([(path_of(folder, key), *rest) for key, *rest in rows])
             globals_ = np.load(paths["globals"], mmap_mode="r", allow_pickle=False)
             adaptation = _read_adaptation(paths["adaptation"], patches) if "adaptation" in paths else None
             alike = np.load(paths["strangers"], allow_pickle=False)
@@ -161,6 +166,37 @@ class Content:
         except (ValueError, LookupError, RuntimeError, TypeError, OverflowError) as error:
             raise damaged(folder / MAP, error) from error
         return cls(state, table, globals_, adaptation, alike, paths.get("index"))
+
+
+def settled(folder: Path, read: Callable[[], T]) -> T:
+    """What ``read`` gives of a map that nobody changed meanwhile: it is called anew where somebody did.
+
+    Raises MapError where the map changes each time, and what ``read`` raises of a map that is as it was.
+    """
+    for _ in range(TRIES):
+        before = _moment(folder)
+        try:
+            result = read()
+        except (MapError, OSError):
+            if _moment(folder) == before:
+                raise
+        else:
+            if _moment(folder) == before:
+                return result
+    raise MapError(f"{folder} is being changed all the time; wait for the command that does, and try again")
+
+
+def _moment(folder: Path) -> list[tuple[int, int] | None]:
+    """Other numbers when a map.json was swapped, or a file of descriptors; None for a file that is missing."""
+    moment: list[tuple[int, int] | None] = []
+    for name in (MAP, DESCRIPTORS):
+        try:
+            status = os.stat(folder / name)
+        except OSError:
+            moment.append(None)
+        else:  # descriptors that are added to a file are not read yet
+            moment.append((status.st_ino, status.st_mtime_ns if name == MAP else 0))
+    return moment
 
 
 def _read_adaptation(path: Path, patches: int) -> Adaptation:
@@ -186,10 +222,25 @@ def digest_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def path_of(folder: Path, kept: str) -> str:
+    """The path of a photo, from the root, by the key that is kept of it."""
+    return kept if os.path.isabs(kept) else f"{_root(folder)}{kept}"
+
+
+def kept_as(folder: Path, path: str) -> str:
+    """The key that is kept of a photo: its path, from the map's folder where it lies in it."""
+    return path.removeprefix(_root(folder))
+
+
+def _root(folder: Path) -> str:
+    return f"{Path(os.path.abspath(folder)).as_posix().rstrip('/')}/"
+
+
 def write_table(path: Path, table: PhotoTable) -> None:
     """Write photos-N.csv."""
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows([COLUMNS, *table.rows()])
+    rows = [(kept_as(path.parent, str(key)), *rest) for key, *rest in table.rows()]
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows([COLUMNS, *rows])
     write_bytes(path, text.getvalue().encode())
 
 

@@ -1,4 +1,4 @@
-"""Photos that change: who reads the map meanwhile, what is described again, and maps of an earlier format."""
+"""Photos and maps that change: who reads meanwhile, what is described again, and maps of an earlier format."""
 
 import csv
 import json
@@ -9,8 +9,10 @@ import pytest
 from photos import a_model, add, write_photo, write_photos
 
 from vpr.cache import DescriptorCache, create
+from vpr.maps import photo_map, store
 from vpr.maps.building import remove_photos
 from vpr.maps.described import key_of
+from vpr.maps.errors import MapError
 from vpr.maps.photo_map import Map
 from vpr.maps.store import COLUMNS, DESCRIPTORS, MAP, Content, digest_of
 
@@ -115,3 +117,70 @@ def test_a_map_of_format_1_opens_and_grows(tmp_path, photos):
     assert sum("?" in name for name in opened.content.table.described_as) == 3
     add(tmp_path / "fresh", model, photos, tmp_path / "more")
     np.testing.assert_allclose(opened.content.globals_, Map.open(tmp_path / "fresh", model).content.globals_, atol=1e-6)
+
+
+def meanwhile(monkeypatch, owner, name, change, times):
+    """Before a function does its work, the map is changed so many times."""
+    usual, left = getattr(owner, name), [times]
+
+    def changing(*arguments):
+        if left[0]:
+            left[0] -= 1
+            monkeypatch.setattr(owner, name, usual)
+            change()
+            monkeypatch.setattr(owner, name, changing)
+        return usual(*arguments)
+
+    monkeypatch.setattr(owner, name, changing)
+
+
+@pytest.mark.parametrize(("owner", "name"), [(store, "_verified"), (DescriptorCache, "_open"), (photo_map, "Search")])
+def test_a_map_that_changes_while_it_is_opened_is_opened_as_it_is_then(tmp_path, photos, monkeypatch, owner, name):
+    model, folder = a_model(), tmp_path / "map"
+    add(folder, model, photos)
+    meanwhile(monkeypatch, owner, name, lambda: remove_photos(folder, model, ["001.jpg"]), 1)
+    opened = Map.open(folder, model)
+    assert len(opened) == 11 and opened.content.state.change == 2
+    np.testing.assert_array_equal(opened.comparer.cache.globals_[opened.comparer.rows], opened.content.globals_)
+    assert opened.comparer.cache.keys[opened.comparer.rows].tolist() == [*opened.content.table.described_as]
+
+
+def test_a_map_that_changes_all_the_time_is_named(tmp_path, photos, monkeypatch):
+    model, folder = a_model(), tmp_path / "map"
+    add(folder, model, photos)
+    meanwhile(monkeypatch, store, "_verified", lambda: os.utime(folder / MAP), 10**6)
+    with pytest.raises(MapError, match="is being changed all the time; wait for the command"):
+        Map.open(folder, model)
+    monkeypatch.undo()
+    (folder / "globals-1.npy").unlink()
+    with pytest.raises(MapError, match=r"globals-1.npy is damaged \(it is missing"):
+        Map.open(folder, model)
+
+
+def test_an_open_map_answers_after_photos_were_removed(tmp_path, photos):
+    model, folder = a_model(), tmp_path / "map"
+    add(folder, model, photos)
+    opened = Map.open(folder, model)
+    found = opened.locate(photos / "001.jpg")
+    opened.remove("001.jpg", "002.jpg")
+    assert opened.locate(photos / "001.jpg") == found
+
+
+def test_a_map_that_was_moved_keeps_the_photos_in_its_folder(tmp_path, photos):
+    model, folder, moved = a_model(), tmp_path / "map", tmp_path / "else where" / "town"
+    add(folder, model, photos)
+    frames = write_photos(folder / "frames" / "drive-1", range(20, 24))
+    add(folder, model, frames)
+    found = Map.open(folder, model).locate(frames / "021.jpg")
+    moved.parent.mkdir()
+    folder.rename(moved)
+    opened = Map.open(moved, model)
+    expected = [path.as_posix() for base in (photos, moved / "frames/drive-1") for path in sorted(base.iterdir())]
+    assert opened.content.table.keys.tolist() == expected
+    again = opened.locate(moved / "frames/drive-1/021.jpg")
+    assert [one.photo for one in again.matches] == [one.photo.replace(str(folder), str(moved)) for one in found.matches]
+    done = add(moved, model, moved / "frames", photos)
+    assert (done.unchanged, done.new, done.described) == (16, 0, 0)
+    assert remove_photos(moved, model, [str(moved / "frames/drive-1/020.jpg"), "021"]) == 2
+    with pytest.raises(MapError, match="no photo of"):
+        remove_photos(moved, model, [str(folder / "frames")])
