@@ -30,7 +30,7 @@ from vpr.maps.familiarity import strangers
 from vpr.maps.geodesy import places_of
 from vpr.maps.left_out import LeftOut, reason
 from vpr.maps.model import Model
-from vpr.maps.positions import Photo, Position
+from vpr.maps.positions import Photo
 from vpr.maps.store import (
     DESCRIPTORS,
     MAP,
@@ -45,6 +45,7 @@ from vpr.maps.store import (
     write_arrays,
     write_table,
 )
+from vpr.maps.tables import Position
 
 Row = tuple[object, ...]  # of a `PhotoTable`
 

@@ -10,9 +10,7 @@ from vpr.maps.errors import MapError
 from vpr.maps.exif import exif_position
 from vpr.maps.left_out import LeftOut
 from vpr.maps.names import name_position
-from vpr.maps.tables import LISTS, read_list
-
-Position = tuple[float, float]  # latitude and longitude, degrees
+from vpr.maps.tables import LISTS, Position, read_list
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,7 @@ def find_photos(sources: tuple[Path, ...], crs: str = "", known: Mapping[str, Po
         for photo in _of_source(source, crs, known or {}, found):
             photos[photo.key] = photo
     found.photos = list(photos.values())
+    found.without = [path for path in dict.fromkeys(found.without) if path.as_posix() not in photos]
     return found
 
 
@@ -69,11 +68,14 @@ def _of_source(source: Path, crs: str, known: Mapping[str, Position], found: Fou
 def _of_list(source: Path, crs: str, found: Found) -> list[Photo]:
     photos = []
     for listed in read_list(source, crs):
-        if listed.path is None:
+        path = None if listed.path is None else Path(os.path.abspath(listed.path))
+        if path is None:
             found.missing.append(listed.name)
+        elif listed.position is None:
+            found.without.append(path)
         else:
-            photos.append(Photo(Path(os.path.abspath(listed.path)), listed.latitude, listed.longitude))
-    if not photos:
+            photos.append(Photo(path, *listed.position))
+    if not photos and not found.without:
         raise MapError(f"{source} lists no photo that is there; its files are looked for beside it and in images/")
     return photos
 
