@@ -99,7 +99,7 @@ def _summary(located: list[Located], unreadable: dict[str, str]) -> str:
 
 
 def _tell(one: Located) -> None:
-    print(printable(one.said()))
+    print(printable(one.said()).replace("\n", r"\n"))
     for match in one.matches:
         print(printable(f"    {match.metres:8.1f} m  S_global {match.s_global:.3f}  S_struct {match.s_struct:.3f}  "
                         f"{match.photo}"))  # fmt: skip

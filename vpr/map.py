@@ -71,7 +71,7 @@ def _model(options: MapOptions) -> Model:
 
 
 def _add(options: MapOptions) -> None:
-    from vpr.maps.building import add_photos, known_positions
+    from vpr.maps.building import add_photos, known_positions, require_place
     from vpr.maps.positions import find_photos
     from vpr.maps.video import VIDEOS
 
@@ -80,6 +80,7 @@ def _add(options: MapOptions) -> None:
     others = tuple(Path(source) for source in options.sources if Path(source) not in videos)
     if (options.gpx is None) == bool(videos):
         raise VprError("a video needs its track, and a track its video; give both: add VIDEO.mp4 --gpx TRACK.gpx")
+    require_place(options.map)
     model = _model(options)
     found = find_photos(others, options.crs, known_positions(options.map, model.spec.patches))
     _say(found.left_out)
@@ -92,15 +93,16 @@ def _add(options: MapOptions) -> None:
     changes = f"{done.new} new, {done.changed} changed, {done.unchanged} unchanged; {done.described} described"
     print(printable(f"{options.map}: {done.photos} photos ({changes}), {time.perf_counter() - began:.1f} s"))
     print(f"the model is adapted to {done.adapted_to} of them" if done.adapted_to else "too few photos to adapt to")
-    if done.left_out:
-        _say(done.left_out)
-        raise VprError(f"{len(done.left_out)} of {len(photos)} photos cannot be read; restore them and add them again")
+    _say(done.left_out)
+    if lost := len(found.unreadable) + len(done.left_out):
+        count = len(photos) + len(found.unreadable)
+        raise VprError(f"{lost} of {count} photos cannot be read; restore them and add them again")
 
 
 def _say(left_out: LeftOut) -> None:
     """Count the photos that are left out, and name the first."""
     for line in left_out.said():
-        print(printable(line), file=sys.stderr)
+        print(printable(line).replace("\n", r"\n"), file=sys.stderr)
 
 
 def _frames(options: MapOptions, videos: list[Path]) -> list[Photo]:

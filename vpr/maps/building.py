@@ -169,15 +169,20 @@ def _fitting(keys: Sequence[str], name: str) -> set[str]:
     return named
 
 
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Alone; what is wrong with the descriptors or a photo is said as an error of the map."""
+def require_place(folder: Path) -> None:
+    """Raise MapError where a folder is neither a map nor empty nor new."""
     if folder.exists() and not folder.is_dir():
         raise MapError(f"{folder} is no folder; name another map")
     is_map = (folder / MAP).exists() or (folder / DESCRIPTORS).exists()
     others = [path for path in folder.glob("*") if not path.name.startswith(".") and path.name != FRAMES]
     if others and not is_map:
         raise MapError(f"{folder} is not empty and no map; name another folder")
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Alone; what is wrong with the descriptors or a photo is said as an error of the map."""
+    require_place(folder)
     with writing_alone(folder / MAP, wait=False):
         try:
             yield

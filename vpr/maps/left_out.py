@@ -17,6 +17,10 @@ class LeftOut:
     def __len__(self) -> int:
         return len(self.without) + len(self.missing) + len(self.unreadable)
 
+    def __or__(self, other: "LeftOut") -> "LeftOut":
+        unreadable = {**self.unreadable, **other.unreadable}
+        return LeftOut((*self.without, *other.without), (*self.missing, *other.missing), unreadable)
+
     def said(self) -> list[str]:
         """A line for each kind, which counts them and names the first.
 
@@ -41,5 +45,10 @@ def listed(names: Sequence[str]) -> str:
 
 
 def reason(error: object) -> str:
-    """What is wrong with a photo, by its error: without the remedy, which is for data sets."""
-    return str(error).rpartition("; ")[0]
+    """What is wrong with a photo, by its error: without the remedy, which is for data sets.
+
+    >>> reason("a.jpg is missing; unpack it again"), reason("a.heic needs another package: pip install vpr[heic]")
+    ('a.jpg is missing', 'a.heic needs another package: pip install vpr[heic]')
+    """
+    what, mark, _ = str(error).rpartition("; ")
+    return what if mark else str(error)

@@ -89,7 +89,7 @@ class Map:
         if not found.photos:
             raise MapError(f"none of {len(found.left_out)} photos has a position; give a CSV with their positions")
         added = add_photos(Path(folder), model, found.photos)
-        added = replace(added, left_out=replace(found.left_out, unreadable=added.left_out.unreadable))
+        added = replace(added, left_out=found.left_out | added.left_out)
         for line in added.left_out.said():
             log.warning("%s", line)
         return replace(cls.open(folder, model), added=added)

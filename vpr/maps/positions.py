@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vpr.description.images import ImageError
 from vpr.description.shown import photos_in
 from vpr.maps.errors import MapError
 from vpr.maps.exif import exif_position
-from vpr.maps.left_out import LeftOut
+from vpr.maps.left_out import LeftOut, reason
 from vpr.maps.names import name_position
 from vpr.maps.tables import LISTS, Position, read_list
 
@@ -34,11 +35,12 @@ class Found:
     photos: list[Photo] = field(default_factory=list)
     without: list[Path] = field(default_factory=list)  # photos that have no position
     missing: list[str] = field(default_factory=list)  # names of lists for which there is no photo
+    unreadable: dict[str, str] = field(default_factory=dict)  # what is wrong with photos, by path
 
     @property
     def left_out(self) -> LeftOut:
         """What cannot be added."""
-        return LeftOut(tuple(path.as_posix() for path in self.without), tuple(self.missing))
+        return LeftOut(tuple(path.as_posix() for path in self.without), tuple(self.missing), self.unreadable)
 
 
 def find_photos(sources: tuple[Path, ...], crs: str = "", known: Mapping[str, Position] | None = None) -> Found:
@@ -87,7 +89,11 @@ def _of_files(paths: list[Path], crs: str, known: Mapping[str, Position], found:
             named = name_position(path.name, crs)
         except MapError as error:
             raise MapError(f"{path}: {error}") from error
-        position = named or known.get(path.as_posix()) or exif_position(path)
+        try:
+            position = named or known.get(path.as_posix()) or exif_position(path)
+        except ImageError as error:  # of a format that needs another package
+            found.unreadable[path.as_posix()] = reason(error)
+            continue
         if position is None:
             found.without.append(path)
         else:

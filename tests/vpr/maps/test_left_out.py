@@ -1,6 +1,7 @@
 """Photos that do not go into a map, and photos that cannot be located: the others do, and what is wrong is told."""
 
 import logging
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from photos import a_model, add, write_photo, write_photos
 from PIL import Image
 
 from vpr.description.images import ImageError
+from vpr.description.shown import photos_in
 from vpr.maps.building import remove_photos
 from vpr.maps.errors import MapError
 from vpr.maps.photo_map import Map
@@ -54,6 +56,25 @@ def test_a_photo_of_the_map_that_becomes_unreadable_stays_as_it_was(tmp_path, ph
     (folder / "descriptors.h5").unlink()  # now it is needed
     with pytest.raises(MapError, match=r"005.jpg cannot be decoded .*; restore it, or take it out of the map"):
         add(folder, model, photos / "006.jpg")
+
+
+def test_a_photo_whose_format_needs_a_package_ends_no_folder(tmp_path, photos, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (photos / "a.heic").write_bytes(b"x")
+    photo_map = Map.build(tmp_path / "map", photos, model=a_model())
+    assert len(photo_map) == 12
+    assert photo_map.added.left_out.unreadable[str(photos / "a.heic")].endswith("pip install vpr[heic]")
+    assert photo_map.locate_readable([photos / "a.heic"])[0] == []
+
+
+def test_folders_behind_links_are_read_once(tmp_path, photos):
+    (photos / "below").mkdir()
+    (photos / "below" / "loop").symlink_to(photos)
+    (photos / "far").symlink_to(write_photos(tmp_path / "elsewhere", range(20, 23)))
+    (photos / "far2").symlink_to(tmp_path / "elsewhere")
+    (photos / "nowhere.jpg").symlink_to("nowhere.jpg")
+    found = [path.relative_to(photos).as_posix() for path in photos_in(photos)]
+    assert found == [*(f"{n:03d}.jpg" for n in range(12)), *(f"far/{n:03d}.jpg" for n in range(20, 23))]
 
 
 def test_a_map_of_nothing_is_refused(tmp_path):
