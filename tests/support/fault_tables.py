@@ -100,8 +100,7 @@ def photos(damage=nothing, *more):
 
 
 # fmt: off
-REUNNAMED = ["map", QUERY, "--device", "cpu"]  # by the model that the map names
-FUSED = [
+REFUSED = [
     # command, options, damage, words
     ("eval.msls", EVALUATE, on("run/config.json", cut, 0.5), "config.json is damaged"),
     ("eval.msls", EVALUATE, config("dim", -1), "-1 is out of range"),

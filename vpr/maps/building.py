@@ -1,7 +1,7 @@
 """Photos into a map, and out of it."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,10 +90,7 @@ def add_photos(folder: Path, model: Model, photos: Sequence[Photo]) -> Added:
         known = {str(row[0]): row for row in before.table.rows()}
         given = {photo.key: _row(folder, photo, known.get(photo.key)) for photo in photos}
         done = complete(folder, model, PhotoTable.of_rows([*(known | given).values()]))
-        lost = {path_of(folder, key_of(name)): why for name, why in done.unreadable.items()}
-        for key, why in lost.items():
-            if key in known and known[key][-1] in done.unreadable:
-                raise MapError(f"{why}; {RESTORE}")
+        lost = _lost(folder, known, done.unreadable)
         rows = {key: row for key, row in given.items() if key not in lost}  # a photo of before stays as it was
         if not known | rows:
             raise none_readable([*lost.values()])
@@ -108,16 +105,17 @@ def add_photos(folder: Path, model: Model, photos: Sequence[Photo]) -> Added:
         after.state.clean(folder)
         if is_wasteful(done.cache, merged.described_as):
             compact(done.cache, merged.described_as)
-        unchanged = len(rows) - len(new) - len(changed)
-        return Added(
-            len(merged),
-            len(new),
-            len(changed),
-            unchanged,
-            done.described,
-            after.state.adapted_to,
-            LeftOut(unreadable=lost),
-        )
+        counts = len(merged), len(new), len(changed), len(rows) - len(new) - len(changed), done.described
+        return Added(*counts, after.state.adapted_to, LeftOut(unreadable=lost))
+
+
+def _lost(folder: Path, known: Mapping[str, Row], unreadable: Mapping[str, str]) -> dict[str, str]:
+    """What is wrong with photos that cannot be read, by path; raises MapError for one that the map cannot lack."""
+    lost = {path_of(folder, key_of(name)): why for name, why in unreadable.items()}
+    for path, why in lost.items():
+        if path in known and known[path][-1] in unreadable:
+            raise MapError(f"{why}; {RESTORE}")
+    return lost
 
 
 def _row(folder: Path, photo: Photo, known: Row | None) -> Row:
