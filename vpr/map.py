@@ -72,6 +72,7 @@ def _model(options: MapOptions) -> Model:
 
 def _add(options: MapOptions) -> None:
     from vpr.maps.building import add_photos, known_positions, require_place
+    from vpr.maps.left_out import nothing_to_add
     from vpr.maps.positions import find_photos
     from vpr.maps.video import VIDEOS
 
@@ -86,9 +87,7 @@ def _add(options: MapOptions) -> None:
     _say(found.left_out)
     photos = [*found.photos, *_frames(options, videos)]
     if not photos:
-        raise VprError(
-            f"none of {len(found.left_out)} photos has a position; add a CSV of them (file,latitude,longitude)"
-        )
+        raise nothing_to_add(found.left_out)
     done = add_photos(options.map, model, photos)
     changes = f"{done.new} new, {done.changed} changed, {done.unchanged} unchanged; {done.described} described"
     print(printable(f"{options.map}: {done.photos} photos ({changes}), {time.perf_counter() - began:.1f} s"))
@@ -132,11 +131,12 @@ def _remove(options: MapOptions) -> None:
 
 
 def _tell(options: MapOptions) -> None:
+    from vpr.maps.building import read_map
     from vpr.maps.described import stamp_of
-    from vpr.maps.store import Content, settled
+    from vpr.maps.store import settled
 
-    patches = _model(options).spec.patches
-    content = settled(options.map, lambda: Content.read(options.map, patches))
+    model = _model(options)
+    content = settled(options.map, lambda: read_map(options.map, model))
     state, table = content.state, content.table
     stamps = [stamp_of(str(path)) for path in options.map.rglob("*") if path.is_file()]
     size = sum(stamp[0] for stamp in stamps if stamp) / 1e6

@@ -194,9 +194,13 @@ def _before(folder: Path, model: Model) -> Content:
     if not (folder / MAP).is_file():
         empty = np.zeros((0, spec.global_dim), np.float32)
         return Content(State(model.run, spec.fingerprint), PhotoTable.of_rows([]), empty, None, np.zeros(0, np.float32))
-    state = State.of(folder)
-    require_model(folder, state, model)
-    return Content.read(folder, spec.patches)
+    return read_map(folder, model)
+
+
+def read_map(folder: Path, model: Model) -> Content:
+    """The files of a map; raises MapError where another model made it, or it is damaged."""
+    require_model(folder, State.of(folder), model)
+    return Content.read(folder, model.spec.patches)
 
 
 def require_model(folder: Path, state: State, model: Model) -> None:

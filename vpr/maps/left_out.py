@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from vpr.maps.errors import MapError
+
 NAMED = 3  # photos that are named of each kind
 
 
@@ -33,6 +35,15 @@ class LeftOut:
             ([*self.unreadable.values()], "cannot be read and are left out"),
         )
         return [f"{len(names)} photos {what}: {listed(names)}" for names, what in kinds if names]
+
+
+def nothing_to_add(left_out: LeftOut) -> MapError:
+    """What is said where nothing is left to add."""
+    if left_out.unreadable:
+        return MapError(f"none of {len(left_out)} photos can be added: {listed([*left_out.unreadable.values()])}")
+    return MapError(
+        f"none of {len(left_out)} photos has a position; add a CSV or GeoJSON of them (file,latitude,longitude)"
+    )
 
 
 def listed(names: Sequence[str]) -> str:

@@ -15,12 +15,13 @@ from vpr.base.progress import progress
 from vpr.cache import CacheError, DescriptorCache
 from vpr.description.describe import BATCH
 from vpr.description.images import ImageError
-from vpr.maps.building import Added, add_photos, known_positions, remove_photos, require_model
+from vpr.maps.building import Added, add_photos, known_positions, read_map, remove_photos
 from vpr.maps.candidates import Candidates, Comparer
 from vpr.maps.errors import MapError
 from vpr.maps.familiarity import FEWEST
 from vpr.maps.geodesy import places_of
 from vpr.maps.index import Search
+from vpr.maps.left_out import nothing_to_add
 from vpr.maps.locating import USUAL, Known, locate
 from vpr.maps.model import Model, PhotoLike, load
 from vpr.maps.options import LocateConfig
@@ -58,8 +59,7 @@ class Map:
 
     @classmethod
     def _opened(cls, folder: Path, model: Model) -> Map:
-        require_model(folder, State.of(folder), model)
-        content = Content.read(folder, model.spec.patches)
+        content = read_map(folder, model)
         path = folder / DESCRIPTORS
         try:
             cache = DescriptorCache(path, model.spec)
@@ -87,7 +87,7 @@ class Map:
         model = model or load()
         found = find_photos(tuple(map(Path, sources)), crs, known_positions(Path(folder), model.spec.patches))
         if not found.photos:
-            raise MapError(f"none of {len(found.left_out)} photos has a position; give a CSV with their positions")
+            raise nothing_to_add(found.left_out)
         added = add_photos(Path(folder), model, found.photos)
         added = replace(added, left_out=found.left_out | added.left_out)
         for line in added.left_out.said():

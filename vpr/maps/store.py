@@ -61,10 +61,12 @@ class State:
             raise MapError(f"no map at {folder}; make it with: python -m vpr.map {folder} add FOLDER")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            if content.pop("format") not in READ:
-                raise ValueError("its format is of another version")
+            if (written := content.pop("format")) not in READ:
+                raise _foreign(path, written)
             state = cls(**content)
             state._check()
+        except MapError:
+            raise
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise damaged(path, error) from error
         return state
@@ -92,6 +94,13 @@ class State:
         for path in sorted(folder.iterdir()):
             if NAMED.fullmatch(path.name) and path.name not in named:
                 path.unlink()
+
+
+def _foreign(path: Path, written: object) -> Exception:
+    """What is said of a map of another format; of a number that only a later vpr can have written, that it is later."""
+    if type(written) is int and written > FORMAT:
+        return MapError(f"{path} is of format {written}, and this vpr reads up to {FORMAT}; use the one that wrote it")
+    return ValueError("its format is none")
 
 
 def damaged(path: Path, reason: object) -> MapError:

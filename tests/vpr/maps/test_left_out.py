@@ -65,6 +65,8 @@ def test_a_photo_whose_format_needs_a_package_ends_no_folder(tmp_path, photos, m
     assert len(photo_map) == 12
     assert photo_map.added.left_out.unreadable[str(photos / "a.heic")].endswith("pip install vpr[heic]")
     assert photo_map.locate_readable([photos / "a.heic"])[0] == []
+    with pytest.raises(MapError, match=r"none of 1 photos can be added: .*a.heic is HEIC, .*: pip install vpr\[heic\]"):
+        photo_map.add(photos / "a.heic")
 
 
 def test_folders_behind_links_are_read_once(tmp_path, photos):

@@ -119,6 +119,20 @@ def test_a_map_of_format_1_opens_and_grows(tmp_path, photos):
     np.testing.assert_allclose(opened.content.globals_, Map.open(tmp_path / "fresh", model).content.globals_, atol=1e-6)
 
 
+def test_a_map_of_a_later_format_is_left_alone(tmp_path, photos):
+    model, folder = a_model(), tmp_path / "map"
+    add(folder, model, photos)
+    content = json.loads((folder / MAP).read_text())
+    for written, words in (
+        (3, "is of format 3, and this vpr reads up to 2; use the one"),
+        ("x", "map.json is damaged"),
+    ):
+        (folder / MAP).write_text(json.dumps({**content, "format": written}))
+        for use in (lambda: Map.open(folder, model), lambda: add(folder, model, photos)):
+            with pytest.raises(MapError, match=words):
+                use()
+
+
 def meanwhile(monkeypatch, owner, name, change, times):
     """Before a function does its work, the map is changed so many times."""
     usual, left = getattr(owner, name), [times]
