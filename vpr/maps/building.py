@@ -17,7 +17,7 @@ from vpr.maps.candidates import Comparer
 from vpr.maps.described import (
     compact,
     complete,
-    is_wasteful,
+    drop_old_versions,
     key_of,
     name_of,
     none_readable,
@@ -103,8 +103,7 @@ def add_photos(folder: Path, model: Model, photos: Sequence[Photo]) -> Added:
             fresh = [*new, *(key for key in changed if known[key][-1] != rows[key][-1])]
             after = _write(folder, model, replace_table(before, merged), done.cache, fresh)
         after.state.clean(folder)
-        if is_wasteful(done.cache, merged.described_as):
-            compact(done.cache, merged.described_as)
+        drop_old_versions(folder, done.cache, merged)
         counts = len(merged), len(new), len(changed), len(rows) - len(new) - len(changed), done.described
         return Added(*counts, after.state.adapted_to, LeftOut(unreadable=lost))
 

@@ -25,7 +25,7 @@ from vpr.maps.store import DESCRIPTORS, PhotoTable, path_of
 log = logging.getLogger("vpr")
 
 VERSION = re.compile(r"\?\d+-\d+\Z")
-WASTE = 0.25  # rows that no photo has, by the number of photos, from which on the file is written anew
+WASTE = 0.25  # old versions, by the number of photos, from which on the file is written anew
 Stamp = tuple[int, int]  # size and time of change of a file: bytes, nanoseconds
 
 
@@ -125,9 +125,18 @@ def _fault(file: str) -> str:
     return "" if os.path.isfile(file) else f"{file} is missing; restore it"
 
 
-def is_wasteful(cache: DescriptorCache, names: Keys) -> bool:
-    """Whether a cache holds so many descriptors of other photos that it is worth writing it anew."""
-    return int(np.count_nonzero(cache.done)) - len(names) > WASTE * len(names)
+def drop_old_versions(folder: Path, cache: DescriptorCache, table: PhotoTable) -> None:
+    """Write the cache anew without old versions of a map's photos, where they are many.
+
+    What it has of photos that are in no table stays: a map that lost its map.json may be added to folder by folder.
+    """
+    done, most = np.asarray(cache.done) > 0, WASTE * len(table)
+    if np.count_nonzero(done) - len(table) <= most:
+        return
+    keys, names = set(table.keys), set(table.described_as)
+    old = np.array([name not in names and path_of(folder, key_of(name)) in keys for name in cache.keys], bool)
+    if np.count_nonzero(old & done) > most:
+        compact(cache, cache.keys[done & ~old])
 
 
 def compact(cache: DescriptorCache, names: Keys) -> None:

@@ -103,6 +103,16 @@ def test_versions_of_before_stay_until_they_are_many(tmp_path, photos):
     assert len(Map.open(folder, model).comparer.cache) == 11  # nothing is left of what was removed
 
 
+def test_a_map_without_its_table_is_added_to_folder_by_folder(tmp_path, photos):
+    model, folder, more = a_model(), tmp_path / "map", write_photos(tmp_path / "more", range(20, 32))
+    add(folder, model, photos, more)
+    (folder / MAP).unlink()
+    for number in range(4):
+        replace_photo(photos / f"{number:03d}.jpg", 50 + number)
+    assert [add(folder, model, one).described for one in (photos, more)] == [4, 0]
+    assert len(Map.open(folder, model)) == len(Map.open(folder, model).comparer.cache) == 24
+
+
 def test_a_map_of_format_1_opens_and_grows(tmp_path, photos):
     model, folder = a_model(), tmp_path / "map"
     add(folder, model, photos)
