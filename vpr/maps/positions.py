@@ -1,8 +1,8 @@
 """Photos and their positions, out of folders, files, lists and videos."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vpr.description.images import ImageError
@@ -48,15 +48,25 @@ def find_photos(sources: tuple[Path, ...], crs: str = "", known: Mapping[str, Po
 
     Where it is no list that says it, the position is the one in the file's name, or else the one in its EXIF. crs: of
     eastings and northings that say none. known: positions of photos, by key, that need not be looked for again. A photo
-    that is found twice has the later position. Raises MapError for sources that are not there or cannot be read.
+    that is found twice has the later position, and a link to a photo that is there is that photo. Raises MapError for
+    sources that are not there or cannot be read.
     """
     found, photos = Found(), dict[str, Photo]()
     for source in sources:
         for photo in _of_source(source, crs, known or {}, found):
             photos[photo.key] = photo
+    _follow_links(photos, photos.keys() | (known or {}).keys())
     found.photos = list(photos.values())
     found.without = [path for path in dict.fromkeys(found.without) if path.as_posix() not in photos]
     return found
+
+
+def _follow_links(photos: dict[str, Photo], there: Collection[str]) -> None:
+    """Have links that lead to photos which are there be those photos."""
+    for key in [key for key, photo in photos.items() if photo.path.is_symlink()]:
+        target = Path(os.path.realpath(key))
+        if target.as_posix() in there:
+            photos.setdefault(target.as_posix(), replace(photos.pop(key), path=target))
 
 
 def _of_source(source: Path, crs: str, known: Mapping[str, Position], found: Found) -> list[Photo]:

@@ -79,6 +79,19 @@ def test_folders_behind_links_are_read_once(tmp_path, photos):
     assert found == [*(f"{n:03d}.jpg" for n in range(12)), *(f"far/{n:03d}.jpg" for n in range(20, 23))]
 
 
+def test_a_link_to_a_photo_is_that_photo(tmp_path, photos):
+    model, folder, links = a_model(), tmp_path / "map", tmp_path / "links"
+    links.mkdir()
+    (photos / "again.jpg").symlink_to("003.jpg")
+    (links / "b.jpg").symlink_to(photos / "004.jpg")
+    assert add(folder, model, photos).photos == 12
+    for given in ((links, photos), (links,)):
+        added = Map.open(folder, model).add(*given).added
+        assert (added.photos, added.new, added.changed) == (12, 0, 0)
+    (links / "far.jpg").symlink_to(write_photo(tmp_path / "far.jpg", (48, 9), seed=50))
+    assert Map.open(folder, model).add(links).added.new == 1  # what it leads to is not in the map
+
+
 def test_a_map_of_nothing_is_refused(tmp_path):
     write_photo(tmp_path / "a.jpg", (47, 8))
     cut(tmp_path / "a.jpg", 0.6)
