@@ -59,7 +59,7 @@ def describe(
     """
     files = data.image_files()
     how = Filling(config.workers, dtype=config.patches, rollout=rollout)
-    filled, images, seconds = describe_into_cache(cache, model, data.root, files, device, how)
+    filled, images, seconds, _ = describe_into_cache(cache, model, data.root, files, device, how)
     latency = 1000 * seconds / images if images else None
     described = DescribedSet.of(data, filled, latency_ms=latency)
     database, adapt = described.rows.database.ravel(), config.adapt

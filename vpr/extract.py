@@ -45,7 +45,7 @@ def _work(options: ExtractOptions, dataset_options: DatasetOptions) -> None:
     with fabric.rank_zero_first():  # mini-MSLS may have to be rendered
         data = dataset_options.load().retrieval_set
     how = Filling(options.workers, options.overwrite, options.patches, options.rollout, fabric)
-    cache, _, _ = describe_into_cache(options.cache, model, data.root, data.image_files(), device, how)
+    cache = describe_into_cache(options.cache, model, data.root, data.image_files(), device, how).cache
     weights = "" if cache.weights is None else ", with weights"
     patches = f"{cache.spec.patches} patches x {cache.spec.dim} {cache.spec.dtype}{weights}"
     fabric.print(f"{options.cache}: {len(cache)} images, {patches}")

@@ -47,8 +47,10 @@ def _work(options: LocateOptions, config: LocateConfig) -> None:
     from vpr.description.foreign import read_foreign
     from vpr.description.shown import photos_in
     from vpr.maps.familiarity import FEWEST
+    from vpr.maps.left_out import listed, reason
     from vpr.maps.model import load
     from vpr.maps.photo_map import Map
+    from vpr.maps.results import Located
 
     photos = [photo for place in options.photos for photo in photos_in(place)]
     _refuse_overwriting(options, photos)
@@ -58,12 +60,20 @@ def _work(options: LocateOptions, config: LocateConfig) -> None:
     elif len(photo_map) < FEWEST:
         print(printable(f"{options.map} has fewer than {FEWEST} photos: no probabilities are told"), file=sys.stderr)
     by = None if options.shortlist is None else read_foreign(options.shortlist)
-    drives = _drives(photos, config)
-    located = [one for drive in drives for one in photo_map.locate_all(drive, config, "locating", by)]
+    located, unreadable = list[Located](), dict[str, str]()
+    for drive in _drives(photos, config):
+        found, lost = photo_map.locate_readable(drive, config, "locating", by)
+        located += found
+        unreadable |= {photo: reason(why) for photo, why in lost.items()}
+    if not located:
+        raise VprError(f"no photo can be read: {listed([*unreadable.values()])}; restore them, or give others")
     for one in located:
         _tell(one)
-    print(_summary(located))
-    _write(options, photo_map, located)
+    print(_summary(located, unreadable))
+    _write(options, photo_map, located, unreadable)
+    if unreadable:
+        print(printable(f"cannot be read: {listed([*unreadable.values()])}"), file=sys.stderr)
+        raise VprError(f"{len(unreadable)} of {len(photos)} photos cannot be read; the others were located")
 
 
 def _drives(photos: list[Path], config: LocateConfig) -> list[list[Path]]:
@@ -89,18 +99,19 @@ def _refuse_overwriting(options: LocateOptions, photos: list[Path]) -> None:
         raise VprError("an output names one of the photos, which would be replaced; name another file")
 
 
-def _summary(located: list[Located]) -> str:
-    return f"{sum(one.on_map for one in located)} of {len(located)} photos are on the map"
+def _summary(located: list[Located], unreadable: dict[str, str]) -> str:
+    said = f"{sum(one.on_map for one in located)} of {len(located)} photos are on the map"
+    return said + (f", {len(unreadable)} cannot be read" if unreadable else "")
 
 
 def _tell(one: Located) -> None:
-    print(printable(one.said()))
+    print(printable(one.said()).replace("\n", r"\n"))
     for match in one.matches:
         print(printable(f"    {match.metres:8.1f} m  S_global {match.s_global:.3f}  S_struct {match.s_struct:.3f}  "
                         f"{match.photo}"))  # fmt: skip
 
 
-def _write(options: LocateOptions, photo_map: Map, located: list[Located]) -> None:
+def _write(options: LocateOptions, photo_map: Map, located: list[Located], unreadable: dict[str, str]) -> None:
     import csv
     import io
 
@@ -108,8 +119,9 @@ def _write(options: LocateOptions, photo_map: Map, located: list[Located]) -> No
     from vpr.maps.results import COLUMNS, as_geojson, as_rows
 
     if options.json:
-        photos = [one.as_json() for one in located]
-        write_json(options.json, {"map": str(options.map), "model": photo_map.model.run, "photos": photos})
+        lost = [{"photo": photo, "error": why} for photo, why in unreadable.items()]
+        content = {"map": str(options.map), "model": photo_map.model.run, "photos": [one.as_json() for one in located]}
+        write_json(options.json, {**content, "unreadable": lost})
     if options.geojson:
         write_json(options.geojson, as_geojson(located))
     if options.csv:
@@ -117,7 +129,7 @@ def _write(options: LocateOptions, photo_map: Map, located: list[Located]) -> No
         csv.writer(rows, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows([COLUMNS, *as_rows(located)])
         write_bytes(options.csv, rows.getvalue().encode(errors="backslashreplace"))
     if options.report:
-        text = page(located, photo_map.positions, f"Located on {options.map}", _summary(located))
+        text = page(located, photo_map.positions, f"Located on {options.map}", _summary(located, unreadable))
         write_bytes(options.report, text.encode(errors="xmlcharrefreplace"))
     if outputs := _outputs(options):
         print(printable(f"written: {', '.join(str(path) for path in outputs)}"))

@@ -20,10 +20,9 @@ from vpr.base.machine import Device
 from vpr.base.settings import PositiveFloat, option, positional
 
 if TYPE_CHECKING:
+    from vpr.maps.left_out import LeftOut
     from vpr.maps.model import Model
-    from vpr.maps.positions import Found, Photo
-
-NAMED = 3  # photos that are named of those without a position
+    from vpr.maps.positions import Photo
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,8 @@ def _model(options: MapOptions) -> Model:
 
 
 def _add(options: MapOptions) -> None:
-    from vpr.maps.building import add_photos, known_positions
+    from vpr.maps.building import add_photos, known_positions, require_place
+    from vpr.maps.left_out import nothing_to_add
     from vpr.maps.positions import find_photos
     from vpr.maps.video import VIDEOS
 
@@ -81,29 +81,27 @@ def _add(options: MapOptions) -> None:
     others = tuple(Path(source) for source in options.sources if Path(source) not in videos)
     if (options.gpx is None) == bool(videos):
         raise VprError("a video needs its track, and a track its video; give both: add VIDEO.mp4 --gpx TRACK.gpx")
+    require_place(options.map)
     model = _model(options)
     found = find_photos(others, options.crs, known_positions(options.map, model.spec.patches))
-    _say_lacking(found)
+    _say(found.left_out)
     photos = [*found.photos, *_frames(options, videos)]
     if not photos:
-        raise VprError(
-            f"none of {len(found.without)} photos has a position; add a CSV of them (file,latitude,longitude)"
-        )
+        raise nothing_to_add(found.left_out)
     done = add_photos(options.map, model, photos)
     changes = f"{done.new} new, {done.changed} changed, {done.unchanged} unchanged; {done.described} described"
     print(printable(f"{options.map}: {done.photos} photos ({changes}), {time.perf_counter() - began:.1f} s"))
     print(f"the model is adapted to {done.adapted_to} of them" if done.adapted_to else "too few photos to adapt to")
+    _say(done.left_out)
+    if lost := len(found.unreadable) + len(done.left_out):
+        count = len(photos) + len(found.unreadable)
+        raise VprError(f"{lost} of {count} photos cannot be read; restore them and add them again")
 
 
-def _say_lacking(found: Found) -> None:
-    """Name the first photos that cannot be added, and count them."""
-    for names, what in (
-        ([path.name for path in found.without], "have no position and are left out"),
-        (found.missing, "of a list are not there and are left out"),
-    ):
-        if names:
-            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-            print(printable(f"{len(names)} photos {what}: {', '.join(names[:NAMED])}{more}"), file=sys.stderr)
+def _say(left_out: LeftOut) -> None:
+    """Count the photos that are left out, and name the first."""
+    for line in left_out.said():
+        print(printable(line).replace("\n", r"\n"), file=sys.stderr)
 
 
 def _frames(options: MapOptions, videos: list[Path]) -> list[Photo]:
@@ -133,12 +131,15 @@ def _remove(options: MapOptions) -> None:
 
 
 def _tell(options: MapOptions) -> None:
-    from vpr.maps.store import Content
+    from vpr.maps.building import read_map
+    from vpr.maps.described import stamp_of
+    from vpr.maps.store import settled
 
     model = _model(options)
-    content = Content.read(options.map, model.spec.patches)
+    content = settled(options.map, lambda: read_map(options.map, model))
     state, table = content.state, content.table
-    size = sum(path.stat().st_size for path in options.map.rglob("*") if path.is_file()) / 1e6
+    stamps = [stamp_of(str(path)) for path in options.map.rglob("*") if path.is_file()]
+    size = sum(stamp[0] for stamp in stamps if stamp) / 1e6
     south, north = table.latitude.min(), table.latitude.max()
     west, east = table.longitude.min(), table.longitude.max()
     print(printable(f"{options.map}: {state.photos} photos, {size:.1f} MB"))

@@ -43,6 +43,7 @@ def test_from_folder_to_answer(town, tmp_path, capsys):
     found = json.loads(outs["json"].read_text())
     photos = found["photos"]
     assert len(photos) == len(list((town / "query").rglob("*.jpg"))) and found["model"] == "builtin"
+    assert found["unreadable"] == []
     on_map = [photo for photo in photos if photo["on_map"]]
     assert f"{len(on_map)} of {len(photos)} photos are on the map" in said
     for photo in photos:
@@ -82,6 +83,33 @@ def test_photos_without_a_position_are_named_and_counted(town, tmp_path, capsys)
         photo.unlink()
     assert "none of 5 photos has a position" in refused(capsys, map.main, tmp_path / "new", "add", folder)
     assert not (tmp_path / "new").exists()
+
+
+def test_unreadable_photos_are_told_at_the_end_and_the_others_are_there(town, tmp_path, capsys):
+    folder = shutil.copytree(town / "database", tmp_path / "photos")
+    photos = sorted(folder.rglob("*.jpg"))
+    whole = photos[1].read_bytes()
+    photos[1].write_bytes(whole[: len(whole) // 2])  # its EXIF is still there
+    add = [tmp_path / "map", "add", folder, "--device", "cpu"]
+    said = refused(capsys, map.main, *add)
+    assert said.endswith(f"1 of {len(photos)} photos cannot be read; restore them and add them again")
+    assert map.main([str(word) for word in add]) == 1
+    captured = capsys.readouterr()
+    assert f"{len(photos) - 1} photos (0 new, 0 changed, {len(photos) - 1} unchanged; 0 described)" in captured.out
+    assert "1 photos cannot be read and are left out: " in captured.err and photos[1].name in captured.err
+    outs = {name: tmp_path / f"a.{name}" for name in ("json", "geojson", "csv", "report")}
+    where = [tmp_path / "map", photos[1], photos[0], "--device", "cpu"]
+    where += [part for name, path in outs.items() for part in (f"--{name}", path)]
+    said = refused(capsys, locate.main, *where)
+    assert said.endswith("1 of 2 photos cannot be read; the others were located")
+    found = json.loads(outs["json"].read_text())
+    assert [one["photo"] for one in found["photos"]] == [str(photos[0])]
+    assert [one["photo"] for one in found["unreadable"]] == [str(photos[1])]
+    assert "cannot be decoded (" in found["unreadable"][0]["error"]
+    assert len(json.loads(outs["geojson"].read_text())["features"]) == 1
+    assert len(list(csv.DictReader(outs["csv"].open()))) == 1 and "1 cannot be read" in outs["report"].read_text()
+    photos[1].write_bytes(whole)
+    assert map.main([str(word) for word in add]) == 0 and "(1 new" in capsys.readouterr().out
 
 
 def test_a_video_along_a_track(tmp_path, capsys):

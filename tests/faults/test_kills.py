@@ -7,6 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tiny import LABELS, SMALL, TEACHER, small_config
 
+from vpr.cache import DescriptorCache
+from vpr.maps.store import DESCRIPTORS, Content
+
 QUICK = ["--steps", "1", "--structural-from", "0", "--checkpoint-every", "1", "--held-out", ""]
 COMMANDS = [
     ("vpr.extract", ["--run", "run", "--data", "tree", "--cache", "new/a.h5", "--device", "cpu"]),
@@ -112,3 +115,40 @@ def test_a_kill_before_any_file_operation_costs_nothing_but_time(pair, case, tmp
     halves = (range(first, undisturbed.writes + 1, 2) for first in (1, 2))
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(sweep, pair, folders, halves))
+
+
+def read_map(folder):
+    """The photos of a map with their global descriptors, and how many rows its cache has; raises where readers do."""
+    content, cache = Content.read(folder, 9), DescriptorCache(folder / DESCRIPTORS)
+    cache.rows(content.table.described_as)
+    return dict(zip(content.table.keys, content.globals_.tolist(), strict=True)), len(cache)
+
+
+def test_a_kill_while_changed_photos_are_added_leaves_the_map_of_before_or_after(warm, case):
+    """A third of the photos are others now: they are described, the map is swapped, old descriptors are dropped."""
+    new, before = case / "new", case / "before"
+    assert warm("vpr.map", ADD, cwd=case).code == 0
+    new.rename(before)
+    images = sorted((case / PLACES).parent.glob("images/*.jpg"))
+    for path in images[::3]:
+        path.write_bytes(images[1].read_bytes() + b" ")
+
+    def run(stop_before=0):
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.copytree(before, new)
+        return warm("vpr.map", ADD, cwd=case, stop_before=stop_before)
+
+    undisturbed = run()
+    assert undisturbed.code == 0 and f"{len(images[::3])} changed" in undisturbed.out, undisturbed.err
+    old, expected, states = read_map(before / "map"), outputs(new), []
+    after = read_map(new / "map")
+    assert after[1] == old[1] == len(images) and after[0] != old[0] and after[0].keys() == old[0].keys()
+    step = 1 if "SWEEP" in os.environ else 8
+    for number in sorted({*range(1, undisturbed.writes + 1, step), undisturbed.writes}):
+        assert run(number).code == -9
+        photos, _ = read_map(new / "map")
+        assert photos in (old[0], after[0]), f"killed before operation {number}"
+        states.append(photos == after[0])
+        assert warm("vpr.map", ADD, cwd=case).code == 0
+        assert outputs(new) == expected, f"killed before operation {number}"
+    assert {*states} == {False, True}

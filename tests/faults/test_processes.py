@@ -69,6 +69,21 @@ def test_a_run_that_may_only_be_read_is_evaluated(case, locked, tmp_path):
 
 
 @needs_permissions
+def test_a_map_that_may_only_be_read_is_asked(case, locked, tmp_path):
+    for name in ("map", "run"):
+        locked(case / name)
+    before = snapshot(case / "map")
+    photo = next((case / "tree/train_val/cph/query/images").iterdir())
+    done = python("-m", "vpr.locate", "map", photo, "--device", "cpu", cwd=case, VPR_CACHE_DIR=tmp_path / "cache")
+    assert done.returncode == 0 and "photos are on the map" in done.stdout, done.stderr
+    assert snapshot(case / "map") == before
+    known = next((case / "tree/train_val/cph/database/images").iterdir())
+    refused = python("-m", "vpr.map", "map", "remove", known.name, "--device", "cpu", cwd=case)
+    line = refused.stderr.splitlines()[-1]
+    assert refused.returncode == 1 and line.endswith("permission denied; check the path and its permissions"), line
+
+
+@needs_permissions
 def test_compiled_code_is_kept_where_it_can_be_written_or_in_memory(locked, tmp_path):
     nothing, install = tmp_path / "nothing", tmp_path / "install"
     nothing.mkdir()

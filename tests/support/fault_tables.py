@@ -38,6 +38,7 @@ PLACES = "tree/train_val/cph/database/postprocessed.csv"
 ADD = ["new", "add", PLACES, "--run", "run", "--device", "cpu"]
 UTM = [*ADD, "--crs", "EPSG:32631"]
 LOCATE = ["map", QUERY, "--run", "run", "--device", "cpu"]
+UNNAMED = ["map", QUERY, "--device", "cpu"]  # by the model that the map names
 FUSED = "not exact for ranks that are fused"
 
 
@@ -68,6 +69,12 @@ def key(name):
 def easting(value):
     """A coordinate of a query."""
     return lambda case: edit_row(case / QUERY / "postprocessed.csv", "easting", value)
+
+
+def emptied(case):
+    """A place without coordinates."""
+    for column in ("easting", "northing"):
+        edit_row(case / PLACES, column, "")
 
 
 def zipped(kind):
@@ -198,9 +205,12 @@ REFUSED = [
     ("vpr.map", ["new", "add", "a.mp4", "--gpx", "p.csv", "--device", "cpu"], nothing, "p.csv is no GPX track"),
     ("vpr.map", ADD, nothing, "pass --crs EPSG:"),
     ("vpr.map", [*ADD, "--crs", "EPSG:0"], nothing, "unknown crs 'EPSG:0'"),
+    ("vpr.map", [*ADD, "--crs", "EPSG:5703"], nothing, "has no eastings and northings"),
+    ("vpr.map", UTM, on(PLACES, cut, 0), "is empty; wanted: a file"),
     ("vpr.map", UTM, on(PLACES, edit_row, "easting", "1e200"), "row 2: 1e200, "),
     ("vpr.map", UTM, on(PLACES, edit_row, "northing", "x"), "is no position on Earth"),
     ("vpr.map", UTM, on(PLACES, edit_row, "key", "../../x"), "lies outside of the list's folder"),
+    ("vpr.map", ["tree", "add", "a.mp4", "--gpx", "p.csv"], nothing, "tree is not empty and no map"),
     ("vpr.map", UTM, on(PLACES, scramble), "is no CSV in UTF-8"),
     ("vpr.map", [*UTM, "--run", "nowhere"], nothing, "no run at nowhere"),
     ("vpr.map", ["tree", *UTM[1:]], nothing, "tree is not empty and no map"),
@@ -212,6 +222,8 @@ REFUSED = [
     ("vpr.locate", ["new", QUERY], nothing, "no map at new; make it with: python -m vpr.map new add"),
     ("vpr.locate", ["map", "nowhere"], nothing, "nowhere holds no photos"),
     ("vpr.locate", ["map", "B.jpg", *LOCATE[2:]], photos(cut, 0.5), "B.jpg cannot be decoded"),
+    ("vpr.locate", ["map", "A.jpg", "B.jpg", *LOCATE[2:]], photos(cut, 0.5), "1 of 2 photos cannot be read; the oth"),
+    ("vpr.locate", UNNAMED, lambda c: edit_json(c / "map/map.json", "fingerprint", "x"), "changed since it made map"),
     ("vpr.locate", [*LOCATE, "--run", "builtin"], nothing, "was made by another model"),
     ("vpr.locate", [*LOCATE, "--shortlist", "p.csv"], nothing, "p.csv cannot be read as descriptors"),
     ("vpr.locate", [*LOCATE, "--shortlist", "teacher.h5"], nothing, "teacher.h5 cannot be read as descriptors"),
@@ -252,6 +264,7 @@ SAID = [
     ("eval.msls", EVALUATE, on("a.h5", cut, 0.9), "was cut short"),
     ("eval.msls", EVALUATE, lambda c: (c / "run/metrics.json").write_text("{}"), "no city was held out"),
     ("vpr.distill", DISTILL, lambda c: edit_json(c / "run/config.json", "code", "older"), "by other training code"),
+    ("vpr.map", UTM, emptied, "1 photos have no position and are left out: "),
     ("vpr.map", UTM, on(PLACES, edit_row, "key", "x"), "1 photos of a list are not there and are left out: x"),
     ("vpr.map", ["map", *UTM[1:]], on("map/descriptors.h5", cut, 0.95), "was cut short"),
 ]

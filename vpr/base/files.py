@@ -51,12 +51,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _remove_abandoned(folder: Path, name: str) -> None:
-    """Remove the temporaries of a name whose process, on this machine, is no more."""
-    begin, end = f".{name}.{HOST}.", ".tmp"
+    """Remove the temporaries of a name, and those of its temporaries, whose process on this machine is no more."""
+    begin, end = f"{name}.{HOST}.".lstrip("."), ".tmp"
     for entry in os.scandir(folder):
-        if not (entry.name.startswith(begin) and entry.name.endswith(end)):
+        bare = entry.name.lstrip(".")
+        if not (entry.name.startswith(".") and bare.startswith(begin) and bare.endswith(end)):
             continue
-        process = entry.name[len(begin) : -len(end)].partition("-")[0]
+        process = bare[len(begin) : -len(end)].partition("-")[0]
         if process.isdecimal() and int(process) != os.getpid() and not _is_running(int(process)):
             with contextlib.suppress(OSError):
                 os.unlink(entry.path)

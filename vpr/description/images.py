@@ -164,6 +164,13 @@ class Takes(Protocol):
     def crop(self) -> Crop: ...
 
 
+class SizedImages(Protocol):
+    """Images by number, and how many there are."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> torch.Tensor: ...
+
+
 class ImageFiles(Dataset[torch.Tensor]):
     """The images at ``root / paths[i]`` as uint8 tensors (3, height, width), read as `read_image` does.
 
@@ -210,6 +217,23 @@ class ImageFiles(Dataset[torch.Tensor]):
         return tensor
 
 
+class Tolerant(Dataset[torch.Tensor]):
+    """The images of another dataset, black where one cannot be read: ``unreadable`` has what is wrong, by number."""
+
+    def __init__(self, images: "SizedImages", size: Size) -> None:
+        self.images, self.size, self.unreadable = images, size, dict[int, str]()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        try:
+            return self.images[index]
+        except ImageError as error:
+            self.unreadable[index] = str(error)
+            return torch.zeros(3, *self.size, dtype=torch.uint8)
+
+
 class Uncut(Dataset[torch.Tensor]):
     """The same images with what the crop leaves out: what training takes its random crops from."""
 
@@ -224,5 +248,5 @@ class Uncut(Dataset[torch.Tensor]):
 
 
 Images = (
-    ImageFiles | Uncut | Subset[torch.Tensor]
+    ImageFiles | Tolerant | Uncut | Subset[torch.Tensor]
 )  # what is described and trained on: uint8 tensors (3, height, width) by number

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,8 +13,8 @@ from lightning_fabric import Fabric
 
 from vpr.base.processes import ALONE, Alone, writing_first
 from vpr.cache import CacheError, CacheSpec, DescriptorCache, Keys, PatchType, create, mend_truncated
-from vpr.description.describe import BATCH, describe
-from vpr.description.images import ImageError, ImageFiles
+from vpr.description.describe import BATCH, Described, describe
+from vpr.description.images import ImageError, ImageFiles, Tolerant
 from vpr.description.spec import cache_spec
 from vpr.models.hub import HubModel
 from vpr.models.netvlad import NetVLAD
@@ -29,6 +30,7 @@ class Filled(NamedTuple):
     cache: DescriptorCache
     images: int  # that were described for it
     seconds: float  # for decoding, describing and writing them
+    unreadable: dict[str, str]  # what is wrong with images that could not be read, by key; none unless tolerated
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Filling:
     dtype: PatchType = "float16"  # of patch descriptors
     rollout: bool = False  # with a weight for each patch, by attention rollout
     fabric: Fabric | Alone = ALONE  # the processes that share the work
+    tolerant: bool = False  # leave out images that cannot be decoded, within one process
+    file_of: Callable[[str], str] = str  # the image file, from the root, of a key that is no path itself
 
 
 def describe_into_cache(
@@ -51,40 +55,53 @@ def describe_into_cache(
     how: Filling = Filling(),
 ) -> Filled:
     """Make sure that the cache holds the images ``root / key`` as the model describes them, and open it for reading.
+    Where a key is no path, ``how.file_of`` gives it.
 
     What is there is kept; a file cut short is mended; images are described in the file's order in fixed batches, so a
     call that was killed and given again ends with the same bytes. A file of another model, or one that is damaged, is
     replaced with ``overwrite``; otherwise it raises CacheMismatch or CacheError. Raises ImageError when an image cannot
-    be read; one that is missing is found before anything is replaced. Of several commands one writes, the others wait.
+    be read, unless that is tolerated; one that is missing is found before anything is replaced. Of several commands one
+    writes, the others wait.
 
     A file that has weights of patches gets them for new images too, asked for or not.
 
     With ``fabric`` each process describes every so manieth batch, straight into its rows of the one file.
     """
     keys, spec, fabric = list(dict.fromkeys(keys)), cache_spec(model, how.dtype, how.rollout), how.fabric
-    sizes = np.array([_file_size(root / key) for key in keys], np.int64)  # before anything is replaced
+    sizes = np.array([_file_size(root / how.file_of(key)) for key in keys], np.int64)  # before anything is replaced
     complete = _complete(path, keys, sizes, spec)
     if fabric.broadcast(complete is not None):
         log.info("cache: all %d images are in %s", len(keys), path)
-        return Filled(DescriptorCache(path, spec) if complete is None else complete, 0, 0.0)
+        return Filled(DescriptorCache(path, spec) if complete is None else complete, 0, 0.0, {})
     with writing_first(fabric, path, wait=True):
         batches: list[list[int]] = []
         if fabric.is_global_zero:
             batches = _prepare(path, keys, sizes, spec, how.overwrite)
         batches = fabric.broadcast(batches)
         cache = DescriptorCache(path, spec, writable=True)
-        images = ImageFiles.of(root, cache.keys, model)
+        files = ImageFiles.of(root, [how.file_of(key) for key in cache.keys], model)
+        images = Tolerant(files, model.input_size) if how.tolerant else files
         title = f"describing into {path.name}" if fabric.is_global_zero else None
         own = batches[fabric.global_rank :: fabric.world_size]
         start = time.perf_counter()
         describing = model if cache.weights is None else WithRollout(model)
-        described = describe(describing, images, own, device, how.workers, title)
-        for batch, (globals_, patches, weights) in zip(own, described):
-            if patches is None:
-                patches = np.empty((len(batch), 0, spec.dim), np.float16)
-            cache.write(np.array(batch), globals_, patches, weights)
+        lost = images.unreadable if isinstance(images, Tolerant) else {}
+        for batch, described in zip(own, describe(describing, images, own, device, how.workers, title)):
+            _write(cache, batch, described, [place for place, row in enumerate(batch) if row not in lost])
         fabric.barrier()
-    return Filled(DescriptorCache(path, spec), sum(map(len, batches)), time.perf_counter() - start)
+    unreadable = {str(cache.keys[row]): lost[row] for row in sorted(lost)}
+    done = sum(map(len, batches)) - len(unreadable)
+    return Filled(DescriptorCache(path, spec), done, time.perf_counter() - start, unreadable)
+
+
+def _write(cache: DescriptorCache, batch: Sequence[int], described: Described, kept: list[int]) -> None:
+    """Write a batch of rows (b,) into the cache, those at the places that are kept."""
+    globals_, patches, weights = described
+    if patches is None:
+        patches = np.empty((len(batch), 0, cache.spec.dim), np.float16)
+    if kept:
+        rows = np.array(batch)[kept]
+        cache.write(rows, globals_[kept], patches[kept], None if weights is None else weights[kept])
 
 
 def _prepare(path: Path, keys: Keys, sizes: np.ndarray, spec: CacheSpec, overwrite: bool) -> list[list[int]]:

@@ -1,5 +1,7 @@
 """Photos to look at: decoded as for a model, with their proportions kept."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +31,27 @@ def _is_photo(path: Path) -> bool:
     return path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file()
 
 
+def _files_in(place: Path) -> Iterator[Path]:
+    """The files of a folder and of those in it, and of folders that links lead to, each of which is visited once."""
+    visited = set[tuple[int, int]]()
+    for folder, below, names in os.walk(place, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in visited:
+            below.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        below.sort()
+        yield from (Path(folder, name) for name in names)
+
+
 def photos_in(place: Path) -> list[Path]:
-    """The image files of a folder and of those in it, by their endings, sorted; or one file.
+    """The image files of a folder and of those in it, by their endings, sorted; or one file. Links are followed.
 
     Raises VprError where there are none.
     """
     if place.is_file():
         return [place]
-    found = sorted(path for path in place.rglob("*") if _is_photo(path))
+    found = sorted(path for path in _files_in(place) if _is_photo(path))
     if not found:
         raise VprError(f"{place} holds no photos ({', '.join(ENDINGS)}); check the path")
     return found

@@ -1,26 +1,36 @@
 """Photos into a map, and out of it."""
 
-import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from vpr.base.files import replacing, writing_alone
-from vpr.cache import CacheError, CacheMismatch, DescriptorCache, create, mend_truncated
+from vpr.base.files import writing_alone
+from vpr.cache import DescriptorCache
 from vpr.description.adaptation import Adaptation, blocks, fit_to, pays
 from vpr.description.images import ImageError
-from vpr.description.into_cache import describe_into_cache
 from vpr.maps import index as indices
 from vpr.maps.candidates import Comparer
+from vpr.maps.described import (
+    compact,
+    complete,
+    drop_old_versions,
+    key_of,
+    name_of,
+    none_readable,
+    open_descriptors,
+    require,
+    stamp_of,
+)
 from vpr.maps.errors import MapError
 from vpr.maps.familiarity import strangers
 from vpr.maps.geodesy import places_of
+from vpr.maps.left_out import LeftOut, reason
 from vpr.maps.model import Model
-from vpr.maps.positions import Photo, Position
+from vpr.maps.positions import Photo
 from vpr.maps.store import (
     DESCRIPTORS,
     MAP,
@@ -28,15 +38,20 @@ from vpr.maps.store import (
     PhotoTable,
     State,
     digest_of,
+    kept_as,
+    path_of,
+    settled,
     write_array,
     write_arrays,
     write_table,
 )
+from vpr.maps.tables import Position
 
-log = logging.getLogger("vpr")
+Row = tuple[object, ...]  # of a `PhotoTable`
 
 FRAMES = "frames"  # the folder in a map that keeps what was taken out of videos
 ENDINGS = {"photos": "csv", "globals": "npy", "strangers": "npy", "index": "faiss"}  # of the files of a change
+RESTORE = "restore it, or take it out of the map (vpr.map MAP remove PHOTO), and give the same command again"
 GROWTH = 2  # a map that has grown so many times is adapted to again
 
 
@@ -50,53 +65,64 @@ class Added:
     unchanged: int
     described: int  # read and described by the model
     adapted_to: int  # photos that the model is adapted to; 0 where it is not
+    left_out: LeftOut = LeftOut()
 
 
 def known_positions(folder: Path, patches: int) -> dict[str, Position]:
     """Where the photos of a map are whose files are as they were, by key; empty where there is no map yet."""
     if not (folder / MAP).is_file():
         return {}
-    table = Content.read(folder, patches).table
-    same = {key: (latitude, longitude) for key, latitude, longitude, *stamp in table.rows() if _stamp(key) == (*stamp,)}
-    return same  # type: ignore[return-value]
-
-
-def _stamp(key: object) -> tuple[int, int] | None:
-    """Size and time of a photo's file; None where it is gone."""
-    try:
-        status = os.stat(str(key))
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
+    table = settled(folder, lambda: Content.read(folder, patches)).table
+    same = {str(key): where for key, *where, size, time, _ in table.rows() if stamp_of(str(key)) == (size, time)}
+    return {key: (float(latitude), float(longitude)) for key, (latitude, longitude) in same.items()}  # type: ignore
 
 
 def add_photos(folder: Path, model: Model, photos: Sequence[Photo]) -> Added:
     """Add photos to a map, which is made when it is missing.
 
     A photo whose file has the size and the time of change of before is not described again. Of other photos the
-    descriptors are kept one by one, so a call that was killed and is given again continues. Raises MapError for a map
-    of another model, one that is damaged or being written, and a photo that cannot be decoded.
+    descriptors are kept one by one, so a call that was killed and is given again continues. Photos that cannot be read
+    are left out; those of the map that have become so stay as they were. Raises MapError for a map of another model,
+    one that is damaged or being written, and where no photo can be read.
     """
     with _writing(folder):
         before = _before(folder, model)
-        table, stamps = before.table, [_stamp(photo.key) for photo in photos]
-        rows = [
-            (p.key, p.latitude, p.longitude, *(stamp or (0, 0))) for p, stamp in zip(photos, stamps, strict=True)
-        ]  # a file that went away meanwhile is named when it is described
-        known = {str(row[0]): row for row in table.rows()}
-        new = [row for row in rows if row[0] not in known]
-        changed = [row for row in rows if row[0] in known and known[row[0]] != row]
-        merged = PhotoTable.of_rows([*(known | {row[0]: row for row in (*changed, *new)}).values()])
-        altered = [row[0] for row in changed if known[row[0]][3:] != row[3:]]
-        cache, described = _described(folder, model, merged, altered)
-        if new or changed or described:
-            fresh = [*altered, *(row[0] for row in new)] if len(table) else merged.keys.tolist()
-            state = _write(folder, model, replace_table(before, merged), cache, fresh).state
-        else:
-            state = before.state
-            state.clean(folder)
-        return Added(len(merged), len(new), len(changed), len(rows) - len(new) - len(changed), described,
-                     state.adapted_to)  # fmt: skip
+        known = {str(row[0]): row for row in before.table.rows()}
+        given = {photo.key: _row(folder, photo, known.get(photo.key)) for photo in photos}
+        done = complete(folder, model, PhotoTable.of_rows([*(known | given).values()]))
+        lost = _lost(folder, known, done.unreadable)
+        rows = {key: row for key, row in given.items() if key not in lost}  # a photo of before stays as it was
+        if not known | rows:
+            raise none_readable([*lost.values()])
+        new = [key for key in rows if key not in known]
+        changed = [key for key, row in rows.items() if key in known and known[key] != row]
+        merged = PhotoTable.of_rows([*(known | rows).values()])
+        require(done.cache, merged.described_as)
+        after = before
+        if new or changed or done.described:
+            fresh = [*new, *(key for key in changed if known[key][-1] != rows[key][-1])]
+            after = _write(folder, model, replace_table(before, merged), done.cache, fresh)
+        after.state.clean(folder)
+        drop_old_versions(folder, done.cache, merged)
+        counts = len(merged), len(new), len(changed), len(rows) - len(new) - len(changed), done.described
+        return Added(*counts, after.state.adapted_to, LeftOut(unreadable=lost))
+
+
+def _lost(folder: Path, known: Mapping[str, Row], unreadable: Mapping[str, str]) -> dict[str, str]:
+    """What is wrong with photos that cannot be read, by path; raises MapError for one that the map cannot lack."""
+    lost = {path_of(folder, key_of(name)): why for name, why in unreadable.items()}
+    for path, why in lost.items():
+        if path in known and known[path][-1] in unreadable:
+            raise MapError(f"{why}; {RESTORE}")
+    return lost
+
+
+def _row(folder: Path, photo: Photo, known: Row | None) -> Row:
+    """Of a photo in a table; that of a photo whose file is as before keeps the name of its descriptors."""
+    stamp = stamp_of(photo.key) or (0, 0)  # a file that went away meanwhile is named when it is described
+    same = known is not None and known[3:5] == stamp
+    name = known[-1] if known is not None and same else name_of(kept_as(folder, photo.key), stamp)
+    return (photo.key, photo.latitude, photo.longitude, *stamp, name)
 
 
 def remove_photos(folder: Path, model: Model, names: Sequence[str]) -> int:
@@ -106,22 +132,23 @@ def remove_photos(folder: Path, model: Model, names: Sequence[str]) -> int:
     photo would be left, and as `add_photos`.
     """
     with _writing(folder):
-        before, cache = _before(folder, model), _opened(folder, model)
-        known = [*dict.fromkeys([*before.table.keys.tolist(), *cache.keys.tolist()])]  # the latter: after a kill
+        before, cache = _before(folder, model), open_descriptors(folder, model)
+        kept = [path_of(folder, key_of(name)) for name in cache.keys]  # of photos that are in no table after a kill
+        known = [*dict.fromkeys([*before.table.keys.tolist(), *kept])]
         gone = set[str]()
         for name in names:
             fitting = _fitting(known, name)
             if not fitting:
                 raise MapError(f"no photo of {folder} lies at {name} or has that name; see: python -m vpr.map info")
             gone |= fitting
-        kept = np.array([key not in gone for key in before.table.keys], bool)
-        if not kept.any():
+        stay = np.array([key not in gone for key in before.table.keys], bool)
+        if not stay.any():
             raise MapError(f"that would leave no photo in {folder}; remove the folder instead")
-        if not kept.all():
-            smaller = replace(before, table=before.table.take(kept), globals_=before.globals_[kept])
+        if not stay.all():
+            smaller = replace(before, table=before.table.take(stay), globals_=before.globals_[stay])
             before = _write(folder, model, smaller, cache, [])
         before.state.clean(folder)
-        _compact(cache, before.table.keys.tolist())
+        compact(cache, before.table.described_as)
         return len(gone)
 
 
@@ -139,22 +166,25 @@ def _fitting(keys: Sequence[str], name: str) -> set[str]:
     return named
 
 
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Alone; what is wrong with the descriptors or a photo is said as an error of the map."""
+def require_place(folder: Path) -> None:
+    """Raise MapError where a folder is neither a map nor empty nor new."""
     if folder.exists() and not folder.is_dir():
         raise MapError(f"{folder} is no folder; name another map")
     is_map = (folder / MAP).exists() or (folder / DESCRIPTORS).exists()
     others = [path for path in folder.glob("*") if not path.name.startswith(".") and path.name != FRAMES]
     if others and not is_map:
         raise MapError(f"{folder} is not empty and no map; name another folder")
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Alone; what is wrong with the descriptors or a photo is said as an error of the map."""
+    require_place(folder)
     with writing_alone(folder / MAP, wait=False):
         try:
             yield
         except ImageError as error:
-            reason = str(error).rpartition("; ")[0]
-            remedy = "restore it, or take it away and out of the map (vpr.map MAP remove PHOTO)"
-            raise MapError(f"{reason}; {remedy}, and give the same command again") from error
+            raise MapError(f"{reason(error)}; {RESTORE}") from error
 
 
 def _before(folder: Path, model: Model) -> Content:
@@ -163,63 +193,29 @@ def _before(folder: Path, model: Model) -> Content:
     if not (folder / MAP).is_file():
         empty = np.zeros((0, spec.global_dim), np.float32)
         return Content(State(model.run, spec.fingerprint), PhotoTable.of_rows([]), empty, None, np.zeros(0, np.float32))
-    state = State.of(folder)
-    require_model(folder, state, spec.fingerprint)
-    return Content.read(folder, spec.patches)
+    return read_map(folder, model)
 
 
-def require_model(folder: Path, state: State, fingerprint: str) -> None:
+def read_map(folder: Path, model: Model) -> Content:
+    """The files of a map; raises MapError where another model made it, or it is damaged."""
+    require_model(folder, State.of(folder), model)
+    return Content.read(folder, model.spec.patches)
+
+
+def require_model(folder: Path, state: State, model: Model) -> None:
     """Raise MapError where the map was made by another model."""
-    if state.fingerprint != fingerprint:
+    own = model.spec.fingerprint
+    if state.fingerprint == own:
+        return
+    if state.run == model.run:
         raise MapError(
-            f"{folder} was made by another model ({state.run}, {state.fingerprint}), not by this one ({fingerprint}); "
-            f"pass --run {state.run}, or make a new map"
+            f"the run at {state.run} has changed since it made {folder} (it was {state.fingerprint}, and is {own}); "
+            "bring the old run back, or add the photos to a new map, which describes them again"
         )
-
-
-def _opened(folder: Path, model: Model, writable: bool = False) -> DescriptorCache:
-    path = folder / DESCRIPTORS
-    try:
-        return DescriptorCache(path, model.spec, writable)
-    except CacheMismatch as error:
-        raise MapError(f"{path} was made by another model; name another map, or remove {folder}") from error
-    except CacheError as error:
-        raise _unreadable(path) from error
-
-
-def _unreadable(path: Path) -> MapError:
-    return MapError(f"{path} is damaged; remove it and add the folders again: their photos are described again")
-
-
-def _described(folder: Path, model: Model, table: PhotoTable, altered: Sequence[str]) -> tuple[DescriptorCache, int]:
-    """The cache with all photos of the table, and how many were described for it; ``altered`` ones anew."""
-    path, lacking, described = folder / DESCRIPTORS, table.keys, 0
-    try:
-        if path.is_file():
-            if mend_truncated(path):
-                log.warning("%s was cut short; what is missing is described again", path)
-            cache = _opened(folder, model, writable=bool(altered))
-            if altered:
-                again = cache.find(altered)
-                cache.restart(again[again >= 0], cache.bytes[again[again >= 0]])
-            rows = cache.find(table.keys)
-            lacking = table.keys[(rows < 0) | (cache.done[rows] == 0) | (cache.bytes[rows] != table.bytes)]
-        for key in lacking:
-            _require_text(key)
-        if len(lacking):
-            _, described, _ = describe_into_cache(path, model.network, Path(), lacking.tolist(), model.device)
-        cache = _opened(folder, model)
-        cache.rows(table.keys)  # all are there, and are numbers
-    except CacheError as error:
-        raise _unreadable(path) from error
-    return cache, described
-
-
-def _require_text(key: str) -> None:
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        raise MapError(f"{key!a} has no name in UTF-8; rename it, and give the same command again") from None
+    raise MapError(
+        f"{folder} was made by another model ({state.run}, {state.fingerprint}), not by this one ({own}); "
+        f"pass --run {state.run}, or make a new map"
+    )
 
 
 def replace_table(before: Content, table: PhotoTable) -> Content:
@@ -235,7 +231,7 @@ def _write(folder: Path, model: Model, content: Content, cache: DescriptorCache,
     fresh: photos whose global descriptors are to be made anew; all are where the model is adapted again.
     """
     state, table, adaptation = content.state, content.table, content.adaptation
-    rows, change, files = cache.rows(table.keys), state.change + 1, dict(state.files)
+    rows, change, files = cache.rows(table.described_as), state.change + 1, dict(state.files)
     due = state.adapted_to == 0 or len(table) >= GROWTH * state.adapted_to
     if due and model.network.config.head == "whitening" and pays(len(table)):
         adaptation, state = fit_to(cache, rows), replace(state, adapted_to=len(table))
@@ -279,17 +275,3 @@ def _globals(cache: DescriptorCache, rows: np.ndarray, adaptation: Adaptation | 
     for block in blocks(np.flatnonzero(anew)):
         globals_[block] = adaptation.globals_(adaptation.patches(cache.read_patches(rows[block])))
     return globals_
-
-
-def _compact(cache: DescriptorCache, keys: Sequence[str]) -> None:
-    """Write the cache anew with these photos alone, where it holds others."""
-    rows = cache.find(keys)
-    if len(rows) == len(cache):
-        return
-    rows = np.sort(rows)
-    with replacing(cache.path) as temporary:
-        create(temporary, cache.keys[rows].tolist(), cache.spec)
-        target = DescriptorCache(temporary, writable=True)
-        for block in blocks(np.arange(len(rows))):
-            target.restart(block, cache.bytes[rows[block]])
-            target.write(block, cache.globals_[rows[block]], cache.patches[rows[block]])

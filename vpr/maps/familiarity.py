@@ -16,7 +16,10 @@ DEPTH = 100
 
 
 def strangers(comparer: Comparer) -> np.ndarray:
-    """S_struct of the best matches elsewhere of some photos of a map, rising, (S,) float32; empty for small maps."""
+    """S_struct of the best matches elsewhere of some photos of a map, rising, (S,) float32.
+
+    Empty where fewer than `FEWEST` photos have a match elsewhere: in small maps, and those of a few places.
+    """
     photos = np.unique(np.linspace(0, len(comparer.rows) - 1, STRANGERS).astype(int))
     if len(photos) < FEWEST:
         return np.zeros(0, np.float32)
@@ -25,6 +28,8 @@ def strangers(comparer: Comparer) -> np.ndarray:
     away = np.linalg.norm(found.places - comparer.places[photos][:, None], axis=2) > ELSEWHERE_M
     best = np.where(away, found.scores, -np.inf).argmax(1)
     alike = found.structural[np.arange(len(photos)), best][away.any(1)]
+    if len(alike) < FEWEST:
+        return np.zeros(0, np.float32)
     return np.sort(alike).astype(np.float32)
 
 

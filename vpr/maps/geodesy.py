@@ -29,18 +29,44 @@ def _transformer(source: str, target: str) -> Transformer:
     try:
         return Transformer.from_crs(source, target, always_xy=True)
     except ProjError as error:
-        raise MapError(f"unknown crs {source!r}; give a code such as EPSG:32631 (UTM 31 north)") from error
+        raise _unknown(source) from error
 
 
 def to_degrees(easting: float, northing: float, crs: str) -> tuple[float, float]:
     """Latitude and longitude of a point in another reference system; NaN where it lies outside of it.
 
-    crs: whatever pyproj reads, for example EPSG:32631. Raises MapError for one that is not known.
+    crs: whatever pyproj reads, for example EPSG:32631. Raises MapError for one that is not known, or has no eastings
+    and northings or degrees.
     """
+    _is_geographic(crs)
     longitude, latitude = _transformer(crs, DEGREES).transform(easting, northing)
     if not np.isfinite([latitude, longitude]).all():
         return float("nan"), float("nan")
     return float(latitude), float(longitude)
+
+
+def named_to_degrees(first: float, second: float, crs: str) -> tuple[float, float]:
+    """As `to_degrees`, of two numbers as names of files have them: easting and northing, or, where the reference system
+    is one of degrees, latitude and longitude, whatever the order of its axes."""
+    return to_degrees(second, first, crs) if _is_geographic(crs) else to_degrees(first, second, crs)
+
+
+@cache
+def _is_geographic(crs: str) -> bool:
+    from pyproj import CRS
+    from pyproj.exceptions import ProjError
+
+    try:
+        system = CRS.from_user_input(crs)
+    except ProjError as error:
+        raise _unknown(crs) from error
+    if not (system.is_geographic or system.is_projected):
+        raise MapError(f"crs {crs!r} ({system.name}) has no eastings and northings; give one such as EPSG:32631")
+    return bool(system.is_geographic)
+
+
+def _unknown(crs: str) -> MapError:
+    return MapError(f"unknown crs {crs!r}; give a code such as EPSG:32631 (UTM 31 north)")
 
 
 def utm_crs(zone: int, letter: str) -> str:

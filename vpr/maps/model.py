@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from vpr.base.machine import Device, choose_device
 from vpr.cache import CacheSpec
 from vpr.description.describe import BATCH, describe
-from vpr.description.images import TURNS, coloured, fitted, read_image
+from vpr.description.images import TURNS, UNREADABLE, ImageError, Tolerant, coloured, fitted, read_image
 from vpr.description.spec import cache_spec
 from vpr.maps.errors import MapError
 from vpr.models.builtin import NAME
@@ -54,14 +54,22 @@ class Model:
     def describe(self, photos: Sequence[PhotoLike]) -> Described:
         """The descriptors of photos, one or more.
 
-        Raises ImageError for a file that cannot be decoded, and
-        MapError for an array that is no photo.
+        Raises ImageError for a file that cannot be decoded, and MapError for an array or image that is no photo.
         """
-        images = cast(Any, _Photos(photos, self.network))
+        described, unreadable = self.describe_readable(photos)
+        for why in unreadable.values():
+            raise ImageError(why)
+        return described
+
+    def describe_readable(self, photos: Sequence[PhotoLike]) -> tuple[Described, dict[int, str]]:
+        """As `describe`, without the files that cannot be decoded, of which it says what is wrong, by number."""
+        images = Tolerant(_Photos(photos, self.network), self.network.input_size)
         batches = [range(start, min(start + BATCH, len(photos))) for start in range(0, len(photos), BATCH)]
         parts = list(describe(self.network, images, batches, self.device))
-        patches = [part.patches for part in parts if part.patches is not None]
-        return Described(np.concatenate([part.globals_ for part in parts]), np.concatenate(patches))
+        patches = np.concatenate([part.patches for part in parts if part.patches is not None])
+        read = [number for number in range(len(photos)) if number not in images.unreadable]
+        globals_ = np.concatenate([part.globals_ for part in parts])
+        return Described(globals_[read], patches[read]), dict(sorted(images.unreadable.items()))
 
 
 def load(run: str | Path = "builtin", device: Device = "cpu") -> Model:
@@ -89,10 +97,13 @@ class _Photos(Dataset[torch.Tensor]):
 
 
 def _image(photo: np.ndarray | Image.Image) -> Image.Image:
-    """In RGB, upright."""
+    """In RGB, upright; raises MapError for what is no photo."""
     if isinstance(photo, Image.Image):
-        turn = TURNS.get(photo.getexif().get(ExifTags.Base.Orientation, 1))
-        return coloured(photo) if turn is None else coloured(photo).transpose(turn)
+        try:
+            turn = TURNS.get(photo.getexif().get(ExifTags.Base.Orientation, 1))
+            return coloured(photo) if turn is None else coloured(photo).transpose(turn)
+        except UNREADABLE as error:
+            raise MapError(f"an image {photo.size} of mode {photo.mode} cannot be taken: {error}; give RGB") from error
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
         raise MapError(f"an array {photo.shape} of {photo.dtype} is no photo; give (height, width, 3) uint8")
     return Image.fromarray(photo)

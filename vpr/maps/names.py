@@ -2,7 +2,7 @@
 
     @EASTING@NORTHING@ZONE@BAND@LATITUDE@LONGITUDE@...@.jpg     VPR-datasets-downloader (Berton et al.)
     @EASTING@NORTHING@.jpg                                      metres of the reference system of --crs
-    @LATITUDE@LONGITUDE@.jpg                                    degrees, without --crs
+    @LATITUDE@LONGITUDE@.jpg                                    degrees, without --crs or of one in degrees
 
 The first that holds is taken: UTM with its zone (number and band letter in fields 3 and 4); degrees in fields 5 and 6;
 with a ``crs`` the first two fields in it; without, the first two fields as degrees where they may be.
@@ -10,7 +10,7 @@ with a ``crs`` the first two fields in it; without, the first two fields as degr
 
 import math
 
-from vpr.maps.geodesy import are_degrees, to_degrees, utm_crs
+from vpr.maps.geodesy import are_degrees, named_to_degrees, to_degrees, utm_crs
 
 
 def name_position(name: str, crs: str = "") -> tuple[float, float] | None:
@@ -34,7 +34,7 @@ def name_position(name: str, crs: str = "") -> tuple[float, float] | None:
     if are_degrees(*degrees):
         return degrees
     if crs and math.isfinite(x + y):
-        return _known(*to_degrees(x, y, crs))
+        return _known(*named_to_degrees(x, y, crs))
     return _known(x, y)
 
 

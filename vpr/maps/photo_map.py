@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +16,23 @@ from vpr.base.progress import progress
 from vpr.cache import CacheError, DescriptorCache
 from vpr.description.describe import BATCH
 from vpr.description.foreign import ForeignDescriptors
-from vpr.maps.building import add_photos, known_positions, remove_photos, require_model
+from vpr.description.images import ImageError
+from vpr.maps.building import Added, add_photos, known_positions, read_map, remove_photos
 from vpr.maps.candidates import Candidates, Comparer
 from vpr.maps.errors import MapError
 from vpr.maps.familiarity import FEWEST
 from vpr.maps.geodesy import places_of
 from vpr.maps.index import Search
+from vpr.maps.left_out import nothing_to_add
 from vpr.maps.locating import USUAL, Known, locate
 from vpr.maps.model import Model, PhotoLike, load
 from vpr.maps.options import LocateConfig
 from vpr.maps.positions import find_photos
 from vpr.maps.results import Located
-from vpr.maps.store import DESCRIPTORS, Content, State, damaged
+from vpr.maps.store import DESCRIPTORS, Content, State, damaged, settled
 from vpr.retrieval.search import search
+
+log = logging.getLogger("vpr")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,23 +47,26 @@ class Map:
     model: Model
     content: Content
     comparer: Comparer
+    added: Added | None = None  # what adding photos did, of a map that `build` or `add` returned
 
     @classmethod
     def open(cls, folder: str | Path, model: Model | None = None, device: Device = "cpu") -> Map:
         """Open a map; without a model, with the one that made it.
 
-        Raises MapError where there is no map, or it is damaged or of another model; VprError where its model's run is
-        not there.
+        A map that is changed meanwhile is read anew. Raises MapError where there is no map, or it is damaged or of
+        another model; VprError where its model's run is not there.
         """
         folder = Path(folder)
-        state = State.of(folder)
-        model = model or load(state.run, device)
-        require_model(folder, state, model.spec.fingerprint)
-        content = Content.read(folder, model.spec.patches)
+        model = model or load(State.of(folder).run, device)
+        return settled(folder, lambda: cls._opened(folder, model))
+
+    @classmethod
+    def _opened(cls, folder: Path, model: Model) -> Map:
+        content = read_map(folder, model)
         path = folder / DESCRIPTORS
         try:
             cache = DescriptorCache(path, model.spec)
-            rows = cache.rows(content.table.keys)
+            rows = cache.rows(content.table.described_as)
         except CacheError as error:
             said = "add its folders again, which describes what is missing"
             raise MapError(
@@ -75,15 +83,19 @@ class Map:
     def build(cls, folder: str | Path, *sources: str | Path, model: Model | None = None, crs: str = "") -> Map:
         """Add photos of folders, files or lists to a map, which is made when it is missing, and open it.
 
-        crs: of eastings and northings that say none. Raises MapError as `add_photos` and `find_photos`, and where no
+        crs: of eastings and northings that say none. What it did is the map's ``added``; photos that are left out are
+        in ``added.left_out``, and the log counts them. Raises MapError as `add_photos` and `find_photos`, and where no
         photo has a position.
         """
         model = model or load()
         found = find_photos(tuple(map(Path, sources)), crs, known_positions(Path(folder), model.spec.patches))
         if not found.photos:
-            raise MapError(f"none of {len(found.without)} photos has a position; give a CSV with their positions")
-        add_photos(Path(folder), model, found.photos)
-        return cls.open(folder, model)
+            raise nothing_to_add(found.left_out)
+        added = add_photos(Path(folder), model, found.photos)
+        added = replace(added, left_out=found.left_out | added.left_out)
+        for line in added.left_out.said():
+            log.warning("%s", line)
+        return replace(cls.open(folder, model), added=added)
 
     def __len__(self) -> int:
         return len(self.content.table)
@@ -121,20 +133,37 @@ class Map:
         title: the progress bar's text; no bar without one. by: another model's descriptors of the map's photos and of
         these, which find the candidates. Errors as `locate`, and VprError where ``by`` lacks a photo.
         """
-        if not photos:
-            return []
-        names, parts = [_name(photo, number) for number, photo in enumerate(photos)], []
-        shortlist = None if by is None else self._shortlist(by, names, config.depth)
+        located, unreadable = self.locate_readable(photos, config, title, by)
+        for why in unreadable.values():
+            raise ImageError(why)
+        return located
+
+    def locate_readable(
+        self,
+        photos: Sequence[PhotoLike],
+        config: LocateConfig = USUAL,
+        title: str | None = None,
+        by: ForeignDescriptors | None = None,
+    ) -> tuple[list[Located], dict[str, str]]:
+        """As `locate_all`, without the files that cannot be decoded, of which it says what is wrong, by name."""
+        names, parts, unreadable = [_name(photo, number) for number, photo in enumerate(photos)], [], dict[int, str]()
+        shortlist = None if by is None or not names else self._shortlist(by, names, config.depth)
         with progress(title=title, unit="photo", total=len(photos)) as bar:
             for start in range(0, len(photos), BATCH):
-                described = self.model.describe(photos[start : start + BATCH])
-                rows = None if shortlist is None else shortlist[start : start + BATCH]
-                parts.append(self.comparer.find(described, config.depth, rows))
-                bar.update(len(described.globals_))
+                batch = photos[start : start + BATCH]
+                described, wrong = self.model.describe_readable(batch)
+                unreadable |= {start + number: why for number, why in wrong.items()}
+                kept = [start + number for number in range(len(batch)) if number not in wrong]
+                if kept:
+                    rows = None if shortlist is None else shortlist[kept]
+                    parts.append(self.comparer.find(described, config.depth, rows))
+                bar.update(len(batch))
+        read = [name for number, name in enumerate(names) if number not in unreadable]
         # the curve was fitted where a first match has many candidates to stand out from
         curve = self.model.curves.rerank if len(self) >= FEWEST else None
         known = Known(self.content.table, curve, self.content.strangers)
-        return locate(Candidates.joined(parts), names, known, config)
+        located = locate(Candidates.joined(parts), read, known, config) if parts else []
+        return located, {names[number]: why for number, why in unreadable.items()}
 
     def _shortlist(self, by: ForeignDescriptors, photos: Sequence[str], depth: int) -> np.ndarray:
         """The rows of the map (Q, K) that another model's descriptors find for photos."""

@@ -1,7 +1,7 @@
 """A map on disk: one folder, whose ``map.json`` says which files are the map.
 
     map.json                  the model, the state of the map, and the names and digests of its other files
-    photos-N.csv              the photos: key (path), latitude, longitude, bytes, mtime_ns
+    photos-N.csv              the photos: key (path), latitude, longitude, bytes, mtime_ns, described_as
     globals-N.npy             (photos, G) float32 unit vectors by which the map is searched, in the order of the photos
     strangers-N.npy           how alike the best matches elsewhere of some of its photos are
     index-N.faiss             the index over them, of maps that are too large to look at every one
@@ -9,17 +9,20 @@
     descriptors.h5            the descriptor cache: what the model made of each photo, before adaptation
 
 N counts the changes of the map. A change writes new files beside the old ones, then map.json, then removes what
-map.json does not name: a kill leaves the map as it was before or after.
+map.json does not name: a kill leaves the map as it was before or after. Keys of photos in the map's folder are
+relative to it on disk, so that they move with it; `PhotoTable` has whole paths.
 """
 
 import csv
 import hashlib
 import io
 import json
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -30,9 +33,12 @@ from vpr.maps.geodesy import are_degrees
 from vpr.maps.index import KINDS, IndexKind
 
 MAP, DESCRIPTORS = "map.json", "descriptors.h5"
-FORMAT = 1
+FORMAT = 2
+READ = (1, FORMAT)  # in 1 the photos' table has no column described_as
 NAMED = re.compile(r"(photos|globals|strangers|index|adaptation)-\d+\.\w+")
-COLUMNS = ("key", "latitude", "longitude", "bytes", "mtime_ns")
+COLUMNS = ("key", "latitude", "longitude", "bytes", "mtime_ns", "described_as")
+TRIES = 10  # of reading a map that is changed meanwhile
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -55,10 +61,12 @@ class State:
             raise MapError(f"no map at {folder}; make it with: python -m vpr.map {folder} add FOLDER")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            if content.pop("format") != FORMAT:
-                raise ValueError("its format is of another version")
+            if (written := content.pop("format")) not in READ:
+                raise _foreign(path, written)
             state = cls(**content)
             state._check()
+        except MapError:
+            raise
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise damaged(path, error) from error
         return state
@@ -88,6 +96,13 @@ class State:
                 path.unlink()
 
 
+def _foreign(path: Path, written: object) -> Exception:
+    """What is said of a map of another format; of a number that only a later vpr can have written, that it is later."""
+    if type(written) is int and written > FORMAT:
+        return MapError(f"{path} is of format {written}, and this vpr reads up to {FORMAT}; use the one that wrote it")
+    return ValueError("its format is none")
+
+
 def damaged(path: Path, reason: object) -> MapError:
     """What is said of a damaged file of a map."""
     folder = path.parent
@@ -104,24 +119,28 @@ class PhotoTable:
     longitude: np.ndarray
     bytes: np.ndarray  # (N,) int64, size of the file that was described
     mtime_ns: np.ndarray  # (N,) int64, when that file was changed
+    described_as: np.ndarray  # (N,) object, str: what the descriptor cache calls it
 
     def __len__(self) -> int:
         return len(self.keys)
 
     @classmethod
     def of_rows(cls, rows: Sequence[Sequence[object]]) -> "PhotoTable":
-        """Made of rows in the order of `COLUMNS`; raises ValueError for values that cannot be."""
-        columns = list(zip(*rows)) if rows else [()] * len(COLUMNS)
-        kinds = (object, np.float64, np.float64, np.int64, np.int64)
-        table = cls(*(np.array(column, kind) for column, kind in zip(columns, kinds)))
+        """Made of rows in the order of `COLUMNS`; raises ValueError for values that cannot be.
+
+        Without the last column photos are described as their keys.
+        """
+        columns = list(zip(*rows, strict=True)) if rows else [()] * len(COLUMNS)
+        kinds = (object, np.float64, np.float64, np.int64, np.int64, object)
+        columns = [*columns, *columns[:1]] if len(columns) == len(kinds) - 1 else columns
+        table = cls(*(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
         if len(set(table.keys)) < len(table) or not all(map(are_degrees, table.latitude, table.longitude)):
             raise ValueError("a photo is there twice, or has no position on Earth")
         return table
 
     def rows(self) -> list[tuple[object, ...]]:
         """In the order of `COLUMNS`."""
-        arrays = (self.keys, self.latitude, self.longitude, self.bytes, self.mtime_ns)
-        return list(zip(*(array.tolist() for array in arrays)))
+        return list(zip(*(getattr(self, name).tolist() for name in ("keys", *COLUMNS[1:]))))
 
     def take(self, rows: np.ndarray) -> "PhotoTable":
         """Some of the photos."""
@@ -147,7 +166,7 @@ class Content:
         try:
             with paths["photos"].open(encoding="utf-8", newline="") as file:
                 _, *rows = csv.reader(file)
-            table = PhotoTable.of_rows(rows)
+            table = PhotoTable.of_rows([(path_of(folder, key), *rest) for key, *rest in rows])
             globals_ = np.load(paths["globals"], mmap_mode="r", allow_pickle=False)
             adaptation = _read_adaptation(paths["adaptation"], patches) if "adaptation" in paths else None
             alike = np.load(paths["strangers"], allow_pickle=False)
@@ -156,6 +175,37 @@ class Content:
         except (ValueError, LookupError, RuntimeError, TypeError, OverflowError) as error:
             raise damaged(folder / MAP, error) from error
         return cls(state, table, globals_, adaptation, alike, paths.get("index"))
+
+
+def settled(folder: Path, read: Callable[[], T]) -> T:
+    """What ``read`` gives of a map that nobody changed meanwhile: it is called anew where somebody did.
+
+    Raises MapError where the map changes each time, and what ``read`` raises of a map that is as it was.
+    """
+    for _ in range(TRIES):
+        before = _moment(folder)
+        try:
+            result = read()
+        except (MapError, OSError):
+            if _moment(folder) == before:
+                raise
+        else:
+            if _moment(folder) == before:
+                return result
+    raise MapError(f"{folder} is being changed all the time; wait for the command that does, and try again")
+
+
+def _moment(folder: Path) -> list[tuple[int, int] | None]:
+    """Other numbers when a map.json was swapped, or a file of descriptors; None for a file that is missing."""
+    moment: list[tuple[int, int] | None] = []
+    for name in (MAP, DESCRIPTORS):
+        try:
+            status = os.stat(folder / name)
+        except OSError:
+            moment.append(None)
+        else:  # descriptors that are added to a file are not read yet
+            moment.append((status.st_ino, status.st_mtime_ns if name == MAP else 0))
+    return moment
 
 
 def _read_adaptation(path: Path, patches: int) -> Adaptation:
@@ -181,10 +231,25 @@ def digest_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def path_of(folder: Path, kept: str) -> str:
+    """The path of a photo, from the root, by the key that is kept of it."""
+    return kept if os.path.isabs(kept) else f"{_root(folder)}{kept}"
+
+
+def kept_as(folder: Path, path: str) -> str:
+    """The key that is kept of a photo: its path, from the map's folder where it lies in it."""
+    return path.removeprefix(_root(folder))
+
+
+def _root(folder: Path) -> str:
+    return f"{Path(os.path.abspath(folder)).as_posix().rstrip('/')}/"
+
+
 def write_table(path: Path, table: PhotoTable) -> None:
     """Write photos-N.csv."""
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows([COLUMNS, *table.rows()])
+    rows = [(kept_as(path.parent, str(key)), *rest) for key, *rest in table.rows()]
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows([COLUMNS, *rows])
     write_bytes(path, text.getvalue().encode())
 
 

@@ -2,6 +2,7 @@
 
 CSV: a column ``file``, ``key``, ``name`` or ``photo``, and either ``latitude`` and ``longitude`` (``lat``, ``lon``,
 ``lng``) in degrees, or ``easting`` and ``northing`` in the reference system of a column ``crs`` or of ``--crs``.
+Columns are parted by commas, semicolons or tabs; with the last two a decimal comma is read too.
 GeoJSON: points, whose properties have one of those names of files; a ``crs`` member, as older files have, is followed.
 Files are looked for beside the list and in its folder ``images``, with or without their ending.
 """
@@ -21,8 +22,13 @@ LISTS = (".csv", ".geojson", ".json")
 FILES = ("file", "key", "name", "filename", "photo", "image")
 LATITUDES, LONGITUDES = ("latitude", "lat"), ("longitude", "lon", "lng", "long")
 EASTINGS, NORTHINGS = ("easting", "utm_east", "utm_easting"), ("northing", "utm_north", "utm_northing")
+NUMBERS = (*LATITUDES, *LONGITUDES, *EASTINGS, *NORTHINGS)
+DELIMITERS = (",", ";", "\t")
 IMAGES = "images"  # the folder of photos beside a list, as in the MSLS layout
 WANTED = "a file, key or name, and latitude and longitude, or easting and northing"
+
+
+Position = tuple[float, float]  # latitude and longitude, degrees
 
 
 @dataclass(frozen=True)
@@ -31,8 +37,7 @@ class Listed:
 
     path: Path | None  # None where there is no such file
     name: str  # as the list has it
-    latitude: float  # degrees
-    longitude: float
+    position: Position | None  # None where the list has none for it
 
 
 def read_list(path: Path, crs: str = "") -> Iterator[Listed]:
@@ -46,20 +51,27 @@ def read_list(path: Path, crs: str = "") -> Iterator[Listed]:
         name = _text(row, FILES)
         if not name:
             raise MapError(f"{where} names no photo; fill its column {FILES[0]} or {FILES[1]}")
-        yield Listed(_found(path.parent, name, where), name, *_position(row, where, crs))
+        yield Listed(_found(path.parent, name, where), name, _position(row, where, crs))
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            first = file.readline()
+            file.seek(0)
+            delimiter = max(DELIMITERS, key=first.count)
+            reader = csv.DictReader(file, delimiter=delimiter)
             columns = [str(name).strip().lower() for name in reader.fieldnames or ()]
             known = [any(name in columns for name in names) for names in (FILES, LATITUDES, LONGITUDES)]
             metres = [any(name in columns for name in names) for names in (EASTINGS, NORTHINGS)]
             if not known[0] or not (all(known[1:]) or all(metres)):
-                raise MapError(f"{path} has the columns {', '.join(columns)[:80]}; wanted: {WANTED}")
+                has = f"has the columns {', '.join(columns)[:80]}" if columns else "is empty"
+                raise MapError(f"{path} {has}; wanted: {WANTED}")
             for number, row in enumerate(reader, 2):
-                yield number, {str(name).strip().lower(): str(value or "") for name, value in row.items()}
+                named = {str(name).strip().lower(): str(value or "") for name, value in row.items()}
+                if delimiter != ",":  # where a comma is the decimal point
+                    named |= {name: named[name].replace(",", ".") for name in NUMBERS if name in named}
+                yield number, named
     except (UnicodeDecodeError, csv.Error) as error:
         raise MapError(f"{path} is no CSV in UTF-8 ({error}); save it as one") from error
 
@@ -71,28 +83,30 @@ def _geojson_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         if "CRS84" in crs:  # the degrees that GeoJSON has anyway
             crs = DEGREES
         for number, feature in enumerate(content["features"], 1):
-            kind, (x, y, *_) = feature["geometry"]["type"], feature["geometry"]["coordinates"]
-            if kind != "Point":
-                raise TypeError(f"a {kind} is no Point")
-            named = {str(name).lower(): str(value) for name, value in feature["properties"].items()}
-            kept = {name: value for name, value in named.items() if name in FILES}
-            yield number, {**kept, "easting": str(x), "northing": str(y), "crs": crs}
+            named = {str(name).lower(): str(value) for name, value in (feature["properties"] or {}).items()}
+            row = {name: value for name, value in named.items() if name in FILES}
+            if (geometry := feature["geometry"]) is not None:
+                if geometry["type"] != "Point":
+                    raise TypeError(f"feature {number} is a {geometry['type']}")
+                x, y, *_ = geometry["coordinates"]
+                row |= {"easting": str(x), "northing": str(y), "crs": crs}
+            yield number, row
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
         if isinstance(error, MapError):
             raise
         raise MapError(f"{path} is no GeoJSON of points ({error}); save the photos as points with a file") from error
 
 
-def _position(row: Mapping[str, str], where: str, crs: str) -> tuple[float, float]:
-    """Latitude and longitude of a row; degrees win over metres."""
+def _position(row: Mapping[str, str], where: str, crs: str) -> Position | None:
+    """Latitude and longitude of a row, None where its columns are empty; degrees win over metres."""
     latitude, longitude = _text(row, LATITUDES), _text(row, LONGITUDES)
     if latitude and longitude:
         degrees, shown = (_number(latitude), _number(longitude)), (latitude, longitude)
     else:
         shown = _text(row, EASTINGS), _text(row, NORTHINGS)
         system = row.get("crs", "").strip() or crs
-        if not any(shown):
-            raise MapError(f"{where} has no position; give it one, or take the row out")
+        if not any((latitude, longitude, *shown)):
+            return None
         if not system:
             raise MapError(f"{where} has metres of no known system; pass --crs EPSG:..., or add a column crs")
         x, y = (_number(value) for value in shown)

@@ -17,6 +17,7 @@ import numpy as np
 
 from vpr.base.files import replacing
 from vpr.maps.errors import MapError
+from vpr.maps.geodesy import are_degrees
 from vpr.maps.positions import Photo
 
 log = logging.getLogger("vpr")
@@ -57,15 +58,19 @@ def read_track(path: Path) -> Track:
         track = gpxpy.parse(path.read_text(encoding="utf-8-sig"))
     except (gpxpy.gpx.GPXException, ValueError) as error:
         raise MapError(f"{path} is no GPX track ({error}); export it again") from error
-    timed = {
-        _seconds(point.time): (point.latitude, point.longitude)
-        for part in track.tracks
-        for segment in part.segments
-        for point in segment.points
-        if point.time is not None
-    }
+    points = [point for part in track.tracks for segment in part.segments for point in segment.points]
+    timed = {}
+    for number, point in enumerate(points, 1):
+        if not are_degrees(point.latitude, point.longitude):
+            where = f"{point.latitude}, {point.longitude}"
+            raise MapError(f"{path}: point {number} ({where}) is no position on Earth; mend it, or take it out")
+        if point.time is not None:
+            timed[_seconds(point.time)] = (point.latitude, point.longitude)
     if len(timed) < 2:
-        raise MapError(f"{path} has {len(timed)} points with a time; a track of two or more is needed")
+        raise MapError(
+            f"{path} has {len(points)} points, {len(timed)} of them with a time; a track of two or more with times is "
+            "needed: export it with them"
+        )
     order = sorted(timed)
     return Track(np.array(order), *np.array([timed[second] for second in order]).T)
 

@@ -58,10 +58,11 @@ def test_what_killed_processes_left_is_removed_and_what_others_write_is_not(tmp_
     others = [
         tmp_path / name for name in (f".a.json.{HOST}.{os.getppid()}-1.tmp", ".a.json.elsewhere.1-1.tmp", "b.tmp")
     ]
-    for path in (abandoned, *others):
+    twice = tmp_path / f".{abandoned.name}.{HOST}.{int(gone.stdout)}-1.tmp"  # of a file that was written into it
+    for path in (abandoned, twice, *others):
         path.touch()
     write_json(tmp_path / "a.json", 1)
-    assert not abandoned.exists() and all(path.exists() for path in others)
+    assert not abandoned.exists() and not twice.exists() and all(path.exists() for path in others)
 
 
 def test_files_have_the_mode_that_the_user_wants(tmp_path):

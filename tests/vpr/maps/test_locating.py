@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from vpr.cache import CacheSpec, DescriptorCache, create
 from vpr.description.foreign import ForeignDescriptors
 from vpr.maps import index
 from vpr.maps.candidates import SHARPNESS, Candidates
+from vpr.maps.described import key_of
 from vpr.maps.drives import surer, votes
+from vpr.maps.familiarity import strangers
 from vpr.maps.geodesy import places_of
 from vpr.maps.locating import Known, locate
 from vpr.maps.options import LocateConfig
@@ -104,13 +107,25 @@ def test_strangers_are_the_best_matches_elsewhere(tmp_path):
     assert len(Map.build(tmp_path / "small", photos / "000.jpg", model=model).content.strangers) == 0
 
 
+@pytest.mark.parametrize(("alone", "told"), [(5, 0), (25, 25)])
+def test_few_strangers_tell_nothing(alone, told):
+    """Of 40 photos only some have candidates farther than 25 m away."""
+    places = np.zeros((40, 3))
+    away = places[:, None] + np.where(np.arange(40) < alone, 1000.0, 0.0)[:, None, None]
+    found = SimpleNamespace(places=away, scores=np.ones((40, 1)), structural=np.linspace(1, 0, 40)[:, None])
+    cache = SimpleNamespace(globals_=np.zeros((40, 2)), read_patches=lambda rows: np.zeros((len(rows), 1, 2)))
+    comparer = SimpleNamespace(rows=np.arange(40), cache=cache, places=places, find=lambda *_: found)
+    expected = np.sort(found.structural[:told, 0]).astype(np.float32)
+    np.testing.assert_array_equal(strangers(comparer), expected)
+
+
 def test_the_similarities_are_those_of_re_ranking(tmp_path):
     model, photos = a_model(), write_photos(tmp_path / "photos", range(20))
     photo_map = Map.build(tmp_path / "map", photos, model=model)
     query = write_photo(tmp_path / "q.jpg", None, seed=50)
     one = photo_map.locate(query, LocateConfig(top=20, threshold=0.0))
     described, cache = model.describe([query]), photo_map.comparer.cache
-    keys = ["q", *cache.keys]
+    keys = ["q", *map(key_of, cache.keys)]
     create(tmp_path / "a.h5", keys, CacheSpec("x", 4, 8))
     both = DescriptorCache(tmp_path / "a.h5", writable=True)
     globals_ = np.concatenate([described.globals_, cache.globals_])

@@ -89,6 +89,25 @@ def test_reference_systems():
         to_degrees(0, 0, "EPSG:99")
 
 
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:4258", "OGC:CRS84", "+proj=longlat +datum=WGS84"])
+def test_degrees_are_not_swapped_by_the_axes_of_their_system(tmp_path, crs):
+    """Latitude comes first in the axes of the first two, longitude in those of the others."""
+    assert name_position("@48.8582@2.2945@.jpg", crs) == pytest.approx(EIFFEL, abs=1e-5)
+    assert to_degrees(2.2945, 48.8582, crs) == pytest.approx(EIFFEL, abs=1e-5)
+    write_photo(tmp_path / "a.jpg", None)
+    photo = listed(tmp_path, "file,easting,northing\na.jpg,2.2945,48.8582\n", crs=crs).photos[0]
+    assert (photo.latitude, photo.longitude) == pytest.approx(EIFFEL, abs=1e-5)
+
+
+def test_systems_whose_northing_comes_first_and_others_that_have_none():
+    x, y = pyproj.Transformer.from_crs(4326, 3035, always_xy=True).transform(EIFFEL[1], EIFFEL[0])
+    assert pyproj.CRS(3035).axis_info[0].direction == "north"
+    assert name_position(f"@{x}@{y}@.jpg", "EPSG:3035") == pytest.approx(EIFFEL, abs=1e-6)
+    for crs in ("EPSG:4978", "EPSG:5703"):  # from the Earth's centre, and heights
+        with pytest.raises(MapError, match=r"has no eastings and northings; give one such as EPSG:32631"):
+            name_position("@48.8582@2.2945@.jpg", crs)
+
+
 def listed(tmp_path, text, name="p.csv", crs=""):
     (tmp_path / name).write_text(text)
     return find_photos((tmp_path / name,), crs)
@@ -115,9 +134,71 @@ def test_lists(tmp_path):
     assert (photo.latitude, photo.longitude) == pytest.approx(EIFFEL, abs=1e-6)
 
 
+def test_lists_of_spreadsheets(tmp_path):
+    write_photo(tmp_path / "a.jpg", None)
+    for text in ("\ufefffile;lat;lon\r\na.jpg;48,8582;2,2945\r\n", "file\tlat\tlon\na.jpg\t48.8582\t2.2945\n"):
+        photo = listed(tmp_path, text).photos[0]
+        assert (photo.latitude, photo.longitude) == EIFFEL
+    found = listed(tmp_path, "file,lat,lon,note\na.jpg,48.8582,2.2945,a;b;c;d;e\n")
+    assert len(found.photos) == 1
+
+
+def test_entries_without_a_position_are_left_out(tmp_path):
+    for name in ("a", "b"):
+        write_photo(tmp_path / f"{name}.jpg", None)
+    point = {"type": "Point", "coordinates": [2.2945, 48.8582]}
+    entries = [(name, geometry) for name, geometry in (("a.jpg", point), ("b.jpg", None))]
+    features = [{"type": "Feature", "properties": {"file": name}, "geometry": at} for name, at in entries]
+    for text, name in (
+        (json.dumps({"type": "FeatureCollection", "features": features}), "p.geojson"),
+        ("file,lat,lon\na.jpg,48.8582,2.2945\nb.jpg,,\n", "p.csv"),
+    ):
+        found = listed(tmp_path, text, name)
+        assert [photo.path.name for photo in found.photos] == ["a.jpg"]
+        assert [path.name for path in found.without] == ["b.jpg"]
+    found = find_photos((tmp_path, tmp_path / "p.csv"))  # the folder says nothing of a, the list does
+    assert [path.name for path in found.without] == ["b.jpg"] and len(found.photos) == 1
+
+
+@pytest.mark.parametrize(
+    ("geometry", "words"),
+    [
+        ({"type": "LineString", "coordinates": [[2, 48], [3, 48]]}, "feature 1 is a LineString"),
+        ({"type": "GeometryCollection", "geometries": []}, "feature 1 is a GeometryCollection"),
+        ({"type": "Polygon", "coordinates": []}, "feature 1 is a Polygon"),
+        ({"type": "Point", "coordinates": [2.0]}, "not enough values"),
+        ({"type": "Point", "coordinates": [2.0, 95.0]}, "row 1: 2.0, 95.0 is no position on Earth"),
+    ],
+)
+def test_other_shapes_than_points_are_named(tmp_path, geometry, words):
+    write_photo(tmp_path / "a.jpg", None)
+    features = [{"type": "Feature", "properties": {"file": "a.jpg"}, "geometry": geometry}]
+    with pytest.raises(MapError) as error:
+        listed(tmp_path, json.dumps({"type": "FeatureCollection", "features": features}), "p.geojson")
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("points", "words"),
+    [
+        ([("95", "8", 0), ("47", "8", 1)], r"t.gpx: point 1 \(95.0, 8.0\) is no position on Earth"),
+        ([("47", "8", 0), ("47", "-200", 1)], r"point 2 \(47.0, -200.0\) is no position on Earth"),
+        ([("47", "8", 0), ("nan", "8", 1)], r"point 2 \(nan, 8.0\) is no position on Earth"),
+        ([("47", "8", None)] * 3, r"has 3 points, 0 of them with a time; a track of two or more with times"),
+    ],
+)
+def test_bad_tracks(tmp_path, points, words):
+    times = ["" if second is None else f"<time>2026-05-01T12:00:0{second}Z</time>" for *_, second in points]
+    text = "".join(f'<trkpt lat="{lat}" lon="{lon}">{time}</trkpt>' for (lat, lon, _), time in zip(points, times))
+    (tmp_path / "t.gpx").write_text(f'<gpx version="1.1" creator="x"><trk><trkseg>{text}</trkseg></trk></gpx>')
+    with pytest.raises(MapError, match=words):
+        read_track(tmp_path / "t.gpx")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("", "is empty; wanted: a file"),
         ("file,x,y\na,1,2\n", "wanted: a file, key or name"),
         ("file,lat,lon\na.jpg,91,2\n", "row 2: 91, 2 is no position on Earth"),
         ("file,lat,lon\na.jpg,nan,2\n", "nan, 2 is no position"),

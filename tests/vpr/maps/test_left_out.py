@@ -1,0 +1,150 @@
+"""Photos that do not go into a map, and photos that cannot be located: the others do, and what is wrong is told."""
+
+import logging
+import sys
+
+import numpy as np
+import pytest
+from damage import cut
+from photos import a_model, add, write_photo, write_photos
+from PIL import Image
+
+from vpr.description.images import ImageError
+from vpr.description.shown import photos_in
+from vpr.maps.building import remove_photos
+from vpr.maps.errors import MapError
+from vpr.maps.photo_map import Map
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return write_photos(tmp_path / "photos", range(12))
+
+
+def test_unreadable_photos_are_left_out_and_tried_again(tmp_path, photos):
+    model, folder, whole = a_model(), tmp_path / "map", (photos / "007.jpg").read_bytes()
+    (photos / "007.jpg").write_bytes(whole[:-200])
+    (photos / "003.jpg").write_text("no image")
+    (photos / "p.csv").write_text("file,lat,lon\n003.jpg,47,8\n")
+    for turn in range(2):
+        done = add(folder, model, photos, photos / "p.csv")
+        assert (done.photos, done.new, done.unchanged) == (10, 10 * (not turn), 10 * turn)
+        lost = done.left_out.unreadable
+        assert [path.rsplit("/", 1)[1] for path in sorted(lost)] == ["003.jpg", "007.jpg"]
+        assert lost[str(photos / "003.jpg")].endswith("003.jpg cannot be decoded (no image)")
+    (photos / "007.jpg").write_bytes(whole)
+    done = add(folder, model, photos)
+    assert (done.photos, done.new, done.described, len(done.left_out)) == (11, 1, 1, 0)
+    (photos / "003.jpg").unlink()
+    add(tmp_path / "fresh", model, photos)
+    opened, fresh = (Map.open(one, model).content for one in (folder, tmp_path / "fresh"))
+    order = np.argsort(opened.table.keys)
+    np.testing.assert_allclose(opened.globals_[order], fresh.globals_, atol=1e-6)
+
+
+def test_a_photo_of_the_map_that_becomes_unreadable_stays_as_it_was(tmp_path, photos):
+    model, folder = a_model(), tmp_path / "map"
+    add(folder, model, photos)
+    before, rows = np.array(Map.open(folder, model).content.globals_), Map.open(folder, model).content.table.rows()
+    cut(photos / "005.jpg", 0.6)
+    (photos / "p.csv").write_text("file,lat,lon\n005.jpg,47,8\n006.jpg,47,9\n")
+    done = add(folder, model, photos / "p.csv")
+    assert (done.photos, done.changed, [*done.left_out.unreadable]) == (12, 1, [str(photos / "005.jpg")])
+    after = Map.open(folder, model).content
+    np.testing.assert_array_equal(after.globals_, before)
+    assert [n for n, (one, other) in enumerate(zip(rows, after.table.rows())) if one != other] == [6]
+    (folder / "descriptors.h5").unlink()  # now it is needed
+    with pytest.raises(MapError, match=r"005.jpg cannot be decoded .*; restore it, or take it out of the map"):
+        add(folder, model, photos / "006.jpg")
+
+
+def test_a_photo_whose_format_needs_a_package_ends_no_folder(tmp_path, photos, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (photos / "a.heic").write_bytes(b"x")
+    photo_map = Map.build(tmp_path / "map", photos, model=a_model())
+    assert len(photo_map) == 12
+    assert photo_map.added.left_out.unreadable[str(photos / "a.heic")].endswith("pip install vpr[heic]")
+    assert photo_map.locate_readable([photos / "a.heic"])[0] == []
+    with pytest.raises(MapError, match=r"none of 1 photos can be added: .*a.heic is HEIC, .*: pip install vpr\[heic\]"):
+        photo_map.add(photos / "a.heic")
+
+
+def test_folders_behind_links_are_read_once(tmp_path, photos):
+    (photos / "below").mkdir()
+    (photos / "below" / "loop").symlink_to(photos)
+    (photos / "far").symlink_to(write_photos(tmp_path / "elsewhere", range(20, 23)))
+    (photos / "far2").symlink_to(tmp_path / "elsewhere")
+    (photos / "nowhere.jpg").symlink_to("nowhere.jpg")
+    found = [path.relative_to(photos).as_posix() for path in photos_in(photos)]
+    assert found == [*(f"{n:03d}.jpg" for n in range(12)), *(f"far/{n:03d}.jpg" for n in range(20, 23))]
+
+
+def test_a_link_to_a_photo_is_that_photo(tmp_path, photos):
+    model, folder, links = a_model(), tmp_path / "map", tmp_path / "links"
+    links.mkdir()
+    (photos / "again.jpg").symlink_to("003.jpg")
+    (links / "b.jpg").symlink_to(photos / "004.jpg")
+    assert add(folder, model, photos).photos == 12
+    for given in ((links, photos), (links,)):
+        added = Map.open(folder, model).add(*given).added
+        assert (added.photos, added.new, added.changed) == (12, 0, 0)
+    (links / "far.jpg").symlink_to(write_photo(tmp_path / "far.jpg", (48, 9), seed=50))
+    assert Map.open(folder, model).add(links).added.new == 1  # what it leads to is not in the map
+
+
+def test_a_map_of_nothing_is_refused(tmp_path):
+    write_photo(tmp_path / "a.jpg", (47, 8))
+    cut(tmp_path / "a.jpg", 0.6)
+    (tmp_path / "p.csv").write_text("file,lat,lon\na.jpg,47,8\n")
+    with pytest.raises(MapError, match=r"none of 1 photos can be read: .*a.jpg cannot be decoded"):
+        add(tmp_path / "map", a_model(), tmp_path / "p.csv")
+    with pytest.raises(MapError, match="no map at"):
+        Map.open(tmp_path / "map", a_model())
+
+
+def test_python_is_told_what_is_left_out(tmp_path, photos, caplog):
+    write_photo(photos / "none.jpg", None)
+    (photos / "p.csv").write_text("file,lat,lon\n001.jpg,47,8\nx.jpg,47,9\n")
+    (photos / "002.jpg").write_text("no image")
+    with caplog.at_level(logging.WARNING, "vpr"):
+        photo_map = Map.build(tmp_path / "map", photos, photos / "p.csv", model=a_model())
+    added = photo_map.added
+    assert (added.photos, added.new, len(added.left_out)) == (11, 11, 3)
+    assert list(added.left_out.without) == [str(photos / "002.jpg"), str(photos / "none.jpg")]  # no EXIF either
+    assert list(added.left_out.missing) == ["x.jpg"] and not added.left_out.unreadable
+    assert "2 photos have no position and are left out: 002.jpg, none.jpg" in caplog.text
+    assert photo_map.remove("003.jpg").added is None
+
+
+def test_photos_that_cannot_be_read_are_told_and_the_others_located(tmp_path, photos):
+    photo_map = Map.build(tmp_path / "map", photos, model=a_model())
+    good, bad = photos / "004.jpg", write_photo(tmp_path / "bad.jpg", None)
+    cut(bad, 0.6)
+    given = [good, bad, tmp_path / "gone.jpg", good]
+    located, unreadable = photo_map.locate_readable(given)
+    assert located == photo_map.locate_all([good, good]) and [*unreadable] == [str(bad), str(tmp_path / "gone.jpg")]
+    assert "is missing" in unreadable[str(tmp_path / "gone.jpg")]
+    with pytest.raises(ImageError, match=r"bad.jpg cannot be decoded"):
+        photo_map.locate_all(given)
+    assert photo_map.locate_readable([bad]) == ([], {str(bad): unreadable[str(bad)]})
+
+
+def test_images_of_pillow_in_any_mode_are_taken_or_named(tmp_path, photos):
+    photo_map = Map.build(tmp_path / "map", photos, model=a_model())
+    grey = np.random.default_rng(0).integers(0, 256, (40, 48), np.uint8)
+    deep = Image.fromarray(grey.astype(np.uint16) * 257)
+    expected = photo_map.locate(Image.fromarray(grey))
+    assert deep.mode == "I;16" and photo_map.locate(deep).matches == expected.matches
+    for mode in ("1", "P", "LA", "RGBA", "CMYK", "YCbCr", "HSV"):
+        assert photo_map.locate(Image.new(mode, (48, 40))).matches
+    for wrong in (Image.fromarray(grey.astype(np.float32)), Image.new("I", (8, 8), 1 << 20)):
+        with pytest.raises(MapError, match=rf"mode {wrong.mode} cannot be taken: "):
+            photo_map.locate(wrong)
+
+
+def test_what_was_left_out_is_no_photo_of_the_map(tmp_path, photos):
+    model, folder = a_model(), tmp_path / "map"
+    (photos / "003.jpg").write_bytes((photos / "003.jpg").read_bytes()[:-200])
+    add(folder, model, photos)
+    remove_photos(folder, model, ["001"])
+    assert len(Map.open(folder, model)) == len(Map.open(folder, model).comparer.cache) == 10
