@@ -15,6 +15,7 @@ import numpy as np
 
 from vpr.cache import DescriptorCache, create
 from vpr.description.shown import photos_in
+from vpr.maps.described import name_of
 from vpr.maps.model import Model, load
 from vpr.maps.photo_map import Map
 
@@ -24,16 +25,17 @@ SPACING = 1e-4  # degrees between photos, about 11 m
 
 
 def linked(folder: Path, photos: list[Path], count: int) -> list[str]:
-    """Links to photos, whose names tell positions; their paths."""
+    """Links to photos, whose names tell positions; what the cache of a map calls them."""
     folder.mkdir()
     side = int(np.ceil(count**0.5))
-    paths = []
+    names = []
     for number in range(count):
         latitude, longitude = 50 + SPACING * (number // side), 5 + SPACING * (number % side)
         path = folder / f"@{latitude:.6f}@{longitude:.6f}@{number}@.jpg"
         os.link(photos[number % len(photos)], path)
-        paths.append(path.as_posix())
-    return paths
+        status = path.stat()
+        names.append(name_of(path.as_posix(), (status.st_size, status.st_mtime_ns)))
+    return names
 
 
 def fill(path: Path, model: Model, photos: list[Path], keys: list[str]) -> None:
