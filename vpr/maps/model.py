@@ -10,13 +10,13 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
+from PIL import Image
 from torch.utils.data import Dataset
 
 from vpr.base.machine import Device, choose_device
 from vpr.cache import CacheSpec
 from vpr.description.describe import BATCH, describe
-from vpr.description.images import TURNS, coloured, fitted, read_image
+from vpr.description.images import fitted, read_image, upright
 from vpr.description.spec import cache_spec
 from vpr.maps.errors import MapError
 from vpr.models.builtin import NAME
@@ -91,8 +91,7 @@ class _Photos(Dataset[torch.Tensor]):
 def _image(photo: np.ndarray | Image.Image) -> Image.Image:
     """In RGB, upright."""
     if isinstance(photo, Image.Image):
-        turn = TURNS.get(photo.getexif().get(ExifTags.Base.Orientation, 1))
-        return coloured(photo) if turn is None else coloured(photo).transpose(turn)
+        return upright(photo)
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
         raise MapError(f"an array {photo.shape} of {photo.dtype} is no photo; give (height, width, 3) uint8")
     return Image.fromarray(photo)

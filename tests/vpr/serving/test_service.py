@@ -1,0 +1,285 @@
+"""Load, time, clients that go away, and a map that changes."""
+
+import json
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from photos import a_model, add, write_photo, write_photos
+from serving import PHOTO, client_of, encoded, listening, make_map, number_of, post, until
+
+from vpr.maps.photo_map import Map
+from vpr.serving.served import ServedMap
+
+HEAD = b"POST /locate HTTP/1.1\r\nHost: localhost\r\n"
+JPEG = b"Content-Type: image/jpeg\r\n"
+
+
+@pytest.fixture(scope="module")
+def photo_map(tmp_path_factory):
+    return make_map(tmp_path_factory.mktemp("serving"))
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    """Locating waits until the gate is open; it counts the photos that were asked for together."""
+    locate_all, opened, sizes = Map.locate_all, threading.Event(), []
+
+    def waiting(self, photos, *rest):
+        sizes.append(len(photos))
+        assert opened.wait(20)
+        return locate_all(self, photos, *rest)
+
+    monkeypatch.setattr(Map, "locate_all", waiting)
+    opened.sizes = sizes
+    yield opened
+    opened.set()
+
+
+@pytest.fixture
+def threads():
+    with ThreadPoolExecutor(64) as threads:
+        yield threads
+
+
+def in_work(client):
+    return number_of(client.get("/metrics").text, "vpr_requests_in_work")
+
+
+def outcome(client, name):
+    return number_of(client.get("/metrics").text, f'vpr_requests_total{{outcome="{name}"}}')
+
+
+def test_when_all_places_are_taken_a_client_is_told_to_come_back(photo_map, gate, threads):
+    with client_of(photo_map, queue=3) as client:
+        first = [threads.submit(post, client, PHOTO) for _ in range(3)]
+        until(lambda: in_work(client) == 3)
+        busy = post(client, PHOTO)
+        assert (busy.status_code, busy.headers["retry-after"]) == (503, "2") and "again" in busy.json()["error"]
+        assert client.get("/health").status_code == 200
+        gate.set()
+        assert [answer.result().status_code for answer in first] == [200] * 3
+        assert post(client, PHOTO).status_code == 200 and in_work(client) == 0 and outcome(client, "busy") == 1
+
+
+def test_past_its_time_a_request_gives_its_place_away(photo_map, gate, threads):
+    with client_of(photo_map, queue=2, timeout=0.3) as client:
+        late = [threads.submit(post, client, PHOTO) for _ in range(2)]
+        assert [answer.result().status_code for answer in late] == [504] * 2
+        assert in_work(client) == 0
+        gate.set()
+        until(lambda: post(client, PHOTO).status_code == 200)
+        assert outcome(client, "timeout") >= 2
+
+
+def test_a_picture_that_takes_long_to_decode_holds_nothing_up(photo_map, monkeypatch, threads):
+    started, ended = threading.Event(), threading.Event()
+
+    def slowly(file, name, *rest):
+        if name == "slow.jpg":
+            started.set()
+            ended.wait(20)
+        return decoded(file, name, *rest)
+
+    from vpr.serving.photos import decoded
+
+    monkeypatch.setattr("vpr.serving.service.decoded", slowly)
+    with client_of(photo_map, timeout=0.5) as client:
+        slow = threads.submit(post, client, PHOTO, "slow.jpg")
+        assert started.wait(10) and slow.result().status_code == 504
+        assert post(client, PHOTO).status_code == 200 and in_work(client) == 0
+        ended.set()
+
+
+def test_what_waits_is_asked_for_together_and_answered_as_alone(photo_map, gate, threads, tmp_path):
+    files = [write_photo(tmp_path / f"{number}.jpg", None, seed=100 + number) for number in range(40)]
+    with client_of(photo_map) as client:
+        asked = [threads.submit(post, client, file.read_bytes(), file.name) for file in files]
+        until(lambda: in_work(client) == 40)
+        gate.set()
+        answers = [answer.result().json() for answer in asked]
+    assert max(gate.sizes) == 8 and sum(gate.sizes) == 40
+    for file, answer in zip(files, answers):
+        wanted = photo_map.locate(file).as_json()
+        assert answer["photo"] == file.name
+        assert [match["photo"] for match in answer["matches"]] == [match["photo"] for match in wanted["matches"]]
+        for name in ("latitude", "longitude", "radius_m", "probability", "familiarity", "separation"):
+            assert answer[name] == pytest.approx(wanted[name], rel=1e-3, abs=1e-3)
+
+
+def test_a_failure_of_the_map_is_one_sentence_and_the_next_photo_is_located(photo_map, monkeypatch, caplog):
+    with client_of(photo_map) as client:
+        with monkeypatch.context() as broken:
+            broken.setattr(Map, "locate_all", lambda *rest: 1 / 0)
+            answer = post(client, PHOTO)
+            assert answer.status_code == 500 and "ZeroDivision" not in answer.text
+            assert "ZeroDivisionError" in caplog.text
+        assert post(client, PHOTO).status_code == 200 and outcome(client, "failed") == 1
+
+
+def raw(port, data=b""):
+    """A connection to the service, which has sent some bytes."""
+    line = socket.create_connection(("127.0.0.1", port), 20)
+    line.sendall(data)
+    return line
+
+
+def answered(line):
+    """The status and the content of the answer."""
+    response = b""
+    while b"\r\n\r\n" not in response or b"}" not in response:
+        piece = line.recv(65536)
+        if not piece:
+            break
+        response += piece
+    head, _, content = response.partition(b"\r\n\r\n")
+    return int(head.split(b" ")[1]), json.loads(content)
+
+
+@pytest.fixture(scope="module")
+def port(photo_map):
+    with listening(ServedMap(photo_map), timeout=2.5, max_mb=2) as (_, port):
+        yield port
+
+
+@pytest.fixture
+def web(port):
+    with httpx.Client(base_url=f"http://localhost:{port}", timeout=20) as client:
+        yield client
+        until(lambda: post(client, PHOTO).status_code == 200)  # on a busy machine not within the time at once
+        until(lambda: in_work(client) == 0)
+
+
+def test_an_upload_that_takes_too_long_is_ended(web, port):
+    with raw(port, HEAD + JPEG + b"Content-Length: 5000\r\n\r\n" + PHOTO[:50]) as line:
+        status, content = answered(line)
+    assert status == 408 and "2.5 s" in content["error"]
+
+
+def test_clients_that_go_away_leave_nothing_behind(web, port, gate):
+    lines = [raw(port, HEAD + JPEG + b"Content-Length: 5000\r\n\r\n" + PHOTO[:50]) for _ in range(10)]
+    lines += [raw(port, HEAD + JPEG + b"Content-Length: %d\r\n\r\n" % len(PHOTO) + PHOTO) for _ in range(10)]
+    until(lambda: in_work(web) == 20)
+    for line in lines:
+        line.close()
+    until(lambda: in_work(web) == 0, 2)  # before their time is over
+    gate.set()
+
+
+def test_connections_that_say_nothing_keep_nobody_waiting(web, port):
+    lines = [raw(port, b"POST /locate HTTP/1.1\r\nHost: loc") for _ in range(100)] + [raw(port) for _ in range(100)]
+    until(lambda: post(web, PHOTO).status_code == 200)
+    for line in lines:
+        line.close()
+
+
+@pytest.mark.parametrize("form", [False, True])
+def test_a_body_without_a_length_is_measured_as_it_comes(web, port, form):
+    kind = b"Content-Type: multipart/form-data; boundary=x\r\n" if form else JPEG
+    begun = b'--x\r\nContent-Disposition: form-data; name="photo"; filename="a"\r\n\r\n' if form else PHOTO
+    with raw(port, HEAD + kind + b"Transfer-Encoding: chunked\r\n\r\n") as line:
+        for piece in [begun, *[bytes(50_000)] * 45]:  # and then the client waits
+            line.sendall(b"%x\r\n" % len(piece) + piece + b"\r\n")
+        status, content = answered(line)
+    assert status == 413 and "larger than 2 MB" in content["error"]
+
+
+def test_a_client_that_sends_all_before_it_listens_reads_the_refusal(web):
+    answer = web.post("/locate", content=bytes(30_000_000), headers={"content-type": "image/jpeg"})
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/1.1\r\nX: " + b"y" * 200_000, b"GET /" + b"x" * 200_000,
+     HEAD + b"Content-Length: -5\r\n\r\n", HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+     HEAD + JPEG + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", HEAD + b"A: b\r\n" * 20_000 + b"\r\n"],
+)  # fmt: skip
+def test_what_is_no_http_is_refused(web, port, sent):
+    with raw(port) as line:
+        try:
+            line.sendall(sent)
+            assert line.recv(1000)[9:10] in (b"", b"4")
+        except ConnectionError:
+            pass  # it hung up while we sent
+
+
+def test_when_it_ends_what_is_in_work_is_answered(photo_map, gate, threads):
+    with listening(ServedMap(photo_map)) as (server, port):
+        with httpx.Client(base_url=f"http://localhost:{port}", timeout=20) as client:
+            asked = threads.submit(post, client, PHOTO)
+            until(lambda: gate.sizes)
+            server.should_exit = True
+            gate.set()
+            assert asked.result().status_code == 200
+
+
+def test_a_map_that_changes_is_opened_again(tmp_path, gate, threads, caplog):
+    caplog.set_level("INFO", "vpr")
+    model = a_model()
+    served = ServedMap(make_map(tmp_path, model=model))
+    with client_of(served) as client:
+        old = threads.submit(post, client, PHOTO)
+        until(lambda: gate.sizes)
+        path = write_photo(tmp_path / "more" / "a.jpg", (48.0, 9.0), size=(64, 48), seed=77)
+        add(tmp_path / "map", model, path)
+        assert served.look() and len(served.photo_map) == 25
+        gate.set()
+        version = old.result().headers["vpr-photos"].split("/")[2]
+        answer = post(client, path.read_bytes())
+        assert (
+            answer.json()["matches"][0]["photo"] == str(path) and answer.headers["vpr-photos"].split("/")[2] != version
+        )
+        assert client.get("/health").json()["photos"] == 25 and "opened again: 25 photos" in caplog.text
+        assert served.look() and caplog.text.count("opened again") == 1
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "other files", "other model"])
+def test_a_state_that_cannot_be_opened_leaves_the_map_as_it_is(tmp_path, caplog, damage):
+    model = a_model()
+    served = ServedMap(make_map(tmp_path, model=model), pinned=True)
+    state, whole = tmp_path / "map" / "map.json", (tmp_path / "map" / "map.json").read_bytes()
+    if damage == "gone":
+        state.unlink()
+    elif damage == "cut":
+        state.write_bytes(whole[:50])
+    elif damage == "other files":
+        state.write_bytes(whole.replace(b'"photos": 24', b'"photos": 25'))
+    else:
+        make_other(tmp_path)
+    with client_of(served) as client:
+        assert not served.look() and not served.look()
+        told = client.get("/health").json()
+        assert told["status"] == "stale" and told["fault"] and told["photos"] == 24
+        assert post(client, PHOTO).status_code == 200
+        assert caplog.text.count("cannot be opened; the state before is served") == 1, "said once"
+        assert number_of(client.get("/metrics").text, "vpr_map_stale") == 1
+        if damage != "other model":
+            state.write_bytes(whole)
+            assert served.look() and client.get("/health").json()["status"] == "ok"
+
+
+def make_other(folder):
+    """A map of another model in the place of a map."""
+    (folder / "map").rename(folder / "away")
+    add(folder / "map", a_model(seed=5), write_photos(folder / "photos", range(3)))
+
+
+def test_the_service_looks_by_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr("vpr.serving.served.EVERY", 0.05)
+    model = a_model()
+    served = ServedMap(make_map(tmp_path, model=model))
+    with client_of(served) as client:
+        add(tmp_path / "map", model, write_photo(tmp_path / "more" / "a.jpg", (48.0, 9.0), seed=77))
+        until(lambda: client.get("/health").json()["photos"] == 25)
+
+
+def test_a_large_upload_goes_by_way_of_a_file(photo_map, tmp_path):
+    data = encoded("BMP", (900, 900))
+    (tmp_path / "a.bmp").write_bytes(data)
+    with client_of(photo_map) as client:
+        answer = post(client, data, "a.bmp").json()
+    wanted = photo_map.locate(tmp_path / "a.bmp").as_json()
+    assert len(data) > 2_000_000 and answer == json.loads(json.dumps({**wanted, "photo": "a.bmp"}))
