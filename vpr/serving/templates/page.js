@@ -47,13 +47,14 @@ function sure(node, found) {
   const said = [];
   if (found.probability !== null) {
     one(".bar", node).hidden = false;
-    one(".bar span", node).style.width = percent(found.probability);
+    one(".bar span", node).style.width = `${100 * found.probability}%`;
     said.push(`${percent(found.probability)} probable`);
   } else {
     said.push("This map tells no probability");
   }
   if (found.familiarity !== null) said.push(`familiarity ${percent(found.familiarity)}`);
   one(".sure", node).textContent = said.join(", ");
+  one(".sure", node).title = "Probability: of the radius. Familiarity: share of strangers whose best match is less alike.";
 }
 
 function matches(node, found, pictures) {
@@ -69,7 +70,7 @@ function matches(node, found, pictures) {
       item.append(picture);
     }
     line(item, `${match.metres < 10 ? match.metres.toFixed(1) : Math.round(match.metres)} m away`);
-    line(item, `patches ${match.s_struct.toFixed(2)}`);
+    line(item, `similarity ${match.s_struct.toFixed(2)}`);
     one(".matches", node).append(item);
   });
 }
