@@ -133,6 +133,7 @@ FILES = {  # a photo that is none, and the status of the answer
     "larger than allowed": (png_of(8000, 8000), 413),
     "pixels that are not there": (png_of(3000, 3000), 422),
     "scans": (many_scans(300), 422),
+    "segments": (b"\xff\xd8" + b"\xff\xe0\x00\x02" * 400_000, 422),
     "floats": (encoded("TIFF", mode="F", colour=0.5), 422),
     "no TIFF behind its head": (encoded("TIFF")[:8] + bytes(200), 415),
 }

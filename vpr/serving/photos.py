@@ -21,7 +21,7 @@ from vpr.description.images import (
 from vpr.serving.limits import Refused
 
 MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # of JPEG, without those inside the coded pixels
-END, SCAN = 0xD9, 0xDA
+START, END, SCAN = b"\xff\xd8", 0xD9, 0xDA
 MOST_SCANS = 100  # of a JPEG; cameras and programs write 1 to 12
 MOST_SEGMENTS = 10_000
 SIDE, QUALITY = 320, 80  # of a thumbnail: pixels of its longer side, and of JPEG
@@ -38,13 +38,13 @@ def decoded(file: IO[bytes], name: str, kind: str, model: Takes, most_pixels: in
     data = file.read()
     if not data:
         raise Refused(400, "the upload is empty; choose a photo")
+    if data.startswith(START) and not _is_quick(data):
+        raise Refused(422, "the JPEG has more parts than any camera writes; save it anew")
     try:
         formats = formats_for(Path("photo.heic" if kind in HEIC_KINDS else name))
         with Image.open(io.BytesIO(data), formats=formats) as image:
             if image.width * image.height > most_pixels:
                 raise _too_many(most_pixels)
-            if image.format in ("JPEG", "MPO") and not _is_quick(data):
-                raise Refused(422, "the JPEG has more scans than any camera writes; save it anew")
             middle = model.crop != "resize"
             size = widened(model.input_size) if middle else model.input_size
             return opened_whole(image, size, model.interpolation, middle)
@@ -65,7 +65,10 @@ def _too_many(most: int) -> Refused:
 
 
 def _is_quick(data: bytes) -> bool:
-    """Whether a JPEG has a usual number of scans: each goes over all pixels, and a few bytes are enough for one."""
+    """Whether a JPEG has a usual number of segments and scans.
+
+    A scan goes over all pixels, and a few bytes are enough for one.
+    """
     scans, place = 0, 0
     for _ in range(MOST_SEGMENTS):
         found = MARKER.search(data, place)

@@ -22,6 +22,12 @@ def photo_map(tmp_path_factory):
     return make_map(tmp_path_factory.mktemp("serving"))
 
 
+@pytest.fixture(autouse=True)
+def still(monkeypatch):
+    """The service looks at the map when a test has it look."""
+    monkeypatch.setattr("vpr.serving.served.EVERY", 1000.0)
+
+
 @pytest.fixture
 def gate(monkeypatch):
     """Locating waits until the gate is open; it counts the photos that were asked for together."""

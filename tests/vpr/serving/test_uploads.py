@@ -6,11 +6,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from photos import write_photo
 from PIL import Image
-from serving import BODIES, FILES, HARMLESS, PHOTO, client_of, make_map, post
+from serving import BODIES, FILES, HARMLESS, PHOTO, client_of, encoded, make_map, post
 
 from vpr.description.images import fitted, read_image
+from vpr.serving.limits import Refused
 from vpr.serving.photos import decoded
 
 NAMES = {
@@ -75,6 +78,25 @@ def test_what_is_no_photo_is_refused_in_one_sentence(client, case):
     assert answer.status_code == status, answer.text
     said = answer.json()["error"]
     assert said and "\n" not in said and "Traceback" not in said and "0x" not in said
+
+
+SOUND = [encoded(kind) for kind in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")]
+EDITS = st.lists(st.tuples(st.integers(0, 4000), st.binary(max_size=40), st.integers(0, 40)), min_size=1, max_size=8)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.sampled_from(SOUND), EDITS)
+def test_any_bytes_are_a_photo_or_are_refused(whole, edits):
+    data = bytearray(whole)
+    for place, new, gone in edits:
+        place %= len(data) + 1
+        data[place : place + gone] = new
+    takes = SimpleNamespace(input_size=(32, 32), interpolation="bicubic", crop="resize")
+    try:
+        assert decoded(io.BytesIO(bytes(data)), "a", "", takes, 10**6).shape == (32, 32, 3)
+    except Refused as refused:
+        assert refused.status in (400, 413, 415, 422)
 
 
 @pytest.mark.parametrize("case", HARMLESS)
