@@ -11,7 +11,7 @@ from photos import a_model, add, write_photo, write_photos
 from serving import PHOTO, client_of, encoded, listening, make_map, number_of, post, until
 
 from vpr.maps.photo_map import Map
-from vpr.serving.served import ServedMap
+from vpr.serving.served import ServedMap, version_of
 
 HEAD = b"POST /locate HTTP/1.1\r\nHost: localhost\r\n"
 JPEG = b"Content-Type: image/jpeg\r\n"
@@ -171,7 +171,10 @@ def test_clients_that_go_away_leave_nothing_behind(web, port, gate):
     for line in lines:
         line.close()
     until(lambda: in_work(web) == 0, 2)  # before their time is over
+    begun = len(gate.sizes)
     gate.set()
+    until(lambda: post(web, PHOTO).status_code == 200)
+    assert set(gate.sizes[begun:]) == {1}, "nothing is done for those who went away"
 
 
 def test_connections_that_say_nothing_keep_nobody_waiting(web, port):
@@ -226,15 +229,21 @@ def test_a_map_that_changes_is_opened_again(tmp_path, gate, threads, caplog):
     caplog.set_level("INFO", "vpr")
     model = a_model()
     served = ServedMap(make_map(tmp_path, model=model))
+    before = version_of(served.photo_map)
     with client_of(served) as client:
-        old = threads.submit(post, client, PHOTO)
+        old = [threads.submit(post, client, PHOTO)]
         until(lambda: gate.sizes)
+        old.append(threads.submit(post, client, PHOTO))
+        until(lambda: in_work(client) == 2)
         path = write_photo(tmp_path / "more" / "a.jpg", (48.0, 9.0), size=(64, 48), seed=77)
         add(tmp_path / "map", model, path)
         assert served.look() and len(served.photo_map) == 25
+        new = threads.submit(post, client, path.read_bytes())
+        until(lambda: in_work(client) == 3)
         gate.set()
-        version = old.result().headers["vpr-photos"].split("/")[2]
-        answer = post(client, path.read_bytes())
+        version, other = (answer.result().headers["vpr-photos"].split("/")[2] for answer in old)
+        answer = new.result()
+        assert version == other == before
         assert (
             answer.json()["matches"][0]["photo"] == str(path) and answer.headers["vpr-photos"].split("/")[2] != version
         )
@@ -258,7 +267,8 @@ def test_a_state_that_cannot_be_opened_leaves_the_map_as_it_is(tmp_path, caplog,
     with client_of(served) as client:
         assert not served.look() and not served.look()
         told = client.get("/health").json()
-        assert told["status"] == "stale" and told["fault"] and told["photos"] == 24
+        assert told["status"] == "stale" and told["photos"] == 24
+        assert ("was made by another model" in told["fault"]) == (damage == "other model")
         assert post(client, PHOTO).status_code == 200
         assert caplog.text.count("cannot be opened; the state before is served") == 1, "said once"
         assert number_of(client.get("/metrics").text, "vpr_map_stale") == 1
@@ -270,7 +280,16 @@ def test_a_state_that_cannot_be_opened_leaves_the_map_as_it_is(tmp_path, caplog,
 def make_other(folder):
     """A map of another model in the place of a map."""
     (folder / "map").rename(folder / "away")
-    add(folder / "map", a_model(seed=5), write_photos(folder / "photos", range(3)))
+    add(folder / "map", a_model(seed=5), write_photos(folder / "few", range(3)))
+
+
+def test_a_map_of_another_model_is_served_by_it_where_none_was_chosen(tmp_path, monkeypatch):
+    served = ServedMap(make_map(tmp_path))
+    make_other(tmp_path)
+    monkeypatch.setattr("vpr.maps.photo_map.load", lambda run, device: a_model(seed=5))
+    with client_of(served) as client:
+        assert served.look() and client.get("/health").json()["photos"] == 3
+        assert post(client, PHOTO).status_code == 200
 
 
 def test_the_service_looks_by_itself(tmp_path, monkeypatch):
