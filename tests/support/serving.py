@@ -69,6 +69,16 @@ def number_of(text, name):
     return float(next(line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(f"{name} ")))
 
 
+def in_work(client):
+    """Requests that are worked on or wait."""
+    return number_of(client.get("/metrics").text, "vpr_requests_in_work")
+
+
+def outcome(client, name):
+    """How many requests ended so."""
+    return number_of(client.get("/metrics").text, f'vpr_requests_total{{outcome="{name}"}}')
+
+
 def post(client, data, name="a.jpg", field="photo"):
     """Send a photo as a form."""
     return client.post("/locate", files={field: (name, data)})

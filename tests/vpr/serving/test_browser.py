@@ -5,7 +5,7 @@ import base64
 import pytest
 from browser import MISSING, Opened, chromium_in
 from photos import write_photo
-from serving import listening, make_map, until
+from serving import listening, until
 
 from vpr.maps.photo_map import Map
 from vpr.serving.served import ServedMap
@@ -19,11 +19,6 @@ given.items.add(new File([bytes], name, { type: "image/jpeg" }));
 target.dispatchEvent(new DragEvent("drop", { dataTransfer: given, bubbles: true, cancelable: true }));
 """
 HOSTILE = "<img src=x onerror=alert(1)>\u202egpj"
-
-
-@pytest.fixture(scope="module")
-def photo_map(tmp_path_factory):
-    return make_map(tmp_path_factory.mktemp("serving"))
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,6 @@ ADDRESSES = ["/", "/health", "/metrics", "/photos/x/0", "/nothing"]
 
 
 @pytest.fixture(scope="module")
-def photo_map(tmp_path_factory):
-    return make_map(tmp_path_factory.mktemp("serving"))
-
-
-@pytest.fixture(scope="module")
 def client(photo_map):
     with client_of(photo_map) as client:
         yield client

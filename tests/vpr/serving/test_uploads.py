@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from photos import write_photo
 from PIL import Image
-from serving import BODIES, FILES, HARMLESS, PHOTO, client_of, encoded, make_map, post
+from serving import BODIES, FILES, HARMLESS, PHOTO, client_of, encoded, post
 
 from vpr.description.images import fitted, read_image
 from vpr.serving.limits import Refused
@@ -25,11 +25,6 @@ NAMES = {
     "long": ("x" * 3000 + ".jpg", "x" * 255),
     "nothing but a point": (".",) * 2,
 }
-
-
-@pytest.fixture(scope="module")
-def photo_map(tmp_path_factory):
-    return make_map(tmp_path_factory.mktemp("serving"))
 
 
 @pytest.fixture(scope="module")
