@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TRAINING = {"vpr.distill": SMALL, "vpr.scratch": SMALL, "vpr.teacher": TEACHER}
 TRAINING["vpr.retrieval"] = LABELS
+TRAINING["vpr.serve"] = ["--port", "0"]
 TRAINING["eval.table"] = ["--seeds", "1", "--training", "tiny.yaml"]
 NEEDED = [
     "the Sinkhorn iteration, to read", "the Sinkhorn iteration, fast", "the 25 m rule", "the cache layout",
@@ -68,6 +69,7 @@ def test_the_readmes_commands_run(tiny_tree, tiny_set, distilled_run, tmp_path, 
     write_side(tiny_tree, "cph", "database", Path("PHOTOS"))
     small_config(Path("tiny.yaml"))
     monkeypatch.setattr("distill.settings.TEACHER_TRAIN", dataclasses.replace(TEACHER_TRAIN, steps=4))
+    monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets: None)  # it would go on without end
     evaluate(tiny_tree, distilled_run, tmp_path, "--submission", "FILE.csv")
     evaluate(tiny_tree, distilled_run, tmp_path, "--split", "test", "--submission", "FILE.zip")
     seen = set()

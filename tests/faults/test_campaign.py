@@ -25,6 +25,7 @@ NEEDED = {"vpr.extract": ["--cache", "a.h5"], "eval.compare": ["run"], "eval.sub
 NEEDED["datasets.mini_msls"] = ["--out", "world"]
 NEEDED["vpr.match"] = ["A.jpg", "B.jpg"]
 NEEDED["vpr.map"], NEEDED["vpr.locate"] = ["new", "add", "tree"], ["map", "tree"]
+NEEDED["vpr.serve"] = ["map"]
 EVALUATE = ["--run", "run", "--data", "tree", "--cache", "a.h5", "--device", "cpu"]
 TEACHER = ["--run", "run", "--data", "tree", "--shortlist", "teacher", "--device", "cpu"]
 JSONS = {"run/config.json": EVALUATE, "run/metrics.json": EVALUATE, "run/teacher/config.json": TEACHER}

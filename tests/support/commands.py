@@ -11,7 +11,7 @@ from eval import msls
 MODULES = ["vpr.teacher", "vpr.scratch", "vpr.distill", "vpr.extract"]
 MODULES += ["eval.msls", "eval.compare", "eval.submission", "eval.table", "datasets.mini_msls"]
 MODULES += ["vpr.retrieval", "eval.retrieval", "datasets.mini_retrieval", "eval.partial"]
-MODULES += ["vpr.match", "eval.patches", "vpr.map", "vpr.locate"]
+MODULES += ["vpr.match", "eval.patches", "vpr.map", "vpr.locate", "vpr.serve"]
 
 
 def module_of(command):

@@ -39,6 +39,7 @@ ADD = ["new", "add", PLACES, "--run", "run", "--device", "cpu"]
 UTM = [*ADD, "--crs", "EPSG:32631"]
 LOCATE = ["map", QUERY, "--run", "run", "--device", "cpu"]
 UNNAMED = ["map", QUERY, "--device", "cpu"]  # by the model that the map names
+SERVE = ["map", "--run", "run", "--device", "cpu", "--port", "0"]
 FUSED = "not exact for ranks that are fused"
 
 
@@ -238,6 +239,28 @@ REFUSED = [
     ("vpr.locate", LOCATE, on("map/globals-1.npy", to_pipe), "globals-1.npy is damaged"),
     ("vpr.locate", LOCATE, on("map/descriptors.h5", cut, 0.5), "descriptors.h5 is missing, damaged"),
     ("vpr.locate", LOCATE, lambda c: fill_cache(c / "map/descriptors.h5", "patches", np.nan), "that are no numbers"),
+    ("vpr.serve", [], nothing, "MAP must be given"),
+    ("vpr.serve", ["new"], nothing, "no map at new; make it with: python -m vpr.map new add"),
+    ("vpr.serve", [*SERVE, "--host", "0.0.0.0"], nothing, "open to other machines; set VPR_TOKEN to a token, made by"),
+    ("vpr.serve", [*SERVE, "--host", "::"], nothing, "open to other machines"),
+    ("vpr.serve", [*SERVE, "--host", "x.invalid"], nothing, "no host x.invalid"),
+    ("vpr.serve", [*SERVE, "--host", "x" * 70 + ".invalid"], nothing, "no host xxx"),
+    ("vpr.serve", [*SERVE, "--host", "192.0.2.1"], nothing, "cannot listen at 192.0.2.1, port 0"),
+    ("vpr.serve", [*SERVE, "--host", ""], nothing, "--host is empty"),
+    ("vpr.serve", [*SERVE, "--port", "65536"], nothing, "--port goes from 0 to 65535"),
+    ("vpr.serve", [*SERVE, "--token", "short"], nothing, "a token has 16 letters or more"),
+    ("vpr.serve", [*SERVE, "--token", "x" * 20 + " y"], nothing, "without spaces"),
+    ("vpr.serve", [*SERVE, "--sequence"], nothing, "locates each photo by itself; leave --sequence out"),
+    ("vpr.serve", [*SERVE, "--max-pixels", "1000000000"], nothing, "give --max-pixels a smaller number"),
+    ("vpr.serve", [*SERVE, "--max-mb", "1e-7"], nothing, "--max-mb is less than a byte"),
+    ("vpr.serve", [*SERVE, "--timeout", "0"], nothing, "--timeout: 0 is out of range"),
+    ("vpr.serve", [*SERVE, "--queue", "0"], nothing, "--queue: 0 is out of range"),
+    ("vpr.serve", [*SERVE, "--run", "builtin"], nothing, "was made by another model"),
+    ("vpr.serve", [*SERVE, "--run", "nowhere"], nothing, "no run at nowhere"),
+    ("vpr.serve", SERVE, on("map/map.json", scramble), "map.json is damaged"),
+    ("vpr.serve", SERVE, on("map/globals-1.npy", scramble), "globals-1.npy is damaged"),
+    ("vpr.serve", SERVE, on("map/descriptors.h5", cut, 0.5), "descriptors.h5 is missing, damaged"),
+    ("vpr.serve", SERVE, lambda c: fill_cache(c / "map/descriptors.h5", "patches", np.nan), "that are no numbers"),
     ("vpr.retrieval", LEARN, on("set", shutil.rmtree), "no folder set; pass --data"),
     ("vpr.retrieval", [*LEARN, "--held-out", "0.9"], nothing, "leaves fewer than two"),
     ("vpr.retrieval", [*LEARN, *METRIC, "--memory", "9"], nothing, "--structural-in metric does not go with --memory"),

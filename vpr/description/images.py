@@ -66,10 +66,18 @@ def read_whole(path: Path, size: Size, interpolation: Interpolation, middle: boo
     Bicubic takes the decoder's and Pillow's short cuts, which change a value by a few 255ths; bilinear is exact, as
     torchvision resizes. Raises ImageError naming the file.
     """
+    return resized(open_image(path, _least(size, interpolation)), size, interpolation, middle)
+
+
+def opened_whole(image: Image.Image, size: Size, interpolation: Interpolation, middle: bool = False) -> np.ndarray:
+    """As `read_whole`, of an image that Pillow has opened and not decoded yet; raises one of `UNREADABLE`."""
+    return resized(upright(image, _least(size, interpolation)), size, interpolation, middle)
+
+
+def _least(size: Size, interpolation: Interpolation) -> tuple[int, int] | None:
+    """Width and height that suffice to resize to a height and width; None where all pixels are wanted."""
     height, width = size
-    return resized(
-        open_image(path, None if interpolation == "bilinear" else (2 * width, 2 * height)), size, interpolation, middle
-    )
+    return None if interpolation == "bilinear" else (2 * width, 2 * height)
 
 
 def fitted(image: Image.Image, size: Size, interpolation: Interpolation, crop: Crop) -> np.ndarray:
@@ -104,10 +112,7 @@ def open_image(path: Path, least: tuple[int, int] | None = None) -> Image.Image:
     """
     try:
         with Image.open(path, formats=formats_for(path)) as image:
-            if least is not None:
-                image.draft("RGB", least)
-            turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
-            return coloured(image) if turn is None else coloured(image).transpose(turn)
+            return upright(image, least)
     except FileNotFoundError:
         raise ImageError(f"{path} is missing; unpack the image archives again") from None
     except UNREADABLE as error:
@@ -115,6 +120,14 @@ def open_image(path: Path, least: tuple[int, int] | None = None) -> Image.Image:
         raise ImageError(
             f"{path} cannot be decoded ({reason}); restore it (MSLS: unpack msls_patch_v1.1.zip on top)"
         ) from None
+
+
+def upright(image: Image.Image, least: tuple[int, int] | None = None) -> Image.Image:
+    """An image that Pillow has opened, decoded, in RGB and upright; least as `open_image`."""
+    if least is not None:
+        image.draft("RGB", least)
+    turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return coloured(image) if turn is None else coloured(image).transpose(turn)
 
 
 def formats_for(path: Path) -> tuple[str, ...]:

@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
+from PIL import Image
 from torch.utils.data import Dataset
 
 from vpr.base.machine import Device, choose_device
 from vpr.cache import CacheSpec
 from vpr.description.describe import BATCH, describe
-from vpr.description.images import TURNS, UNREADABLE, ImageError, Tolerant, coloured, fitted, read_image
+from vpr.description.images import UNREADABLE, ImageError, Tolerant, fitted, read_image, upright
 from vpr.description.spec import cache_spec
 from vpr.maps.errors import MapError
 from vpr.models.builtin import NAME
@@ -100,8 +100,7 @@ def _image(photo: np.ndarray | Image.Image) -> Image.Image:
     """In RGB, upright; raises MapError for what is no photo."""
     if isinstance(photo, Image.Image):
         try:
-            turn = TURNS.get(photo.getexif().get(ExifTags.Base.Orientation, 1))
-            return coloured(photo) if turn is None else coloured(photo).transpose(turn)
+            return upright(photo)
         except UNREADABLE as error:
             raise MapError(f"an image {photo.size} of mode {photo.mode} cannot be taken: {error}; give RGB") from error
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:

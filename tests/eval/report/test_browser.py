@@ -1,53 +1,29 @@
 """The page in a browser: headless Chromium, where there is one."""
 
-import json
-import shutil
 from dataclasses import replace
 
 import pytest
+from browser import MISSING, Opened, chromium_in
 from commands import evaluate
 from pages import HOSTILE, QUERIES, small_set, small_subject
 
 from eval.report.page import write_report
 from eval.report.subject import ReportOptions
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-MISSING = "no Chromium here: apt-get install chromium chromium-driver"
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason=MISSING)
-QUIET = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-QUIET += ["--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in [*QUIET, "--window-size=1280,1000", f"--user-data-dir={tmp_path_factory.mktemp('browser')}"]:
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
+    with chromium_in(tmp_path_factory.mktemp("browser")) as driver:
+        yield driver
 
 
-class Page:
-    """What a person does with a page."""
+class Page(Opened):
+    """What a person does with a report."""
 
     def __init__(self, driver, path):
-        self.driver = driver
-        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-        driver.get_log("browser")
-        driver.get_log("performance")
-        driver.get(path.as_uri())
-
-    def one(self, selector):
-        return self.driver.find_element("css selector", selector)
-
-    def all(self, selector):
-        return self.driver.find_elements("css selector", selector)
+        super().__init__(driver, path.as_uri())
 
     def keys(self):
         return [node.text for node in self.all(".card .key")]
@@ -74,11 +50,7 @@ class Page:
 
     def check(self):
         """No error on the console, and nothing was asked for but the file and what lies inside it."""
-        assert self.driver.get_log("browser") == []
-        for entry in self.driver.get_log("performance"):
-            message = json.loads(entry["message"])["message"]
-            if message["method"] == "Network.requestWillBeSent":
-                assert message["params"]["request"]["url"].startswith(("file:", "data:", "blob:"))
+        super().check("file:", "data:", "blob:")
 
 
 @pytest.fixture
@@ -188,26 +160,20 @@ def test_the_other_views_of_a_pair(real):
 
 
 def test_dark_and_light(made_up):
-    def paper():
-        return made_up.driver.execute_script("return getComputedStyle(document.documentElement).backgroundColor")
-
-    light = paper()
-    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
-    made_up.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
-    assert light == "rgb(255, 255, 255)" and paper() == "rgb(20, 24, 28)"
+    light = made_up.paper()
+    made_up.darken()
+    assert light == "rgb(255, 255, 255)" and made_up.paper() == "rgb(20, 24, 28)"
     ink = made_up.driver.execute_script("return getComputedStyle(document.querySelector('svg.chart')).color")
     assert ink == "rgb(230, 233, 236)"
 
 
 def test_a_phone_shows_it_without_scrolling_sideways(real):
-    size = {"width": 360, "height": 780, "deviceScaleFactor": 2, "mobile": True}
-    real.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    width = "return document.documentElement.scrollWidth"
-    assert real.driver.execute_script(width) <= 360
+    real.on_a_phone()
+    assert real.width() <= 360
     real.one(".answer").click()
     sides = [photo.rect for photo in real.all(".photo")]
     assert sides[1]["y"] >= sides[0]["y"] + sides[0]["height"], "one photo below the other"
-    assert real.driver.execute_script(width) <= 360
+    assert real.width() <= 360
 
 
 def test_a_hostile_name_runs_nothing(chromium, tmp_path):

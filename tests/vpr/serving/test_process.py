@@ -1,0 +1,125 @@
+"""The command itself: many clients at once, a map that grows beside it, and its end."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from commands import refused
+from photos import write_photo, write_photos
+from serving import BODIES, FILES, TOKEN, post, until
+
+import vpr
+from vpr import map as map_command
+from vpr import serve
+
+ROOT = Path(__file__).resolve().parents[3]
+CLIENTS = 50
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A map by the weights in the box, and photos to ask for."""
+    folder = tmp_path_factory.mktemp("command")
+    write_photos(folder / "photos", range(24))
+    assert map_command.main([str(folder / "map"), "add", str(folder / "photos"), "--device", "cpu"]) == 0
+    write_photos(folder / "asked", range(100, 100 + CLIENTS))
+    return folder
+
+
+@pytest.fixture
+def started(folder):
+    """Starts the command with options; gives the process and where it answers."""
+    processes = []
+
+    def start(*options, **variables):
+        command = [sys.executable, "-m", "vpr.serve", str(folder / "map"), "--port", "0", "--device", "cpu", *options]
+        env = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        processes.append(process)
+        said = process.stdout.readline()
+        assert "is served at http" in said, process.communicate()[1]
+        return process, re.search(r"http://\S+:\d+", said)[0]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def ended(process, number):
+    """The exit code and what was said, after a signal."""
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert "Traceback" not in err, err
+    return process.returncode, err
+
+
+def test_fifty_clients_at_once_among_hostile_ones(folder, started):
+    process, where = started("--timeout", "60", "--max-mb", "2")
+    files, at_once = sorted((folder / "asked").iterdir()), threading.Barrier(CLIENTS, timeout=60)
+
+    def ask(number):
+        with httpx.Client(base_url=where, timeout=90) as client:
+            at_once.wait()
+            return post(client, files[number].read_bytes(), files[number].name)
+
+    def attack():
+        with httpx.Client(base_url=where, timeout=90) as client:
+            wrong = [post(client, data).status_code == status for data, status in FILES.values()]
+            sent = BODIES.values()
+            wrong += [client.post("/locate", content=b, headers=h).status_code == status for h, b, status in sent]
+            return wrong
+
+    with ThreadPoolExecutor(CLIENTS + 2) as threads:
+        attacks = [threads.submit(attack) for _ in range(2)]
+        answers = [*threads.map(ask, range(CLIENTS))]
+        assert all(all(attack.result()) for attack in attacks)
+    photo_map = vpr.Map.open(folder / "map")
+    for file, answer in zip(files, answers):
+        assert answer.status_code == 200, answer.text
+        found, wanted = answer.json(), photo_map.locate(file).as_json()
+        assert found["photo"] == file.name and found["on_map"] == wanted["on_map"]
+        assert [match["photo"] for match in found["matches"]] == [match["photo"] for match in wanted["matches"]]
+        for name in ("latitude", "longitude", "radius_m", "probability", "separation"):
+            assert found[name] == pytest.approx(wanted[name], rel=1e-3, abs=1e-3)
+    code, err = ended(process, signal.SIGINT)
+    assert code == 130 and "python -m vpr.serve: interrupted" in err.splitlines()[-1]
+    assert len([line for line in err.splitlines() if re.search(r": (located|not_on_map), \d+ ms$", line)]) == CLIENTS
+
+
+def test_a_map_that_grows_beside_it(folder, started, tmp_path):
+    process, where = started("--host", "0.0.0.0", VPR_TOKEN=TOKEN)
+    where = where.replace("0.0.0.0", "127.0.0.1")
+    given = {"authorization": f"Bearer {TOKEN}"}
+    photo = write_photo(tmp_path / "new.jpg", (48.5, 9.5), size=(96, 80), seed=999)
+    with httpx.Client(base_url=where, timeout=60, headers=given) as client:
+        assert httpx.get(f"{where}/").status_code == 401
+        before = client.get("/health").json()["photos"]
+        assert map_command.main([str(folder / "map"), "add", str(photo), "--device", "cpu"]) == 0
+        until(lambda: client.get("/health").json()["photos"] == before + 1)
+        found = post(client, photo.read_bytes()).json()
+    assert found["matches"][0]["photo"] == str(photo) and abs(found["latitude"] - 48.5) < 1e-3
+    code, err = ended(process, signal.SIGTERM)
+    assert code == -signal.SIGTERM and TOKEN not in err
+
+
+def test_a_port_that_is_taken_is_named(folder, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = refused(capsys, serve.main, folder / "map", "--port", port)
+    assert f"cannot listen at 127.0.0.1, port {port} (address already in use)" in line and "--port" in line
+
+
+@pytest.mark.parametrize("package", serve.PACKAGES)
+def test_a_package_that_is_missing_is_named(folder, capsys, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    line = refused(capsys, serve.main, folder / "map", "--port", "0")
+    assert f"{package} is not installed" in line and "pip install vpr[serve]" in line

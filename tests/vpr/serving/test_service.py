@@ -1,0 +1,169 @@
+"""Load, time, and a map that changes."""
+
+import json
+import threading
+
+import pytest
+from photos import a_model, add, write_photo, write_photos
+from serving import PHOTO, client_of, encoded, in_work, make_map, number_of, outcome, post, until
+
+from vpr.maps.photo_map import Map
+from vpr.serving.served import ServedMap, version_of
+
+
+@pytest.fixture(autouse=True)
+def still(monkeypatch):
+    """The service looks at the map when a test has it look."""
+    monkeypatch.setattr("vpr.serving.served.EVERY", 1000.0)
+
+
+def test_when_all_places_are_taken_a_client_is_told_to_come_back(photo_map, gate, threads):
+    with client_of(photo_map, queue=3) as client:
+        first = [threads.submit(post, client, PHOTO) for _ in range(3)]
+        until(lambda: in_work(client) == 3)
+        busy = post(client, PHOTO)
+        assert (busy.status_code, busy.headers["retry-after"]) == (503, "2") and "again" in busy.json()["error"]
+        assert client.get("/health").status_code == 200
+        gate.set()
+        assert [answer.result().status_code for answer in first] == [200] * 3
+        assert post(client, PHOTO).status_code == 200 and in_work(client) == 0 and outcome(client, "busy") == 1
+
+
+def test_past_its_time_a_request_gives_its_place_away(photo_map, gate, threads):
+    with client_of(photo_map, queue=2, timeout=0.3) as client:
+        late = [threads.submit(post, client, PHOTO) for _ in range(2)]
+        assert [answer.result().status_code for answer in late] == [504] * 2
+        assert in_work(client) == 0
+        gate.set()
+        until(lambda: post(client, PHOTO).status_code == 200)
+        assert outcome(client, "timeout") >= 2
+
+
+def test_a_picture_that_takes_long_to_decode_holds_nothing_up(photo_map, monkeypatch, threads):
+    started, ended = threading.Event(), threading.Event()
+
+    def slowly(file, name, *rest):
+        if name == "slow.jpg":
+            started.set()
+            ended.wait(20)
+        return decoded(file, name, *rest)
+
+    from vpr.serving.photos import decoded
+
+    monkeypatch.setattr("vpr.serving.service.decoded", slowly)
+    with client_of(photo_map, timeout=0.5) as client:
+        slow = threads.submit(post, client, PHOTO, "slow.jpg")
+        assert started.wait(10) and slow.result().status_code == 504
+        assert post(client, PHOTO).status_code == 200 and in_work(client) == 0
+        ended.set()
+
+
+def test_what_waits_is_asked_for_together_and_answered_as_alone(photo_map, gate, threads, tmp_path):
+    files = [write_photo(tmp_path / f"{number}.jpg", None, seed=100 + number) for number in range(40)]
+    with client_of(photo_map) as client:
+        asked = [threads.submit(post, client, file.read_bytes(), file.name) for file in files]
+        until(lambda: in_work(client) == 40)
+        gate.set()
+        answers = [answer.result().json() for answer in asked]
+    assert max(gate.sizes) == 8 and sum(gate.sizes) == 40
+    for file, answer in zip(files, answers):
+        wanted = photo_map.locate(file).as_json()
+        assert answer["photo"] == file.name
+        assert [match["photo"] for match in answer["matches"]] == [match["photo"] for match in wanted["matches"]]
+        for name in ("latitude", "longitude", "radius_m", "probability", "familiarity", "separation"):
+            assert answer[name] == pytest.approx(wanted[name], rel=1e-3, abs=1e-3)
+
+
+def test_a_failure_of_the_map_is_one_sentence_and_the_next_photo_is_located(photo_map, monkeypatch, caplog):
+    with client_of(photo_map) as client:
+        with monkeypatch.context() as broken:
+            broken.setattr(Map, "locate_all", lambda *rest: 1 / 0)
+            answer = post(client, PHOTO)
+            assert answer.status_code == 500 and "ZeroDivision" not in answer.text
+            assert "ZeroDivisionError" in caplog.text
+        assert post(client, PHOTO).status_code == 200 and outcome(client, "failed") == 1
+
+
+def test_a_map_that_changes_is_opened_again(tmp_path, gate, threads, caplog):
+    caplog.set_level("INFO", "vpr")
+    model = a_model()
+    served = ServedMap(make_map(tmp_path, model=model))
+    before = version_of(served.photo_map)
+    with client_of(served) as client:
+        old = [threads.submit(post, client, PHOTO)]
+        until(lambda: gate.sizes)
+        old.append(threads.submit(post, client, PHOTO))
+        until(lambda: in_work(client) == 2)
+        path = write_photo(tmp_path / "more" / "a.jpg", (48.0, 9.0), size=(64, 48), seed=77)
+        add(tmp_path / "map", model, path)
+        assert served.look() and len(served.photo_map) == 25
+        new = threads.submit(post, client, path.read_bytes())
+        until(lambda: in_work(client) == 3)
+        gate.set()
+        version, other = (answer.result().headers["vpr-photos"].split("/")[2] for answer in old)
+        answer = new.result()
+        assert version == other == before
+        assert (
+            answer.json()["matches"][0]["photo"] == str(path) and answer.headers["vpr-photos"].split("/")[2] != version
+        )
+        assert client.get("/health").json()["photos"] == 25 and "opened again: 25 photos" in caplog.text
+        assert served.look() and caplog.text.count("opened again") == 1
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "other files", "other model"])
+def test_a_state_that_cannot_be_opened_leaves_the_map_as_it_is(tmp_path, caplog, damage):
+    model = a_model()
+    served = ServedMap(make_map(tmp_path, model=model), pinned=True)
+    state, whole = tmp_path / "map" / "map.json", (tmp_path / "map" / "map.json").read_bytes()
+    if damage == "gone":
+        state.unlink()
+    elif damage == "cut":
+        state.write_bytes(whole[:50])
+    elif damage == "other files":
+        state.write_bytes(whole.replace(b'"photos": 24', b'"photos": 25'))
+    else:
+        make_other(tmp_path)
+    with client_of(served) as client:
+        assert not served.look() and not served.look()
+        told = client.get("/health").json()
+        assert told["status"] == "stale" and told["photos"] == 24
+        assert ("has changed since it made" in told["fault"]) == (damage == "other model")
+        assert post(client, PHOTO).status_code == 200
+        assert caplog.text.count("cannot be opened; the state before is served") == 1, "said once"
+        assert number_of(client.get("/metrics").text, "vpr_map_stale") == 1
+        if damage != "other model":
+            state.write_bytes(whole)
+            assert served.look() and client.get("/health").json()["status"] == "ok"
+
+
+def make_other(folder):
+    """A map of another model in the place of a map."""
+    (folder / "map").rename(folder / "away")
+    add(folder / "map", a_model(seed=5), write_photos(folder / "few", range(3)))
+
+
+def test_a_map_of_another_model_is_served_by_it_where_none_was_chosen(tmp_path, monkeypatch):
+    served = ServedMap(make_map(tmp_path))
+    make_other(tmp_path)
+    monkeypatch.setattr("vpr.maps.photo_map.load", lambda run, device: a_model(seed=5))
+    with client_of(served) as client:
+        assert served.look() and client.get("/health").json()["photos"] == 3
+        assert post(client, PHOTO).status_code == 200
+
+
+def test_the_service_looks_by_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr("vpr.serving.served.EVERY", 0.05)
+    model = a_model()
+    served = ServedMap(make_map(tmp_path, model=model))
+    with client_of(served) as client:
+        add(tmp_path / "map", model, write_photo(tmp_path / "more" / "a.jpg", (48.0, 9.0), seed=77))
+        until(lambda: client.get("/health").json()["photos"] == 25)
+
+
+def test_a_large_upload_goes_by_way_of_a_file(photo_map, tmp_path):
+    data = encoded("BMP", (900, 900))
+    (tmp_path / "a.bmp").write_bytes(data)
+    with client_of(photo_map) as client:
+        answer = post(client, data, "a.bmp").json()
+    wanted = photo_map.locate(tmp_path / "a.bmp").as_json()
+    assert len(data) > 2_000_000 and answer == json.loads(json.dumps({**wanted, "photo": "a.bmp"}))

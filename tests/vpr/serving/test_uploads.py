@@ -1,0 +1,140 @@
+"""What is sent: photos in every form, and what is none, too large or malicious."""
+
+import io
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from photos import write_photo
+from PIL import Image
+from serving import BODIES, FILES, HARMLESS, PHOTO, client_of, encoded, post
+
+from vpr.description.images import fitted, read_image
+from vpr.serving.limits import Refused
+from vpr.serving.photos import decoded
+
+NAMES = {
+    "html": ("<img src=x onerror=alert(1)>.jpg",) * 2,
+    "path": ("../../../../etc/passwd",) * 2,
+    "windows": ("C:\\Windows\\win.ini", "win.ini"),
+    "control": ("a\x1b[31mb\x07.jpg", "a\x1b[31mb%07.jpg"),  # by the client of the tests
+    "direction": ("\u202egpj.exe",) * 2,
+    "long": ("x" * 3000 + ".jpg", "x" * 255),
+    "nothing but a point": (".",) * 2,
+}
+
+
+@pytest.fixture(scope="module")
+def client(photo_map):
+    with client_of(photo_map, max_mb=2) as client:
+        yield client
+        first = photo_map.content.table.keys[0]
+        with open(first, "rb") as file:
+            assert post(client, file.read(), "a.jpg").json() == expected(photo_map, first, "a.jpg"), "still in order"
+
+
+def expected(photo_map, path, name):
+    return json.loads(json.dumps({**photo_map.locate(path).as_json(), "photo": name}))
+
+
+@pytest.mark.parametrize("size", [(48, 40), (700, 500)])
+@pytest.mark.parametrize("turn", [1, 6])
+def test_the_answer_is_that_of_the_map(client, photo_map, tmp_path, size, turn):
+    path = write_photo(tmp_path / "a.jpg", None, size=size, seed=3)
+    with Image.open(path) as image:
+        exif = image.getexif()
+        exif[0x0112] = turn
+        image.save(path, exif=exif)
+    answer = post(client, path.read_bytes(), "mine.jpg")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.json() == expected(photo_map, path, "mine.jpg")
+    bare = client.post("/locate", content=path.read_bytes(), headers={"content-type": "image/jpeg"})
+    assert bare.json() == expected(photo_map, path, "photo")
+
+
+@pytest.mark.parametrize("crop", ["resize", "centre"])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("size", [(640, 481), (33, 57), (32, 32)])
+def test_a_decoded_upload_is_to_a_map_what_the_file_is(tmp_path, crop, interpolation, size):
+    path = write_photo(tmp_path / "a.jpg", None, size=size)
+    takes = SimpleNamespace(input_size=(32, 32), interpolation=interpolation, crop=crop)
+    pixels = decoded(io.BytesIO(path.read_bytes()), "a.jpg", "", takes, 10**6)
+    seen = fitted(Image.fromarray(pixels), (32, 32), interpolation, crop)
+    np.testing.assert_array_equal(seen, read_image(path, (32, 32), interpolation, crop))
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_what_is_no_photo_is_refused_in_one_sentence(client, case):
+    data, status = FILES[case]
+    answer = post(client, data)
+    assert answer.status_code == status, answer.text
+    said = answer.json()["error"]
+    assert said and "\n" not in said and "Traceback" not in said and "0x" not in said
+
+
+SOUND = [encoded(kind) for kind in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")]
+EDITS = st.lists(st.tuples(st.integers(0, 4000), st.binary(max_size=40), st.integers(0, 40)), min_size=1, max_size=8)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.sampled_from(SOUND), EDITS)
+def test_any_bytes_are_a_photo_or_are_refused(whole, edits):
+    data = bytearray(whole)
+    for place, new, gone in edits:
+        place %= len(data) + 1
+        data[place : place + gone] = new
+    takes = SimpleNamespace(input_size=(32, 32), interpolation="bicubic", crop="resize")
+    try:
+        assert decoded(io.BytesIO(bytes(data)), "a", "", takes, 10**6).shape == (32, 32, 3)
+    except Refused as refused:
+        assert refused.status in (400, 413, 415, 422)
+
+
+@pytest.mark.parametrize("case", HARMLESS)
+def test_what_lies_behind_a_photo_does_nothing(client, case):
+    answer = post(client, HARMLESS[case])
+    assert answer.status_code == 200 and len(answer.json()["matches"]) == 5
+
+
+@pytest.mark.parametrize("case", BODIES)
+def test_a_request_that_is_none_is_refused(client, case):
+    headers, body, status = BODIES[case]
+    answer = client.post("/locate", content=body, headers=headers)
+    assert (answer.status_code, [*answer.json()]) == (status, ["error"]), answer.text
+
+
+@pytest.mark.parametrize(("name", "told"), NAMES.values(), ids=NAMES)
+def test_a_name_is_text_and_nothing_else(client, name, told):
+    answer = post(client, PHOTO, name)
+    assert (answer.status_code, answer.json()["photo"]) == (200, told)
+
+
+def test_bytes_that_are_no_text_in_a_name(client):
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="photo"; filename="\xff\xed\xa0\x80"\r\n\r\n'
+        + PHOTO
+        + b"\r\n--x--"
+    )
+    answer = client.post("/locate", content=body, headers={"content-type": "multipart/form-data; boundary=x"})
+    assert (answer.status_code, answer.json()["photo"]) == (200, "\xff\xed\xa0\x80")
+
+
+def test_a_name_takes_one_line_of_the_log(client, caplog):
+    caplog.set_level("INFO", "vpr")
+    body = b'--x\r\nContent-Disposition: form-data; name="photo"; filename="a\t\t b"\r\n\r\n' + PHOTO + b"\r\n--x--"
+    client.post("/locate", content=body, headers={"content-type": "multipart/form-data; boundary=x"})
+    assert " a b: " in caplog.text and "\t" not in caplog.text
+
+
+def test_heic_is_read_where_its_package_is(client, photo_map, tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    Image.open(write_photo(tmp_path / "a.jpg", None, size=(64, 64))).save(tmp_path / "a.heic")
+    data = (tmp_path / "a.heic").read_bytes()
+    assert post(client, data, "a.heic").json() == expected(photo_map, tmp_path / "a.heic", "a.heic")
+    bare = client.post("/locate", content=data, headers={"content-type": "image/heic"})
+    assert bare.json() == expected(photo_map, tmp_path / "a.heic", "photo")

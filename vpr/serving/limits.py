@@ -1,0 +1,31 @@
+"""What a request may cost, and what is said of one that is refused."""
+
+from dataclasses import dataclass
+
+from vpr.base.settings import PositiveFloat, PositiveInt, option
+
+MEGABYTE = 1_000_000
+PILLOWS_MOST = 178_956_970  # pixels; Pillow opens no larger image
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits."""
+
+    max_mb: PositiveFloat = option(20.0, "largest upload, in megabytes of 1,000,000 bytes")
+    max_pixels: PositiveInt = option(50_000_000, "most pixels of a photo")
+    timeout: PositiveFloat = option(30.0, "seconds that a request may take, its upload included")
+    queue: PositiveInt = option(64, "requests that are worked on or wait at most; further ones are told to come back")
+
+    @property
+    def max_bytes(self) -> int:
+        """Of an upload."""
+        return int(self.max_mb * MEGABYTE)
+
+
+class Refused(Exception):
+    """A request that gets no answer but the reason, in one sentence, and an HTTP status."""
+
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(said)
+        self.status, self.said = status, said

@@ -1,0 +1,148 @@
+"use strict";
+
+const one = (selector, root = document) => root.querySelector(selector);
+const limits = document.body.dataset;
+const waiting = [];
+let working = false;
+
+function line(parent, text) {
+  const node = document.createElement("small");
+  node.textContent = text;
+  parent.append(node);
+}
+
+function card(file) {
+  const node = one("#answer").content.firstElementChild.cloneNode(true);
+  const picture = one(".own img", node);
+  picture.addEventListener("error", () => { picture.hidden = true; });  // HEIC and TIFF, in most browsers
+  picture.src = URL.createObjectURL(file);
+  one("figcaption", node).textContent = file.name;
+  node.classList.add("waiting");
+  one(".state", node).textContent = "Waiting …";
+  one("#answers").prepend(node);
+  return node;
+}
+
+function fail(node, said) {
+  node.className = "failed";
+  one(".state", node).textContent = "No answer";
+  one(".sure", node).textContent = said;
+}
+
+const percent = (share) => `${Math.round(100 * share)} %`;
+
+function place(node, found) {
+  const degrees = `${found.latitude.toFixed(6)}, ${found.longitude.toFixed(6)}`;
+  const link = document.createElement("a");
+  link.href = `https://www.openstreetmap.org/?mlat=${found.latitude.toFixed(6)}&mlon=${found.longitude.toFixed(6)}#map=18`
+    + `/${found.latitude.toFixed(6)}/${found.longitude.toFixed(6)}`;
+  link.textContent = "OpenStreetMap";
+  link.target = "_blank";
+  link.rel = "noopener noreferrer";
+  const best = found.on_map ? "" : "Best guess: ";
+  one(".place", node).append(`${best}${degrees}, within ${Math.round(found.radius_m)} m  · `, link);
+}
+
+function sure(node, found) {
+  const said = [];
+  if (found.probability !== null) {
+    one(".bar", node).hidden = false;
+    one(".bar span", node).style.width = `${100 * found.probability}%`;
+    said.push(`${percent(found.probability)} probable`);
+  } else {
+    said.push("This map tells no probability");
+  }
+  if (found.familiarity !== null) said.push(`familiarity ${percent(found.familiarity)}`);
+  one(".sure", node).textContent = said.join(", ");
+  one(".sure", node).title = "Probability: of the radius. Familiarity: share of strangers whose best match is less alike.";
+}
+
+function matches(node, found, pictures) {
+  one("h3", node).hidden = found.matches.length === 0;
+  found.matches.forEach((match, number) => {
+    const item = document.createElement("li");
+    item.title = match.photo;
+    if (pictures[number]) {
+      const picture = document.createElement("img");
+      picture.alt = `match ${number + 1}`;
+      picture.addEventListener("error", () => { picture.hidden = true; });
+      picture.src = pictures[number];
+      item.append(picture);
+    }
+    line(item, `${match.metres < 10 ? match.metres.toFixed(1) : Math.round(match.metres)} m away`);
+    line(item, `similarity ${match.s_struct.toFixed(2)}`);
+    one(".matches", node).append(item);
+  });
+}
+
+function show(node, found, pictures) {
+  node.className = found.on_map ? "on" : "off";
+  one(".state", node).textContent = found.on_map ? "Found" : "Not on this map";
+  place(node, found);
+  sure(node, found);
+  matches(node, found, pictures);
+}
+
+async function ask(file, node) {
+  if (file.size > Number(limits.mostBytes)) {
+    return fail(node, `The photo is larger than ${limits.mostMb} MB. Send a smaller copy.`);
+  }
+  one(".state", node).textContent = "Locating …";
+  const form = new FormData();
+  form.append(limits.field, file, file.name);
+  let answer;
+  try {
+    answer = await fetch("/locate", { method: "POST", body: form });
+  } catch {
+    return fail(node, "The service does not answer. Is it still running?");
+  }
+  let content = {};
+  try {
+    content = await answer.json();
+  } catch {
+    return fail(node, `The service gave no answer that can be read (${answer.status}).`);
+  }
+  if (!answer.ok) {
+    const said = String(content.error || `the service answered ${answer.status}`);
+    return fail(node, `${said.charAt(0).toUpperCase()}${said.slice(1)}.`);
+  }
+  show(node, content, (answer.headers.get("Vpr-Photos") || "").split(" "));
+}
+
+async function work() {
+  if (working) return;
+  working = true;
+  for (let total = 0; waiting.length; total += 1) {
+    one("#said").textContent = `${waiting.length} ${waiting.length === 1 ? "photo" : "photos"} to go …`;
+    const [file, node] = waiting.shift();
+    await ask(file, node);
+    node.classList.remove("waiting");
+  }
+  one("#said").textContent = "";
+  working = false;
+}
+
+function take(files) {
+  for (const file of files) waiting.push([file, card(file)]);
+  work();
+}
+
+one("#choose").addEventListener("change", (event) => {
+  take(event.target.files);
+  event.target.value = "";
+});
+for (const kind of ["dragenter", "dragover"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    one("#drop").classList.add("over");
+  });
+}
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) one("#drop").classList.remove("over");
+});
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  one("#drop").classList.remove("over");
+  take(event.dataTransfer.files);
+});
+document.addEventListener("paste", (event) => take(event.clipboardData.files));
