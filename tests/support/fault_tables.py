@@ -38,6 +38,7 @@ PLACES = "tree/train_val/cph/database/postprocessed.csv"
 ADD = ["new", "add", PLACES, "--run", "run", "--device", "cpu"]
 UTM = [*ADD, "--crs", "EPSG:32631"]
 LOCATE = ["map", QUERY, "--run", "run", "--device", "cpu"]
+EXTRACT = ["--run", "run", "--data", "tree", "--cache", "new.h5", "--device", "cpu"]
 FUSED = "not exact for ranks that are fused"
 
 
@@ -224,6 +225,16 @@ REFUSED = [
     ("vpr.locate", LOCATE, on("map/globals-1.npy", to_pipe), "globals-1.npy is damaged"),
     ("vpr.locate", LOCATE, on("map/descriptors.h5", cut, 0.5), "descriptors.h5 is missing, damaged"),
     ("vpr.locate", LOCATE, lambda c: fill_cache(c / "map/descriptors.h5", "patches", np.nan), "that are no numbers"),
+    ("vpr.locate", [*LOCATE, "--shards", "2"], nothing, "pass --cluster local or HOST:PORT too"),
+    ("vpr.locate", [*LOCATE, "--cluster", "nowhere"], nothing, "--cluster nowhere is no address"),
+    ("vpr.locate", [*LOCATE, "--cluster", "127.0.0.1:1"], nothing, "no Ray answers there (connection refused)"),
+    ("vpr.locate", [*LOCATE, "--cluster", "nowhere.invalid:1"], nothing, "no Ray answers there"),
+    ("vpr.map", [*UTM, "--cluster", "ray://127.0.0.1:1"], nothing, "give HOST:PORT of the head of a cluster, or local"),
+    ("vpr.map", ["map", "info", "--cluster", "local"], nothing, "info works on this machine alone"),
+    ("vpr.extract", [*EXTRACT, "--cluster", "127.0.0.1:1"], nothing, "start it with: ray start --head"),
+    ("eval.msls", [*EVALUATE, "--cluster", "127.0.0.1:1"], nothing, "no Ray answers there"),
+    ("eval.msls", [*EVALUATE, "--cluster", "local", "--shards", "0"], nothing, "--shards: 0 is out of range"),
+    ("eval.msls", [*SCORE, "--cluster", "local"], zipped("plain"), "is scored on this machine alone"),
     ("vpr.retrieval", LEARN, on("set", shutil.rmtree), "no folder set; pass --data"),
     ("vpr.retrieval", [*LEARN, "--held-out", "0.9"], nothing, "leaves fewer than two"),
     ("vpr.retrieval", [*LEARN, *METRIC, "--memory", "9"], nothing, "--structural-in metric does not go with --memory"),

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from lightning_fabric import Fabric
 
 from vpr.base.processes import ALONE, Alone, writing_first
 from vpr.cache import CacheError, CacheSpec, DescriptorCache, Keys, PatchType, create, mend_truncated
-from vpr.description.describe import BATCH, describe
+from vpr.description.describe import BATCH, Described, describe
 from vpr.description.images import ImageError, ImageFiles
 from vpr.description.spec import cache_spec
 from vpr.models.hub import HubModel
@@ -31,6 +32,18 @@ class Filled(NamedTuple):
     seconds: float  # for decoding, describing and writing them
 
 
+def describe_in_order(
+    model: torch.nn.Module,
+    images: ImageFiles,
+    batches: Sequence[Sequence[int]],
+    device: torch.device,
+    workers: int,
+    title: str | None,
+) -> Iterable[tuple[Sequence[int], Described]]:
+    """Each batch of image numbers with its descriptors, as `describe` makes them in this process."""
+    return zip(batches, describe(model, images, batches, device, workers, title))
+
+
 @dataclass(frozen=True)
 class Filling:
     """How a cache is filled."""
@@ -40,6 +53,11 @@ class Filling:
     dtype: PatchType = "float16"  # of patch descriptors
     rollout: bool = False  # with a weight for each patch, by attention rollout
     fabric: Fabric | Alone = ALONE  # the processes that share the work
+    # who describes, with the arguments of `describe_in_order`; batches may come back in any order
+    describe: Callable[..., Iterable[tuple[Sequence[int], Described]]] = describe_in_order
+
+
+USUAL = Filling()
 
 
 def describe_into_cache(
@@ -48,7 +66,7 @@ def describe_into_cache(
     root: Path,
     keys: Keys,
     device: torch.device,
-    how: Filling = Filling(),
+    how: Filling = USUAL,
 ) -> Filled:
     """Make sure that the cache holds the images ``root / key`` as the model describes them, and open it for reading.
 
@@ -78,8 +96,8 @@ def describe_into_cache(
         own = batches[fabric.global_rank :: fabric.world_size]
         start = time.perf_counter()
         describing = model if cache.weights is None else WithRollout(model)
-        described = describe(describing, images, own, device, how.workers, title)
-        for batch, (globals_, patches, weights) in zip(own, described):
+        described = how.describe(describing, images, own, device, how.workers, title)
+        for batch, (globals_, patches, weights) in described:
             if patches is None:
                 patches = np.empty((len(batch), 0, spec.dim), np.float16)
             cache.write(np.array(batch), globals_, patches, weights)

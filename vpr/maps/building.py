@@ -13,7 +13,7 @@ from vpr.base.files import replacing, writing_alone
 from vpr.cache import CacheError, CacheMismatch, DescriptorCache, create, mend_truncated
 from vpr.description.adaptation import Adaptation, blocks, fit_to, pays
 from vpr.description.images import ImageError
-from vpr.description.into_cache import describe_into_cache
+from vpr.description.into_cache import USUAL, Filling, describe_into_cache
 from vpr.maps import index as indices
 from vpr.maps.candidates import Comparer
 from vpr.maps.errors import MapError
@@ -70,7 +70,7 @@ def _stamp(key: object) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def add_photos(folder: Path, model: Model, photos: Sequence[Photo]) -> Added:
+def add_photos(folder: Path, model: Model, photos: Sequence[Photo], how: Filling = USUAL) -> Added:
     """Add photos to a map, which is made when it is missing.
 
     A photo whose file has the size and the time of change of before is not described again. Of other photos the
@@ -88,7 +88,7 @@ def add_photos(folder: Path, model: Model, photos: Sequence[Photo]) -> Added:
         changed = [row for row in rows if row[0] in known and known[row[0]] != row]
         merged = PhotoTable.of_rows([*(known | {row[0]: row for row in (*changed, *new)}).values()])
         altered = [row[0] for row in changed if known[row[0]][3:] != row[3:]]
-        cache, described = _described(folder, model, merged, altered)
+        cache, described = _described(folder, model, merged, altered, how)
         if new or changed or described:
             fresh = [*altered, *(row[0] for row in new)] if len(table) else merged.keys.tolist()
             state = _write(folder, model, replace_table(before, merged), cache, fresh).state
@@ -191,7 +191,9 @@ def _unreadable(path: Path) -> MapError:
     return MapError(f"{path} is damaged; remove it and add the folders again: their photos are described again")
 
 
-def _described(folder: Path, model: Model, table: PhotoTable, altered: Sequence[str]) -> tuple[DescriptorCache, int]:
+def _described(
+    folder: Path, model: Model, table: PhotoTable, altered: Sequence[str], how: Filling
+) -> tuple[DescriptorCache, int]:
     """The cache with all photos of the table, and how many were described for it; ``altered`` ones anew."""
     path, lacking, described = folder / DESCRIPTORS, table.keys, 0
     try:
@@ -207,7 +209,7 @@ def _described(folder: Path, model: Model, table: PhotoTable, altered: Sequence[
         for key in lacking:
             _require_text(key)
         if len(lacking):
-            _, described, _ = describe_into_cache(path, model.network, Path(), lacking.tolist(), model.device)
+            _, described, _ = describe_into_cache(path, model.network, Path(), lacking.tolist(), model.device, how)
         cache = _opened(folder, model)
         cache.rows(table.keys)  # all are there, and are numbers
     except CacheError as error:
