@@ -57,7 +57,9 @@ def joined(address: str) -> Iterator[Cluster]:
     with ExitStack() as stack:
         if address == LOCAL:
             settings = {"num_cpus": usable_cores(), "include_dashboard": False, "object_store_memory": STORE_BYTES}
-            folder = tempfile.TemporaryDirectory(prefix="vpr-", dir=_short_folder(), ignore_cleanup_errors=True)
+            folder = tempfile.TemporaryDirectory(
+                prefix=f"vpr-ray-{os.getpid()}-", dir=_short_folder(), ignore_cleanup_errors=True
+            )
             settings["_temp_dir"] = stack.enter_context(folder)
         stack.callback(ray.shutdown)
         try:

@@ -98,14 +98,16 @@ class Holders:
 
     def _awaited(self, number: int, answer: Any, seconds: float) -> Any:
         import ray
-        from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+        from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
         try:
             name, said = ray.get(answer, timeout=max(0.0, seconds))
         except GetTimeoutError:
             said = Gone(f"no answer within {self.answer_s:g} s: no machine has room for it, or it is too busy")
         except RayTaskError as error:
-            raise error.cause from error
+            if not isinstance(error.cause, RayError):
+                raise error.cause from error
+            said = Gone(f"its process cannot work ({str(error.cause).splitlines()[0]})")
         except RayActorError as error:
             said = Gone(f"its process ended again and again ({str(error).splitlines()[0]})")
             self.actors[number] = self._start(number)

@@ -20,8 +20,8 @@ def spans(count: int, parts: int) -> list[tuple[int, int]]:
 def first_of(parts: Sequence[tuple[np.ndarray, np.ndarray]], depth: int) -> tuple[np.ndarray, np.ndarray]:
     """The first ``depth`` of what several parts found: similarities (Q, K), falling, and rows (Q, K).
 
-    parts: of each its similarities (Q, k) and rows (Q, k), in any order, filled up with -inf and -1. Of equal
-    similarities the higher row comes first, as FAISS has it.
+    parts: of each its similarities (Q, k) and rows (Q, k), in any order, filled up with -inf and -1. Of those that are
+    equally similar higher rows come first, as FAISS has it; which of them it keeps at the end is left to chance.
     """
     similarity, rows = (np.concatenate(sides, axis=1) for sides in zip(*parts))
     order = np.lexsort((-rows, -similarity), axis=1)[:, :depth]

@@ -18,8 +18,8 @@ from vpr.cache import CacheSpec, DescriptorCache
 from vpr.cluster.connecting import Cluster
 from vpr.cluster.errors import ClusterError
 from vpr.cluster.holders import Gone, Holders
+from vpr.cluster.map_part import digest_of_keys
 from vpr.cluster.merging import first_of, outside, spans
-from vpr.cluster.of_maps import digest_of_keys
 from vpr.retrieval.fusion import NO_CANDIDATE
 from vpr.retrieval.rerank import CPU, Similarities, compare
 from vpr.retrieval.search import search

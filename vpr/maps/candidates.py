@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ import torch
 from vpr.cache import DescriptorCache
 from vpr.description.adaptation import Adaptation
 from vpr.maps.index import Search
-from vpr.maps.model import Described
 from vpr.retrieval.confidence import ELSEWHERE_M, LIMIT
 from vpr.retrieval.fusion import reorder, weighted_sum
 from vpr.retrieval.rerank import guides_of
@@ -23,6 +22,13 @@ from vpr.similarity import structural_similarity_pairs
 MEMORY_BYTES = 256 << 20  # of the candidates' patches that are compared at a time
 MOST_QUERIES = 32
 SHARPNESS = 3.0  # fixed on the held-out city of mini-MSLS, as 0.5, 1, 2, 5 and 8 were not better
+
+
+class Described(NamedTuple):
+    """Unit vectors of N photos."""
+
+    globals_: np.ndarray  # (N, G) float32
+    patches: np.ndarray  # (N, P, C) float16, rows of the grid first
 
 
 class Compares(Protocol):
