@@ -142,7 +142,7 @@ def estimate(spec: CacheSpec, photos: int, one: tuple[float, float], overheads: 
     for count in LARGE:
         shards = max(1, count // 1_000_000)
         told = ", ".join(f"{name} {count * size / 1e9:.1f} GB" for name, size in sizes.items())
-        query = per_million + compare / min(shards, DEPTH) + 2 * (base + each * shards)
+        query = per_million + compare / min(shards, DEPTH) + 2 * base + each * (shards + min(shards, DEPTH))
         print(f"{count:>13,} photos: {told}; {shards} shards of a million: {query:.0f} ms a query")
 
 

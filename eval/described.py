@@ -83,6 +83,7 @@ def describe(
     if sharding is None:
         return described
     shards = ShardedCache(sharding.cluster, sharding.shards, described.cache, described.rows.database)
+    shards.wait()
     return replace(described, shards=shards)
 
 

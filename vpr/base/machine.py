@@ -68,11 +68,15 @@ def usable_cores() -> int:
 
 
 def limit_cores(count: int) -> None:
-    """Have this process take no more than so many cores; others of the same machine take the rest."""
+    """Have this process take no more than so many cores; others of the same machine take the rest.
+
+    OpenMP's threads, of torch and FAISS, are made fewer and never more: they wait for one another, which costs a search
+    of one query ten times its time where the cores are not free.
+    """
     global _most_cores
     import faiss
     import torch
 
     _most_cores = max(1, count)
-    torch.set_num_threads(usable_cores())
-    faiss.omp_set_num_threads(usable_cores())
+    torch.set_num_threads(min(torch.get_num_threads(), _most_cores))
+    faiss.omp_set_num_threads(min(faiss.omp_get_max_threads(), _most_cores))

@@ -22,7 +22,6 @@ log = logging.getLogger("vpr")
 
 ANSWER_S = 120.0  # in which a part answers, its process started again where that is needed
 AGAIN_S = 2.0  # the same for one that did not answer before
-TRIES = 4  # a question that ends a process so often is not asked again
 SHARE = 0.01  # of a core that a process takes for Ray, which spreads those over the machines that take something
 
 
@@ -66,15 +65,24 @@ class Holders:
 
         self.cluster, self.answer_s = cluster, answer_s
         self.cores = max(1, cluster.cores // len(makes))
-        how = {"num_cpus": SHARE, "max_restarts": -1, "max_task_retries": TRIES - 1, "scheduling_strategy": "SPREAD"}
+        how = {"num_cpus": SHARE, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": "SPREAD"}
         self._remote: Any = ray.remote(Holder).options(**how)
         self.makes = [ray.put(make) for make in makes]
+        self.started = [time.monotonic()] * len(makes)  # when we started the processes
         self.actors = [self._start(number) for number in range(len(makes))]
         self.names: dict[int, str] = {}  # the processes that answered last
         self.gone: dict[int, str] = {}  # why parts did not answer last
 
     def _start(self, number: int) -> Any:
         return self._remote.remote([self.makes[number]], self.cores, self.cluster.code)
+
+    def _replace(self, number: int) -> None:
+        """Another process for a part, which is there when it is asked for next, or later."""
+        import ray
+
+        ray.kill(self.actors[number])
+        self.started[number] = time.monotonic()
+        self.actors[number] = self._start(number)
 
     def __len__(self) -> int:
         return len(self.actors)
@@ -103,14 +111,18 @@ class Holders:
         try:
             name, said = ray.get(answer, timeout=max(0.0, seconds))
         except GetTimeoutError:
-            said = Gone(f"no answer within {self.answer_s:g} s: no machine has room for it, or it is too busy")
+            said = Gone(
+                f"no answer within {self.answer_s:g} s: its machine is busy or gone, or its process ends each time"
+            )
+            if time.monotonic() - self.started[number] > self.answer_s:  # others may be on their way
+                self._replace(number)
         except RayTaskError as error:
             if not isinstance(error.cause, RayError):
                 raise error.cause from error
             said = Gone(f"its process cannot work ({str(error.cause).splitlines()[0]})")
         except RayActorError as error:
-            said = Gone(f"its process ended again and again ({str(error).splitlines()[0]})")
-            self.actors[number] = self._start(number)
+            said = Gone(f"its process ended ({str(error).splitlines()[0]})")
+            self._replace(number)
         else:
             if self.names.setdefault(number, name) != name:
                 log.warning("shard %d of %d was started again (%s)", number + 1, len(self), name)

@@ -83,22 +83,17 @@ class ShardedCache:
         for number, part in reversed([*enumerate(parts)]):  # of an image in several sequences, the first
             self.owner[part.rows] = number
 
+    def wait(self) -> None:
+        """Until every shard is there, so that a search is timed without their start; raises ClusterError as it does."""
+        self.search(np.zeros((0, 1), np.float32), slice(0, 0), 1)
+
     def search(self, queries: np.ndarray, entries: slice, depth: int) -> tuple[np.ndarray, np.ndarray]:
         """What `vpr.retrieval.search.search` finds among some entries of the database, numbered from their first."""
         asked = (queries, int(entries.start), int(entries.stop), depth)
         return first_of(self._answers("search", [asked] * len(self.holders)), depth)
 
-    def compare(
-        self,
-        cache: DescriptorCache,
-        queries: np.ndarray,
-        candidates: np.ndarray,
-        config: RerankConfig,
-        *,
-        weight: float = 1.0,
-        device: torch.device = CPU,
-        title: str | None = None,
-    ) -> Similarities:
+    def compare(self, cache: DescriptorCache, queries: np.ndarray, candidates: np.ndarray, config: RerankConfig, *,
+                weight: float = 1.0, device: torch.device = CPU, title: str | None = None) -> Similarities:  # fmt: skip
         """As `vpr.retrieval.rerank.compare`, each candidate where it lies; always on CPUs.
 
         With pruning every shard keeps its own first ranks exact, and so those of all.

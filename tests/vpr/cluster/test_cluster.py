@@ -159,15 +159,12 @@ class TestMapInThreeShards:
         stopped, asking = processes(held)[2], held.comparer.search.holders
         asking.answer_s = 2.0
         os.kill(stopped, signal.SIGSTOP)
-        try:
-            found = held.locate(asked[0])
-            assert found.not_searched == 10 and "no answer within 2 s" in asking.gone[2]
-        finally:
-            os.kill(stopped, signal.SIGCONT)
+        found = held.locate(asked[0])
+        assert found.not_searched == 10 and "no answer within 2 s" in asking.gone[2]
         asking.answer_s = 60.0
-        while asking.gone:
+        while asking.gone:  # until there is another process
             found = held.locate(asked[0])
-        assert found == photo_map.locate(asked[0])
+        assert found == photo_map.locate(asked[0]) and processes(held)[2] != stopped
 
 
 def test_describing_whose_workers_are_killed_ends_with_the_same_bytes(nodes, tmp_path, monkeypatch):
@@ -203,9 +200,8 @@ def test_extraction_on_a_cluster_is_extraction(nodes, tiny_tree, tmp_path, monke
     assert "torchrun and --cluster both share the work out" in said
 
 
-@pytest.mark.parametrize("task", [["im2im"], ["seq2seq", "--seq-length", "3"]])
-def test_the_table_is_the_same_on_a_cluster(nodes, tiny_tree, tmp_path, task):
-    given = ["--rerank", "--depth", "8", "--cache", tmp_path / "a.h5", "--task", *task]
+def test_the_table_is_the_same_on_a_cluster(nodes, tiny_tree, tmp_path):
+    given = ["--rerank", "--depth", "8", "--cache", tmp_path / "a.h5"]
     results = []
     for name, more in (("one", []), ("two", ["--cluster", nodes.address, "--shards", "3"])):
         (tmp_path / name).mkdir()

@@ -1,13 +1,19 @@
 """Shards without Ray: their answers, merged, are those of one machine, and naive loops agree."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from photos import a_model, write_photos
 
+from datasets.msls import Protocol, load
+from eval.described import Sharding
+from eval.evaluation import Evaluator
+from eval.options import RankingConfig, SourceConfig
 from vpr.cache import CacheError, CacheSpec, DescriptorCache, create
 from vpr.cluster import of_caches, of_maps
 from vpr.cluster.connecting import Cluster, code_digest, require_code
@@ -21,7 +27,7 @@ from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
 from vpr.retrieval.rerank import compare
 from vpr.retrieval.search import search, search_groups
-from vpr.retrieval.settings import RerankConfig
+from vpr.retrieval.settings import RerankConfig, RerankOptions
 
 CLUSTER = Cluster(3, 3, "")
 
@@ -245,6 +251,20 @@ def test_groups_are_searched_in_shards_as_in_one(cache, length):
         ours, whole = (search_groups(queries, by, iter(cut), depth) for by in (shards.search, database))
         np.testing.assert_allclose(ours[0], whole[0], atol=1e-6)
         np.testing.assert_array_equal(ours[1], whole[1])
+
+
+@pytest.mark.parametrize("task", ["im2im", "seq2seq"])
+def test_an_evaluation_in_shards_is_an_evaluation(tiny_tree, tmp_path, task):
+    data = load(tiny_tree, Protocol(task=task, seq_length=1 if task == "im2im" else 3)).retrieval_set
+    source = SourceConfig(Path("builtin"), rerank=True, cache=tmp_path / "a.h5")
+    alone = Evaluator(RankingConfig(depth=8), RerankOptions(), torch.device("cpu"))
+    whole = alone.answer(data, source)
+    ours = replace(alone, sharding=Sharding(CLUSTER, 3)).answer(data, source)
+    assert ours.described.shards is not None and ours.scores(data) == whole.scores(data)
+    for name, stage in whole.stages().items():
+        np.testing.assert_array_equal(ours.stages()[name].ranked, stage.ranked)
+        np.testing.assert_allclose(ours.stages()[name].similarity, stage.similarity, atol=1e-6)
+    np.testing.assert_allclose(ours.reranking.structural, whole.reranking.structural, atol=1e-5)
 
 
 def test_an_evaluation_wants_every_shard(cache):
