@@ -5,7 +5,9 @@ searched and its first 100 candidates are re-ranked. Costs of larger maps are co
 """
 
 import argparse
+import os
 import resource
+import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -45,12 +47,17 @@ def main() -> None:
                 held.comparer.find(queries[0], DEPTH)
                 started = time.perf_counter() - start
                 found = measured(f"{shards} shards", held.comparer, queries)
-                overheads[shards] = asked(held.comparer.search)
+                overheads[shards], handed = asked(held.comparer.search)
                 told = memory(held.comparer.search, given.photos // shards)
+                os.kill(process_of(held.comparer.search), signal.SIGKILL)
+                start = time.perf_counter()
+                held.comparer.find(queries[0], DEPTH)
+                back = time.perf_counter() - start
             print(
-                f"    first answer after {started:.1f} s; a question to all shards {overheads[shards]:.2f} ms; {told}"
+                f"    first answer after {started:.1f} s; a question to all shards {overheads[shards]:.2f} ms, of "
+                f"which handing it over {handed:.2f}; {told}"
             )
-            print(f"    {found[0] - one[0]:+.2f} ms against one machine")
+            print(f"    {found[0] - one[0]:+.2f} ms against one machine; {back:.1f} s for a query after a kill")
     print(f"this process at its largest: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
     estimate(model.spec, given.photos, one, overheads)
 
@@ -113,17 +120,23 @@ def median_ms(calls: list[Callable]) -> float:
     return 1000 * float(np.median(times.min(0)))
 
 
-def asked(search: ShardedSearch) -> float:
-    """Milliseconds until all shards have answered a question that costs them nothing."""
+def asked(search: ShardedSearch) -> tuple[float, float]:
+    """Milliseconds until all shards have answered a question that costs them nothing, and of handing it over alone."""
     nothing = (np.zeros((0, 0), np.float32), np.full((1, 1), -1))
-    holders = search.holders
-    return median_ms([lambda: holders.ask("structural", [(nothing, nothing[1])] * len(holders))] * 20)
+    holders, given = search.holders, (nothing, nothing[1])
+    whole = median_ms([lambda: holders.ask("structural", [given] * len(holders))] * 20)
+    handed = median_ms([lambda: [actor.ask.remote("structural", *given) for actor in holders.actors]] * 20)
+    return whole, handed
+
+
+def process_of(search: ShardedSearch) -> int:
+    """The process of the first shard."""
+    return int(search.holders.names[0].split()[-1])
 
 
 def memory(search: ShardedSearch, photos: int) -> str:
     """What a shard takes: its own, and of files that the system may drop."""
-    process = search.holders.names[0].split()[-1]
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    lines = Path(f"/proc/{process_of(search)}/status").read_text().splitlines()
     values = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if line.startswith("Rss")}
     return f"a shard of {photos} photos takes {values['RssAnon']:.0f} MiB and {values['RssFile']:.0f} MiB of files"
 
