@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import secrets
 import socket
 import sys
 import tempfile
@@ -53,8 +54,10 @@ def joined(address: str) -> Iterator[Cluster]:
     settings: dict[str, Any] = {"address": address}
     if address != LOCAL:
         _require_answer(address)
-    ray = _ray()
     with ExitStack() as stack:
+        if address == LOCAL:
+            stack.enter_context(_own_token())
+        ray = _ray()
         if address == LOCAL:
             settings = {"num_cpus": usable_cores(), "include_dashboard": False, "object_store_memory": STORE_BYTES}
             folder = tempfile.TemporaryDirectory(
@@ -87,6 +90,21 @@ def _ray() -> Any:
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("ray.")]:
         logging.getLogger(name).setLevel(logging.ERROR)
     return ray
+
+
+@contextmanager
+def _own_token() -> Iterator[None]:
+    """Inside, Ray answers those alone who know a secret, which this process and those that it starts do: whoever else
+    reaches its ports could run code. To be entered before Ray is imported; older versions than 2.52 have no tokens."""
+    given = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    if "RAY_AUTH_MODE" in os.environ:
+        given = {}
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name in given:
+            os.environ.pop(name, None)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import pytest
 from commands import evaluate, refused
 from photos import a_model, write_photos
 
-from vpr import extract, locate, map
+from vpr import extract, map
 from vpr.cache import DescriptorCache
 from vpr.cluster import connecting, holders
 from vpr.cluster.connecting import joined
@@ -225,36 +225,6 @@ def test_a_user_without_a_cluster_says_local(tmp_path):
     photo = json.loads((tmp_path / "a.json").read_text())["photos"][0]
     assert photo["matches"][0]["photo"] == str(tmp_path / "photos/001.jpg") and photo["not_searched"] == 0
     assert not list(Path("/tmp").glob(f"vpr-ray-{started.pid}-*")), "nothing is left"
-
-
-def test_an_answer_of_a_part_has_an_exit_code_of_its_own(nodes, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    write_photos(tmp_path / "photos", range(3))
-    assert map.main(["map", "add", "photos", "--device", "cpu"]) == 0
-    ask = holders.Holders.ask
-
-    def without_the_second(self, question, arguments):
-        answers = ask(self, question, arguments)
-        self.gone[1] = "its machine is away"
-        return [answers[0], holders.Gone(""), answers[2]]
-
-    monkeypatch.setattr(holders.Holders, "ask", without_the_second)
-    monkeypatch.setattr("vpr.cluster.of_maps.ShardedComparer.structural", lambda self, own, rows: 0.5 + 0 * rows)
-    given = [
-        "map",
-        "photos/000.jpg",
-        "--cluster",
-        nodes.address,
-        "--shards",
-        "3",
-        "--device",
-        "cpu",
-        "--json",
-        "a.json",
-    ]
-    assert locate.main(given) == 3
-    assert "; 1 photos of the map were not searched" in capsys.readouterr().out
-    assert json.loads((tmp_path / "a.json").read_text())["photos"][0]["not_searched"] == 1
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])

@@ -1,6 +1,9 @@
 """Shards without Ray: their answers, merged, are those of one machine, and naive loops agree."""
 
+import json
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partialmethod
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from datasets.msls import Protocol, load
 from eval.described import Sharding
 from eval.evaluation import Evaluator
 from eval.options import RankingConfig, SourceConfig
+from vpr import locate, map
 from vpr.cache import CacheError, CacheSpec, DescriptorCache, create
 from vpr.cluster import of_caches, of_maps
 from vpr.cluster.connecting import Cluster, code_digest, require_code
@@ -22,6 +26,7 @@ from vpr.cluster.holders import Gone
 from vpr.cluster.merging import first_of, outside, spans, within
 from vpr.cluster.of_caches import ShardedCache
 from vpr.cluster.of_maps import parts_of, sharded
+from vpr.cluster.options import ShardOptions
 from vpr.maps import index
 from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
@@ -47,9 +52,9 @@ class Here:
     def why(self):
         return f"shard {min(self.gone) + 1} is gone"
 
-    def ask(self, question, arguments):
+    def ask(self, question, arguments, lost=frozenset()):
         """What is in ``lose`` are numbers of parts that go away, one set for each question."""
-        away = self.lose.pop(0) if self.lose else set()
+        away = self.lose.pop(0) if self.lose else lost
         self.gone = dict.fromkeys(away, "")
         return [
             None if given is None else Gone("") if number in away else getattr(part, question)(*given)
@@ -185,6 +190,19 @@ def test_what_lies_in_shards_that_are_gone_is_left_out_and_said(tmp_path):
         holders.lose = [set(), {1}] * 9
         with pytest.raises(ClusterError, match="shards come and go"):
             held.locate(photos[2])
+
+
+def test_an_answer_of_a_part_has_an_exit_code_of_its_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ShardOptions, "joined", lambda self: nullcontext(CLUSTER))
+    write_photos(tmp_path / "photos", range(3))
+    assert map.main(["map", "add", "photos", "--device", "cpu"]) == 0
+    given = ["map", "photos/000.jpg", "--shards", "3", "--device", "cpu", "--json", "a.json"]
+    assert locate.main(given) == 0 and "not searched" not in capsys.readouterr().out
+    monkeypatch.setattr(Here, "ask", partialmethod(Here.ask, lost={1}))
+    assert locate.main(given) == 3
+    assert "; 1 photos of the map were not searched" in capsys.readouterr().out
+    assert json.loads((tmp_path / "a.json").read_text())["photos"][0]["not_searched"] == 1
 
 
 def test_a_part_of_another_state_is_refused(tmp_path):
