@@ -33,7 +33,7 @@ from vpr.maps.positions import find_photos
 ray = pytest.importorskip("ray")
 ROOT = Path(__file__).resolve().parents[3]
 STORE_BYTES = 80 << 20
-HEALTH = {"health_check_period_ms": 500, "health_check_timeout_ms": 1000, "health_check_failure_threshold": 4}
+HEALTH = {"health_check_period_ms": 1000, "health_check_timeout_ms": 4000, "health_check_failure_threshold": 5}
 
 
 class Nodes:
