@@ -14,7 +14,7 @@ import torch
 from datasets.ragged import Ragged
 from datasets.retrieval_set import RetrievalSet
 from eval.confidence import ConfidenceScore, score_confidence
-from eval.described import DescribedSet, default_cache, describe
+from eval.described import DescribedSet, Sharding, default_cache, describe
 from eval.files.submission import write_submission
 from eval.metrics import Metrics, evaluate
 from eval.options import RankingConfig, SourceConfig
@@ -40,6 +40,7 @@ class Evaluator:
     rerank: RerankOptions
     device: torch.device
     deepest: int = 0  # candidates of a ranking that are wanted in all; those beyond the depth are not re-ranked
+    sharding: Sharding | None = None  # on a cluster; None for this process alone
 
     def answer(self, data: RetrievalSet, source: SourceConfig, given: Shortlist | None = None) -> "Answers":
         """The shortlist of a run, or a given one, and its re-ranking when asked for.
@@ -79,12 +80,12 @@ class Evaluator:
         model = load_student(source.run, self.device)
         rollout = source.rerank and self.rerank.marginals == "rollout"
         cache = source.cache or default_cache(caches_of(run_of(source.run)), model, data, self.ranking, rollout)
-        return describe(model, data, cache, self.device, self.ranking, rollout)
+        return describe(model, data, cache, self.device, self.ranking, rollout, self.sharding)
 
     def _by_teacher(self, data: RetrievalSet, run: Path) -> DescribedSet:
         model = load_teacher(run, self.device)
         cache = default_cache(caches_of(run_of(run)), model, data, self.ranking)
-        return describe(model, data, cache, self.device, self.ranking)
+        return describe(model, data, cache, self.device, self.ranking, sharding=self.sharding)
 
     def _rerank(self, described: DescribedSet, shortlist: Shortlist, run: Path, curves: Curves) -> Reranking:
         fixed, fusion = calibration_of(run), self.ranking.fusion

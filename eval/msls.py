@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,12 @@ from eval.options import RankingConfig, SourceConfig
 from eval.report.subject import ReportOptions, Stage, Subject, stages_of
 from eval.tables import confidence_table, describe_counts, describe_protocol, metrics_table, show
 from vpr.base.command import log_to, run_command
+from vpr.base.errors import VprError
 from vpr.base.files import replacing, write_json
 from vpr.base.machine import choose_device
 from vpr.base.run_folder import revision
 from vpr.base.settings import option
+from vpr.cluster.options import ShardOptions
 from vpr.retrieval.settings import RerankOptions
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ class FileOptions:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    stages = [ProtocolOptions, SourceConfig, RankingConfig, RerankOptions, FileOptions, ReportOptions]
+    stages = [ProtocolOptions, SourceConfig, RankingConfig, RerankOptions, FileOptions, ReportOptions, ShardOptions]
     return run_command("eval.msls", "Evaluate on MSLS: shortlists, re-ranking, Recall@k.", stages, _work, argv)
 
 
@@ -58,6 +60,7 @@ def _work(
     rerank: RerankOptions,
     files: FileOptions,
     page: ReportOptions,
+    cluster: ShardOptions,
 ) -> None:
     if files.submission is not None:
         check_suffix(files.submission)
@@ -71,9 +74,11 @@ def _work(
     confidence: dict[str, ConfidenceScore] = {}
     ranked: np.ndarray | None = None
     if files.predictions is None or source.rerank or files.submission is not None or files.confidence is not None:
-        answers = _answer(dataset, source, ranking, rerank)
+        answers = _answer(dataset, source, ranking, rerank, cluster)
         if not dataset.without_ground_truth:
             results, confidence = answers.scores(dataset.retrieval_set), answers.confidence(dataset.retrieval_set)
+    elif cluster.cluster:
+        raise VprError("a file of predictions is scored on this machine alone; leave --cluster out")
     if files.predictions is not None:
         ranked = read_rankings(files.predictions, dataset, files.strict)
         results |= (
@@ -94,7 +99,10 @@ def _work(
         show(_write_page(dataset, answers, ranked, results, page, page.report))
 
 
-def _answer(dataset: MSLS, source: SourceConfig, ranking: RankingConfig, rerank: RerankOptions) -> Answers:
+def _answer(
+    dataset: MSLS, source: SourceConfig, ranking: RankingConfig, rerank: RerankOptions, options: ShardOptions
+) -> Answers:
+    from eval.described import Sharding
     from eval.evaluation import Evaluator  # torch comes with it: scoring a file does without
     from eval.ranking import Shortlist, foreign_shortlist
     from vpr.description.foreign import is_foreign, read_foreign
@@ -106,7 +114,11 @@ def _answer(dataset: MSLS, source: SourceConfig, ranking: RankingConfig, rerank:
         given = foreign_shortlist(dataset.retrieval_set, read_foreign(named), ranking.depth)
     elif named.is_file():
         given = Shortlist(read_shortlist(named, dataset, ranking.depth))
-    return Evaluator(ranking, rerank, choose_device(ranking.device)).answer(dataset.retrieval_set, source, given)
+    evaluator = Evaluator(ranking, rerank, choose_device(ranking.device))
+    with options.joined() as cluster:
+        if cluster is not None:
+            evaluator = replace(evaluator, sharding=Sharding(cluster, options.shards))
+        return evaluator.answer(dataset.retrieval_set, source, given)
 
 
 def _left_out(dataset: MSLS) -> list[str]:

@@ -16,8 +16,8 @@ from eval.options import Fusion
 from vpr.description.foreign import ForeignDescriptors
 from vpr.retrieval.confidence import Curves, separation
 from vpr.retrieval.fusion import Trust, reciprocal_rank, reorder, trust, trusted, weighted_sum
-from vpr.retrieval.rerank import CPU
-from vpr.retrieval.search import search_groups
+from vpr.retrieval.rerank import CPU, compare
+from vpr.retrieval.search import Finds, search_groups
 from vpr.retrieval.sequences import compare_sequences, unit_mean
 from vpr.retrieval.settings import RerankConfig
 
@@ -55,7 +55,7 @@ def find_shortlist(described: DescribedSet, depth: int, deepest: int = 0) -> Sho
 
     deepest: candidates that are wanted in all; those beyond the depth come behind the shortlist.
     """
-    found = search_shortlist(described.data, *described.global_descriptors(), max(depth, deepest))
+    found = search_shortlist(described.data, *described.searched(), max(depth, deepest))
     if found.ranked.shape[1] <= depth or found.similarity is None:
         return found
     ranked, similarity = found.ranked[:, :depth], found.similarity[:, :depth]
@@ -63,8 +63,11 @@ def find_shortlist(described: DescribedSet, depth: int, deepest: int = 0) -> Sho
     return Shortlist(ranked, similarity, found.latency_ms, sure, behind=found.ranked[:, depth:])
 
 
-def search_shortlist(data: RetrievalSet, queries: np.ndarray, database: np.ndarray, depth: int) -> Shortlist:
-    """By unit descriptors of the queries (Q, C) and the database (N, C), each group searched by itself."""
+def search_shortlist(data: RetrievalSet, queries: np.ndarray, database: np.ndarray | Finds, depth: int) -> Shortlist:
+    """By unit descriptors of the queries (Q, C) and the database (N, C), each group searched by itself.
+
+    database: or who holds it, as `search_groups` takes them.
+    """
     start = time.perf_counter()
     wanted = depth if data.own is None else depth + 1
     similarity, ranked = data.without_own(*search_groups(queries, database, data.spans(), wanted))
@@ -100,7 +103,9 @@ def rerank(
     which trust is estimated by.
     """
     fusion = fusion_of(fusion, shortlist.own)
-    ranked, compared = shortlist.ranked, partial(compare_sequences, described.cache, weight=weight, device=device)
+    by = compare if described.shards is None else described.shards.compare
+    ranked = shortlist.ranked
+    compared = partial(compare_sequences, described.cache, weight=weight, device=device, by=by)
     compared(described.rows.first(), ranked[:1], config)  # what is compiled at the first call is not timed
     start = time.perf_counter()
     found = compared(described.rows, ranked, config, title="re-ranking")

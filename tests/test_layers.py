@@ -28,7 +28,18 @@ COMMANDS = {*CORE_COMMANDS, "eval.msls", "eval.compare", "eval.submission", "eva
 COMMANDS |= {"eval.retrieval", "datasets.mini_retrieval", "eval.partial", "eval.patches"}
 # From the ground up: a module imports those of its own name and of names before it.
 ORDER = {
-    "vpr": ["base", "transport", "cache", "similarity", "models", "description", "retrieval", "maps", "serving"],
+    "vpr": [
+        "base",
+        "transport",
+        "cache",
+        "similarity",
+        "models",
+        "description",
+        "retrieval",
+        "maps",
+        "cluster",
+        "serving",
+    ],
     "vpr.transport": ["problem", "marginals", "bounds", "reference", "torch_backend", "pot_backend", "cpu", "cuda"],
     "datasets": ["errors", "ragged", "retrieval_set", "rendered", "street_world", "default", "msls"],
     "distill": ["settings", "losses", "augment", "places"],

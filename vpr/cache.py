@@ -35,6 +35,7 @@ WEIGHTS = (np.float32, 2)  # in the caches that have them
 PatchType = Literal["float16", "int8"]
 Weights = np.ndarray | None
 Keys = Sequence[str] | np.ndarray  # image files relative to the dataset's root
+ALL = slice(None)
 STRUCTURE_BYTES = 8192  # all HDF5 structure lies in these first bytes, whatever N, and the arrays after them
 ALIGNMENT_BYTES = 64  # of every array in the file, so that its memory map is aligned too
 SUPERBLOCK_0 = b"\x89HDF\r\n\x1a\n\0"  # how a file that `create` made begins
@@ -78,10 +79,9 @@ class DescriptorCache:
     uint8 as in the file. Contiguous arrays are memory maps; chunked or compressed ones are only read, into memory.
     """
 
-    def __init__(self, path: Path, spec: CacheSpec | None = None, writable: bool = False) -> None:
-        """Open a cache; with a spec, only one of that model.
-
-        Raises CacheError when the file is missing or damaged, CacheMismatch when another model made it.
+    def __init__(self, path: Path, spec: CacheSpec | None = None, writable: bool = False, part: slice = ALL) -> None:
+        """Open a cache, or a part of its rows; with a spec, only one of that model. Raises CacheError when the file is
+        missing or damaged, CacheMismatch when another model made it.
         """
         self.path = Path(path)
         if not self.path.is_file():
@@ -91,9 +91,9 @@ class DescriptorCache:
                 self.fingerprint, layout = str(file.attrs["fingerprint"]), int(file.attrs["format"])
                 if file["keys"].external:
                     raise CacheError(f"{path} keeps its keys in other files, which are not opened; remove it")
-                self.keys = file["keys"].asstr()[()]
+                self.keys = file["keys"].asstr()[part]
                 names = (*ARRAYS, "patches", *(("weights",) if "weights" in file else ()))
-                arrays = {name: self._open(file[name], writable) for name in names}
+                arrays = {name: self._open(file[name], writable)[part] for name in names}
         except CacheError:
             raise
         except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vpr.base.command import printable, run_command
+from vpr.base.command import INCOMPLETE, printable, run_command
 from vpr.base.errors import VprError
 from vpr.base.files import write_bytes, write_json
 from vpr.base.machine import Device
 from vpr.base.settings import option, positional
+from vpr.cluster.options import ShardOptions
 from vpr.maps.options import LocateConfig
 
 if TYPE_CHECKING:
@@ -40,10 +43,10 @@ class LocateOptions:
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     about = "Where photos were taken: positions, how sure they are, and the photos of the map that match."
-    return run_command("vpr.locate", about, [LocateOptions, LocateConfig], _work, argv)
+    return run_command("vpr.locate", about, [LocateOptions, LocateConfig, ShardOptions], _work, argv)
 
 
-def _work(options: LocateOptions, config: LocateConfig) -> None:
+def _work(options: LocateOptions, config: LocateConfig, cluster: ShardOptions) -> int:
     from vpr.description.foreign import read_foreign
     from vpr.description.shown import photos_in
     from vpr.maps.familiarity import FEWEST
@@ -61,10 +64,11 @@ def _work(options: LocateOptions, config: LocateConfig) -> None:
         print(printable(f"{options.map} has fewer than {FEWEST} photos: no probabilities are told"), file=sys.stderr)
     by = None if options.shortlist is None else read_foreign(options.shortlist)
     located, unreadable = list[Located](), dict[str, str]()
-    for drive in _drives(photos, config):
-        found, lost = photo_map.locate_readable(drive, config, "locating", by)
-        located += found
-        unreadable |= {photo: reason(why) for photo, why in lost.items()}
+    with _held(photo_map, cluster) as held:
+        for drive in _drives(photos, config):
+            found, lost = held.locate_readable(drive, config, "locating", by)
+            located += found
+            unreadable |= {photo: reason(why) for photo, why in lost.items()}
     if not located:
         raise VprError(f"no photo can be read: {listed([*unreadable.values()])}; restore them, or give others")
     for one in located:
@@ -74,6 +78,20 @@ def _work(options: LocateOptions, config: LocateConfig) -> None:
     if unreadable:
         print(printable(f"cannot be read: {listed([*unreadable.values()])}"), file=sys.stderr)
         raise VprError(f"{len(unreadable)} of {len(photos)} photos cannot be read; the others were located")
+    return INCOMPLETE if any(one.not_searched for one in located) else 0
+
+
+@contextmanager
+def _held(photo_map: Map, options: ShardOptions) -> Iterator[Map]:
+    """Inside, the map in shards on a cluster, where one is asked for."""
+    with options.joined() as cluster:
+        if cluster is None:
+            yield photo_map
+            return
+        from vpr.cluster.of_maps import sharded
+
+        with sharded(photo_map, cluster, options.shards) as held:
+            yield held
 
 
 def _drives(photos: list[Path], config: LocateConfig) -> list[list[Path]]:

@@ -18,6 +18,7 @@ from vpr.base.command import printable, run_command
 from vpr.base.errors import VprError
 from vpr.base.machine import Device
 from vpr.base.settings import PositiveFloat, option, positional
+from vpr.cluster.options import ClusterOptions
 
 if TYPE_CHECKING:
     from vpr.maps.left_out import LeftOut
@@ -45,10 +46,12 @@ class MapOptions:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    return run_command("vpr.map", "A map of own photos with positions.", [MapOptions], _work, argv)
+    return run_command("vpr.map", "A map of own photos with positions.", [MapOptions, ClusterOptions], _work, argv)
 
 
-def _work(options: MapOptions) -> None:
+def _work(options: MapOptions, cluster: ClusterOptions) -> None:
+    if cluster.cluster and options.action != "add":
+        raise VprError(f"{options.action} works on this machine alone; leave --cluster out")
     if options.action == "info":
         if options.sources:
             raise VprError(f"info takes a map alone; leave {options.sources[0]} out")
@@ -56,7 +59,7 @@ def _work(options: MapOptions) -> None:
     elif not options.sources:
         raise VprError(f"{options.action} what? give a folder or a file behind {options.action}")
     elif options.action == "add":
-        _add(options)
+        _add(options, cluster)
     else:
         _remove(options)
 
@@ -70,7 +73,8 @@ def _model(options: MapOptions) -> Model:
     return load(options.run or of_map, options.device)
 
 
-def _add(options: MapOptions) -> None:
+def _add(options: MapOptions, cluster_options: ClusterOptions) -> None:
+    from vpr.cluster.describing import filled_on
     from vpr.maps.building import add_photos, known_positions, require_place
     from vpr.maps.left_out import nothing_to_add
     from vpr.maps.positions import find_photos
@@ -88,7 +92,8 @@ def _add(options: MapOptions) -> None:
     photos = [*found.photos, *_frames(options, videos)]
     if not photos:
         raise nothing_to_add(found.left_out)
-    done = add_photos(options.map, model, photos)
+    with cluster_options.joined() as cluster:
+        done = add_photos(options.map, model, photos, filled_on(cluster))
     changes = f"{done.new} new, {done.changed} changed, {done.unchanged} unchanged; {done.described} described"
     print(printable(f"{options.map}: {done.photos} photos ({changes}), {time.perf_counter() - began:.1f} s"))
     print(f"the model is adapted to {done.adapted_to} of them" if done.adapted_to else "too few photos to adapt to")

@@ -9,13 +9,12 @@ from damage import (
     edit_row,
     external_cache,
     fill_cache,
-    rename_key,
     repeated,
     scramble,
     to_folder,
     to_pipe,
-    zip_of,
 )
+from faults_of_cases import PLACES, QUERY, cached, config, easting, emptied, key, metrics, nothing, on, photos, zipped
 from tiny import LABELS, SMALL
 
 USUAL = ["--data", "tree", "--device", "cpu"]
@@ -33,71 +32,13 @@ MATCH = ["A.jpg", "B.jpg", "--run", "run", "--device", "cpu"]
 PATCHES = ["--run", "run", *USUAL, "--images", "2", "--out", "new"]
 PAIR = [*PATCHES, "--pair", "A.jpg,B.jpg"]
 PLAIN = ["--model", "vit_mini_patch16_112", *PATCHES[2:]]  # no run
-QUERY = "tree/train_val/cph/query"
-PLACES = "tree/train_val/cph/database/postprocessed.csv"
 ADD = ["new", "add", PLACES, "--run", "run", "--device", "cpu"]
 UTM = [*ADD, "--crs", "EPSG:32631"]
 LOCATE = ["map", QUERY, "--run", "run", "--device", "cpu"]
 UNNAMED = ["map", QUERY, "--device", "cpu"]  # by the model that the map names
 SERVE = ["map", "--run", "run", "--device", "cpu", "--port", "0"]
+EXTRACT = ["--run", "run", "--data", "tree", "--cache", "new.h5", "--device", "cpu"]
 FUSED = "not exact for ranks that are fused"
-
-
-def nothing(case):
-    """No damage: the options are the fault."""
-
-
-def config(setting, value):
-    """A recorded setting of the run's model."""
-    return lambda case: edit_json(case / "run/config.json", f"run.model.{setting}", value)
-
-
-def metrics(setting, value):
-    """A part of the run's metrics."""
-    return lambda case: edit_json(case / "run/metrics.json", setting, value)
-
-
-def cached(name, value):
-    """A row of the cache."""
-    return lambda case: fill_cache(case / "a.h5", name, value)
-
-
-def key(name):
-    """The key of a query."""
-    return lambda case: rename_key(case / QUERY, name)
-
-
-def easting(value):
-    """A coordinate of a query."""
-    return lambda case: edit_row(case / QUERY / "postprocessed.csv", "easting", value)
-
-
-def emptied(case):
-    """A place without coordinates."""
-    for column in ("easting", "northing"):
-        edit_row(case / PLACES, column, "")
-
-
-def zipped(kind):
-    """A zip of predictions."""
-    return lambda case: zip_of(case / "p.csv", case / "z.zip", kind)
-
-
-def on(name, damage, *more):
-    """A damage done to one file."""
-    return lambda case: damage(case / name, *more)
-
-
-def photos(damage=nothing, *more):
-    """Two photos, A.jpg and B.jpg, the second of which is damaged."""
-
-    def made(case):
-        for name, photo in zip(("A.jpg", "B.jpg"), sorted((case / QUERY / "images").iterdir())):
-            shutil.copy(photo, case / name)
-        if damage is not nothing:
-            damage(case / "B.jpg", *more)
-
-    return made
 
 
 # fmt: off
@@ -261,6 +202,16 @@ REFUSED = [
     ("vpr.serve", SERVE, on("map/globals-1.npy", scramble), "globals-1.npy is damaged"),
     ("vpr.serve", SERVE, on("map/descriptors.h5", cut, 0.5), "descriptors.h5 is missing, damaged"),
     ("vpr.serve", SERVE, lambda c: fill_cache(c / "map/descriptors.h5", "patches", np.nan), "that are no numbers"),
+    ("vpr.locate", [*LOCATE, "--shards", "2"], nothing, "pass --cluster local or HOST:PORT too"),
+    ("vpr.locate", [*LOCATE, "--cluster", "nowhere"], nothing, "--cluster nowhere is no address"),
+    ("vpr.locate", [*LOCATE, "--cluster", "127.0.0.1:1"], nothing, "no Ray answers there (connection refused)"),
+    ("vpr.locate", [*LOCATE, "--cluster", "nowhere.invalid:1"], nothing, "no Ray answers there"),
+    ("vpr.map", [*UTM, "--cluster", "ray://127.0.0.1:1"], nothing, "give HOST:PORT of the head of a cluster, or local"),
+    ("vpr.map", ["map", "info", "--cluster", "local"], nothing, "info works on this machine alone"),
+    ("vpr.extract", [*EXTRACT, "--cluster", "127.0.0.1:1"], nothing, "start it with: ray start --head"),
+    ("eval.msls", [*EVALUATE, "--cluster", "127.0.0.1:1"], nothing, "no Ray answers there"),
+    ("eval.msls", [*EVALUATE, "--cluster", "local", "--shards", "0"], nothing, "--shards: 0 is out of range"),
+    ("eval.msls", [*SCORE[:3], "p.csv", "--cluster", "local"], nothing, "is scored on this machine alone"),
     ("vpr.retrieval", LEARN, on("set", shutil.rmtree), "no folder set; pass --data"),
     ("vpr.retrieval", [*LEARN, "--held-out", "0.9"], nothing, "leaves fewer than two"),
     ("vpr.retrieval", [*LEARN, *METRIC, "--memory", "9"], nothing, "--structural-in metric does not go with --memory"),

@@ -15,7 +15,7 @@ from vpr.base.machine import wait_briefly
 from vpr.base.recipes import DEFAULT_RECIPE, PLAIN_RECIPE, recipes, take_recipe
 from vpr.base.settings import make_parser, parse
 
-FAILED, MISUSED = 1, 2  # exit codes
+FAILED, MISUSED, INCOMPLETE = 1, 2, 3  # exit codes; the last: answered, by a part of what was to be searched
 LONGEST_LINE = 300  # characters of an error
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

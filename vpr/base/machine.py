@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Device = Literal["auto", "cpu", "cuda", "mps"]
 log = logging.getLogger("vpr")
 
+_most_cores: int | None = None  # that this process takes, where `limit_cores` said so
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 MOST_BYTES = 2**31 - 1
 
@@ -62,4 +63,20 @@ def keep_freed_memory() -> None:
 
 def usable_cores() -> int:
     """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if _most_cores is None else min(cores, _most_cores)
+
+
+def limit_cores(count: int) -> None:
+    """Have this process take no more than so many cores; others of the same machine take the rest.
+
+    OpenMP's threads, of torch and FAISS, are made fewer and never more: they wait for one another, which costs a search
+    of one query ten times its time where the cores are not free.
+    """
+    global _most_cores
+    import faiss
+    import torch
+
+    _most_cores = max(1, count)
+    torch.set_num_threads(min(torch.get_num_threads(), _most_cores))
+    faiss.omp_set_num_threads(min(faiss.omp_get_max_threads(), _most_cores))

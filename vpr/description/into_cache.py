@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +33,18 @@ class Filled(NamedTuple):
     unreadable: dict[str, str]  # what is wrong with images that could not be read, by key; none unless tolerated
 
 
+def describe_in_order(
+    model: torch.nn.Module,
+    images: ImageFiles | Tolerant,
+    batches: Sequence[Sequence[int]],
+    device: torch.device,
+    workers: int,
+    title: str | None,
+) -> Iterable[tuple[Sequence[int], Described]]:
+    """Each batch of image numbers with its descriptors, as `describe` makes them in this process."""
+    return zip(batches, describe(model, images, batches, device, workers, title))
+
+
 @dataclass(frozen=True)
 class Filling:
     """How a cache is filled."""
@@ -42,8 +54,13 @@ class Filling:
     dtype: PatchType = "float16"  # of patch descriptors
     rollout: bool = False  # with a weight for each patch, by attention rollout
     fabric: Fabric | Alone = ALONE  # the processes that share the work
-    tolerant: bool = False  # leave out images that cannot be decoded, within one process
+    tolerant: bool = False  # leave out images that cannot be decoded; not with several processes of torchrun
     file_of: Callable[[str], str] = str  # the image file, from the root, of a key that is no path itself
+    # who describes, with the arguments of `describe_in_order`; batches may come back in any order
+    describe: Callable[..., Iterable[tuple[Sequence[int], Described]]] = describe_in_order
+
+
+USUAL = Filling()
 
 
 def describe_into_cache(
@@ -52,7 +69,7 @@ def describe_into_cache(
     root: Path,
     keys: Keys,
     device: torch.device,
-    how: Filling = Filling(),
+    how: Filling = USUAL,
 ) -> Filled:
     """Make sure that the cache holds the images ``root / key`` as the model describes them, and open it for reading.
     Where a key is no path, ``how.file_of`` gives it.
@@ -86,7 +103,7 @@ def describe_into_cache(
         start = time.perf_counter()
         describing = model if cache.weights is None else WithRollout(model)
         lost = images.unreadable if isinstance(images, Tolerant) else {}
-        for batch, described in zip(own, describe(describing, images, own, device, how.workers, title)):
+        for batch, described in how.describe(describing, images, own, device, how.workers, title):
             _write(cache, batch, described, [place for place, row in enumerate(batch) if row not in lost])
         fabric.barrier()
     unreadable = {str(cache.keys[row]): lost[row] for row in sorted(lost)}

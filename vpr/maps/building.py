@@ -12,6 +12,7 @@ from vpr.base.files import writing_alone
 from vpr.cache import DescriptorCache
 from vpr.description.adaptation import Adaptation, blocks, fit_to, pays
 from vpr.description.images import ImageError
+from vpr.description.into_cache import USUAL, Filling
 from vpr.maps import index as indices
 from vpr.maps.candidates import Comparer
 from vpr.maps.described import (
@@ -77,7 +78,7 @@ def known_positions(folder: Path, patches: int) -> dict[str, Position]:
     return {key: (float(latitude), float(longitude)) for key, (latitude, longitude) in same.items()}  # type: ignore
 
 
-def add_photos(folder: Path, model: Model, photos: Sequence[Photo]) -> Added:
+def add_photos(folder: Path, model: Model, photos: Sequence[Photo], how: Filling = USUAL) -> Added:
     """Add photos to a map, which is made when it is missing.
 
     A photo whose file has the size and the time of change of before is not described again. Of other photos the
@@ -89,7 +90,7 @@ def add_photos(folder: Path, model: Model, photos: Sequence[Photo]) -> Added:
         before = _before(folder, model)
         known = {str(row[0]): row for row in before.table.rows()}
         given = {photo.key: _row(folder, photo, known.get(photo.key)) for photo in photos}
-        done = complete(folder, model, PhotoTable.of_rows([*(known | given).values()]))
+        done = complete(folder, model, PhotoTable.of_rows([*(known | given).values()]), how)
         lost = _lost(folder, known, done.unreadable)
         rows = {key: row for key, row in given.items() if key not in lost}  # a photo of before stays as it was
         if not known | rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -13,15 +13,31 @@ import torch
 from vpr.cache import DescriptorCache
 from vpr.description.adaptation import Adaptation
 from vpr.maps.index import Search
-from vpr.maps.model import Described, Model
 from vpr.retrieval.confidence import ELSEWHERE_M, LIMIT
 from vpr.retrieval.fusion import reorder, weighted_sum
 from vpr.retrieval.rerank import guides_of
+from vpr.retrieval.settings import Fixed
 from vpr.similarity import structural_similarity_pairs
 
 MEMORY_BYTES = 256 << 20  # of the candidates' patches that are compared at a time
 MOST_QUERIES = 32
 SHARPNESS = 3.0  # fixed on the held-out city of mini-MSLS, as 0.5, 1, 2, 5 and 8 were not better
+
+
+class Described(NamedTuple):
+    """Unit vectors of N photos."""
+
+    globals_: np.ndarray  # (N, G) float32
+    patches: np.ndarray  # (N, P, C) float16, rows of the grid first
+
+
+class Compares(Protocol):
+    """How patches are compared, and where; a model says it."""
+
+    @property
+    def fixed(self) -> Fixed: ...
+    @property
+    def device(self) -> torch.device: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,13 +49,15 @@ class Candidates:
     structural: np.ndarray  # S_struct
     scores: np.ndarray  # S_global + w S_struct, falling
     places: np.ndarray  # (Q, K, 3) metres
+    not_searched: int = 0  # photos of the map that could not be looked at
 
     @classmethod
     def joined(cls, parts: Sequence[Candidates]) -> Candidates:
         """Those of several batches, one after another."""
         width = min(part.rows.shape[1] for part in parts)  # an index may find fewer for some
         names = ("rows", "global_", "structural", "scores", "places")
-        return cls(*(np.concatenate([getattr(part, name)[:, :width] for part in parts]) for name in names))
+        arrays = {name: np.concatenate([getattr(part, name)[:, :width] for part in parts]) for name in names}
+        return cls(**arrays, not_searched=max(part.not_searched for part in parts))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -71,7 +89,7 @@ class Candidates:
 class Comparer:
     """What photos are compared with."""
 
-    model: Model
+    model: Compares
     cache: DescriptorCache
     rows: np.ndarray  # (N,) of the map's photos in the cache
     search: Search
@@ -109,14 +127,18 @@ class Comparer:
         there = rows >= 0  # an index may find fewer for one photo than for another
         width = max(1, int(there.sum(1).min()))
         global_, rows = global_[:, :width], np.maximum(rows[:, :width], 0)
-        structural = self._structural((globals_, patches), rows)
+        structural = self.structural((globals_, patches), rows)
         scores = weighted_sum(global_, structural, self.model.fixed.weight)
         ordered, similar, structural = (reorder(side, scores) for side in (rows, global_, structural))
         return Candidates(ordered, similar, structural, reorder(scores, scores), self.places[ordered])
 
-    def _structural(self, own: tuple[np.ndarray, np.ndarray], rows: np.ndarray) -> np.ndarray:
-        """S_struct of photos, by their globals (Q, G) and patches (Q, P, C), and photos of the map (Q, K)."""
-        fixed, images = self.model.fixed, np.unique(rows)
+    def structural(self, own: tuple[np.ndarray, np.ndarray], rows: np.ndarray) -> np.ndarray:
+        """S_struct of photos, by their globals (Q, G) and patches (Q, P, C), and photos of the map (Q, K); -inf where
+        the latter are -1."""
+        fixed, images, there = self.model.fixed, np.unique(rows[rows >= 0]), np.nonzero(rows >= 0)
+        result = np.full(rows.shape, -np.inf, np.float32)
+        if not len(images):
+            return result
         patches = self.cache.read_patches(self.rows[images])
         self.cache.require_numbers(self.rows[images], patches)
         if self.adaptation is not None:
@@ -126,8 +148,9 @@ class Comparer:
         arrays: list[Any] = [own[1], patches, *guides]
         if self.model.device.type == "cuda":
             arrays = [torch.from_numpy(np.ascontiguousarray(array)).to(self.model.device) for array in arrays]
-        pairs = np.repeat(np.arange(len(rows)), rows.shape[1]), np.searchsorted(images, rows).ravel()
+        pairs = there[0], np.searchsorted(images, rows[there])
         scores = structural_similarity_pairs(
             arrays[0], arrays[1], arrays[2], arrays[3], pairs, fixed.marginals, fixed.epsilon, fixed.mass
         ).score
-        return (scores if isinstance(scores, np.ndarray) else scores.cpu().numpy()).reshape(rows.shape)
+        result[there] = scores if isinstance(scores, np.ndarray) else scores.cpu().numpy()
+        return result

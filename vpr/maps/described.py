@@ -8,7 +8,7 @@ import logging
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from vpr.base.files import replacing
 from vpr.cache import CacheError, CacheMismatch, DescriptorCache, Keys, create, mend_truncated
 from vpr.description.adaptation import blocks
-from vpr.description.into_cache import Filling, describe_into_cache
+from vpr.description.into_cache import USUAL, Filling, describe_into_cache
 from vpr.maps.errors import MapError
 from vpr.maps.left_out import listed, reason
 from vpr.maps.model import Model
@@ -76,7 +76,7 @@ def _unreadable(path: Path) -> MapError:
     return MapError(f"{path} is damaged; remove it and add the folders again: their photos are described again")
 
 
-def complete(folder: Path, model: Model, table: PhotoTable) -> Completed:
+def complete(folder: Path, model: Model, table: PhotoTable, how: Filling = USUAL) -> Completed:
     """Describe the photos of a table that the map's cache lacks, as far as they can be read; rows that are there stay.
 
     Raises MapError for a cache that is damaged, and where not one photo is there.
@@ -92,7 +92,7 @@ def complete(folder: Path, model: Model, table: PhotoTable) -> Completed:
         files = {name: path_of(folder, key_of(name)) for name in lacking.tolist()}
         unreadable = {name: why for name, file in files.items() if (why := _fault(file))}
         if wanted := [name for name in files if name not in unreadable]:
-            how = Filling(tolerant=True, file_of=lambda name: path_of(folder, key_of(name)))
+            how = replace(how, tolerant=True, file_of=lambda name: path_of(folder, key_of(name)))
             filled = describe_into_cache(path, model.network, Path(), wanted, model.device, how)
             described, unreadable = filled.images, unreadable | filled.unreadable
         if not path.is_file():

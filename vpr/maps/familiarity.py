@@ -7,8 +7,7 @@ that the map does not have is about as familiar as a stranger or less.
 
 import numpy as np
 
-from vpr.maps.candidates import Comparer
-from vpr.maps.model import Described
+from vpr.maps.candidates import Comparer, Described
 from vpr.retrieval.confidence import ELSEWHERE_M
 
 STRANGERS, FEWEST = 200, 20  # photos that are asked for, at most and at least

@@ -79,4 +79,5 @@ def _located(
     separation = float(found.separations[photo, order[0]])
     radius = float(ELSEWHERE_M + metres[0])
     where = float(latitude[0]), float(longitude[0]), radius
-    return Located(name, on_map, *where, probability, familiar, separation, int(agree.sum()), matches)
+    return Located(name, on_map, *where, probability, familiar, separation, int(agree.sum()), matches,
+                   found.not_searched)  # fmt: skip

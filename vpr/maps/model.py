@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from vpr.cache import CacheSpec
 from vpr.description.describe import BATCH, describe
 from vpr.description.images import UNREADABLE, ImageError, Tolerant, fitted, read_image, upright
 from vpr.description.spec import cache_spec
+from vpr.maps.candidates import Described
 from vpr.maps.errors import MapError
 from vpr.models.builtin import NAME
 from vpr.models.loading import load_student
@@ -27,13 +27,6 @@ from vpr.retrieval.confidence import Curves
 from vpr.retrieval.settings import Fixed
 
 PhotoLike = str | Path | np.ndarray | Image.Image  # a file, pixels (H, W, 3) uint8, or an image of Pillow
-
-
-class Described(NamedTuple):
-    """Unit vectors of N photos."""
-
-    globals_: np.ndarray  # (N, G) float32
-    patches: np.ndarray  # (N, P, C) float16, rows of the grid first
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,6 +36,7 @@ class Located:
     separation: float  # of the first match from the best elsewhere, in standard deviations
     agreeing: int  # candidates that the position is made of
     matches: tuple[MapMatch, ...]  # best first
+    not_searched: int = 0  # photos of the map that could not be looked at, of a map that several machines hold
 
     def as_json(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -47,6 +48,10 @@ class Located:
         >>> Located("a.jpg", False, 1.0, 2.0, 25.0, 0.125, 0.05, 0.1, 1, ()).said()
         'a.jpg: not on this map (12 %, familiarity 5 %)'
         """
+        part = f"; {self.not_searched} photos of the map were not searched" if self.not_searched else ""
+        return self._said() + part
+
+    def _said(self) -> str:
         sure = "" if self.probability is None else f"{100 * self.probability:.0f} %"
         if not self.on_map:
             familiar = "" if self.familiarity is None else f"familiarity {100 * self.familiarity:.0f} %"

@@ -1,6 +1,6 @@
 """Shortlists by FAISS: for each query the database images with the most similar global descriptors."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from vpr.retrieval.fusion import NO_CANDIDATE
 
+Finds = Callable[[np.ndarray, slice, int], tuple[np.ndarray, np.ndarray]]
 MOST_ON_GPU = 2048  # neighbours that FAISS finds on a GPU
 
 
@@ -33,20 +34,25 @@ def gpu_resources() -> Any:
 
 
 def search_groups(
-    queries: np.ndarray, database: np.ndarray, spans: Iterable[tuple[slice, slice]], depth: int
+    queries: np.ndarray, database: np.ndarray | Finds, spans: Iterable[tuple[slice, slice]], depth: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Search each group of queries in its own part of the database.
 
-    queries (Q, C), database (N, C) unit vectors. spans: the queries of each group and the database rows that they are
-    searched in; together they hold every query once. Returns similarities (Q, k) float32, falling, and database rows
-    (Q, k) int64, filled up with -inf and -1 where a group has fewer rows; k is depth, or the largest group's size.
+    queries (Q, C), database (N, C) unit vectors; or who holds them, called with queries, the rows that are searched and
+    a depth, to find as `search` does, numbered from the first of the rows. spans: the queries of each group and the
+    database rows that they are searched in; together they hold every query once. Returns similarities (Q, k) float32,
+    falling, and database rows (Q, k) int64, filled up with -inf and -1 where a group has fewer rows; k is depth, or the
+    largest group's size.
     """
     spans = list(spans)
     depth = min(depth, max(rows.stop - rows.start for _, rows in spans))
     similarity = np.full((len(queries), depth), -np.inf, np.float32)
     ranked = np.full((len(queries), depth), NO_CANDIDATE, np.int64)
     for group, rows in spans:
-        scores, found = search(queries[group], database[rows], depth)
+        if callable(database):
+            scores, found = database(queries[group], rows, depth)
+        else:
+            scores, found = search(queries[group], database[rows], depth)
         similarity[group, : found.shape[1]] = scores
         ranked[group, : found.shape[1]] = found + rows.start
     return similarity, ranked

@@ -1,5 +1,6 @@
 """Sequences of images, described by the descriptors of their frames; a single image is a sequence of one."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,15 +54,17 @@ def compare_frames(
     weight: float = 1.0,
     device: torch.device = CPU,
     title: str | None = None,
+    by: Callable[..., Similarities] = compare,
 ) -> Similarities:
     """Every frame of each query with every frame of its candidates, both fields (Q, Lq, K, Ld).
 
     ranked (Q, K) numbers of database sequences; -inf where it holds -1. weight, device, title: as `compare` takes them.
+    by: what compares, with the arguments of `compare`.
     """
     (queries, length), (_, width) = rows.query.shape, rows.database.shape
     candidates = np.where(ranked[:, :, None] >= 0, rows.database[ranked], NO_CANDIDATE)
     repeated = np.repeat(candidates.reshape(queries, -1), length, axis=0)
-    found = compare(cache, rows.query.ravel(), repeated, config, weight=weight, device=device, title=title)
+    found = by(cache, rows.query.ravel(), repeated, config, weight=weight, device=device, title=title)
     shape = (queries, length, ranked.shape[1], width)
     return Similarities(found.global_.reshape(shape), found.structural.reshape(shape))
 
@@ -75,14 +78,15 @@ def compare_sequences(
     weight: float = 1.0,
     device: torch.device = CPU,
     title: str | None = None,
+    by: Callable[..., Similarities] = compare,
 ) -> Similarities:
     """S_global and S_struct of each query and its shortlist (Q, K); -inf where the shortlist holds -1.
 
     Sequences: S_global is the cosine of the sequence descriptors; for S_struct every frame of the query counts with its
     best partner among the candidate's frames, and the frames of the query are averaged (docs/notes/protocol.md compares
-    the simple choices). weight, device, title: as `compare` takes them.
+    the simple choices). weight, device, title, by: as `compare_frames` takes them.
     """
-    found = compare_frames(cache, rows, ranked, config, weight=weight, device=device, title=title)
+    found = compare_frames(cache, rows, ranked, config, weight=weight, device=device, title=title, by=by)
     if found.global_.shape[1] == found.global_.shape[3] == 1:
         return Similarities(found.global_[:, 0, :, 0], found.structural[:, 0, :, 0])
     own, theirs = (sequence_descriptors(cache, side) for side in (rows.query, rows.database))

@@ -1,0 +1,163 @@
+"""``python -m benchmarks.cluster``: a map in shards against one machine, and what larger maps would cost.
+
+The map is made up: random descriptors of the shape that the weights in the box make, in a temporary folder. A query is
+searched and its first 100 candidates are re-ranked. Costs of larger maps are computed from what was measured.
+"""
+
+import argparse
+import os
+import resource
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from vpr.cache import CacheSpec, DescriptorCache, create
+from vpr.cluster.connecting import joined
+from vpr.cluster.of_maps import ShardedSearch, sharded
+from vpr.maps.candidates import Comparer, Described
+from vpr.maps.model import Model, load
+from vpr.maps.photo_map import Map
+from vpr.maps.store import DESCRIPTORS, PhotoTable, State, digest_of, write_array, write_table
+
+BLOCK, DEPTH, QUERIES, TURNS = 10_000, 100, 40, 5
+CODE_BYTES = 64 + 8  # of IVF-PQ: a code and a number
+LARGE = (1_000_000, 100_000_000, 1_000_000_000)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photos", type=int, default=100_000)
+    parser.add_argument("--shards", type=int, nargs="+", default=[1, 3, 6])
+    parser.add_argument("--folder", type=Path, help="where the map lies; the system's temporary folder if left out")
+    given = parser.parse_args()
+    model = load()
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder, joined("local") as cluster:
+        photo_map = made_up_map(Path(folder) / "map", given.photos, model)
+        queries = random_queries(model.spec)
+        one = measured("one machine", photo_map.comparer, queries)
+        overheads = {}
+        for shards in given.shards:
+            start = time.perf_counter()
+            with sharded(photo_map, cluster, shards) as held:
+                held.comparer.find(queries[0], DEPTH)
+                started = time.perf_counter() - start
+                found = measured(f"{shards} shards", held.comparer, queries)
+                overheads[shards], handed = asked(held.comparer.search)
+                told = memory(held.comparer.search, given.photos // shards)
+                os.kill(process_of(held.comparer.search), signal.SIGKILL)
+                start = time.perf_counter()
+                held.comparer.find(queries[0], DEPTH)
+                back = time.perf_counter() - start
+            print(
+                f"    first answer after {started:.1f} s; a question to all shards {overheads[shards]:.2f} ms, of "
+                f"which handing it over {handed:.2f}; {told}"
+            )
+            print(f"    {found[0] - one[0]:+.2f} ms against one machine; {back:.1f} s for a query after a kill")
+    print(f"this process at its largest: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+    estimate(model.spec, given.photos, one, overheads)
+
+
+def made_up_map(folder: Path, photos: int, model: Model) -> Map:
+    """Random unit vectors as a map on disk."""
+    rng, spec = np.random.default_rng(0), model.spec
+    keys = [f"/photos/{number:09d}.jpg" for number in range(photos)]
+    folder.mkdir()
+    create(folder / DESCRIPTORS, keys, spec)
+    cache = DescriptorCache(folder / DESCRIPTORS, spec, writable=True)
+    patches = unit(rng.standard_normal((min(BLOCK, photos), spec.patches, spec.dim), np.float32) + 0.4)
+    for start in range(0, photos, BLOCK):
+        rows = np.arange(start, min(start + BLOCK, photos))
+        globals_ = unit(rng.standard_normal((len(rows), spec.global_dim), np.float32) + 0.2)
+        cache.write(rows, globals_, patches[: len(rows)])
+    table = PhotoTable.of_rows([(key, 47 + 1e-6 * row, 8.0, 1, 1) for row, key in enumerate(keys)])
+    write_table(folder / "photos-1.csv", table)
+    write_array(folder / "globals-1.npy", cache.globals_)
+    write_array(folder / "strangers-1.npy", np.zeros(0))
+    names = {"photos": "photos-1.csv", "globals": "globals-1.npy", "strangers": "strangers-1.npy"}
+    files = {role: [name, digest_of(folder / name)] for role, name in names.items()}
+    State(model.run, spec.fingerprint, 1, photos, files=files).write(folder)
+    return Map.open(folder, model)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Of length 1 along the last axis."""
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def random_queries(spec: CacheSpec) -> list[Described]:
+    """One photo each."""
+    rng = np.random.default_rng(1)
+    shapes = (1, spec.global_dim), (1, spec.patches, spec.dim)
+    pairs = [[unit(rng.standard_normal(shape, np.float32) + 0.3) for shape in shapes] for _ in range(QUERIES)]
+    return [Described(globals_, patches.astype(np.float16)) for globals_, patches in pairs]
+
+
+def measured(name: str, comparer: Comparer, queries: list[Described]) -> tuple[float, float]:
+    """Milliseconds of a query, and of its search alone; medians, printed."""
+    whole = median_ms([lambda query=query: comparer.find(query, DEPTH) for query in queries])
+    search = median_ms([lambda query=query: comparer.search(query.globals_, DEPTH) for query in queries])
+    together = Described(*(np.concatenate(side) for side in zip(*queries)))
+    many = median_ms([lambda: comparer.find(together, DEPTH)]) / len(queries)
+    print(f"{name}: {whole:.2f} ms a query, of which the search {search:.2f}; {many:.2f} ms of {len(queries)} together")
+    return whole, search
+
+
+def median_ms(calls: list[Callable]) -> float:
+    """The median over calls of the fastest of several turns."""
+    for call in calls[:3]:
+        call()
+    times = np.full((TURNS, len(calls)), np.inf)
+    for turn in range(TURNS):
+        for number, call in enumerate(calls):
+            start = time.perf_counter()
+            call()
+            times[turn, number] = time.perf_counter() - start
+    return 1000 * float(np.median(times.min(0)))
+
+
+def asked(search: ShardedSearch) -> tuple[float, float]:
+    """Milliseconds until all shards have answered a question that costs them nothing, and of handing it over alone."""
+    nothing = (np.zeros((0, 0), np.float32), np.full((1, 1), -1))
+    holders, given = search.holders, (nothing, nothing[1])
+    whole = median_ms([lambda: holders.ask("structural", [given] * len(holders))] * 20)
+    handed = median_ms([lambda: [actor.ask.remote("structural", *given) for actor in holders.actors]] * 20)
+    return whole, handed
+
+
+def process_of(search: ShardedSearch) -> int:
+    """The process of the first shard."""
+    return int(search.holders.names[0].split()[-1])
+
+
+def memory(search: ShardedSearch, photos: int) -> str:
+    """What a shard takes: its own, and of files that the system may drop."""
+    lines = Path(f"/proc/{process_of(search)}/status").read_text().splitlines()
+    values = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if line.startswith("Rss")}
+    return f"a shard of {photos} photos takes {values['RssAnon']:.0f} MiB and {values['RssFile']:.0f} MiB of files"
+
+
+def estimate(spec: CacheSpec, photos: int, one: tuple[float, float], overheads: dict[int, float]) -> None:
+    """Print what larger maps would cost."""
+    sizes = {"patches float16": 2 * spec.patches * spec.dim, "patches int8": spec.patches * spec.dim,
+             "globals": 4 * spec.global_dim, "IVF-PQ codes": CODE_BYTES}  # fmt: skip
+    print("bytes a photo: " + ", ".join(f"{name} {size}" for name, size in sizes.items()))
+    per_million, compare = one[1] * 1e6 / photos, one[0] - one[1]
+    few, many = min(overheads), max(overheads)
+    each = max(0.0, (overheads[many] - overheads[few]) / max(1, many - few))
+    base = max(0.0, overheads[few] - few * each)
+    print(f"flat search {per_million:.1f} ms a million photos, re-ranking {compare:.1f} ms for {DEPTH} candidates, "
+          f"a question {base:.2f} ms + {each:.3f} ms a shard")  # fmt: skip
+    for count in LARGE:
+        shards = max(1, count // 1_000_000)
+        told = ", ".join(f"{name} {count * size / 1e9:.1f} GB" for name, size in sizes.items())
+        query = per_million + compare / min(shards, DEPTH) + 2 * base + each * (shards + min(shards, DEPTH))
+        print(f"{count:>13,} photos: {told}; {shards} shards of a million: {query:.0f} ms a query")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Damages to the files of a case, by what they are done to."""
+
+import shutil
+
+from damage import (
+    edit_json,
+    edit_row,
+    fill_cache,
+    rename_key,
+    zip_of,
+)
+
+QUERY = "tree/train_val/cph/query"
+PLACES = "tree/train_val/cph/database/postprocessed.csv"
+
+
+def nothing(case):
+    """No damage: the options are the fault."""
+
+
+def config(setting, value):
+    """A recorded setting of the run's model."""
+    return lambda case: edit_json(case / "run/config.json", f"run.model.{setting}", value)
+
+
+def metrics(setting, value):
+    """A part of the run's metrics."""
+    return lambda case: edit_json(case / "run/metrics.json", setting, value)
+
+
+def cached(name, value):
+    """A row of the cache."""
+    return lambda case: fill_cache(case / "a.h5", name, value)
+
+
+def key(name):
+    """The key of a query."""
+    return lambda case: rename_key(case / QUERY, name)
+
+
+def easting(value):
+    """A coordinate of a query."""
+    return lambda case: edit_row(case / QUERY / "postprocessed.csv", "easting", value)
+
+
+def emptied(case):
+    """A place without coordinates."""
+    for column in ("easting", "northing"):
+        edit_row(case / PLACES, column, "")
+
+
+def zipped(kind):
+    """A zip of predictions."""
+    return lambda case: zip_of(case / "p.csv", case / "z.zip", kind)
+
+
+def on(name, damage, *more):
+    """A damage done to one file."""
+    return lambda case: damage(case / name, *more)
+
+
+def photos(damage=nothing, *more):
+    """Two photos, A.jpg and B.jpg, the second of which is damaged."""
+
+    def made(case):
+        for name, photo in zip(("A.jpg", "B.jpg"), sorted((case / QUERY / "images").iterdir())):
+            shutil.copy(photo, case / name)
+        if damage is not nothing:
+            damage(case / "B.jpg", *more)
+
+    return made

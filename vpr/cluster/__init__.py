@@ -1,0 +1,1 @@
+"""More than one machine, by Ray: photos described, maps and caches held in shards, answers merged."""
