@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from vpr.base.errors import VprError
 from vpr.base.machine import limit_cores
 from vpr.cluster.connecting import Cluster, require_code
@@ -21,6 +23,7 @@ from vpr.cluster.connecting import Cluster, require_code
 log = logging.getLogger("vpr")
 
 ANSWER_S = 120.0  # in which a part answers, its process started again where that is needed
+FIRST = 5  # times as long for the first answer: a machine that never did compiles the kernels
 AGAIN_S = 2.0  # the same for one that did not answer before
 SHARE = 0.01  # of a core that a process takes for Ray, which spreads those over the machines that take something
 
@@ -50,10 +53,24 @@ class Holder:
                 self.part = ray.get(self.make[0])()
             except (VprError, OSError, ValueError, RuntimeError) as error:
                 return self._name(), Gone(" ".join(str(error).split()))
-        return self._name(), getattr(self.part, question)(*arguments)
+        return self._name(), getattr(self.part, question)(*writable(arguments))
 
     def _name(self) -> str:
         return f"{socket.gethostname()}, process {os.getpid()}"
+
+
+def writable(value: Any) -> Any:
+    """A copy of the arrays in a value, for which kernels are compiled already: those that Ray hands over may only be
+    read, which is another type to numba.
+
+    >>> one = np.zeros(2)
+    >>> one.flags.writeable = False
+    >>> writable((one, "b", (one,)))[2][0].flags.writeable
+    True
+    """
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    return tuple(writable(one) for one in value) if type(value) is tuple else value
 
 
 class Holders:
@@ -100,9 +117,14 @@ class Holders:
         start = time.monotonic()
         answers: list[Any] = [None] * len(self)
         for number, answer in asked.items():
-            patience = AGAIN_S if number in self.gone else self.answer_s
-            answers[number] = self._awaited(number, answer, start + patience - time.monotonic())
+            answers[number] = self._awaited(number, answer, start + self._patience(number) - time.monotonic())
         return answers
+
+    def _patience(self, number: int) -> float:
+        """Seconds that an answer of a part is waited for."""
+        if number in self.gone:
+            return AGAIN_S
+        return self.answer_s if number in self.names else FIRST * self.answer_s
 
     def _awaited(self, number: int, answer: Any, seconds: float) -> Any:
         import ray

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from vpr.description.thumbnails import SIZES, Size, thumbnail
 PACKAGE = "vpr.maps"
 SHOWN = 4  # matches of a photo that a page shows
 BUDGET = 40_000_000  # bytes of all pictures of a page
-WIDTH, MARGIN = 1000, 20  # of the sketch, in its own units
+WIDTH, TALLEST, MARGIN = 1000, 600, 40  # of the sketch, in its own units
+LEAST_M = 25.0  # that a sketch spans
 DOTS = 4000  # photos of the map in the sketch
 METRES = 111_320.0  # a degree of latitude, about
 
@@ -59,9 +61,11 @@ class Sketch:
     photos: list[tuple[float, float]]
     located: list[tuple[int, float, float]]  # with the number of each
     height: int
-    metres: int  # that the sketch is wide
+    bar: float  # the length of the scale bar
+    bar_said: str  # what it stands for
     left_out: bool  # whether the map has more photos than there are dots
     width: int = WIDTH
+    margin: int = MARGIN
 
 
 def card(one: Shown) -> str:
@@ -115,18 +119,39 @@ def sketch(located: Sequence[Shown], positions: np.ndarray) -> Sketch:
     """Of positions (N, 2), latitude and longitude in degrees, and of the photos that are on the map."""
     there = [(number, one.latitude, one.longitude) for number, one in enumerate(located) if one.on_map]
     points = np.concatenate([positions, np.array([place for _, *place in there]).reshape(-1, 2)])
-    scale = METRES * np.array([1.0, np.cos(np.radians(points[:, 0].mean()))])
-    metres = (points - points.min(0)) * scale  # north and east of the corner
-    wide = max(float(metres[:, 1].max()), 25.0)
-    factor = (WIDTH - 2 * MARGIN) / wide
-    tall = float(metres[:, 0].max())
-    east, south = MARGIN + factor * metres[:, 1], MARGIN + factor * (tall - metres[:, 0])
+    metres = flat(points)
+    low, (wide, tall) = metres.min(0), np.ptp(metres, axis=0)
+    factor = min((WIDTH - 2 * MARGIN) / max(wide, LEAST_M), (TALLEST - 2 * MARGIN) / max(tall, LEAST_M))
+    height = round(factor * tall + 2 * MARGIN)
+    x = (WIDTH - factor * wide) / 2 + factor * (metres[:, 0] - low[0])
+    y = height - MARGIN - factor * (metres[:, 1] - low[1])
+    at = [(round(float(east), 1), round(float(south), 1)) for east, south in zip(x, y)]
     dots = np.unique(np.linspace(0, len(positions) - 1, min(DOTS, len(positions))).astype(int))
+    bar_m = round_length(WIDTH / 5 / factor)
     return Sketch(
-        [(round(float(east[dot]), 1), round(float(south[dot]), 1)) for dot in dots],
-        [(number, round(float(x), 1), round(float(y), 1))
-         for (number, *_), x, y in zip(there, east[len(positions):], south[len(positions):])],
-        round(factor * tall + 2 * MARGIN),
-        round(wide * WIDTH / (WIDTH - 2 * MARGIN)),
+        [at[dot] for dot in dots],
+        [(number, *place) for (number, *_), place in zip(there, at[len(positions) :])],
+        height,
+        round(factor * bar_m, 1),
+        f"{bar_m:g} m" if bar_m < 1000 else f"{bar_m / 1000:g} km",
         len(dots) < len(positions),
-    )  # fmt: skip
+    )
+
+
+def flat(points: np.ndarray) -> np.ndarray:
+    """Metres east and north of their middle, (N, 2), of points (N, 2), latitude and longitude in degrees; also where
+    longitudes jump from 180 to -180."""
+    latitude, longitude = np.radians(points).T
+    middle = np.angle(np.exp(1j * longitude).mean())
+    east = (longitude - middle + np.pi) % (2 * np.pi) - np.pi
+    return METRES * np.degrees(np.stack([east * np.cos(latitude.mean()), latitude - latitude.mean()], 1))
+
+
+def round_length(most: float) -> float:
+    """The largest of 1, 2, 5, 10, 20, ... that is no more than this.
+
+    >>> [round_length(most) for most in (0.7, 1, 4.9, 730)]
+    [0.5, 1.0, 2.0, 500.0]
+    """
+    power = 10.0 ** math.floor(math.log10(most))
+    return max(step * power for step in (1, 2, 5) if step * power <= most)

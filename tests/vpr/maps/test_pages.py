@@ -62,25 +62,31 @@ def test_a_card_shows_the_best_match_and_leaves_out_what_is_gone(photos, tmp_pat
     assert one_located(photos[0], photos[1:2])._repr_html_().count("<img") == 2
 
 
-def test_the_sketch_has_north_up_and_one_scale():
-    # three photos of a map: a corner, 100 m north of it, 200 m east of it
-    east = 200 / DEGREE_M / np.cos(np.radians(60))
-    positions = np.array([[60, 5], [60 + 100 / DEGREE_M, 5], [60, 5 + east]])
-    located = [one_located("a", [], latitude=60.0, longitude=5 + east / 2), one_located("b", [], on_map=False)]
+@pytest.mark.parametrize(("latitude", "longitude"), [(60.0, 5.0), (-17.0, 179.9995)])
+def test_the_sketch_has_north_up_and_one_scale(latitude, longitude):
+    # three photos of a map: a corner, 100 m north of it, 200 m east of it, also beyond the 180th meridian
+    east = 200 / DEGREE_M / np.cos(np.radians(latitude))
+    positions = np.array([[latitude, longitude], [latitude + 100 / DEGREE_M, longitude], [latitude, longitude + east]])
+    positions[:, 1] = (positions[:, 1] + 180) % 360 - 180
+    half = (longitude + east / 2 + 180) % 360 - 180
+    located = [one_located("a", [], latitude=latitude, longitude=half), one_located("b", [], on_map=False)]
     drawn = pages.sketch(located, positions)
     corner, north, eastern = np.array(drawn.photos)
     factor = (pages.WIDTH - 2 * pages.MARGIN) / 200
-    assert corner == pytest.approx([pages.MARGIN, pages.MARGIN + 100 * factor], abs=0.3)
-    assert north == pytest.approx(corner - np.array([0, 100 * factor]), abs=0.3)
-    assert eastern == pytest.approx(corner + np.array([200 * factor, 0]), abs=0.3)
+    assert corner == pytest.approx([pages.MARGIN, pages.MARGIN + 100 * factor], abs=0.6)
+    assert north == pytest.approx(corner - np.array([0, 100 * factor]), abs=0.6)
+    assert eastern == pytest.approx(corner + np.array([200 * factor, 0]), abs=0.6)
     ((number, x, y),) = drawn.located  # the other is not on the map
-    assert number == 0 and (x, y) == pytest.approx(tuple((corner + eastern) / 2), abs=0.3)
-    assert drawn.metres == round(200 * pages.WIDTH / (pages.WIDTH - 2 * pages.MARGIN)) and not drawn.left_out
+    assert number == 0 and (x, y) == pytest.approx(tuple((corner + eastern) / 2), abs=0.6)
+    assert (drawn.bar_said, drawn.bar) == ("20 m", pytest.approx(20 * factor, abs=0.1)) and not drawn.left_out
 
 
-def test_a_sketch_of_one_photo_and_one_of_many():
+def test_a_sketch_of_one_photo_of_a_long_street_and_of_many():
     alone = pages.sketch([], np.array([[10.0, 20.0]]))
-    assert alone.photos == [(pages.MARGIN, pages.MARGIN)] and alone.located == []
+    assert alone.photos == [(pages.WIDTH / 2, pages.MARGIN)] and alone.located == []
+    street = pages.sketch([], np.stack([np.linspace(50, 50.1, 40), np.full(40, 8.0)], 1))
+    assert street.height == pages.TALLEST and {x for x, _ in street.photos} == {pages.WIDTH / 2}
+    assert street.bar_said == "2 km" and street.bar < pages.WIDTH / 4
     many = pages.sketch([], np.random.default_rng(0).normal(size=(pages.DOTS * 2, 2)))
     assert len(many.photos) == pages.DOTS and many.left_out
 
