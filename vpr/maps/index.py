@@ -74,7 +74,7 @@ def _trained(globals_: np.ndarray, how: Clusters) -> faiss.Index:
     clusters: Any = faiss.downcast_index(faiss.extract_index_ivf(index))
     clusters.pq.cp.max_points_per_centroid = TRAINED_ON
     if getattr(faiss, "get_num_gpus", lambda: 0)():
-        clusters.clustering_index = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(index.d))
+        clusters.clustering_index = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(clusters.d))
     sample = np.random.default_rng(SEED).permutation(photos)[: max(TRAINED_ON * count, 20_000)]
     index.train(np.ascontiguousarray(globals_[np.sort(sample)], np.float32))
     return index
