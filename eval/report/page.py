@@ -19,13 +19,14 @@ from eval.report.subject import ReportOptions, Subject, Table
 from eval.report.tables import by_facet, headline
 from vpr.base.errors import VprError
 from vpr.base.files import replacing
-from vpr.base.pages import asset, environment
+from vpr.base.pages import asset, environment, style
 from vpr.description.thumbnails import SIZES, next_size, thumbnails
 
 log = logging.getLogger("vpr")
 
 OTHER_BYTES = 400_000  # of a page beside what its script reads
 MATCHES_SHARE = 0.35  # of the page that matches may take; beyond that fewer pairs have one
+POLICY = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 BASE64 = 4 / 3  # bytes of base64 a byte
 
 
@@ -103,11 +104,13 @@ def _matches(subject: Subject, gallery: Gallery, budget: int) -> Packed | None:
 
 
 def _render(subject: Subject, content: Content) -> str:
-    parts = {name: asset("eval.report", f"report.{name}") for name in ("css", "js")}
+    parts = {"css": style("eval.report", "report.css"), "js": asset("eval.report", "report.js")}
     return (
         environment("eval.report")
         .get_template("report.html")
         .render(
+            title=subject.title,
+            policy=POLICY,
             subject=subject,
             tables=_tables(subject),
             charts=_charts(subject),

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
 
 def environment(package: str) -> Environment:
-    """The templates of a package, in its folder ``templates``. A name that a template lacks is an error."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    """The templates of a package, in its folder ``templates``, and ``head.html`` of all pages, which wants ``title``
+    and ``css``, and takes ``policy`` and ``nonce``. A name that a template lacks is an error."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     return Environment(
-        loader=PackageLoader(package), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("vpr.base")]),
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=_told,
     )  # fmt: skip
 
@@ -24,6 +26,11 @@ def environment(package: str) -> Environment:
 def asset(package: str, name: str) -> str:
     """The text of a file in a package's folder ``templates``, such as a style sheet."""
     return (resources.files(package) / "templates" / name).read_text(encoding="utf-8")
+
+
+def style(package: str, name: str) -> str:
+    """A package's style sheet, behind the one of the house: colours, light and dark, and the letters."""
+    return asset("vpr.base", "house.css") + asset(package, name)
 
 
 def _told(value: Any) -> Any:

@@ -12,10 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from vpr.base.errors import VprError
-from vpr.base.pages import asset, environment
+from vpr.base.pages import environment, style
 from vpr.description.thumbnails import SIZES, Size, thumbnail
 
 PACKAGE = "vpr.maps"
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 SHOWN = 4  # matches of a photo that a page shows
 BUDGET = 40_000_000  # bytes of all pictures of a page
 WIDTH, TALLEST, MARGIN = 1000, 600, 40  # of the sketch, in its own units
@@ -85,7 +86,8 @@ def page(located: Sequence[Shown], positions: np.ndarray, title: str, said: str)
         .render(
             title=title,
             said=said,
-            css=asset(PACKAGE, "located.css"),
+            policy=POLICY,
+            css=style(PACKAGE, "located.css"),
             sketch=sketch(shown, positions),
             located=list(enumerate(shown)),
             pictures=pictures_of(shown),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import HTMLResponse
 
-from vpr.base.pages import asset, environment
+from vpr.base.pages import asset, environment, style
 from vpr.maps.photo_map import Map
 from vpr.serving.limits import Limits
 from vpr.serving.uploads import FIELD
@@ -25,7 +25,7 @@ POLICY = (
 @functools.cache
 def _template() -> tuple[Template, dict[str, str]]:
     """The page, and what goes into it."""
-    parts = {name: asset("vpr.serving", f"page.{name}") for name in ("css", "js")}
+    parts = {"css": style("vpr.serving", "page.css"), "js": asset("vpr.serving", "page.js")}
     return environment("vpr.serving").get_template("page.html"), parts
 
 
@@ -33,8 +33,9 @@ def page(photo_map: Map, limits: Limits) -> HTMLResponse:
     """The page for a map."""
     template, parts = _template()
     nonce = secrets.token_urlsafe(16)
+    name = photo_map.folder.resolve().name
     text = template.render(
-        name=photo_map.folder.resolve().name, photos=len(photo_map), limits=limits, field=FIELD, nonce=nonce,
-        **parts,
+        title=f"Where was this taken? {name}", name=name, photos=len(photo_map), limits=limits, field=FIELD,
+        nonce=nonce, **parts,
     )  # fmt: skip
     return HTMLResponse(text, headers={"Content-Security-Policy": POLICY.format(nonce)})
