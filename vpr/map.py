@@ -120,8 +120,8 @@ def _frames(options: MapOptions, videos: list[Path]) -> list[Photo]:
     for video in videos:
         if not video.is_file():
             raise VprError(f"no video {video}; check the path")
-        digest = hashlib.sha256(f"{os.path.abspath(video)} {video.stat().st_size}".encode()).hexdigest()[:8]
-        folder = Path(os.path.abspath(options.map)) / FRAMES / f"{video.stem}-{digest}"
+        digest = hashlib.sha256(f"{os.path.realpath(video)} {video.stat().st_size}".encode()).hexdigest()[:8]
+        folder = Path(os.path.realpath(options.map)) / FRAMES / f"{video.stem}-{digest}"
         photos += frames_of(video, track, folder, options.every, options.start)
     return photos
 

@@ -56,6 +56,18 @@ def test_photos_go_in_out_and_in_again(tmp_path, photos):
     ]  # fmt: skip
 
 
+def test_files_of_others_in_the_folder_stay(tmp_path, photos):
+    model, folder = a_model(), tmp_path / "map"
+    add(folder, model, photos)
+    own = ["photos-001.jpg", "photos-2024.csv", "index-2.jpg", "globals-1.npy.bak", "photos-01.csv", "globals-1.csv"]
+    for name in own:
+        (folder / name).write_text("mine")
+    (folder / "globals-3.npy").write_text("of a change that was stopped")
+    remove_photos(folder, model, ["003.jpg"])
+    assert all((folder / name).read_text() == "mine" for name in own)
+    assert sorted(path.name for path in folder.glob("globals-*.npy")) == ["globals-2.npy"]
+
+
 def test_another_file_is_described_again_and_another_position_is_taken(tmp_path, photos):
     model, folder = a_model(), tmp_path / "map"
     add(folder, model, photos)
