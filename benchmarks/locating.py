@@ -78,17 +78,22 @@ def refusal(model: Model, folder: Path, database: list[Photo], queries: list[Pho
     """Leave half of the places out of the map; print how well probabilities tell their queries from the others."""
     from sklearn.metrics import roc_auc_score
 
-    def square(photo: Photo) -> tuple[int, int]:
-        x, y, z = places([photo])[0]
-        return round(x / BLOCK_M) + 7 * round(y / BLOCK_M), round(z / BLOCK_M)
+    def square(photo: Photo) -> tuple[int, ...]:
+        return tuple(np.round(places([photo])[0] / BLOCK_M).astype(int).tolist())
 
     squares = sorted({square(photo) for photo in database})
     kept = {one for number, one in enumerate(np.random.default_rng(0).permutation(len(squares))) if number % 2}
+    if not kept:
+        print(f"too few photos to leave half of the places out: all lie within {BLOCK_M:.0f} m")
+        return
     half = [photo for photo in database if squares.index(square(photo)) in kept]
     there, all_ = places(half), places(database)
     truth = places(queries)
     near = np.array([np.linalg.norm(there - one, axis=1).min() <= RADIUS_M for one in truth])
     known = np.array([np.linalg.norm(all_ - one, axis=1).min() <= RADIUS_M for one in truth])
+    if len(set(near[known])) < 2:
+        print(f"too few photos to tell refusals: {near.sum()} queries on half of the map, {(known & ~near).sum()} not")
+        return
     located = described(model, folder, half).locate_all([query.path for query in queries], config)
     sure, on_map = np.array([one.probability for one in located]), np.array([one.on_map for one in located])
     familiar = np.array([one.familiarity for one in located], float)
