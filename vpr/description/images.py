@@ -161,7 +161,7 @@ def coloured(image: Image.Image) -> Image.Image:
     Raises ValueError for pixels without a known range.
     """
     if image.mode in SIXTEEN_BITS:
-        pixels = np.asarray(image, np.int64)
+        pixels = np.asarray(image)  # uint16, or int32 of mode I
         if pixels.min(initial=0) < 0 or pixels.max(initial=0) > 65535:
             raise ValueError("its pixels have more than 16 bits")
         return Image.fromarray((pixels // 257).astype(np.uint8)).convert("RGB")
