@@ -56,12 +56,19 @@ def chance_error(probabilities: np.ndarray, draws: int = 200) -> float:
 
 def report(name: str, located: list[Located], truth: np.ndarray, answerable: np.ndarray) -> None:
     """The figures of one way of locating, over the queries that have a photo within 25 m (Q,) bool."""
+    if not answerable.any():
+        print(f"{name}: too few photos: no query has one within 25 m")
+        return
     sure = np.array([one.probability for one in located], float)
+    told = answerable & np.isfinite(sure)
     first, mean = right(located, truth, True), right(located, truth, False)
+    calibration = "no probabilities, of so few photos"
+    if told.any():
+        calibration = (f"ECE {100 * calibration_error(sure[told], mean[told]):.1f} % "
+                       f"(chance alone gives {100 * chance_error(sure[told]):.1f} %)")  # fmt: skip
     print(f"{name}: first match within 25 m {100 * first[answerable].mean():.1f} %, "
           f"position within 25 m {100 * mean[answerable].mean():.1f} %, "
-          f"ECE {100 * calibration_error(sure[answerable], mean[answerable]):.1f} % "
-          f"(chance alone gives {100 * chance_error(sure[answerable]):.1f} %)")  # fmt: skip
+          f"{calibration}")  # fmt: skip
     errors = np.array([np.linalg.norm(places_of(np.array([one.latitude]), np.array([one.longitude]))[0] - true)
                        for one, true in zip(located, truth)])  # fmt: skip
     closest = np.array([np.linalg.norm(places_of(np.array([one.matches[0].latitude]),
@@ -84,18 +91,25 @@ def refusal(model: Model, folder: Path, database: list[Photo], queries: list[Pho
 
     squares = sorted({square(photo) for photo in database})
     kept = {one for number, one in enumerate(np.random.default_rng(0).permutation(len(squares))) if number % 2}
+    if not kept:
+        print(f"too few photos to leave half of the places out: all lie within {BLOCK_M:.0f} m")
+        return
     half = [photo for photo in database if squares.index(square(photo)) in kept]
     there, all_ = places(half), places(database)
     truth = places(queries)
     near = np.array([np.linalg.norm(there - one, axis=1).min() <= RADIUS_M for one in truth])
     known = np.array([np.linalg.norm(all_ - one, axis=1).min() <= RADIUS_M for one in truth])
     located = described(model, folder, half).locate_all([query.path for query in queries], config)
-    sure, on_map = np.array([one.probability for one in located]), np.array([one.on_map for one in located])
+    on_map, sure = np.array([one.on_map for one in located]), np.array([one.probability for one in located], float)
     familiar = np.array([one.familiarity for one in located], float)
+    told = known & np.isfinite(sure * familiar)  # small maps tell neither
+    if len({*near[told].tolist()}) < 2:
+        print(f"too few photos to tell refusals: {near[told].sum()} of {told.sum()} queries are on half of the map")
+        return
     print(f"half of the places left out: {near.sum()} queries on the map, {(known & ~near).sum()} not; "
-          f"AUROC of the probability {100 * roc_auc_score(near[known], sure[known]):.1f} %, of the "
-          f"familiarity {100 * roc_auc_score(near[known], familiar[known]):.1f} %, of their product "
-          f"{100 * roc_auc_score(near[known], (sure * familiar)[known]):.1f} %; told as not on the map: "
+          f"AUROC of the probability {100 * roc_auc_score(near[told], sure[told]):.1f} %, of the "
+          f"familiarity {100 * roc_auc_score(near[told], familiar[told]):.1f} %, of their product "
+          f"{100 * roc_auc_score(near[told], (sure * familiar)[told]):.1f} %; told as not on the map: "
           f"{100 * np.mean(~on_map[known & ~near]):.1f} % of those, {100 * np.mean(~on_map[near]):.1f} % of the "
           "others")  # fmt: skip
 
@@ -111,6 +125,8 @@ def main() -> None:
     given = parser.parse_args()
     start, model, config = time.perf_counter(), load(given.run), LocateConfig()
     database, queries = (find_photos((side,), given.crs).photos for side in (given.database, given.queries))
+    if not database or not queries:
+        parser.error(f"too few photos have a position: {len(database)} of the database, {len(queries)} queries")
     truth, there = places(queries), places(database)
     answerable = np.array([np.linalg.norm(there - one, axis=1).min() <= RADIUS_M for one in truth])
     with tempfile.TemporaryDirectory() as folder:

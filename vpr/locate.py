@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vpr.base.command import INCOMPLETE, printable, run_command
+from vpr.base.command import INCOMPLETE, one_line, run_command
 from vpr.base.errors import VprError
-from vpr.base.files import write_bytes, write_json
+from vpr.base.files import is_writable_at, write_bytes, write_json
 from vpr.base.machine import Device
 from vpr.base.settings import option, positional
 from vpr.cluster.options import ShardOptions
@@ -49,26 +50,24 @@ def main(argv: list[str] | None = None) -> int:
 def _work(options: LocateOptions, config: LocateConfig, cluster: ShardOptions) -> int:
     from vpr.description.foreign import read_foreign
     from vpr.description.shown import photos_in
-    from vpr.maps.familiarity import FEWEST
-    from vpr.maps.left_out import listed, reason
+    from vpr.maps.left_out import listed
     from vpr.maps.model import load
     from vpr.maps.photo_map import Map
     from vpr.maps.results import Located
 
-    photos = [photo for place in options.photos for photo in photos_in(place)]
-    _refuse_overwriting(options, photos)
+    photos = [*dict.fromkeys(photo for place in options.photos for photo in photos_in(place))]
     photo_map = Map.open(options.map, load(options.run, options.device) if options.run else None, options.device)
-    if photo_map.model.curves.rerank is None:
-        print(printable(f"{photo_map.model.run} has no calibration: no probabilities are told"), file=sys.stderr)
-    elif len(photo_map) < FEWEST:
-        print(printable(f"{options.map} has fewer than {FEWEST} photos: no probabilities are told"), file=sys.stderr)
+    for output in _outputs(options):
+        _refuse(output, options, photos, photo_map)
+    if why := photo_map.untold(config):
+        print(one_line(f"{why}: no probabilities are told"), file=sys.stderr)
     by = None if options.shortlist is None else read_foreign(options.shortlist)
     located, unreadable = list[Located](), dict[str, str]()
     with _held(photo_map, cluster) as held:
         for drive in _drives(photos, config):
             found, lost = held.locate_readable(drive, config, "locating", by)
             located += found
-            unreadable |= {photo: reason(why) for photo, why in lost.items()}
+            unreadable |= lost
     if not located:
         raise VprError(f"no photo can be read: {listed([*unreadable.values()])}; restore them, or give others")
     for one in located:
@@ -76,7 +75,7 @@ def _work(options: LocateOptions, config: LocateConfig, cluster: ShardOptions) -
     print(_summary(located, unreadable))
     _write(options, photo_map, located, unreadable)
     if unreadable:
-        print(printable(f"cannot be read: {listed([*unreadable.values()])}"), file=sys.stderr)
+        print(one_line(f"cannot be read: {listed([*unreadable.values()])}"), file=sys.stderr)
         raise VprError(f"{len(unreadable)} of {len(photos)} photos cannot be read; the others were located")
     return INCOMPLETE if any(one.not_searched for one in located) else 0
 
@@ -95,26 +94,42 @@ def _held(photo_map: Map, options: ShardOptions) -> Iterator[Map]:
 
 
 def _drives(photos: list[Path], config: LocateConfig) -> list[list[Path]]:
-    """With --sequence the photos of each folder, in the order of their names; all together without."""
+    """With --sequence the photos of each folder, in the order of their names, numbers by value; all together
+    without."""
     if not config.sequence:
         return [photos]
     drives: dict[Path, list[Path]] = {}
-    for photo in sorted(photos):
+    for photo in sorted(photos, key=_natural):
         drives.setdefault(photo.parent, []).append(photo)
     return [*drives.values()]
+
+
+def _natural(path: Path) -> list[tuple[str, int]]:
+    """What sorts frame8 before frame10."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(text, int(number)) for text, number in zip(parts[::2], [*parts[1::2], "-1"])]
 
 
 def _outputs(options: LocateOptions) -> list[Path]:
     return [path for path in (options.json, options.geojson, options.csv, options.report) if path]
 
 
-def _refuse_overwriting(options: LocateOptions, photos: list[Path]) -> None:
-    """Raise VprError where an output would replace a photo, or another output."""
-    outputs = [path.resolve() for path in _outputs(options)]
-    if len({*outputs}) < len(outputs):
+def _refuse(output: Path, options: LocateOptions, photos: list[Path], photo_map: Map) -> None:
+    """Raise VprError where an output would replace something else, or cannot be written."""
+    path = output.resolve()
+    if [other.resolve() for other in _outputs(options)].count(path) > 1:
         raise VprError("two of --json, --geojson, --csv and --report are the same file; name another for one of them")
-    if {*outputs} & {photo.resolve() for photo in photos}:
-        raise VprError("an output names one of the photos, which would be replaced; name another file")
+    shortlist = None if options.shortlist is None else options.shortlist.resolve()
+    of_shortlist = path.exists() and shortlist in (path, path.with_suffix(".npy"), path.parent)
+    if path in {photo.resolve() for photo in photos}:
+        what = "one of the photos"
+    elif of_shortlist or photo_map.lies_at(path):
+        what = f"{output}, a file of {options.shortlist if of_shortlist else 'the map, or one of its photos'}"
+    elif is_writable_at(path):
+        return
+    else:
+        raise VprError(f"{output} cannot be written; check its folder and the permissions there, or name another file")
+    raise VprError(f"an output names {what}, which would be replaced; name another file")
 
 
 def _summary(located: list[Located], unreadable: dict[str, str]) -> str:
@@ -123,10 +138,10 @@ def _summary(located: list[Located], unreadable: dict[str, str]) -> str:
 
 
 def _tell(one: Located) -> None:
-    print(printable(one.said()).replace("\n", r"\n"))
+    print(one_line(one.said()))
     for match in one.matches:
-        print(printable(f"    {match.metres:8.1f} m  S_global {match.s_global:.3f}  S_struct {match.s_struct:.3f}  "
-                        f"{match.photo}"))  # fmt: skip
+        print(one_line(f"    {match.metres:8.1f} m  S_global {match.s_global:.3f}  S_struct {match.s_struct:.3f}  "
+                       f"{match.photo}"))  # fmt: skip
 
 
 def _write(options: LocateOptions, photo_map: Map, located: list[Located], unreadable: dict[str, str]) -> None:
@@ -150,7 +165,7 @@ def _write(options: LocateOptions, photo_map: Map, located: list[Located], unrea
         text = page(located, photo_map.positions, f"Located on {options.map}", _summary(located, unreadable))
         write_bytes(options.report, text.encode(errors="xmlcharrefreplace"))
     if outputs := _outputs(options):
-        print(printable(f"written: {', '.join(str(path) for path in outputs)}"))
+        print(one_line(f"written: {', '.join(str(path) for path in outputs)}"))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vpr.base.command import printable, run_command
+from vpr.base.command import one_line, run_command
 from vpr.base.errors import VprError
 from vpr.base.machine import Device
 from vpr.base.settings import PositiveFloat, option, positional
@@ -95,7 +95,7 @@ def _add(options: MapOptions, cluster_options: ClusterOptions) -> None:
     with cluster_options.joined() as cluster:
         done = add_photos(options.map, model, photos, filled_on(cluster))
     changes = f"{done.new} new, {done.changed} changed, {done.unchanged} unchanged; {done.described} described"
-    print(printable(f"{options.map}: {done.photos} photos ({changes}), {time.perf_counter() - began:.1f} s"))
+    print(one_line(f"{options.map}: {done.photos} photos ({changes}), {time.perf_counter() - began:.1f} s"))
     print(f"the model is adapted to {done.adapted_to} of them" if done.adapted_to else "too few photos to adapt to")
     _say(done.left_out)
     if lost := len(found.unreadable) + len(done.left_out):
@@ -106,7 +106,7 @@ def _add(options: MapOptions, cluster_options: ClusterOptions) -> None:
 def _say(left_out: LeftOut) -> None:
     """Count the photos that are left out, and name the first."""
     for line in left_out.said():
-        print(printable(line).replace("\n", r"\n"), file=sys.stderr)
+        print(one_line(line), file=sys.stderr)
 
 
 def _frames(options: MapOptions, videos: list[Path]) -> list[Photo]:
@@ -120,8 +120,8 @@ def _frames(options: MapOptions, videos: list[Path]) -> list[Photo]:
     for video in videos:
         if not video.is_file():
             raise VprError(f"no video {video}; check the path")
-        digest = hashlib.sha256(f"{os.path.abspath(video)} {video.stat().st_size}".encode()).hexdigest()[:8]
-        folder = Path(os.path.abspath(options.map)) / FRAMES / f"{video.stem}-{digest}"
+        digest = hashlib.sha256(f"{os.path.realpath(video)} {video.stat().st_size}".encode()).hexdigest()[:8]
+        folder = Path(os.path.realpath(options.map)) / FRAMES / f"{video.stem}-{digest}"
         photos += frames_of(video, track, folder, options.every, options.start)
     return photos
 
@@ -132,7 +132,7 @@ def _remove(options: MapOptions) -> None:
 
     State.of(options.map)  # it is there
     gone = remove_photos(options.map, _model(options), options.sources)
-    print(printable(f"{options.map}: {gone} photos removed, {State.of(options.map).photos} are left"))
+    print(one_line(f"{options.map}: {gone} photos removed, {State.of(options.map).photos} are left"))
 
 
 def _tell(options: MapOptions) -> None:
@@ -147,10 +147,10 @@ def _tell(options: MapOptions) -> None:
     size = sum(stamp[0] for stamp in stamps if stamp) / 1e6
     south, north = table.latitude.min(), table.latitude.max()
     west, east = table.longitude.min(), table.longitude.max()
-    print(printable(f"{options.map}: {state.photos} photos, {size:.1f} MB"))
+    print(one_line(f"{options.map}: {state.photos} photos, {size:.1f} MB"))
     print(f"latitude {south:.6f} to {north:.6f}, longitude {west:.6f} to {east:.6f}")
     adapted = f"adapted to {state.adapted_to} photos" if state.adapted_to else "not adapted"
-    print(printable(f"model {state.run} ({state.fingerprint}), {adapted}; index: {state.index}"))
+    print(one_line(f"model {state.run} ({state.fingerprint}), {adapted}; index: {state.index}"))
 
 
 if __name__ == "__main__":

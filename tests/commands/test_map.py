@@ -140,3 +140,41 @@ def test_a_video_along_a_track(tmp_path, capsys):
     assert [float(row["latitude"]) for row in table] == pytest.approx([47 + 1e-4 * second for second in range(5)])
     assert map.main([str(word) for word in given]) == 0
     assert "5 photos (0 new, 0 changed, 5 unchanged; 0 described)" in capsys.readouterr().out
+
+
+def test_outputs_replace_nothing_of_the_map(town, tmp_path, capsys):
+    made, link = shutil.copytree(town / "map", tmp_path / "map"), tmp_path / "link"
+    link.symlink_to(made)
+    photo, listed = next((town / "database").rglob("*.jpg")), tmp_path / "l.npy"
+    np.save(listed, np.eye(2, dtype=np.float32))
+    listed.with_suffix(".txt").write_text("a\nb\n")
+    before = {path: path.read_bytes() for path in [*made.iterdir(), photo, listed, listed.with_suffix(".txt")]}
+    given = [link, town / "query", "--device", "cpu", "--shortlist", listed]
+    kept = [link / path.name for path in made.iterdir() if path.suffix != ".lock"]
+    for output in (*kept, photo, listed, listed.with_suffix(".txt")):
+        assert f"an output names {output}, a file of" in refused(capsys, locate.main, *given, "--csv", output)
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_frames_come_in_the_order_of_their_numbers_and_once():
+    names = ["b/frame10.jpg", "b/frame8.jpg", "a/2x10.jpg", "a/2x9.jpg", "a/x.jpg"]
+    drives = locate._drives([map.Path(name) for name in names], locate.LocateConfig(sequence=True))
+    assert [[str(path) for path in drive] for drive in drives] == [
+        ["a/2x9.jpg", "a/2x10.jpg", "a/x.jpg"], ["b/frame8.jpg", "b/frame10.jpg"],
+    ]  # fmt: skip
+
+
+def test_a_photo_given_twice_is_one(town, capsys):
+    photo = next((town / "query").rglob("*.jpg"))
+    assert locate.main([str(word) for word in (town / "map", photo, photo.parent, photo, "--sequence")]) == 0
+    said = capsys.readouterr().out
+    assert said.count(f"{photo}: ") == 1 and "\n" in said
+
+
+def test_names_with_line_ends_stay_in_their_line(town, tmp_path, capsys):
+    photo = next((town / "database").rglob("*.jpg"))
+    shutil.copytree(town / "database", tmp_path / "photos")
+    shutil.copy(photo, tmp_path / "photos" / "a\nb.jpg")
+    assert map.main([str(tmp_path / "map"), "add", str(tmp_path / "photos"), "--device", "cpu"]) == 0
+    assert locate.main([str(tmp_path / "map"), str(photo), "--device", "cpu"]) == 0
+    assert r"a\nb.jpg" in capsys.readouterr().out

@@ -107,6 +107,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
+def one_line(text: str) -> str:
+    r"""`printable`, of text that is to stay one line.
+
+    >>> print(one_line("a" + chr(10) + "b"))
+    a\nb
+    """
+    return printable(text).replace("\n", r"\n")
+
+
 class _Formatter(logging.Formatter):
     """Lines that may be printed."""
 

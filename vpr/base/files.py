@@ -130,6 +130,13 @@ def is_writable(folder: Path) -> bool:
         return False
 
 
+def is_writable_at(path: Path) -> bool:
+    """Whether a file can be made or replaced at a path, whose folder may be missing; what is there stays."""
+    if path.exists() and not path.is_file():  # a pipe or a device is written to
+        return not path.is_dir() and os.access(path, os.W_OK)
+    return is_writable(next(folder for folder in path.resolve().parents if folder.exists()))
+
+
 def place_to_keep(path: Path) -> Path:
     """Where a file that can be made again is kept: at ``path``; in the user's cache where it is not there already and
     its folder cannot be written, as that of a run shared by others."""

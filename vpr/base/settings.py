@@ -36,12 +36,14 @@ if TYPE_CHECKING:  # type checkers see the plain types behind the ranges
     NonNegativeFloat: TypeAlias = float
     Share: TypeAlias = float
     BelowOne: TypeAlias = float
+    UpToOne: TypeAlias = float
 else:
     PositiveInt, NonNegativeInt = restricted.PositiveInt, restricted.NonNegativeInt
     Several = restricted.restricted_number_type("Several", int, [(">=", 2)])
     PositiveFloat = restricted.restricted_number_type("PositiveFinite", float, [(">", 0), ("<", float("inf"))])
     NonNegativeFloat = restricted.restricted_number_type("NonNegativeFinite", float, [(">=", 0), ("<", float("inf"))])
     BelowOne = restricted.restricted_number_type("BelowOne", float, [(">=", 0), ("<", 1)])
+    UpToOne = restricted.ClosedUnitInterval
     Share = restricted.restricted_number_type("Share", float, [(">", 0), ("<=", 1)])
 
 
@@ -150,6 +152,8 @@ def _metavar(hint: Any) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return "{" + ",".join(typing.get_args(hint)) + "}"
     kinds: dict[type, str] = {Names: "a,b", Path: "PATH", int: "INT", float: "NUMBER", str: "TEXT"}
+    if hint is bool:
+        return "True or False"
     return next(name for kind, name in kinds.items() if issubclass(hint, kind))
 
 
@@ -212,6 +216,20 @@ def checked(stage: type[T], recorded: object) -> T:
     return _filled(stage, given)
 
 
+def require(stage: object) -> None:
+    """Raise ValueError, one line that names the setting, where a value given in Python is out of range or no value."""
+    hints = typing.get_type_hints(type(stage))
+    for field in _fields(stage):
+        value, hint = getattr(stage, field.name), hints[field.name]
+        limits = _spaced(getattr(hint, "_expression", ""))
+        try:
+            if hint(value) != value:
+                raise ValueError
+        except (ValueError, TypeError):
+            wanted = f"is out of range, give a value {limits}" if limits else f"is no {_metavar(hint)}"
+            raise ValueError(f"{field.name}: {value!r} {wanted}") from None
+
+
 def _is_of(value: object, hint: Any) -> bool:
     """Whether None, a bool or a float is what the hint allows; the parser would take them for something else."""
     parts = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
@@ -251,12 +269,17 @@ def _in_one_line(message: str, parser: ArgumentParser) -> str:
         re.search(r"(?:Given value: |Got value: |literal for int.*: |to float: )'?(.*?)'?$", said),
     )
     if limits := re.search(r"type \w+: (\S*?) ?does not conform to restriction v(.*?)(?: - |$)", said):
-        wanted = re.sub(r" ?v?([<>]=?)", r" \1 ", limits[2]).strip()
+        wanted = _spaced(limits[2])
         value = limits[1] or (given[1] if given else "this")
         return f"{name}: {value} is out of range, give a value {wanted}"
     if given and "Literal[" in said:
         return f"{name}: {given[1]!r} is none of {str(action.metavar).strip('{}').replace(',', ', ')}"
     return f"{name}: {given[1]!r} is no {action.metavar}" if given else f"{name}: {said}"
+
+
+def _spaced(limits: str) -> str:
+    """Limits as they are shown: ``v>=0 and v<1`` as ``>= 0 and < 1``."""
+    return re.sub(r" ?v?([<>]=?)", r" \1 ", limits).strip()
 
 
 def _action(parser: ArgumentParser, key: str) -> argparse.Action:

@@ -117,8 +117,10 @@ def is_foreign(path: Path) -> bool:
 def read_foreign(path: Path) -> ForeignDescriptors:
     """Read descriptors of one of the layouts.
 
-    Raises VprError for a file that is damaged or of no such layout, and for descriptors that are no numbers.
+    Raises VprError for a file that is missing, damaged or of no such layout, and for descriptors that are no numbers.
     """
+    if not path.exists():
+        raise VprError(f"no file or folder {path} of descriptors; check the path")
     try:
         if path.is_dir():
             parts = [_numpy(path / f"{part}_descriptors.npy", path / f"{part}_images_paths.txt") for part in PARTS]

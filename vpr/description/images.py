@@ -1,7 +1,8 @@
 """Street photos as tensors: decoded, turned upright, resized; an unreadable one is an error that names it."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -110,9 +111,17 @@ def open_image(path: Path, least: tuple[int, int] | None = None) -> Image.Image:
     least: width and height in pixels that suffice, of a JPEG whose decoder may then take short cuts; all pixels without
     it. Raises ImageError naming the file.
     """
+    with undamaged(path), Image.open(path, formats=formats_for(path)) as image:
+        return upright(image, least)
+
+
+@contextmanager
+def undamaged(path: Path) -> Iterator[None]:
+    """Inside, what is wrong with an image file is raised as ImageError, which names it."""
     try:
-        with Image.open(path, formats=formats_for(path)) as image:
-            return upright(image, least)
+        yield
+    except ImageError:  # a format that needs another package
+        raise
     except FileNotFoundError:
         raise ImageError(f"{path} is missing; unpack the image archives again") from None
     except UNREADABLE as error:
@@ -152,7 +161,7 @@ def coloured(image: Image.Image) -> Image.Image:
     Raises ValueError for pixels without a known range.
     """
     if image.mode in SIXTEEN_BITS:
-        pixels = np.asarray(image, np.int64)
+        pixels = np.asarray(image)  # uint16, or int32 of mode I
         if pixels.min(initial=0) < 0 or pixels.max(initial=0) > 65535:
             raise ValueError("its pixels have more than 16 bits")
         return Image.fromarray((pixels // 257).astype(np.uint8)).convert("RGB")

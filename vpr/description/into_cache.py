@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from vpr.base.processes import ALONE, Alone, writing_first
 from vpr.cache import CacheError, CacheSpec, DescriptorCache, Keys, PatchType, create, mend_truncated
 from vpr.description.describe import BATCH, Described, describe
-from vpr.description.images import ImageError, ImageFiles, Tolerant
+from vpr.description.images import ImageError, ImageFiles, Tolerant, undamaged
 from vpr.description.spec import cache_spec
 from vpr.models.hub import HubModel
 from vpr.models.netvlad import NetVLAD
@@ -84,12 +84,12 @@ def describe_into_cache(
 
     With ``fabric`` each process describes every so manieth batch, straight into its rows of the one file.
     """
-    keys, spec, fabric = list(dict.fromkeys(keys)), cache_spec(model, how.dtype, how.rollout), how.fabric
-    sizes = np.array([_file_size(root / how.file_of(key)) for key in keys], np.int64)  # before anything is replaced
+    spec, fabric = cache_spec(model, how.dtype, how.rollout), how.fabric
+    keys, sizes, gone = _sized(root, list(dict.fromkeys(keys)), how)  # before anything is replaced
     complete = _complete(path, keys, sizes, spec)
     if fabric.broadcast(complete is not None):
         log.info("cache: all %d images are in %s", len(keys), path)
-        return Filled(DescriptorCache(path, spec) if complete is None else complete, 0, 0.0, {})
+        return Filled(DescriptorCache(path, spec) if complete is None else complete, 0, 0.0, gone)
     with writing_first(fabric, path, wait=True):
         batches: list[list[int]] = []
         if fabric.is_global_zero:
@@ -108,7 +108,7 @@ def describe_into_cache(
         fabric.barrier()
     unreadable = {str(cache.keys[row]): lost[row] for row in sorted(lost)}
     done = sum(map(len, batches)) - len(unreadable)
-    return Filled(DescriptorCache(path, spec), done, time.perf_counter() - start, unreadable)
+    return Filled(DescriptorCache(path, spec), done, time.perf_counter() - start, gone | unreadable)
 
 
 def _write(cache: DescriptorCache, batch: Sequence[int], described: Described, kept: list[int]) -> None:
@@ -170,8 +170,19 @@ def _blocks(rows: np.ndarray, missing: np.ndarray) -> list[list[int]]:
     return [block.tolist() for block, lacks in blocks if lacks.any()]
 
 
-def _file_size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        raise ImageError(f"{path} is missing; unpack the image archives again") from None
+def _sized(root: Path, keys: list[str], how: Filling) -> tuple[list[str], np.ndarray, dict[str, str]]:
+    """The keys (N,) whose files are there, the files' sizes (N,), and what is wrong with the others, by key.
+
+    Raises ImageError for a file that is missing, unless that is tolerated.
+    """
+    sizes, gone = dict[str, int](), dict[str, str]()
+    for key in keys:
+        path = root / how.file_of(key)
+        try:
+            with undamaged(path):
+                sizes[key] = path.stat().st_size
+        except ImageError as error:
+            if not how.tolerant:
+                raise
+            gone[key] = str(error)
+    return [*sizes], np.array([*sizes.values()], np.int64), gone

@@ -47,8 +47,10 @@ def _files_in(place: Path) -> Iterator[Path]:
 def photos_in(place: Path) -> list[Path]:
     """The image files of a folder and of those in it, by their endings, sorted; or one file. Links are followed.
 
-    Raises VprError where there are none.
+    Raises VprError where there are none, or no such folder or file.
     """
+    if not place.exists():
+        raise VprError(f"no folder or file {place}; check the path")
     if place.is_file():
         return [place]
     found = sorted(path for path in _files_in(place) if _is_photo(path))

@@ -31,9 +31,11 @@ from vpr.maps.familiarity import strangers
 from vpr.maps.geodesy import places_of
 from vpr.maps.left_out import LeftOut, reason
 from vpr.maps.model import Model
+from vpr.maps.paths import RealPaths
 from vpr.maps.positions import Photo
 from vpr.maps.store import (
     DESCRIPTORS,
+    ENDINGS,
     MAP,
     Content,
     PhotoTable,
@@ -51,7 +53,6 @@ from vpr.maps.tables import Position
 Row = tuple[object, ...]  # of a `PhotoTable`
 
 FRAMES = "frames"  # the folder in a map that keeps what was taken out of videos
-ENDINGS = {"photos": "csv", "globals": "npy", "strangers": "npy", "index": "faiss"}  # of the files of a change
 RESTORE = "restore it, or take it out of the map (vpr.map MAP remove PHOTO), and give the same command again"
 GROWTH = 2  # a map that has grown so many times is adapted to again
 
@@ -70,12 +71,13 @@ class Added:
 
 
 def known_positions(folder: Path, patches: int) -> dict[str, Position]:
-    """Where the photos of a map are whose files are as they were, by key; empty where there is no map yet."""
+    """Where the photos of a map are whose files are as they were, by `RealPaths`; empty where there is no map yet."""
     if not (folder / MAP).is_file():
         return {}
     table = settled(folder, lambda: Content.read(folder, patches)).table
     same = {str(key): where for key, *where, size, time, _ in table.rows() if stamp_of(str(key)) == (size, time)}
-    return {key: (float(latitude), float(longitude)) for key, (latitude, longitude) in same.items()}  # type: ignore
+    real = RealPaths()
+    return {real(key): (float(latitude), float(longitude)) for key, (latitude, longitude) in same.items()}  # type: ignore
 
 
 def add_photos(folder: Path, model: Model, photos: Sequence[Photo], how: Filling = USUAL) -> Added:
@@ -89,7 +91,10 @@ def add_photos(folder: Path, model: Model, photos: Sequence[Photo], how: Filling
     with _writing(folder):
         before = _before(folder, model)
         known = {str(row[0]): row for row in before.table.rows()}
-        given = {photo.key: _row(folder, photo, known.get(photo.key)) for photo in photos}
+        real = RealPaths()
+        called = {real(key): key for key in known}  # another path to a photo of the map is that photo
+        placed = {called.get(real(photo.key), real(photo.key)): photo for photo in photos}
+        given = {key: _row(folder, key, photo, known.get(key)) for key, photo in placed.items()}
         done = complete(folder, model, PhotoTable.of_rows([*(known | given).values()]), how)
         lost = _lost(folder, known, done.unreadable)
         rows = {key: row for key, row in given.items() if key not in lost}  # a photo of before stays as it was
@@ -118,12 +123,12 @@ def _lost(folder: Path, known: Mapping[str, Row], unreadable: Mapping[str, str])
     return lost
 
 
-def _row(folder: Path, photo: Photo, known: Row | None) -> Row:
+def _row(folder: Path, key: str, photo: Photo, known: Row | None) -> Row:
     """Of a photo in a table; that of a photo whose file is as before keeps the name of its descriptors."""
-    stamp = stamp_of(photo.key) or (0, 0)  # a file that went away meanwhile is named when it is described
+    stamp = stamp_of(key) or (0, 0)  # a file that went away meanwhile is named when it is described
     same = known is not None and known[3:5] == stamp
-    name = known[-1] if known is not None and same else name_of(kept_as(folder, photo.key), stamp)
-    return (photo.key, photo.latitude, photo.longitude, *stamp, name)
+    name = known[-1] if known is not None and same else name_of(kept_as(folder, key), stamp)
+    return (key, photo.latitude, photo.longitude, *stamp, name)
 
 
 def remove_photos(folder: Path, model: Model, names: Sequence[str]) -> int:
@@ -158,9 +163,10 @@ def _fitting(keys: Sequence[str], name: str) -> set[str]:
     its ending. Raises MapError for no name, and for a name that several photos have."""
     if not name:
         raise MapError("an empty name is no photo and no folder; name one")
-    path = Path(os.path.abspath(name)).as_posix()
-    if below := {key for key in keys if key == path or key.startswith(f"{path.rstrip('/')}/")}:
-        return below
+    real = RealPaths()
+    for path in (real(name), Path(os.path.realpath(name)).as_posix()):
+        if below := {key for key in keys if f"{real(key)}/".startswith(f"{path.rstrip('/')}/")}:
+            return below
     named = {key for key in keys if name in (Path(key).name, Path(key).stem)}
     if len(named) > 1:
         raise MapError(f"{len(named)} photos are called {name}, such as {' and '.join(sorted(named)[:2])}; give a path")
@@ -236,19 +242,18 @@ def _write(folder: Path, model: Model, content: Content, cache: DescriptorCache,
     due = state.adapted_to == 0 or len(table) >= GROWTH * state.adapted_to
     if due and model.network.config.head == "whitening" and pays(len(table)):
         adaptation, state = fit_to(cache, rows), replace(state, adapted_to=len(table))
-        write_arrays(folder / f"adaptation-{change}.safetensors", adaptation.arrays())
-        files["adaptation"] = _recorded(folder / f"adaptation-{change}.safetensors")
+        write_arrays(_path(folder, "adaptation", change), adaptation.arrays())
+        files["adaptation"] = _recorded(_path(folder, "adaptation", change))
         anew = np.ones(len(table), bool)
     else:
         anew = np.isin(table.keys, [*fresh]) if fresh else np.zeros(len(table), bool)
     globals_ = _globals(cache, rows, adaptation, content.globals_, anew)
-    paths = {role: folder / f"{role}-{change}.{ending}" for role, ending in ENDINGS.items()}
     kind = indices.kind_for(len(table))
-    if kind == "flat":
-        del paths["index"]
+    roles = ["photos", "globals", "strangers", *([] if kind == "flat" else ["index"])]
+    paths = {role: _path(folder, role, change) for role in roles}
     write_table(paths["photos"], table)
     write_array(paths["globals"], globals_)
-    indices.build(globals_, kind, folder / f"index-{change}.faiss")
+    indices.build(globals_, kind, _path(folder, "index", change))
     search = indices.Search(globals_, kind, paths.get("index"))
     places = places_of(table.latitude, table.longitude)
     alike = strangers(Comparer(model, cache, rows, search, adaptation, places))
@@ -258,6 +263,10 @@ def _write(folder: Path, model: Model, content: Content, cache: DescriptorCache,
     state = replace(state, change=change, photos=len(table), index=kind, files=files)
     state.write(folder)
     return Content(state, table, globals_, adaptation, alike)
+
+
+def _path(folder: Path, role: str, change: int) -> Path:
+    return folder / f"{role}-{change}.{ENDINGS[role]}"
 
 
 def _recorded(path: Path) -> list[str]:

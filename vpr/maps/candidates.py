@@ -78,6 +78,11 @@ class Candidates:
         return np.clip(result, -LIMIT, LIMIT)
 
     @cached_property
+    def tell(self) -> np.ndarray:
+        """Whether a photo has candidates elsewhere, from which the first can stand out, (Q,) bool."""
+        return (np.linalg.norm(self.places - self.places[:, :1], axis=2) > ELSEWHERE_M).any(1)
+
+    @cached_property
     def weights(self) -> np.ndarray:
         """How much each candidate counts in a position, (Q, K): exp of `SHARPNESS` times its score in standard
         deviations, 1 for the first."""

@@ -2,8 +2,9 @@
 
 Each candidate of a frame has a probability, by the run's curve on its own separation. A candidate's vote is the mean,
 over the frames of a window around its own, of the best probability among their candidates that a drive may have
-reached: within 25 m, and ``reach`` metres more for each frame between. The candidate with the highest vote is the
-answer. Frames that agree are surer than their mean: `surer` makes a probability of a vote.
+reached: within 25 m, and ``reach`` metres more for each frame between. Frames without candidates elsewhere do not vote
+for others. The candidate with the highest vote is the answer. Frames that agree are surer than their mean: `surer`
+makes a probability of a vote.
 """
 
 import numpy as np
@@ -32,7 +33,8 @@ def votes(found: Candidates, curve: Curve, window: int, reach: float) -> np.ndar
     likely = curve(found.separations)
     result = np.zeros(likely.shape)
     for frame in range(len(found)):
-        voters = range(max(0, frame - window), min(len(found), frame + window + 1))
+        around = range(max(0, frame - window), min(len(found), frame + window + 1))
+        voters = [other for other in around if other == frame or found.tell[other]]
         for other in voters:
             if other == frame:
                 result[frame] += likely[frame]

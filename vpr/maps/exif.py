@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import ExifTags, Image
 
-from vpr.description.images import UNREADABLE, ImageError, formats_for
+from vpr.description.images import UNREADABLE, formats_for, undamaged
 from vpr.maps.geodesy import are_degrees
 
 VOID = "V"  # GPSStatus of a receiver without a fix
@@ -15,16 +15,14 @@ def exif_position(path: Path) -> tuple[float, float] | None:
     """Latitude and longitude (degrees, WGS 84) of a photo's EXIF; None where there are none.
 
     A receiver without a fix, numbers out of range or without their hemisphere, and exactly 0, 0, which cameras write
-    for "unknown", count as none. A file that is no image has none either: whoever decodes it says what is wrong.
-    Raises ImageError for HEIC without pillow-heif.
+    for "unknown", count as none, and so does EXIF that is damaged. Raises ImageError for a file that is no image, and
+    for HEIC without pillow-heif.
     """
-    try:
-        with Image.open(path, formats=formats_for(path)) as image:
+    with undamaged(path), Image.open(path, formats=formats_for(path)) as image:
+        try:
             gps = image.getexif().get_ifd(ExifTags.IFD.GPSInfo)
-    except ImageError:  # a format that needs another package
-        raise
-    except UNREADABLE:
-        return None
+        except UNREADABLE:
+            return None
     if not gps or _text(gps.get(ExifTags.GPS.GPSStatus)) == VOID:
         return None
     latitude = _degrees(gps.get(ExifTags.GPS.GPSLatitude), gps.get(ExifTags.GPS.GPSLatitudeRef), "NS")

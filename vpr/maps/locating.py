@@ -29,7 +29,8 @@ class Known:
 def locate(found: Candidates, names: Sequence[str], known: Known, config: LocateConfig) -> list[Located]:
     """Where each of Q photos was taken, by its candidates in a map.
 
-    Without a curve no probability is told, none is too low, and frames do not vote. The position is the mean of the
+    Without a curve no probability is told, none is too low, and frames do not vote; of a photo whose candidates all lie
+    within 25 m of the first none is told either. The position is the mean of the
     candidates within 25 m of the first one, weighed by `Candidates.weights`. The radius is 25 m, which the probability
     is of, and the distance of that mean from the first.
     """
@@ -58,6 +59,8 @@ def _located(
     table = known.table
     places, weights = found.places[photo][order], found.weights[photo][order]
     agree = np.linalg.norm(places - places[0], axis=1) <= ELSEWHERE_M
+    if agree.all():  # in one place nothing stands out
+        probability = None
     mean = (weights[agree, None] * places[agree]).sum(0) / weights[agree].sum()
     latitude, longitude = degrees_of(mean[None])
     metres = np.linalg.norm(places - mean, axis=1)

@@ -47,7 +47,7 @@ class Model:
     def describe(self, photos: Sequence[PhotoLike]) -> Described:
         """The descriptors of photos, one or more.
 
-        Raises ImageError for a file that cannot be decoded, and MapError for an array or image that is no photo.
+        Raises ImageError for a file that cannot be decoded, and MapError for what is no photo.
         """
         described, unreadable = self.describe_readable(photos)
         for why in unreadable.values():
@@ -96,6 +96,8 @@ def _image(photo: np.ndarray | Image.Image) -> Image.Image:
             return upright(photo)
         except UNREADABLE as error:
             raise MapError(f"an image {photo.size} of mode {photo.mode} cannot be taken: {error}; give RGB") from error
+    if not isinstance(photo, np.ndarray):
+        raise MapError(f"a {type(photo).__name__} is no photo; give a path, an array or an image of Pillow")
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
         raise MapError(f"an array {photo.shape} of {photo.dtype} is no photo; give (height, width, 3) uint8")
     return Image.fromarray(photo)

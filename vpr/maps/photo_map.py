@@ -23,19 +23,20 @@ from vpr.maps.errors import MapError
 from vpr.maps.familiarity import FEWEST
 from vpr.maps.geodesy import places_of
 from vpr.maps.index import Search
-from vpr.maps.left_out import nothing_to_add
+from vpr.maps.left_out import nothing_to_add, reason
 from vpr.maps.locating import USUAL, Known, locate
 from vpr.maps.model import Model, PhotoLike, load
 from vpr.maps.options import LocateConfig
+from vpr.maps.paths import RealPaths
 from vpr.maps.positions import find_photos
 from vpr.maps.results import Located
-from vpr.maps.store import DESCRIPTORS, Content, State, damaged, settled
+from vpr.maps.store import DESCRIPTORS, MAP, Content, State, damaged, settled
 from vpr.retrieval.search import search
 
 log = logging.getLogger("vpr")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Map:
     """A map of photos with positions.
 
@@ -87,6 +88,8 @@ class Map:
         in ``added.left_out``, and the log counts them. Raises MapError as `add_photos` and `find_photos`, and where no
         photo has a position.
         """
+        if not sources:
+            raise MapError(f"nothing to add to {folder}; give a folder, a photo or a list of photos")
         model = model or load()
         found = find_photos(tuple(map(Path, sources)), crs, known_positions(Path(folder), model.spec.patches))
         if not found.photos:
@@ -96,6 +99,9 @@ class Map:
         for line in added.left_out.said():
             log.warning("%s", line)
         return replace(cls.open(folder, model), added=added)
+
+    def __repr__(self) -> str:
+        return f"Map({str(self.folder)!r}, {len(self)} photos, model {self.model.run})"
 
     def __len__(self) -> int:
         return len(self.content.table)
@@ -117,7 +123,7 @@ class Map:
     def locate(self, photo: PhotoLike, config: LocateConfig = USUAL) -> Located:
         """Where a photo was taken: a path, pixels (H, W, 3) uint8, or an image of Pillow.
 
-        Raises ImageError for a file that cannot be decoded, MapError for an array that is no photo.
+        Raises ImageError for a file that cannot be decoded, MapError for what is no photo.
         """
         return self.locate_all([photo], config)[0]
 
@@ -135,7 +141,7 @@ class Map:
         """
         located, unreadable = self.locate_readable(photos, config, title, by)
         for why in unreadable.values():
-            raise ImageError(why)
+            raise ImageError(f"{why}; restore it, or give another photo")
         return located
 
     def locate_readable(
@@ -159,16 +165,35 @@ class Map:
                     parts.append(self.comparer.find(described, config.depth, rows))
                 bar.update(len(batch))
         read = [name for number, name in enumerate(names) if number not in unreadable]
-        # the curve was fitted where a first match has many candidates to stand out from
-        curve = self.model.curves.rerank if len(self) >= FEWEST else None
-        known = Known(self.content.table, curve, self.content.strangers)
+        known = Known(
+            self.content.table, None if self.untold(config) else self.model.curves.rerank, self.content.strangers
+        )
         located = locate(Candidates.joined(parts), read, known, config) if parts else []
-        return located, {names[number]: why for number, why in unreadable.items()}
+        return located, {names[number]: reason(why) for number, why in unreadable.items()}
+
+    def lies_at(self, path: Path) -> bool:
+        """Whether a file is one of the map's, or a photo of it."""
+        path, own = path.resolve(), (MAP, DESCRIPTORS, *(name for name, _ in self.content.state.files.values()))
+        if not path.exists():
+            return False
+        return path in {(self.folder / name).resolve() for name in own} or any(
+            os.path.realpath(key) == str(path) for key in self.content.table.keys
+        )
+
+    def untold(self, config: LocateConfig = USUAL) -> str:
+        """Why no probabilities are told; empty where they are."""
+        if self.model.curves.rerank is None:
+            return f"{self.model.run} has no calibration"
+        # the curve was fitted where a first match has many candidates to stand out from
+        if len(self) < FEWEST:
+            return f"{self.folder} has fewer than {FEWEST} photos"
+        return f"fewer than {FEWEST} photos of the map are compared (--depth)" if config.depth < FEWEST else ""
 
     def _shortlist(self, by: ForeignDescriptors, photos: Sequence[str], depth: int) -> np.ndarray:
         """The rows of the map (Q, K) that another model's descriptors find for photos."""
-        queries = by.of([os.path.abspath(photo) for photo in photos])
-        return search(queries, by.of(self.content.table.keys), depth)[1]
+        real = RealPaths()
+        queries, own = (by.of([real(str(path)) for path in paths]) for paths in (photos, self.content.table.keys))
+        return search(queries, own, depth)[1]
 
 
 def _name(photo: PhotoLike, number: int) -> str:

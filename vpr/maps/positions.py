@@ -11,6 +11,7 @@ from vpr.maps.errors import MapError
 from vpr.maps.exif import exif_position
 from vpr.maps.left_out import LeftOut, reason
 from vpr.maps.names import name_position
+from vpr.maps.paths import RealPaths
 from vpr.maps.tables import LISTS, Position, read_list
 
 
@@ -18,7 +19,7 @@ from vpr.maps.tables import LISTS, Position, read_list
 class Photo:
     """A photo whose position is known."""
 
-    path: Path  # absolute
+    path: Path  # as `RealPaths` gives it
     latitude: float  # degrees, WGS 84
     longitude: float
 
@@ -48,39 +49,50 @@ def find_photos(sources: tuple[Path, ...], crs: str = "", known: Mapping[str, Po
 
     Where it is no list that says it, the position is the one in the file's name, or else the one in its EXIF. crs: of
     eastings and northings that say none. known: positions of photos, by key, that need not be looked for again. A photo
-    that is found twice has the later position, and a link to a photo that is there is that photo. Raises MapError for
-    sources that are not there or cannot be read.
+    that is found twice has the position of the later list, and a link to a photo that is there is that photo. Raises
+    MapError for sources that are not there or cannot be read.
     """
-    found, photos = Found(), dict[str, Photo]()
+    found, photos, listed = Found(), dict[str, Photo](), set[str]()
     for source in sources:
-        for photo in _of_source(source, crs, known or {}, found):
-            photos[photo.key] = photo
-    _follow_links(photos, photos.keys() | (known or {}).keys())
+        of_source = _of_source(source, crs, known or {}, found)
+        if _is_list(source):
+            listed |= {photo.key for photo in of_source}
+        else:
+            of_source = [photo for photo in of_source if photo.key not in listed]
+        photos |= {photo.key: photo for photo in of_source}
+    _follow_links(photos, listed, photos.keys() | (known or {}).keys())
     found.photos = list(photos.values())
     found.without = [path for path in dict.fromkeys(found.without) if path.as_posix() not in photos]
     return found
 
 
-def _follow_links(photos: dict[str, Photo], there: Collection[str]) -> None:
-    """Have links that lead to photos which are there be those photos."""
+def _follow_links(photos: dict[str, Photo], listed: Collection[str], there: Collection[str]) -> None:
+    """Have links that lead to photos which are there be those photos; listed: those whose position a list says."""
     for key in [key for key, photo in photos.items() if photo.path.is_symlink()]:
-        target = Path(os.path.realpath(key))
-        if target.as_posix() in there:
-            photos.setdefault(target.as_posix(), replace(photos.pop(key), path=target))
+        path = Path(os.path.realpath(key))
+        if (target := path.as_posix()) not in there:
+            continue
+        photo = replace(photos.pop(key), path=path)
+        if target not in photos or (key in listed and target not in listed):
+            photos[target] = photo
 
 
 def _of_source(source: Path, crs: str, known: Mapping[str, Position], found: Found) -> list[Photo]:
     if not source.exists():
         raise MapError(f"no folder or file {source}; check the path")
-    if source.is_file() and source.suffix.lower() in LISTS:
+    if _is_list(source):
         return _of_list(source, crs, found)
     return _of_files(photos_in(source), crs, known, found)
 
 
+def _is_list(source: Path) -> bool:
+    return source.is_file() and source.suffix.lower() in LISTS
+
+
 def _of_list(source: Path, crs: str, found: Found) -> list[Photo]:
-    photos = []
+    photos, real = [], RealPaths()
     for listed in read_list(source, crs):
-        path = None if listed.path is None else Path(os.path.abspath(listed.path))
+        path = None if listed.path is None else Path(real(listed.path))
         if path is None:
             found.missing.append(listed.name)
         elif listed.position is None:
@@ -93,15 +105,15 @@ def _of_list(source: Path, crs: str, found: Found) -> list[Photo]:
 
 
 def _of_files(paths: list[Path], crs: str, known: Mapping[str, Position], found: Found) -> list[Photo]:
-    photos = []
-    for path in (Path(os.path.abspath(path)) for path in paths):
+    photos, real = [], RealPaths()
+    for path in (Path(real(path)) for path in paths):
         try:
             named = name_position(path.name, crs)
         except MapError as error:
             raise MapError(f"{path}: {error}") from error
         try:
             position = named or known.get(path.as_posix()) or exif_position(path)
-        except ImageError as error:  # of a format that needs another package
+        except ImageError as error:  # no image, or of a format that needs another package
             found.unreadable[path.as_posix()] = reason(error)
             continue
         if position is None:

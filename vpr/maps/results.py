@@ -31,7 +31,7 @@ class Located:
     latitude: float  # degrees, WGS 84
     longitude: float
     radius_m: float  # around the position, within which the photo was taken with the probability
-    probability: float | None  # None where the model's run has no calibration
+    probability: float | None  # None where nothing tells it: no calibration, few candidates, or all in one place
     familiarity: float | None  # of the first match, in [0, 1]; None where the map is too small to tell
     separation: float  # of the first match from the best elsewhere, in standard deviations
     agreeing: int  # candidates that the position is made of

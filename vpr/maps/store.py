@@ -35,7 +35,8 @@ from vpr.maps.index import KINDS, IndexKind
 MAP, DESCRIPTORS = "map.json", "descriptors.h5"
 FORMAT = 2
 READ = (1, FORMAT)  # in 1 the photos' table has no column described_as
-NAMED = re.compile(r"(photos|globals|strangers|index|adaptation)-\d+\.\w+")
+ENDINGS = {"photos": "csv", "globals": "npy", "strangers": "npy", "index": "faiss", "adaptation": "safetensors"}
+NAMED = re.compile("|".join(f"{role}-(0|[1-9]\\d*)\\.{ending}" for role, ending in ENDINGS.items()), re.ASCII)
 COLUMNS = ("key", "latitude", "longitude", "bytes", "mtime_ns", "described_as")
 TRIES = 10  # of reading a map that is changed meanwhile
 T = TypeVar("T")
@@ -79,7 +80,7 @@ class State:
         if not (isinstance(self.run, str) and isinstance(self.fingerprint, str)):
             raise ValueError("its model has no name")
         if not {"photos", "globals", "strangers"} <= set(self.files) or not all(
-            NAMED.fullmatch(str(name)) for name in names
+            _change_of(str(name)) >= 0 for name in names
         ):
             raise ValueError("its files are not those of a map")
 
@@ -89,11 +90,17 @@ class State:
         self.clean(folder)
 
     def clean(self, folder: Path) -> None:
-        """Remove the files of other changes."""
+        """Remove the files of changes before, and of the next one, which was stopped; others are not the map's."""
         named = {name for name, _ in self.files.values()}
         for path in sorted(folder.iterdir()):
-            if NAMED.fullmatch(path.name) and path.name not in named:
+            if path.name not in named and 0 <= _change_of(path.name) <= self.change + 1:
                 path.unlink()
+
+
+def _change_of(name: str) -> int:
+    """The change that a file of a map belongs to, by its name; -1 for other files."""
+    found = NAMED.fullmatch(name)
+    return -1 if found is None else int(next(filter(None, found.groups())))
 
 
 def _foreign(path: Path, written: object) -> Exception:
@@ -242,7 +249,7 @@ def kept_as(folder: Path, path: str) -> str:
 
 
 def _root(folder: Path) -> str:
-    return f"{Path(os.path.abspath(folder)).as_posix().rstrip('/')}/"
+    return f"{Path(os.path.realpath(folder)).as_posix().rstrip('/')}/"
 
 
 def write_table(path: Path, table: PhotoTable) -> None:

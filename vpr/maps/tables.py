@@ -1,7 +1,8 @@
 """Lists of photos with positions: CSV and GeoJSON.
 
-CSV: a column ``file``, ``key``, ``name`` or ``photo``, and either ``latitude`` and ``longitude`` (``lat``, ``lon``,
-``lng``) in degrees, or ``easting`` and ``northing`` in the reference system of a column ``crs`` or of ``--crs``.
+CSV: a column ``file``, ``key``, ``name``, ``filename``, ``photo`` or ``image``, and either ``latitude`` and
+``longitude`` (``lat``; ``lon``, ``lng``, ``long``) in degrees, or ``easting`` and ``northing`` (``utm_east``,
+``utm_easting``; ``utm_north``, ``utm_northing``) in the reference system of a column ``crs`` or of ``--crs``.
 Columns are parted by commas, semicolons or tabs; with the last two a decimal comma is read too.
 GeoJSON: points, whose properties have one of those names of files; a ``crs`` member, as older files have, is followed.
 Files are looked for beside the list and in its folder ``images``, with or without their ending.

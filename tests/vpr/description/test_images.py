@@ -1,5 +1,7 @@
 """Reading photos: every common kind comes out upright, RGB and of the asked size; what cannot be read is named."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.transforms import CenterCrop, Resize
 
-from vpr.description.images import ImageError, ImageFiles, Uncut, read_image
+from vpr.description.images import ImageError, ImageFiles, Uncut, coloured, read_image
 from vpr.description.shown import read_shown
 
 # How the camera stored a picture that is upright after turning it as EXIF asks.
@@ -62,6 +64,19 @@ def test_sixteen_bits_are_scaled_and_not_cut(tmp_path, name):
     grey = np.linspace(0, 65535, 64 * 96).reshape(64, 96).astype(np.uint16)
     Image.fromarray(grey).save(tmp_path / name)
     assert distance(read_image(tmp_path / name, (64, 96))[:, :, 0], grey // 257) < 2
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16L", "I;16B", "I;16N", "I"])
+def test_every_value_of_sixteen_bits_keeps_its_upper_part_without_much_memory(mode):
+    values = np.arange(65536).repeat(32).reshape(1024, 2048)
+    data = values.astype({"I": np.int32, "I;16B": ">u2"}.get(mode, np.uint16))
+    image = Image.frombytes(mode, (2048, 1024), data.tobytes())
+    tracemalloc.start()
+    found = np.asarray(coloured(image))
+    peak = tracemalloc.get_traced_memory()[1] / values.size
+    tracemalloc.stop()
+    assert np.array_equal(found, (values // 257)[..., None].repeat(3, 2))
+    assert peak < 10, "bytes a pixel"
 
 
 @pytest.mark.parametrize("kind", ["RGBA", "LA", "palette", "colour key"])

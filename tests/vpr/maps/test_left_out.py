@@ -1,6 +1,7 @@
 """Photos that do not go into a map, and photos that cannot be located: the others do, and what is wrong is told."""
 
 import logging
+import os
 import sys
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from vpr.description.images import ImageError
 from vpr.description.shown import photos_in
+from vpr.maps import described
 from vpr.maps.building import remove_photos
 from vpr.maps.errors import MapError
 from vpr.maps.photo_map import Map
@@ -92,6 +94,43 @@ def test_a_link_to_a_photo_is_that_photo(tmp_path, photos):
     assert Map.open(folder, model).add(links).added.new == 1  # what it leads to is not in the map
 
 
+def test_a_folder_reached_by_two_paths_is_one(tmp_path, photos):
+    model = a_model()
+    (tmp_path / "link").symlink_to(photos)
+    (tmp_path / "way").symlink_to(tmp_path)
+    for folder, ways in ((tmp_path / "a", (photos, tmp_path / "link")), (tmp_path / "b", (tmp_path / "link", photos))):
+        assert add(folder, model, ways[0]).photos == 12
+        write_photo(photos / "002.jpg", (47.002, 8.0), seed=60, size=(96, 80 + ord(folder.name)))
+        done = add(folder, model, ways[1], tmp_path / "way" / "link")
+        assert (done.photos, done.new, done.changed, done.described) == (12, 0, 1, 1)
+        assert (
+            remove_photos(folder, model, [str(tmp_path / "link" / "003.jpg"), str(tmp_path / "way/photos/004.jpg")])
+            == 2
+        )
+        write_photos(photos, [2])
+
+
+def test_a_map_behind_a_link_is_that_map(tmp_path, photos):
+    model, folder, link = a_model(), tmp_path / "map", tmp_path / "link"
+    link.symlink_to(folder)
+    folder.mkdir()
+    frames = write_photos(folder / "frames" / "drive", range(20, 24))
+    assert add(folder, model, photos, frames).photos == 16
+    done = add(link, model, link / "frames", photos)
+    assert (done.photos, done.new, done.changed) == (16, 0, 0)
+    found = [Map.open(one, model).content.table.keys.tolist() for one in (folder, link)]
+    assert found[0] == found[1] and str(frames / "020.jpg") in found[0]
+
+
+def test_a_photo_that_vanishes_while_photos_are_added_is_left_out(tmp_path, photos, monkeypatch):
+    usual = described._fault
+    monkeypatch.setattr(
+        described, "_fault", lambda file: usual(file) or (file.endswith("3.jpg") and os.unlink(file)) or ""
+    )
+    done = add(tmp_path / "map", a_model(), photos)
+    assert done.photos == 11 and [*done.left_out.unreadable.values()] == [f"{photos / '003.jpg'} is missing"]
+
+
 def test_a_map_of_nothing_is_refused(tmp_path):
     write_photo(tmp_path / "a.jpg", (47, 8))
     cut(tmp_path / "a.jpg", 0.6)
@@ -110,9 +149,9 @@ def test_python_is_told_what_is_left_out(tmp_path, photos, caplog):
         photo_map = Map.build(tmp_path / "map", photos, photos / "p.csv", model=a_model())
     added = photo_map.added
     assert (added.photos, added.new, len(added.left_out)) == (11, 11, 3)
-    assert list(added.left_out.without) == [str(photos / "002.jpg"), str(photos / "none.jpg")]  # no EXIF either
-    assert list(added.left_out.missing) == ["x.jpg"] and not added.left_out.unreadable
-    assert "2 photos have no position and are left out: 002.jpg, none.jpg" in caplog.text
+    assert list(added.left_out.without) == [str(photos / "none.jpg")]
+    assert list(added.left_out.missing) == ["x.jpg"] and [*added.left_out.unreadable] == [str(photos / "002.jpg")]
+    assert "1 photos have no position and are left out: none.jpg" in caplog.text
     assert photo_map.remove("003.jpg").added is None
 
 

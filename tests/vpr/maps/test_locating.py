@@ -93,6 +93,16 @@ def test_frames_of_a_drive_vote():
     np.testing.assert_allclose(votes(found, CURVE, 0, 10.0), likely)
 
 
+def test_frames_that_see_one_place_do_not_vote():
+    found, table = candidates([[0, 900], [3, 10], [20, 900]], [[5.0, 0.0], [5.0, 0.0], [5.0, 0.0]])
+    alone = candidates([[0, 900], [20, 900]], [[5.0, 0.0], [5.0, 0.0]])[0]
+    likely, vote = CURVE(found.separations), votes(found, CURVE, 2, 10.0)
+    np.testing.assert_allclose(vote[[0, 2]], votes(alone, CURVE, 2, 20.0))
+    np.testing.assert_allclose(vote[1], surer((likely[1] + likely[0, 0] + likely[2, 0]) / 3))
+    told = locate(found, ["a", "b", "c"], known(table), LocateConfig(sequence=True, reach=10.0))
+    assert [one.probability is None for one in told] == [False, True, False]
+
+
 def test_strangers_are_the_best_matches_elsewhere(tmp_path):
     model, photos = a_model(), write_photos(tmp_path / "photos", range(24))
     write_photo(photos / "100.jpg", (47.0, 8.0), seed=0)  # the same photo at the place of the first

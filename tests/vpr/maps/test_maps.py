@@ -1,5 +1,6 @@
 """Maps: photos go in and out, the model adapts, damage is named, and two writers are told apart."""
 
+import math
 import os
 import shutil
 from dataclasses import replace
@@ -12,6 +13,7 @@ from PIL import Image
 from vpr.base.files import writing_alone
 from vpr.cache import DescriptorCache
 from vpr.description.adaptation import Adaptation
+from vpr.description.images import ImageError
 from vpr.maps.building import remove_photos
 from vpr.maps.errors import MapError
 from vpr.maps.options import LocateConfig
@@ -54,6 +56,18 @@ def test_photos_go_in_out_and_in_again(tmp_path, photos):
     assert sorted(path.name for path in folder.iterdir() if path.suffix != ".lock") == [
         DESCRIPTORS, "globals-3.npy", MAP, "photos-3.csv", "strangers-3.npy",
     ]  # fmt: skip
+
+
+def test_files_of_others_in_the_folder_stay(tmp_path, photos):
+    model, folder = a_model(), tmp_path / "map"
+    add(folder, model, photos)
+    own = ["photos-001.jpg", "photos-2024.csv", "index-2.jpg", "globals-1.npy.bak", "photos-01.csv", "globals-1.csv"]
+    for name in own:
+        (folder / name).write_text("mine")
+    (folder / "globals-3.npy").write_text("of a change that was stopped")
+    remove_photos(folder, model, ["003.jpg"])
+    assert all((folder / name).read_text() == "mine" for name in own)
+    assert sorted(path.name for path in folder.glob("globals-*.npy")) == ["globals-2.npy"]
 
 
 def test_another_file_is_described_again_and_another_position_is_taken(tmp_path, photos):
@@ -226,4 +240,48 @@ def test_a_small_map_tells_no_probability(tmp_path, photos):
     add(folder, model, photos)
     assert Map.open(folder, model).locate(photos / "003.jpg").probability is None
     add(folder, model, write_photos(tmp_path / "more", range(20)))
-    assert 0 < Map.open(folder, model).locate(photos / "003.jpg").probability < 1
+    opened = Map.open(folder, model)
+    assert 0 < opened.locate(photos / "003.jpg").probability < 1 and opened.untold() == ""
+    shallow = LocateConfig(depth=19)
+    assert opened.locate(photos / "003.jpg", shallow).probability is None and "--depth" in opened.untold(shallow)
+
+
+def test_a_map_of_one_place_tells_no_probability(tmp_path):
+    model = replace(a_model(), curves=Curves(rerank=Curve(1.0, 0.0)))
+    for number in range(30):
+        write_photo(tmp_path / "photos" / f"{number}.jpg", (47.0, 8.0), seed=number)
+    photo_map = Map.build(tmp_path / "map", tmp_path / "photos", model=model)
+    given = [tmp_path / "photos" / "3.jpg", write_photo(tmp_path / "q.jpg", None, seed=99)]
+    for sequence in (False, True):
+        found = photo_map.locate_all(given, LocateConfig(sequence=sequence))
+        assert [(one.probability, one.on_map) for one in found] == [(None, True)] * 2
+
+
+def test_what_is_no_photo_is_named_and_a_map_is_shown_in_a_line(tmp_path, photos):
+    photo_map = Map.build(tmp_path / "map", photos, model=a_model())
+    assert repr(photo_map) == f"Map('{tmp_path / 'map'}', 12 photos, model somewhere)"
+    for wrong in (b"x", None, [photos / "003.jpg"], 3):
+        with pytest.raises(MapError, match=rf"a {type(wrong).__name__} is no photo; give a path"):
+            photo_map.locate(wrong)
+    with pytest.raises(ImageError, match=r"gone.jpg is missing; restore it, or give another photo\Z"):
+        photo_map.locate(tmp_path / "gone.jpg")
+    with pytest.raises(MapError, match="nothing to add to .*; give a folder"):
+        photo_map.add()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"depth": 0}, "depth: 0 is out of range, give a value > 0"),
+        ({"depth": True}, "depth: True is out"),
+        ({"top": 2.5}, "top: 2.5 is out"),
+        ({"threshold": math.nan}, "threshold: nan is out of range, give a value >= 0 and <= 1"),
+        ({"familiarity": 1.1}, "familiarity: 1.1 is out"),
+        ({"reach": math.inf}, "reach: inf is out"),
+        ({"window": None}, "window: None is out"),
+        ({"sequence": "no"}, "sequence: 'no' is no True or False"),
+    ],
+)
+def test_settings_given_in_python_are_checked(given, words):
+    with pytest.raises(MapError, match=f"^{words}"):
+        LocateConfig(**given)

@@ -43,7 +43,10 @@ def test_a_page_shows_each_photo_and_its_first_matches_and_asks_for_nothing(phot
     assert "On the map: 1" in text and "Not on the map: 1" in text and "A title" in text and "1 of 2" in text
     assert str(photos[pages.SHOWN]) in text and str(photos[pages.SHOWN + 1]) not in text
     links = [given["href"] for tag, given in tags if tag == "a"]
-    assert sorted(links) == ["#photo-0", "https://www.openstreetmap.org/?mlat=0.000000&mlon=0.000000#map=18"]
+    assert sorted(links) == [
+        "#photo-0",
+        "https://www.openstreetmap.org/?mlat=0.000000&mlon=0.000000#map=18/0.000000/0.000000",
+    ]
     assert not [tag for tag, _ in tags if tag in ("script", "iframe", "object")] and "default-src 'none'" in text
 
 

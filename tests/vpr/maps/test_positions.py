@@ -34,9 +34,22 @@ def test_photos_without_a_position(tmp_path):
     assert exif_position(write_photo(tmp_path / "void.jpg", EIFFEL, status="V")) is None
     assert exif_position(write_photo(tmp_path / "far.jpg", (95.0, 3.0))) is None
     (tmp_path / "text.jpg").write_text("no image")
-    assert exif_position(tmp_path / "text.jpg") is None
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(ImageError, match=r"text.jpg cannot be decoded \(no image\)"):
+        exif_position(tmp_path / "text.jpg")
     found = find_photos((tmp_path,))
-    assert found.photos == [] and [path.name for path in found.without][:2] == ["far.jpg", "none.jpg"]
+    assert found.photos == [] and [path.name[:4] for path in found.without] == ["far.", "none", "void", "zero"]
+    assert sorted(found.unreadable) == [str(tmp_path / name) for name in ("empty.jpg", "text.jpg")]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_list_says_more_than_names_and_exif(tmp_path, order):
+    photos = [write_photo(tmp_path / "photos" / name, (10.0, 10.0)) for name in ("a.jpg", "@20@20@.jpg", "c.jpg")]
+    (tmp_path / "photos" / "link.jpg").symlink_to("c.jpg")
+    names = ["photos/a.jpg", "photos/@20@20@.jpg", "photos/link.jpg"]
+    (tmp_path / "p.csv").write_text("".join(f"{line}\n" for line in ["file,lat,lon", *(f"{n},1,2" for n in names)]))
+    found = find_photos((tmp_path / "p.csv", tmp_path / "photos")[::order])
+    assert {photo.path: (photo.latitude, photo.longitude) for photo in found.photos} == dict.fromkeys(photos, (1, 2))
 
 
 def test_heic_is_read(tmp_path):

@@ -34,7 +34,7 @@ const percent = (share) => `${Math.round(100 * share)} %`;
 function place(node, found) {
   const degrees = `${found.latitude.toFixed(6)}, ${found.longitude.toFixed(6)}`;
   const link = document.createElement("a");
-  link.href = `https://www.openstreetmap.org/?mlat=${found.latitude.toFixed(6)}&mlon=${found.longitude.toFixed(6)}#map=18`
+  link.href = `https://www.openstreetmap.org/?mlat=${found.latitude.toFixed(6)}&mlon=${found.longitude.toFixed(6)}#map=18/${found.latitude.toFixed(6)}/${found.longitude.toFixed(6)}`
     + `/${found.latitude.toFixed(6)}/${found.longitude.toFixed(6)}`;
   link.textContent = "OpenStreetMap";
   link.target = "_blank";
