@@ -59,7 +59,7 @@ class Warm:
         stop_before: int = 0,
         limit_bytes: int = 0,
         env: dict[str, str] | None = None,
-        seconds: float = 60,
+        seconds: float = 180,
     ) -> Outcome:
         """Run ``python -m COMMAND ARGUMENTS``.
 

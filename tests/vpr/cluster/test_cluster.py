@@ -212,7 +212,8 @@ def test_the_table_is_the_same_on_a_cluster(nodes, tiny_tree, tmp_path):
         (tmp_path / name).mkdir()
         file = tmp_path / name / "a.csv"
         found = evaluate(tiny_tree, "builtin", tmp_path / name, *given, "--submission", file, *more)
-        results.append(({**found, "latency_ms": None}, file.read_bytes()))
+        rounded = json.loads(json.dumps({**found, "latency_ms": None}), parse_float=lambda text: round(float(text), 5))
+        results.append((rounded, file.read_bytes()))  # S_struct of other batches may differ in its last digits
     assert results[0] == results[1] and {"shortlist", "rerank"} <= set(results[0][0]["results"])
 
 
