@@ -7,6 +7,7 @@ import pandas as pd
 
 from vpr.base.errors import VprError
 from vpr.base.files import replacing
+from vpr.base.packages import install_extra
 
 TABLE, TENSORBOARD = "training.csv", "tensorboard"  # in the run folder
 EVERY = 10  # steps a row
@@ -18,7 +19,7 @@ def require_tensorboard() -> None:
     try:
         import torch.utils.tensorboard  # noqa: F401
     except ImportError as error:
-        raise VprError("--tensorboard needs a package: pip install vpr[tensorboard]") from error
+        raise VprError(f"--tensorboard needs a package: {install_extra('tensorboard')}") from error
 
 
 class Record:

@@ -1,6 +1,7 @@
 """Run folders: config, revision and metrics beside the weights."""
 
 import ast
+import functools
 import hashlib
 import json
 import logging
@@ -13,6 +14,7 @@ from typing import Any
 
 from vpr.base.errors import VprError
 from vpr.base.files import write_json
+from vpr.base.packages import DISTRIBUTION
 
 log = logging.getLogger("vpr")
 
@@ -59,6 +61,7 @@ def start_run(out: Path, config: dict, overwrite: bool) -> bool:
     return False
 
 
+@functools.cache
 def training_code() -> str:
     """A digest of the code that makes a training's result, 16 hexadecimal digits; comments do not count."""
     digest = hashlib.sha256()
@@ -145,6 +148,6 @@ def revision() -> str:
     try:
         if (ROOT / ".git").exists():  # an installed copy may lie inside somebody else's checkout
             return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-        return f"vpr {version('vpr')}"
+        return f"vpr {version(DISTRIBUTION)}"
     except (OSError, subprocess.CalledProcessError, PackageNotFoundError):
         return "unknown"

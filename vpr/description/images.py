@@ -12,6 +12,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from torch.utils.data import Dataset, Subset
 
 from vpr.base.errors import VprError
+from vpr.base.packages import install_extra
 from vpr.models.settings import Crop, Interpolation
 
 TURNS = {
@@ -149,7 +150,7 @@ def formats_for(path: Path) -> tuple[str, ...]:
     try:
         from pillow_heif import register_heif_opener
     except ImportError:
-        raise ImageError(f"{path} is HEIC, which needs another package: pip install vpr[heic]") from None
+        raise ImageError(f"{path} is HEIC, which needs another package: {install_extra('heic')}") from None
     register_heif_opener()
     return (*FORMATS, "HEIF")
 

@@ -58,8 +58,8 @@ def listed(names: Sequence[str]) -> str:
 def reason(error: object) -> str:
     """What is wrong with a photo, by its error: without the remedy, which is for data sets.
 
-    >>> reason("a.jpg is missing; unpack it again"), reason("a.heic needs another package: pip install vpr[heic]")
-    ('a.jpg is missing', 'a.heic needs another package: pip install vpr[heic]')
+    >>> reason("a.jpg is missing; unpack it again"), reason("a.heic needs another package: pip install pillow-heif")
+    ('a.jpg is missing', 'a.heic needs another package: pip install pillow-heif')
     """
     what, mark, _ = str(error).rpartition("; ")
     return what if mark else str(error)

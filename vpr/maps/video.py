@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from vpr.base.files import replacing
+from vpr.base.packages import install_extra
 from vpr.maps.errors import MapError
 from vpr.maps.geodesy import are_degrees
 from vpr.maps.positions import Photo
@@ -51,7 +52,7 @@ def read_track(path: Path) -> Track:
     try:
         import gpxpy
     except ImportError:
-        raise MapError(f"{path} needs more packages: pip install vpr[video]") from None
+        raise MapError(f"{path} needs more packages: {install_extra('video')}") from None
     if not path.is_file():
         raise MapError(f"no track {path}; check the path")
     try:
@@ -103,7 +104,7 @@ def _frames(video: Path, every_s: float, start: str) -> Iterator[tuple[float, An
     try:
         import av
     except ImportError:
-        raise MapError(f"{video} is a video, which needs more packages: pip install vpr[video]") from None
+        raise MapError(f"{video} is a video, which needs more packages: {install_extra('video')}") from None
     try:
         with av.open(str(video)) as container:
             began, wanted = _start(video, start or container.metadata.get("creation_time", "")), 0.0

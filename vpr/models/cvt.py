@@ -7,6 +7,7 @@ from timm.models import generate_default_cfgs, register_model
 from torch import nn
 
 from vpr.base.errors import VprError
+from vpr.base.packages import install_extra
 
 HUB = "microsoft/cvt-13"
 SOURCE = {"hf_hub_id": HUB, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -62,7 +63,7 @@ def cvt_13(pretrained: bool = False, **kwargs: Any) -> Cvt:
     try:
         from transformers import CvtConfig, CvtForImageClassification
     except ImportError as error:
-        raise VprError("cvt_13 comes with a package: pip install vpr[cvt]") from error
+        raise VprError(f"cvt_13 comes with a package: {install_extra('cvt')}") from error
     if pretrained:
         classifier = CvtForImageClassification.from_pretrained(HUB)
     else:

@@ -66,7 +66,7 @@ def test_heic_is_read(tmp_path):
 def test_heic_names_the_package_that_it_needs(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     (tmp_path / "a.heic").write_bytes(b"x")
-    with pytest.raises(ImageError, match="pip install vpr"):
+    with pytest.raises(ImageError, match="pip install 'vpr-ot"):
         exif_position(tmp_path / "a.heic")
 
 

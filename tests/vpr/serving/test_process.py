@@ -20,6 +20,8 @@ import vpr
 from vpr import map as map_command
 from vpr import serve
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 CLIENTS = 50
 
@@ -122,4 +124,4 @@ def test_a_port_that_is_taken_is_named(folder, capsys):
 def test_a_package_that_is_missing_is_named(folder, capsys, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     line = refused(capsys, serve.main, folder / "map", "--port", "0")
-    assert f"{package} is not installed" in line and "pip install vpr[serve]" in line
+    assert f"{package} is not installed" in line and "pip install 'vpr-ot[serve]'" in line
