@@ -33,6 +33,7 @@ def start_head(
     """
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(len(images), min(IMAGES, len(images)), replace=False))
+    log.info("fitting the head to %d images", len(chosen))
     features = _features(model, images, chosen, device)
     weight, mean = _whitening(features, model.config.dim, rng)
     if teacher is not None and teacher.shape[1] == model.config.dim:
@@ -49,6 +50,7 @@ def start_whitening(model: StructuralModel, images: Images, device: torch.device
     Variances are raised to minus `POWER`, so that they are evened out half-way.
     """
     chosen = _some(images, seed)
+    log.info("fitting the head to %d images", len(chosen))
     raw = np.concatenate(list(_batches(model, images, chosen, device, model.raw_patches)))
     mean, weight = whitening(raw, model.config.dim, POWER, seed)
     if len(weight) < model.config.dim:

@@ -87,6 +87,7 @@ def start_clusters(model: NetVLAD, images: Images, device: torch.device, rng: np
     The features are those of the training mode, whose batch statistics an untrained encoder has not recorded yet.
     """
     chosen = rng.choice(len(images), min(KMEANS_IMAGES, len(images)), replace=False).tolist()
+    log.info("k-means: %d clusters of features of %d images", model.config.clusters, len(chosen))
     drawn = []
     model.train()
     for start in range(0, len(chosen), BATCH):
@@ -99,7 +100,6 @@ def start_clusters(model: NetVLAD, images: Images, device: torch.device, rng: np
     kmeans = faiss.Kmeans(samples.shape[1], model.config.clusters, niter=30, seed=int(rng.integers(2**31)))
     kmeans.train(samples)
     model.pool.start_from(np.asarray(kmeans.centroids), samples)
-    log.info("k-means: %d clusters of %d features", model.config.clusters, len(samples))
 
 
 def whiten(model: NetVLAD, images: Images, config: WhiteningConfig, device: torch.device) -> None:

@@ -115,7 +115,7 @@ class Trainer:
                     self._note(losses)
                     bar.update()
                     if self.step % EVERY == 0:
-                        bar.set_postfix_str(_shown(_means(self.recent)))
+                        bar.set_postfix_str(_shown(_means(self.recent)), refresh=False)
                 said = _shown(_means(self.recent))
                 log.info("step %d of %d%s: %s", self.step, config.steps, self._left(began, start), said)
                 if score is not None and self.step in validations(config):
@@ -222,6 +222,7 @@ class Trainer:
 
     def _mine(self) -> None:
         config, rng = self.config, np.random.default_rng([self.config.seed, self.step, 1])
+        log.info("mining at step %d", self.step)
         describe = functools.partial(describe_together, self.fabric, self.model, self.images)
         if self.plan.tuples:
             cached = config.cached_queries, config.cached_negatives

@@ -89,6 +89,7 @@ def calibrate(described: DescribedSet, city: str, device: torch.device = CPU, ju
     rows = CacheRows(described.rows.query[chosen], described.rows.database)
     behind = None if shortlist.behind is None else shortlist.behind[chosen]
     config, kinds, goodness, found = RerankConfig(), judging.kinds, judging.goodness, {}
+    log.info("fixing the weight of S_struct on %s: %d queries", city, len(chosen))
     recall: dict[tuple[FromGlobals, float, float], dict[str, float]] = {}
     for kind, mass in itertools.product(kinds, MASSES):
         tried = replace(config, marginals=kind, mass=mass)

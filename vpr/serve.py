@@ -14,6 +14,7 @@ from typing import Any
 from vpr.base.command import printable, run_command
 from vpr.base.errors import VprError
 from vpr.base.machine import Device
+from vpr.base.packages import install_extra
 from vpr.base.settings import NonNegativeInt, option, positional
 from vpr.maps.options import LocateConfig
 from vpr.serving.limits import PILLOWS_MOST, Limits
@@ -41,7 +42,7 @@ class ServeOptions:
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     about = "Serves a map: POST a photo, get where it was taken; and a page to drop photos on."
-    return run_command("vpr.serve", about, [ServeOptions, Limits, LocateConfig], _work, argv)
+    return run_command("vpr.serve", about, [ServeOptions, Limits, LocateConfig], _work, argv, serves=True)
 
 
 def _work(options: ServeOptions, limits: Limits, config: LocateConfig) -> None:
@@ -109,7 +110,7 @@ def _server(options: ServeOptions, limits: Limits, config: LocateConfig, known: 
         for package in PACKAGES:
             importlib.import_module(package)
     except ImportError as error:
-        raise VprError(f"{error.name} is not installed, which serving needs: pip install vpr[serve]") from None
+        raise VprError(f"{error.name} is not installed, which serving needs: {install_extra('serve')}") from None
     import uvicorn
 
     from vpr.maps.model import load

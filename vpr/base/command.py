@@ -12,6 +12,7 @@ from typing import Any
 from vpr.base.errors import VprError
 from vpr.base.interrupt import INTERRUPTED, said_of
 from vpr.base.machine import wait_briefly
+from vpr.base.progress import no_long_silence
 from vpr.base.recipes import DEFAULT_RECIPE, PLAIN_RECIPE, recipes, take_recipe
 from vpr.base.settings import make_parser, parse
 
@@ -28,6 +29,7 @@ def run_command(
     argv: list[str] | None,
     recipe_folder: str = "",
     parallel: bool = False,
+    serves: bool = False,
 ) -> int:
     """Parse the options of the stages, call ``work`` with the filled stages, and return the exit code.
 
@@ -35,7 +37,8 @@ def run_command(
     that the user can mend; its message is printed as one line. It may return the exit code. Codes: 0 for success, 1 for
     such an error, 2 for bad options, 130 for Ctrl-C. ``--debug``, and errors nobody expected, show the
     traceback. recipe_folder: where the command's recipes lie; without it ``--recipe`` is no option. parallel:
-    whether torchrun may start several processes.
+    whether torchrun may start several processes. serves: whether it answers others until it is stopped, so that silence
+    means nothing.
     """
     names = ", ".join(recipes(recipe_folder)) if recipe_folder else ""
     which = f"{names} (default: {DEFAULT_RECIPE}, or {PLAIN_RECIPE} where --backbone is given)"
@@ -55,7 +58,8 @@ def run_command(
     handler.setFormatter(_Formatter("%(message)s"))
     logging.basicConfig(handlers=[handler])
     logging.getLogger("vpr").setLevel(logging.INFO)
-    return carry_out(work, filled, parser.prog, debug, parallel)
+    with contextlib.nullcontext() if serves else no_long_silence():
+        return carry_out(work, filled, parser.prog, debug, parallel)
 
 
 def carry_out(work: Callable[..., int | None], filled: Sequence[Any], prog: str, debug: bool, parallel: bool) -> int:

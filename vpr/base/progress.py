@@ -1,14 +1,113 @@
-"""Progress bars of long work: drawn on terminals only."""
+"""Progress of long work: a bar on a terminal, lines in the log elsewhere, and never more than `EVERY_S` of silence."""
 
-from collections.abc import Iterable
-from typing import Any
+from __future__ import annotations
 
-from tqdm import tqdm
+import contextlib
+import io
+import logging
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+BAR_S, EVERY_S = 15.0, 20.0  # seconds between two lines of a bar, and of silence
+log = logging.getLogger("vpr")
+_drawn: weakref.WeakSet[tqdm] = weakref.WeakSet()  # bars on the terminal
 
 
 def progress(
     items: Iterable[Any] | None = None, *, title: str | None, unit: str, total: int | None = None, done: int = 0
 ) -> tqdm:
-    """A bar over the items, or to be updated up to ``total`` from ``done`` on; none without a title."""
-    hidden = True if title is None else None  # None: hidden where stderr is no terminal
-    return tqdm(items, title, total, initial=done, unit=unit, disable=hidden, dynamic_ncols=True)
+    """A bar over the items, or to be updated up to ``total`` from ``done`` on; none without a title.
+
+    On a terminal it is drawn. Elsewhere the log gets a line when it starts and then one every `BAR_S`.
+    """
+    from tqdm import tqdm
+
+    if title is None:
+        return tqdm(items, disable=True)
+    if sys.stderr.isatty():
+        bar = tqdm(items, title, total, initial=done, unit=unit, dynamic_ncols=True)
+        _drawn.add(bar)
+        return bar
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)  # type: ignore[arg-type]
+    count = "{n_fmt}" if total is None else "{n_fmt} of {total_fmt}"
+    shape = f"{{desc}}: {count} {plural(unit)}, {{elapsed}}{{postfix}}"
+    return tqdm(
+        items, title, total, initial=done, file=_LogLines(), leave=False, miniters=1,
+        mininterval=BAR_S, maxinterval=BAR_S, bar_format=shape,
+    )  # fmt: skip
+
+
+def plural(noun: str) -> str:
+    """The plural of a regular English noun.
+
+    >>> plural("photo"), plural("batch"), plural("query"), plural("class")
+    ('photos', 'batches', 'queries', 'classes')
+    """
+    if noun.endswith("y"):
+        return noun[:-1] + "ies"
+    return noun + ("es" if noun.endswith(("ch", "s", "x")) else "s")
+
+
+class _LogLines(io.TextIOBase):
+    """A stream that logs what a bar draws."""
+
+    def write(self, text: str) -> int:
+        """One drawing of the bar; one that clears it is blank."""
+        if line := text.strip():
+            log.info("%s", line)
+        return len(text)
+
+
+class _LastLine(logging.Handler):
+    """Keeps the last line of the log that came from the work itself, and the time of the last line of all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line, self.line_time, self.any_time = "the command started", time.monotonic(), time.monotonic()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called for every line."""
+        self.any_time = time.monotonic()
+        if record.threadName != ALIVE:
+            self.line, self.line_time = record.getMessage(), self.any_time
+
+
+ALIVE = "alive"  # name of the thread that breaks the silence
+
+
+@contextlib.contextmanager
+def no_long_silence(every_s: float = EVERY_S) -> Iterator[None]:
+    """Inside, the log repeats its last line with the time since, whenever nothing was logged or drawn for ``every_s``.
+
+    So a reader of the log knows that the work goes on, and with what, in a step that reports nothing itself.
+    """
+    last, ended = _LastLine(), threading.Event()
+
+    def watch() -> None:
+        wait = every_s
+        while not ended.wait(wait):
+            now = time.monotonic()
+            quiet = now - last.any_time
+            drawn = any(not bar.disable and time.time() - bar.last_print_t < every_s for bar in list(_drawn))
+            if quiet >= every_s and not drawn:
+                log.info("still working, %.0f s after: %s", now - last.line_time, last.line)
+                quiet = 0.0
+            wait = every_s if drawn else max(0.05, every_s - quiet)
+
+    log.addHandler(last)
+    thread = threading.Thread(target=watch, name=ALIVE, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        log.removeHandler(last)

@@ -108,11 +108,10 @@ def fit_to(cache: DescriptorCache, rows: np.ndarray) -> Adaptation:
     Raises CacheError for descriptors that are no numbers.
     """
     chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(MOST_IMAGES, len(rows))).astype(int))]
+    log.info("adapting to %d database images", len(chosen))
     patches = cache.read_patches(chosen)
     cache.require_numbers(chosen, patches)
-    adaptation = Adaptation.fit(patches)
-    log.info("adapted to %d database images", len(chosen))
-    return adaptation
+    return Adaptation.fit(patches)
 
 
 def _global_dim(dim: int) -> int:
