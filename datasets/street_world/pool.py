@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
 import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from datasets.errors import DatasetError
 from datasets.street_world.config import MiniConfig
-from vpr.base.files import cache_folder
+from vpr.base.files import cache_folder, only_one
 
+log = logging.getLogger("vpr")
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -80,14 +83,32 @@ def render_units(
     replies: queue.SimpleQueue = queue.SimpleQueue()
     for unit in units:
         todo.put(unit)
-    processes = [start_worker(config, root) for _ in range(min(workers, len(units)))]
-    try:
-        for process in processes:
-            threading.Thread(target=feed, args=(process, todo, replies), daemon=True).start()
-        for reply in answers(replies, len(units)):
+    processes: list[subprocess.Popen] = []
+
+    def start() -> None:
+        processes.append(start_worker(config, root))
+        threading.Thread(target=feed, args=(processes[-1], todo, replies), daemon=True).start()
+
+    def take(count: int) -> None:
+        for _ in range(count):
+            reply = replies.get()
             if "error" in reply:
                 raise DatasetError(f"{reply['error']}; run the same command again to resume")
             done(reply["images"])
+
+    kernels, left = kernel_folder(), len(units)
+    try:
+        if not (kernels / "compiled").exists():  # one process compiles, so that the others find it done
+            log.info("compiling the renderer for this processor, once (about half a minute)")
+            with only_one(kernels / ".compiling.lock"):
+                start()
+                take(1)
+            left -= 1
+            with contextlib.suppress(OSError):  # it is compiled again where nothing can be kept
+                (kernels / "compiled").touch()
+        while len(processes) < min(workers, len(units)):
+            start()
+        take(left)
     except BaseException:
         for process in processes:
             process.kill()
@@ -95,9 +116,3 @@ def render_units(
     finally:
         for process in processes:
             process.wait()
-
-
-def answers(replies: queue.SimpleQueue, count: int) -> Iterator[dict]:
-    """The next `count` answers, each as it comes."""
-    for _ in range(count):
-        yield replies.get()

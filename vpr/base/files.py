@@ -109,6 +109,22 @@ def writing_alone(path: Path, wait: bool) -> Iterator[None]:
         lock.release()
 
 
+@contextmanager
+def only_one(lock: Path) -> Iterator[None]:
+    """Inside, no other process of this machine is inside with the same lock file; others wait. If the lock cannot be
+    made, nobody waits: it only saves work that would be done twice."""
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held: FileLock | contextlib.nullcontext = FileLock(lock, thread_local=False)
+        held.__enter__()
+    except OSError:
+        held = contextlib.nullcontext()
+    try:
+        yield
+    finally:
+        held.__exit__(None, None, None)
+
+
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write a file, atomically."""
     with replacing(path) as temporary:

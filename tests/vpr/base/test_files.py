@@ -5,13 +5,14 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 
 import pytest
 
 from vpr.base.errors import VprError
-from vpr.base.files import HOST, cache_folder, replacing, write_bytes, write_json, writing_alone
+from vpr.base.files import HOST, cache_folder, only_one, replacing, write_bytes, write_json, writing_alone
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
@@ -23,6 +24,24 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     with pytest.raises(TypeError):
         write_json(path, object())
     assert json.loads(path.read_text()) == {"a": 1} and len(list(path.parent.iterdir())) == 1
+
+
+def test_only_one_is_inside_at_a_time_and_nobody_waits_where_no_lock_can_be_made(tmp_path):
+    inside, most = [], []
+
+    def work(number):
+        with only_one(tmp_path / "new" / ".lock"):
+            inside.append(number)
+            most.append(len(inside))
+            time.sleep(0.05)
+            inside.remove(number)
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(work, range(3)))
+    assert most == [1, 1, 1]
+    (tmp_path / "file").write_text("in the way")
+    with only_one(tmp_path / "file" / ".lock"), only_one(tmp_path / "file" / ".lock"):
+        pass
 
 
 def test_the_cache_folder_can_be_moved(monkeypatch, tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from vpr.transport.cpu.compiling import ENTRY, SOURCES
+from vpr.transport.cpu.compiling import ENTRY, SOURCES, compiling_alone
 from vpr.transport.cpu.layout import whole_columns
 from vpr.transport.cpu.simd import LANES
 from vpr.transport.cpu.solver import pair_memory, solve_pairs
@@ -77,7 +77,8 @@ def solve(similarity: np.ndarray, mu: np.ndarray, nu: np.ndarray, settings: Sett
         solve_part(two_parts(rows), mu[part], nu[part], values, outputs, memory)
 
     if parts:
-        in_threads(work, len(parts))
+        with compiling_alone(solve_part):
+            in_threads(work, len(parts))
     finish_wide(result, settings, lambda wide: (similarity[wide], mu[wide], nu[wide]))
     return result if settings.plan else result._replace(plan=None)
 

@@ -9,14 +9,20 @@ Compiled code is kept beside these files; in the user's cache, or where VPR_CACH
 written; and where that cannot be written either, in memory.
 """
 
+import contextlib
 import hashlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from llvmlite.binding import get_host_cpu_features
 from numba import config
 
-from vpr.base.files import cache_folder, is_writable
+from vpr.base.files import cache_folder, is_writable, only_one
 from vpr.transport import marginals, problem
+
+log = logging.getLogger("vpr")
 
 
 def find_cache() -> bool:
@@ -42,6 +48,19 @@ def cpu_has(feature: str) -> bool:
     if config.CPU_FEATURES is not None:
         return f"+{feature}" in config.CPU_FEATURES.split(",")
     return bool(get_host_cpu_features().get(feature))
+
+
+@contextlib.contextmanager
+def compiling_alone(function: Any) -> Iterator[None]:
+    """Around the call of a function that Python calls. If its compiled code is not on disk, the log says that it is
+    being compiled, and other processes wait until it is there instead of compiling it too."""
+    folder = Path(function.stats.cache_path) if function.stats.cache_path else None
+    if function.signatures or folder is None or any(folder.glob(f"*{function.py_func.__name__}-*.nbi")):
+        yield
+        return
+    log.info("compiling the optimal transport for this processor, once (about half a minute)")
+    with only_one(folder / ".compiling.lock"):
+        yield
 
 
 def digest_sources() -> str:

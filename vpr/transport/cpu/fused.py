@@ -8,10 +8,10 @@ import numpy as np
 from numba import njit
 
 from vpr.transport.cpu.backend import compiled_settings, empty_result, finish_wide
-from vpr.transport.cpu.compiling import ENTRY, OPTIONS, SOURCES
+from vpr.transport.cpu.compiling import ENTRY, OPTIONS, SOURCES, compiling_alone
 from vpr.transport.cpu.convert import chunk_weights, half_to_single
 from vpr.transport.cpu.fixed import fix_panels, multiply_fixed, suits
-from vpr.transport.cpu.layout import SINGLES, padded, take
+from vpr.transport.cpu.layout import SINGLES, consecutive, copy, padded, take
 from vpr.transport.cpu.products import LEAST_ROWS, correlate, multiply, pack
 from vpr.transport.cpu.simd import LANES, draw_number
 from vpr.transport.cpu.solver import pair_memory, solve_pairs
@@ -21,7 +21,17 @@ from vpr.transport.problem import TOO_WIDE, Settings, TransportResult, check_res
 
 CHUNK_FLOATS = 1 << 17  # float32 numbers of descriptors and similarities in a chunk: half a MiB, about half of L2
 CHUNKS_A_THREAD = 8  # at least, where there are several threads: candidates take unequal time
-NO_HALF, NO_SINGLE = np.empty((0, 0), np.uint16), np.empty((0, 0), np.float32)
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A view that cannot be written. Numba compiles anew for arrays that can be, so all inputs are made to be of one
+    kind, that of memory maps."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+NO_HALF, NO_SINGLE = read_only(np.empty((0, 0), np.uint16)), read_only(np.empty((0, 0), np.float32))
 
 
 @njit(**OPTIONS)
@@ -33,7 +43,7 @@ def single_rows(half, single, images, patches, channels, memory):
     """
     count, depth = len(images) * patches, max(half.shape[1], single.shape[1])
     first, fits = images[0] * patches, depth == channels and count >= LEAST_ROWS
-    if fits and len(single) and images[-1] - images[0] + 1 == len(images) and (np.diff(images) == 1).all():
+    if fits and len(single) and consecutive(images):
         return single[first : first + count].reshape(-1), memory
     target, memory = take(memory, max(count, LEAST_ROWS) * channels)
     if not fits:
@@ -44,7 +54,7 @@ def single_rows(half, single, images, patches, channels, memory):
             there, place = images[n] * patches + row, (n * patches + row) * channels
             part = target[place : place + at_once * depth]
             if len(single):
-                part[:] = single[there : there + at_once].reshape(-1)
+                copy(single[there : there + at_once].reshape(-1), part)
             else:
                 half_to_single(half[there : there + at_once].reshape(-1), part)
     return target, memory
@@ -159,13 +169,13 @@ def flat_descriptors(patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Patches (N, Q, C) as (bits of float16 (N * Q, C), float32 (N * Q, C)); one of the two is empty."""
     rows = np.ascontiguousarray(patches).reshape(-1, patches.shape[-1])
     if rows.dtype == np.float16:
-        return rows.view(np.uint16), NO_SINGLE
-    return NO_HALF, rows.astype(np.float32, copy=False)
+        return read_only(rows.view(np.uint16)), NO_SINGLE
+    return NO_HALF, read_only(rows.astype(np.float32, copy=False))
 
 
 def single_globals(descriptors: np.ndarray) -> np.ndarray:
     """Global descriptors as contiguous float32."""
-    return np.ascontiguousarray(descriptors, dtype=np.float32)
+    return read_only(np.ascontiguousarray(descriptors, dtype=np.float32))
 
 
 @njit(**ENTRY)
@@ -226,7 +236,8 @@ def score(
         memory = arena.take(memory_needed(how[0], rows, patches, channels))
         score_tasks(tasks, counters, how, *sides, marginals, compiled_settings(settings), tuple(result[:4]), memory)
 
-    in_threads(work, min(threads, len(tasks)))
+    with compiling_alone(score_tasks):
+        in_threads(work, min(threads, len(tasks)))
     if counters[1]:
 
         def problem(wide: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -36,6 +36,26 @@ def take_zeros(memory, size):
 
 
 @njit(**OPTIONS)
+def copy(numbers, target):
+    """Copy numbers into the start of a target.
+
+    Numba's own ``target[: len(numbers)] = numbers`` brings the message of an error with it, which takes a second to
+    compile.
+    """
+    for k in range(len(numbers)):
+        target[k] = numbers[k]
+
+
+@njit(**OPTIONS)
+def consecutive(numbers):
+    """Whether each number is one more than the one before."""
+    for k in range(1, len(numbers)):  # noqa: SIM110  a generator does not compile
+        if numbers[k] != numbers[k - 1] + 1:
+            return False
+    return True
+
+
+@njit(**OPTIONS)
 def whole_columns(count):
     """How many of ``count`` columns are kept in whole vectors, padding included; the others are singles."""
     rest = count % LANES

@@ -8,7 +8,7 @@ from numba import njit
 
 from vpr.transport.cpu.blocks import products, row_sums
 from vpr.transport.cpu.compiling import OPTIONS, cpu_has
-from vpr.transport.cpu.layout import take_zeros, whole_columns
+from vpr.transport.cpu.layout import copy, take_zeros, whole_columns
 from vpr.transport.cpu.simd import LANES, store
 
 # rows and vectors whose sums fill the registers: 24 of 32 of 512 bits, 12 of 16 of 256 bits, 24 of 32 of 128 bits
@@ -39,8 +39,9 @@ def pack(patches, count, descriptor, memory):
     alone = max(count - whole, 0)
     flat, memory = take_zeros(memory, (alone + 1) * depth)
     singles = flat.reshape(alone + 1, depth)
-    singles[:alone] = patches[count - alone : count]
-    singles[alone, : len(descriptor)] = descriptor
+    for row in range(alone):
+        copy(patches[count - alone + row], singles[row])
+    copy(descriptor, singles[alone])
     return (panels, singles, patches), memory
 
 
@@ -98,8 +99,8 @@ def correlate(packed, descriptors, images, correlation, memory):
     descriptor, memory = take_zeros(memory, depth)
     sums, _ = take_zeros(memory, count)
     for n in range(len(images)):
-        descriptor[: descriptors.shape[1]] = descriptors[images[n]]
+        copy(descriptors[images[n]], descriptor)
         for block in range(0, count, LANES):
             i = min(block, count - LANES)
             store(sums, i, sums_of_rows(patches.reshape(-1), i * depth, depth, descriptor, 0, depth // LANES))
-        correlation[n] = sums[: correlation.shape[1]]
+        copy(sums[: correlation.shape[1]], correlation[n])

@@ -23,7 +23,7 @@ from vpr.transport.cpu.kernels import (
     water_level,
     write_plan,
 )
-from vpr.transport.cpu.layout import SINGLES, padded, take_zeros
+from vpr.transport.cpu.layout import SINGLES, copy, padded, take_zeros
 from vpr.transport.cpu.simd import LANES
 from vpr.transport.problem import (
     CAUTION,
@@ -176,7 +176,8 @@ def solve_pairs(similarity, mu, nu, settings, outputs, memory):
             iterations[n] = TOO_WIDE
             continue
         gibbs(pair, masks, high, epsilon, kernel)
-        weights_p[:queries], weights_q[:candidates] = mu[n], nu[n]
+        copy(mu[n], weights_p)
+        copy(nu[n], weights_q)
         level = np.float32(1)
         if mass == np.float32(1):
             taken = balanced(kernel, weights_p, weights_q, u, v, columns, tolerance, max_iterations)

@@ -13,7 +13,7 @@ from vpr.transport.problem import Settings
 
 log = logging.getLogger("vpr.transport")
 
-PAIRS, PATCHES, CHANNELS = 6, 20, 32
+PAIRS, PATCHES, CHANNELS = 4, 20, 32
 WITHIN = 1e-3  # of a similarity; the kernels multiply by tensor cores
 
 
