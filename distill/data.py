@@ -9,6 +9,7 @@ import numpy as np
 from datasets.default import data_root
 from datasets.errors import DatasetError
 from datasets.msls import MSLS, Protocol, Side, load
+from datasets.msls.cities import TRAIN_CITIES
 from datasets.msls.tree import Location, existing_cities, locate
 from distill.places import Photos
 from distill.settings import RunConfig
@@ -37,7 +38,8 @@ def training_data(config: RunConfig) -> TrainingData:
     """Read the training cities. Raises DatasetError, or VprError when the held-out city is among those named."""
     if config.held_out in config.cities:
         raise VprError(f"{config.held_out} is held out of training; take it from --cities or pass another --held-out")
-    root = data_root(config.data)
+    apart = HELD_OUT if config.held_out is None else config.held_out
+    root = data_root(config.data, [*config.cities, *filter(None, [apart])], () if config.cities else TRAIN_CITIES)
     held_out = _held_out(config, root)
     photos, dataset = training_photos(root, tuple(config.cities), held_out)
     cities = [city.name for city in dataset.cities]

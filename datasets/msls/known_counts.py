@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from datasets.default import NOTE
 from datasets.msls.city import City
 from datasets.msls.dataset import MSLS
 from datasets.msls.protocol import Protocol
 
-MINI_MARKER = "mini_msls.json"  # stands at the root of a rendered tree, which has counts of its own
+MINI_MARKERS = ("mini_msls.json", NOTE)  # at the root of a rendered tree, whole or in part
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,11 @@ def count_remarks(dataset: MSLS) -> list[str]:
     """One line for each difference from real MSLS validation; empty when there is none.
 
     Compared are cph and sf under the default protocol (val, im2im, all, 25 m, either scope); other cities, other
-    protocols and rendered trees (mini_msls.json at the root) have no known counts.
+    protocols and rendered trees have no known counts.
     """
     protocol = dataset.protocol
-    if replace(protocol, scope="city") != Protocol(cities=protocol.cities) or (dataset.root / MINI_MARKER).exists():
+    rendered = any((dataset.root / marker).exists() for marker in MINI_MARKERS)
+    if rendered or replace(protocol, scope="city") != Protocol(cities=protocol.cities):
         return []
     known = [city for city in dataset.cities if city.name in KNOWN]
     remarks = [remark for city in known for remark in _city_remarks(city, KNOWN[city.name])]

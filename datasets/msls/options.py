@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from datasets.default import data_root
 from datasets.errors import DatasetError
+from datasets.msls.cities import OFFICIAL_CITIES
 from datasets.msls.dataset import MSLS, load
 from datasets.msls.protocol import DEFAULT_SEQ_LENGTH, Protocol, Scope, Split, Subtask, Task
 from vpr.base.settings import Names, NonNegativeInt, PositiveFloat, option
@@ -36,7 +37,11 @@ class DatasetOptions:
     def load(self) -> MSLS:
         """Read the dataset; raises DatasetError as `datasets.msls.load` does."""
         protocol = self.protocol()
-        return load(data_root(self.data), protocol)
+        return load(self.root(), protocol)
+
+    def root(self) -> Path:
+        """The root of the tree; of mini-MSLS, the protocol's cities are rendered on first use."""
+        return data_root(self.data, self.cities, () if self.cities else OFFICIAL_CITIES[self.split])
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class SeveralProtocols(ProtocolOptions):
     def load_each(self) -> Iterator[MSLS]:
         """The dataset under each protocol that was asked for, in turn; errors as `load`. Where several subtasks are
         asked for, one that keeps nothing is left out, and that is said."""
-        root = data_root(self.data)
+        root = self.root()
         tasks = get_args(Task) if self.task == "all" else (self.task,)
         subtasks = get_args(Subtask) if self.subtask == "each" else (self.subtask,)
         for task in tasks:

@@ -1,15 +1,16 @@
-"""A whole tree on disk: begun, continued, completed, or refused because it is another one."""
+"""A tree on disk, or some cities of it: begun, continued, completed, or refused because it is another one."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.errors import DatasetError
 from datasets.rendered import Rendered
-from datasets.street_world.config import MiniConfig
+from datasets.street_world.config import CityPlan, MiniConfig
 from datasets.street_world.pool import render_units
-from datasets.street_world.tables import write_tables
+from datasets.street_world.tables import count_images, is_rendered, write_tables
 from vpr.base.machine import usable_cores
 from vpr.base.progress import progress
 
@@ -19,10 +20,10 @@ def tree_of(root: Path, config: MiniConfig) -> Rendered:
     return Rendered(root, "mini-MSLS", config.identity())
 
 
-def make_folders(root: Path, config: MiniConfig) -> None:
-    """Write the note of what the tree is going to be, and make its folders."""
+def make_folders(root: Path, config: MiniConfig, cities: Sequence[CityPlan]) -> None:
+    """Write the note of what the tree is going to be, and make the folders of some of its cities."""
     tree_of(root, config).begin()
-    for plan in config.cities:
+    for plan in cities:
         for side in ("query", "database"):
             images = root / plan.part / plan.name / side / "images"
             images.mkdir(parents=True, exist_ok=True)
@@ -40,29 +41,48 @@ def tree_digest(root: Path) -> str:
     return digest.hexdigest()
 
 
-def render(config: MiniConfig, root: Path, workers: int | None = None) -> Path:
+def render(config: MiniConfig, root: Path, workers: int | None = None, cities: Sequence[str] | None = None) -> Path:
     """Render the world into `root`, or continue where an earlier run stopped; return `root`.
 
     Args:
         config: the world.
         root: folder of the tree; created when missing.
         workers: rendering processes; None takes one for each usable core.
+        cities: names of the cities that are wanted; the others stay as they are. None takes all.
 
     Raises:
-        DatasetError: `root` holds something else, or a rendering process failed.
+        DatasetError: `root` holds something else, the world lacks a city, or a rendering process failed.
     """
     root = Path(root)
     if workers is not None and workers < 1:
         raise DatasetError(f"at least one worker is needed: {workers}")
-    tree = tree_of(root, config)
+    tree, wanted = tree_of(root, config), _named(config, cities)
     if tree.is_complete():
         tree.begun.unlink(missing_ok=True)  # a kill may have come just before
         return root
-    make_folders(root, config)
-    units = [(city, street) for city, plan in enumerate(config.cities) for street in range(plan.streets + plan.strays)]
-    processes = workers or usable_cores()
-    with progress(total=len(units), unit="street", title="mini-MSLS") as bar:
-        render_units(config, root.resolve(), units, processes, lambda images: bar.update())
-    counts = write_tables(root, config)
-    tree.finish({"counts": counts, "digest": tree_digest(root)})
+    todo = [plan for plan in wanted if not is_rendered(root, plan)]
+    if todo:
+        make_folders(root, config, todo)
+        units = [
+            (number, street)
+            for number, plan in enumerate(config.cities) if plan in todo
+            for street in range(plan.streets + plan.strays)
+        ]  # fmt: skip
+        title = f"rendering mini-MSLS ({', '.join(plan.name for plan in todo)})"
+        with progress(total=len(units), unit="street", title=title) as bar:
+            render_units(config, root.resolve(), units, workers or usable_cores(), lambda images: bar.update())
+        for plan in todo:
+            write_tables(root, config, plan)
+    if all(is_rendered(root, plan) for plan in config.cities):
+        tree.finish({"counts": count_images(root, config), "digest": tree_digest(root)})
     return root
+
+
+def _named(config: MiniConfig, cities: Sequence[str] | None) -> list[CityPlan]:
+    """The plans of the cities of these names; raises DatasetError for one that the world lacks."""
+    plans = {plan.name: plan for plan in config.cities}
+    if cities is None:
+        return [*plans.values()]
+    if unknown := [name for name in cities if name not in plans]:
+        raise DatasetError(f"mini-MSLS has no city '{unknown[0]}'; it holds {', '.join(plans)}")
+    return [plan for name, plan in plans.items() if name in cities]

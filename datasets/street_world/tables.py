@@ -13,6 +13,7 @@ from datasets.street_world.drive import Frame, Traverse
 from datasets.street_world.work import plan_street
 from vpr.base.files import write_bytes
 
+SIDES = ("query", "database")  # in the order in which they are written
 FILES = ("raw.csv", "seq_info.csv", "postprocessed.csv", "subtask_index.csv")
 OLD_UNTIL, NEW_FROM = 2014, 2016  # years
 SUMMER = (4, 5, 6, 7, 8, 9)  # months
@@ -75,7 +76,7 @@ def frame_rows(traverse: Traverse, street: int, index: int, frame: Frame) -> dic
 
 def city_tables(config: MiniConfig, plan: CityPlan) -> dict[str, dict[str, pd.DataFrame]]:
     """The tables of a city: side, then file name, then rows aligned by position."""
-    rows: dict = {side: {name: [] for name in FILES} for side in ("query", "database")}
+    rows: dict = {side: {name: [] for name in FILES} for side in SIDES}
     for street in range(plan.streets + plan.strays):
         for traverse in plan_street(config, plan, street)[2]:
             for index, frame in enumerate(traverse.frames):
@@ -84,13 +85,25 @@ def city_tables(config: MiniConfig, plan: CityPlan) -> dict[str, dict[str, pd.Da
     return {side: {name: pd.DataFrame(table) for name, table in tables.items()} for side, tables in rows.items()}
 
 
-def write_tables(root: Path, config: MiniConfig) -> dict[str, dict[str, int]]:
-    """Write all CSV files; return the number of images by city and side."""
-    counts: dict[str, dict[str, int]] = {}
-    for plan in config.cities:
-        for side, tables in city_tables(config, plan).items():
-            for name, table in tables.items():
-                data = table.to_csv(lineterminator="\n").encode()
-                write_bytes(root / plan.part / plan.name / side / name, data)
-            counts.setdefault(plan.name, {})[side] = len(table)
-    return counts
+def write_tables(root: Path, config: MiniConfig, plan: CityPlan) -> None:
+    """Write all CSV files of a city, whose images are there; the last one says that the city is complete."""
+    for side, tables in city_tables(config, plan).items():
+        for name, table in tables.items():
+            write_bytes(_table(root, plan, side, name), table.to_csv(lineterminator="\n").encode())
+
+
+def is_rendered(root: Path, plan: CityPlan) -> bool:
+    """Whether a city is complete."""
+    return _table(root, plan, SIDES[-1], FILES[-1]).is_file()
+
+
+def count_images(root: Path, config: MiniConfig) -> dict[str, dict[str, int]]:
+    """The number of images by city and side, of a complete tree."""
+    return {
+        plan.name: {side: len(pd.read_csv(_table(root, plan, side, FILES[0]))) for side in SIDES}
+        for plan in config.cities
+    }
+
+
+def _table(root: Path, plan: CityPlan, side: str, name: str) -> Path:
+    return root / plan.part / plan.name / side / name

@@ -18,8 +18,9 @@ import pytest
 from PIL import Image
 
 from datasets import mini_msls
-from datasets.default import ensure_mini_msls
+from datasets.default import NOTE, ensure_mini_msls
 from datasets.errors import DatasetError
+from datasets.msls.options import DatasetOptions
 from datasets.street_world import rendering
 from datasets.street_world.config import scale_config, tiny_config
 from datasets.street_world.rendering import render, tree_of
@@ -52,6 +53,7 @@ def sides(root: Path):
             yield root / plan.part / plan.name / side
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_whatever_the_workers(tree, tmp_path):
     again = render(tiny_config(), tmp_path / "again", workers=1)
     assert fingerprints(again) == fingerprints(tree)
@@ -142,6 +144,7 @@ def test_images_are_pictures(tree):
     assert wide < 30
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bytes(tree, tmp_path):
     out = tmp_path / "killed"
     code = (
@@ -160,12 +163,48 @@ def test_a_killed_run_resumes_to_the_same_bytes(tree, tmp_path):
     assert fingerprints(out) == fingerprints(tree)
 
 
-def test_a_kill_before_the_note_is_written_leaves_a_folder_that_can_be_used(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.rendered.write_json", lambda *_: 1 / 0)
+def test_a_kill_before_the_note_is_written_leaves_a_folder_that_can_be_used(tmp_path, seams):
+    seams.replace("datasets.rendered.write_json", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        rendering.make_folders(tmp_path, tiny_config())
+        rendering.make_folders(tmp_path, tiny_config(), tiny_config().cities)
     (tmp_path / ".mini_msls.partial.json.host.1-1.tmp").touch()
     assert not tree_of(tmp_path, tiny_config()).is_complete()
+
+
+def test_city_after_city_is_the_same_tree(tree, tmp_path):
+    for cities in (["sf", "cph"], [], ["cph"], ["london"]):
+        render(tiny_config(), tmp_path, workers=1, cities=cities)
+    assert {path.name for path in (tmp_path / "train_val").iterdir()} == {"sf", "cph", "london"}
+    assert not tree_of(tmp_path, tiny_config()).manifest.exists()
+    render(tiny_config(), tmp_path, workers=1)
+    assert fingerprints(tmp_path) == fingerprints(tree)
+    with pytest.raises(DatasetError, match=r"no city 'atlantis'; it holds trondheim, "):
+        render(tiny_config(), tmp_path / "other", cities=["atlantis"])
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (DatasetOptions(), ["cph", "sf"]),
+        (DatasetOptions(split="test"), ["miami"]),
+        (DatasetOptions(split="train", cities=("london",)), ["london"]),
+    ],
+)
+def test_a_command_renders_the_cities_that_it_reads(options, wanted, seams):
+    asked = []
+    seams.replace("datasets.street_world.rendering.render", lambda *given: asked.append(given[-1]) or Path("there"))
+    assert options.root() == Path("there") and asked == [wanted]
+
+
+def test_a_tree_that_is_named_and_not_complete_is_continued(tmp_path, seams):
+    root = tree_of(tmp_path, scale_config("medium", 3))
+    assert DatasetOptions(data=tmp_path).root() == tmp_path  # no tree of ours
+    root.begin()
+    asked = []
+    seams.replace("datasets.street_world.rendering.render", lambda *given: asked.append(given) or given[1])
+    assert root.begun.name == NOTE and DatasetOptions(data=tmp_path, split="test").root() == tmp_path
+    assert asked == [(scale_config("medium", 3), tmp_path, None, ["miami"])]
 
 
 def test_a_complete_tree_returns_at_once(tree):
@@ -192,7 +231,7 @@ def test_the_command_fails_with_one_line(tree, tmp_path, capsys):
     assert len(lines) == 2 and all(line.startswith("python -m datasets.mini_msls: error: ") for line in lines)
 
 
-def test_the_cache_folder_can_be_moved(monkeypatch, tmp_path):
+def test_the_cache_folder_can_be_moved(monkeypatch, seams, tmp_path):
     monkeypatch.setenv("VPR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr("datasets.street_world.rendering.render", lambda config, folder, workers: folder)
+    seams.replace("datasets.street_world.rendering.render", lambda config, folder, *rest: folder)
     assert ensure_mini_msls(seed=4).is_relative_to(tmp_path / "mini_msls")

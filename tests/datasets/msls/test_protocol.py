@@ -8,7 +8,7 @@ from datasets.errors import DatasetError
 from datasets.msls import Protocol, load
 from datasets.msls.cities import TEST_CITIES, TRAIN_CITIES, VAL_CITIES, official_split
 from datasets.msls.foreign_keys import keys_of_other_cities
-from datasets.msls.known_counts import MINI_MARKER, count_remarks
+from datasets.msls.known_counts import MINI_MARKERS, count_remarks
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,10 @@ def test_known_counts_speak_only_of_real_validation(tree):
     assert "sf is missing" in remarks[-1]
     assert len(count_remarks(load(tree, Protocol(cities=("cph",))))) == 2
     assert count_remarks(load(tree, Protocol(radius_m=10.0))) == []
-    (tree / MINI_MARKER).write_text("{}")
-    assert count_remarks(load(tree, Protocol())) == []
+    for marker in MINI_MARKERS:
+        (tree / marker).write_text("{}")
+        assert count_remarks(load(tree, Protocol())) == []
+        (tree / marker).unlink()
 
 
 def test_real_counts_raise_no_remark(tmp_path):
