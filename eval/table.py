@@ -7,6 +7,7 @@ needs, evaluates, and writes table.json, .txt, .csv and .png. Given again it con
 
 from __future__ import annotations
 
+import functools
 import logging
 import subprocess
 import sys
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("vpr")
 
 
+def start_command(command: str, arguments: list[str]) -> int:
+    """Run one of our commands in a process of its own; returns its exit code."""
+    return subprocess.run([sys.executable, "-m", command, *arguments], check=False).returncode
+
+
 @dataclass(frozen=True)
 class TableOptions:
     """Table."""
@@ -46,26 +52,53 @@ class TableOptions:
     layout: Layout = option("folders", "with --retrieval: how the images of --data lie")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command; returns its exit code."""
+@dataclass(frozen=True)
+class Trainings:
+    """The trainings of a table."""
+
+    table: TableOptions
+    out: Path  # folder of the runs
+    start: Callable[[str, list[str]], int]  # as `start_command`
+
+    def train(self, command: str, run: Path, seed: int, options: list[Any]) -> None:
+        """Train one model by its command; a complete run is kept.
+
+        Raises VprError when the command fails; what it said stands above.
+        """
+        training = self.table.training
+        arguments = [*options[:2], *(["--config", training] if training else []), *options[2:]]
+        arguments += ["--out", run, "--seed", seed]
+        if self.start(command, [str(argument) for argument in arguments]):
+            raise VprError(f"training {run} failed, as said above; mend that and give the command again")
+
+
+def main(argv: list[str] | None = None, start: Callable[[str, list[str]], int] = start_command) -> int:
+    """The command; returns its exit code. start: how the training commands are run."""
     stages = [TableOptions, ProtocolOptions, RankingConfig, RerankOptions]
-    return run_command("eval.table", "The paper's tables with intervals, over several seeds.", stages, _work, argv)
+    about = "The paper's tables with intervals, over several seeds."
+    return run_command("eval.table", about, stages, functools.partial(_work, start), argv)
 
 
-def _work(table: TableOptions, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions) -> None:
+def _work(
+    start: Callable[[str, list[str]], int],
+    table: TableOptions,
+    options: ProtocolOptions,
+    ranking: RankingConfig,
+    rerank: RerankOptions,
+) -> None:
     from eval.results import write_results
 
     check(table)
     out = table.out or Path("runs/retrieval-table" if table.retrieval else "runs/table")
     made = of_labels if table.retrieval else of_places
-    results, said, more = made(table, out, options, ranking, rerank)
+    results, said, more = made(Trainings(table, out, start), options, ranking, rerank)
     write_results(out, results, said)
     show(said, results.table(), *results.differences_told(), *more)
     show(f"written: {out}/table.json, .txt, .csv, .png")
 
 
 def of_places(
-    table: TableOptions, out: Path, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions
+    trainings: Trainings, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions
 ) -> tuple[Results, str, list[str]]:
     """The results on MSLS, what they are of, and what else is said."""
     from eval.evaluation import Evaluator
@@ -76,19 +109,20 @@ def of_places(
         raise VprError(f"{', '.join(dataset.without_ground_truth)}: no true positions, so nothing can be compared")
     data = dataset.retrieval_set
     evaluator = Evaluator(ranking, rerank, choose_device(ranking.device))
+    table = trainings.table
 
     def trained(seed: int) -> dict[str, Values]:
         """The rows of one seed."""
-        runs = {name: out / f"seed{seed}" / name for name in ("scratch", "distill")}
+        runs = {name: trainings.out / f"seed{seed}" / name for name in ("scratch", "distill")}
         for name, run in runs.items():
-            train(f"vpr.{name}", run, seed, table, ["--recipe", table.recipe[0], "--data", dataset.root])
+            trainings.train(f"vpr.{name}", run, seed, ["--recipe", table.recipe[0], "--data", dataset.root])
         return recalls_of(runs, data, evaluator)
 
     return Results(_by_seed(table, trained), data), describe_protocol(dataset), [describe_counts(data)]
 
 
 def of_labels(
-    table: TableOptions, out: Path, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions
+    trainings: Trainings, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions
 ) -> tuple[Results, str, list[str]]:
     """The results on the test half of a labelled set, what they are of, and the paper's figures for it."""
     from datasets.labels import load
@@ -98,6 +132,7 @@ def of_labels(
     from eval.paper import figures_of
     from eval.results import Results
 
+    table = trainings.table
     root = labelled_root(only_data(options), table.layout)
     halves = load(table.layout, root)
     data = halves.testing.retrieval_set()
@@ -110,10 +145,11 @@ def of_labels(
         """The rows of one seed."""
         rows: dict[str, Values] = {}
         for recipe in table.recipe:
-            folder = out / f"seed{seed}" / recipe
+            folder = trainings.out / f"seed{seed}" / recipe
             usual = ["--recipe", recipe, "--layout", table.layout, "--data", root]
-            train("vpr.retrieval", folder / "untrained", seed, table, [*usual, "--steps", 0, "--struct-steps", 0])
-            train("vpr.retrieval", folder / "struct", seed, table, usual)
+            no_steps = ["--steps", 0, "--struct-steps", 0]
+            trainings.train("vpr.retrieval", folder / "untrained", seed, [*usual, *no_steps])
+            trainings.train("vpr.retrieval", folder / "struct", seed, usual)
             runs = {"untrained": folder / "untrained", "base": folder / "struct" / "base", "struct": folder / "struct"}
             method = f"{recipe}: " if len(table.recipe) > 1 else ""
             for name, run in runs.items():
@@ -145,17 +181,6 @@ def check(table: TableOptions) -> None:
         raise VprError("--recipe: give one, or with --retrieval several")
     if table.training is not None and not table.training.is_file():
         raise VprError(f"--training {table.training}: no such file")
-
-
-def train(command: str, run: Path, seed: int, table: TableOptions, options: list[Any]) -> None:
-    """Train one model by its command, in a process of its own; a complete run is kept.
-
-    Raises VprError when the command fails; what it said stands above.
-    """
-    arguments: list[Any] = [*options[:2], *(["--config", table.training] if table.training else []), *options[2:]]
-    arguments += ["--out", run, "--seed", seed]
-    if subprocess.run([sys.executable, "-m", command, *map(str, arguments)], check=False).returncode:
-        raise VprError(f"training {run} failed, as said above; mend that and give the command again")
 
 
 def recalls_of(runs: dict[str, Path], data: RetrievalSet, evaluator: Evaluator) -> dict[str, Values]:

@@ -1,14 +1,16 @@
 """eval.table by the command: it trains, evaluates, writes, and continues where it was stopped."""
 
+import functools
 import json
-import subprocess
 
 import pytest
-from commands import module_of, refused
+from commands import in_this_process, refused
 from tiny import small_config
 
 from eval import table
 from eval.paper import figures_of
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -17,21 +19,8 @@ def arguments(tiny_tree, tmp_path):
     return [*map(str, usual), "--training", str(small_config(tmp_path / "tiny.yaml"))]
 
 
-@pytest.fixture
-def in_this_process(monkeypatch):
-    """Trainings run here, where everything is imported already."""
-    usual_run = subprocess.run
-
-    def here(command, **options):
-        if command[1] != "-m":
-            return usual_run(command, **options)
-        return subprocess.CompletedProcess(command, module_of(command[2]).main(command[3:]))
-
-    monkeypatch.setattr(subprocess, "run", here)
-
-
-def test_the_table_is_written_and_complete_runs_are_kept(arguments, in_this_process, tmp_path, capsys):
-    assert table.main(arguments) == 0
+def test_the_table_is_written_and_complete_runs_are_kept(arguments, tmp_path, capsys):
+    assert table.main(arguments, in_this_process) == 0
     out = tmp_path / "table"
     record = json.loads((out / "table.json").read_text())
     assert list(record["recall"]) == [
@@ -40,18 +29,23 @@ def test_the_table_is_written_and_complete_runs_are_kept(arguments, in_this_proc
     assert "R@1 of distilled - NetVLAD" in capsys.readouterr().out
     assert {path.name for path in out.iterdir()} == {"seed0", "table.json", "table.txt", "table.csv", "table.png"}
     before = [(out / "seed0" / name / "model.safetensors").stat().st_mtime_ns for name in ("scratch", "distill")]
-    assert table.main(arguments) == 0 and json.loads((out / "table.json").read_text()) == record
+    assert table.main(arguments, in_this_process) == 0 and json.loads((out / "table.json").read_text()) == record
     assert before == [
         (out / "seed0" / name / "model.safetensors").stat().st_mtime_ns for name in ("scratch", "distill")
     ]
 
 
-def test_a_training_that_fails_ends_the_command(arguments, capsys, monkeypatch):
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1))
-    assert "seed0/scratch failed" in refused(capsys, table.main, *arguments)
+def test_a_training_that_fails_ends_the_command(arguments, capsys):
+    failing = functools.partial(table.main, start=lambda command, arguments: 1)
+    assert "seed0/scratch failed" in refused(capsys, failing, *arguments)
 
 
-def test_the_table_of_retrieval_has_each_method_untrained_base_and_struct(tiny_set, in_this_process, tmp_path, capsys):
+def test_a_training_is_a_command_in_a_process_of_its_own(capfd):
+    assert table.start_command("vpr.scratch", ["--steps", "x"]) == 2
+    assert capfd.readouterr().err == "python -m vpr.scratch: error: --steps: 'x' is no INT\n"
+
+
+def test_the_table_of_retrieval_has_each_method_untrained_base_and_struct(tiny_set, tmp_path, capsys):
     small = {"steps": 2, "places": 2, "images_per_place": 2, "dim": 16, "grid": 2, "structural_negatives": 2}
     small |= {
         "struct_steps": 3,
@@ -65,7 +59,7 @@ def test_the_table_of_retrieval_has_each_method_untrained_base_and_struct(tiny_s
     (tmp_path / "tiny.yaml").write_text("".join(f"{name}: {value}\n" for name, value in small.items()))
     usual = ["--retrieval", "--data", tiny_set, "--out", tmp_path / "table", "--training", tmp_path / "tiny.yaml"]
     arguments = [str(option) for option in (*usual, "--seeds", 1, "--recipe", "mini,lite", "--device", "cpu")]
-    assert table.main(arguments) == 0
+    assert table.main(arguments, in_this_process) == 0
     record = json.loads((tmp_path / "table" / "table.json").read_text())
     rows = [f"{name}{structure}" for name in ("untrained", "base", "struct") for structure in ("", " + structure")]
     assert list(record["recall"]) == [f"{method}: {row}" for method in ("mini", "lite") for row in rows]

@@ -20,6 +20,11 @@ def module_of(command):
     return importlib.import_module(f"{command}.__main__") if hasattr(package, "__path__") else package
 
 
+def in_this_process(command, arguments):
+    """What `eval.table.start_command` does, here, where everything is imported already."""
+    return module_of(command).main(arguments)
+
+
 def evaluate(tree, run, out, *more):
     """Run eval.msls, which must succeed; returns what --json wrote."""
     arguments = ["--data", tree, "--run", run, "--json", out / "a.json", "--device", "cpu", *more]

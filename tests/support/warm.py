@@ -5,6 +5,7 @@ size without harm to the others. ``python tests/support/warm.py`` is the process
 """
 
 import functools
+import io
 import json
 import os
 import resource
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+EACH = "TEST_EACH_CALL"  # set: each argument of a call is a list of arguments
 WRITES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink", "os.chmod"}
 
 
@@ -80,6 +82,14 @@ class Warm:
         out, err, count = (Path(file).read_text(errors="replace") for file in files)
         return Outcome(code, out, err, int(count or 0))
 
+    def each(self, command: str, calls: Sequence[Sequence[str]], cwd: Path, seconds: float = 20) -> list[Outcome]:
+        """The same command with one list of arguments after another, in one child: for calls that end before any work.
+
+        The calls from the one that is killed or ends the process on are missing.
+        """
+        done = self(command, [json.dumps(arguments) for arguments in calls], cwd, env={EACH: "1"}, seconds=seconds)
+        return [Outcome(**json.loads(line)) for line in done.out.splitlines() if line.startswith('{"code"')]
+
     def close(self) -> None:
         """End the process."""
         assert self.process.stdin is not None
@@ -98,14 +108,32 @@ def _serve() -> None:
     ours = ("distill.student", "distill.teacher", "eval.calibration", "eval.evaluation", "eval.floors")
     for name in MODULES:
         module_of(name)
-    for name in [*heavy, *ours, "vpr.base.figures", "datasets.street_world.rendering", "vpr.description.into_cache"]:
+    ours += ("vpr.base.figures", "vpr.retrieval.drawing", "vpr.description.into_cache")
+    for name in [*heavy, *ours, "datasets.street_world.rendering"]:
         importlib.import_module(name)
+    _use_once()
     for line in sys.stdin:
         call = json.loads(line)
         child = os.fork()
         if child == 0:
             _child(call)
         print(_wait(child, call["seconds"]), flush=True)
+
+
+def _use_once() -> None:
+    """What every child would otherwise load or compute again: compiled transport, fonts, the digest of the code."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from vpr.base.run_folder import training_code
+    from vpr.similarity import structural_similarity
+
+    one = np.eye(4, dtype=np.float32)
+    structural_similarity(one, one[None], one[0], one[:1], backend="numba", threads=1)
+    training_code()
+    figure = Figure()
+    figure.suptitle("a")
+    figure.savefig(os.devnull, format="png")
 
 
 def _wait(child: int, seconds: float) -> int:
@@ -133,13 +161,14 @@ def _child(call: dict) -> None:
     os.environ.update(call["env"])
     if call["limit_bytes"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (call["limit_bytes"],) * 2)
-    subprocess.run = functools.partial(_in_a_fork, subprocess.run)
     from commands import module_of
 
     code = 70
     done = _count_writes(call["stop_before"])
+    own = {"start": _in_a_fork} if call["command"] == "eval.table" else {}
+    main = functools.partial(module_of(call["command"]).main, **own)
     try:
-        code = module_of(call["command"]).main(call["arguments"])
+        code = _each(main, call["arguments"]) if EACH in call["env"] else main(call["arguments"])
     except BaseException:  # noqa: BLE001  what an interpreter would print
         traceback.print_exc()
     finally:
@@ -151,17 +180,26 @@ def _child(call: dict) -> None:
         os._exit(code)
 
 
-def _in_a_fork(usual: Callable, command: list[str], **options: object) -> subprocess.CompletedProcess:
-    """What `subprocess.run` does; a command of ours finds its imports done."""
+def _each(main: Callable[[list[str]], int], calls: list[str]) -> int:
+    """Call with one list of arguments after another; print what each left behind as a line of JSON."""
+    streams = sys.stdout, sys.stderr
+    for arguments in calls:
+        sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
+        code = main(json.loads(arguments))
+        left = {"code": code, "out": sys.stdout.getvalue(), "err": sys.stderr.getvalue(), "writes": 0}
+        print(json.dumps(left), file=streams[0], flush=True)
+    sys.stdout, sys.stderr = streams
+    return 0
+
+
+def _in_a_fork(command: str, arguments: list[str]) -> int:
+    """What `eval.table.start_command` does, in a child that finds its imports done."""
     from commands import module_of
 
-    python, flag, module, *arguments = command
-    if (python, flag) != (sys.executable, "-m"):
-        return usual(command, **options)
     child = os.fork()
     if child == 0:
-        os._exit(module_of(module).main(arguments))
-    return subprocess.CompletedProcess(command, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        os._exit(module_of(command).main(arguments))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def _count_writes(stop_before: int) -> list[int]:
