@@ -2,20 +2,36 @@
 
 import os
 import shutil
+import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from seams import Seams
 from tiny import SMALL, TEACHER
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """No test touches the user's cache; only compiled kernels outlive a session, in pytest's own cache."""
+    """No test touches the user's cache; only compiled kernels outlive a session, in pytest's own cache.
+
+    Ctrl-C is what it usually is: a shell that starts the tests in the background has it ignored, by the commands too.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="vpr-tests-"))
     if getattr(config, "cache", None) is not None:
         (folder / "kernels").symlink_to(config.cache.mkdir("kernels"), target_is_directory=True)
     config.stash[CACHE_FOLDER] = folder
     os.environ["VPR_CACHE_DIR"] = str(folder)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share what is costly to make run in one process: those of a file, and all that try faults."""
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group("faults" if "/faults/" in file else file))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -71,6 +87,14 @@ def validation(tiny_tree: Path):
     from datasets.msls import Protocol, load
 
     return load(tiny_tree, Protocol())
+
+
+@pytest.fixture
+def seams(monkeypatch: pytest.MonkeyPatch) -> Iterator[Seams]:
+    """Functions that are replaced or watched for a test, each of which must be called."""
+    replaced = Seams(monkeypatch)
+    yield replaced
+    replaced.check()
 
 
 @pytest.fixture

@@ -9,18 +9,20 @@ import pytest
 from commands import evaluate
 from PIL import Image
 
-import vpr.description.images
 from eval import submission
 from vpr import extract
 from vpr.cache import DescriptorCache
 
+pytestmark = pytest.mark.slow
+
 
 def test_reranking_twice_gives_the_same_numbers_and_the_second_time_uses_the_cache(
-    tiny_tree, run_copy, tmp_path, monkeypatch, validation
+    tiny_tree, run_copy, tmp_path, seams, validation
 ):
+    images = seams.watch("vpr.description.images.read_whole")
     first = evaluate(tiny_tree, run_copy, tmp_path, "--rerank")
     assert len(list((run_copy / "cache").glob("*.h5"))) == 1
-    monkeypatch.setattr(vpr.description.images, "read_image", lambda *rest: 1 / 0)
+    images.forbid()
     second = evaluate(tiny_tree, run_copy, tmp_path, "--rerank")
     assert first["results"] == second["results"] and set(first["results"]) == {"shortlist", "rerank"}
     assert first["protocol"] == {
@@ -93,8 +95,8 @@ def test_sequences_are_reranked(tiny_tree, distilled_run, tmp_path):
     assert record["protocol"]["seq_length"] == 3 and set(record["results"]) == {"shortlist", "rerank"}
 
 
-def test_extraction_resumes_and_serves_evaluation(tiny_tree, run_copy, tmp_path, monkeypatch):
-    path = tmp_path / "a.h5"
+def test_extraction_resumes_and_serves_evaluation(tiny_tree, run_copy, tmp_path, seams):
+    images, path = seams.watch("vpr.description.images.read_whole"), tmp_path / "a.h5"
     arguments = ["--run", str(run_copy), "--data", str(tiny_tree), "--cache", str(path), "--device", "cpu"]
     assert extract.main(arguments) == 0
     whole = path.read_bytes()
@@ -102,7 +104,7 @@ def test_extraction_resumes_and_serves_evaluation(tiny_tree, run_copy, tmp_path,
     assert cache.done.all() and cache.spec.patches == 9 and cache.spec.dim == 16
     os.truncate(path, len(whole) - 1000)
     assert extract.main(arguments) == 0 and path.read_bytes() == whole
-    monkeypatch.setattr(vpr.description.images, "read_image", lambda *rest: 1 / 0)
+    images.forbid()
     evaluate(tiny_tree, run_copy, tmp_path, "--rerank", "--cache", path)
 
 

@@ -14,8 +14,11 @@ from vpr import distill
 from vpr.description.describe import global_descriptors
 from vpr.description.images import ImageFiles
 
+pytestmark = pytest.mark.slow
+
 HUBCONF = """
 import torch
+
 dependencies = ["torch"]
 
 
@@ -116,8 +119,8 @@ def test_what_is_wrong_is_said_before_anything_is_trained(tiny_tree, tmp_path, r
     assert not (tmp_path / "run").exists()
 
 
-def test_a_repository_that_cannot_be_fetched_is_one_line(tiny_tree, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("torch.hub.urlopen", lambda *rest: (_ for _ in ()).throw(OSError("no route")))
+def test_a_repository_that_cannot_be_fetched_is_one_line(tiny_tree, tmp_path, capsys, monkeypatch, seams):
+    seams.replace("torch.hub.urlopen", lambda *rest: (_ for _ in ()).throw(OSError("no route")))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     words = refused(capsys, distill.main, *arguments(tiny_tree, tmp_path / "run", "x/y", "net", "--trust-teacher"))
     assert "hub:x/y:net cannot be loaded" in words and "a network is needed the first time" in words

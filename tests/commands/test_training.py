@@ -4,12 +4,15 @@ import json
 import math
 import shutil
 
+import pytest
 from commands import evaluate, refused
 from tiny import SMALL, TEACHER
 
-import vpr.description.images
+from datasets.msls import Protocol, load
 from distill.data import training_photos
 from vpr import distill, scratch, teacher
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_distilled_run_holds_what_made_it(distilled_run, tiny_tree):
@@ -25,11 +28,13 @@ def test_a_distilled_run_holds_what_made_it(distilled_run, tiny_tree):
     assert not list(distilled_run.rglob("checkpoint.pt"))
 
 
-def test_a_complete_run_is_not_trained_again(distilled_run, teacher_run, tiny_tree, monkeypatch):
+def test_a_complete_run_is_not_trained_again(distilled_run, teacher_run, tiny_tree, tmp_path, seams):
     before = (distilled_run / "model.safetensors").read_bytes()
-    monkeypatch.setattr(vpr.description.images, "read_image", lambda *rest: 1 / 0)
-    arguments = ["--data", tiny_tree, "--teacher", teacher_run, "--out", distilled_run, "--grid", "3", *SMALL]
-    assert distill.main([str(argument) for argument in arguments]) == 0
+    images = seams.watch("vpr.description.images.read_whole")
+    arguments = ["--data", str(tiny_tree), "--teacher", str(teacher_run), "--grid", "3", *SMALL]
+    assert distill.main([*arguments, "--out", str(tmp_path / "run")]) == 0  # a new run reads images
+    images.forbid()
+    assert distill.main([*arguments, "--out", str(distilled_run)]) == 0
     assert (distilled_run / "model.safetensors").read_bytes() == before
 
 
@@ -91,8 +96,10 @@ def test_a_teacher_is_validated_by_its_shortlists(tiny_tree, tmp_path):
     assert [set(validation) for validation in found] == [{"step", "score", "recall@1"}] * 2
 
 
-def test_training_asks_for_no_ground_truth(tiny_tree, monkeypatch):
-    monkeypatch.setattr("datasets.msls.city.sequences_within", lambda *rest: 1 / 0)
+def test_training_asks_for_no_ground_truth(tiny_tree, seams):
+    ground_truth = seams.watch("datasets.msls.city.sequences_within")
+    assert load(tiny_tree, Protocol()).retrieval_set.positives.counts.any()  # evaluation does
+    ground_truth.forbid()
     photos, dataset = training_photos(tiny_tree, (), "amsterdam")
     assert len(photos.paths) and "amsterdam" not in [city.name for city in dataset.cities]
 

@@ -33,6 +33,7 @@ def contents(root):
     return {path.name: path.read_bytes() for path in root.rglob("*.jpg")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_each_layout_has_the_same_images_in_the_same_halves(sets, layout):
     halves = load(layout, sets[layout])
@@ -139,6 +140,7 @@ def test_a_damaged_manifest_is_named(tmp_path, content):
         render(tiny_birds(), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_killed_rendering_resumes_to_the_same_bytes(sets, tmp_path):
     code = (
         "import sys; from pathlib import Path; from datasets.bird_world.rendering import render; "
@@ -158,9 +160,9 @@ def test_a_killed_rendering_resumes_to_the_same_bytes(sets, tmp_path):
         render(replace(tiny_birds(), seed=1), out)
 
 
-def test_the_command_prints_the_halves_and_draws_a_sheet(monkeypatch, tmp_path, capsys):
+def test_the_command_prints_the_halves_and_draws_a_sheet(seams, tmp_path, capsys):
     tiny = tiny_birds("cub")
-    monkeypatch.setattr("datasets.bird_world.config.BirdConfig", lambda *_: tiny)
+    seams.replace("datasets.bird_world.config.BirdConfig", lambda *_: tiny)
     arguments = ["--out", str(tmp_path / "set"), "--layout", "cub", "--contact-sheet", str(tmp_path / "sheet.png")]
     assert main(arguments) == 0
     assert "train     4 classes     32 images\ntest      4 classes     32 images\n" in capsys.readouterr().out

@@ -10,7 +10,7 @@ from training import CONFIG, CPU, EACH, OBJECTIVE, PLACES, Pictures, Scores, pho
 from distill.contrast import Contrast
 from distill.data import TrainingData
 from distill.objective import Objective
-from distill.places import BatchPlan, Guard, Places
+from distill.places import Guard, Places
 from distill.settings import (
     DistillationConfig,
     ObjectiveConfig,
@@ -61,6 +61,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(undisturbed, tmp_path, s
     assert saved == 0 or rest.asked < undisturbed[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", [ObjectiveConfig(memory=12, miner="semi-hard"), ObjectiveConfig("proxy-anchor")])
 def test_an_interrupted_run_takes_up_memory_and_proxies(tmp_path, objective):
     whole = Pictures()
@@ -99,14 +100,15 @@ def test_a_damaged_checkpoint_is_named_with_the_remedy(undisturbed, tmp_path, da
         train(path, Pictures())
 
 
-def test_a_student_that_keeps_to_its_start_goes_on_from_the_same_start(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_student_that_keeps_to_its_start_goes_on_from_the_same_start(tmp_path, seams):
     model = ModelConfig(dim=8, grid=2, image_size=32)
     keep = DistillationConfig(keep_weight=4.0)
     settings = StudentSettings(model, ObjectiveConfig(), StructuralConfig(), CONFIG, keep)
 
     def run(out, images):
         out.mkdir(exist_ok=True)
-        monkeypatch.setattr("distill.student.load_images", lambda *rest: images)
+        seams.replace("distill.student.load_images", lambda *rest: images)
         return train_student(settings, TrainingData(tmp_path, photos(), "", {}), out, join(CPU), Scores()).state_dict()
 
     whole = Pictures()
@@ -117,7 +119,7 @@ def test_a_student_that_keeps_to_its_start_goes_on_from_the_same_start(tmp_path,
     assert same(run(tmp_path / "b", Pictures()), expected)
 
 
-def test_a_student_is_trained_small_and_finished_at_its_own_size(tmp_path, monkeypatch):
+def test_a_student_is_trained_small_and_finished_at_its_own_size(tmp_path, seams):
     model = ModelConfig("tf_efficientnet_lite0", stage=2, head="whitening", dim=8, grid=4, image_size=64, train_size=32)
     settings = StudentSettings(model, ObjectiveConfig(), StructuralConfig(), CONFIG)
     sizes, judge = [], Scores()
@@ -126,7 +128,7 @@ def test_a_student_is_trained_small_and_finished_at_its_own_size(tmp_path, monke
         sizes.append(model.input_size)
         return Pictures()
 
-    monkeypatch.setattr("distill.student.load_images", load)
+    seams.replace("distill.student.load_images", load)
     data = TrainingData(tmp_path, photos(), "", {})
     student = train_student(settings, data, tmp_path, join(CPU), judge)
     assert sizes == [(32, 32), (64, 64)] and in_training(settings).grid == 2
@@ -180,10 +182,10 @@ def test_the_more_is_kept_the_nearer_the_patches_stay(tmp_path):
     assert 0 < drift[1] < drift[0]
 
 
-def test_gradients_of_several_batches_are_averaged(tmp_path, monkeypatch):
+def test_gradients_of_several_batches_are_averaged(tmp_path, seams):
     """Twice the same batch is that batch once."""
-    monkeypatch.setattr(BatchPlan, "batch", lambda plan, number: np.arange(8))
-    monkeypatch.setattr("distill.objective.structural_loss", lambda found, *_: found.patch_descriptors.square().mean())
+    seams.replace("distill.places.BatchPlan.batch", lambda plan, number: np.arange(8))
+    seams.replace("distill.objective.structural_loss", lambda found, *_: found.patch_descriptors.square().mean())
     once, twice = (
         train(tmp_path / f"{count}.pt", Pictures(), replace(CONFIG, steps=3, augment="none", accumulate=count))[0]
         for count in (1, 2)
@@ -192,6 +194,7 @@ def test_gradients_of_several_batches_are_averaged(tmp_path, monkeypatch):
     assert max(float((once[name] - twice[name]).abs().max()) for name in names) < 1e-6
 
 
+@pytest.mark.slow
 def test_a_running_mean_of_the_weights_survives_an_interruption(tmp_path):
     config, whole = replace(CONFIG, ema=0.5), Pictures()
     expected = train(tmp_path / "a.pt", whole, config)[0]

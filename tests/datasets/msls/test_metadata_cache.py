@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 from msls_tree import edit, same
 
-from datasets.msls import Protocol, load, metadata_cache
+from datasets.msls import Protocol, load
 from datasets.msls.metadata_cache import load_frames
 
 
-def test_the_cache_is_used_and_gives_the_same(tree, cache_folder, monkeypatch):
+def test_the_cache_is_used_and_gives_the_same(tree, cache_folder, seams):
     folder = tree / "train_val" / "cph" / "query"
+    parsing = seams.watch("datasets.msls.metadata_cache.read_frames")
     cold, fingerprint = load_frames(folder)
     (entry,) = cache_folder.iterdir()
     assert fingerprint in entry.name
-    monkeypatch.setattr(metadata_cache, "read_frames", lambda *_: pytest.fail("parsed again"))
+    parsing.forbid()
     warm, again = load_frames(folder)
     assert same(cold, warm) and again == fingerprint
 

@@ -14,7 +14,6 @@ from vpr import locate, map
 from vpr.cluster.connecting import code_digest, require_code
 from vpr.cluster.errors import ClusterError
 from vpr.cluster.of_maps import parts_of, sharded
-from vpr.cluster.options import ShardOptions
 from vpr.maps import index
 from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
@@ -48,10 +47,10 @@ def test_a_map_in_an_order_of_its_own_is_read_by_its_rows(tmp_path):
         assert held.locate_all(photos) == photo_map.locate_all(photos)
 
 
-def test_large_shards_have_an_index(tmp_path, monkeypatch):
+def test_large_shards_have_an_index(tmp_path, monkeypatch, seams):
     photo_map, photos = a_map(tmp_path, 240)
     usual = index.kind_for
-    monkeypatch.setattr(index, "kind_for", lambda count: usual(count, (50, 10_000)))
+    seams.replace("vpr.maps.index.kind_for", lambda count: usual(count, (50, 10_000)))
     monkeypatch.setenv("VPR_CACHE_DIR", str(tmp_path / "cache"))
     for _ in range(2):  # made, and then read
         with sharded(photo_map, CLUSTER, 3) as held:
@@ -83,9 +82,9 @@ def test_what_lies_in_shards_that_are_gone_is_left_out_and_said(tmp_path):
             held.locate(photos[2])
 
 
-def test_an_answer_of_a_part_has_an_exit_code_of_its_own(tmp_path, monkeypatch, capsys):
+def test_an_answer_of_a_part_has_an_exit_code_of_its_own(tmp_path, monkeypatch, seams, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(ShardOptions, "joined", lambda self: nullcontext(CLUSTER))
+    seams.replace("vpr.cluster.options.ShardOptions.joined", lambda self: nullcontext(CLUSTER))
     write_photos(tmp_path / "photos", range(3))
     assert map.main(["map", "add", "photos", "--device", "cpu"]) == 0
     given = ["map", "photos/000.jpg", "--shards", "3", "--device", "cpu", "--json", "a.json"]

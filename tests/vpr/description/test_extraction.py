@@ -55,14 +55,14 @@ def undisturbed(root, tmp_path_factory):
 
 
 @pytest.fixture
-def described(monkeypatch):
+def described(root, seams, tmp_path_factory):
     """The names of the images that are decoded from here on; threads take them in no fixed order."""
-    names = []
-    decode = vpr.description.images.read_whole
-    monkeypatch.setattr(
-        vpr.description.images, "read_whole", lambda path, *how: names.append(path.name) or decode(path, *how)
-    )
-    return names
+    found, decode = [], vpr.description.images.read_whole
+    seams.replace("vpr.description.images.read_whole", lambda path, *how: found.append(path.name) or decode(path, *how))
+    describe_into_cache(tmp_path_factory.mktemp("one") / "a.h5", make_model(), root, KEYS[:1], CPU)
+    assert found == names(0, 1), "or no test could tell that none is decoded"
+    found.clear()
+    return found
 
 
 def names(start, stop):
@@ -102,6 +102,7 @@ t.describe_into_cache(Path(sys.argv[2]), t.make_model(), Path(sys.argv[3]), t.KE
 """
 
 
+@pytest.mark.slow
 def test_a_killed_writer_is_resumed_to_the_same_bytes(root, undisturbed, tmp_path, described):
     path, here = tmp_path / "a.h5", Path(__file__).parent
     arguments = [sys.executable, "-c", WRITER, str(here), str(path), str(root)]

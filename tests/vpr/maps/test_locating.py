@@ -150,11 +150,12 @@ def test_the_similarities_are_those_of_re_ranking(tmp_path):
     assert total == sorted(total, reverse=True) and len(total) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ivf", "ivf-pq"])
 def test_an_index_finds_what_flat_search_finds(tmp_path, monkeypatch, kind):
     rng = np.random.default_rng(0)
-    centres = rng.normal(size=(400, 16))
-    points = centres[rng.integers(0, 400, 4000)] + 0.2 * rng.normal(size=(4000, 16))
+    centres = rng.normal(size=(150, 16))
+    points = centres[rng.integers(0, 150, 1500)] + 0.2 * rng.normal(size=(1500, 16))
     points = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
     index.build(points, kind, tmp_path / "i.faiss")
     exact, near = (index.Search(points, k, p) for k, p in (("flat", None), (kind, tmp_path / "i.faiss")))
@@ -162,14 +163,15 @@ def test_an_index_finds_what_flat_search_finds(tmp_path, monkeypatch, kind):
     assert np.mean([len({*a} & {*b}) for a, b in zip(expected[1], found[1])]) > 9
     same = expected[1] == found[1]
     np.testing.assert_allclose(expected[0][same], found[0][same], atol=1e-5)
-    with pytest.raises(RuntimeError, match="holds 4000 descriptors"):
+    with pytest.raises(RuntimeError, match="holds 1500 descriptors"):
         index.Search(points[:9], kind, tmp_path / "i.faiss")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limits", [(200, 1000), (200, 250)])
-def test_a_map_takes_the_index_that_fits_its_number(tmp_path, monkeypatch, limits):
+def test_a_map_takes_the_index_that_fits_its_number(tmp_path, seams, limits):
     model, photos, usual = a_model(), write_photos(tmp_path / "photos", range(300)), index.kind_for
-    monkeypatch.setattr(index, "kind_for", lambda count: usual(count, limits))
+    seams.replace("vpr.maps.index.kind_for", lambda count: usual(count, limits))
     add(tmp_path / "map", model, photos)
     photo_map = Map.open(tmp_path / "map", model)
     assert photo_map.content.state.index == usual(300, limits) != "flat"
@@ -177,6 +179,7 @@ def test_a_map_takes_the_index_that_fits_its_number(tmp_path, monkeypatch, limit
     assert max(match.s_global for match in found.matches) == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_importing_vpr_is_light_and_names_are_there_when_used():
     code = (
         "import sys, vpr; assert 'numpy' not in sys.modules; assert 'Map' in dir(vpr); vpr.LocateConfig();"

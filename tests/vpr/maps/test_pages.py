@@ -94,11 +94,11 @@ def test_a_sketch_of_one_photo_of_a_long_street_and_of_many():
     assert len(many.photos) == pages.DOTS and many.left_out
 
 
-def test_pictures_shrink_until_they_fit(photos, monkeypatch):
+def test_pictures_shrink_until_they_fit(photos, monkeypatch, seams):
     def side(budget):
         monkeypatch.setattr(pages, "BUDGET", budget)
         asked = []
-        monkeypatch.setattr(pages, "thumbnail", lambda path, size: asked.append(size.pixels) or b"x")
+        seams.replace("vpr.maps.pages.thumbnail", lambda path, size: asked.append(size.pixels) or b"x")
         pages.pictures_of([one_located(photos[0], photos[1:4])])
         assert len(asked) == 4
         return asked[0]

@@ -6,6 +6,8 @@ import torch
 from vpr.base.run_folder import read_metrics
 from vpr.models.builtin import FOLDER, NAME, caches_of, run_of
 from vpr.models.loading import load_student, load_teacher
+from vpr.models.netvlad import NetVLAD
+from vpr.models.structural import StructuralModel
 
 CPU = torch.device("cpu")
 
@@ -16,9 +18,12 @@ def test_the_box_is_small_and_has_a_card():
     assert "Apache-2.0" in card and "Limits" in card and (FOLDER.parents[2] / "NOTICE").is_file()
 
 
-def test_student_and_teacher_describe_images(monkeypatch):
-    monkeypatch.setattr("vpr.models.imagenet.packaged_file", lambda package: None)  # the package is not needed
+def test_student_and_teacher_describe_images_without_the_package_of_their_start(seams):
     rng = np.random.default_rng(0)
+    student, teacher = load_student(run_of_name(), CPU), load_teacher(run_of_name(), CPU)
+    start = seams.replace("vpr.models.backbone.load_imagenet", lambda *rest: None)
+    assert StructuralModel(student.config) and NetVLAD(teacher.config) and start.calls == 2  # one to be trained does
+    start.forbid()
     student, teacher = load_student(run_of_name(), CPU), load_teacher(run_of_name(), CPU)
     for model, patches in ((student, 100), (teacher, None)):
         image = torch.from_numpy(rng.integers(0, 255, (1, 3, *model.input_size), dtype=np.uint8))

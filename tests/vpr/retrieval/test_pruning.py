@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from vpr.retrieval import pruning
 from vpr.retrieval.pruning import pruned_scores
 from vpr.retrieval.settings import RerankConfig
 from vpr.similarity import structural_similarity
@@ -24,14 +23,14 @@ def problem(seed, candidates=40, patches=9, dim=12):
 @pytest.mark.parametrize(
     "config", [RerankConfig(prune=5), RerankConfig("uniform", mass=0.6, prune=5), RerankConfig("rollout", prune=5)]
 )
-def test_the_first_ranks_are_those_of_full_transport(config, monkeypatch):
+def test_the_first_ranks_are_those_of_full_transport(config, seams):
     solved = []
 
     def counting(query, database, *rest, **how):
         solved.append(len(database))
         return structural_similarity(query, database, *rest, **how)
 
-    monkeypatch.setattr(pruning, "structural_similarity", counting)
+    seams.replace("vpr.retrieval.pruning.structural_similarity", counting)
     for seed in range(60):
         images, rng = problem(seed), np.random.default_rng(seed)
         known, weight = images[3] @ images[2], 3.0

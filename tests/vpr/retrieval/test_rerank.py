@@ -28,6 +28,7 @@ def cache(tmp_path_factory):
     return DescriptorCache(path)
 
 
+BY_TORCH = partial(structural_similarity_pairs, backend="torch")
 QUERIES = np.array([10, 11, 3])
 CANDIDATES = np.array([[0, 5, 2, 5], [7, 1, -1, -1], [-1, -1, -1, -1]])
 
@@ -61,19 +62,19 @@ def test_gaps_of_the_shortlist_stay_last(cache, weight):
 
 
 @pytest.mark.parametrize("memory_mb", [1, 512])
-def test_batches_and_another_backend_give_what_one_query_at_a_time_gives(cache, memory_mb, monkeypatch):
+def test_batches_and_another_backend_give_what_one_query_at_a_time_gives(cache, memory_mb, monkeypatch, seams):
     expected = compare(cache, QUERIES, CANDIDATES, RerankConfig())
     monkeypatch.setattr(rerank, "MOST_QUERIES", 2)
     config = RerankConfig(memory_mb=memory_mb, threads=2)
     found = compare(cache, QUERIES, CANDIDATES, config)
     np.testing.assert_allclose(found.structural, expected.structural, atol=1e-6)
-    monkeypatch.setattr(rerank, "structural_similarity_pairs", partial(structural_similarity_pairs, backend="torch"))
+    seams.replace("vpr.retrieval.rerank.structural_similarity_pairs", BY_TORCH)
     found = compare(cache, QUERIES, CANDIDATES, config)
     np.testing.assert_allclose(found.structural, expected.structural, atol=2e-5)
     np.testing.assert_allclose(found.global_, expected.global_, atol=1e-6)
 
 
-def test_rollout_goes_by_the_weights_of_the_cache(cache, tmp_path, monkeypatch):
+def test_rollout_goes_by_the_weights_of_the_cache(cache, tmp_path, monkeypatch, seams):
     """Also pruned, in batches, by another backend; a cache without weights, or with a row of zeros, is named."""
     config, rng = RerankConfig("rollout", mass=0.8), np.random.default_rng(3)
     with pytest.raises(CacheMismatch, match="no weights of patches.*vpr.extract --rollout"):
@@ -92,7 +93,7 @@ def test_rollout_goes_by_the_weights_of_the_cache(cache, tmp_path, monkeypatch):
     pruned = compare(weighted, QUERIES, CANDIDATES, replace(config, prune=4)).structural
     np.testing.assert_allclose(pruned, found, atol=2e-5)
     monkeypatch.setattr(rerank, "MOST_QUERIES", 2)
-    monkeypatch.setattr(rerank, "structural_similarity_pairs", partial(structural_similarity_pairs, backend="torch"))
+    seams.replace("vpr.retrieval.rerank.structural_similarity_pairs", BY_TORCH)
     np.testing.assert_allclose(compare(weighted, QUERIES, CANDIDATES, config).structural, found, atol=2e-5)
     weighted.weights[5] = 0
     with pytest.raises(CacheError, match="descriptors that are no numbers, of 5"):

@@ -10,7 +10,7 @@ from serving import listening, until
 from vpr.maps.photo_map import Map
 from vpr.serving.served import ServedMap
 
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
 DROP = """
 const [target, name, data] = arguments;
 const bytes = Uint8Array.from(atob(data), (sign) => sign.charCodeAt(0));
@@ -107,13 +107,12 @@ def test_what_goes_wrong_is_said_in_words(page, tmp_path, chromium):
     assert len(messages) == 1 and "415" in messages[0], "the answer, which the browser notes"
 
 
-def test_the_unknown_is_told_from_the_known(page, monkeypatch, tmp_path):
+def test_the_unknown_is_told_from_the_known(page, seams, tmp_path):
     from dataclasses import replace
 
     locate_all = Map.locate_all
-    monkeypatch.setattr(
-        Map,
-        "locate_all",
+    seams.replace(
+        "vpr.maps.photo_map.Map.locate_all",
         lambda *a: [replace(o, on_map=False, probability=None, familiarity=None) for o in locate_all(*a)],
     )
     page.choose(write_photo(tmp_path / "a.jpg", None))
