@@ -1,8 +1,10 @@
 """Photos with positions, as cameras write them, and small models for maps of them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import ExifTags, Image
 
@@ -10,9 +12,24 @@ from benchmarks.photo_folder import gps_exif
 from vpr.maps.building import Added, add_photos
 from vpr.maps.model import Model
 from vpr.maps.positions import find_photos
+from vpr.maps.results import Located
 from vpr.models.structural import ModelConfig, StructuralModel
 from vpr.retrieval.confidence import Curve, Curves
 from vpr.retrieval.settings import Fixed
+
+BETWEEN_BATCHES = 1e-5  # how far numbers of a unit descriptor may lie apart that was computed in two batches
+
+
+def alike(ours: Sequence[Located], others: Sequence[Located]) -> None:
+    """Fail unless the answers are the same, whatever the batch that each photo was described in."""
+    for one, other in zip(ours, others, strict=True):
+        mine, theirs = one.as_json(), other.as_json()
+        pairs = zip(mine.pop("matches"), theirs.pop("matches"), strict=True)
+        for first, second in [(mine, theirs), *pairs]:
+            numbers = {name for name, value in second.items() if isinstance(value, float)}
+            for name in first.keys() | second.keys():
+                wanted = pytest.approx(second[name], rel=1e-3, abs=1e-3) if name in numbers else second[name]
+                assert first[name] == wanted, name
 
 
 def write_photo(path: Path, position, *, status="", size=(48, 40), seed=0) -> Path:

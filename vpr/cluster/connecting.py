@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from vpr.base.machine import usable_cores
+from vpr.base.packages import install_extra
 from vpr.cluster.errors import ClusterError
 
 log = logging.getLogger("vpr")
 
 LOCAL = "local"
 ANSWER_S = 5.0  # in which the head of a cluster answers
+LONGEST_FOLDER = 16  # bytes of the path of the temporary folder
 STORE_BYTES = 512 << 20  # of Ray's shared memory on this machine, which is taken as it is needed
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # of HTTP/2, which Ray speaks
 SETTINGS = 4  # the kind of frame that answers it
@@ -61,7 +63,7 @@ def joined(address: str) -> Iterator[Cluster]:
         if address == LOCAL:
             settings = {"num_cpus": usable_cores(), "include_dashboard": False, "object_store_memory": STORE_BYTES}
             folder = tempfile.TemporaryDirectory(
-                prefix=f"vpr-ray-{os.getpid()}-", dir=_short_folder(), ignore_cleanup_errors=True
+                prefix=f"vpr-ray-{os.getpid()}-", dir=short_folder(), ignore_cleanup_errors=True
             )
             settings["_temp_dir"] = stack.enter_context(folder)
         stack.callback(ray.shutdown)
@@ -85,7 +87,7 @@ def _ray() -> Any:
         import ray
         import ray.data
     except ImportError:
-        raise ClusterError("--cluster needs another package: pip install vpr[cluster]") from None
+        raise ClusterError(f"--cluster needs another package: {install_extra('cluster')}") from None
     logging.getLogger("ray").setLevel(logging.ERROR)
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("ray.")]:
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -121,9 +123,14 @@ def _silent() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _short_folder() -> str | None:
-    """Where Ray keeps its sockets, whose paths may have 107 characters; the usual temporary folder may be longer."""
-    return "/tmp" if os.path.isdir("/tmp") and os.access("/tmp", os.W_OK) else None
+def short_folder() -> str:
+    """Where Ray keeps its sockets: the usual temporary folder, or ``/tmp`` if that one's path is too long.
+
+    The path of a socket may have 107 characters, of which Ray and our own folder take 90.
+    """
+    usual = tempfile.gettempdir()
+    too_long = len(os.fsencode(usual)) > LONGEST_FOLDER
+    return "/tmp" if too_long and os.path.isdir("/tmp") and os.access("/tmp", os.W_OK) else usual
 
 
 def _require_answer(address: str) -> None:

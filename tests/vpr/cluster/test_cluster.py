@@ -30,6 +30,8 @@ from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
 from vpr.maps.positions import find_photos
 
+pytestmark = pytest.mark.slow
+
 ray = pytest.importorskip("ray")
 ROOT = Path(__file__).resolve().parents[3]
 STORE_BYTES = 80 << 20
@@ -60,12 +62,14 @@ class Nodes:
 
 @pytest.fixture(scope="module")
 def nodes():
-    for name, value in connecting.QUIET.items():
-        os.environ.setdefault(name, value)
-    folder = tempfile.mkdtemp(prefix="vpr-", dir="/tmp")  # sockets want short paths
-    both = Nodes(folder)
-    yield both
-    both.cluster.shutdown()
+    folder = Path(tempfile.mkdtemp(prefix="vpr-", dir=connecting.short_folder()))
+    (folder / "ray").mkdir()  # Ray's cluster for tests writes its address there, and does not make the folder
+    with pytest.MonkeyPatch.context() as own:
+        for name, value in {**connecting.QUIET, "RAY_TMPDIR": str(folder)}.items():
+            own.setenv(name, value)
+        both = Nodes(str(folder))
+        yield both
+        both.cluster.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -230,7 +234,7 @@ def test_a_user_without_a_cluster_says_local(tmp_path):
     assert [line for line in err.splitlines() if "Traceback" in line or re.match(r"\[\d{4}-", line)] == []
     photo = json.loads((tmp_path / "a.json").read_text())["photos"][0]
     assert photo["matches"][0]["photo"] == str(tmp_path / "photos/001.jpg") and photo["not_searched"] == 0
-    assert not list(Path("/tmp").glob(f"vpr-ray-{started.pid}-*")), "nothing is left"
+    assert not list(Path(connecting.short_folder()).glob(f"vpr-ray-{started.pid}-*")), "nothing is left"
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
@@ -256,7 +260,7 @@ def test_what_is_no_cluster_is_told_within_seconds(answer, monkeypatch):
 
 def test_without_ray_the_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ClusterError, match=r"pip install vpr\[cluster\]"):
+    with pytest.raises(ClusterError, match=r"pip install 'vpr-ot\[cluster\]'"):
         with joined("local"):
             pass
 
