@@ -2,8 +2,12 @@
 PYTHON ?= python3
 ENV := .venv
 BIN := $(ENV)/bin
+# The tests take the cores, so each process has one thread; tests stay together for what they share (tests/conftest.py).
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
-.PHONY: demo retrieval-demo test lint clean-env
+.PHONY: env demo retrieval-demo test test-fast test-processors lint clean-env
+
+env: $(ENV)/.installed
 
 demo: $(ENV)/.installed
 	$(BIN)/python -m vpr.scratch
@@ -15,9 +19,17 @@ retrieval-demo: $(ENV)/.installed
 	$(BIN)/python -m eval.retrieval --run runs/retrieval/base --rerank
 	$(BIN)/python -m eval.retrieval --rerank
 
-# One thread a process, since the tests take the cores; the tests of a file stay together, for what they share.
 test: $(ENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(PYTEST)
+
+test-fast: $(ENV)/.installed
+	$(PYTEST) -m "not slow"
+
+# What processors compute differently, as an older one and as the oldest of this kind would, with two threads and one.
+NUMERICS := tests/vpr/transport tests/vpr/description tests/vpr/maps tests/vpr/retrieval tests/vpr/models
+test-processors: $(ENV)/.installed
+	tests/support/as_processor avx2 env OMP_NUM_THREADS=2 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(NUMERICS)
+	tests/support/as_processor plain env OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(NUMERICS)
 
 lint: $(ENV)/.installed
 	$(BIN)/ruff check .
@@ -28,7 +40,7 @@ lint: $(ENV)/.installed
 $(ENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(ENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[imagenet,test,lint]"
+	$(BIN)/python -m pip install --quiet --editable ".[test,lint]"
 	touch $@
 
 clean-env:

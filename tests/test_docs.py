@@ -1,19 +1,22 @@
 """The documentation holds: its paths exist, its links lead somewhere, its commands run."""
 
+import configparser
 import dataclasses
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
-from commands import MODULES, evaluate, module_of
+from commands import MODULES, evaluate, in_this_process, module_of
 from tiny import LABELS, SMALL, TEACHER, small_config
 
 import datasets.default
 import datasets.street_world.config
 from benchmarks.photo_folder import write_side
 from distill.settings import TEACHER_TRAIN
+from vpr.base.packages import DISTRIBUTION
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -54,16 +57,18 @@ def commands_of(page):
     for line in found:
         for part in re.split(r" && ", re.sub(r"\s#.*", "", line)):
             words, _, output = part.partition(" > ")
-            if not re.match(r"python -m [\w.]+:", words):  # what a command printed
+            if not re.match(r"python -m ([\w.]+:|venv)", words):  # what a command printed, or Python's own
                 yield shlex.split(words)[2:], output.strip()
 
 
+@pytest.mark.slow
 def test_the_readmes_commands_run(tiny_tree, tiny_set, distilled_run, tmp_path, monkeypatch, capsys):
     """On a tiny tree, in their order, training cut to a few steps."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(datasets.default, "ensure_mini_msls", lambda *rest: tiny_tree)
+    monkeypatch.setattr(datasets.default, "ensure_mini_msls", lambda **rest: tiny_tree)
     monkeypatch.setattr("datasets.labels.mini.ensure_mini_retrieval", lambda **rest: tiny_set)
     Path("MSLS").symlink_to(tiny_tree)
+    Path("docs").symlink_to(ROOT / "docs")
     for name, photo in zip(("A.jpg", "B.jpg"), sorted(tiny_tree.rglob("*.jpg"))):
         shutil.copy(photo, name)
     write_side(tiny_tree, "cph", "database", Path("PHOTOS"))
@@ -85,7 +90,8 @@ def test_the_readmes_commands_run(tiny_tree, tiny_set, distilled_run, tmp_path, 
             monkeypatch.setattr("datasets.mini_retrieval.ensure_mini_retrieval", lambda *rest: tiny_set)
         capsys.readouterr()
         extra = [] if "--config" in arguments and "--print-config" in arguments else TRAINING.get(module, [])
-        assert module_of(module).main([*arguments, *extra]) == 0, (module, arguments)
+        start = {"start": in_this_process} if module == "eval.table" else {}
+        assert module_of(module).main([*arguments, *extra], **start) == 0, (module, arguments)
         if output:
             Path(output).write_text(capsys.readouterr().out)
         seen.add(module)
@@ -103,6 +109,23 @@ def test_the_options_of_every_page_exist(page, tmp_path, monkeypatch, capsys):
             given = places if not any(not word.startswith("-") for word in arguments[:1]) else []
             code = module_of(module).main([*given, *arguments, *missing, "--print-config"])
             assert code == 0, (module, arguments, capsys.readouterr().err)
+
+
+def test_packages_are_installed_under_our_name():
+    """The name ``vpr`` on the registry belongs to others."""
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    assert setup["metadata"]["name"] == DISTRIBUTION != "vpr"
+    extras, seen = set(setup["options.extras_require"]), 0
+    for name in files:
+        if name.endswith((".py", ".md", ".cfg", ".toml", ".ipynb", ".html")):
+            text = (ROOT / name).read_text()
+            assert not re.search(r"pip install (-\S+ )*['\"]?vpr(?![\w-])", text), name
+            for extra in re.findall(rf"{DISTRIBUTION}\[([\w,]+)\]|install_extra\(.(\w+).\)", text):
+                assert set("".join(extra).split(",")) <= {*extras, "NAME"}, (name, extra)
+                seen += 1
+    assert seen >= 15
 
 
 def test_the_makefile_has_what_the_readme_names():

@@ -231,6 +231,7 @@ assert not torch.cuda.is_initialized(), "a device was taken"
 """
 
 
+@pytest.mark.slow
 def test_importing_does_nothing(tmp_path):
     triton = ("vpr.transport.cuda.kernels", "vpr.transport.cuda.tiled")
     modules = [module for module in IMPORTS if module not in triton or importlib.util.find_spec("triton")]

@@ -10,6 +10,8 @@ from tiny import SMALL, TEACHER
 from eval import compare, msls, table
 from vpr import distill, extract, scratch, teacher
 
+pytestmark = pytest.mark.slow
+
 
 def test_another_models_cache_is_refused_by_every_command(tiny_tree, distilled_run, run_copy, tmp_path, capsys):
     path = tmp_path / "a.h5"

@@ -19,6 +19,8 @@ from eval.metrics import recall_at_k
 from eval.report.subject import Stage
 from eval.report.tables import by_subtask
 
+pytestmark = pytest.mark.slow
+
 
 def compared(tree, *arguments):
     assert compare.main([str(argument) for argument in [*arguments, "--data", tree, "--device", "cpu"]]) == 0

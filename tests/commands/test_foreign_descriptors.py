@@ -15,6 +15,8 @@ from vpr.description.describe import global_descriptors
 from vpr.description.images import ImageFiles
 from vpr.models.loading import load_teacher
 
+pytestmark = pytest.mark.slow
+
 
 def described(teacher_run, root, names):
     """The teacher's descriptors of images, as somebody would have computed them."""

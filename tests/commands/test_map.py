@@ -12,6 +12,8 @@ from photos import write_photo
 from benchmarks.photo_folder import write_side
 from vpr import locate, map
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def town(tiny_tree, tmp_path_factory):

@@ -16,6 +16,8 @@ from vpr.retrieval.calibration import calibration_of
 from vpr.retrieval.rerank import compare
 from vpr.retrieval.settings import RerankOptions
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def photos(tiny_tree, tmp_path):

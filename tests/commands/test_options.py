@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from commands import MODULES, module_of
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

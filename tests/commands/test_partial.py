@@ -9,6 +9,8 @@ from PIL import Image
 
 from eval import partial
 
+pytestmark = pytest.mark.slow
+
 
 def studied(tmp_path, *arguments):
     out = tmp_path / "study"

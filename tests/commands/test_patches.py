@@ -15,6 +15,8 @@ from vpr.retrieval.calibration import calibration_of
 from vpr.retrieval.pairs import match_photos
 from vpr.retrieval.settings import ProblemOptions
 
+pytestmark = pytest.mark.slow
+
 
 def studied(out, *arguments):
     given = ["--out", out, "--device", "cpu", "--images", "3", *arguments]

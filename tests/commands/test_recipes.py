@@ -1,4 +1,4 @@
-"""Every recipe of students: 20 steps from random weights, at small sizes, and an evaluation."""
+"""Every recipe of students: 4 steps from random weights, at small sizes, and an evaluation."""
 
 import json
 
@@ -8,6 +8,8 @@ from commands import evaluate
 from vpr import distill
 from vpr.base.recipes import RECIPES, recipes
 
+pytestmark = pytest.mark.slow
+
 CVT = ["--backbone", "cvt_13"]  # the paper's own
 SIZES = {"dinov2": 56}  # four patches of 14 pixels a side
 
@@ -15,7 +17,7 @@ SIZES = {"dinov2": 56}  # four patches of 14 pixels a side
 @pytest.mark.parametrize(("name", "more"), [*((name, []) for name in recipes("student")), ("paper", CVT)])
 def test_a_recipe_trains_and_is_evaluated(tiny_tree, teacher_run, tmp_path, name, more, capsys):
     small = {"image-size": SIZES.get(name, 64), "train-size": 0, "grid": 4, "places": 3, "images-per-place": 2}
-    small |= {"dim": 16, "global-dim": 20, "clusters": 4, "structural-negatives": 3, "steps": 20, "minings": 1}
+    small |= {"dim": 16, "global-dim": 20, "clusters": 4, "structural-negatives": 3, "steps": 4, "minings": 1}
     options = [word for key, value in small.items() for word in (f"--{key}", str(value))]
     if name != "dinov2":  # slow on a CPU
         options += ["--precision", "32-true"]

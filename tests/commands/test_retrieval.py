@@ -16,6 +16,8 @@ from vpr.base.errors import VprError
 from vpr.base.recipes import recipes
 from vpr.cache import DescriptorCache
 
+pytestmark = pytest.mark.slow
+
 train = module_of("vpr.retrieval").main
 METRICS = {"p@1", "rp", "map@r", "recall@1", "recall@2", "recall@4", "recall@8", "recall@10"}
 
@@ -122,7 +124,7 @@ def test_classes_are_held_out_evenly_and_two_stay_on_each_side(tiny_set):
 @pytest.mark.parametrize("name", recipes("retrieval"))
 def test_a_recipe_trains_and_is_evaluated(tiny_set, tmp_path, name, capsys):
     small = {"image-size": 56 if name == "dinov2_s" else 64, "grid": 2, "places": 2, "images-per-place": 2, "dim": 16}
-    small |= {"global-dim": 20, "clusters": 4, "structural-negatives": 2, "steps": 10, "minings": 1, "train-size": 0}
+    small |= {"global-dim": 20, "clusters": 4, "structural-negatives": 2, "steps": 3, "minings": 1, "train-size": 0}
     small |= {"precision": "32-true", "device": "cpu", "held-out": 0, "weights": ""}
     options = [word for key, value in small.items() for word in (f"--{key}", str(value))]
     options += ["--recipe", name, "--data", str(tiny_set), "--out", str(tmp_path / "run")]

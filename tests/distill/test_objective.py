@@ -60,6 +60,7 @@ def test_a_model_without_patches_has_no_structural_loss():
         structural_loss(Descriptors(described(5).global_descriptor, None), labels(), STRUCTURAL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pairs", [100, 4])
 def test_the_metric_loss_goes_by_both_similarities_of_a_pair(pairs, monkeypatch):
     """Margin loss over all triplets against a loop, S_struct of each pair solved alone; in parts, the same gradient."""

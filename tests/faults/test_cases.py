@@ -4,6 +4,8 @@ import pytest
 from damage import fault_of, snapshot
 from fault_tables import QUERY, REFUSED, SAID, TRAIN, UTM
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(("command", "options", "damage", "words"), REFUSED)
 def test_it_is_one_line_that_names_thing_and_remedy(warm, case, command, options, damage, words):

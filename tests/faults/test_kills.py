@@ -1,4 +1,8 @@
-"""Writing commands, killed before their n-th file operation, for every n: given again they end as if undisturbed."""
+"""Writing commands, killed before their n-th file operation: given again they end as if undisturbed.
+
+By default every operation of `eval.msls`, and a sample of those of the others, which write in the same ways. With the
+variable ``SWEEP`` every operation of all commands: an hour.
+"""
 
 import os
 import shutil
@@ -9,6 +13,8 @@ from tiny import LABELS, SMALL, TEACHER, small_config
 
 from vpr.cache import DescriptorCache
 from vpr.maps.store import DESCRIPTORS, Content
+
+pytestmark = pytest.mark.slow
 
 QUICK = ["--steps", "1", "--structural-from", "0", "--checkpoint-every", "1", "--held-out", ""]
 COMMANDS = [
@@ -31,7 +37,6 @@ COMMANDS = [
         ],
     ),
     ("vpr.teacher", ["--data", "tree", "--out", "new", "--clusters", "4", *TEACHER, "--steps", "1"]),
-    ("vpr.scratch", ["--data", "tree", "--out", "new", *SMALL, *QUICK]),
     ("vpr.distill", ["--data", "tree", "--out", "new", "--teacher", "teacher", *SMALL, *QUICK]),
 ]
 TABLE = ["--data", "tree", "--out", "new", "--seeds", "1", "--training", "tiny.yaml", "--device", "cpu"]
@@ -39,7 +44,8 @@ COMPARE = ["run", "--data", "tree", "--device", "cpu", "--submission", "new/a.zi
 COMPARE += ["--report", "new/a.html"]
 RETRIEVAL = ["--data", "set", "--out", "new", *LABELS, "--steps", "1", "--checkpoint-every", "1"]
 SCORE = ["--run", "run", "--data", "set", "--cache", "new/a.h5", "--json", "new/a.json", "--device", "cpu"]
-LONG = [("eval.table", TABLE), ("eval.compare", COMPARE), ("tiny_world", ["new"])]  # with the variable SWEEP: minutes
+LONG = [("vpr.scratch", ["--data", "tree", "--out", "new", *SMALL, *QUICK])]
+LONG += [("eval.table", TABLE), ("eval.compare", COMPARE), ("tiny_world", ["new"])]  # with the variable SWEEP: minutes
 STUDY = ["--run", "run", "--data", "tree", "--device", "cpu", "--masses", "1,0.5", "--out", "new"]
 LONG += [("vpr.retrieval", RETRIEVAL), ("eval.retrieval", SCORE), ("eval.partial", STUDY), ("tiny_set", ["new"])]
 MATCH = ["A.jpg", "B.jpg", "--run", "run", "--device", "cpu", "--out", "new/m.png", "--json", "new/m.json"]
@@ -86,6 +92,9 @@ def start_anew(folder):
         folder.rmdir()
 
 
+SAMPLED = {"vpr.distill": 12, "vpr.teacher": 4, "vpr.map": 5, "vpr.extract": 3}  # every so many operations
+
+
 @pytest.mark.parametrize(("command", "options"), COMMANDS if "SWEEP" not in os.environ else COMMANDS + LONG)
 def test_a_kill_before_any_file_operation_costs_nothing_but_time(pair, case, tmp_path, command, options):
     def run(warm, folder, stop_before=0):
@@ -112,7 +121,9 @@ def test_a_kill_before_any_file_operation_costs_nothing_but_time(pair, case, tmp
             assert outputs(folder / "new") == expected, f"killed before operation {number}"
 
     folders = case, shutil.copytree(case, tmp_path / "second")
-    halves = (range(first, undisturbed.writes + 1, 2) for first in (1, 2))
+    step = 1 if "SWEEP" in os.environ else SAMPLED.get(command, 1)
+    numbers = sorted({*range(1, undisturbed.writes + 1, step), undisturbed.writes})
+    halves = numbers[::2], numbers[1::2]
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(sweep, pair, folders, halves))
 
@@ -143,7 +154,7 @@ def test_a_kill_while_changed_photos_are_added_leaves_the_map_of_before_or_after
     old, expected, states = read_map(before / "map"), outputs(new), []
     after = read_map(new / "map")
     assert after[1] == old[1] == len(images) and after[0] != old[0] and after[0].keys() == old[0].keys()
-    step = 1 if "SWEEP" in os.environ else 8
+    step = 1 if "SWEEP" in os.environ else 12
     for number in sorted({*range(1, undisturbed.writes + 1, step), undisturbed.writes}):
         assert run(number).code == -9
         photos, _ = read_map(new / "map")

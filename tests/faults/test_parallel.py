@@ -10,7 +10,9 @@ import pytest
 from safetensors.numpy import load_file
 from tiny import LABELS
 
-SMALL = {"steps": 20, "places": 4, "images-per-place": 2, "structural-negatives": 3, "structural-from": 0}
+pytestmark = pytest.mark.slow
+
+SMALL = {"steps": 10, "places": 4, "images-per-place": 2, "structural-negatives": 3, "structural-from": 0}
 SMALL |= {"image-size": 64, "train-size": 0, "grid": 3, "dim": 16, "global-dim": 20, "clusters": 4, "held-out": ""}
 OPTIONS = [word for name, value in SMALL.items() for word in (f"--{name}", value)]
 OPTIONS += ["--data", "tree", "--teacher", "teacher", "--device", "cpu"]  # recipe lite: every loss there is
@@ -51,19 +53,19 @@ def test_two_processes_end_with_the_weights_of_one(pair, case, structural_in):
     assert max(np.abs(one[name] - two[name]).max() for name in trained) < 1e-5
 
 
-def test_two_processes_that_are_killed_at_ten_moments_end_with_the_same_weights(pair, case):
+def test_two_processes_that_are_killed_at_four_moments_end_with_the_same_weights(pair, case):
     options = ["--minings", 2, "--checkpoint-every", 2, "--places", 3, "--out", "new"]
     first, _ = together(pair, case, *OPTIONS, *options)
     assert first.code == 0, first.err
     expected = (case / "new" / "model.safetensors").read_bytes()
     shutil.rmtree(case / "new")
     rng, killed = np.random.default_rng(0), 0
-    for seconds in rng.uniform(0.5, 3.5, 10):
+    for seconds in rng.uniform(0.5, 2.5, 4):
         first, second = together(pair, case, *OPTIONS, *options, seconds=seconds)
         killed += -99 in (first.code, second.code)
     first, second = together(pair, case, *OPTIONS, *options)
     assert (first.code, second.code) == (0, 0), first.err + second.err
-    assert killed >= 3 and (case / "new" / "model.safetensors").read_bytes() == expected
+    assert killed >= 2 and (case / "new" / "model.safetensors").read_bytes() == expected
 
 
 def test_two_processes_that_fit_a_teacher_have_the_same_one(pair, case):
@@ -96,7 +98,7 @@ def test_two_processes_fill_one_cache_also_when_they_are_killed(pair, case):
     usual = time.monotonic() - start
     assert (first.code, second.code) == (0, 0), first.err + second.err
     assert first.out.startswith("new.h5: ") and second.out == "" and cache.read_bytes() == expected
-    for share in (0.4, 0.6, 0.75, 0.85):
+    for share in (0.5, 0.8):
         cache.unlink(missing_ok=True)
         first, second = together(pair, case, *EXTRACT, command="vpr.extract", seconds=share * usual)
         killed += -99 in (first.code, second.code)

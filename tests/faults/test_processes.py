@@ -10,6 +10,8 @@ import pytest
 from damage import snapshot
 from warm import ROOT
 
+pytestmark = pytest.mark.slow
+
 POWERS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"]  # without them root minds permissions
 MINDS_PERMISSIONS = POWERS if os.geteuid() == 0 else []
 needs_permissions = pytest.mark.skipif(

@@ -29,9 +29,11 @@ from vpr.models.loading import load_student
 from vpr.models.weights import read_weights
 from vpr.retrieval.calibration import calibration_of, curves_of
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 TRIES = settings(  # the variable TRIES asks for a longer search
-    max_examples=int(os.environ.get("TRIES", "150")),
+    max_examples=int(os.environ.get("TRIES", "60")),
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),

@@ -10,7 +10,7 @@ from pages import HOSTILE, QUERIES, small_set, small_subject
 from eval.report.page import write_report
 from eval.report.subject import ReportOptions
 
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
 
 
 @pytest.fixture(scope="module")

@@ -145,6 +145,7 @@ def test_of_many_queries_a_sample_is_shown_and_said(data, tmp_path, capsys):
     assert rows[0][1] == "2", "the tables are of all queries"
 
 
+@pytest.mark.slow
 def test_the_page_keeps_to_its_size(tmp_path, monkeypatch):
     rng, root = np.random.default_rng(0), tmp_path / "set"
     data = small_set(root)

@@ -101,6 +101,7 @@ def patch_netvlad_weights(clusters=4, dim=8):
     return weights | {"WPCA.0.weight": torch.randn(dim, clusters * 512, 1, 1), "WPCA.0.bias": torch.randn(dim)}
 
 
+@pytest.mark.slow
 def test_a_patch_netvlad_checkpoint_is_a_teacher(tmp_path):
     weights = patch_netvlad_weights()
     torch.save({"num_pcs": 8, "state_dict": weights}, tmp_path / "mapillary_WPCA8.pth.tar")
@@ -124,6 +125,7 @@ def test_a_patch_netvlad_checkpoint_is_a_teacher(tmp_path):
     np.testing.assert_allclose(found, expected / expected.norm(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_whitening_or_of_another_network_is_refused(tmp_path):
     torch.save({"state_dict": {"pool.centroids": torch.zeros(4, 512)}}, tmp_path / "a.pth.tar")
     with pytest.raises(VprError, match="no NetVLAD checkpoint with whitening: it lacks WPCA.0.bias, WPCA.0.weight"):
