@@ -25,7 +25,7 @@ test: $(ENV)/.installed
 test-fast: $(ENV)/.installed
 	$(PYTEST) -m "not slow"
 
-# What processors compute differently, as an older one and as the oldest of this kind would, with two threads and one.
+# The numerical tests as on an x86-64 processor with AVX2 and two threads, and as on one with SSE alone and one thread.
 NUMERICS := tests/vpr/transport tests/vpr/description tests/vpr/maps tests/vpr/retrieval tests/vpr/models
 test-processors: $(ENV)/.installed
 	tests/support/as_processor avx2 env OMP_NUM_THREADS=2 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(NUMERICS)

@@ -16,8 +16,8 @@ log = logging.getLogger("vpr")
 def data_root(data: Path | None, cities: Sequence[str] | None = None, official: Sequence[str] = ()) -> Path:
     """The root of the MSLS tree that ``--data`` names; without one mini-MSLS, and the log says so.
 
-    cities: those of mini-MSLS that are wanted; the others are not rendered. None takes all. official: cities that are
-    wanted too if mini-MSLS has them. A tree of mini-MSLS that is named and not complete is continued in the same way.
+    cities: the cities of mini-MSLS to render; None renders all. official: more of them, left out if mini-MSLS lacks
+    them. If ``data`` is a mini-MSLS that is not complete, its cities are rendered in the same way.
     Raises DatasetError when mini-MSLS cannot be rendered or lacks a city.
     """
     if data is not None:

@@ -15,7 +15,7 @@ from tiny import SMALL, TEACHER
 def pytest_configure(config: pytest.Config) -> None:
     """No test touches the user's cache; only compiled kernels outlive a session, in pytest's own cache.
 
-    Ctrl-C is what it usually is: a shell that starts the tests in the background has it ignored, by the commands too.
+    Ctrl-C ends a process again: a shell ignores it for jobs in the background, and child processes inherit that.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -99,8 +99,9 @@ def render_units(
     kernels, left = kernel_folder(), len(units)
     try:
         if not (kernels / "compiled").exists():  # one process compiles, so that the others find it done
-            log.info("compiling the renderer for this processor, once (about half a minute)")
             with only_one(kernels / ".compiling.lock"):
+                if not (kernels / "compiled").exists():
+                    log.info("compiling the renderer for this processor, once (about half a minute)")
                 start()
                 take(1)
             left -= 1

@@ -111,8 +111,10 @@ def writing_alone(path: Path, wait: bool) -> Iterator[None]:
 
 @contextmanager
 def only_one(lock: Path) -> Iterator[None]:
-    """Inside, no other process of this machine is inside with the same lock file; others wait. If the lock cannot be
-    made, nobody waits: it only saves work that would be done twice."""
+    """Hold an exclusive lock on this machine; other processes wait for it.
+
+    For work that is only done twice without the lock: if the lock file cannot be made, nobody waits.
+    """
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         held: FileLock | contextlib.nullcontext = FileLock(lock, thread_local=False)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-BAR_S, EVERY_S = 15.0, 20.0  # seconds between two lines of a bar, and of silence
+BAR_S = 15.0  # seconds between two lines of a bar in the log
+EVERY_S = 20.0  # longest silence of the log, seconds
 log = logging.getLogger("vpr")
 _drawn: weakref.WeakSet[tqdm] = weakref.WeakSet()  # bars on the terminal
 
@@ -23,9 +24,10 @@ _drawn: weakref.WeakSet[tqdm] = weakref.WeakSet()  # bars on the terminal
 def progress(
     items: Iterable[Any] | None = None, *, title: str | None, unit: str, total: int | None = None, done: int = 0
 ) -> tqdm:
-    """A bar over the items, or to be updated up to ``total`` from ``done`` on; none without a title.
+    """A progress bar. It goes over the items, or the caller updates it from ``done`` to ``total``.
 
-    On a terminal it is drawn. Elsewhere the log gets a line when it starts and then one every `BAR_S`.
+    On a terminal it is drawn. Elsewhere the log gets a line when it starts and then one every `BAR_S`. Without a title
+    nothing is shown.
     """
     from tqdm import tqdm
 

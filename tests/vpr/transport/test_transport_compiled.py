@@ -182,7 +182,6 @@ def test_compiled_code_that_is_not_on_disk_is_announced_and_compiled_by_one(tmp_
     with compiling.compiling_alone(Function):
         assert (tmp_path / ".compiling.lock").exists()
     assert "compiling the optimal transport for this processor, once" in caplog.text
-    (tmp_path / "module.problem-12.py311.nbi").touch()
     caplog.clear()
     with compiling.compiling_alone(Function):
         assert not caplog.text

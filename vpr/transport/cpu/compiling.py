@@ -5,8 +5,8 @@ or the constants that it reads. So only the functions that Python calls are cach
 files that the compiled code is made of, as a variable of its closure, which numba makes part of the cache's key. The
 functions that they call are compiled with OPTIONS and not cached.
 
-Compiled code is kept beside these files; in the user's cache, or where VPR_CACHE_DIR moved it, where they cannot be
-written; and where that cannot be written either, in memory.
+Compiled code is kept in the folder __pycache__ beside these files. If that cannot be written, it is kept in the user's
+cache, or where VPR_CACHE_DIR moved it. If that cannot be written either, it is kept in memory.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llvmlite.binding import get_host_cpu_features
+from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 from numba import config
 
 from vpr.base.files import cache_folder, is_writable, only_one
@@ -52,15 +52,28 @@ def cpu_has(feature: str) -> bool:
 
 @contextlib.contextmanager
 def compiling_alone(function: Any) -> Iterator[None]:
-    """Around the call of a function that Python calls. If its compiled code is not on disk, the log says that it is
-    being compiled, and other processes wait until it is there instead of compiling it too."""
-    folder = Path(function.stats.cache_path) if function.stats.cache_path else None
-    if function.signatures or folder is None or any(folder.glob(f"*{function.py_func.__name__}-*.nbi")):
+    """Around the call of a function that Python calls. The first call on a machine compiles it: the log says so, and
+    other processes wait for the compiled code instead of compiling it too. Later calls pass at once."""
+    if function.signatures or not function.stats.cache_path:
         yield
         return
-    log.info("compiling the optimal transport for this processor, once (about half a minute)")
-    with only_one(folder / ".compiling.lock"):
+    folder = Path(function.stats.cache_path)
+    done = folder / f".{function.py_func.__name__}-{processor_digest()}.compiled"
+    if done.exists():
         yield
+        return
+    with only_one(folder / ".compiling.lock"):
+        if not done.exists():
+            log.info("compiling the optimal transport for this processor, once (about half a minute)")
+        yield
+        with contextlib.suppress(OSError):  # it is compiled again if nothing can be kept
+            done.touch()
+
+
+def processor_digest() -> str:
+    """A digest of the sources and of the processor that they are compiled for."""
+    features = config.CPU_FEATURES if config.CPU_FEATURES is not None else get_host_cpu_features().flatten()
+    return hashlib.sha256(f"{SOURCES} {config.CPU_NAME or get_host_cpu_name()} {features}".encode()).hexdigest()[:16]
 
 
 def digest_sources() -> str:
