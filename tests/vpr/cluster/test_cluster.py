@@ -13,9 +13,10 @@ import threading
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import evaluate, refused
-from photos import a_model, write_photos
+from photos import BETWEEN_BATCHES, a_model, alike, write_photos
 
 from vpr import extract, map
 from vpr.cache import DescriptorCache
@@ -116,7 +117,7 @@ class TestMapInThreeShards:
     def test_they_answer_as_one_machine(self, held, town):
         photo_map, asked = town
         for config in (LocateConfig(depth=12, top=12), LocateConfig(sequence=True)):
-            assert held.locate_all(asked, config) == photo_map.locate_all(asked, config)
+            alike(held.locate_all(asked, config), photo_map.locate_all(asked, config))
         assert len({*processes(held).values()}) == 3, "a process for each shard"
 
     def test_a_process_and_a_node_that_die_while_they_are_asked_are_replaced(self, held, town, nodes, monkeypatch):
@@ -155,7 +156,7 @@ class TestMapInThreeShards:
         gone = set(photo_map.content.table.keys[10:20])
         assert [m.photo for m in found.matches] == [m.photo for m in whole.matches if m.photo not in gone]
         assert "shard 2 of 3 is gone: no descriptor cache at" in caplog.text
-        assert held.locate(asked[0], config) == whole == photo_map.locate(asked[0], config)
+        alike([held.locate(asked[0], config)] * 2, [whole, photo_map.locate(asked[0], config)])
 
     def test_a_shard_that_does_not_answer_is_gone_after_a_while(self, held, town):
         photo_map, asked = town
@@ -168,7 +169,8 @@ class TestMapInThreeShards:
         asking.answer_s = 60.0
         while asking.gone:  # until there is another process
             found = held.locate(asked[0])
-        assert found == photo_map.locate(asked[0]) and processes(held)[2] != stopped
+        alike([found], [photo_map.locate(asked[0])])
+        assert processes(held)[2] != stopped
 
 
 def test_describing_whose_workers_are_killed_ends_with_the_same_bytes(nodes, tmp_path, monkeypatch):
@@ -203,7 +205,11 @@ def test_extraction_on_a_cluster_is_extraction(nodes, tiny_tree, tmp_path, monke
     given = ["--run", "builtin", "--data", tiny_tree, "--device", "cpu", "--cache"]
     for name, more in (("one", []), ("two", ["--cluster", nodes.address])):
         assert extract.main([str(word) for word in (*given, tmp_path / f"{name}.h5", *more)]) == 0
-    assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
+    one, two = (DescriptorCache(tmp_path / f"{name}.h5") for name in ("one", "two"))
+    assert one.keys.tolist() == two.keys.tolist() and one.spec == two.spec and two.done.all()
+    # a worker has other threads than this process, which changes last digits
+    np.testing.assert_allclose(two.globals_, one.globals_, atol=BETWEEN_BATCHES)
+    np.testing.assert_allclose(two.patches, one.patches, atol=1e-3)
     monkeypatch.setenv("WORLD_SIZE", "2")
     said = refused(capsys, extract.main, *given, tmp_path / "x.h5", "--cluster", "local")
     assert "torchrun and --cluster both share the work out" in said

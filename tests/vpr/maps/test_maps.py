@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from photos import BETWEEN_BATCHES, a_model, add, write_photo, write_photos
+from photos import BETWEEN_BATCHES, a_model, add, alike, write_photo, write_photos
 from PIL import Image
 
 from vpr.base.files import writing_alone
@@ -194,7 +194,8 @@ def test_paths_arrays_and_images_of_pillow_are_photos(tmp_path, photos):
     found = photo_map.locate_all(given)
     assert [one.photo for one in found[:4]] == [str(path), str(path), "photo 2", str(path)]
     for one in found:
-        assert one.matches == found[0].matches and len(one.matches) == 5
+        alike([replace(one, photo="")], [replace(found[0], photo="")])
+        assert len(one.matches) == 5
     assert "data:image/jpeg" in found[0]._repr_html_()
     with pytest.raises(MapError, match="is no photo"):
         photo_map.locate(pixels[..., 0])
