@@ -104,9 +104,9 @@ def render_units(
                     log.info("compiling the renderer for this processor, once (about half a minute)")
                 start()
                 take(1)
+                with contextlib.suppress(OSError):  # it is compiled again where nothing can be kept
+                    (kernels / "compiled").touch()
             left -= 1
-            with contextlib.suppress(OSError):  # it is compiled again where nothing can be kept
-                (kernels / "compiled").touch()
         while len(processes) < min(workers, len(units)):
             start()
         take(left)

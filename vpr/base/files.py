@@ -119,7 +119,7 @@ def only_one(lock: Path) -> Iterator[None]:
         lock.parent.mkdir(parents=True, exist_ok=True)
         held: FileLock | contextlib.nullcontext = FileLock(lock, thread_local=False)
         held.__enter__()
-    except OSError:
+    except (OSError, NotImplementedError):  # the latter from file systems without locks
         held = contextlib.nullcontext()
     try:
         yield
