@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from vpr.base.errors import VprError
+from vpr.models.folding import fold_batch_norm
 
 STRIDE = 16  # pixels a patch, where the stage is left to us
 
@@ -15,7 +16,8 @@ class Trunk(nn.Module):
     """Images (B, 3, H, W), normalised, to a map of features (B, D, h, w), D being ``num_features``.
 
     A network's stages carry the numbers of its own modules: ``blocks.4`` of an EfficientNet and ``layer3`` of a ResNet
-    are stages 5 and 3. Batch normalisation keeps the statistics it came with, in training too.
+    are stages 5 and 3. Batch normalisation keeps the statistics it came with, in training too, and is computed by
+    the convolutions (`vpr.models.folding`).
     """
 
     def __init__(self, network: Any, stage: int = 0) -> None:
@@ -35,6 +37,7 @@ class Trunk(nn.Module):
         self.network = network
         self.num_features: int = _info(network)[self.level]["num_chs"]
         self.pretrained_cfg = network.pretrained_cfg
+        fold_batch_norm(self)
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
         """As `forward`, by timm's name."""
