@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.msls import Protocol, load
-from datasets.ragged import Ragged
-from datasets.retrieval_set import RetrievalSet
-from eval.described import DescribedSet, describe
-from eval.metrics import evaluate
-from eval.options import RankingConfig
-from eval.ranking import find_shortlist, rerank
 from vpr.base.machine import choose_device
+from vpr.datasets.msls import Protocol, load
+from vpr.datasets.ragged import Ragged
+from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.description.adaptation import adapt_cache
+from vpr.eval.described import DescribedSet, describe
+from vpr.eval.metrics import evaluate
+from vpr.eval.options import RankingConfig
+from vpr.eval.ranking import find_shortlist, rerank
 from vpr.models.loading import load_student
 from vpr.retrieval.calibration import calibration_of
 from vpr.retrieval.settings import RerankOptions

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from eval.held_out import HeldOut
 from vpr.base.files import write_bytes, write_json
 from vpr.base.run_folder import CONFIG, METRICS, WEIGHTS
+from vpr.eval.held_out import HeldOut
 from vpr.models.builtin import FOLDER
 from vpr.models.loading import TEACHER, load_student, load_teacher
 

@@ -19,9 +19,9 @@ structural_similarity(patches, patches[None], patches[0], patches[:1], backend="
 RENDERER = """
 import sys
 from pathlib import Path
-from datasets.street_world.config import tiny_config
-from datasets.street_world.rendering import make_folders
-from datasets.street_world.work import render_street
+from vpr.datasets.street_world.config import tiny_config
+from vpr.datasets.street_world.rendering import make_folders
+from vpr.datasets.street_world.work import render_street
 config = tiny_config()
 make_folders(Path(sys.argv[1]), config, config.cities)
 render_street(config, config.cities[0], 0, Path(sys.argv[1]))

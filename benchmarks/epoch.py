@@ -23,19 +23,19 @@ from torch.utils.data import Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.training_step import SamePhoto, bare_steps
-from distill.contrast import Contrast
-from distill.mining import POOL
-from distill.objective import Objective
-from distill.places import Guard, Photos, Places
-from distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig, StudentSettings, TrainConfig
-from distill.stops import minings
-from distill.student import in_training
-from distill.trainer import Trainer
 from vpr.base.machine import usable_cores
 from vpr.base.processes import join
 from vpr.base.recipes import take_recipe
 from vpr.base.settings import make_parser, parse
 from vpr.description.describe import evaluating
+from vpr.distill.contrast import Contrast
+from vpr.distill.mining import POOL
+from vpr.distill.objective import Objective
+from vpr.distill.places import Guard, Photos, Places
+from vpr.distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig, StudentSettings, TrainConfig
+from vpr.distill.stops import minings
+from vpr.distill.student import in_training
+from vpr.distill.trainer import Trainer
 from vpr.models.settings import ModelConfig
 from vpr.models.structural import StructuralModel
 

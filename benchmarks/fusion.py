@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from datasets.default import data_root
-from datasets.msls import Protocol, load
-from eval.described import DescribedSet, describe
-from eval.floors import thumbnail_descriptors
-from eval.metrics import evaluate
-from eval.options import RankingConfig
-from eval.ranking import search_shortlist
+from vpr.datasets.default import data_root
+from vpr.datasets.msls import Protocol, load
+from vpr.eval.described import DescribedSet, describe
+from vpr.eval.floors import thumbnail_descriptors
+from vpr.eval.metrics import evaluate
+from vpr.eval.options import RankingConfig
+from vpr.eval.ranking import search_shortlist
 from vpr.models.loading import load_student, load_teacher
 from vpr.retrieval.calibration import calibration_of, curves_of
 from vpr.retrieval.fusion import reorder, trust, trusted, weighted_sum

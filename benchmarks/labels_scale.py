@@ -14,11 +14,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from datasets.labels import LabelledImages
-from eval.described import DescribedSet
-from eval.label_metrics import evaluate_labels
-from eval.ranking import find_shortlist, rerank
 from vpr.cache import CacheSpec, DescriptorCache, create
+from vpr.datasets.labels import LabelledImages
+from vpr.eval.described import DescribedSet
+from vpr.eval.label_metrics import evaluate_labels
+from vpr.eval.ranking import find_shortlist, rerank
 from vpr.retrieval.settings import RerankConfig
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.confidence import calibration_error
+from vpr.eval.confidence import calibration_error
 from vpr.maps.building import add_photos
 from vpr.maps.geodesy import places_of
 from vpr.maps.model import Model, load

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.default import data_root
-from datasets.msls import Protocol, load
-from distill.contrast import MINERS
-from distill.settings import Loss
-from eval.evaluation import Evaluator
-from eval.options import RankingConfig, SourceConfig
 from vpr import scratch
 from vpr.base.errors import VprError
 from vpr.base.machine import choose_device
+from vpr.datasets.default import data_root
+from vpr.datasets.msls import Protocol, load
+from vpr.distill.contrast import MINERS
+from vpr.distill.settings import Loss
+from vpr.eval.evaluation import Evaluator
+from vpr.eval.options import RankingConfig, SourceConfig
 from vpr.retrieval.settings import RerankOptions
 
 SMALLER = ["--image-size", 112, "--train-size", 0, "--grid", 7]

@@ -22,12 +22,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from datasets.msls import Protocol, load
-from datasets.msls.metadata import FILES, SUBTASK_NAMES
-from eval.files.prediction_file import read_predictions, write_predictions
-from eval.files.resolve import resolve
-from eval.files.submission import name_rankings
-from eval.metrics import evaluate
+from vpr.datasets.msls import Protocol, load
+from vpr.datasets.msls.metadata import FILES, SUBTASK_NAMES
+from vpr.eval.files.prediction_file import read_predictions, write_predictions
+from vpr.eval.files.resolve import resolve
+from vpr.eval.files.submission import name_rankings
+from vpr.eval.metrics import evaluate
 
 FRAMES_A_SEQUENCE = 25
 STEP_M = 8.0  # metres between frames

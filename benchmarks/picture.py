@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from datasets.default import data_root
-from datasets.msls import Protocol, load
-from datasets.retrieval_set import RetrievalSet
-from eval.evaluation import Answers, Evaluator
-from eval.options import RankingConfig, SourceConfig
 from vpr.base.figures import COLOURS, save, style
+from vpr.datasets.default import data_root
+from vpr.datasets.msls import Protocol, load
+from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.description.shown import read_shown
+from vpr.eval.evaluation import Answers, Evaluator
+from vpr.eval.options import RankingConfig, SourceConfig
 from vpr.models.loading import load_student
 from vpr.retrieval.calibration import calibration_of
 from vpr.retrieval.drawing import cell, inside, lower_by_column, photo_grid, show_photo

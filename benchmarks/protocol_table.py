@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from datasets.default import data_root
-from datasets.errors import DatasetError
-from datasets.msls import DEFAULT_SEQ_LENGTH, MSLS, Protocol, load
-from eval.evaluation import Answers, Evaluator
-from eval.options import RankingConfig, SourceConfig
+from vpr.datasets.default import data_root
+from vpr.datasets.errors import DatasetError
+from vpr.datasets.msls import DEFAULT_SEQ_LENGTH, MSLS, Protocol, load
+from vpr.eval.evaluation import Answers, Evaluator
+from vpr.eval.options import RankingConfig, SourceConfig
 from vpr.retrieval.settings import RerankOptions
 
 TASKS = ("im2im", "im2seq", "seq2im", "seq2seq")

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from datasets.default import data_root
-from datasets.msls import Protocol, load
-from eval.described import default_cache, describe
-from eval.options import RankingConfig
-from eval.ranking import find_shortlist
+from vpr.datasets.default import data_root
+from vpr.datasets.msls import Protocol, load
+from vpr.eval.described import default_cache, describe
+from vpr.eval.options import RankingConfig
+from vpr.eval.ranking import find_shortlist
 from vpr.models.loading import load_student
 from vpr.retrieval.calibration import calibration_of
 from vpr.retrieval.fusion import reorder, weighted_sum

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.locating import RADIUS_M, chance_error, described, places, right
-from eval.confidence import bins_of, calibration_error
 from vpr.base.figures import COLOURS, save, style
+from vpr.eval.confidence import bins_of, calibration_error
 from vpr.maps.model import Model, load
 from vpr.maps.options import LocateConfig
 from vpr.maps.positions import find_photos

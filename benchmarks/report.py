@@ -9,13 +9,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from datasets.msls import Protocol, load
-from eval.evaluation import Evaluator
-from eval.options import RankingConfig, SourceConfig
-from eval.report.page import write_report
-from eval.report.subject import ReportOptions, Subject, stages_of
-from eval.report.tables import by_subtask, known_of
 from vpr.base.machine import choose_device
+from vpr.datasets.msls import Protocol, load
+from vpr.eval.evaluation import Evaluator
+from vpr.eval.options import RankingConfig, SourceConfig
+from vpr.eval.report.page import write_report
+from vpr.eval.report.subject import ReportOptions, Subject, stages_of
+from vpr.eval.report.tables import by_subtask, known_of
 from vpr.retrieval.settings import RerankOptions
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from datasets.default import data_root
-from datasets.msls import Protocol, load
-from eval.described import DescribedSet, default_cache, describe
-from eval.metrics import evaluate
-from eval.options import RankingConfig
-from eval.tables import metrics_table, show
+from vpr.datasets.default import data_root
+from vpr.datasets.msls import Protocol, load
+from vpr.eval.described import DescribedSet, default_cache, describe
+from vpr.eval.metrics import evaluate
+from vpr.eval.options import RankingConfig
+from vpr.eval.tables import metrics_table, show
 from vpr.models.loading import load_student
 from vpr.retrieval.calibration import calibration_of
 from vpr.retrieval.fusion import reorder

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from distill.record import RATE
 from vpr.base.figures import MORE_COLOURS, save, style
+from vpr.distill.record import RATE
 
 STEP = "step"
 

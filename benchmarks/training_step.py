@@ -21,16 +21,23 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from distill.contrast import Contrast
-from distill.data import load_images, training_data
-from distill.head import start_whitening
-from distill.objective import Labels, Objective
-from distill.places import Guard, Places
-from distill.settings import Augmentation, DistillationConfig, ObjectiveConfig, RunConfig, StructuralConfig, TrainConfig
-from distill.trainer import Trainer
 from vpr.base.machine import choose_device
 from vpr.base.processes import join
 from vpr.description.images import read_image
+from vpr.distill.contrast import Contrast
+from vpr.distill.data import load_images, training_data
+from vpr.distill.head import start_whitening
+from vpr.distill.objective import Labels, Objective
+from vpr.distill.places import Guard, Places
+from vpr.distill.settings import (
+    Augmentation,
+    DistillationConfig,
+    ObjectiveConfig,
+    RunConfig,
+    StructuralConfig,
+    TrainConfig,
+)
+from vpr.distill.trainer import Trainer
 from vpr.models.settings import ModelConfig
 from vpr.models.structural import StructuralModel
 

@@ -14,17 +14,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from datasets.msls import Protocol, load
-from datasets.retrieval_set import RetrievalSet
-from distill.data import load_images, training_data
-from distill.head import start_whitening
-from distill.settings import RunConfig
-from eval.described import describe
-from eval.metrics import evaluate
-from eval.options import RankingConfig
-from eval.ranking import find_shortlist, rerank
 from vpr.base.machine import choose_device
+from vpr.datasets.msls import Protocol, load
+from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.description.images import ImageFiles
+from vpr.distill.data import load_images, training_data
+from vpr.distill.head import start_whitening
+from vpr.distill.settings import RunConfig
+from vpr.eval.described import describe
+from vpr.eval.metrics import evaluate
+from vpr.eval.options import RankingConfig
+from vpr.eval.ranking import find_shortlist, rerank
 from vpr.models.settings import ModelConfig
 from vpr.models.structural import StructuralModel
 from vpr.retrieval.settings import RerankConfig

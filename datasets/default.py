@@ -51,8 +51,8 @@ def ensure_mini_msls(
     world. workers: rendering processes; None takes one for each usable core. cities, official: as in `data_root`.
     Raises DatasetError for an unknown scale or city, and when ``out`` holds something else.
     """
-    from datasets.street_world.config import VERSION, scale_config
-    from datasets.street_world.rendering import render
+    from vpr.datasets.street_world.config import VERSION, scale_config
+    from vpr.datasets.street_world.rendering import render
 
     folder = cache_folder("mini_msls") / f"{scale}-{seed}-v{VERSION}" if out is None else Path(out)
     config = scale_config(scale, seed)

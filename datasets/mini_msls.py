@@ -8,9 +8,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.default import Scale, ensure_mini_msls
 from vpr.base.command import run_command
 from vpr.base.settings import NonNegativeInt, PositiveInt, option
+from vpr.datasets.default import Scale, ensure_mini_msls
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _work(options: MiniOptions) -> None:
-    from datasets.street_world.config import scale_config
-    from datasets.street_world.rendering import tree_of
-    from datasets.street_world.sheet import write_contact_sheet
+    from vpr.datasets.street_world.config import scale_config
+    from vpr.datasets.street_world.rendering import tree_of
+    from vpr.datasets.street_world.sheet import write_contact_sheet
 
     root = ensure_mini_msls(options.out, options.scale, options.seed, options.workers)
     manifest = tree_of(root, scale_config(options.scale, options.seed)).manifest

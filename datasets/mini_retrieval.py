@@ -7,10 +7,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.labels.layouts import Layout
-from datasets.labels.mini import ensure_mini_retrieval
 from vpr.base.command import run_command
 from vpr.base.settings import NonNegativeInt, PositiveInt, option
+from vpr.datasets.labels.layouts import Layout
+from vpr.datasets.labels.mini import ensure_mini_retrieval
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _work(options: BirdOptions) -> None:
-    from datasets.bird_world.sheet import write_contact_sheet
-    from datasets.labels import load
+    from vpr.datasets.bird_world.sheet import write_contact_sheet
+    from vpr.datasets.labels import load
 
     root = ensure_mini_retrieval(options.out, options.layout, options.seed, options.workers)
     halves = load(options.layout, root)

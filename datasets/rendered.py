@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.errors import DatasetError
 from vpr.base.files import write_json
+from vpr.datasets.errors import DatasetError
 
 
 @dataclass(frozen=True)

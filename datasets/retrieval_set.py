@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.errors import DatasetError
-from datasets.ragged import Ragged
+from vpr.datasets.errors import DatasetError
+from vpr.datasets.ragged import Ragged
 
 
 @dataclass(frozen=True, eq=False)

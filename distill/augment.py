@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torchvision.transforms import v2
 
-from distill.settings import Augmentation
+from vpr.distill.settings import Augmentation
 
 MOST_GROUPS = 1 << 20  # of a batch: seeds of different batches do not meet
 GROUP = 2  # images that share one draw: one call of a transform costs about as much for two small images as for one
@@ -15,10 +15,10 @@ GROUP = 2  # images that share one draw: one call of a transform costs about as 
 def augmentation(kind: Augmentation, size: tuple[int, int]) -> v2.Transform:
     """The transform of uint8 images (..., 3, h, w), at least of the size, to (..., 3, height, width).
 
-    light: small shifts of crop and colour. medium: those, and grey, blur and contrast; no hue, which costs as much as all
-    others and changes little behind white balance. heavy: also what separates
-    renderings from photographs: crops down to 40 %, stronger colour, sharpening. objects: crops down to 40 %, mirrored
-    half of the time, as image retrieval has it; streets are not mirrored.
+    light: small shifts of crop and colour. medium: those, and grey, blur and contrast; no hue, which takes as long as
+    all the rest and changes little. heavy: also what separates renderings from photographs: crops down to 40 %,
+    stronger colour, sharpening. objects: crops down to 40 %, mirrored half of the time, as image retrieval has it;
+    streets are not mirrored.
     """
     if kind == "none":
         return v2.CenterCrop(size)

@@ -15,8 +15,8 @@ from pytorch_metric_learning.utils import loss_and_miner_utils
 from scipy.sparse.csgraph import connected_components
 from torch import nn
 
-from distill.settings import ObjectiveConfig
 from vpr.base.errors import VprError
+from vpr.distill.settings import ObjectiveConfig
 
 Pairs = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.default import data_root
-from datasets.errors import DatasetError
-from datasets.msls import MSLS, Protocol, Side, load
-from datasets.msls.cities import TRAIN_CITIES
-from datasets.msls.tree import Location, existing_cities, locate
-from distill.places import Photos
-from distill.settings import RunConfig
 from vpr.base.errors import VprError
+from vpr.datasets.default import data_root
+from vpr.datasets.errors import DatasetError
+from vpr.datasets.msls import MSLS, Protocol, Side, load
+from vpr.datasets.msls.cities import TRAIN_CITIES
+from vpr.datasets.msls.tree import Location, existing_cities, locate
 from vpr.description.images import ImageFiles, widened
+from vpr.distill.places import Photos
+from vpr.distill.settings import RunConfig
 from vpr.models.netvlad import NetVLAD
 from vpr.models.structural import StructuralModel
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from datasets.labels import LabelledImages
-from datasets.retrieval_set import RetrievalSet
-from distill.data import TrainingData
-from distill.places import Photos
 from vpr.base.errors import VprError
+from vpr.datasets.labels import LabelledImages
+from vpr.datasets.retrieval_set import RetrievalSet
+from vpr.distill.data import TrainingData
+from vpr.distill.places import Photos
 
 APART_M = 1000.0  # between two classes
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from distill.places import Places
+from vpr.distill.places import Places
 from vpr.retrieval.search import search
 
 POOL = 20_000  # photos described for one mining of places

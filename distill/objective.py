@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from distill import losses
-from distill.contrast import Contrast, Known
-from distill.settings import DistillationConfig, StructuralConfig
-from distill.structure import drawn_mass, fused_cosines, patches_and_guides, scores_of
+from vpr.distill import losses
+from vpr.distill.contrast import Contrast, Known
+from vpr.distill.settings import DistillationConfig, StructuralConfig
+from vpr.distill.structure import drawn_mass, fused_cosines, patches_and_guides, scores_of
 from vpr.models.descriptors import Descriptors
 
 

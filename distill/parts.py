@@ -5,8 +5,8 @@ from typing import Any
 from timm.models import group_parameters
 from torch import nn
 
-from distill.settings import TrainConfig
 from vpr.base.errors import VprError
+from vpr.distill.settings import TrainConfig
 
 
 def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from distill.settings import TrainConfig
+from vpr.distill.settings import TrainConfig
 
 WARM_UP = 20  # one of so many steps
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from distill.settings import TrainConfig
+from vpr.distill.settings import TrainConfig
 
 
 def minings(config: TrainConfig) -> Sequence[int]:

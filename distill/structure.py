@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from distill.settings import StructuralConfig
+from vpr.distill.settings import StructuralConfig
 from vpr.models.descriptors import Descriptors
 from vpr.transport import marginal_weights, solve
 

@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from distill.contrast import Contrast, check, check_structure
-from distill.data import TrainingData, load_images
-from distill.head import start_head, start_summary, start_whitening
-from distill.objective import Objective
-from distill.parts import parameter_groups
-from distill.places import Guard, Places
-from distill.settings import StudentSettings, identity_of
-from distill.trainer import Trainer
-from distill.validations import Judge
 from vpr.base.command import log_to
 from vpr.base.errors import VprError
 from vpr.base.files import write_json
 from vpr.base.run_folder import CHECKPOINT, METRICS, finish_run, read_metrics, start_run
+from vpr.distill.contrast import Contrast, check, check_structure
+from vpr.distill.data import TrainingData, load_images
+from vpr.distill.head import start_head, start_summary, start_whitening
+from vpr.distill.objective import Objective
+from vpr.distill.parts import parameter_groups
+from vpr.distill.places import Guard, Places
+from vpr.distill.settings import StudentSettings, identity_of
+from vpr.distill.trainer import Trainer
+from vpr.distill.validations import Judge
 from vpr.models.loading import load_student
 from vpr.models.settings import ModelConfig
 from vpr.models.structural import StructuralModel, resized

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from distill.data import TrainingData
-from distill.parallel import describe_together
 from vpr.base.processes import several_machines
 from vpr.description.foreign import ForeignDescriptors, is_foreign, read_foreign
 from vpr.description.images import ImageFiles
 from vpr.description.into_cache import Filling, describe_into_cache
 from vpr.description.spec import cache_spec
+from vpr.distill.data import TrainingData
+from vpr.distill.parallel import describe_together
 from vpr.models.hub import HubModel, is_hub, load_hub
 from vpr.models.loading import TEACHER, load_teacher
 from vpr.models.netvlad import NetVLAD

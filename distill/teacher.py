@@ -10,18 +10,18 @@ from lightning_fabric import Fabric
 from sklearn.decomposition import PCA
 from torch.utils.data import Subset
 
-from distill.contrast import Contrast
-from distill.data import TrainingData, load_images
-from distill.objective import Objective
-from distill.places import Guard, Places
-from distill.settings import TeacherSettings, WhiteningConfig, identity_of
-from distill.trainer import Trainer
-from distill.validations import Judge
 from vpr.base.command import log_to
 from vpr.base.errors import VprError
 from vpr.base.run_folder import CHECKPOINT, finish_run, start_run
 from vpr.description.describe import BATCH, global_descriptors
 from vpr.description.images import Images
+from vpr.distill.contrast import Contrast
+from vpr.distill.data import TrainingData, load_images
+from vpr.distill.objective import Objective
+from vpr.distill.places import Guard, Places
+from vpr.distill.settings import TeacherSettings, WhiteningConfig, identity_of
+from vpr.distill.trainer import Trainer
+from vpr.distill.validations import Judge
 from vpr.models.loading import load_teacher
 from vpr.models.netvlad import NetVLAD
 from vpr.models.weights import save_weights

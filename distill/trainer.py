@@ -19,23 +19,23 @@ from lightning_fabric import Fabric
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from distill.augment import augment, augmentation, groups_of
-from distill.contrast import Known
-from distill.mining import hard_tuples, nearest_photos
-from distill.objective import Labels, Objective
-from distill.parallel import Shards, describe_together
-from distill.parts import parameter_groups
-from distill.places import BatchPlan, Places
-from distill.rates import Rates
-from distill.record import EVERY, RATE, Record
-from distill.settings import TrainConfig
-from distill.stops import minings, stops, validations
-from distill.validations import SCORE, Validations
 from vpr.base.errors import VprError
 from vpr.base.files import write_bytes
 from vpr.base.progress import progress
 from vpr.description.describe import load_batches
 from vpr.description.images import ImageFiles, Images, Uncut
+from vpr.distill.augment import augment, augmentation, groups_of
+from vpr.distill.contrast import Known
+from vpr.distill.mining import hard_tuples, nearest_photos
+from vpr.distill.objective import Labels, Objective
+from vpr.distill.parallel import Shards, describe_together
+from vpr.distill.parts import parameter_groups
+from vpr.distill.places import BatchPlan, Places
+from vpr.distill.rates import Rates
+from vpr.distill.record import EVERY, RATE, Record
+from vpr.distill.settings import TrainConfig
+from vpr.distill.stops import minings, stops, validations
+from vpr.distill.validations import SCORE, Validations
 from vpr.models.descriptors import Descriptors
 from vpr.models.weights import DAMAGED
 

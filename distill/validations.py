@@ -7,9 +7,9 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from distill.record import require_tensorboard
-from distill.settings import TrainConfig
 from vpr.base.errors import VprError
+from vpr.distill.record import require_tensorboard
+from vpr.distill.settings import TrainConfig
 
 log = logging.getLogger("vpr")
 SCORE = "score"  # what is compared, higher is better

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from datasets.retrieval_set import RetrievalSet
-from eval.confidence import first_is_right
-from eval.described import DescribedSet
-from eval.metrics import evaluate
-from eval.ranking import Shortlist, find_shortlist
+from vpr.datasets.retrieval_set import RetrievalSet
+from vpr.eval.confidence import first_is_right
+from vpr.eval.described import DescribedSet
+from vpr.eval.metrics import evaluate
+from vpr.eval.ranking import Shortlist, find_shortlist
 from vpr.retrieval.confidence import Curve, Curves, separation
 from vpr.retrieval.fusion import reorder, weighted_sum
 from vpr.retrieval.rerank import CPU, Similarities

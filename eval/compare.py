@@ -7,24 +7,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets.msls import Protocol, load
-from datasets.msls.options import SeveralProtocols
-from eval.comparison_tables import Format, tabulated
-from eval.files.prediction_file import check_suffix
-from eval.options import RankingConfig, SourceConfig
-from eval.report.subject import ReportOptions
-from eval.tables import describe_counts, describe_protocol, show
 from vpr.base.command import run_command
 from vpr.base.errors import VprError
 from vpr.base.files import write_json
 from vpr.base.machine import choose_device
 from vpr.base.settings import option, positional
+from vpr.datasets.default import data_root
+from vpr.datasets.msls import Protocol, load
+from vpr.datasets.msls.cities import OFFICIAL_CITIES
+from vpr.datasets.msls.options import SeveralProtocols
+from vpr.eval.comparison_tables import Format, tabulated
+from vpr.eval.files.prediction_file import check_suffix
+from vpr.eval.options import RankingConfig, SourceConfig
+from vpr.eval.report.subject import ReportOptions
+from vpr.eval.tables import describe_counts, describe_protocol, show
 from vpr.retrieval.settings import RerankOptions
 
 if TYPE_CHECKING:
-    from datasets.msls.dataset import MSLS
-    from eval.evaluation import Evaluator
-    from eval.methods import Comparison, Method
+    from vpr.datasets.msls.dataset import MSLS
+    from vpr.eval.evaluation import Evaluator
+    from vpr.eval.methods import Comparison, Method
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ def _work(
     rerank: RerankOptions,
     page: ReportOptions,
 ) -> None:
-    from eval.evaluation import Evaluator
-    from eval.methods import Comparison, methods_of
+    from vpr.eval.evaluation import Evaluator
+    from vpr.eval.methods import Comparison, methods_of
 
     page.check()
     methods = methods_of(compared.runs)
@@ -96,18 +98,19 @@ def _check(compared: CompareOptions, options: SeveralProtocols, page: ReportOpti
 
 
 def _submit(path: Path, method: Method, dataset: MSLS, evaluator: Evaluator) -> str:
-    from eval.evaluation import submit
+    from vpr.eval.evaluation import submit
 
-    test = load(dataset.root, Protocol(split="test", scope=dataset.protocol.scope)).retrieval_set
+    root = data_root(dataset.root, (), OFFICIAL_CITIES["test"])  # mini-MSLS may have been rendered in part
+    test = load(root, Protocol(split="test", scope=dataset.protocol.scope)).retrieval_set
     return submit(path, test, evaluator.answer(test, SourceConfig(method.sources[0], rerank=True)))
 
 
 def _write_page(path: Path, comparison: Comparison, said: list[str], options: ReportOptions) -> str:
     """The report of all methods, each by its last stage; returns what to say of it."""
-    from eval.comparison_tables import differences_table
-    from eval.report.page import write_report
-    from eval.report.subject import Subject
-    from eval.report.tables import known_of
+    from vpr.eval.comparison_tables import differences_table
+    from vpr.eval.report.page import write_report
+    from vpr.eval.report.subject import Subject
+    from vpr.eval.report.tables import known_of
 
     rows = comparison.final
     matched = [row for row in rows if row.answers is not None]
@@ -125,8 +128,8 @@ def _write_page(path: Path, comparison: Comparison, said: list[str], options: Re
 
 def _draw(path: Path, comparison: Comparison) -> str:
     """Recall@N of every row, as PNG and PDF; returns what to say of it."""
-    from eval.recall_curves import recall_curves
     from vpr.base.figures import save
+    from vpr.eval.recall_curves import recall_curves
 
     stem = path.with_suffix("") if path.suffix in (".png", ".pdf") else path
     files = [stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf")]

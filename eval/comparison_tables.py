@@ -8,14 +8,14 @@ from rich.markup import escape
 from rich.table import Column
 from rich.table import Table as RichTable
 
-from eval.report.subject import Table
-from eval.tables import title_of
 from vpr.base.command import printable
+from vpr.eval.report.subject import Table
+from vpr.eval.tables import title_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from eval.methods import Comparison
+    from vpr.eval.methods import Comparison
 
 Format = Literal["text", "csv", "markdown", "latex"]
 COLUMNS = ("recall@1", "recall@5", "recall@10")

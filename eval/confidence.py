@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.retrieval_set import RetrievalSet
-from eval.ranking import Reranking, Shortlist
+from vpr.datasets.retrieval_set import RetrievalSet
+from vpr.eval.ranking import Reranking, Shortlist
 from vpr.retrieval.confidence import Curve
 
 BINS = 10  # of probabilities, equally wide

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from datasets.retrieval_set import RetrievalSet
-from eval.options import RankingConfig
 from vpr.base.files import place_to_keep
 from vpr.cache import DescriptorCache
 from vpr.cluster.connecting import Cluster
 from vpr.cluster.describing import filled_on
 from vpr.cluster.of_caches import ShardedCache
+from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.description.adaptation import adapt_cache, pays
 from vpr.description.into_cache import Filling, describe_into_cache
 from vpr.description.spec import cache_spec
+from vpr.eval.options import RankingConfig
 from vpr.models.netvlad import NetVLAD
 from vpr.models.settings import Crop
 from vpr.models.structural import StructuralModel

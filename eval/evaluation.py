@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from datasets.ragged import Ragged
-from datasets.retrieval_set import RetrievalSet
-from eval.confidence import ConfidenceScore, score_confidence
-from eval.described import DescribedSet, Sharding, default_cache, describe
-from eval.files.submission import write_submission
-from eval.metrics import Metrics, evaluate
-from eval.options import RankingConfig, SourceConfig
-from eval.ranking import Reranking, Shortlist, find_shortlist, fusion_of, rerank
 from vpr.base.errors import VprError
+from vpr.datasets.ragged import Ragged
+from vpr.datasets.retrieval_set import RetrievalSet
+from vpr.eval.confidence import ConfidenceScore, score_confidence
+from vpr.eval.described import DescribedSet, Sharding, default_cache, describe
+from vpr.eval.files.submission import write_submission
+from vpr.eval.metrics import Metrics, evaluate
+from vpr.eval.options import RankingConfig, SourceConfig
+from vpr.eval.ranking import Reranking, Shortlist, find_shortlist, fusion_of, rerank
 from vpr.models.builtin import caches_of, run_of
 from vpr.models.loading import load_student, load_teacher
 from vpr.retrieval.calibration import calibration_of, curves_of, recorded_calibration

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from PIL import Image
 
-from datasets.retrieval_set import RetrievalSet
-from eval.metrics import KS, Metrics, evaluate
-from eval.ranking import search_shortlist
 from vpr.base.progress import progress
+from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.description.images import read_image
+from vpr.eval.metrics import KS, Metrics, evaluate
+from vpr.eval.ranking import search_shortlist
 
 PIXELS = 7
 LEVELS = 4  # of each colour in a histogram

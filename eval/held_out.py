@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from datasets.msls import Protocol, load
-from datasets.retrieval_set import Entries, RetrievalSet
-from eval.calibration import DEPTH, PLACES, Judging, by_weight, calibrate, some_queries
-from eval.described import DescribedSet, describe
-from eval.options import RankingConfig
-from eval.ranking import find_shortlist, search_shortlist
+from vpr.datasets.msls import Protocol, load
+from vpr.datasets.retrieval_set import Entries, RetrievalSet
 from vpr.description.describe import global_descriptors
 from vpr.description.images import ImageFiles
 from vpr.description.into_cache import Filling, describe_into_cache
 from vpr.description.spec import cache_spec
+from vpr.eval.calibration import DEPTH, PLACES, Judging, by_weight, calibrate, some_queries
+from vpr.eval.described import DescribedSet, describe
+from vpr.eval.options import RankingConfig
+from vpr.eval.ranking import find_shortlist, search_shortlist
 from vpr.models.netvlad import NetVLAD
 from vpr.models.structural import StructuralModel
 from vpr.retrieval.rerank import CPU

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.retrieval_set import RetrievalSet
+from vpr.datasets.retrieval_set import RetrievalSet
 
 DRAWS = 2000
 LEVEL = 0.95

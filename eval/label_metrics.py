@@ -20,10 +20,10 @@ from typing import get_args
 
 import numpy as np
 
-from datasets.ragged import Ragged
-from eval.calibration import Judging
-from eval.metrics import Rankings, first_hits, rectangular
 from vpr.base.errors import VprError
+from vpr.datasets.ragged import Ragged
+from vpr.eval.calibration import Judging
+from vpr.eval.metrics import Rankings, first_hits, rectangular
 from vpr.transport.marginals import FromGlobals
 
 BLOCK = 4096  # queries at a time

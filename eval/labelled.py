@@ -4,15 +4,15 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from datasets.labels import Halves
-from datasets.msls.options import ProtocolOptions
-from datasets.retrieval_set import RetrievalSet
-from eval.evaluation import Evaluator
-from eval.label_metrics import KS
-from eval.options import RankingConfig
 from vpr.base.errors import VprError
 from vpr.base.machine import choose_device
 from vpr.base.run_folder import read_config
+from vpr.datasets.labels import Halves
+from vpr.datasets.msls.options import ProtocolOptions
+from vpr.datasets.retrieval_set import RetrievalSet
+from vpr.eval.evaluation import Evaluator
+from vpr.eval.label_metrics import KS
+from vpr.eval.options import RankingConfig
 from vpr.models.builtin import run_of
 from vpr.retrieval.settings import Fixed, RerankOptions
 

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.files.foreign import read_rankings
-from eval.floors import chance, thumbnails
-from eval.intervals import Estimate, drives_of, interval
-from eval.metrics import evaluate
-from eval.options import SourceConfig
-from eval.report.subject import Stage, stages_of
-from eval.results import found_within
 from vpr.base.errors import VprError
 from vpr.description.spec import cache_spec
+from vpr.eval.files.foreign import read_rankings
+from vpr.eval.floors import chance, thumbnails
+from vpr.eval.intervals import Estimate, drives_of, interval
+from vpr.eval.metrics import evaluate
+from vpr.eval.options import SourceConfig
+from vpr.eval.report.subject import Stage, stages_of
+from vpr.eval.results import found_within
 from vpr.models.builtin import run_of
 from vpr.models.loading import TEACHER, load_teacher
 
 if TYPE_CHECKING:
-    from datasets.msls.dataset import MSLS
-    from datasets.retrieval_set import RetrievalSet
-    from eval.evaluation import Answers, Evaluator
+    from vpr.datasets.msls.dataset import MSLS
+    from vpr.datasets.retrieval_set import RetrievalSet
+    from vpr.eval.evaluation import Answers, Evaluator
 
 FLOORS = ("chance", "7x7-pixel thumbnails")  # names of rows
 

@@ -22,8 +22,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from datasets.ragged import Ragged
 from vpr.base.errors import VprError
+from vpr.datasets.ragged import Ragged
 
 KS: tuple[int, ...] = (1, 5, 10, 20)
 

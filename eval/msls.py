@@ -10,15 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.msls.dataset import MSLS
-from datasets.msls.known_counts import count_remarks
-from datasets.msls.options import ProtocolOptions
-from eval.files.foreign import read_rankings, read_shortlist
-from eval.files.prediction_file import check_suffix
-from eval.metrics import evaluate
-from eval.options import RankingConfig, SourceConfig
-from eval.report.subject import ReportOptions, Stage, Subject, stages_of
-from eval.tables import confidence_table, describe_counts, describe_protocol, metrics_table, show
 from vpr.base.command import log_to, run_command
 from vpr.base.errors import VprError
 from vpr.base.files import replacing, write_json
@@ -26,12 +17,21 @@ from vpr.base.machine import choose_device
 from vpr.base.run_folder import revision
 from vpr.base.settings import option
 from vpr.cluster.options import ShardOptions
+from vpr.datasets.msls.dataset import MSLS
+from vpr.datasets.msls.known_counts import count_remarks
+from vpr.datasets.msls.options import ProtocolOptions
+from vpr.eval.files.foreign import read_rankings, read_shortlist
+from vpr.eval.files.prediction_file import check_suffix
+from vpr.eval.metrics import evaluate
+from vpr.eval.options import RankingConfig, SourceConfig
+from vpr.eval.report.subject import ReportOptions, Stage, Subject, stages_of
+from vpr.eval.tables import confidence_table, describe_counts, describe_protocol, metrics_table, show
 from vpr.retrieval.settings import RerankOptions
 
 if TYPE_CHECKING:
-    from eval.confidence import ConfidenceScore
-    from eval.evaluation import Answers
-    from eval.ranking import Reranking
+    from vpr.eval.confidence import ConfidenceScore
+    from vpr.eval.evaluation import Answers
+    from vpr.eval.ranking import Reranking
 
 log = logging.getLogger("vpr")
 
@@ -85,7 +85,7 @@ def _work(
             {} if dataset.without_ground_truth else {"predictions": evaluate(ranked, dataset.retrieval_set.answers)}
         )
     if files.submission is not None and answers is not None:
-        from eval.evaluation import submit
+        from vpr.eval.evaluation import submit
 
         show(submit(files.submission, dataset.retrieval_set, answers))
     _report(dataset, answers, results, confidence)
@@ -102,10 +102,10 @@ def _work(
 def _answer(
     dataset: MSLS, source: SourceConfig, ranking: RankingConfig, rerank: RerankOptions, options: ShardOptions
 ) -> Answers:
-    from eval.described import Sharding
-    from eval.evaluation import Evaluator  # torch comes with it: scoring a file does without
-    from eval.ranking import Shortlist, foreign_shortlist
     from vpr.description.foreign import is_foreign, read_foreign
+    from vpr.eval.described import Sharding
+    from vpr.eval.evaluation import Evaluator  # torch comes with it: scoring a file does without
+    from vpr.eval.ranking import Shortlist, foreign_shortlist
 
     if source.run.is_dir():
         log_to(source.run)
@@ -171,8 +171,8 @@ def _write_page(
     path: Path,
 ) -> str:
     """Write the report to its file; returns what to say of it."""
-    from eval.report.page import write_report
-    from eval.report.tables import by_subtask, known_of
+    from vpr.eval.report.page import write_report
+    from vpr.eval.report.tables import by_subtask, known_of
 
     data = dataset.retrieval_set
     stages: tuple[Stage, ...] = () if predictions is None else (Stage("predictions", predictions),)

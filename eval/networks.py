@@ -6,7 +6,7 @@ from typing import Any
 import timm
 import torch
 
-from eval.depth import Network
+from vpr.eval.depth import Network
 from vpr.models.backbone import create_network, load_weights
 from vpr.models.imagenet import input_statistics
 from vpr.models.settings import IMAGENET

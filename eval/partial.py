@@ -11,21 +11,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasets.labels.layouts import Layout
-from datasets.msls.options import ProtocolOptions
-from eval.options import RankingConfig, SourceConfig
-from eval.tables import describe_protocol, metrics_table, show, title_of
 from vpr.base.command import run_command
 from vpr.base.errors import VprError
 from vpr.base.files import replacing, write_json
 from vpr.base.machine import choose_device
 from vpr.base.settings import Names, option
+from vpr.datasets.labels.layouts import Layout
+from vpr.datasets.msls.options import ProtocolOptions
+from vpr.eval.options import RankingConfig, SourceConfig
+from vpr.eval.tables import describe_protocol, metrics_table, show, title_of
 from vpr.retrieval.settings import RerankOptions
 
 if TYPE_CHECKING:
-    from datasets.retrieval_set import RetrievalSet
-    from eval.evaluation import Evaluator
-    from eval.metrics import Metrics
+    from vpr.datasets.retrieval_set import RetrievalSet
+    from vpr.eval.evaluation import Evaluator
+    from vpr.eval.metrics import Metrics
 
 MASSES = Names(["1", "0.9", "0.8", "0.7", "0.6", "0.5", "0.4"])
 
@@ -79,8 +79,8 @@ Prepared = tuple[str, "RetrievalSet", "Evaluator", "Metrics", tuple[str, ...]]
 
 def _places(study: PartialOptions, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions) -> Prepared:
     """MSLS: what it is, the set, the evaluator, the metrics, and which of them are shown."""
-    from eval.evaluation import Evaluator
-    from eval.metrics import evaluate
+    from vpr.eval.evaluation import Evaluator
+    from vpr.eval.metrics import evaluate
 
     dataset = options.load()
     if dataset.without_ground_truth:
@@ -91,10 +91,10 @@ def _places(study: PartialOptions, options: ProtocolOptions, ranking: RankingCon
 
 def _labels(study: PartialOptions, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions) -> Prepared:
     """As `_places`, of the test half of a labelled set."""
-    from datasets.labels import load
-    from datasets.labels.mini import labelled_root
-    from eval.label_metrics import evaluate_labels
-    from eval.labelled import label_evaluator, only_data
+    from vpr.datasets.labels import load
+    from vpr.datasets.labels.mini import labelled_root
+    from vpr.eval.label_metrics import evaluate_labels
+    from vpr.eval.labelled import label_evaluator, only_data
 
     halves = load(study.layout, labelled_root(only_data(options), study.layout))
     data = halves.testing.retrieval_set()

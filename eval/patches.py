@@ -10,20 +10,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets.msls.options import DatasetOptions
-from eval.tables import show
 from vpr.base.command import run_command
 from vpr.base.errors import VprError
 from vpr.base.files import replacing, write_json
 from vpr.base.machine import Device, choose_device
 from vpr.base.settings import Names, NonNegativeInt, PositiveInt, option, repeated
+from vpr.datasets.msls.options import DatasetOptions
+from vpr.eval.tables import show
 from vpr.retrieval.settings import ProblemOptions
 
 if TYPE_CHECKING:
     import torch
 
-    from eval.correspondence import Place
-    from eval.depth import Layer, Network
+    from vpr.eval.correspondence import Place
+    from vpr.eval.depth import Layer, Network
     from vpr.models.settings import Crop
     from vpr.models.structural import StructuralModel
     from vpr.retrieval.matching import Match
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _work(study: PatchesOptions, dataset: DatasetOptions, problem: ProblemOptions) -> None:
-    from eval.networks import of_name, of_run
+    from vpr.eval.networks import of_name, of_run
     from vpr.models.loading import load_student
 
     pairs, patches = _pairs(study), _patches(study)
@@ -123,8 +123,8 @@ def _images(study: PatchesOptions, dataset: DatasetOptions) -> tuple[Path, list[
 
 def _measured(network: Network, root: Path, files: list[str], device: torch.device) -> list[Layer]:
     """The layers of one network, which are said."""
-    from eval.depth import similarity_by_depth
     from vpr.description.images import ImageFiles
+    from vpr.eval.depth import similarity_by_depth
 
     layers = similarity_by_depth(
         network, ImageFiles(root, files, (network.side, network.side), crop=network.crop), device
@@ -142,7 +142,7 @@ def _told(pair: tuple[Path, Path], models: dict[str, StructuralModel], patches: 
 
     Raises VprError for a patch that lies outside, and for what is no image.
     """
-    from eval.correspondence import weightiest
+    from vpr.eval.correspondence import weightiest
     from vpr.retrieval.calibration import calibration_of
     from vpr.retrieval.pairs import match_photos
 
@@ -160,9 +160,9 @@ def _told(pair: tuple[Path, Path], models: dict[str, StructuralModel], patches: 
 
 def _draw_pair(path: Path, pair: tuple[Path, Path], told: Told, crop: Crop) -> dict[str, Any]:
     """Draw one pair of photos as a model with this crop sees them; returns what patches.json holds of it."""
-    from eval.correspondence import correspondences, draw_correspondences
     from vpr.base.figures import save
     from vpr.description.shown import read_shown
+    from vpr.eval.correspondence import correspondences, draw_correspondences
 
     photos = read_shown(pair[0], crop=crop), read_shown(pair[1], crop=crop)
     save(draw_correspondences(photos, *told), path, dpi=150)

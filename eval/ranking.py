@@ -10,10 +10,10 @@ from functools import partial
 import numpy as np
 import torch
 
-from datasets.retrieval_set import RetrievalSet
-from eval.described import DescribedSet
-from eval.options import Fusion
+from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.description.foreign import ForeignDescriptors
+from vpr.eval.described import DescribedSet
+from vpr.eval.options import Fusion
 from vpr.retrieval.confidence import Curves, separation
 from vpr.retrieval.fusion import Trust, reciprocal_rank, reorder, trust, trusted, weighted_sum
 from vpr.retrieval.rerank import CPU, compare

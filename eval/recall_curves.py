@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.metrics import recall_at_k
 from vpr.base.command import printable
 from vpr.base.figures import MORE_COLOURS, style
+from vpr.eval.metrics import recall_at_k
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from datasets.retrieval_set import RetrievalSet
+    from vpr.datasets.retrieval_set import RetrievalSet
 
 BROKEN = (":", "-.", "--")  # lines
 DEEPEST = 50  # N

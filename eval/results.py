@@ -10,10 +10,10 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Column, Table
 
-from datasets.retrieval_set import RetrievalSet
-from eval.intervals import Estimate, drives_of, interval
-from eval.tables import title_of
 from vpr.base.files import replacing, write_json
+from vpr.datasets.retrieval_set import RetrievalSet
+from vpr.eval.intervals import Estimate, drives_of, interval
+from vpr.eval.tables import title_of
 
 KS = (1, 5, 10)
 DIFFERENCES = (

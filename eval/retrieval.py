@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.labels.options import LabelOptions
-from eval.options import RankingConfig, SourceConfig
-from eval.report.subject import ReportOptions, Subject, stages_of
-from eval.tables import metrics_table, show
 from vpr.base.command import log_to, run_command
 from vpr.base.files import write_json
 from vpr.base.run_folder import revision
 from vpr.base.settings import option
+from vpr.datasets.labels.options import LabelOptions
+from vpr.eval.options import RankingConfig, SourceConfig
+from vpr.eval.report.subject import ReportOptions, Subject, stages_of
+from vpr.eval.tables import metrics_table, show
 from vpr.retrieval.settings import RerankOptions
 
 log = logging.getLogger("vpr")
@@ -45,10 +45,10 @@ def _work(
 ) -> None:
     from functools import partial
 
-    from eval.floors import colour_histograms, thumbnails
-    from eval.label_metrics import chance_of_labels, evaluate_labels
-    from eval.labelled import label_evaluator, of_classes
-    from eval.report.page import write_report
+    from vpr.eval.floors import colour_histograms, thumbnails
+    from vpr.eval.label_metrics import chance_of_labels, evaluate_labels
+    from vpr.eval.labelled import label_evaluator, of_classes
+    from vpr.eval.report.page import write_report
 
     page.check()
     if options.run.is_dir():

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.msls.options import DatasetOptions
-from eval.files.faults import faults_of_file
 from vpr.base.command import run_command
 from vpr.base.settings import positional
+from vpr.datasets.msls.options import DatasetOptions
+from vpr.eval.files.faults import faults_of_file
 
 SHOWN = 20  # faults of one kind that are printed before the rest is counted
 

@@ -16,28 +16,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets.labels.layouts import Layout
-from datasets.msls.options import ProtocolOptions
-from eval.options import RankingConfig, SourceConfig
-from eval.tables import describe_counts, describe_protocol, show
 from vpr.base.command import run_command
 from vpr.base.errors import VprError
 from vpr.base.machine import choose_device
 from vpr.base.recipes import recipes
 from vpr.base.settings import Names, PositiveInt, option
+from vpr.datasets.labels.layouts import Layout
+from vpr.datasets.msls.options import ProtocolOptions
+from vpr.eval.options import RankingConfig, SourceConfig
+from vpr.eval.tables import describe_counts, describe_protocol, show
 from vpr.retrieval.settings import RerankOptions
 
 if TYPE_CHECKING:
-    from datasets.retrieval_set import RetrievalSet
-    from eval.evaluation import Evaluator
-    from eval.results import Results, Values
+    from vpr.datasets.retrieval_set import RetrievalSet
+    from vpr.eval.evaluation import Evaluator
+    from vpr.eval.results import Results, Values
 
 log = logging.getLogger("vpr")
 
 
 def start_command(command: str, arguments: list[str]) -> int:
     """Run one of our commands in a process of its own; returns its exit code."""
-    return subprocess.run([sys.executable, "-m", command, *arguments], check=False).returncode
+    module = command if command.startswith("vpr.") else f"vpr.{command}"  # installed, all lie under vpr
+    return subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _work(
     ranking: RankingConfig,
     rerank: RerankOptions,
 ) -> None:
-    from eval.results import write_results
+    from vpr.eval.results import write_results
 
     check(table)
     out = table.out or Path("runs/retrieval-table" if table.retrieval else "runs/table")
@@ -101,8 +102,8 @@ def of_places(
     trainings: Trainings, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions
 ) -> tuple[Results, str, list[str]]:
     """The results on MSLS, what they are of, and what else is said."""
-    from eval.evaluation import Evaluator
-    from eval.results import Results
+    from vpr.eval.evaluation import Evaluator
+    from vpr.eval.results import Results
 
     dataset = options.load()
     if dataset.without_ground_truth:
@@ -125,12 +126,12 @@ def of_labels(
     trainings: Trainings, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions
 ) -> tuple[Results, str, list[str]]:
     """The results on the test half of a labelled set, what they are of, and the paper's figures for it."""
-    from datasets.labels import load
-    from datasets.labels.mini import labelled_root
-    from eval.label_metrics import by_query
-    from eval.labelled import label_evaluator, only_data
-    from eval.paper import figures_of
-    from eval.results import Results
+    from vpr.datasets.labels import load
+    from vpr.datasets.labels.mini import labelled_root
+    from vpr.eval.label_metrics import by_query
+    from vpr.eval.labelled import label_evaluator, only_data
+    from vpr.eval.paper import figures_of
+    from vpr.eval.results import Results
 
     table = trainings.table
     root = labelled_root(only_data(options), table.layout)
@@ -185,7 +186,7 @@ def check(table: TableOptions) -> None:
 
 def recalls_of(runs: dict[str, Path], data: RetrievalSet, evaluator: Evaluator) -> dict[str, Values]:
     """Whether each scored query is answered among the first k, by name of row."""
-    from eval.results import found_within
+    from vpr.eval.results import found_within
 
     sources = {
         "NetVLAD": SourceConfig(runs["distill"], "teacher", rerank=True),

@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from datasets.msls.dataset import MSLS
-from datasets.retrieval_set import RetrievalSet
 from vpr.base.command import printable
+from vpr.datasets.msls.dataset import MSLS
+from vpr.datasets.retrieval_set import RetrievalSet
 
 PIPE_WIDTH = 140  # columns where no terminal says how many
 TITLES = {"p@1": "P@1", "rp": "RP", "map@r": "MAP@R"}

@@ -45,8 +45,8 @@ CACHE_FOLDER = pytest.StashKey[Path]()
 @pytest.fixture(scope="session")
 def tiny_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MSLS tree of about 150 small images; tests that change it copy it first."""
-    from datasets.street_world.config import tiny_config
-    from datasets.street_world.rendering import render
+    from vpr.datasets.street_world.config import tiny_config
+    from vpr.datasets.street_world.rendering import render
 
     return render(tiny_config(), tmp_path_factory.mktemp("tiny") / "tree")
 
@@ -54,8 +54,8 @@ def tiny_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A labelled set of 64 small images, eight of each class."""
-    from datasets.bird_world.config import tiny_birds
-    from datasets.bird_world.rendering import render
+    from vpr.datasets.bird_world.config import tiny_birds
+    from vpr.datasets.bird_world.rendering import render
 
     return render(tiny_birds(), tmp_path_factory.mktemp("birds") / "set")
 
@@ -73,7 +73,7 @@ def teacher_run(tiny_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="session")
 def distilled_run(tiny_tree: Path, teacher_run: Path) -> Path:
     """A distilled student after a handful of steps."""
-    from vpr.distill import main
+    from vpr.distill.__main__ import main
 
     out = teacher_run.parent / "distill"
     arguments = ["--data", str(tiny_tree), "--teacher", str(teacher_run), "--out", str(out), "--grid", "3", *SMALL]
@@ -84,7 +84,7 @@ def distilled_run(tiny_tree: Path, teacher_run: Path) -> Path:
 @pytest.fixture(scope="module")
 def validation(tiny_tree: Path):
     """The validation split of the tiny tree."""
-    from datasets.msls import Protocol, load
+    from vpr.datasets.msls import Protocol, load
 
     return load(tiny_tree, Protocol())
 
@@ -100,7 +100,7 @@ def seams(monkeypatch: pytest.MonkeyPatch) -> Iterator[Seams]:
 @pytest.fixture
 def perfect(validation, tmp_path: Path) -> Path:
     """A prediction file that names a positive first, then nine others, for every scored query."""
-    from eval.files.prediction_file import write_predictions
+    from vpr.eval.files.prediction_file import write_predictions
 
     data, path = validation.retrieval_set, tmp_path / "perfect.csv"
     rows = []

@@ -12,11 +12,11 @@ import pytest
 from commands import MODULES, evaluate, in_this_process, module_of
 from tiny import LABELS, SMALL, TEACHER, small_config
 
-import datasets.default
-import datasets.street_world.config
+import vpr.datasets.default
+import vpr.datasets.street_world.config
 from benchmarks.photo_folder import write_side
-from distill.settings import TEACHER_TRAIN
 from vpr.base.packages import DISTRIBUTION
+from vpr.distill.settings import TEACHER_TRAIN
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -65,15 +65,15 @@ def commands_of(page):
 def test_the_readmes_commands_run(tiny_tree, tiny_set, distilled_run, tmp_path, monkeypatch, capsys):
     """On a tiny tree, in their order, training cut to a few steps."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(datasets.default, "ensure_mini_msls", lambda **rest: tiny_tree)
-    monkeypatch.setattr("datasets.labels.mini.ensure_mini_retrieval", lambda **rest: tiny_set)
+    monkeypatch.setattr(vpr.datasets.default, "ensure_mini_msls", lambda **rest: tiny_tree)
+    monkeypatch.setattr("vpr.datasets.labels.mini.ensure_mini_retrieval", lambda **rest: tiny_set)
     Path("MSLS").symlink_to(tiny_tree)
     Path("docs").symlink_to(ROOT / "docs")
     for name, photo in zip(("A.jpg", "B.jpg"), sorted(tiny_tree.rglob("*.jpg"))):
         shutil.copy(photo, name)
     write_side(tiny_tree, "cph", "database", Path("PHOTOS"))
     small_config(Path("tiny.yaml"))
-    monkeypatch.setattr("distill.settings.TEACHER_TRAIN", dataclasses.replace(TEACHER_TRAIN, steps=4))
+    monkeypatch.setattr("vpr.distill.settings.TEACHER_TRAIN", dataclasses.replace(TEACHER_TRAIN, steps=4))
     monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets: None)  # it would go on without end
     evaluate(tiny_tree, distilled_run, tmp_path, "--submission", "FILE.csv")
     evaluate(tiny_tree, distilled_run, tmp_path, "--split", "test", "--submission", "FILE.zip")
@@ -85,9 +85,9 @@ def test_the_readmes_commands_run(tiny_tree, tiny_set, distilled_run, tmp_path, 
             arguments[0] = "FILE.zip"
         if module == "datasets.mini_msls":
             shutil.copytree(tiny_tree, "DIR")
-            monkeypatch.setattr("datasets.mini_msls.ensure_mini_msls", lambda out, *rest: out)
+            monkeypatch.setattr("vpr.datasets.mini_msls.ensure_mini_msls", lambda out, *rest: out)
         if module == "datasets.mini_retrieval":
-            monkeypatch.setattr("datasets.mini_retrieval.ensure_mini_retrieval", lambda *rest: tiny_set)
+            monkeypatch.setattr("vpr.datasets.mini_retrieval.ensure_mini_retrieval", lambda *rest: tiny_set)
         capsys.readouterr()
         extra = [] if "--config" in arguments and "--print-config" in arguments else TRAINING.get(module, [])
         start = {"start": in_this_process} if module == "eval.table" else {}

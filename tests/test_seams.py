@@ -8,15 +8,15 @@ from seams import Seams
 
 TESTS = Path(__file__).parent
 BY_HAND = {
-    ("test_docs.py", "datasets.default.ensure_mini_msls"): "a large tree would be rendered",
-    ("test_docs.py", "datasets.labels.mini.ensure_mini_retrieval"): "a large set would be rendered",
-    ("test_docs.py", "datasets.mini_msls.ensure_mini_msls"): "a large tree would be rendered",
-    ("test_docs.py", "datasets.mini_retrieval.ensure_mini_retrieval"): "a large set would be rendered",
+    ("test_docs.py", "vpr.datasets.default.ensure_mini_msls"): "a large tree would be rendered",
+    ("test_docs.py", "vpr.datasets.labels.mini.ensure_mini_retrieval"): "a large set would be rendered",
+    ("test_docs.py", "vpr.datasets.mini_msls.ensure_mini_msls"): "a large tree would be rendered",
+    ("test_docs.py", "vpr.datasets.mini_retrieval.ensure_mini_retrieval"): "a large set would be rendered",
     ("test_docs.py", "uvicorn.Server.run"): "it would go on without end",
     ("vpr/retrieval/test_search.py", "faiss.get_num_gpus"): "FAISS for CPUs lacks it; no question would be listed",
     ("vpr/retrieval/test_search.py", "faiss.StandardGpuResources"): "FAISS for CPUs lacks it; none would be made",
     ("vpr/serving/test_service.py", "Map.locate_all"): "for some lines alone; the log would lack its exception",
-    ("commands/test_retrieval.py", "eval.held_out.HeldOut.calibrate"): "for a line alone; the exit code would be 0",
+    ("commands/test_retrieval.py", "vpr.eval.held_out.HeldOut.calibrate"): "for a line alone; the exit code would be 0",
 }  # replaced by a lambda without `seams`, by file: what it shows when nobody calls it any more
 
 

@@ -13,21 +13,34 @@ from typing import TYPE_CHECKING, Any
 import vpr.base.interrupt  # noqa: F401  before everything else: Ctrl-C during imports
 
 if TYPE_CHECKING:
+    from vpr.base.errors import VprError
     from vpr.maps.model import Model, load
     from vpr.maps.options import LocateConfig
     from vpr.maps.photo_map import Map
     from vpr.maps.results import Located, MapMatch
+    from vpr.similarity import structural_similarity
 
-__all__ = ["LocateConfig", "Located", "Map", "MapMatch", "Model", "load"]
-HOMES = {"LocateConfig": "options", "Map": "photo_map", "Model": "model", "load": "model"}
-HOMES |= {"Located": "results", "MapMatch": "results"}
+__version__ = "0.2.0"
+__all__ = [
+    "LocateConfig", "Located", "Map", "MapMatch", "Model", "VprError", "__version__", "load", "structural_similarity",
+]  # fmt: skip
+_MODULES = {
+    "LocateConfig": "vpr.maps.options",
+    "Located": "vpr.maps.results",
+    "Map": "vpr.maps.photo_map",
+    "MapMatch": "vpr.maps.results",
+    "Model": "vpr.maps.model",
+    "VprError": "vpr.base.errors",
+    "load": "vpr.maps.model",
+    "structural_similarity": "vpr.similarity",
+}  # where each name is defined
 
 
 def __getattr__(name: str) -> Any:
-    if name not in HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'vpr' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"vpr.maps.{HOMES[name]}"), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *HOMES})
+    return sorted(__all__)

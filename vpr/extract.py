@@ -5,12 +5,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.msls.options import DatasetOptions
 from vpr.base.command import log_to, run_command
 from vpr.base.machine import Device
 from vpr.base.settings import NonNegativeInt, option, required
 from vpr.cache import PatchType
 from vpr.cluster.options import ClusterOptions
+from vpr.datasets.msls.options import DatasetOptions
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from distill.settings import ObjectiveConfig, RunConfig, StructuralConfig, StudentSettings, TrainConfig
 from vpr.base.command import run_command
 from vpr.base.settings import option
+from vpr.distill.settings import ObjectiveConfig, RunConfig, StructuralConfig, StudentSettings, TrainConfig
 from vpr.models.settings import ModelConfig
 
 
@@ -40,12 +40,12 @@ def _work(
     structural: StructuralConfig,
     train: TrainConfig,
 ) -> None:
-    from distill.data import training_data
-    from distill.student import begin, calibrate_again, check_model, run_identity, train_student
-    from distill.validations import check_validations
-    from eval.held_out import HeldOut
     from vpr.base.machine import choose_device
     from vpr.base.processes import join, writing_first
+    from vpr.distill.data import training_data
+    from vpr.distill.student import begin, calibrate_again, check_model, run_identity, train_student
+    from vpr.distill.validations import check_validations
+    from vpr.eval.held_out import HeldOut
 
     settings = StudentSettings(model, objective, structural, train)
     fabric = join(choose_device(config.device), train.precision)

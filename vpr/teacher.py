@@ -4,7 +4,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from distill.settings import (
+from vpr.base.command import run_command
+from vpr.base.settings import option
+from vpr.distill.settings import (
     TEACHER_OBJECTIVE,
     TEACHER_TRAIN,
     ObjectiveConfig,
@@ -13,8 +15,6 @@ from distill.settings import (
     TrainConfig,
     WhiteningConfig,
 )
-from vpr.base.command import run_command
-from vpr.base.settings import option
 from vpr.models.settings import TeacherConfig
 
 
@@ -42,12 +42,12 @@ def _work(
     objective: ObjectiveConfig,
     train: TrainConfig,
 ) -> None:
-    from distill.data import training_data
-    from distill.teacher import check_photos, fit_teacher
-    from distill.validations import check_validations
-    from eval.held_out import HeldOut
     from vpr.base.machine import choose_device
     from vpr.base.processes import join, writing_first
+    from vpr.distill.data import training_data
+    from vpr.distill.teacher import check_photos, fit_teacher
+    from vpr.distill.validations import check_validations
+    from vpr.eval.held_out import HeldOut
 
     fabric = join(choose_device(config.device), train.precision)
     settings = TeacherSettings(teacher, objective, train, whitening)

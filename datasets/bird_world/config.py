@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from datasets.labels.layouts import Layout
+from vpr.datasets.labels.layouts import Layout
 
 VERSION = 1  # rises whenever the same seed gives other bytes
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from datasets.bird_world.species import COLOURS, Species
+from vpr.datasets.bird_world.species import COLOURS, Species
 
 Colour = tuple[int, int, int]
 Marks = Sequence[np.ndarray]  # polygons (n, 2)

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from joblib import Parallel, delayed
 
-from datasets.bird_world.config import BirdConfig
-from datasets.bird_world.scene import photograph
-from datasets.bird_world.species import make_species
-from datasets.labels.layouts import CUB_FOLDER, CUB_TRAIN, SOP_TABLES
-from datasets.rendered import Rendered
-from datasets.street_world.seeds import rng_for
 from vpr.base.files import write_bytes
 from vpr.base.machine import usable_cores
 from vpr.base.progress import progress
+from vpr.datasets.bird_world.config import BirdConfig
+from vpr.datasets.bird_world.scene import photograph
+from vpr.datasets.bird_world.species import make_species
+from vpr.datasets.labels.layouts import CUB_FOLDER, CUB_TRAIN, SOP_TABLES
+from vpr.datasets.rendered import Rendered
+from vpr.datasets.street_world.seeds import rng_for
 
 
 def render(config: BirdConfig, root: Path, workers: int | None = None) -> Path:

@@ -7,8 +7,8 @@ import io
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from datasets.bird_world.drawing import Canvas, Pose, draw_bird
-from datasets.bird_world.species import Species
+from vpr.datasets.bird_world.drawing import Canvas, Pose, draw_bird
+from vpr.datasets.bird_world.species import Species
 
 SUPERSAMPLE = 2
 PLACES = (

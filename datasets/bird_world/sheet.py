@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.labels.labelled import LabelledImages
 from vpr.base.files import replacing
+from vpr.datasets.labels.labelled import LabelledImages
 
 ROWS, COLUMNS, SIDE = 12, 8, 112
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.street_world.seeds import rng_for
+from vpr.datasets.street_world.seeds import rng_for
 
 PATTERNS = ("plain", "bars", "streaks", "spots", "tip")
 CRESTS = ("none", "spikes", "round", "long")

@@ -1,5 +1,5 @@
 """Images with class labels: CUB-200-2011, Cars-196, Stanford Online Products, and any folder of class folders."""
 
-from datasets.labels.labelled import Halves, LabelledImages, load
+from vpr.datasets.labels.labelled import Halves, LabelledImages, load
 
 __all__ = ["Halves", "LabelledImages", "load"]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.errors import DatasetError
-from datasets.labels.layouts import PUBLISHED, Layout, Listed, read_layout
-from datasets.ragged import Ragged
-from datasets.retrieval_set import Entries, RetrievalSet
+from vpr.datasets.errors import DatasetError
+from vpr.datasets.labels.layouts import PUBLISHED, Layout, Listed, read_layout
+from vpr.datasets.ragged import Ragged
+from vpr.datasets.retrieval_set import Entries, RetrievalSet
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import scipy.io
 
-from datasets.errors import DatasetError
+from vpr.datasets.errors import DatasetError
 
 Layout = Literal["cub", "cars", "sop", "folders"]
 CUB_FOLDER, CUB_TRAIN = "CUB_200_2011", 100  # classes 1 to 100 train

@@ -3,8 +3,8 @@
 import logging
 from pathlib import Path
 
-from datasets.labels.layouts import Layout
 from vpr.base.files import cache_folder
+from vpr.datasets.labels.layouts import Layout
 
 log = logging.getLogger("vpr")
 
@@ -27,8 +27,8 @@ def ensure_mini_retrieval(
     out: the folder; None takes one in the user's cache. workers: rendering processes; None takes one for each core.
     Raises DatasetError when ``out`` holds something else.
     """
-    from datasets.bird_world.config import VERSION, BirdConfig
-    from datasets.bird_world.rendering import render
+    from vpr.datasets.bird_world.config import VERSION, BirdConfig
+    from vpr.datasets.bird_world.rendering import render
 
     folder = cache_folder("mini_retrieval") / f"{layout}-{seed}-v{VERSION}" if out is None else Path(out)
     return render(BirdConfig(layout, seed), folder, workers)

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.labels.labelled import Halves, load
-from datasets.labels.layouts import Layout
-from datasets.labels.mini import labelled_root
 from vpr.base.settings import option
+from vpr.datasets.labels.labelled import Halves, load
+from vpr.datasets.labels.layouts import Layout
+from vpr.datasets.labels.mini import labelled_root
 
 
 @dataclass(frozen=True)

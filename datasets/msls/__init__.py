@@ -5,8 +5,8 @@ for city in dataset.cities:
     city.query.names(), city.database.image_paths(city.database.frames), city.positives[0]
 """
 
-from datasets.msls.city import City, Side
-from datasets.msls.dataset import MSLS, load
-from datasets.msls.protocol import DEFAULT_SEQ_LENGTH, Protocol, Split, Subtask, Task
+from vpr.datasets.msls.city import City, Side
+from vpr.datasets.msls.dataset import MSLS, load
+from vpr.datasets.msls.protocol import DEFAULT_SEQ_LENGTH, Protocol, Split, Subtask, Task
 
 __all__ = ["DEFAULT_SEQ_LENGTH", "MSLS", "City", "Protocol", "Side", "Split", "Subtask", "Task", "load"]

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.errors import file_error
-from datasets.msls.metadata import POSITIONS, RAW, SUBTASK_NAMES, SUBTASKS, VIEW_DIRECTIONS, Frames
-from datasets.msls.metadata_cache import load_frames
-from datasets.msls.positives import sequences_within
-from datasets.msls.protocol import Protocol
-from datasets.msls.sequences import centre_filter, frame_sequences
-from datasets.msls.tree import Location
-from datasets.ragged import Ragged
+from vpr.datasets.errors import file_error
+from vpr.datasets.msls.metadata import POSITIONS, RAW, SUBTASK_NAMES, SUBTASKS, VIEW_DIRECTIONS, Frames
+from vpr.datasets.msls.metadata_cache import load_frames
+from vpr.datasets.msls.positives import sequences_within
+from vpr.datasets.msls.protocol import Protocol
+from vpr.datasets.msls.sequences import centre_filter, frame_sequences
+from vpr.datasets.msls.tree import Location
+from vpr.datasets.ragged import Ragged
 
 SIDEWAYS = VIEW_DIRECTIONS.index("Sideways")
 

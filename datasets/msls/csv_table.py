@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.errors import DatasetError, file_error, row_error
+from vpr.datasets.errors import DatasetError, file_error, row_error
 
 NEWLINE, COMMA, UNIT_SEPARATOR = 10, 44, 31
 UNPACK = "unpack the metadata again, or repair this file"

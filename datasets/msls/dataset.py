@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.errors import DatasetError
-from datasets.msls.city import City, Side, read_city
-from datasets.msls.protocol import Protocol
-from datasets.msls.sequences import centres
-from datasets.msls.tree import locate
-from datasets.ragged import Ragged, concatenate, offsets_of
-from datasets.retrieval_set import Entries, RetrievalSet
+from vpr.datasets.errors import DatasetError
+from vpr.datasets.msls.city import City, Side, read_city
+from vpr.datasets.msls.protocol import Protocol
+from vpr.datasets.msls.sequences import centres
+from vpr.datasets.msls.tree import locate
+from vpr.datasets.ragged import Ragged, concatenate, offsets_of
+from vpr.datasets.retrieval_set import Entries, RetrievalSet
 
 APART_M = 1e7  # metres between cities: eastings of different zones are not comparable
 

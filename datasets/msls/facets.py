@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from datasets.msls.city import City
-from datasets.msls.dataset import MSLS
-from datasets.msls.metadata import VIEW_DIRECTIONS
-from datasets.msls.sequences import centres
+from vpr.datasets.msls.city import City
+from vpr.datasets.msls.dataset import MSLS
+from vpr.datasets.msls.metadata import VIEW_DIRECTIONS
+from vpr.datasets.msls.sequences import centres
 
 UNKNOWN = "unknown"
 

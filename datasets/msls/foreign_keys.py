@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from datasets.errors import DatasetError
-from datasets.msls.csv_table import parse, read_bytes
-from datasets.msls.metadata import SEQUENCES, decode
-from datasets.msls.tree import existing_cities
+from vpr.datasets.errors import DatasetError
+from vpr.datasets.msls.csv_table import parse, read_bytes
+from vpr.datasets.msls.metadata import SEQUENCES, decode
+from vpr.datasets.msls.tree import existing_cities
 
 
 def keys_of_other_cities(root: Path, loaded: Collection[str]) -> dict[str, str]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from datasets.default import NOTE
-from datasets.msls.city import City
-from datasets.msls.dataset import MSLS
-from datasets.msls.protocol import Protocol
+from vpr.datasets.default import NOTE
+from vpr.datasets.msls.city import City
+from vpr.datasets.msls.dataset import MSLS
+from vpr.datasets.msls.protocol import Protocol
 
 MINI_MARKERS = ("mini_msls.json", NOTE)  # at the root of a rendered tree, whole or in part
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.errors import file_error, row_error
-from datasets.msls.csv_table import Table, parse
+from vpr.datasets.errors import file_error, row_error
+from vpr.datasets.msls.csv_table import Table, parse
 
 SEQUENCES, POSITIONS, RAW, SUBTASKS = "seq_info.csv", "postprocessed.csv", "raw.csv", "subtask_index.csv"
 FILES: tuple[str, ...] = (SEQUENCES, SUBTASKS, RAW, POSITIONS)

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from datasets.msls.csv_table import read_bytes
-from datasets.msls.metadata import FILES, SEQUENCES, SUBTASK_NAMES, Frames, decode, read_frames
 from vpr.base.files import cache_folder, replacing
+from vpr.datasets.msls.csv_table import read_bytes
+from vpr.datasets.msls.metadata import FILES, SEQUENCES, SUBTASK_NAMES, Frames, decode, read_frames
 
 LAYOUT = 3  # raise it when Frames changes
 FIELDS = tuple(field.name for field in fields(Frames))

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from datasets.default import data_root
-from datasets.errors import DatasetError
-from datasets.msls.cities import OFFICIAL_CITIES
-from datasets.msls.dataset import MSLS, load
-from datasets.msls.protocol import DEFAULT_SEQ_LENGTH, Protocol, Scope, Split, Subtask, Task
 from vpr.base.settings import Names, NonNegativeInt, PositiveFloat, option
+from vpr.datasets.default import data_root
+from vpr.datasets.errors import DatasetError
+from vpr.datasets.msls.cities import OFFICIAL_CITIES
+from vpr.datasets.msls.dataset import MSLS, load
+from vpr.datasets.msls.protocol import DEFAULT_SEQ_LENGTH, Protocol, Scope, Split, Subtask, Task
 
 log = logging.getLogger("vpr")
 

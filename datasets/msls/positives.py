@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
-from datasets.ragged import Ragged
+from vpr.datasets.ragged import Ragged
 
 QUERY_CHUNK = 100_000  # frames joined at a time, which bounds the memory for pairs
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from datasets.errors import DatasetError
+from vpr.datasets.errors import DatasetError
 
 Split = Literal["train", "val", "test"]
 Task = Literal["im2im", "im2seq", "seq2im", "seq2seq"]

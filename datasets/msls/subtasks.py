@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from datasets.errors import DatasetError
-from datasets.msls.dataset import MSLS, load
-from datasets.msls.metadata import SUBTASK_NAMES
+from vpr.datasets.errors import DatasetError
+from vpr.datasets.msls.dataset import MSLS, load
+from vpr.datasets.msls.metadata import SUBTASK_NAMES
 
 
 @dataclass(frozen=True, eq=False)

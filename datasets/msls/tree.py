@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.errors import DatasetError, file_error
-from datasets.msls.cities import OFFICIAL_CITIES
+from vpr.datasets.errors import DatasetError, file_error
+from vpr.datasets.msls.cities import OFFICIAL_CITIES
 
 BRANCHES: tuple[str, ...] = ("train_val", "test")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from datasets.street_world.drive import Frame
+from vpr.datasets.street_world.drive import Frame
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.street_world import columns as c
-from datasets.street_world.seeds import rng_for
+from vpr.datasets.street_world import columns as c
+from vpr.datasets.street_world.seeds import rng_for
 
 SCENES = ("downtown", "terrace", "suburb", "park", "country", "industrial", "passage", "vista")
 STYLES = 10  # building styles of a city

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 
-from datasets.errors import DatasetError
+from vpr.datasets.errors import DatasetError
 
 VERSION = 4  # rises whenever the same seed gives other bytes
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.street_world.city import City
-from datasets.street_world.columns import G_ROAD
-from datasets.street_world.config import CityPlan, MiniConfig
-from datasets.street_world.ground import centre_line
-from datasets.street_world.seeds import mapillary_key, rng_for
-from datasets.street_world.street import Street
-from datasets.street_world.weather import DATABASE_FIRST, DATABASE_SECOND, QUERY, Weather, draw_weather
+from vpr.datasets.street_world.city import City
+from vpr.datasets.street_world.columns import G_ROAD
+from vpr.datasets.street_world.config import CityPlan, MiniConfig
+from vpr.datasets.street_world.ground import centre_line
+from vpr.datasets.street_world.seeds import mapillary_key, rng_for
+from vpr.datasets.street_world.street import Street
+from vpr.datasets.street_world.weather import DATABASE_FIRST, DATABASE_SECOND, QUERY, Weather, draw_weather
 
 STEP_M = 10.0  # between frames
 PITCH_M = 400.0  # between streets: far beyond any positive

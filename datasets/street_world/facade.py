@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from datasets.street_world.columns import (
+from vpr.datasets.street_world.columns import (
     B_ARCH,
     B_BALCONY,
     B_BAY,
@@ -52,7 +52,7 @@ from datasets.street_world.columns import (
     STONE,
     WOOD,
 )
-from datasets.street_world.noise import hash01, noise
+from vpr.datasets.street_world.noise import hash01, noise
 
 
 @njit(cache=True, fastmath=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from datasets.street_world.columns import (
+from vpr.datasets.street_world.columns import (
     G_AMP,
     G_COBBLE,
     G_CROSSING,
@@ -48,7 +48,7 @@ from datasets.street_world.columns import (
     L_ZEN_G,
     L_ZEN_R,
 )
-from datasets.street_world.noise import hash01, noise
+from vpr.datasets.street_world.noise import hash01, noise
 
 
 @njit(cache=True, fastmath=True)

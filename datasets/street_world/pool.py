@@ -15,12 +15,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from datasets.errors import DatasetError
-from datasets.street_world.config import MiniConfig
+import vpr.base
 from vpr.base.files import cache_folder, only_one
+from vpr.datasets.errors import DatasetError
+from vpr.datasets.street_world.config import MiniConfig
 
 log = logging.getLogger("vpr")
-PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+PACKAGE_ROOT = Path(vpr.base.__file__).resolve().parents[2]
 
 
 def kernel_folder() -> Path:
@@ -45,7 +46,7 @@ def start_worker(config: MiniConfig, root: Path) -> subprocess.Popen:
         NUMBA_CACHE_DIR=str(kernel_folder()),
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", "datasets.street_world.worker"],
+        [sys.executable, "-m", "vpr.datasets.street_world.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from datasets.street_world.columns import (
+from vpr.datasets.street_world.columns import (
     BUSH,
     CONIFER,
     L_AUTUMN,
@@ -27,7 +27,7 @@ from datasets.street_world.columns import (
     P_X1,
     PALM,
 )
-from datasets.street_world.noise import hash01, noise
+from vpr.datasets.street_world.noise import hash01, noise
 
 
 @njit(cache=True, fastmath=True)

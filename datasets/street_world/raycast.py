@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from datasets.street_world.columns import (
+from vpr.datasets.street_world.columns import (
     B_EAVES,
     B_ROOF_H,
     BILLBOARD,
@@ -47,10 +47,10 @@ from datasets.street_world.columns import (
     SIGN,
     TREE,
 )
-from datasets.street_world.facade import facade
-from datasets.street_world.ground import ceiling, floor_colour, sky, skyline
-from datasets.street_world.noise import mip_level
-from datasets.street_world.props import car_end, car_side, fence, hedge, lamp, person, sign, tree
+from vpr.datasets.street_world.facade import facade
+from vpr.datasets.street_world.ground import ceiling, floor_colour, sky, skyline
+from vpr.datasets.street_world.noise import mip_level
+from vpr.datasets.street_world.props import car_end, car_side, fence, hedge, lamp, person, sign, tree
 
 FAR_M = 260.0
 MAX_HITS = 96

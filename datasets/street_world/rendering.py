@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets.errors import DatasetError
-from datasets.rendered import Rendered
-from datasets.street_world.config import CityPlan, MiniConfig
-from datasets.street_world.pool import render_units
-from datasets.street_world.tables import count_images, is_rendered, write_tables
 from vpr.base.machine import usable_cores
 from vpr.base.progress import progress
+from vpr.datasets.errors import DatasetError
+from vpr.datasets.rendered import Rendered
+from vpr.datasets.street_world.config import CityPlan, MiniConfig
+from vpr.datasets.street_world.pool import render_units
+from vpr.datasets.street_world.tables import count_images, is_rendered, write_tables
 
 
 def tree_of(root: Path, config: MiniConfig) -> Rendered:

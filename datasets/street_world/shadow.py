@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from datasets.street_world import columns as c
-from datasets.street_world.street import CELL_M, Street
+from vpr.datasets.street_world import columns as c
+from vpr.datasets.street_world.street import CELL_M, Street
 
 REACH_M = 90.0
 

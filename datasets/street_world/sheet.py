@@ -6,8 +6,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from datasets.street_world.config import MiniConfig
-from datasets.street_world.work import image_path, plan_street
+from vpr.datasets.street_world.config import MiniConfig
+from vpr.datasets.street_world.work import image_path, plan_street
 
 COLUMNS = 5
 LABEL_PX = 12

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.street_world import columns as c
-from datasets.street_world.city import ALIASED, BLOCK_POOL, SCENES, STYLES, City, rgb
-from datasets.street_world.ground import centre_line
-from datasets.street_world.seeds import rng_for
+from vpr.datasets.street_world import columns as c
+from vpr.datasets.street_world.city import ALIASED, BLOCK_POOL, SCENES, STYLES, City, rgb
+from vpr.datasets.street_world.ground import centre_line
+from vpr.datasets.street_world.seeds import rng_for
 
 BEFORE_M, AFTER_M = 50.0, 110.0  # how far the street goes on before the first and behind the last frame
 

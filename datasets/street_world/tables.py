@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from datasets.street_world.config import CityPlan, MiniConfig
-from datasets.street_world.drive import Frame, Traverse
-from datasets.street_world.work import plan_street
 from vpr.base.files import write_bytes
+from vpr.datasets.street_world.config import CityPlan, MiniConfig
+from vpr.datasets.street_world.drive import Frame, Traverse
+from vpr.datasets.street_world.work import plan_street
 
 SIDES = ("query", "database")  # in the order in which they are written
 FILES = ("raw.csv", "seq_info.csv", "postprocessed.csv", "subtask_index.csv")

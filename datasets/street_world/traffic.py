@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from datasets.street_world import columns as c
-from datasets.street_world.city import rgb
-from datasets.street_world.ground import centre_line
-from datasets.street_world.street import Street
+from vpr.datasets.street_world import columns as c
+from vpr.datasets.street_world.city import rgb
+from vpr.datasets.street_world.ground import centre_line
+from vpr.datasets.street_world.street import Street
 
 PAINTS = (
     (0.6, 0.6, 0.6),

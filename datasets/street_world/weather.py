@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.street_world import columns as c
+from vpr.datasets.street_world import columns as c
 
 # name: (month range, hour range, sun strength, cloud, fog per metre, snow, wet, night)
 CONDITIONS = {

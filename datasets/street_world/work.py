@@ -6,19 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.street_world import columns as c
-from datasets.street_world.camera import Camera, develop, draw_camera, encode, rays_of
-from datasets.street_world.city import City, make_city
-from datasets.street_world.config import CityPlan, MiniConfig
-from datasets.street_world.drive import Frame, Traverse, plan_traverses, street_length
-from datasets.street_world.noise import noise_tile
-from datasets.street_world.raycast import cast
-from datasets.street_world.seeds import rng_for
-from datasets.street_world.shadow import shadow_map
-from datasets.street_world.street import Street, make_street
-from datasets.street_world.traffic import draw_traffic
-from datasets.street_world.weather import indoor_light
 from vpr.base.files import write_bytes
+from vpr.datasets.street_world import columns as c
+from vpr.datasets.street_world.camera import Camera, develop, draw_camera, encode, rays_of
+from vpr.datasets.street_world.city import City, make_city
+from vpr.datasets.street_world.config import CityPlan, MiniConfig
+from vpr.datasets.street_world.drive import Frame, Traverse, plan_traverses, street_length
+from vpr.datasets.street_world.noise import noise_tile
+from vpr.datasets.street_world.raycast import cast
+from vpr.datasets.street_world.seeds import rng_for
+from vpr.datasets.street_world.shadow import shadow_map
+from vpr.datasets.street_world.street import Street, make_street
+from vpr.datasets.street_world.traffic import draw_traffic
+from vpr.datasets.street_world.weather import indoor_light
 
 
 def plan_street(config: MiniConfig, plan: CityPlan, number: int) -> tuple[City, Street, list[Traverse]]:

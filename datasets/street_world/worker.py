@@ -11,8 +11,8 @@ import signal
 import sys
 from pathlib import Path
 
-from datasets.street_world.config import CityPlan, MiniConfig
-from datasets.street_world.work import render_street
+from vpr.datasets.street_world.config import CityPlan, MiniConfig
+from vpr.datasets.street_world.work import render_street
 
 
 def serve() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from datasets.msls.cities import official_split
-from datasets.msls.dataset import MSLS
-from eval.files.names import UNKNOWN, NameIndex, Role
-from eval.files.prediction_file import SUFFIXES, PredictionError, Predictions, read_predictions
+from vpr.datasets.msls.cities import official_split
+from vpr.datasets.msls.dataset import MSLS
+from vpr.eval.files.names import UNKNOWN, NameIndex, Role
+from vpr.eval.files.prediction_file import SUFFIXES, PredictionError, Predictions, read_predictions
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 

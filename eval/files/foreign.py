@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.msls.dataset import MSLS
-from eval.files.prediction_file import PredictionError, read_predictions
-from eval.files.resolve import UNKNOWN_QUERY, Leniency, resolve
+from vpr.datasets.msls.dataset import MSLS
+from vpr.eval.files.prediction_file import PredictionError, read_predictions
+from vpr.eval.files.resolve import UNKNOWN_QUERY, Leniency, resolve
 
 log = logging.getLogger("vpr")
 

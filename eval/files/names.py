@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from datasets.msls.city import City, Side
-from datasets.msls.dataset import MSLS
-from datasets.msls.foreign_keys import keys_of_other_cities
+from vpr.datasets.msls.city import City, Side
+from vpr.datasets.msls.dataset import MSLS
+from vpr.datasets.msls.foreign_keys import keys_of_other_cities
 
 Role = Literal["query", "database"]
 UNKNOWN = "unknown"

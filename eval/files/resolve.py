@@ -20,10 +20,10 @@ from typing import Literal, cast
 
 import numpy as np
 
-from datasets.msls.dataset import MSLS
-from datasets.msls.protocol import Scope
-from eval.files.names import UNKNOWN, NameIndex
-from eval.files.prediction_file import PredictionError, Predictions
+from vpr.datasets.msls.dataset import MSLS
+from vpr.datasets.msls.protocol import Scope
+from vpr.eval.files.names import UNKNOWN, NameIndex
+from vpr.eval.files.prediction_file import PredictionError, Predictions
 
 Leniency = Literal["count", "error"]
 

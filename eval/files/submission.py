@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.retrieval_set import RetrievalSet
-from eval.files.prediction_file import write_predictions
+from vpr.datasets.retrieval_set import RetrievalSet
+from vpr.eval.files.prediction_file import write_predictions
 
 
 def name_rankings(data: RetrievalSet, ranked: np.ndarray) -> tuple[list[str], list[list[str]]]:

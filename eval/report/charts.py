@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from datasets.retrieval_set import RetrievalSet
-from eval.confidence import baselines, bins_of, first_is_right
-from eval.recall_curves import draw_recall
-from eval.report.subject import Stage
 from vpr.base.figures import COLOURS, style
+from vpr.datasets.retrieval_set import RetrievalSet
+from vpr.eval.confidence import baselines, bins_of, first_is_right
+from vpr.eval.recall_curves import draw_recall
+from vpr.eval.report.subject import Stage
 
 INK = "#010203"  # stands for the text's colour, which a page sets
 SURE = 0.95  # the precision whose confidence is told

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.report.subject import Stage, Subject, in_order
+from vpr.eval.report.subject import Stage, Subject, in_order
 
 SHOWN = 5  # first answers of each stage
 SEED = 0  # of the sample

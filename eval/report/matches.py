@@ -17,7 +17,7 @@ from vpr.description.images import WIDER
 from vpr.retrieval.matching import Match, match
 
 if TYPE_CHECKING:
-    from eval.evaluation import Answers
+    from vpr.eval.evaluation import Answers
 
 TARGETS = 6  # patches to which most of a patch's mass goes
 LINES = 16  # strongest correspondences

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from eval.confidence import first_is_right
-from eval.report.charts import precision_recall, recall_curves, reliability, sure_enough
-from eval.report.gallery import Gallery
-from eval.report.matches import Packed, packed_matches
-from eval.report.subject import ReportOptions, Subject, Table
-from eval.report.tables import by_facet, headline
 from vpr.base.errors import VprError
 from vpr.base.files import replacing
 from vpr.base.pages import asset, environment, style
 from vpr.description.thumbnails import SIZES, next_size, thumbnails
+from vpr.eval.confidence import first_is_right
+from vpr.eval.report.charts import precision_recall, recall_curves, reliability, sure_enough
+from vpr.eval.report.gallery import Gallery
+from vpr.eval.report.matches import Packed, packed_matches
+from vpr.eval.report.subject import ReportOptions, Subject, Table
+from vpr.eval.report.tables import by_facet, headline
 
 log = logging.getLogger("vpr")
 
@@ -104,9 +104,9 @@ def _matches(subject: Subject, gallery: Gallery, budget: int) -> Packed | None:
 
 
 def _render(subject: Subject, content: Content) -> str:
-    parts = {"css": style("eval.report", "report.css"), "js": asset("eval.report", "report.js")}
+    parts = {"css": style("vpr.eval.report", "report.css"), "js": asset("vpr.eval.report", "report.js")}
     return (
-        environment("eval.report")
+        environment("vpr.eval.report")
         .get_template("report.html")
         .render(
             title=subject.title,

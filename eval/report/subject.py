@@ -13,8 +13,8 @@ from vpr.base.errors import VprError
 from vpr.base.settings import PositiveInt, option
 
 if TYPE_CHECKING:
-    from datasets.retrieval_set import RetrievalSet
-    from eval.evaluation import Answers
+    from vpr.datasets.retrieval_set import RetrievalSet
+    from vpr.eval.evaluation import Answers
 
 
 @dataclass(frozen=True)

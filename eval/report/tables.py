@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasets.msls.facets import facets
-from datasets.msls.subtasks import subtask_members
-from eval.metrics import first_hits
-from eval.report.subject import Stage, Subject, Table, in_order
-from eval.tables import title_of
+from vpr.datasets.msls.facets import facets
+from vpr.datasets.msls.subtasks import subtask_members
+from vpr.eval.metrics import first_hits
+from vpr.eval.report.subject import Stage, Subject, Table, in_order
+from vpr.eval.tables import title_of
 
 if TYPE_CHECKING:
-    from datasets.msls.dataset import MSLS
-    from datasets.retrieval_set import RetrievalSet
+    from vpr.datasets.msls.dataset import MSLS
+    from vpr.datasets.retrieval_set import RetrievalSet
 
 KS = (1, 5, 10)
 NEAREST_M = (0, 5, 10, 15, 20)  # metres that divide the queries by their nearest positive

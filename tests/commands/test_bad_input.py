@@ -7,8 +7,9 @@ import pytest
 from commands import evaluate, other_model, refused
 from tiny import SMALL, TEACHER
 
-from eval import compare, msls, table
-from vpr import distill, extract, scratch, teacher
+from vpr import extract, scratch, teacher
+from vpr.distill import __main__ as distill
+from vpr.eval import compare, msls, table
 
 pytestmark = pytest.mark.slow
 

@@ -3,21 +3,22 @@
 import csv
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
 from commands import evaluate, refused
 from pages import data_of
 
-from datasets.msls import Protocol, load
-from datasets.msls.subtasks import subtask_members
-from eval import compare
-from eval.files.foreign import read_rankings
-from eval.intervals import drives_of, interval
-from eval.methods import methods_of
-from eval.metrics import recall_at_k
-from eval.report.subject import Stage
-from eval.report.tables import by_subtask
+from vpr.datasets.msls import Protocol, load
+from vpr.datasets.msls.subtasks import subtask_members
+from vpr.eval import compare
+from vpr.eval.files.foreign import read_rankings
+from vpr.eval.intervals import drives_of, interval
+from vpr.eval.methods import methods_of
+from vpr.eval.metrics import recall_at_k
+from vpr.eval.report.subject import Stage
+from vpr.eval.report.tables import by_subtask
 
 pytestmark = pytest.mark.slow
 
@@ -150,3 +151,12 @@ def test_queries_of_one_drive_are_resampled_one_by_one(validation):
     values = (np.arange(len(data.scored)) % 2).astype(float)
     assert interval(values, drives_of(one)) == interval(values, drives_of(alone))
     assert interval(values, drives_of(one)).low < interval(values, drives_of(one)).high
+
+
+def test_cities_that_a_submission_needs_are_rendered_before_they_are_read(tiny_tree, distilled_run, tmp_path, seams):
+    """A tree that holds the cities of the table alone, as the commands before may have left mini-MSLS."""
+    part = tmp_path / "part"
+    shutil.copytree(tiny_tree, part, ignore=shutil.ignore_patterns("test"))
+    seams.replace("vpr.eval.compare.data_root", lambda root, cities, official: tiny_tree)
+    compared(part, distilled_run, "--submission", tmp_path / "s.zip")
+    assert (tmp_path / "s.zip").is_file()

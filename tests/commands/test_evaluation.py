@@ -9,9 +9,9 @@ import pytest
 from commands import evaluate
 from PIL import Image
 
-from eval import submission
 from vpr import extract
 from vpr.cache import DescriptorCache
+from vpr.eval import submission
 
 pytestmark = pytest.mark.slow
 

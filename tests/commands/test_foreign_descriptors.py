@@ -7,12 +7,12 @@ from commands import evaluate, refused
 from layouts import LAYOUTS, as_hloc, as_numpy
 from tiny import SMALL
 
-from datasets.msls import Protocol, load
-from distill.data import training_photos
-from eval import msls
-from vpr import distill
+from vpr.datasets.msls import Protocol, load
 from vpr.description.describe import global_descriptors
 from vpr.description.images import ImageFiles
+from vpr.distill import __main__ as distill
+from vpr.distill.data import training_photos
+from vpr.eval import msls
 from vpr.models.loading import load_teacher
 
 pytestmark = pytest.mark.slow

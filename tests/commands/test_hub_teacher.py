@@ -9,10 +9,10 @@ from commands import refused
 from layouts import as_numpy
 from tiny import SMALL
 
-from distill.data import training_photos
-from vpr import distill
 from vpr.description.describe import global_descriptors
 from vpr.description.images import ImageFiles
+from vpr.distill import __main__ as distill
+from vpr.distill.data import training_photos
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ import pytest
 from commands import evaluate
 from PIL import Image
 
-from eval import partial
+from vpr.eval import partial
 
 pytestmark = pytest.mark.slow
 

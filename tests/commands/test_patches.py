@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from eval import patches
-from eval.correspondence import correspondence
+from vpr.eval import patches
+from vpr.eval.correspondence import correspondence
 from vpr.models.loading import load_student
 from vpr.retrieval.calibration import calibration_of
 from vpr.retrieval.pairs import match_photos

@@ -5,8 +5,8 @@ import json
 import pytest
 from commands import evaluate
 
-from vpr import distill
 from vpr.base.recipes import RECIPES, recipes
+from vpr.distill import __main__ as distill
 
 pytestmark = pytest.mark.slow
 

@@ -9,12 +9,12 @@ import pytest
 from commands import module_of, refused
 from tiny import LABELS
 
-from datasets.labels import load
-from distill.labelled import hold_out
-from eval import retrieval
 from vpr.base.errors import VprError
 from vpr.base.recipes import recipes
 from vpr.cache import DescriptorCache
+from vpr.datasets.labels import load
+from vpr.distill.labelled import hold_out
+from vpr.eval import retrieval
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +49,7 @@ def test_an_interrupted_training_ends_as_one_that_was_not(run, tiny_set, tmp_pat
     out = tmp_path / "run"
     arguments = ["--data", str(tiny_set), "--out", str(out), *LABELS, "--held-out", "0.5"]
     with monkeypatch.context() as patched:
-        patched.setattr("eval.held_out.HeldOut.calibrate", lambda *rest: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr("vpr.eval.held_out.HeldOut.calibrate", lambda *rest: (_ for _ in ()).throw(KeyboardInterrupt))
         assert train(arguments) == 130
     assert train(arguments) == 0
     assert (out / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
@@ -136,7 +136,7 @@ def test_a_recipe_trains_and_is_evaluated(tiny_set, tmp_path, name, capsys):
 
 
 def test_classes_larger_than_a_shortlist_are_calibrated_and_validated(tiny_set, tmp_path, monkeypatch):
-    for module in ("eval.calibration", "eval.held_out"):
+    for module in ("vpr.eval.calibration", "vpr.eval.held_out"):
         monkeypatch.setattr(f"{module}.DEPTH", 3)
     arguments = ["--data", str(tiny_set), "--out", str(tmp_path / "run"), *LABELS, "--held-out", "0.5"]
     assert train([*arguments, "--validate-every", "3"]) == 0

@@ -7,8 +7,8 @@ import pytest
 from commands import in_this_process, refused
 from tiny import small_config
 
-from eval import table
-from eval.paper import figures_of
+from vpr.eval import table
+from vpr.eval.paper import figures_of
 
 pytestmark = pytest.mark.slow
 

@@ -8,9 +8,10 @@ import pytest
 from commands import evaluate, refused
 from tiny import SMALL, TEACHER
 
-from datasets.msls import Protocol, load
-from distill.data import training_photos
-from vpr import distill, scratch, teacher
+from vpr import scratch, teacher
+from vpr.datasets.msls import Protocol, load
+from vpr.distill import __main__ as distill
+from vpr.distill.data import training_photos
 
 pytestmark = pytest.mark.slow
 
@@ -97,7 +98,7 @@ def test_a_teacher_is_validated_by_its_shortlists(tiny_tree, tmp_path):
 
 
 def test_training_asks_for_no_ground_truth(tiny_tree, seams):
-    ground_truth = seams.watch("datasets.msls.city.sequences_within")
+    ground_truth = seams.watch("vpr.datasets.msls.city.sequences_within")
     assert load(tiny_tree, Protocol()).retrieval_set.positives.counts.any()  # evaluation does
     ground_truth.forbid()
     photos, dataset = training_photos(tiny_tree, (), "amsterdam")

@@ -14,11 +14,11 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from datasets.bird_world.config import tiny_birds
-from datasets.bird_world.rendering import render
-from datasets.errors import DatasetError
-from datasets.labels import load
-from datasets.mini_retrieval import main
+from vpr.datasets.bird_world.config import tiny_birds
+from vpr.datasets.bird_world.rendering import render
+from vpr.datasets.errors import DatasetError
+from vpr.datasets.labels import load
+from vpr.datasets.mini_retrieval import main
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYOUTS = ("cub", "cars", "sop", "folders")
@@ -143,8 +143,8 @@ def test_a_damaged_manifest_is_named(tmp_path, content):
 @pytest.mark.slow
 def test_a_killed_rendering_resumes_to_the_same_bytes(sets, tmp_path):
     code = (
-        "import sys; from pathlib import Path; from datasets.bird_world.rendering import render; "
-        "from datasets.bird_world.config import tiny_birds; render(tiny_birds(), Path(sys.argv[1]), workers=1)"
+        "import sys; from pathlib import Path; from vpr.datasets.bird_world.rendering import render; "
+        "from vpr.datasets.bird_world.config import tiny_birds; render(tiny_birds(), Path(sys.argv[1]), workers=1)"
     )
     out = tmp_path / "set"
     process = subprocess.Popen([sys.executable, "-c", code, str(out)], env=dict(os.environ, PYTHONPATH=str(ROOT)))
@@ -162,7 +162,7 @@ def test_a_killed_rendering_resumes_to_the_same_bytes(sets, tmp_path):
 
 def test_the_command_prints_the_halves_and_draws_a_sheet(seams, tmp_path, capsys):
     tiny = tiny_birds("cub")
-    seams.replace("datasets.bird_world.config.BirdConfig", lambda *_: tiny)
+    seams.replace("vpr.datasets.bird_world.config.BirdConfig", lambda *_: tiny)
     arguments = ["--out", str(tmp_path / "set"), "--layout", "cub", "--contact-sheet", str(tmp_path / "sheet.png")]
     assert main(arguments) == 0
     assert "train     4 classes     32 images\ntest      4 classes     32 images\n" in capsys.readouterr().out

@@ -17,14 +17,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from datasets import mini_msls
-from datasets.default import NOTE, ensure_mini_msls
-from datasets.errors import DatasetError
-from datasets.msls.options import DatasetOptions
-from datasets.street_world import rendering
-from datasets.street_world.config import scale_config, tiny_config
-from datasets.street_world.rendering import render, tree_of
-from datasets.street_world.tables import FILES, city_tables
+from vpr.datasets import mini_msls
+from vpr.datasets.default import NOTE, ensure_mini_msls
+from vpr.datasets.errors import DatasetError
+from vpr.datasets.msls.options import DatasetOptions
+from vpr.datasets.street_world import rendering
+from vpr.datasets.street_world.config import scale_config, tiny_config
+from vpr.datasets.street_world.rendering import render, tree_of
+from vpr.datasets.street_world.tables import FILES, city_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -148,8 +148,8 @@ def test_images_are_pictures(tree):
 def test_a_killed_run_resumes_to_the_same_bytes(tree, tmp_path):
     out = tmp_path / "killed"
     code = (
-        "import sys; from pathlib import Path; from datasets.street_world.rendering import render; "
-        "from datasets.street_world.config import tiny_config; "
+        "import sys; from pathlib import Path; from vpr.datasets.street_world.rendering import render; "
+        "from vpr.datasets.street_world.config import tiny_config; "
         "render(tiny_config(), Path(sys.argv[1]), workers=1)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(out)], env=dict(os.environ, PYTHONPATH=str(ROOT)))
@@ -164,7 +164,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(tree, tmp_path):
 
 
 def test_a_kill_before_the_note_is_written_leaves_a_folder_that_can_be_used(tmp_path, seams):
-    seams.replace("datasets.rendered.write_json", lambda *_: 1 / 0)
+    seams.replace("vpr.datasets.rendered.write_json", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         rendering.make_folders(tmp_path, tiny_config(), tiny_config().cities)
     (tmp_path / ".mini_msls.partial.json.host.1-1.tmp").touch()
@@ -193,7 +193,7 @@ def test_city_after_city_is_the_same_tree(tree, tmp_path):
 )
 def test_a_command_renders_the_cities_that_it_reads(options, wanted, seams):
     asked = []
-    seams.replace("datasets.street_world.rendering.render", lambda *given: asked.append(given[-1]) or Path("there"))
+    seams.replace("vpr.datasets.street_world.rendering.render", lambda *given: asked.append(given[-1]) or Path("there"))
     assert options.root() == Path("there") and asked == [wanted]
 
 
@@ -202,7 +202,7 @@ def test_a_tree_that_is_named_and_not_complete_is_continued(tmp_path, seams):
     assert DatasetOptions(data=tmp_path).root() == tmp_path  # no tree of ours
     root.begin()
     asked = []
-    seams.replace("datasets.street_world.rendering.render", lambda *given: asked.append(given) or given[1])
+    seams.replace("vpr.datasets.street_world.rendering.render", lambda *given: asked.append(given) or given[1])
     assert root.begun.name == NOTE and DatasetOptions(data=tmp_path, split="test").root() == tmp_path
     assert asked == [(scale_config("medium", 3), tmp_path, None, ["miami"])]
 
@@ -233,5 +233,5 @@ def test_the_command_fails_with_one_line(tree, tmp_path, capsys):
 
 def test_the_cache_folder_can_be_moved(monkeypatch, seams, tmp_path):
     monkeypatch.setenv("VPR_CACHE_DIR", str(tmp_path))
-    seams.replace("datasets.street_world.rendering.render", lambda config, folder, *rest: folder)
+    seams.replace("vpr.datasets.street_world.rendering.render", lambda config, folder, *rest: folder)
     assert ensure_mini_msls(seed=4).is_relative_to(tmp_path / "mini_msls")

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from distill.augment import augment, augmentation, groups_of
-from distill.settings import Augmentation
+from vpr.distill.augment import augment, augmentation, groups_of
+from vpr.distill.settings import Augmentation
 
 
 def pictures(side):

@@ -8,9 +8,9 @@ import torch
 from pytorch_metric_learning import losses
 from torch.nn import functional
 
-from distill.contrast import LOSSES, MINERS, WITHOUT_MEMORY, Contrast, Known, check, check_structure, pairs_by
-from distill.settings import Loss, Miner, ObjectiveConfig
 from vpr.base.errors import VprError
+from vpr.distill.contrast import LOSSES, MINERS, WITHOUT_MEMORY, Contrast, Known, check, check_structure, pairs_by
+from vpr.distill.settings import Loss, Miner, ObjectiveConfig
 
 PLACE = torch.tensor([0, 0, 0, 1, 1, 2, 2, 3])
 NEITHER = [(0, 5), (5, 0), (3, 7), (7, 3)]  # too near to be negatives, too far to be positives

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from distill import losses
+from vpr.distill import losses
 
 
 @pytest.fixture

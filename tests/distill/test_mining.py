@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from training import scattered
 
-from distill.mining import MARGIN, hard_tuples
-from distill.places import BatchPlan, Guard, Places
+from vpr.distill.mining import MARGIN, hard_tuples
+from vpr.distill.places import BatchPlan, Guard, Places
 
 DESCRIPTORS = np.random.default_rng(1).standard_normal((300, 6)).astype(np.float32)
 DESCRIPTORS /= np.linalg.norm(DESCRIPTORS, axis=1, keepdims=True)

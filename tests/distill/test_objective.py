@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from distill import structure
-from distill.contrast import Contrast, Known
-from distill.objective import Labels, Objective, structural_loss, structural_pairs
-from distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig
+from vpr.distill import structure
+from vpr.distill.contrast import Contrast, Known
+from vpr.distill.objective import Labels, Objective, structural_loss, structural_pairs
+from vpr.distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig
 from vpr.models.descriptors import Descriptors
 from vpr.similarity import structural_similarity
 

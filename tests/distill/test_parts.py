@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from distill.parts import parameter_groups
-from distill.settings import TrainConfig
 from vpr.base.errors import VprError
+from vpr.distill.parts import parameter_groups
+from vpr.distill.settings import TrainConfig
 from vpr.models.netvlad import NetVLAD
 from vpr.models.settings import ModelConfig, TeacherConfig
 from vpr.models.structural import StructuralModel

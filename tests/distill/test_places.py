@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from training import scattered
 
-from distill.places import BatchPlan, Guard, Photos, Places, sampling_weights
 from vpr.base.errors import VprError
+from vpr.distill.places import BatchPlan, Guard, Photos, Places, sampling_weights
 
 
 def turn(a, b):

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from distill.augment import groups_of
-from distill.parallel import Shards
 from vpr.base.errors import VprError
+from vpr.distill.augment import groups_of
+from vpr.distill.parallel import Shards
 
 
 def shards(size, rank, count):

@@ -7,22 +7,22 @@ import pytest
 import torch
 from training import CONFIG, CPU, EACH, OBJECTIVE, PLACES, Pictures, Scores, photos, same, train
 
-from distill.contrast import Contrast
-from distill.data import TrainingData
-from distill.objective import Objective
-from distill.places import Guard, Places
-from distill.settings import (
+from vpr.base.errors import VprError
+from vpr.base.processes import join
+from vpr.base.run_folder import CHECKPOINT
+from vpr.distill.contrast import Contrast
+from vpr.distill.data import TrainingData
+from vpr.distill.objective import Objective
+from vpr.distill.places import Guard, Places
+from vpr.distill.settings import (
     DistillationConfig,
     ObjectiveConfig,
     StructuralConfig,
     StudentSettings,
     TrainConfig,
 )
-from distill.student import in_training, train_student
-from distill.trainer import Trainer
-from vpr.base.errors import VprError
-from vpr.base.processes import join
-from vpr.base.run_folder import CHECKPOINT
+from vpr.distill.student import in_training, train_student
+from vpr.distill.trainer import Trainer
 from vpr.models.structural import ModelConfig, StructuralModel
 
 
@@ -108,7 +108,7 @@ def test_a_student_that_keeps_to_its_start_goes_on_from_the_same_start(tmp_path,
 
     def run(out, images):
         out.mkdir(exist_ok=True)
-        seams.replace("distill.student.load_images", lambda *rest: images)
+        seams.replace("vpr.distill.student.load_images", lambda *rest: images)
         return train_student(settings, TrainingData(tmp_path, photos(), "", {}), out, join(CPU), Scores()).state_dict()
 
     whole = Pictures()
@@ -128,7 +128,7 @@ def test_a_student_is_trained_small_and_finished_at_its_own_size(tmp_path, seams
         sizes.append(model.input_size)
         return Pictures()
 
-    seams.replace("distill.student.load_images", load)
+    seams.replace("vpr.distill.student.load_images", load)
     data = TrainingData(tmp_path, photos(), "", {})
     student = train_student(settings, data, tmp_path, join(CPU), judge)
     assert sizes == [(32, 32), (64, 64)] and in_training(settings).grid == 2
@@ -184,8 +184,8 @@ def test_the_more_is_kept_the_nearer_the_patches_stay(tmp_path):
 
 def test_gradients_of_several_batches_are_averaged(tmp_path, seams):
     """Twice the same batch is that batch once."""
-    seams.replace("distill.places.BatchPlan.batch", lambda plan, number: np.arange(8))
-    seams.replace("distill.objective.structural_loss", lambda found, *_: found.patch_descriptors.square().mean())
+    seams.replace("vpr.distill.places.BatchPlan.batch", lambda plan, number: np.arange(8))
+    seams.replace("vpr.distill.objective.structural_loss", lambda found, *_: found.patch_descriptors.square().mean())
     once, twice = (
         train(tmp_path / f"{count}.pt", Pictures(), replace(CONFIG, steps=3, augment="none", accumulate=count))[0]
         for count in (1, 2)

@@ -7,11 +7,11 @@ import pytest
 import torch
 from training import CONFIG, Pictures, Scores, same, train, trainer_of, weights_of
 
-from distill.rates import Rates
-from distill.settings import TrainConfig
-from distill.stops import minings, stops, validations
-from distill.validations import check_validations
 from vpr.base.errors import VprError
+from vpr.distill.rates import Rates
+from vpr.distill.settings import TrainConfig
+from vpr.distill.stops import minings, stops, validations
+from vpr.distill.validations import check_validations
 
 pytestmark = pytest.mark.slow
 

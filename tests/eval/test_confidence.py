@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eval.confidence import area_under_precision_recall, baselines, calibration_error
+from vpr.eval.confidence import area_under_precision_recall, baselines, calibration_error
 
 
 def test_baselines_equal_plain_loops():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eval.correspondence import correspondence, correspondences, draw_correspondences, on_other_grid, weightiest
+from vpr.eval.correspondence import correspondence, correspondences, draw_correspondences, on_other_grid, weightiest
 from vpr.retrieval.matching import Match
 
 PHOTO = np.full((30, 60, 3), 128, np.uint8)

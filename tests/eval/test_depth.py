@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from eval.depth import HEAD, Network, as_patches, blocks_of, mean_cosine, similarity_by_depth, watching
-from eval.networks import of_name, of_run
 from vpr.base.errors import VprError
 from vpr.description.images import ImageFiles
+from vpr.eval.depth import HEAD, Network, as_patches, blocks_of, mean_cosine, similarity_by_depth, watching
+from vpr.eval.networks import of_name, of_run
 from vpr.models.backbone import create_network
 from vpr.models.settings import ModelConfig
 from vpr.models.structural import StructuralModel

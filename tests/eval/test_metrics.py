@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.ragged import Ragged
-from eval.metrics import KS, evaluate, map_at_k, recall_at_k, rectangular
+from vpr.datasets.ragged import Ragged
+from vpr.eval.metrics import KS, evaluate, map_at_k, recall_at_k, rectangular
 
 ROW = st.lists(st.integers(0, 12), max_size=25)
 

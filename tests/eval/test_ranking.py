@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from datasets.msls import Protocol, load
-from eval.described import DescribedSet
-from eval.floors import chance
-from eval.ranking import find_shortlist
 from vpr.cache import CacheSpec, DescriptorCache, create
+from vpr.datasets.msls import Protocol, load
+from vpr.eval.described import DescribedSet
+from vpr.eval.floors import chance
+from vpr.eval.ranking import find_shortlist
 from vpr.retrieval.sequences import compare_sequences
 from vpr.retrieval.settings import RerankConfig
 from vpr.similarity import structural_similarity

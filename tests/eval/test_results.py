@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.ragged import Ragged
-from eval.results import Results, found_within, write_results
+from vpr.datasets.ragged import Ragged
+from vpr.eval.results import Results, found_within, write_results
 
 
 @pytest.fixture

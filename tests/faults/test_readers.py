@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from layouts import as_hloc
 from photos import write_photo
 
-from datasets.msls import Protocol, load
-from eval.files.faults import faults_of_file
-from eval.files.foreign import read_rankings, read_shortlist
 from vpr import scratch
 from vpr.base.errors import VprError
 from vpr.cache import DescriptorCache, mend_truncated
+from vpr.datasets.msls import Protocol, load
 from vpr.description.foreign import read_foreign
+from vpr.eval.files.faults import faults_of_file
+from vpr.eval.files.foreign import read_rankings, read_shortlist
 from vpr.maps.exif import exif_position
 from vpr.maps.store import Content
 from vpr.maps.tables import read_list

@@ -6,7 +6,7 @@ import json
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from eval import msls
+from vpr.eval import msls
 
 MODULES = ["vpr.teacher", "vpr.scratch", "vpr.distill", "vpr.extract"]
 MODULES += ["eval.msls", "eval.compare", "eval.submission", "eval.table", "datasets.mini_msls"]
@@ -16,12 +16,13 @@ MODULES += ["vpr.match", "eval.patches", "vpr.map", "vpr.locate", "vpr.serve"]
 
 def module_of(command):
     """The module of a command; some are the main module of a package."""
-    package = importlib.import_module(command)
-    return importlib.import_module(f"{command}.__main__") if hasattr(package, "__path__") else package
+    name = command if command.startswith("vpr.") else f"vpr.{command}"
+    package = importlib.import_module(name)
+    return importlib.import_module(f"{name}.__main__") if hasattr(package, "__path__") else package
 
 
 def in_this_process(command, arguments):
-    """What `eval.table.start_command` does, here, where everything is imported already."""
+    """What `vpr.eval.table.start_command` does, here, where everything is imported already."""
     return module_of(command).main(arguments)
 
 

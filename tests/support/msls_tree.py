@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from datasets.msls.metadata import Frames
+from vpr.datasets.msls.metadata import Frames
 
 SUBTASKS = ("all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d")
 COLUMNS = {

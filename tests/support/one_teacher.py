@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from distill.data import training_data
-from distill.settings import ObjectiveConfig, RunConfig, TeacherSettings, TrainConfig, WhiteningConfig
-from distill.targets import fingerprint_of
-from distill.teacher import fit_teacher
 from vpr.base.processes import join
+from vpr.distill.data import training_data
+from vpr.distill.settings import ObjectiveConfig, RunConfig, TeacherSettings, TrainConfig, WhiteningConfig
+from vpr.distill.targets import fingerprint_of
+from vpr.distill.teacher import fit_teacher
 from vpr.models.settings import TeacherConfig
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.ragged import Ragged
-from datasets.retrieval_set import Entries, RetrievalSet
-from eval.report.subject import Stage, Subject
+from vpr.datasets.ragged import Ragged
+from vpr.datasets.retrieval_set import Entries, RetrievalSet
+from vpr.eval.report.subject import Stage, Subject
 
 HOSTILE = "<script>alert(1)</script>$x^{\"'&\u202egpj.\u0007"  # of a key
 QUERIES, ENTRIES = 6, 8

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from datasets.bird_world.config import tiny_birds
-from datasets.bird_world.rendering import render
+from vpr.datasets.bird_world.config import tiny_birds
+from vpr.datasets.bird_world.rendering import render
 
 
 def main(argv):

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from datasets.street_world.config import CityPlan, tiny_config
-from datasets.street_world.rendering import render
+from vpr.datasets.street_world.config import CityPlan, tiny_config
+from vpr.datasets.street_world.rendering import render
 
 
 def main(argv: list[str]) -> int:

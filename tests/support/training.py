@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from distill.contrast import Contrast
-from distill.objective import Objective
-from distill.places import Guard, Photos, Places
-from distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig, TrainConfig
-from distill.trainer import Trainer
 from vpr.base.processes import join
+from vpr.distill.contrast import Contrast
+from vpr.distill.objective import Objective
+from vpr.distill.places import Guard, Photos, Places
+from vpr.distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig, TrainConfig
+from vpr.distill.trainer import Trainer
 from vpr.models.structural import ModelConfig, StructuralModel
 
 CPU = torch.device("cpu")

@@ -105,11 +105,17 @@ def _serve() -> None:
 
     heavy = ("faiss", "h5py", "torch", "timm", "torchvision", "sklearn.decomposition", "pandas", "scipy.spatial", "ot")
     heavy += ("lightning_fabric", "pytorch_metric_learning.losses")
-    ours = ("distill.student", "distill.teacher", "eval.calibration", "eval.evaluation", "eval.floors")
+    ours = (
+        "vpr.distill.student",
+        "vpr.distill.teacher",
+        "vpr.eval.calibration",
+        "vpr.eval.evaluation",
+        "vpr.eval.floors",
+    )
     for name in MODULES:
         module_of(name)
     ours += ("vpr.base.figures", "vpr.retrieval.drawing", "vpr.description.into_cache")
-    for name in [*heavy, *ours, "datasets.street_world.rendering"]:
+    for name in [*heavy, *ours, "vpr.datasets.street_world.rendering"]:
         importlib.import_module(name)
     _use_once()
     for line in sys.stdin:
@@ -193,7 +199,7 @@ def _each(main: Callable[[list[str]], int], calls: list[str]) -> int:
 
 
 def _in_a_fork(command: str, arguments: list[str]) -> int:
-    """What `eval.table.start_command` does, in a child that finds its imports done."""
+    """What `vpr.eval.table.start_command` does, in a child that finds its imports done."""
     from commands import module_of
 
     child = os.fork()

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from vpr.base.errors import VprError
-from vpr.base.interrupt import INTERRUPTED, said_of
+from vpr.base.interrupt import INTERRUPTED, MISUSED, interrupted
 from vpr.base.machine import wait_briefly
 from vpr.base.progress import no_long_silence
 from vpr.base.recipes import DEFAULT_RECIPE, PLAIN_RECIPE, recipes, take_recipe
 from vpr.base.settings import make_parser, parse
 
-FAILED, MISUSED, INCOMPLETE = 1, 2, 3  # exit codes; the last: answered, by a part of what was to be searched
+FAILED, INCOMPLETE = 1, 3  # exit codes; the last: answered, but only part of the map was searched
 LONGEST_LINE = 300  # characters of an error
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -71,7 +71,7 @@ def carry_out(work: Callable[..., int | None], filled: Sequence[Any], prog: str,
             wait_briefly()
             return work(*filled) or 0
     except KeyboardInterrupt:
-        print(said_of(prog), file=sys.stderr)
+        print(interrupted(prog), file=sys.stderr)
         return INTERRUPTED
     except (VprError, OSError) as error:
         if debug:

@@ -1,34 +1,51 @@
-"""Ctrl-C while a command imports its modules: one line, where Python would show a traceback.
+"""How this process was started, and Ctrl-C while a command imports its modules: one line instead of a traceback.
 
-The packages of the commands import this module first. It does something in a process that runs one of them only.
+The package imports this module first. It does something only in a process that runs one of our commands.
 """
 
 import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from types import FrameType
 
-INTERRUPTED = 130  # the shell's exit code for Ctrl-C
+MISUSED, INTERRUPTED = 2, 130  # exit codes: bad options; the shell's for Ctrl-C
 PACKAGES = ("vpr", "datasets", "eval")  # that commands lie in
+SCRIPT = "vpr"
 
 
-def command() -> str | None:
-    """The module of ours that ``python -m`` runs in this process; None in any other process."""
+def program(command: str = "") -> str:
+    """What the user typed to start a command, which is given by its module, such as ``eval.msls``.
+
+    In a process that the user started otherwise it is ``python -m`` and the module.
+    """
+    words, started = command.removeprefix("vpr.").replace(".", " ").replace("_", "-"), started_as()
+    if started in (SCRIPT, f"python -m {SCRIPT}"):
+        return f"{started} {words}".strip()
+    if started and command in ("", started.removeprefix("python -m ").removeprefix("vpr.")):
+        return started
+    return f"python -m {command or SCRIPT}"
+
+
+def started_as() -> str | None:
+    """How a command of ours was started in this process: the script's name, or ``python -m`` and the module."""
     words = sys.orig_argv
     module = words[words.index("-m") + 1] if "-m" in words[:-1] else ""
-    return module if module.split(".")[0] in PACKAGES else None
+    if module.split(".")[0] in PACKAGES:
+        return f"python -m {module}"
+    return SCRIPT if len(words) > 1 and Path(words[1]).name == SCRIPT else None
 
 
 def end_imports_in_one_line() -> None:
-    """Where this process runs a command, have Ctrl-C end it at once with one line while a module is imported."""
+    """In a process that runs a command, have Ctrl-C end it at once with one line while a module is imported."""
     usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if command() and usual and threading.current_thread() is threading.main_thread():
+    if started_as() and usual and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, _interrupt)
 
 
-def said_of(prog: str) -> str:
-    """What an interrupted command says."""
+def interrupted(prog: str) -> str:
+    """The line that an interrupted command prints."""
     return f"{prog}: interrupted; the same command continues from here"
 
 
@@ -38,7 +55,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     It does so before and after the command's work too; inside, KeyboardInterrupt lets files be closed.
     """
     if not _is_work(frame):
-        os.write(2, f"{said_of(f'python -m {command()}')}\n".encode())
+        os.write(2, f"{interrupted(program())}\n".encode())
         os._exit(INTERRUPTED)
     signal.default_int_handler(number, frame)
 

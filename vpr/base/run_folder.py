@@ -20,7 +20,7 @@ log = logging.getLogger("vpr")
 
 CONFIG, METRICS, WEIGHTS, CHECKPOINT = "config.json", "metrics.json", "model.safetensors", "checkpoint.pt"
 TRAINING_CODE = (
-    "distill/*.py", "vpr/models/*.py", "vpr/description/images.py", "vpr/description/describe.py",
+    "vpr/distill/*.py", "vpr/models/*.py", "vpr/description/images.py", "vpr/description/describe.py",
     "vpr/transport/marginals.py", "vpr/transport/problem.py", "vpr/transport/torch_backend.py",
 )  # fmt: skip
 LATER = {"data.held_out"}  # settings that change nothing before the weights are trained

@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
 from jsonargparse import typing as restricted
 
+from vpr.base.interrupt import program
+
 T = TypeVar("T")
 
 if TYPE_CHECKING:  # type checkers see the plain types behind the ranges
@@ -106,7 +108,7 @@ def make_parser(command: str, description: str, stages: Sequence[Any], epilog: s
     stages: dataclasses, or instances of them whose values are this command's defaults.
     """
     parser = ArgumentParser(
-        prog=f"python -m {command}", description=description, epilog=epilog, formatter_class=Formatter,
+        prog=program(command), description=description, epilog=epilog, formatter_class=Formatter,
         print_config="--print-config", exit_on_error=False, allow_abbrev=False,
     )  # fmt: skip
     parser.add_argument(

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from datasets.labels.options import LabelOptions
-from distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig, StudentSettings, TrainConfig
 from vpr.base.command import run_command
 from vpr.base.machine import Device
 from vpr.base.settings import BelowOne, NonNegativeFloat, NonNegativeInt, option
+from vpr.datasets.labels.options import LabelOptions
+from vpr.distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig, StudentSettings, TrainConfig
 from vpr.models.settings import ModelConfig
 
 BASE = "base"  # the run inside, which has no structural loss
@@ -54,14 +54,14 @@ def _work(
     structural: StructuralConfig,
     train: TrainConfig,
 ) -> None:
-    from distill.labelled import hold_out, labelled_data
-    from distill.student import begin, check_model, run_identity, train_student
-    from distill.validations import check_validations
-    from eval.held_out import HeldOut
-    from eval.label_metrics import LABELS
     from vpr.base.machine import choose_device
     from vpr.base.processes import join, writing_first
     from vpr.base.run_folder import start_run
+    from vpr.distill.labelled import hold_out, labelled_data
+    from vpr.distill.student import begin, check_model, run_identity, train_student
+    from vpr.distill.validations import check_validations
+    from vpr.eval.held_out import HeldOut
+    from vpr.eval.label_metrics import LABELS
     from vpr.models.loading import load_student
 
     fabric = join(choose_device(run.device), train.precision)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from msls_tree import make_rows, write_city, write_side
 
-from datasets.msls import Protocol, load
+from vpr.datasets.msls import Protocol, load
 
 
 @pytest.fixture

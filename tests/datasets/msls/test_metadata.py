@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from msls_tree import COLUMNS, assert_one_line, edit, make_rows, random_rows, same, write_city, write_side
 
-from datasets.errors import DatasetError
-from datasets.msls import Protocol, load
-from datasets.msls.metadata import VIEW_DIRECTIONS
-from datasets.msls.metadata_cache import load_frames
+from vpr.datasets.errors import DatasetError
+from vpr.datasets.msls import Protocol, load
+from vpr.datasets.msls.metadata import VIEW_DIRECTIONS
+from vpr.datasets.msls.metadata_cache import load_frames
 
 
 def test_every_column_is_read(tmp_path):

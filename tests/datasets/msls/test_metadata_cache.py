@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from msls_tree import edit, same
 
-from datasets.msls import Protocol, load
-from datasets.msls.metadata_cache import load_frames
+from vpr.datasets.msls import Protocol, load
+from vpr.datasets.msls.metadata_cache import load_frames
 
 
 def test_the_cache_is_used_and_gives_the_same(tree, cache_folder, seams):
     folder = tree / "train_val" / "cph" / "query"
-    parsing = seams.watch("datasets.msls.metadata_cache.read_frames")
+    parsing = seams.watch("vpr.datasets.msls.metadata_cache.read_frames")
     cold, fingerprint = load_frames(folder)
     (entry,) = cache_folder.iterdir()
     assert fingerprint in entry.name

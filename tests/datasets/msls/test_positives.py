@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from msls_tree import make_rows, random_rows, write_city
 
-from datasets.msls import Protocol, load
-from datasets.msls.positives import QUERY_CHUNK, sequences_within
-from datasets.ragged import Ragged, concatenate
+from vpr.datasets.msls import Protocol, load
+from vpr.datasets.msls.positives import QUERY_CHUNK, sequences_within
+from vpr.datasets.ragged import Ragged, concatenate
 
 TASKS = ["im2im", "im2seq", "seq2im", "seq2seq"]
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from msls_tree import assert_one_line, make_rows, write_city
 
-from datasets.errors import DatasetError
-from datasets.msls import Protocol, load
-from datasets.msls.cities import TEST_CITIES, TRAIN_CITIES, VAL_CITIES, official_split
-from datasets.msls.foreign_keys import keys_of_other_cities
-from datasets.msls.known_counts import MINI_MARKERS, count_remarks
+from vpr.datasets.errors import DatasetError
+from vpr.datasets.msls import Protocol, load
+from vpr.datasets.msls.cities import TEST_CITIES, TRAIN_CITIES, VAL_CITIES, official_split
+from vpr.datasets.msls.foreign_keys import keys_of_other_cities
+from vpr.datasets.msls.known_counts import MINI_MARKERS, count_remarks
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from msls_tree import make_rows, random_rows, write_city
 
-from datasets.errors import DatasetError
-from datasets.msls import Protocol, load
-from datasets.msls.sequences import centre_filter, frame_sequences
+from vpr.datasets.errors import DatasetError
+from vpr.datasets.msls import Protocol, load
+from vpr.datasets.msls.sequences import centre_filter, frame_sequences
 
 
 def codes(rows):

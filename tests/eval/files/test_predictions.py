@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from msls_tree import make_rows, random_rows, write_city
 
-from datasets.msls import Protocol, load
-from eval.files.prediction_file import PredictionError, read_predictions, write_predictions
-from eval.files.resolve import resolve
-from eval.files.submission import name_rankings
-from eval.metrics import evaluate
+from vpr.datasets.msls import Protocol, load
+from vpr.eval.files.prediction_file import PredictionError, read_predictions, write_predictions
+from vpr.eval.files.resolve import resolve
+from vpr.eval.files.submission import name_rankings
+from vpr.eval.metrics import evaluate
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from msls_tree import make_rows, write_city, write_side
 
-from datasets.msls import Protocol, load
-from eval.files.prediction_file import read_predictions
-from eval.files.submission import write_submission
-from eval.submission import SHOWN, main, summarise
+from vpr.datasets.msls import Protocol, load
+from vpr.eval.files.prediction_file import read_predictions
+from vpr.eval.files.submission import write_submission
+from vpr.eval.submission import SHOWN, main, summarise
 
 BARE = ("seq_info.csv", "subtask_index.csv")
 ROWS = ("q0000 d0000 d0001", "q0001 d0001 d0002", "q0002 d0002 d0000")

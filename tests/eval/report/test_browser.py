@@ -7,8 +7,8 @@ from browser import MISSING, Opened, chromium_in
 from commands import evaluate
 from pages import HOSTILE, QUERIES, small_set, small_subject
 
-from eval.report.page import write_report
-from eval.report.subject import ReportOptions
+from vpr.eval.report.page import write_report
+from vpr.eval.report.subject import ReportOptions
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
 

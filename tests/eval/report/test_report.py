@@ -14,18 +14,18 @@ from commands import evaluate
 from pages import HOSTILE, QUERIES, data_of, rankings, small_set, small_subject, unpack
 from PIL import Image
 
-from eval import msls, retrieval
-from eval.metrics import recall_at_k
-from eval.report import page
-from eval.report.charts import sure_enough
-from eval.report.gallery import Gallery
-from eval.report.matches import LINES, TARGETS, pack
-from eval.report.page import write_report
-from eval.report.subject import ReportOptions, Stage
-from eval.report.tables import by_facet, nearest_positive
 from vpr.base.errors import VprError
 from vpr.description.images import ImageError
 from vpr.description.thumbnails import SIZES, next_size, thumbnail
+from vpr.eval import msls, retrieval
+from vpr.eval.metrics import recall_at_k
+from vpr.eval.report import page
+from vpr.eval.report.charts import sure_enough
+from vpr.eval.report.gallery import Gallery
+from vpr.eval.report.matches import LINES, TARGETS, pack
+from vpr.eval.report.page import write_report
+from vpr.eval.report.subject import ReportOptions, Stage
+from vpr.eval.report.tables import by_facet, nearest_positive
 from vpr.retrieval.matching import match
 from vpr.retrieval.settings import RerankConfig
 

@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 import yaml
 
-from vpr import distill, scratch, teacher
+from vpr import scratch, teacher
 from vpr.base.recipes import RECIPES, recipes
 from vpr.base.settings import (
     Names,
@@ -22,6 +22,7 @@ from vpr.base.settings import (
     repeated,
     required,
 )
+from vpr.distill import __main__ as distill
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ import pytest
 import torch
 from here import CLUSTER, hold_here
 
-from datasets.msls import Protocol, load
-from eval.described import Sharding
-from eval.evaluation import Evaluator
-from eval.options import RankingConfig, SourceConfig
 from vpr.cache import CacheError, CacheSpec, DescriptorCache, create
 from vpr.cluster import of_caches
 from vpr.cluster.errors import ClusterError
 from vpr.cluster.of_caches import ShardedCache
+from vpr.datasets.msls import Protocol, load
+from vpr.eval.described import Sharding
+from vpr.eval.evaluation import Evaluator
+from vpr.eval.options import RankingConfig, SourceConfig
 from vpr.retrieval.rerank import compare
 from vpr.retrieval.search import search_groups
 from vpr.retrieval.settings import RerankConfig, RerankOptions

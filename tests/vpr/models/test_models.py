@@ -9,9 +9,9 @@ from sklearn.decomposition import PCA
 from torch.utils.data import Dataset
 from torchvision.models import vgg16
 
-from distill.teacher import WhiteningConfig, whiten
 from vpr.base.errors import VprError
 from vpr.description.spec import cache_spec
+from vpr.distill.teacher import WhiteningConfig, whiten
 from vpr.models.loading import load_teacher
 from vpr.models.netvlad import NetVLAD, NetVLADPool, TeacherConfig
 from vpr.models.structural import ModelConfig, StructuralModel

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from distill.settings import (
+from vpr.base.command import run_command
+from vpr.base.settings import option
+from vpr.distill.settings import (
     DistillationConfig,
     ObjectiveConfig,
     RunConfig,
@@ -17,8 +19,6 @@ from distill.settings import (
     default_teacher,
     identity_of,
 )
-from vpr.base.command import run_command
-from vpr.base.settings import option
 from vpr.models.settings import HubConfig, ModelConfig
 
 
@@ -69,8 +69,11 @@ def _work(
     distillation: DistillationConfig,
     train: TrainConfig,
 ) -> None:
-    from distill.data import training_data
-    from distill.student import (
+    from vpr.base.machine import choose_device
+    from vpr.base.processes import join, writing_first
+    from vpr.description.foreign import ForeignDescriptors
+    from vpr.distill.data import training_data
+    from vpr.distill.student import (
         begin,
         calibrate_again,
         check_lengths,
@@ -78,13 +81,10 @@ def _work(
         run_identity,
         train_student,
     )
-    from distill.targets import Teacher, fingerprint_of, load_any, teacher_targets
-    from distill.teacher import check_photos, fit_teacher
-    from distill.validations import check_validations
-    from eval.held_out import HeldOut
-    from vpr.base.machine import choose_device
-    from vpr.base.processes import join, writing_first
-    from vpr.description.foreign import ForeignDescriptors
+    from vpr.distill.targets import Teacher, fingerprint_of, load_any, teacher_targets
+    from vpr.distill.teacher import check_photos, fit_teacher
+    from vpr.distill.validations import check_validations
+    from vpr.eval.held_out import HeldOut
     from vpr.models.loading import TEACHER, save_teacher
     from vpr.models.netvlad import NetVLAD
 
