@@ -5,7 +5,7 @@ BIN := $(ENV)/bin
 # The tests take the cores, so each process has one thread; tests stay together for what they share (tests/conftest.py).
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
-.PHONY: env demo retrieval-demo test test-fast test-processors lint clean-env
+.PHONY: env demo retrieval-demo test test-fast test-processors lint docs clean-env
 
 env: $(ENV)/.installed
 
@@ -35,6 +35,14 @@ lint: $(ENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The site, into site/. The variable switches off a notice about later versions of the theme.
+docs: $(ENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+$(ENV)/.installed-docs: $(ENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	touch $@
 
 # The stamp is written last, so an interrupted installation starts over.
 $(ENV)/.installed: setup.cfg pyproject.toml
