@@ -1,4 +1,4 @@
-"""``python -m eval.compare``: runs and files of predictions side by side, above the floors."""
+"""``python -m eval.compare``: runs and prediction files side by side, above baselines."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from vpr.datasets.default import data_root
 from vpr.datasets.msls import Protocol, load
 from vpr.datasets.msls.cities import OFFICIAL_CITIES
 from vpr.datasets.msls.options import SeveralProtocols
-from vpr.eval.comparison_tables import Format, tabulated
 from vpr.eval.files.prediction_file import check_suffix
-from vpr.eval.options import RankingConfig, SourceConfig
+from vpr.eval.options import RankingConfig, SourceConfig, TableFormat
 from vpr.eval.report.subject import ReportOptions
-from vpr.eval.tables import describe_counts, describe_protocol, show
+from vpr.eval.tables import show
 from vpr.retrieval.settings import RerankOptions
 
 if TYPE_CHECKING:
     from vpr.datasets.msls.dataset import MSLS
-    from vpr.eval.evaluation import Evaluator
-    from vpr.eval.methods import Comparison, Method
+    from vpr.eval.comparison.comparison import Comparison
+    from vpr.eval.comparison.methods import Method
+    from vpr.eval.evaluator import Evaluator
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,20 @@ class CompareOptions:
     """Runs and files."""
 
     runs: tuple[str, ...] = positional(
-        "run folders, 'builtin', or files of predictions, each as SOURCE or NAME=SOURCE; runs of one name are "
-        "trainings of one method; a teacher inside a run is shown too", "RUN"
-    )  # fmt: skip
-    format: Format = option("text", "how the table is printed")
+        "run folders, 'builtin', or prediction files, each as SOURCE or NAME=SOURCE; runs with the same NAME are "
+        "trainings of one method; a teacher inside a run has rows of its own",
+        "RUN",
+    )
+    format: TableFormat = option("text", "format of the printed table")
     submission: Path | None = option(None, "rank the test cities with the last run and write a .zip or .csv")
     json: Path | None = option(None, "write the table as JSON")
-    curves: Path | None = option(None, "write Recall@N against N to this path with .png and with .pdf")
+    curves: Path | None = option(None, "draw Recall@N against N into this file, as .png and as .pdf")
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     stages = [CompareOptions, SeveralProtocols, RankingConfig, RerankOptions, ReportOptions]
-    return run_command("eval.compare", "Runs and files of predictions side by side.", stages, _work, argv)
+    return run_command("eval.compare", "Compare runs and prediction files.", stages, _work, argv)
 
 
 def _work(
@@ -56,85 +57,88 @@ def _work(
     rerank: RerankOptions,
     page: ReportOptions,
 ) -> None:
-    from vpr.eval.evaluation import Evaluator
-    from vpr.eval.methods import Comparison, methods_of
+    from vpr.eval.comparison.comparison import compare_methods
+    from vpr.eval.comparison.methods import parse_methods
+    from vpr.eval.evaluator import Evaluator
 
     page.check()
-    methods = methods_of(compared.runs)
+    methods = parse_methods(compared.runs)
     _check(compared, options, page, methods)
     evaluator = Evaluator(ranking, rerank, choose_device(ranking.device))
-    several = options.several
     record: dict[str, dict[str, Any]] = {}
     for dataset in options.load_each():
-        if dataset.without_ground_truth:
-            cities = ", ".join(dataset.without_ground_truth)
-            raise VprError(f"{cities}: no true positions, so nothing can be compared")
-        comparison = Comparison(methods, dataset, evaluator)
-        said = [describe_protocol(dataset), describe_counts(dataset.retrieval_set)]
-        for block in tabulated(comparison, said, compared.format, first=not record):
+        comparison = compare_methods(methods, dataset, evaluator)
+        for block in comparison.blocks(compared.format, csv_header=not record):
             show(block)
-        named = f"{dataset.protocol.task} {dataset.protocol.subtask}: " if several else ""
-        record |= {named + name: row for name, row in comparison.record().items()}
+        prefix = f"{dataset.protocol.task} {dataset.protocol.subtask}: " if options.several else ""
+        record |= {prefix + name: row for name, row in comparison.record().items()}
     if compared.json is not None:
         write_json(compared.json, record)
     if compared.curves is not None:
         show(_draw(compared.curves, comparison))
     if page.report is not None:
-        show(_write_page(page.report, comparison, said, page))
+        show(_write_page(page.report, comparison, page))
     if compared.submission is not None:
         show(_submit(compared.submission, methods[-1], dataset, evaluator))
 
 
 def _check(compared: CompareOptions, options: SeveralProtocols, page: ReportOptions, methods: list[Method]) -> None:
-    """Raise VprError for options that do not go together, before anything is computed."""
+    """Raise VprError for options that exclude one another, before anything is computed."""
     if compared.submission is not None:
         check_suffix(compared.submission)
         if methods[-1].is_file:
-            raise VprError(f"--submission is made by the last run, and {methods[-1].name} is a file of predictions")
+            raise VprError(f"--submission needs a run as the last method; {methods[-1].name} is a prediction file")
     if options.several and (page.report is not None or compared.curves is not None):
-        raise VprError("--report and --curves are of one protocol; give one --task and one --subtask")
+        raise VprError("--report and --curves need one protocol; give one --task and one --subtask")
     if options.task == "all" and any(method.is_file for method in methods):
-        raise VprError("a file of predictions answers one task; give it as --task")
+        raise VprError("a prediction file answers one task; name it with --task")
 
 
 def _submit(path: Path, method: Method, dataset: MSLS, evaluator: Evaluator) -> str:
-    from vpr.eval.evaluation import submit
+    """Write the submission of a run; returns a line for the user."""
+    from vpr.eval.evaluator import submit
 
     root = data_root(dataset.root, (), OFFICIAL_CITIES["test"])  # mini-MSLS may have been rendered in part
     test = load(root, Protocol(split="test", scope=dataset.protocol.scope)).retrieval_set
     return submit(path, test, evaluator.answer(test, SourceConfig(method.sources[0], rerank=True)))
 
 
-def _write_page(path: Path, comparison: Comparison, said: list[str], options: ReportOptions) -> str:
-    """The report of all methods, each by its last stage; returns what to say of it."""
-    from vpr.eval.comparison_tables import differences_table
+def _write_page(path: Path, comparison: Comparison, options: ReportOptions) -> str:
+    """Write the report of the last stage of each method; returns a line for the user."""
     from vpr.eval.report.page import write_report
     from vpr.eval.report.subject import Subject
-    from vpr.eval.report.tables import known_of
+    from vpr.eval.report.tables import query_facets
 
-    rows = comparison.final
+    rows, lines = comparison.final, comparison.header()
     matched = [row for row in rows if row.answers is not None]
     several = [f"{len(row.rankings)} of {row.name}" for row in rows if len(row.rankings) > 1]
     if several:
-        said = [*said, f"trainings: {', '.join(several)}; recalls are their means, all else is of the first of them"]
+        lines.append(f"trainings: {', '.join(several)}; recalls are means over them, all else is of the first one")
     subject = Subject(
-        "Visual place recognition: " + ", ".join(row.name for row in rows), tuple(said), comparison.data,
-        tuple(replace(row.stage, others=tuple(row.rankings[1:])) for row in rows),
-        {row.name: row.metrics for row in rows}, known_of(comparison.dataset), differences_table(comparison),
-        matched[-1].answers if matched else None, versus=True, matched=matched[-1].name if matched else "",
-    )  # fmt: skip
+        title="Visual place recognition: " + ", ".join(row.name for row in rows),
+        lines=tuple(lines),
+        data=comparison.data,
+        stages=tuple(replace(row.stage, others=tuple(row.rankings[1:])) for row in rows),
+        results={row.name: row.metrics for row in rows},
+        facets=query_facets(comparison.dataset),
+        tables=comparison.report_tables(),
+        answers=matched[-1].answers if matched else None,
+        versus=True,
+        matched=matched[-1].name if matched else "",
+    )
     return write_report(path, subject, options)
 
 
 def _draw(path: Path, comparison: Comparison) -> str:
-    """Recall@N of every row, as PNG and PDF; returns what to say of it."""
+    """Draw Recall@N of every row as PNG and PDF; returns a line for the user."""
     from vpr.base.figures import save
-    from vpr.eval.recall_curves import recall_curves
+    from vpr.eval.comparison.recall_curves import RecallCurve, recall_figure
 
     stem = path.with_suffix("") if path.suffix in (".png", ".pdf") else path
     files = [stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf")]
+    curves = [RecallCurve(row.name, row.rankings, row.final) for row in comparison.rows]
     for file in files:
-        save(recall_curves(comparison.data, [(row.name, row.rankings, row.final) for row in comparison.rows]), file)
+        save(recall_figure(comparison.data, curves), file)
     return f"curves: {', '.join(map(str, files))}"
 
 

@@ -1,6 +1,6 @@
-"""How good a confidence is: AUPRC beside the field's baselines, and the calibration error of probabilities.
+"""The quality of a confidence: AUPRC beside the usual baselines, and the calibration error of probabilities.
 
-A query is right when its first answer is. All take queries (Q,) or candidates (Q, K) in the final order.
+A query is right if its first answer is right. Arrays are (Q,) for queries, or (Q, K) for candidates in the final order.
 """
 
 from dataclasses import dataclass
@@ -17,34 +17,34 @@ SUE_ANSWERS, SUE_DECAY, SUE_LIMIT_M = 10, 350.0, 500.0  # of Zaffar et al., CVPR
 
 @dataclass(frozen=True)
 class ConfidenceScore:
-    """Figures of one stage, shares in [0, 1]; None where positions or scores are missing."""
+    """The scores of one stage, in [0, 1]; None if positions or scores are missing."""
 
     auprc: dict[str, float | None]  # ours, l2, pa, sue
-    ece: float | None
+    ece: float | None  # expected calibration error of the probabilities
 
 
 def score_confidence(stage: Shortlist | Reranking, data: RetrievalSet, curve: Curve | None) -> ConfidenceScore:
-    """Score the confidence of a stage's first answers over the queries that have a positive."""
+    """Score the confidence in the first answers of a stage, over the queries that have a positive."""
     measures: dict[str, np.ndarray | None] = {"ours": stage.separation, "l2": None, "pa": None, "sue": None}
     if stage.similarity is not None:
-        measures |= baselines(stage.similarity, data.places(stage.ranked))
+        measures |= confidence_baselines(stage.similarity, data.places(stage.ranked))
     rows = data.scored
     right = first_is_right(stage.ranked[rows], data, rows)
-    found = {
+    areas = {
         name: None if measure is None else area_under_precision_recall(measure[rows], right)
         for name, measure in measures.items()
     }
     probabilities = None if curve is None or stage.separation is None else curve(stage.separation[rows])
-    return ConfidenceScore(found, None if probabilities is None else calibration_error(probabilities, right))
+    return ConfidenceScore(areas, None if probabilities is None else calibration_error(probabilities, right))
 
 
 def first_is_right(ranked: np.ndarray, data: RetrievalSet, queries: np.ndarray) -> np.ndarray:
-    """(S,) bool: the first of each ranking (S, K) answers its query, the queries being given by number (S,)."""
+    """(S,) bool: whether the first entry of each ranking (S, K) answers its query, by number of the queries (S,)."""
     return np.array([first in data.answers[query] for first, query in zip(ranked[:, 0], queries)], bool)
 
 
-def baselines(similarity: np.ndarray, places: np.ndarray | None) -> dict[str, np.ndarray | None]:
-    """What the field goes by, each (Q,), higher is surer; from the cosines (Q, K) of global descriptors.
+def confidence_baselines(similarity: np.ndarray, places: np.ndarray | None) -> dict[str, np.ndarray | None]:
+    """Measures of confidence by the cosines (Q, K) of global descriptors, each (Q,); higher is more confident.
 
     l2: minus the distance of the first answer. pa, perceptual aliasing: minus the ratio of the first two distances.
     sue: minus the spread of the first 10 answers' positions (Q, K, 2), in square metres, each weighing exp(-350 times
@@ -69,7 +69,7 @@ def _spread(distance: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def area_under_precision_recall(confidence: np.ndarray, right: np.ndarray) -> float | None:
-    """AUPRC in [0, 1] by trapezoids, as scikit-learn's curve has it; None where no query is right."""
+    """AUPRC in [0, 1] by trapezoids, on scikit-learn's curve; None if no query is right."""
     from sklearn.metrics import auc, precision_recall_curve
 
     if not right.any():
@@ -85,11 +85,11 @@ def calibration_error(probabilities: np.ndarray, right: np.ndarray) -> float:
     >>> calibration_error(np.array([0.25, 0.25, 1.0, 1.0]), np.array([True, False, True, True]))
     0.125
     """
-    gaps = [abs(probabilities[bin_].mean() - right[bin_].mean()) * bin_.mean() for bin_ in bins_of(probabilities)]
+    gaps = [abs(probabilities[b].mean() - right[b].mean()) * b.mean() for b in probability_bins(probabilities)]
     return float(np.sum(gaps))
 
 
-def bins_of(probabilities: np.ndarray) -> list[np.ndarray]:
-    """(Q,) bool for each of `BINS` bins of probabilities that is not empty, rising: which queries it holds."""
+def probability_bins(probabilities: np.ndarray) -> list[np.ndarray]:
+    """(Q,) bool for each bin of probabilities that is not empty, rising: whether it holds the query."""
     place = np.minimum((probabilities * BINS).astype(int), BINS - 1)
     return [place == number for number in np.unique(place)]

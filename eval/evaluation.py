@@ -1,187 +1,308 @@
-"""One evaluation: what a run answers to a retrieval set, and how good that is."""
+"""The evaluation of one run or one prediction file under the MSLS protocol.
 
-import dataclasses
+from vpr.eval.evaluation import evaluate
+
+evaluation = evaluate("builtin", rerank=True)
+print(evaluation.table())
+evaluation.results["rerank"]["recall@1"]            # a share in [0, 1]
+"""
+
+from __future__ import annotations
+
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-import torch
+from rich.table import Table
 
 from vpr.base.errors import VprError
-from vpr.datasets.ragged import Ragged
-from vpr.datasets.retrieval_set import RetrievalSet
-from vpr.eval.confidence import ConfidenceScore, score_confidence
-from vpr.eval.described import DescribedSet, Sharding, default_cache, describe
-from vpr.eval.files.submission import write_submission
-from vpr.eval.metrics import Metrics, evaluate
-from vpr.eval.options import RankingConfig, SourceConfig
-from vpr.eval.ranking import Reranking, Shortlist, find_shortlist, fusion_of, rerank
-from vpr.models.builtin import caches_of, run_of
-from vpr.models.loading import load_student, load_teacher
-from vpr.retrieval.calibration import calibration_of, curves_of, recorded_calibration
-from vpr.retrieval.confidence import Curves
-from vpr.retrieval.settings import RerankConfig, RerankOptions
+from vpr.base.files import replacing
+from vpr.base.machine import choose_device
+from vpr.base.run_folder import revision
+from vpr.base.settings import option
+from vpr.cluster.options import ShardOptions
+from vpr.datasets.msls.dataset import MSLS
+from vpr.datasets.msls.known_counts import count_remarks
+from vpr.datasets.msls.options import ProtocolOptions
+from vpr.datasets.msls.protocol import Split, Task
+from vpr.eval import metrics
+from vpr.eval.files.foreign import read_rankings, read_shortlist
+from vpr.eval.options import RankingConfig, SourceConfig, fill_stages
+from vpr.eval.report.subject import ReportOptions, Stage, Subject, answer_stages
+from vpr.eval.tables import confidence_table, describe_counts, describe_protocol, metrics_table, text_of
+from vpr.retrieval.settings import RerankOptions
+
+if TYPE_CHECKING:
+    from vpr.eval.evaluator import Answers
+    from vpr.eval.ranking import Reranking, Shortlist
 
 log = logging.getLogger("vpr")
 
-T = TypeVar("T")
-SUBMITTED = 20  # predictions a query in a submission
+
+@dataclass(frozen=True)
+class PredictionOptions:
+    """A prediction file."""
+
+    predictions: Path | None = option(None, "score this prediction file, without a model")
+    strict: bool = option(False, "refuse a prediction file with panoramas or unknown keys")
 
 
 @dataclass(frozen=True)
-class Evaluator:
-    """How runs are evaluated."""
+class EvaluationSettings:
+    """How a data set is answered and scored."""
 
-    ranking: RankingConfig
-    rerank: RerankOptions
-    device: torch.device
-    deepest: int = 0  # candidates of a ranking that are wanted in all; those beyond the depth are not re-ranked
-    sharding: Sharding | None = None  # on a cluster; None for this process alone
-
-    def answer(self, data: RetrievalSet, source: SourceConfig, given: Shortlist | None = None) -> "Answers":
-        """The shortlist of a run, or a given one, and its re-ranking when asked for.
-
-        Raises VprError for a missing run, a cache of another model, and a shortlist that is not there.
-        """
-        self._check_pruning(data, source, given)
-        if given is None and source.shortlist not in ("student", "teacher"):
-            raise VprError(f"--shortlist {source.shortlist}: no such file; pass student, teacher, or a prediction file")
-        if given is not None and not source.rerank:
-            return Answers(given)
-        if given is None and source.shortlist == "teacher":
-            given = find_shortlist(self._by_teacher(data, source.run), self.ranking.depth)
-            if not source.rerank:
-                return Answers(given)
-        described = self._by_student(data, source)
-        curves = curves_of(source.run)
-        if given is None:
-            given = dataclasses.replace(find_shortlist(described, self.ranking.depth, self.deepest), own=True)
-        reranking = self._rerank(described, given, source.run, curves) if source.rerank else None
-        if not given.own:
-            curves = dataclasses.replace(curves, shortlist=None)  # it is the student's
-        return Answers(given, reranking, described, self.rerank.config(calibration_of(source.run)), curves)
-
-    def _check_pruning(self, data: RetrievalSet, source: SourceConfig, given: Shortlist | None) -> None:
-        """Raise VprError where pruning would change the first ranks: its bound is of one pair of images, added up."""
-        own = given is None and source.shortlist == "student"
-        fused = fusion_of(self.ranking.fusion, own) != "similarity"
-        frames = data.queries.images.shape[1] * data.database.images.shape[1]
-        if self.rerank.prune and source.rerank and (fused or frames > 1):
-            what = "sequences" if frames > 1 else "ranks that are fused"
-            remedy = "leave it out" if frames > 1 else "leave it out, or pass --fusion similarity"
-            raise VprError(f"--prune {self.rerank.prune} is not exact for {what}; {remedy}")
-
-    def _by_student(self, data: RetrievalSet, source: SourceConfig) -> DescribedSet:
-        """The set as the run's model describes it."""
-        model = load_student(source.run, self.device)
-        rollout = source.rerank and self.rerank.marginals == "rollout"
-        cache = source.cache or default_cache(caches_of(run_of(source.run)), model, data, self.ranking, rollout)
-        return describe(model, data, cache, self.device, self.ranking, rollout, self.sharding)
-
-    def _by_teacher(self, data: RetrievalSet, run: Path) -> DescribedSet:
-        model = load_teacher(run, self.device)
-        cache = default_cache(caches_of(run_of(run)), model, data, self.ranking)
-        return describe(model, data, cache, self.device, self.ranking, sharding=self.sharding)
-
-    def _rerank(self, described: DescribedSet, shortlist: Shortlist, run: Path, curves: Curves) -> Reranking:
-        fixed, fusion = calibration_of(run), self.ranking.fusion
-        weight = fixed.weight if self.ranking.weight is None else self.ranking.weight
-        config = self.rerank.config(fixed)
-        if self.ranking.weight is None and not recorded_calibration(run):
-            log.info("no city was held out of this run: the weight of S_struct is the default, %g", weight)
-        elif self.ranking.weight is None and (others := self.rerank.differ(fixed)):
-            log.warning("the weight %g was fixed under %s; pass --weight with other settings", weight, others)
-        return rerank(described, shortlist, config, weight=weight, fusion=fusion, curves=curves, device=self.device)
+    source: SourceConfig
+    ranking: RankingConfig = RankingConfig()
+    rerank: RerankOptions = RerankOptions()
+    predictions: PredictionOptions = PredictionOptions()
+    cluster: ShardOptions = ShardOptions()
+    answered: bool = True  # whether the run answers; False scores the prediction file alone
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """What a run answered."""
+class Evaluation:
+    """The results of one evaluation. Shares are in [0, 1]."""
 
-    shortlist: Shortlist
-    reranking: Reranking | None = None
-    described: DescribedSet | None = None  # by the student; None where it took no part
-    compared: RerankConfig = RerankConfig()  # how its patches are compared
-    curves: Curves = Curves()  # from the separations of either stage to probabilities
+    protocol: dict[str, Any]  # split, cities, task, subtask, seq_length, radius_m, scope
+    counts: dict[str, int]  # queries, queries_without_positives, database
+    results: dict[str, dict[str, Any]]  # metrics and confidence of the stages shortlist, rerank, predictions
+    latency_ms: dict[str, float]  # milliseconds of each stage that was timed
+    adapted: bool  # whether the descriptors were adapted to the database
+    weight: float | None  # of S_struct; None without re-ranking
+    fusion: dict[str, Any] | None  # rule, lambda and the estimates of trust; None without re-ranking
+    dataset: MSLS = field(repr=False)
+    answers: Answers | None = field(default=None, repr=False)  # of the run; None if only a file was scored
+    predictions: np.ndarray | None = field(default=None, repr=False)  # (Q, K) rankings of the prediction file
 
     @property
-    def ranked(self) -> np.ndarray:
-        """The final order, (Q, K)."""
-        return (self.reranking or self.shortlist).ranked
-
-    @property
-    def adapted(self) -> bool:
-        """Whether the student's descriptors were adapted to the database."""
-        return self.described is not None and self.described.adapted
-
-    def latency_ms(self) -> dict[str, float]:
-        """Milliseconds of each stage that was timed."""
-        rerank_ms = None if self.reranking is None else self.reranking.latency_ms
-        stages = {
-            "describe_per_image": None if self.described is None else self.described.latency_ms,
-            "shortlist_per_query": self.shortlist.latency_ms,
-            "rerank_per_query": rerank_ms,
-        }
-        return {name: value for name, value in stages.items() if value is not None}
-
-    def stages(self) -> dict[str, Shortlist | Reranking]:
-        """Those that there are, by the names that results carry."""
-        both = {"shortlist": self.shortlist, "rerank": self.reranking}
-        return {name: stage for name, stage in both.items() if stage is not None}
-
-    def by_stage(self, data: RetrievalSet, judge: Callable[[np.ndarray, Ragged], T]) -> dict[str, T]:
-        """What is made of the rankings (Q, K) of each stage, those behind the shortlist included, and the positives."""
-        behind = () if self.shortlist.behind is None else (self.shortlist.behind,)
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """The results of each stage without its confidence."""
         return {
-            name: judge(np.concatenate([stage.ranked, *behind], 1), data.answers)
-            for name, stage in self.stages().items()
+            stage: {name: value for name, value in values.items() if name != "confidence"}
+            for stage, values in self.results.items()
         }
 
-    def scores(self, data: RetrievalSet, metrics: Metrics = evaluate) -> dict[str, dict[str, float]]:
-        """The metrics of each stage, by default Recall@k and mAP@k; raises VprError when no query has a positive."""
-        return self.by_stage(data, metrics)
-
-    def confidence(self, data: RetrievalSet) -> dict[str, ConfidenceScore]:
-        """How good the confidence of each stage's first answers is; errors as `scores`."""
+    def record(self) -> dict[str, Any]:
+        """The content of the file that ``python -m eval.msls --json`` writes."""
         return {
-            name: score_confidence(stage, data, getattr(self.curves, name)) for name, stage in self.stages().items()
+            "protocol": self.protocol,
+            "counts": self.counts,
+            "results": self.results,
+            "latency_ms": self.latency_ms,
+            "adapted": self.adapted,
+            "weight": self.weight,
+            "fusion": self.fusion,
+            "dataset": self.dataset.fingerprint,
+            "revision": revision(),
         }
 
-    def table(self, data: RetrievalSet) -> pd.DataFrame:
-        """A row for each query: ``query``, its first ``answer``, the ``separation``, and the ``probability`` that the
-        answer is right; empty where a query has no candidate, the order has no scores or the run no calibration."""
-        name, stage = list(self.stages().items())[-1]
-        first = stage.ranked[:, 0]
-        sure = np.full(len(first), np.nan) if stage.separation is None else stage.separation
-        columns = {
-            "query": data.queries.names,
-            "answer": np.where(first >= 0, data.database.names[first], ""),
-            "separation": np.where(first >= 0, sure, np.nan),
-            "probability": self.probability(name),
+    def header(self) -> list[str]:
+        """The protocol and the counts, one line each."""
+        return [describe_protocol(self.dataset), describe_counts(self.dataset.retrieval_set)]
+
+    def blocks(self) -> list[str | Table]:
+        """The lines and tables of the results, or the reason why there is no score."""
+        if self.dataset.without_ground_truth:
+            cities = ", ".join(self.dataset.without_ground_truth)
+            remedy = "write a --submission"
+            return [f"no score: {cities} has no postprocessed.csv, so the true positions are unknown; {remedy}"]
+        blocks: list[str | Table] = [metrics_table(self.metrics)]
+        if self.answers is not None and self.answers.reranking is not None:
+            blocks.append(describe_reranking(self.answers.reranking))
+        scores = [(stage, values["confidence"]) for stage, values in self.results.items() if "confidence" in values]
+        measured = {
+            stage: {**score["auprc"], "ece": score["ece"]}
+            for stage, score in scores
+            if score["auprc"]["ours"] is not None
         }
-        return pd.DataFrame(columns)
+        if measured:
+            blocks.append(confidence_table(measured))
+        if self.latency_ms:
+            stages = [f"{name.replace('_', ' ')} {value:.2f} ms" for name, value in self.latency_ms.items()]
+            blocks.append("; ".join(stages))
+        return blocks
 
-    def probability(self, name: str) -> np.ndarray:
-        """(Q,) that the first answer of a stage is right; NaN where that is not known."""
-        stage, curve = self.stages()[name], getattr(self.curves, name)
-        if curve is None or stage.separation is None:
-            return np.full(len(stage.ranked), np.nan)
-        return np.where(stage.ranked[:, 0] >= 0, curve(stage.separation), np.nan)
+    def table(self) -> str:
+        """The protocol, the counts and the results as text, metrics in per cent."""
+        return text_of(*self.header(), *self.blocks())
 
+    def write_submission(self, path: Path) -> str:
+        """Write the final rankings of the run as a submission file; returns a line for the user.
 
-def submit(path: Path, data: RetrievalSet, answers: Answers) -> str:
-    """Write the final order as a submission file; returns what to say of it.
+        Raises VprError if a query has no candidates, or if the run did not answer.
+        """
+        from vpr.eval.evaluator import submit
 
-    Raises VprError when a query has no candidates.
-    """
-    width = min(SUBMITTED, int((answers.ranked >= 0).sum(1).min()))
-    if width == 0:
-        raise VprError(
-            "some queries have no candidates, so no submission can be written; the shortlist file lacks rows"
+        return submit(path, self.dataset.retrieval_set, self._run_answers())
+
+    def write_confidence(self, path: Path) -> None:
+        """Write each query's first answer and its confidence as CSV; errors as `write_submission`."""
+        answers = self._run_answers()
+        with replacing(path) as temporary:
+            answers.query_table(self.dataset.retrieval_set).to_csv(temporary, index=False)
+
+    def write_report(self, path: Path, options: ReportOptions | None = None) -> str:
+        """Write the HTML report; returns a line for the user. Errors as `vpr.eval.report.page.write_report`."""
+        from vpr.eval.report.page import write_report
+        from vpr.eval.report.tables import query_facets, subtask_table
+
+        data = self.dataset.retrieval_set
+        stages: tuple[Stage, ...] = ()
+        if self.predictions is not None:
+            stages += (Stage("predictions", self.predictions),)
+        if self.answers is not None:
+            stages += answer_stages(self.answers)
+        lines = self.header()
+        if self.answers is not None and self.answers.reranking is not None:
+            lines.append(describe_reranking(self.answers.reranking))
+        table = None if data.positives is None else subtask_table(self.dataset, stages)
+        subject = Subject(
+            title=f"Visual place recognition: {', '.join(city.name for city in self.dataset.cities)}",
+            lines=tuple(lines),
+            data=data,
+            stages=stages,
+            results=self.metrics,
+            facets=query_facets(self.dataset),
+            tables=() if table is None else (table,),
+            answers=self.answers,
+            versus=self.predictions is not None,
         )
-    write_submission(path, data, answers.ranked[:, :width])
-    return f"submission: {path} ({len(answers.ranked)} queries, {width} predictions each)"
+        return write_report(path, subject, options or ReportOptions())
+
+    def _run_answers(self) -> Answers:
+        if self.answers is None:
+            raise VprError("only a prediction file was scored, so there are no rankings of a run; re-rank as well")
+        return self.answers
+
+
+def evaluate(
+    run: str | Path = "builtin",
+    data: str | Path | None = None,
+    *,
+    rerank: bool = True,
+    split: Split = "val",
+    cities: Sequence[str] = (),
+    task: Task = "im2im",
+    **options: Any,
+) -> Evaluation:
+    """Evaluate a run under the MSLS protocol, as ``python -m eval.msls`` does.
+
+    run: a run folder, or 'builtin'. data: the root of an MSLS tree; None takes mini-MSLS, rendered on first use.
+    rerank: whether the shortlist is re-ranked. cities: folders of the tree; empty takes the cities of the split.
+    options: other options of the command by name, such as ``subtask="s2w"``, ``radius=10.0``, ``scope="merged"``,
+    ``depth=50``, ``weight=2.0``, ``shortlist="teacher"``, ``predictions="FILE.csv"`` or ``device="cpu"``. With
+    ``predictions`` and without ``rerank`` only the prediction file is scored.
+
+    Raises VprError for input that is missing or damaged, TypeError for an unknown option, and ValueError for a value of
+    the wrong type or out of range.
+    """
+    values = {"run": run, "data": data, "rerank": rerank, "split": split, "cities": tuple(cities), "task": task}
+    stages = [ProtocolOptions, SourceConfig, RankingConfig, RerankOptions, PredictionOptions, ShardOptions]
+    protocol, source, ranking, problem, predictions, cluster = fill_stages(stages, {**values, **options})
+    dataset = protocol.load()
+    for note in dataset_notes(dataset):
+        log.warning("note: %s", note)
+    answered = predictions.predictions is None or source.rerank
+    return evaluate_dataset(
+        dataset, EvaluationSettings(source, ranking, problem, predictions, cluster, answered=answered)
+    )
+
+
+def evaluate_dataset(dataset: MSLS, settings: EvaluationSettings) -> Evaluation:
+    """Answer and score a data set that is loaded already; errors as `evaluate`."""
+    data, scored = dataset.retrieval_set, not dataset.without_ground_truth
+    answers: Answers | None = None
+    predictions: np.ndarray | None = None
+    results: dict[str, dict[str, Any]] = {}
+    if settings.answered:
+        answers = _answer(dataset, settings)
+        if scored:
+            confidence = answers.confidence(data)
+            for stage, values in answers.scores(data).items():
+                results[stage] = {**values, "confidence": asdict(confidence[stage])}
+    elif settings.cluster.cluster:
+        raise VprError("a prediction file is scored on this machine alone; leave --cluster out")
+    if settings.predictions.predictions is not None:
+        predictions = read_rankings(settings.predictions.predictions, dataset, settings.predictions.strict)
+        if scored:
+            results["predictions"] = dict(metrics.evaluate(predictions, data.answers))
+    reranking = None if answers is None else answers.reranking
+    return Evaluation(
+        protocol=_protocol_record(dataset),
+        counts=data.counts(),
+        results=results,
+        latency_ms={} if answers is None else answers.latency_ms(),
+        adapted=answers is not None and answers.adapted,
+        weight=None if reranking is None else reranking.weight,
+        fusion=None if reranking is None else _fusion_record(reranking),
+        dataset=dataset,
+        answers=answers,
+        predictions=predictions,
+    )
+
+
+def dataset_notes(dataset: MSLS) -> list[str]:
+    """Remarks on a data set: counts that differ from the official ones, cities that are left out, missing files."""
+    notes = count_remarks(dataset)
+    notes += [f"{city} is left out: the protocol leaves no queries or no database" for city in dataset.skipped]
+    notes += [f"{city} has no raw.csv, so its panoramas are unknown and stay in" for city in dataset.with_panoramas]
+    return notes
+
+
+def describe_reranking(reranking: Reranking) -> str:
+    """One line: the score and the fusion of a re-ranking."""
+    score, trust = f"re-ranked by S_global + {reranking.weight:g} x S_struct", reranking.trust
+    if trust is None:
+        return f"{score}, fusion: {reranking.fusion}"
+    fused = f"{score}, fused with the shortlist's order (lambda {trust.lambda_:.2f}"
+    if trust.ours is None or trust.theirs is None:
+        return f"{fused}; the run has no calibration to estimate trust by)"
+    return f"{fused}; estimated right: ours {100 * trust.ours:.0f} %, the shortlist {100 * trust.theirs:.0f} %)"
+
+
+def _answer(dataset: MSLS, settings: EvaluationSettings) -> Answers:
+    """The answers of the run, on a cluster if there is one."""
+    from vpr.eval.descriptors import Sharding  # these import torch, which a prediction file does not need
+    from vpr.eval.evaluator import Evaluator
+
+    shortlist = _external_shortlist(dataset, settings)
+    evaluator = Evaluator(settings.ranking, settings.rerank, choose_device(settings.ranking.device))
+    with settings.cluster.connect() as cluster:
+        if cluster is not None:
+            evaluator = replace(evaluator, sharding=Sharding(cluster, settings.cluster.shards))
+        return evaluator.answer(dataset.retrieval_set, settings.source, shortlist)
+
+
+def _external_shortlist(dataset: MSLS, settings: EvaluationSettings) -> Shortlist | None:
+    """The shortlist out of the file of predictions or descriptors that the settings name; None if they name none."""
+    from vpr.description.foreign import is_foreign, read_foreign
+    from vpr.eval.ranking import Shortlist, foreign_shortlist
+
+    path, depth = Path(settings.source.shortlist), settings.ranking.depth
+    if is_foreign(path):
+        return foreign_shortlist(dataset.retrieval_set, read_foreign(path), depth)
+    return Shortlist(read_shortlist(path, dataset, depth)) if path.is_file() else None
+
+
+def _protocol_record(dataset: MSLS) -> dict[str, Any]:
+    protocol = dataset.protocol
+    return {
+        "split": protocol.split,
+        "cities": [city.name for city in dataset.cities],
+        "task": protocol.task,
+        "subtask": protocol.subtask,
+        "seq_length": protocol.seq_length,
+        "radius_m": protocol.radius_m,
+        "scope": protocol.scope,
+    }
+
+
+def _fusion_record(reranking: Reranking) -> dict[str, Any]:
+    trust = reranking.trust
+    if trust is None:
+        return {"rule": reranking.fusion, "lambda": None}
+    estimates = {"ours": trust.ours, "theirs": trust.theirs, "agreement": trust.agreement}
+    return {"rule": reranking.fusion, "lambda": trust.lambda_, **estimates}

@@ -3,17 +3,17 @@
 Both take
 
 ranked : (Q, K) int array, or Q sequences of uneven length
-    Database indices of each query, best first. A negative number is a place without a valid prediction:
-    it is wrong but holds its rank. A row shorter than k simply ends.
+    Database indices of each query, best first. A negative number is a rank without a valid prediction, and counts as
+    wrong. A row may be shorter than k.
 positives : Ragged, or Q sequences of int
-    Database indices that answer each query; their order does not matter, a repeated one counts once.
+    Database indices of the positives of each query, in any order; a repeated index counts once.
 
-and state:
+Both have these rules:
 
-- Ties: a ranking has none; whoever makes it from scores breaks them.
-- Queries without positives leave the numerator and the denominator; VprError when none remains.
-- A repeated prediction counts where it stands first; the repeat is wrong and holds its rank.
-- Self-matches: not special. Queries and database are different images in MSLS.
+- Ties: a ranking has none; ties of scores are broken before.
+- Queries without positives are not scored; VprError if all queries are without.
+- Of a repeated prediction the first counts; the others are wrong.
+- Self-matches are not special: queries and database are different images in MSLS.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _mean_average_precision(hits: np.ndarray, counts: np.ndarray, ks: Sequence[i
 
 
 def rectangular(rows: np.ndarray | Rankings, columns: int) -> np.ndarray:
-    """(Q, columns) int64: each row cut after ``columns`` entries or filled up with -1."""
+    """(Q, columns) int64: each row cut to ``columns`` entries, or filled up with -1."""
     result = np.full((len(rows), columns), -1, np.int64)
     if isinstance(rows, np.ndarray) and rows.ndim == 2:
         width = min(columns, rows.shape[1])
@@ -81,11 +81,11 @@ def rectangular(rows: np.ndarray | Rankings, columns: int) -> np.ndarray:
 
 
 def first_hits(ranked: np.ndarray | Rankings, positives: Rankings, depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """(S, depth) bool, the first sight of each positive, and (S,) #positives, of the scored queries."""
+    """Of the scored queries: (S, depth) bool, the first hit of each positive, and (S,) int, the number of positives."""
     if len(ranked) != len(positives):
         raise ValueError(f"{len(ranked)} rankings for {len(positives)} queries; give one for each query")
     ranked = rectangular(ranked, depth)
-    rows = [_as_list(row) for row in positives]
+    rows = [_list(row) for row in positives]
     counts = np.array([len(set(row)) for row in rows], dtype=np.int64)
     scored = np.flatnonzero(counts)
     if not len(scored):
@@ -94,10 +94,10 @@ def first_hits(ranked: np.ndarray | Rankings, positives: Rankings, depth: int) -
     lengths = [len(rows[row]) for row in scored]
     ranked = ranked[scored]
     base = int(max(ranked.max(), values.max())) + 1
-    wanted = np.sort(np.repeat(np.arange(len(scored)), lengths) * base + values)
+    targets = np.sort(np.repeat(np.arange(len(scored)), lengths) * base + values)
     pairs = np.arange(len(scored))[:, None] * base + ranked
-    nearest = np.minimum(np.searchsorted(wanted, pairs), len(wanted) - 1)
-    hits = (wanted[nearest] == pairs) & (ranked >= 0)
+    nearest = np.minimum(np.searchsorted(targets, pairs), len(targets) - 1)
+    hits = (targets[nearest] == pairs) & (ranked >= 0)
     _, first = np.unique(pairs[hits], return_index=True)
     unrepeated = np.zeros(int(hits.sum()), bool)
     unrepeated[first] = True
@@ -105,5 +105,5 @@ def first_hits(ranked: np.ndarray | Rankings, positives: Rankings, depth: int) -
     return hits, counts[scored]
 
 
-def _as_list(row: Sequence[int] | np.ndarray) -> list[int]:
+def _list(row: Sequence[int] | np.ndarray) -> list[int]:
     return row.tolist() if isinstance(row, np.ndarray) else list(row)

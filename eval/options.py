@@ -1,14 +1,16 @@
-"""The options of evaluation, one dataclass a stage."""
+"""The options of evaluation, one dataclass for each group of a command's options."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from vpr.base.machine import Device
-from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveInt, option
+from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveInt, load_stage, option
 from vpr.cache import PatchType
 
 Fusion = Literal["auto", "similarity", "trust", "reciprocal-rank"]
+TableFormat = Literal["text", "csv", "markdown", "latex"]
 
 
 @dataclass(frozen=True)
@@ -17,29 +19,53 @@ class SourceConfig:
 
     run: Path = option(Path("runs/distill"), "run folder of the structural model, or 'builtin'")
     shortlist: str = option(
-        "student", "student, teacher, or somebody's predictions (.csv, .zip) or descriptors (.h5, .npy, folder)"
+        "student",
+        "source of the shortlist: student, teacher, a file of predictions (.csv, .zip), or descriptors of another "
+        "model (.h5, .npy, folder)",
     )
     rerank: bool = option(False, "re-rank the shortlist by S_global + weight * S_struct")
-    cache: Path | None = option(None, "HDF5 descriptor cache; one in the run folder when left out")
+    cache: Path | None = option(None, "HDF5 file that caches the descriptors; if left out, a file in the run folder")
 
 
 @dataclass(frozen=True)
 class RankingConfig:
     """Ranking."""
 
-    depth: PositiveInt = option(100, "candidates of a shortlist")
-    weight: NonNegativeFloat | None = option(None, "weight of S_struct; the one that the run fixed when left out")
+    depth: PositiveInt = option(100, "number of candidates in a shortlist")
+    weight: NonNegativeFloat | None = option(None, "weight of S_struct; if left out, the calibrated weight of the run")
     fusion: Fusion = option(
         "auto",
-        "similarity: order by S_global + weight * S_struct; trust: fuse this with the shortlist's scores, or ranks, as "
-        "far as each side is estimated to be right; reciprocal-rank: fuse ranks alike; auto: trust for a shortlist of "
-        "another model",
+        "how the shortlist is re-ranked. similarity: by S_global + weight * S_struct. trust: by this score fused with "
+        "the scores or ranks of the shortlist, weighted by the estimated precision of each. reciprocal-rank: by both "
+        "ranks with equal weight. auto: trust if another model made the shortlist, otherwise similarity",
     )
     adapt: bool | None = option(
         None,
-        "fit whitening and VLAD again to the database images, never to the queries; when left out, models with a "
-        "whitening head do so where the database is large enough",
+        "fit whitening and VLAD again on the database images, never on the queries; if left out, this is done for "
+        "models with a whitening head if the database is large enough",
     )
-    patches: PatchType = option("float16", "how the cache holds patch descriptors; int8 takes half the space")
-    device: Device = option("auto", "where to compute")
+    patches: PatchType = option("float16", "data type of cached patch descriptors; int8 needs half the space")
+    device: Device = option("auto", "device for the computation")
     workers: NonNegativeInt = option(0, "processes that decode images; 0 decodes in threads of the main process")
+
+
+def fill_stages(stages: Sequence[type], values: Mapping[str, Any]) -> list[Any]:
+    """An instance of each dataclass of options, filled with the values of its fields; other fields keep their defaults.
+
+    Raises TypeError for a name that no dataclass has, and ValueError for a value of the wrong type or out of range.
+    """
+    names = {field.name for stage in stages for field in fields(stage)}
+    if unknown := sorted(values.keys() - names):
+        raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(sorted(names))}")
+    filled: list[Any] = []
+    for stage in stages:
+        present = [field.name for field in fields(stage) if field.name in values]
+        filled.append(load_stage(stage, {name: _plain(values[name]) for name in present}))
+    return filled
+
+
+def _plain(value: Any) -> Any:
+    """The value as a file of options holds it."""
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value

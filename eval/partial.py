@@ -1,6 +1,6 @@
 """``python -m eval.partial``: recall against the share of the mass that is transported, for places or class labels.
 
-Writes partial.json, .csv and .png. The descriptors are computed once; every mass re-ranks the same shortlists with the
+Writes partial.json, .csv and .png. The descriptors are computed once. Every mass re-ranks the same shortlists with the
 same weight.
 """
 
@@ -24,10 +24,11 @@ from vpr.retrieval.settings import RerankOptions
 
 if TYPE_CHECKING:
     from vpr.datasets.retrieval_set import RetrievalSet
-    from vpr.eval.evaluation import Evaluator
+    from vpr.eval.evaluator import Evaluator
     from vpr.eval.metrics import Metrics
 
 MASSES = Names(["1", "0.9", "0.8", "0.7", "0.6", "0.5", "0.4"])
+WITHOUT = "not re-ranked"  # a row
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,21 @@ class PartialOptions:
     """Study."""
 
     run: Path = option(Path("runs/distill"), "run folder of the structural model, or 'builtin'")
-    masses: Names = option(MASSES, "shares of the mass, in (0, 1]")
-    out: Path = option(Path("runs/partial"), "folder of the table and the figure")
-    retrieval: bool = option(False, "on the test half of a labelled set, instead of MSLS")
-    layout: Layout = option("folders", "with --retrieval: how the images of --data lie")
+    masses: Names = option(MASSES, "shares of the mass to transport, in (0, 1]")
+    out: Path = option(Path("runs/partial"), "folder for the table and the figure")
+    retrieval: bool = option(False, "evaluate on the test half of a labelled set instead of MSLS")
+    layout: Layout = option("folders", "layout of the labelled images in --data, with --retrieval")
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """The data of a study, and how they are scored."""
+
+    title: str
+    data: RetrievalSet
+    evaluator: Evaluator
+    metrics: Metrics
+    columns: tuple[str, ...]  # metrics of the table and the figure
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,81 +59,84 @@ def main(argv: list[str] | None = None) -> int:
     return run_command("eval.partial", "Recall against the mass that is transported.", stages, _work, argv)
 
 
-def _work(study: PartialOptions, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions) -> None:
-    masses = [_mass(given) for given in study.masses]
+def _work(options: PartialOptions, protocol: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions) -> None:
+    masses = [_parse_mass(text) for text in options.masses]
     if not masses or rerank.mass is not None:
         raise VprError("--mass: give the shares by --masses here" if masses else "--masses: give at least one")
-    prepared = _labels if study.retrieval else _places
-    said, data, evaluator, metrics, shown = prepared(study, options, ranking, rerank)
-    show(said)
+    prepare = _label_study if options.retrieval else _place_study
+    study = prepare(options, protocol, ranking, rerank)
+    show(study.title)
     rows: dict[str, dict[str, float]] = {}
     for mass in masses:
-        at = replace(evaluator, rerank=replace(evaluator.rerank, mass=mass))
-        scores = at.answer(data, SourceConfig(study.run, rerank=True)).scores(data, metrics)
-        rows = {"not re-ranked": scores["shortlist"], **rows, f"mass {mass:g}": scores["rerank"]}
-    show(metrics_table(rows, shown))
-    _write(study.out, said, masses, rows, shown)
-    show(f"written: {study.out}/partial.json, .csv, .png")
+        evaluator = replace(study.evaluator, rerank=replace(study.evaluator.rerank, mass=mass))
+        answers = evaluator.answer(study.data, SourceConfig(options.run, rerank=True))
+        scores = answers.scores(study.data, study.metrics)
+        rows = {WITHOUT: scores["shortlist"], **rows, f"mass {mass:g}": scores["rerank"]}
+    show(metrics_table(rows, study.columns))
+    _write(options.out, study, masses, rows)
+    show(f"written: {options.out}/partial.json, .csv, .png")
 
 
-def _mass(given: str) -> float:
+def _parse_mass(text: str) -> float:
+    """A share of the mass; raises VprError if it is not a number in (0, 1]."""
     try:
-        mass = float(given)
+        mass = float(text)
     except ValueError:
-        raise VprError(f"--masses: {given!r} is no number") from None
+        raise VprError(f"--masses: {text!r} is not a number") from None
     if not 0 < mass <= 1:
-        raise VprError(f"--masses: {given} is out of range, give values in (0, 1]")
+        raise VprError(f"--masses: {text} is out of range, give values in (0, 1]")
     return mass
 
 
-Prepared = tuple[str, "RetrievalSet", "Evaluator", "Metrics", tuple[str, ...]]
-
-
-def _places(study: PartialOptions, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions) -> Prepared:
-    """MSLS: what it is, the set, the evaluator, the metrics, and which of them are shown."""
-    from vpr.eval.evaluation import Evaluator
+def _place_study(
+    options: PartialOptions, protocol: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions
+) -> Study:
+    """A study on MSLS."""
+    from vpr.eval.evaluator import Evaluator
     from vpr.eval.metrics import evaluate
 
-    dataset = options.load()
+    dataset = protocol.load()
     if dataset.without_ground_truth:
-        raise VprError(f"{', '.join(dataset.without_ground_truth)}: no true positions, so nothing can be compared")
+        cities = ", ".join(dataset.without_ground_truth)
+        raise VprError(f"{cities}: the true positions are unknown, so nothing can be scored; name other --cities")
     evaluator = Evaluator(ranking, rerank, choose_device(ranking.device))
-    return describe_protocol(dataset), dataset.retrieval_set, evaluator, evaluate, ("recall@1", "recall@5", "map@10")
+    columns = ("recall@1", "recall@5", "map@10")
+    return Study(describe_protocol(dataset), dataset.retrieval_set, evaluator, evaluate, columns)
 
 
-def _labels(study: PartialOptions, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions) -> Prepared:
-    """As `_places`, of the test half of a labelled set."""
+def _label_study(
+    options: PartialOptions, protocol: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions
+) -> Study:
+    """A study on the test half of a labelled set."""
     from vpr.datasets.labels import load
     from vpr.datasets.labels.mini import labelled_root
-    from vpr.eval.label_metrics import evaluate_labels
-    from vpr.eval.labelled import label_evaluator, only_data
+    from vpr.eval.labels.label_evaluator import label_evaluator, labelled_folder
+    from vpr.eval.labels.label_metrics import evaluate_labels
 
-    halves = load(study.layout, labelled_root(only_data(options), study.layout))
+    halves = load(options.layout, labelled_root(labelled_folder(protocol), options.layout))
     data = halves.testing.retrieval_set()
-    evaluator = label_evaluator(study.run, data, halves, ranking, rerank)
-    said = f"{study.layout}: {len(data.queries)} images, each a query"
-    return said, data, evaluator, evaluate_labels, ("p@1", "rp", "map@r")
+    evaluator = label_evaluator(options.run, data, halves, ranking, rerank)
+    title = f"{options.layout}: {len(data.queries)} images, each a query"
+    return Study(title, data, evaluator, evaluate_labels, ("p@1", "rp", "map@r"))
 
 
-def _write(
-    out: Path, said: str, masses: list[float], rows: dict[str, dict[str, float]], shown: tuple[str, ...]
-) -> None:
-    """The table as JSON and CSV, and the figure."""
+def _write(out: Path, study: Study, masses: list[float], rows: dict[str, dict[str, float]]) -> None:
+    """Write the table as JSON and CSV, and the figure."""
     import pandas as pd
     from matplotlib.figure import Figure
 
     from vpr.base.figures import COLOURS, save, style
 
-    write_json(out / "partial.json", {"protocol": said, "results": rows})
+    write_json(out / "partial.json", {"protocol": study.title, "results": rows})
     with replacing(out / "partial.csv") as temporary:
         pd.DataFrame(rows).T.to_csv(temporary, index_label="row")
     with style():
         figure = Figure(figsize=(4, 3), layout="constrained")
         axes = figure.subplots()
-        for metric, colour in zip(shown, COLOURS[1:]):
+        for metric, colour in zip(study.columns, COLOURS[1:]):
             values = [100 * rows[f"mass {mass:g}"][metric] for mass in masses]
             axes.plot(masses, values, "o-", color=colour, label=title_of(metric))
-            axes.axhline(100 * rows["not re-ranked"][metric], color=colour, linestyle=":")
+            axes.axhline(100 * rows[WITHOUT][metric], color=colour, linestyle=":")
         axes.set_xlabel("mass transported (dotted: not re-ranked)")
         axes.set_ylabel("%")
         axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))

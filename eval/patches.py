@@ -1,6 +1,6 @@
-"""``python -m eval.patches``: how alike the patches of an image are by depth, and where the mass of a patch goes.
+"""``python -m eval.patches``: the similarity of the patches of an image by depth, and semantic correspondence.
 
-Writes patches.json, .csv and .png, and for each ``--pair`` of photos a figure pairN.png.
+Writes patches.json, .csv and .png, and a figure pairN.png for each ``--pair`` of photos.
 """
 
 from __future__ import annotations
@@ -22,13 +22,11 @@ from vpr.retrieval.settings import ProblemOptions
 if TYPE_CHECKING:
     import torch
 
-    from vpr.eval.correspondence import Place
-    from vpr.eval.depth import Layer, Network
+    from vpr.eval.patch_studies.correspondence import PatchIndex
+    from vpr.eval.patch_studies.depth import Layer, Network
     from vpr.models.settings import Crop
-    from vpr.models.structural import StructuralModel
     from vpr.retrieval.matching import Match
-
-    Told = tuple[dict[str, Match], list[Place]]
+    from vpr.run import Run
 
 DEFAULT_RUN = "runs/distill"
 
@@ -38,17 +36,30 @@ class PatchesOptions:
     """Study."""
 
     run: Names = repeated(Names(), f"run folders of structural models, or 'builtin' (default: {DEFAULT_RUN})")
-    model: Names = repeated(Names(), "timm networks by name")
-    weights: str = option("", "of --model: 'imagenet', or a .safetensors or .pth file; random ones if left out")
-    image_size: NonNegativeInt = option(0, "input height and width of --model, pixels; 0: what it was made for")
-    images: PositiveInt = option(64, "images that are averaged over, drawn by the seed")
-    photos: Path | None = option(None, "a photo, or a folder of photos, to take them from, instead of the dataset")
+    model: Names = repeated(Names(), "names of timm networks")
+    weights: str = option(
+        "", "weights of --model: 'imagenet', or a .safetensors or .pth file; random weights if left out"
+    )
+    image_size: NonNegativeInt = option(
+        0, "height and width of the images for --model, pixels; 0 takes the default of each network"
+    )
+    images: PositiveInt = option(64, "number of images to average over, drawn at random")
+    photos: Path | None = option(None, "a photo or a folder of photos to use instead of the dataset")
     pair: Names = repeated(Names(), "A.jpg,B.jpg: draw where the mass of patches of A goes in B")
-    patch: Names = repeated(Names(), "ROW,COLUMN of a patch of A, from 0; the weightiest ones if left out")
-    marks: PositiveInt = option(3, "how many of the weightiest patches")
-    seed: NonNegativeInt = option(0, "of the images, and of random weights")
-    out: Path = option(Path("runs/patches"), "folder of the table and the figures")
-    device: Device = option("auto", "where to compute")
+    patch: Names = repeated(Names(), "ROW,COLUMN of a patch of A, from 0; if left out, the patches that move most mass")
+    marks: PositiveInt = option(3, "number of patches that are drawn if --patch is left out")
+    seed: NonNegativeInt = option(0, "seed for the choice of images and for random weights")
+    out: Path = option(Path("runs/patches"), "folder for the table and the figures")
+    device: Device = option("auto", "device for the computation")
+
+
+@dataclass(frozen=True, eq=False)
+class PairMatches:
+    """The matches of a pair of photos."""
+
+    photos: tuple[Path, Path]
+    matches: dict[str, Match]  # by run
+    patches: list[PatchIndex]  # of the first photo, on the grid of the first run
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -58,33 +69,34 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _work(study: PatchesOptions, dataset: DatasetOptions, problem: ProblemOptions) -> None:
-    from vpr.eval.networks import of_name, of_run
-    from vpr.models.loading import load_student
+    from vpr.eval.patch_studies.networks import run_network, timm_network
+    from vpr.run import load
 
-    pairs, patches = _pairs(study), _patches(study)
+    pairs, patches = _parse_pairs(study), _parse_patches(study)
     device = choose_device(study.device)
-    runs = study.run or (() if study.model else (DEFAULT_RUN,))
-    if pairs and not runs:
-        raise VprError("--pair goes by the patch descriptors of a run; pass --run too")
-    models = {run: load_student(Path(run), device) for run in runs}
-    networks = [of_run(run, model) for run, model in models.items()]
-    networks += [of_name(name, study.weights, study.image_size, study.seed, device) for name in study.model]
-    crops: set[Crop] = {model.crop for model in models.values()}
+    names = study.run or (() if study.model else (DEFAULT_RUN,))
+    if pairs and not names:
+        raise VprError("--pair compares the patch descriptors of a run; pass --run too")
+    runs = {name: load(name, device) for name in names}
+    networks = [run_network(name, run.network) for name, run in runs.items()]
+    networks += [timm_network(name, study.weights, study.image_size, study.seed, device) for name in study.model]
+    crops: set[Crop] = {run.network.crop for run in runs.values()}
     if pairs and len(crops) > 1:
-        raise VprError("--pair: the runs see different parts of a photo (--crop); give them one by one")
-    told = [_told(pair, models, patches, study.marks, problem) for pair in pairs]
-    root, files = _images(study, dataset)
-    said = f"{len(files)} images of {study.photos or root}"
-    show(said)
-    layers = {network.label: _measured(network, root, files, device) for network in networks}
+        raise VprError("--pair: the runs take different parts of a photo (--crop); give one run at a time")
+    matched = [_match_pair(pair, runs, patches, study.marks, problem) for pair in pairs]
+    root, files = _choose_images(study, dataset)
+    images = f"{len(files)} images of {study.photos or root}"
+    show(images)
+    layers = {network.label: _measure(network, root, files, device) for network in networks}
     drawn = [
-        _draw_pair(study.out / f"pair{number}.png", *pair, *crops) for number, pair in enumerate(zip(pairs, told), 1)
+        _draw_pair(study.out / f"pair{number}.png", pair_matches, *crops)
+        for number, pair_matches in enumerate(matched, 1)
     ]
-    _write(study.out, {"images": said, "seed": study.seed}, layers, drawn)
+    _write(study, images, layers, drawn)
     show(f"written: {study.out}/patches.json, .csv, .png" + "".join(f", pair{n + 1}.png" for n in range(len(pairs))))
 
 
-def _pairs(study: PatchesOptions) -> list[tuple[Path, Path]]:
+def _parse_pairs(study: PatchesOptions) -> list[tuple[Path, Path]]:
     """The pairs of photos; raises VprError for files that are missing."""
     from vpr.retrieval.pairs import require_files
 
@@ -94,18 +106,18 @@ def _pairs(study: PatchesOptions) -> list[tuple[Path, Path]]:
     return [(Path(first), Path(second)) for first, second in zip(study.pair[::2], study.pair[1::2])]
 
 
-def _patches(study: PatchesOptions) -> list[Place]:
-    """The chosen patches; raises VprError for what is no row and column."""
-    given = ",".join(study.patch)
+def _parse_patches(study: PatchesOptions) -> list[PatchIndex]:
+    """The chosen patches; raises VprError for text that is not a row and a column."""
+    text = ",".join(study.patch)
     if study.patch and not study.pair:
-        raise VprError(f"--patch {given} is of the first photo of a --pair; pass --pair A.jpg,B.jpg too")
+        raise VprError(f"--patch {text} is a patch of the first photo of a --pair; pass --pair A.jpg,B.jpg too")
     if len(study.patch) % 2 or not all(number.isdecimal() and number.isascii() for number in study.patch):
-        raise VprError(f"--patch: {given!r} is no ROW,COLUMN")
+        raise VprError(f"--patch: {text!r} is not ROW,COLUMN")
     return [(int(row), int(column)) for row, column in zip(study.patch[::2], study.patch[1::2])]
 
 
-def _images(study: PatchesOptions, dataset: DatasetOptions) -> tuple[Path, list[str]]:
-    """A root, and files under it, drawn by the seed; raises VprError where there are none."""
+def _choose_images(study: PatchesOptions, dataset: DatasetOptions) -> tuple[Path, list[str]]:
+    """A root and image files under it, drawn at random by the seed; raises VprError if there are none."""
     import numpy as np
 
     from vpr.description.shown import photos_in
@@ -121,10 +133,10 @@ def _images(study: PatchesOptions, dataset: DatasetOptions) -> tuple[Path, list[
     return root, [files[number] for number in sorted(chosen.tolist())]
 
 
-def _measured(network: Network, root: Path, files: list[str], device: torch.device) -> list[Layer]:
-    """The layers of one network, which are said."""
+def _measure(network: Network, root: Path, files: list[str], device: torch.device) -> list[Layer]:
+    """The similarities of one network by layer; a line is printed."""
     from vpr.description.images import ImageFiles
-    from vpr.eval.depth import similarity_by_depth
+    from vpr.eval.patch_studies.depth import similarity_by_depth
 
     layers = similarity_by_depth(
         network, ImageFiles(root, files, (network.side, network.side), crop=network.crop), device
@@ -136,54 +148,62 @@ def _measured(network: Network, root: Path, files: list[str], device: torch.devi
     return layers
 
 
-def _told(pair: tuple[Path, Path], models: dict[str, StructuralModel], patches: list[Place], marks: int,
-          problem: ProblemOptions) -> Told:  # fmt: skip
-    """The match of two photos by each run, and the patches to look at, on the grid of the first run.
+def _match_pair(
+    photos: tuple[Path, Path],
+    runs: dict[str, Run],
+    patches: list[PatchIndex],
+    marks: int,
+    problem: ProblemOptions,
+) -> PairMatches:
+    """Match two photos by each run.
 
-    Raises VprError for a patch that lies outside, and for what is no image.
+    patches: of the first photo; if empty, the ``marks`` patches that move most mass. Raises VprError for a patch
+    outside of the grid, and ImageError for a photo that cannot be decoded.
     """
-    from vpr.eval.correspondence import weightiest
-    from vpr.retrieval.calibration import calibration_of
+    from vpr.eval.patch_studies.correspondence import heaviest_patches
     from vpr.retrieval.pairs import match_photos
 
-    run, model = next(iter(models.items()))
+    first, grid = next((name, run.network.config.grid) for name, run in runs.items())
     for row, column in patches:
-        if max(row, column) >= model.config.grid:
-            last = model.config.grid - 1
-            raise VprError(f"--patch {row},{column}: rows and columns of {run} go from 0 to {last}")
-    matches = {}
-    for run, model in models.items():
-        config, device = problem.config(calibration_of(Path(run))), next(model.parameters()).device
-        matches[run] = match_photos(model, pair, config, device).match
-    return matches, patches or weightiest(next(iter(matches.values())), marks)
+        if max(row, column) >= grid:
+            raise VprError(f"--patch {row},{column}: rows and columns of {first} go from 0 to {grid - 1}")
+    matches = {
+        name: match_photos(run.network, photos, problem.config(run.calibration), run.device).match
+        for name, run in runs.items()
+    }
+    return PairMatches(photos, matches, patches or heaviest_patches(matches[first], marks))
 
 
-def _draw_pair(path: Path, pair: tuple[Path, Path], told: Told, crop: Crop) -> dict[str, Any]:
-    """Draw one pair of photos as a model with this crop sees them; returns what patches.json holds of it."""
+def _draw_pair(path: Path, pair: PairMatches, crop: Crop) -> dict[str, Any]:
+    """Draw a pair of photos, cropped as a model takes them; returns its entry of patches.json."""
     from vpr.base.figures import save
     from vpr.description.shown import read_shown
-    from vpr.eval.correspondence import correspondences, draw_correspondences
+    from vpr.eval.patch_studies.correspondence import correspondences, draw_correspondences
 
-    photos = read_shown(pair[0], crop=crop), read_shown(pair[1], crop=crop)
-    save(draw_correspondences(photos, *told), path, dpi=150)
-    found = {run: [one.as_json() for one in of_run] for run, of_run in correspondences(*told).items()}
-    return {"photos": [str(photo) for photo in pair], "correspondences": found}
+    photos = read_shown(pair.photos[0], crop=crop), read_shown(pair.photos[1], crop=crop)
+    save(draw_correspondences(photos, pair.matches, pair.patches), path, dpi=150)
+    by_run = {
+        run: [one.as_json() for one in by_patch]
+        for run, by_patch in correspondences(pair.matches, pair.patches).items()
+    }
+    return {"photos": [str(photo) for photo in pair.photos], "correspondences": by_run}
 
 
-def _write(out: Path, said: dict[str, Any], layers: dict[str, list[Layer]], pairs: list[dict[str, Any]]) -> None:
-    """The numbers as JSON, the layers as CSV, and their figure."""
+def _write(study: PatchesOptions, images: str, layers: dict[str, list[Layer]], pairs: list[dict[str, Any]]) -> None:
+    """Write the numbers as JSON, the layers as CSV, and their figure."""
     import pandas as pd
 
-    rows = [{"network": label, **asdict(layer)} for label, found in layers.items() for layer in found]
-    by_network = {label: [asdict(layer) for layer in found] for label, found in layers.items()}
-    write_json(out / "patches.json", {**said, "networks": by_network, "pairs": pairs})
-    with replacing(out / "patches.csv") as temporary:
+    rows = [{"network": label, **asdict(layer)} for label, by_layer in layers.items() for layer in by_layer]
+    networks = {label: [asdict(layer) for layer in by_layer] for label, by_layer in layers.items()}
+    record = {"images": images, "seed": study.seed, "networks": networks, "pairs": pairs}
+    write_json(study.out / "patches.json", record)
+    with replacing(study.out / "patches.csv") as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
-    _draw_depths(out / "patches.png", layers)
+    _draw_depths(study.out / "patches.png", layers)
 
 
 def _draw_depths(path: Path, layers: dict[str, list[Layer]]) -> None:
-    """A curve for each network over its relative depth; the patch descriptors of a run hollow, one step beyond."""
+    """Draw a curve for each network over its relative depth; patch descriptors are hollow, one step deeper."""
     from matplotlib.figure import Figure
 
     from vpr.base.figures import MORE_COLOURS, save, style
@@ -191,17 +211,17 @@ def _draw_depths(path: Path, layers: dict[str, list[Layer]]) -> None:
     with style():
         figure = Figure(figsize=(5, 2.8 + 0.2 * len(layers)), layout="constrained")
         axes = figure.subplots()
-        for number, (label, found) in enumerate(layers.items()):
+        for number, (label, by_layer) in enumerate(layers.items()):
             colour, marker = MORE_COLOURS[number % len(MORE_COLOURS)], "osD^v"[number % 5]
-            curve = [(layer.depth, layer.similarity, layer.deviation) for layer in found if layer.depth <= 1]
+            curve = [(layer.depth, layer.similarity, layer.deviation) for layer in by_layer if layer.depth <= 1]
             depths, means, deviations = zip(*curve)
             axes.plot(depths, means, "-", marker=marker, markersize=3.5, color=colour, label=label)
-            low, high = ([mean + sign * by for mean, by in zip(means, deviations)] for sign in (-1, 1))
+            low, high = ([mean + sign * half for mean, half in zip(means, deviations)] for sign in (-1, 1))
             axes.fill_between(depths, low, high, color=colour, alpha=0.12, linewidth=0)
-            for head in (layer for layer in found if layer.depth > 1):
+            for head in (layer for layer in by_layer if layer.depth > 1):
                 axes.plot([1, 1.08], [means[-1], head.similarity], ":", color=colour)
                 axes.plot(1.08, head.similarity, marker, markersize=5, color=colour, markerfacecolor="white")
-        beyond = any(layer.depth > 1 for found in layers.values() for layer in found)
+        beyond = any(layer.depth > 1 for by_layer in layers.values() for layer in by_layer)
         axes.set_xlabel("depth, as a share of the blocks" + " (hollow: patch descriptors)" * beyond)
         axes.set_ylabel("mean cosine of an image's patches")
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))

@@ -15,7 +15,7 @@ from vpr.base.run_folder import revision
 from vpr.base.settings import option
 from vpr.datasets.labels.options import LabelOptions
 from vpr.eval.options import RankingConfig, SourceConfig
-from vpr.eval.report.subject import ReportOptions, Subject, stages_of
+from vpr.eval.report.subject import ReportOptions, Subject, answer_stages
 from vpr.eval.tables import metrics_table, show
 from vpr.retrieval.settings import RerankOptions
 
@@ -27,10 +27,10 @@ class EvalOptions:
     """Model and files."""
 
     run: Path = option(Path("runs/retrieval"), "run folder of the structural model, or 'builtin'")
-    rerank: bool = option(False, "re-rank the first --depth by S_global + weight * S_struct")
-    all_test: bool = option(False, "test on all classes, those of the training half too")
-    count_query: bool = option(False, "count the query among the right answers, as the code of the paper does")
-    cache: Path | None = option(None, "HDF5 descriptor cache; one in the run folder when left out")
+    rerank: bool = option(False, "re-rank the shortlist by S_global + weight * S_struct")
+    all_test: bool = option(False, "test on all classes, including those of the training half")
+    count_query: bool = option(False, "count the query as one of its positives, as the code of the paper does")
+    cache: Path | None = option(None, "HDF5 file that caches the descriptors; if left out, a file in the run folder")
     json: Path | None = option(None, "write counts and results as JSON")
 
 
@@ -45,41 +45,42 @@ def _work(
 ) -> None:
     from functools import partial
 
-    from vpr.eval.floors import colour_histograms, thumbnails
-    from vpr.eval.label_metrics import chance_of_labels, evaluate_labels
-    from vpr.eval.labelled import label_evaluator, of_classes
+    from vpr.eval.baselines import colour_histograms, thumbnails
+    from vpr.eval.labels.label_evaluator import is_trained_on_classes, label_evaluator
+    from vpr.eval.labels.label_metrics import chance_of_labels, evaluate_labels
     from vpr.eval.report.page import write_report
 
     page.check()
     if options.run.is_dir():
         log_to(options.run)
     halves = labels.load()
-    tested = halves.every if options.all_test else halves.testing
-    data = tested.retrieval_set()
-    classes = len(np.unique(tested.classes))
-    said = [f"{labels.layout}: {len(tested.files)} images of {classes} classes, each a query"]
-    show(said[0])
+    images = halves.every if options.all_test else halves.testing
+    data = images.retrieval_set()
+    classes = len(np.unique(images.classes))
+    lines = [f"{labels.layout}: {len(images.files)} images of {classes} classes, each a query"]
+    show(*lines)
     if remark := halves.remark():
         log.warning("note: %s", remark)
     counts = data.counts()
     evaluator = label_evaluator(options.run, data, halves, ranking, rerank)
-    source = SourceConfig(options.run, rerank=options.rerank, cache=options.cache)
     metrics = partial(evaluate_labels, count_query=options.count_query)
-    answers = evaluator.answer(data, source)
+    answers = evaluator.answer(data, SourceConfig(options.run, rerank=options.rerank, cache=options.cache))
     results = answers.scores(data, metrics)
-    floors = {"chance": chance_of_labels(data.answers, counts["database"] - 1)}
-    floors["7x7-pixel thumbnails"] = thumbnails(data, metrics, evaluator.deepest)
-    floors["colours"] = colour_histograms(data, metrics, evaluator.deepest)
-    show(metrics_table(floors | results, tuple(results["shortlist"])))
+    baselines = {
+        "chance": chance_of_labels(data.answers, counts["database"] - 1),
+        "7x7-pixel thumbnails": thumbnails(data, metrics, evaluator.full_depth),
+        "colours": colour_histograms(data, metrics, evaluator.full_depth),
+    }
+    show(metrics_table(baselines | results, tuple(results["shortlist"])))
     if answers.reranking is not None:
-        said.append(f"re-ranked by S_global + {answers.reranking.weight:g} x S_struct")
-        show(said[-1])
+        lines.append(f"re-ranked by S_global + {answers.reranking.weight:g} x S_struct")
+        show(lines[-1])
     if options.json is not None:
         record = {
             "protocol": {"layout": labels.layout, "classes": classes, "all_test": options.all_test},
             "counts": counts,
             "results": results,
-            "floors": floors,
+            "floors": baselines,
             "latency_ms": answers.latency_ms(),
             "adapted": answers.adapted,
             "weight": None if answers.reranking is None else answers.reranking.weight,
@@ -88,10 +89,10 @@ def _work(
         }
         write_json(options.json, record)
     if page.report is not None:
-        stages = stages_of(answers)
-        if not of_classes(options.run):  # what is probable on streets is not what is probable here
+        stages = answer_stages(answers)
+        if not is_trained_on_classes(options.run):  # probabilities that were calibrated on streets do not hold here
             stages = tuple(replace(stage, probability=None) for stage in stages)
-        subject = Subject("Image retrieval", tuple(said), data, stages, results, answers=answers)
+        subject = Subject("Image retrieval", tuple(lines), data, stages, results, answers=answers)
         show(write_report(page.report, subject, page))
 
 

@@ -1,4 +1,4 @@
-"""``python -m eval.submission FILE``: name every fault of a submission file before somebody uploads it."""
+"""``python -m eval.submission FILE``: report every fault of a submission file before it is uploaded."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from vpr.base.settings import positional
 from vpr.datasets.msls.options import DatasetOptions
 from vpr.eval.files.faults import faults_of_file
 
-SHOWN = 20  # faults of one kind that are printed before the rest is counted
+MAX_PRINTED = 20  # faults of one kind; the others are counted
 
 
 @dataclass(frozen=True)
 class SubmissionOptions:
     """Submission."""
 
-    file: Path = positional("the .csv to check, or a .zip with one .csv at its root", "FILE")
+    file: Path = positional("the submission: a .csv, or a .zip with one .csv at its root", "FILE")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns its exit code, 1 when a fault was named."""
-    description = "Check a submission file against the MSLS protocol and name each fault."
+    """The command; returns its exit code, 1 if there is a fault."""
+    description = "Check a submission file against the MSLS protocol and report each fault."
     return run_command("eval.submission", description, [SubmissionOptions, DatasetOptions(split="test")], _work, argv)
 
 
@@ -43,15 +43,18 @@ def _work(options: SubmissionOptions, dataset_options: DatasetOptions) -> int:
 
 
 def summarise(faults: Iterable[tuple[str, str]]) -> list[str]:
-    """One line a fault, ``kind: where``, up to SHOWN of each kind and then their number."""
+    """One line for each fault, ``kind: place``; after `MAX_PRINTED` of a kind the number of the others.
+
+    faults: kind and place of each.
+    """
     by_kind: dict[str, list[str]] = {}
-    for kind, where in faults:
-        by_kind.setdefault(kind, []).append(where)
+    for kind, place in faults:
+        by_kind.setdefault(kind, []).append(place)
     lines = []
     for kind, places in by_kind.items():
-        lines += [f"{kind}: {where}" for where in places[:SHOWN]]
-        if len(places) > SHOWN:
-            lines.append(f"{kind}: {len(places) - SHOWN} more")
+        lines += [f"{kind}: {place}" for place in places[:MAX_PRINTED]]
+        if len(places) > MAX_PRINTED:
+            lines.append(f"{kind}: {len(places) - MAX_PRINTED} more")
     return lines
 
 

@@ -1,8 +1,8 @@
-"""``python -m eval.table``: the paper's tables over several seeds, with intervals.
+"""``python -m eval.table``: the tables of the paper over several seeds, with intervals.
 
-NetVLAD, scratch and distilled, each without and with structure; or with ``--retrieval``, on class labels, the network
-untrained, trained without and trained with the structural loss, each without and with structure. It trains what it
-needs, evaluates, and writes table.json, .txt, .csv and .png. Given again it continues: complete runs are kept.
+The rows are NetVLAD, scratch and distilled, each without and with structure. With ``--retrieval``, on class labels,
+they are the network untrained, trained without the structural loss, and trained with it. The command trains the models,
+evaluates them, and writes table.json, .txt, .csv and .png. An interrupted command continues: complete runs are kept.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from vpr.retrieval.settings import RerankOptions
 
 if TYPE_CHECKING:
     from vpr.datasets.retrieval_set import RetrievalSet
-    from vpr.eval.evaluation import Evaluator
-    from vpr.eval.results import Results, Values
+    from vpr.eval.comparison.seed_results import Results, Values
+    from vpr.eval.evaluator import Evaluator
 
 log = logging.getLogger("vpr")
 
 
 def start_command(command: str, arguments: list[str]) -> int:
-    """Run one of our commands in a process of its own; returns its exit code."""
-    module = command if command.startswith("vpr.") else f"vpr.{command}"  # installed, all lie under vpr
+    """Run a command of this package in its own process; returns its exit code."""
+    module = command if command.startswith("vpr.") else f"vpr.{command}"  # the installed package has vpr.eval, not eval
     return subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
 
 
@@ -45,12 +45,14 @@ def start_command(command: str, arguments: list[str]) -> int:
 class TableOptions:
     """Table."""
 
-    seeds: PositiveInt = option(3, "trainings of each model, with the seeds 0, 1, ...")
-    out: Path | None = option(None, "folder of the runs and of the table; runs/table, or runs/retrieval-table")
-    recipe: Names = option(Names(["lite"]), "recipe of the students; with --retrieval several, each a method")
-    training: Path | None = option(None, "YAML file of options that the training commands take, such as steps")
-    retrieval: bool = option(False, "the table of image retrieval, on class labels")
-    layout: Layout = option("folders", "with --retrieval: how the images of --data lie")
+    seeds: PositiveInt = option(3, "number of trainings of each model, with the seeds 0, 1, ...")
+    out: Path | None = option(
+        None, "folder for the runs and the table; if left out, runs/table, or runs/retrieval-table with --retrieval"
+    )
+    recipe: Names = option(Names(["lite"]), "recipe of the students; several with --retrieval, each a method")
+    training: Path | None = option(None, "YAML file with options for the training commands, such as steps")
+    retrieval: bool = option(False, "make the table of image retrieval, on class labels")
+    layout: Layout = option("folders", "layout of the labelled images in --data, with --retrieval")
 
 
 @dataclass(frozen=True)
@@ -64,19 +66,36 @@ class Trainings:
     def train(self, command: str, run: Path, seed: int, options: list[Any]) -> None:
         """Train one model by its command; a complete run is kept.
 
-        Raises VprError when the command fails; what it said stands above.
+        Raises VprError if the command fails. Its own message is printed before.
         """
         training = self.table.training
         arguments = [*options[:2], *(["--config", training] if training else []), *options[2:]]
         arguments += ["--out", run, "--seed", seed]
         if self.start(command, [str(argument) for argument in arguments]):
-            raise VprError(f"training {run} failed, as said above; mend that and give the command again")
+            raise VprError(f"training {run} failed, see the message above; correct that and give the command again")
+
+    def train_seeds(self, train: Callable[[int], dict[str, Values]]) -> list[dict[str, Values]]:
+        """The rows of each seed, by a function that trains and evaluates one seed."""
+        rows = []
+        for seed in range(self.table.seeds):
+            rows.append(train(seed))
+            log.info("seed %d of %d is evaluated", seed + 1, self.table.seeds)
+        return rows
+
+
+@dataclass(frozen=True, eq=False)
+class SeedTable:
+    """A table with the lines that are printed around it."""
+
+    results: Results
+    title: str  # protocol or data set
+    notes: list[str]  # below the table
 
 
 def main(argv: list[str] | None = None, start: Callable[[str, list[str]], int] = start_command) -> int:
-    """The command; returns its exit code. start: how the training commands are run."""
+    """The command; returns its exit code. start: runs a training command, and returns its exit code."""
     stages = [TableOptions, ProtocolOptions, RankingConfig, RerankOptions]
-    about = "The paper's tables with intervals, over several seeds."
+    about = "Train and evaluate for the tables of the paper, over several seeds, with intervals."
     return run_command("eval.table", about, stages, functools.partial(_work, start), argv)
 
 
@@ -87,63 +106,63 @@ def _work(
     ranking: RankingConfig,
     rerank: RerankOptions,
 ) -> None:
-    from vpr.eval.results import write_results
+    from vpr.eval.comparison.seed_results import write_results
 
     check(table)
     out = table.out or Path("runs/retrieval-table" if table.retrieval else "runs/table")
-    made = of_labels if table.retrieval else of_places
-    results, said, more = made(Trainings(table, out, start), options, ranking, rerank)
-    write_results(out, results, said)
-    show(said, results.table(), *results.differences_told(), *more)
+    make = make_label_table if table.retrieval else make_place_table
+    made = make(Trainings(table, out, start), options, ranking, rerank)
+    write_results(out, made.results, made.title)
+    show(made.title, made.results.table(), *made.results.difference_lines(), *made.notes)
     show(f"written: {out}/table.json, .txt, .csv, .png")
 
 
-def of_places(
+def make_place_table(
     trainings: Trainings, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions
-) -> tuple[Results, str, list[str]]:
-    """The results on MSLS, what they are of, and what else is said."""
-    from vpr.eval.evaluation import Evaluator
-    from vpr.eval.results import Results
+) -> SeedTable:
+    """Train and evaluate on MSLS."""
+    from vpr.eval.comparison.seed_results import Results
+    from vpr.eval.evaluator import Evaluator
 
     dataset = options.load()
     if dataset.without_ground_truth:
-        raise VprError(f"{', '.join(dataset.without_ground_truth)}: no true positions, so nothing can be compared")
+        cities = ", ".join(dataset.without_ground_truth)
+        raise VprError(f"{cities}: the true positions are unknown, so nothing can be compared; name other --cities")
     data = dataset.retrieval_set
     evaluator = Evaluator(ranking, rerank, choose_device(ranking.device))
-    table = trainings.table
 
-    def trained(seed: int) -> dict[str, Values]:
-        """The rows of one seed."""
+    def train(seed: int) -> dict[str, Values]:
         runs = {name: trainings.out / f"seed{seed}" / name for name in ("scratch", "distill")}
         for name, run in runs.items():
-            trainings.train(f"vpr.{name}", run, seed, ["--recipe", table.recipe[0], "--data", dataset.root])
-        return recalls_of(runs, data, evaluator)
+            options = ["--recipe", trainings.table.recipe[0], "--data", dataset.root]
+            trainings.train(f"vpr.{name}", run, seed, options)
+        return place_recalls(runs, data, evaluator)
 
-    return Results(_by_seed(table, trained), data), describe_protocol(dataset), [describe_counts(data)]
+    results = Results(trainings.train_seeds(train), data)
+    return SeedTable(results, describe_protocol(dataset), [describe_counts(data)])
 
 
-def of_labels(
+def make_label_table(
     trainings: Trainings, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions
-) -> tuple[Results, str, list[str]]:
-    """The results on the test half of a labelled set, what they are of, and the paper's figures for it."""
+) -> SeedTable:
+    """Train and evaluate on the halves of a labelled set; the notes are the published results on it."""
     from vpr.datasets.labels import load
     from vpr.datasets.labels.mini import labelled_root
-    from vpr.eval.label_metrics import by_query
-    from vpr.eval.labelled import label_evaluator, only_data
-    from vpr.eval.paper import figures_of
-    from vpr.eval.results import Results
+    from vpr.eval.comparison.published_results import published_lines
+    from vpr.eval.comparison.seed_results import Results
+    from vpr.eval.labels.label_evaluator import label_evaluator, labelled_folder
+    from vpr.eval.labels.label_metrics import metrics_per_query
 
     table = trainings.table
-    root = labelled_root(only_data(options), table.layout)
+    root = labelled_root(labelled_folder(options), table.layout)
     halves = load(table.layout, root)
     data = halves.testing.retrieval_set()
 
-    def evaluated(run: Path) -> dict[str, Values]:
+    def evaluate(run: Path) -> dict[str, Values]:
         evaluator = label_evaluator(run, data, halves, ranking, rerank)
-        return evaluator.answer(data, SourceConfig(run, rerank=True)).by_stage(data, by_query)
+        return evaluator.answer(data, SourceConfig(run, rerank=True)).per_stage(data, metrics_per_query)
 
-    def trained(seed: int) -> dict[str, Values]:
-        """The rows of one seed."""
+    def train(seed: int) -> dict[str, Values]:
         rows: dict[str, Values] = {}
         for recipe in table.recipe:
             folder = trainings.out / f"seed{seed}" / recipe
@@ -154,39 +173,30 @@ def of_labels(
             runs = {"untrained": folder / "untrained", "base": folder / "struct" / "base", "struct": folder / "struct"}
             method = f"{recipe}: " if len(table.recipe) > 1 else ""
             for name, run in runs.items():
-                stages = evaluated(run)
+                stages = evaluate(run)
                 rows |= {method + name: stages["shortlist"], f"{method}{name} + structure": stages["rerank"]}
         return rows
 
-    said = f"{table.layout}: {len(data.queries)} images of {len(set(halves.testing.classes.tolist()))} unseen classes"
-    same = table.layout if halves.remark() is None else None
-    return Results(_by_seed(table, trained), data, "classes"), said, figures_of(same)
-
-
-def _by_seed(table: TableOptions, trained: Callable[[int], dict[str, Values]]) -> list[dict[str, Values]]:
-    """The rows of each seed."""
-    trainings = []
-    for seed in range(table.seeds):
-        trainings.append(trained(seed))
-        log.info("seed %d of %d is evaluated", seed + 1, table.seeds)
-    return trainings
+    title = f"{table.layout}: {len(data.queries)} images of {len(set(halves.testing.classes.tolist()))} unseen classes"
+    published = published_lines(table.layout if halves.remark() is None else None)
+    return SeedTable(Results(trainings.train_seeds(train), data, "classes"), title, published)
 
 
 def check(table: TableOptions) -> None:
-    """Raise VprError for a recipe or a file that is not there, before anything is trained."""
+    """Raise VprError for a recipe or a file that is missing, before anything is trained."""
     known = recipes("retrieval" if table.retrieval else "student")
     for recipe in table.recipe:
         if recipe not in known:
-            raise VprError(f"--recipe: {recipe!r} is none of {', '.join(known)}")
+            raise VprError(f"--recipe: {recipe!r} is not one of {', '.join(known)}")
     if not table.recipe or (len(table.recipe) > 1 and not table.retrieval):
-        raise VprError("--recipe: give one, or with --retrieval several")
+        raise VprError("--recipe: give one recipe; with --retrieval several are possible")
     if table.training is not None and not table.training.is_file():
         raise VprError(f"--training {table.training}: no such file")
 
 
-def recalls_of(runs: dict[str, Path], data: RetrievalSet, evaluator: Evaluator) -> dict[str, Values]:
-    """Whether each scored query is answered among the first k, by name of row."""
-    from vpr.eval.results import found_within
+def place_recalls(runs: dict[str, Path], data: RetrievalSet, evaluator: Evaluator) -> dict[str, Values]:
+    """The recall hits of each scored query, by name of row."""
+    from vpr.eval.comparison.seed_results import recall_hits
 
     sources = {
         "NetVLAD": SourceConfig(runs["distill"], "teacher", rerank=True),
@@ -196,8 +206,8 @@ def recalls_of(runs: dict[str, Path], data: RetrievalSet, evaluator: Evaluator) 
     rows = {}
     for name, source in sources.items():
         stages = evaluator.answer(data, source).stages()
-        rows[name] = found_within(stages["shortlist"].ranked, data)
-        rows[f"{name} + structure"] = found_within(stages["rerank"].ranked, data)
+        rows[name] = recall_hits(stages["shortlist"].ranked, data)
+        rows[f"{name} + structure"] = recall_hits(stages["rerank"].ranked, data)
     return rows
 
 

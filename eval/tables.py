@@ -1,7 +1,8 @@
-"""What evaluation prints: the protocol, the counts, a table of metrics."""
+"""The printed lines and tables of an evaluation: the protocol, the counts, the metrics."""
 
+import io
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,13 +12,13 @@ from vpr.base.command import printable
 from vpr.datasets.msls.dataset import MSLS
 from vpr.datasets.retrieval_set import RetrievalSet
 
-PIPE_WIDTH = 140  # columns where no terminal says how many
+PIPE_WIDTH = 140  # columns of a table if there is no terminal
 TITLES = {"p@1": "P@1", "rp": "RP", "map@r": "MAP@R"}
 COLUMNS = ("recall@1", "recall@5", "recall@10", "recall@20", "map@1", "map@5", "map@10", "map@20")
 
 
 def describe_protocol(dataset: MSLS) -> str:
-    """One line that says under which protocol the numbers hold."""
+    """One line: the protocol under which the numbers hold."""
     protocol = dataset.protocol
     length = "" if protocol.task == "im2im" else f" of {protocol.seq_length} frames"
     searched = "searched city by city" if protocol.scope == "city" else "searched in one merged index"
@@ -40,12 +41,12 @@ def describe_counts(data: RetrievalSet) -> str:
 
 
 def title_of(metric: str) -> str:
-    """What a metric is called in tables."""
+    """The name of a metric in tables."""
     return TITLES.get(metric) or metric.replace("recall", "R").replace("map", "mAP")
 
 
 def metrics_table(rows: Mapping[str, Mapping[str, float]], columns: tuple[str, ...] = COLUMNS) -> Table:
-    """Metrics by name of row, in per cent."""
+    """A row of metrics for each name, in per cent."""
     table = Table()
     table.add_column("")
     for column in columns:
@@ -59,7 +60,7 @@ def metrics_table(rows: Mapping[str, Mapping[str, float]], columns: tuple[str, .
 
 
 def confidence_table(rows: Mapping[str, Mapping[str, float | None]]) -> Table:
-    """AUPRC of each confidence, and the calibration error, by stage, in per cent."""
+    """A row for each stage: the AUPRC of each confidence and the calibration error, in per cent."""
     titles = {"ours": "ours", "l2": "L2", "pa": "PA", "sue": "SUE", "ece": "ECE"}
     table = Table("AUPRC of confidence", *(Column(title, justify="right") for title in titles.values()))
     for name, figures in rows.items():
@@ -70,7 +71,17 @@ def confidence_table(rows: Mapping[str, Mapping[str, float | None]]) -> Table:
 
 def show(*lines: str | Table) -> None:
     """Print lines and tables to standard output."""
-    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    _print(Console(soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH), lines)
+
+
+def text_of(*lines: str | Table) -> str:
+    """Lines and tables as text, `PIPE_WIDTH` columns wide, without a newline at the end."""
+    file = io.StringIO()
+    _print(Console(file=file, soft_wrap=True, width=PIPE_WIDTH), lines)
+    return file.getvalue().rstrip("\n")
+
+
+def _print(console: Console, lines: Sequence[str | Table]) -> None:
     for line in lines:
         if isinstance(line, str):
             console.print(printable(line), highlight=False, markup=False)

@@ -34,7 +34,7 @@ def faults_of_file(path: Path, dataset: MSLS) -> list[Fault]:
 def faults_of_predictions(predictions: Predictions, dataset: MSLS) -> list[Fault]:
     """As ``faults_of_file``, for a file that was read."""
     index = NameIndex(dataset)
-    faults = _missing(predictions, dataset) + _doubled_queries(predictions) + _uneven(predictions)
+    faults = _missing(predictions, dataset) + _doubled_queries(predictions) + _uneven(predictions, index, dataset)
     for name, row, line in zip(predictions.queries, predictions.rows, predictions.lines.tolist()):
         if not index.is_query(name):
             faults.append(_foreign(index, dataset, name, "query", line))
@@ -58,15 +58,23 @@ def _doubled_queries(predictions: Predictions) -> list[Fault]:
     ]
 
 
-def _uneven(predictions: Predictions) -> list[Fault]:
-    """Rows without predictions, and rows of another length than most of the others have."""
+def _uneven(predictions: Predictions, index: NameIndex, dataset: MSLS) -> list[Fault]:
+    """Rows without predictions, and rows of another length than most of the others have; a row that names all of a
+    small city's database is whole."""
     lengths = [len(row) for row in predictions.rows]
     usual = max(Counter(filter(None, lengths)).items(), key=lambda item: item[1], default=(0, 0))[0]
     return [
         ("uneven rows", f"line {line}, {length or 'no'} predictions where most rows have {usual or 'none'}")
-        for length, line in zip(lengths, predictions.lines.tolist())
-        if length != usual or not length
+        for name, length, line in zip(predictions.queries, lengths, predictions.lines.tolist())
+        if not length or length > usual or (length < usual and length not in _whole(name, index, dataset))
     ]
+
+
+def _whole(name: str, index: NameIndex, dataset: MSLS) -> set[int]:
+    """How many entries the cities have that hold a query of this name, each searched by itself."""
+    if dataset.protocol.scope != "city":
+        return set()
+    return {len(index.database(city)) for city in index.cities(name)}
 
 
 def _foreign(index: NameIndex, dataset: MSLS, name: str, role: Role, line: int) -> Fault:

@@ -45,6 +45,10 @@ class NameIndex:
             raise KeyError(", ".join(cities))
         return found[0]
 
+    def cities(self, name: str) -> list[int]:
+        """Numbers of the cities that have a query of this name."""
+        return [self.query_city[index] for index in self._queries.get(name, [])]
+
     def is_query(self, name: str) -> bool:
         """Whether some city has a query of this name."""
         return name in self._queries

@@ -2,14 +2,16 @@
 
 Text; one row a query, ``key prediction1 prediction2 ...``, best first, separated by spaces; the key of
 a sequence is its images' keys joined by commas; no file extensions. Lines that begin with ``#`` are
-headers and blank lines are skipped. A zip with exactly one .csv at its root, as was uploaded to the
-challenge, is read as that file.
+headers and blank lines are skipped. Only white space of ASCII separates: other kinds may stand in a key.
+A zip with exactly one .csv at its root, as was uploaded to the challenge, is read as that file; what
+systems add to a zip is skipped.
 """
 
 from __future__ import annotations
 
 import io
 import lzma
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -20,9 +22,11 @@ import numpy as np
 
 from vpr.base.errors import VprError
 from vpr.base.files import write_bytes
+from vpr.base.photo_files import is_hidden
 
 SUFFIXES = (".csv", ".zip")
 MOST_BYTES = 512 << 20  # of a zipped file once it is unpacked; that of MSLS has 20 MB
+BLANK = re.compile(r"[ \t\r\f\v]+")
 ZIP_TIME = (2020, 1, 1, 0, 0, 0)  # fixed, so that the same predictions make the same bytes
 
 
@@ -70,7 +74,7 @@ def read_predictions(path: Path) -> Predictions:
         raise PredictionError(f"{path}: cannot be read ({error}); write the file again") from None
     queries, rows, lines = [], [], []
     for number, row in enumerate(text.split("\n"), start=1):
-        fields = row.split()
+        fields = words(row)
         if fields and not fields[0].startswith("#"):
             queries.append(fields[0])
             rows.append(fields[1:])
@@ -78,6 +82,15 @@ def read_predictions(path: Path) -> Predictions:
     if not rows:
         raise PredictionError(f"{path}: the file holds no predictions; write one row for each query")
     return Predictions(path, queries, rows, np.array(lines, np.int64))
+
+
+def words(row: str) -> list[str]:
+    r"""The names of a row.
+
+    >>> words("a  b\u00a0c\r") == ["a", "b\u00a0c"]
+    True
+    """
+    return [word for word in BLANK.split(row) if word]
 
 
 def write_predictions(
@@ -91,7 +104,7 @@ def write_predictions(
     """
     check_suffix(path)
     for name in queries:
-        if not name or name.startswith("#") or len(name.split()) != 1:
+        if name.startswith("#") or "\n" in name or words(name) != [name]:
             raise PredictionError(f"{path}: query '{name}' cannot stand in a prediction file; rename the image")
     if len(queries) != len(rows):
         raise ValueError(f"{len(queries)} queries with {len(rows)} rankings; give one ranking for each")
@@ -118,7 +131,8 @@ def _read_bytes(path: Path) -> bytes:
     if path.suffix.lower() != ".zip":
         return path.read_bytes()
     with zipfile.ZipFile(path) as archive:
-        names = [info.filename for info in archive.infolist() if not info.is_dir()]
+        files = [info.filename for info in archive.infolist() if not info.is_dir()]
+        names = [name for name in files if not any(is_hidden(part) for part in name.split("/"))]
         if len(names) != 1 or "/" in names[0] or not names[0].endswith(".csv"):
             listed = ", ".join(names[:5]) or "nothing"
             raise PredictionError(f"{path}: holds {listed}; a zip needs exactly one .csv, at its root")

@@ -149,8 +149,15 @@ def _refuse(predictions: Predictions, problems: tuple[Problem, ...], unknown: Le
         is_unknown = problem.kind in (UNKNOWN_QUERY, UNKNOWN_PREDICTION)
         if (unknown if is_unknown else filtered) == "error":
             remedy = "is the file for another dataset?" if is_unknown else "remove them, or leave --strict out"
-            hint = ", keys carry no file extension" if is_unknown and "." in problem.examples[0] else ""
+            hint = _hint(problem.examples[0]) if is_unknown else ""
             raise PredictionError(f"{predictions.path}: {problem}; {remedy}{hint}")
+
+
+def _hint(name: str) -> str:
+    """What often makes a name unknown."""
+    if "." in name:
+        return ", keys carry no file extension"
+    return ", names are separated by spaces, and commas join those of a sequence" if "," in name else ""
 
 
 def _check_coverage(predictions: Predictions, dataset: MSLS, covered: np.ndarray) -> None:

@@ -20,12 +20,14 @@ def name_rankings(data: RetrievalSet, ranked: np.ndarray) -> tuple[list[str], li
 def write_submission(path: Path, data: RetrievalSet, ranked: np.ndarray, header: Sequence[str] = ()) -> None:
     """Write the rankings of all queries as ``path``: a .csv, or a .zip with one .csv at its root.
 
-    ``ranked``: (Q, K) int, every row full and free of repeats. The file appears whole or not at all. Raises
-    PredictionError for another suffix, ValueError for a row with a gap or a repeat, or a wrong Q.
+    ``ranked``: (Q, K) int, each row as long as its query has predictions, then -1s, and free of repeats. A small city,
+    or a short row of a shortlist, has fewer; the others are not cut to it. The file appears whole or not at all. Raises
+    PredictionError for another suffix, ValueError for a row that is empty or has a gap or a repeat, or a wrong Q.
     """
     if len(ranked) != len(data.queries):
         raise ValueError(f"{len(ranked)} rankings for {len(data.queries)} queries; rank every query")
-    ordered = np.sort(ranked, axis=1)
-    if (ordered < 0).any() or (ordered[:, 1:] == ordered[:, :-1]).any():
-        raise ValueError("a ranking has a gap or a repeat; give every query as many different predictions")
+    there, ordered = ranked >= 0, np.sort(ranked, axis=1)
+    gaps = (~there[:, :-1] & there[:, 1:]).any() or not there.any(1).all()
+    if gaps or ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():
+        raise ValueError("a ranking is empty, or has a gap or a repeat; give every query different predictions")
     write_predictions(path, *name_rankings(data, ranked), header)

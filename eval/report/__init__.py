@@ -1,2 +1,1 @@
-"""One page that shows what was retrieved, what re-ranking changed, which patches matched, how sure it is, and where it
-fails."""
+"""The HTML report: rankings before and after re-ranking, matches of patches, confidence, and errors, on one page."""

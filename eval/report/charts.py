@@ -1,4 +1,4 @@
-"""The figures of a page, SVG by matplotlib in the text's colour, light or dark."""
+"""The figures of a page: SVG in the colour of the text around them, light or dark."""
 
 import io
 import math
@@ -10,34 +10,33 @@ import numpy as np
 
 from vpr.base.figures import COLOURS, style
 from vpr.datasets.retrieval_set import RetrievalSet
-from vpr.eval.confidence import baselines, bins_of, first_is_right
-from vpr.eval.recall_curves import draw_recall
+from vpr.eval.comparison.recall_curves import RecallCurve, draw_recall
+from vpr.eval.confidence import confidence_baselines, first_is_right, probability_bins
 from vpr.eval.report.subject import Stage
 
-INK = "#010203"  # stands for the text's colour, which a page sets
-SURE = 0.95  # the precision whose confidence is told
+INK = "#010203"  # a placeholder for the colour of the text around the figure
+PRECISION = 0.95  # of the line below the calibration figure
 
 
 def recall_curves(stages: tuple[Stage, ...], data: RetrievalSet) -> str:
     """Recall@N of each stage against N."""
-    return _svg(
-        "recall", lambda axes: draw_recall(axes, data, [(stage.name, stage.rankings, True) for stage in stages])
-    )
+    curves = [RecallCurve(stage.name, stage.rankings) for stage in stages]
+    return _svg("recall", lambda axes: draw_recall(axes, data, curves))
 
 
 def precision_recall(stage: Stage, data: RetrievalSet) -> str:
-    """Precision against recall of the confidence of a stage's first answers, beside the field's baselines."""
+    """Precision against recall for the confidence of the first answers, and for the usual baselines."""
     from sklearn.metrics import precision_recall_curve
 
     rows = data.scored
     right = first_is_right(stage.ranked[rows], data, rows)
     measures = {"ours": stage.separation}
-    if stage.global_ is not None:
-        measures |= baselines(stage.global_, data.places(stage.ranked))
+    if stage.global_similarity is not None:
+        measures |= confidence_baselines(stage.global_similarity, data.places(stage.ranked))
 
     def draw(axes: Any) -> None:
-        shown = {name: measure for name, measure in measures.items() if measure is not None and right.any()}
-        for (name, measure), colour in zip(shown.items(), (COLOURS[2], COLOURS[1], COLOURS[3], COLOURS[0])):
+        present = {name: measure for name, measure in measures.items() if measure is not None and right.any()}
+        for (name, measure), colour in zip(present.items(), (COLOURS[2], COLOURS[1], COLOURS[3], COLOURS[0])):
             precision, recall, _ = precision_recall_curve(right, measure[rows])
             axes.plot(100 * recall, 100 * precision, label=name if name == "ours" else name.upper(), color=colour)
         axes.set(xlabel="share of the right answers kept, %", ylabel="precision, %")
@@ -47,27 +46,27 @@ def precision_recall(stage: Stage, data: RetrievalSet) -> str:
 
 
 def reliability(probability: np.ndarray, right: np.ndarray) -> str:
-    """The share that is right against the probability, by its bins; probability (S,), right (S,) bool."""
-    bins = bins_of(probability)
-    said, held = ([100 * side[members].mean() for members in bins] for side in (probability, right))
+    """The share of right answers against the predicted probability, by bins; probability (S,), right (S,) bool."""
+    bins = probability_bins(probability)
+    predicted, observed = ([100 * values[members].mean() for members in bins] for values in (probability, right))
 
     def draw(axes: Any) -> None:
         axes.plot([0, 100], [0, 100], ":", color=INK, linewidth=1)
-        axes.plot(said, held, color=COLOURS[2], linewidth=1)
-        axes.scatter(said, held, [15 + 200 * members.mean() for members in bins], color=COLOURS[2])
+        axes.plot(predicted, observed, color=COLOURS[2], linewidth=1)
+        axes.scatter(predicted, observed, [15 + 200 * members.mean() for members in bins], color=COLOURS[2])
         axes.set(xlabel="probability, %", ylabel="right, %", xlim=(-4, 104), ylim=(-4, 104))
 
     return _svg("reliability", draw)
 
 
-def sure_enough(probability: np.ndarray, right: np.ndarray) -> str:
-    """One line: from which probability on at least `SURE` of the answers are right, and how many those are."""
+def precision_line(probability: np.ndarray, right: np.ndarray) -> str:
+    """One line: the least probability above which a share of `PRECISION` of the answers is right, and their count."""
     order = np.argsort(-probability, kind="stable")
     precision = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
-    last = np.r_[np.diff(probability[order]) != 0, True]  # equal probabilities are kept or left out together
-    enough = np.flatnonzero((precision >= SURE) & last)
+    last = np.r_[np.diff(probability[order]) != 0, True]  # equal probabilities stay together
+    enough = np.flatnonzero((precision >= PRECISION) & last)
     if not len(enough):
-        return f"From no probability on are {100 * SURE:.0f} % of the answers right."
+        return f"At no probability are {100 * PRECISION:.0f} % of the answers right."
     count = enough[-1] + 1
     least = math.floor(100 * probability[order[count - 1]])
     return (
@@ -77,7 +76,7 @@ def sure_enough(probability: np.ndarray, right: np.ndarray) -> str:
 
 
 def _svg(name: str, draw: Callable[[Any], None]) -> str:
-    """What is drawn on axes, as an SVG element whose lines and texts have the colour of the text around it."""
+    """A drawing as an SVG element. Its lines and texts have the colour of the text around it."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""The queries and database entries that a page shows, as plain values for its script."""
+"""The queries and database entries of a page, as plain values for its script."""
 
 from __future__ import annotations
 
@@ -8,33 +8,35 @@ from typing import Any
 
 import numpy as np
 
-from vpr.eval.report.subject import Stage, Subject, in_order
+from vpr.eval.report.subject import Stage, Subject, natural_key
 
-SHOWN = 5  # first answers of each stage
+ANSWERS = 5  # first answers of each stage
 SEED = 0  # of the sample
-BETWEEN_CITIES_M = 1e6  # at least, in a retrieval set; a city is smaller
+BETWEEN_CITIES_M = 1e6  # least distance of cities in a retrieval set; a city is smaller
 
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """What is shown of a subject."""
+    """The queries of a subject that are on the page."""
 
     subject: Subject
     queries: np.ndarray  # (q,) int64, rising query numbers
 
     @classmethod
-    def of(cls, subject: Subject, most: int) -> Gallery:
-        """The queries that can be right, or so many of them drawn at random."""
-        asked = subject.data.scored
-        if len(asked) > most:
-            asked = np.sort(np.random.default_rng(SEED).choice(asked, most, replace=False))
-        return cls(subject, asked)
+    def sample(cls, subject: Subject, limit: int) -> Gallery:
+        """The scored queries, or a random sample if there are more than the limit."""
+        queries = subject.data.scored
+        if len(queries) > limit:
+            queries = np.sort(np.random.default_rng(SEED).choice(queries, limit, replace=False))
+        return cls(subject, queries)
 
     @cached_property
     def entries(self) -> np.ndarray:
-        """(e,) int64, rising numbers of the database entries that stand among the first answers."""
-        found = np.unique(np.concatenate([stage.ranked[self.queries, :SHOWN].ravel() for stage in self.subject.stages]))
-        return found[found >= 0]
+        """(e,) int64, rising numbers of the database entries among the first answers."""
+        entries = np.unique(
+            np.concatenate([stage.ranked[self.queries, :ANSWERS].ravel() for stage in self.subject.stages])
+        )
+        return entries[entries >= 0]
 
     @cached_property
     def files(self) -> list[str]:
@@ -44,20 +46,25 @@ class Gallery:
         return [name for images in sides for name in images[:, images.shape[1] // 2].tolist()]
 
     def pairs(self) -> list[tuple[int, int]]:
-        """The query and entry numbers of all pairs that are shown: the first answers by the last stage, then the first
-        answer by each other, without repeats."""
+        """The numbers of query and entry of all pairs on the page, without repeats.
+
+        First the first answers of the last stage, then the first answer of each other stage.
+        """
         *others, last = self.subject.stages
-        found: dict[tuple[int, int], None] = {}
-        for stage, count in [(last, SHOWN), *((stage, 1) for stage in others)]:
+        pairs: dict[tuple[int, int], None] = {}
+        for stage, count in [(last, ANSWERS), *((stage, 1) for stage in others)]:
             for query in self.queries.tolist():
-                found |= {(query, entry): None for entry in stage.ranked[query, :count].tolist() if entry >= 0}
-        return list(found)
+                pairs |= {(query, entry): None for entry in stage.ranked[query, :count].tolist() if entry >= 0}
+        return list(pairs)
 
     def record(self) -> dict[str, Any]:
-        """What the page's script reads, beside thumbnails and matches; entries and labels by their place in lists."""
+        """The data for the script of the page, without thumbnails and matches.
+
+        Entries and labels are indices into lists.
+        """
         data = self.subject.data
         labels = {name: labels[self.queries] for name, labels in self.subject.facets.items()}
-        values = {name: sorted(set(column.tolist()), key=in_order) for name, column in labels.items()}
+        values = {name: sorted(set(column.tolist()), key=natural_key) for name, column in labels.items()}
         return {
             "stages": [stage.name for stage in self.subject.stages],
             "versus": self.subject.versus,
@@ -74,7 +81,7 @@ class Gallery:
         }  # fmt: skip
 
     def _query(self, number: int, query: int) -> dict[str, Any]:
-        """One query: its key and place, and of each stage the first answers with what is known of them."""
+        """One query: its key, its position, and the first answers of each stage."""
         data, stages = self.subject.data, self.subject.stages
         positives = set() if data.positives is None else set(data.positives[query].tolist())
         return {
@@ -85,7 +92,7 @@ class Gallery:
 
     @cached_property
     def _starts(self) -> np.ndarray | None:
-        """(G,) rising: the first easting of each city, which lie far apart; None where positions are not known."""
+        """(G,) rising: the first easting of each city, as cities lie far apart; None if positions are unknown."""
         data = self.subject.data
         if data.positions is None or data.query_positions is None:
             return None
@@ -93,7 +100,7 @@ class Gallery:
         return eastings[np.r_[True, np.diff(eastings) > BETWEEN_CITIES_M]]
 
     def _place(self, positions: np.ndarray | None, number: int) -> list[float] | None:
-        """City, easting from its first one, and northing, metres; None where positions are not known."""
+        """City, easting from the first one of the city, and northing, in metres; None if positions are unknown."""
         if positions is None or self._starts is None:
             return None
         east, north = positions[number]
@@ -104,12 +111,11 @@ class Gallery:
 def _answers(stage: Stage, query: int, entries: np.ndarray, positives: set[int]) -> dict[str, Any]:
     """The first answers of a stage to a query."""
     ranked = stage.ranked[query]
-    first = ranked[:SHOWN]
+    first = ranked[:ANSWERS]
     first = first[first >= 0]
     hits = np.flatnonzero(np.isin(ranked, list(positives)))
-    scores = [
-        None if side is None else _rounded(side[query, : len(first)]) for side in (stage.global_, stage.structural)
-    ]
+    sides = (stage.global_similarity, stage.structural)
+    scores = [None if side is None else _rounded(side[query, : len(first)]) for side in sides]
     return {
         "entries": np.searchsorted(entries, first).tolist(),
         "right": [entry in positives for entry in first.tolist()],

@@ -1,4 +1,4 @@
-"""The page: everything in one HTML file, filled in by Jinja2, which escapes what it is given."""
+"""The page: one HTML file without external parts, rendered by Jinja2 with escaping."""
 
 from __future__ import annotations
 
@@ -16,68 +16,68 @@ from vpr.base.files import replacing
 from vpr.base.pages import asset, environment, style
 from vpr.description.thumbnails import SIZES, next_size, thumbnails
 from vpr.eval.confidence import first_is_right
-from vpr.eval.report.charts import precision_recall, recall_curves, reliability, sure_enough
+from vpr.eval.report.charts import precision_line, precision_recall, recall_curves, reliability
 from vpr.eval.report.gallery import Gallery
-from vpr.eval.report.matches import Packed, packed_matches
+from vpr.eval.report.matches import PackedMatches, packed_matches
 from vpr.eval.report.subject import ReportOptions, Subject, Table
-from vpr.eval.report.tables import by_facet, headline
+from vpr.eval.report.tables import facet_tables, headline
 
 log = logging.getLogger("vpr")
 
-OTHER_BYTES = 400_000  # of a page beside what its script reads
-MATCHES_SHARE = 0.35  # of the page that matches may take; beyond that fewer pairs have one
+OTHER_BYTES = 400_000  # of a page without the data of its script
+MATCHES_SHARE = 0.35  # largest share of the page for matches; beyond it fewer pairs have a match
 POLICY = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-BASE64 = 4 / 3  # bytes of base64 a byte
+BASE64 = 4 / 3  # bytes of base64 for each byte
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a page holds beside its tables and figures."""
+    """The data for the script of a page."""
 
     gallery: Gallery
-    record: dict[str, Any]  # what its script reads, but for the two below
+    record: dict[str, Any]  # all but the two below
     images: list[str]  # thumbnails, base64
-    matches: Packed | None
+    matches: PackedMatches | None
 
     def embedded(self) -> str:
-        """All that the script reads, as JSON."""
+        """All data as JSON."""
         matches = None if self.matches is None else self.matches.record()
         return _embedded(self.record | {"thumbnails": self.images, "matches": matches})
 
 
 def write_report(path: Path, subject: Subject, options: ReportOptions) -> str:
-    """Write the page, whole or not at all; returns what to say of it.
+    """Write the page atomically; returns a line for the user.
 
-    Raises ImageError for an image that is missing, and VprError where not even one query fits into the size.
+    Raises ImageError for a missing image, and VprError if not even one query fits into the size.
     """
-    content = _fitted(subject, options)
+    content = _fit(subject, options)
     page = _render(subject, content)
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    shown, asked = len(content.gallery.queries), len(subject.data.scored)
-    part = f"{shown} queries" if shown == asked else f"{shown} of {asked} queries in the gallery"
+    count, scored = len(content.gallery.queries), len(subject.data.scored)
+    part = f"{count} queries" if count == scored else f"{count} of {scored} queries in the gallery"
     return f"report: {path} ({part}, {len(page.encode()) / 1e6:.1f} MB)"
 
 
-def _fitted(subject: Subject, options: ReportOptions) -> Content:
-    """As many queries, as large thumbnails and as many matches as fit together into the page."""
-    most = options.report_queries
-    while most:
-        gallery = Gallery.of(subject, most)
+def _fit(subject: Subject, options: ReportOptions) -> Content:
+    """The data with as many queries, as large thumbnails and as many matches as fit into the page."""
+    limit = options.report_queries
+    while limit:
+        gallery = Gallery.sample(subject, limit)
         record = gallery.record() | {"results": subject.results}
         room = options.report_mb * 1_000_000 - OTHER_BYTES - len(_embedded(record))
         matches = _matches(subject, gallery, int(MATCHES_SHARE * room)) if room > 0 else None
         images = _images(subject, gallery, room - (0 if matches is None else matches.bytes))
         if images is not None:
             return Content(gallery, record, images, matches)
-        most = min(most, len(gallery.queries)) // 2
-        if most:
-            log.info("the report would be larger than %d MB: %d queries are shown", options.report_mb, most)
-    raise VprError(f"--report-mb {options.report_mb} holds no query; give more")
+        limit = min(limit, len(gallery.queries)) // 2
+        if limit:
+            log.info("the report would exceed %d MB: its gallery gets %d queries", options.report_mb, limit)
+    raise VprError(f"--report-mb {options.report_mb} is too small for a single query; give a larger size")
 
 
 def _images(subject: Subject, gallery: Gallery, room: int) -> list[str] | None:
-    """The thumbnails as base64, as large as the room, in bytes, allows; None where it is too small for any."""
+    """The thumbnails as base64, as large as fit into the room, in bytes; None if the smallest do not fit."""
     files, first = gallery.files, 0
     while (first := next_size(subject.data.root, files, int(room / BASE64), first)) < len(SIZES):
         images = [base64.b64encode(image).decode() for image in thumbnails(subject.data.root, files, SIZES[first])]
@@ -87,8 +87,8 @@ def _images(subject: Subject, gallery: Gallery, room: int) -> list[str] | None:
     return None
 
 
-def _matches(subject: Subject, gallery: Gallery, budget: int) -> Packed | None:
-    """The matches of the gallery's pairs, as many as the budget, in bytes, holds."""
+def _matches(subject: Subject, gallery: Gallery, budget: int) -> PackedMatches | None:
+    """The matches of as many pairs of the gallery as fit into the budget, in bytes; None if there are none."""
     if subject.answers is None or subject.answers.described is None:
         return None
     pairs = gallery.pairs()
@@ -124,26 +124,27 @@ def _render(subject: Subject, content: Content) -> str:
 def _tables(subject: Subject) -> list[Table]:
     if not subject.results:
         return []
-    return [headline(subject.results), *by_facet(subject), *subject.tables]
+    return [headline(subject.results), *facet_tables(subject), *subject.tables]
 
 
 def _charts(subject: Subject) -> list[dict[str, str]]:
-    """Title, SVG and a line under it, of each figure that the answers allow."""
+    """Title, SVG and note of each figure that can be drawn from the answers."""
     data, last = subject.data, subject.stages[-1]
     if data.positives is None:
         return []
-    charts = [{"title": "Recall@N", "svg": recall_curves(subject.stages, data), "said": ""}]
+    charts = [{"title": "Recall@N", "svg": recall_curves(subject.stages, data), "note": ""}]
     if last.separation is not None:
-        charts.append({"title": "Confidence", "svg": precision_recall(last, data), "said": ""})
+        charts.append({"title": "Confidence", "svg": precision_recall(last, data), "note": ""})
     if last.probability is not None:
         rows = data.scored
         rows = rows[np.isfinite(last.probability[rows])]
-        sure, right = last.probability[rows], first_is_right(last.ranked[rows], data, rows)
-        charts.append({"title": "Calibration", "svg": reliability(sure, right), "said": sure_enough(sure, right)})
+        predicted, right = last.probability[rows], first_is_right(last.ranked[rows], data, rows)
+        note = precision_line(predicted, right)
+        charts.append({"title": "Calibration", "svg": reliability(predicted, right), "note": note})
     return charts
 
 
 def _embedded(record: dict[str, Any]) -> str:
-    """JSON that may stand inside a script element, whatever its strings hold."""
+    """JSON that is safe inside a script element, whatever its strings contain."""
     text = json.dumps(record, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,4 +1,4 @@
-"""What a report is about: a retrieval set, the rankings that answer it, and what is known beside them."""
+"""The content of a report: a retrieval set, the rankings that answer it, and facts about its queries."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ from vpr.base.settings import PositiveInt, option
 
 if TYPE_CHECKING:
     from vpr.datasets.retrieval_set import RetrievalSet
-    from vpr.eval.evaluation import Answers
+    from vpr.eval.evaluator import Answers
 
 
 @dataclass(frozen=True)
 class ReportOptions:
     """Report."""
 
-    report: Path | None = option(None, "write one HTML page: figures, map, gallery, matches")
-    report_queries: PositiveInt = option(1000, "queries shown in its gallery; of more, as many are drawn at random")
-    report_mb: PositiveInt = option(40, "the most that the page may take, MB; thumbnails shrink, then queries fall out")
+    report: Path | None = option(None, "write an HTML page with figures, a map, the queries and their matches")
+    report_queries: PositiveInt = option(
+        1000, "maximum number of queries on the page, drawn at random if there are more"
+    )
+    report_mb: PositiveInt = option(
+        40, "maximum size of the page, MB; the thumbnails shrink first, then queries are left out"
+    )
 
     def check(self) -> None:
-        """Raise VprError where no page can be written, before anything is computed."""
+        """Raise VprError if the page cannot be written, before anything is computed."""
         if self.report is not None and self.report.is_dir():
             raise VprError(
                 f"--report {self.report}: is a directory; name a file, such as {self.report / 'report.html'}"
@@ -38,33 +42,33 @@ class Stage:
     """One ranking of the database for each query."""
 
     name: str
-    ranked: np.ndarray  # (Q, K) int64 database numbers, -1 where there are fewer
-    global_: np.ndarray | None = None  # (Q, K) float32 S_global of the ranked
-    structural: np.ndarray | None = None  # (Q, K) float32 S_struct of the ranked, no number where it is not exact
-    separation: np.ndarray | None = None  # (Q,) how sure the first answer is
-    probability: np.ndarray | None = None  # (Q,) that it is right, NaN where unknown
+    ranked: np.ndarray  # (Q, K) int64 database numbers, -1 after the last candidate
+    global_similarity: np.ndarray | None = None  # (Q, K) float32 S_global of the ranked
+    structural: np.ndarray | None = None  # (Q, K) float32 S_struct of the ranked, NaN if only a bound is known
+    separation: np.ndarray | None = None  # (Q,) confidence of the first answer
+    probability: np.ndarray | None = None  # (Q,) that the first answer is right, NaN if unknown
     others: tuple[np.ndarray, ...] = ()  # rankings of other trainings of the same method
 
     @property
     def rankings(self) -> tuple[np.ndarray, ...]:
-        """Of every training, this one's first."""
+        """The rankings of all trainings, this one's first."""
         return (self.ranked, *self.others)
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """All that a page is made from."""
+    """The content of a page."""
 
     title: str
-    said: tuple[str, ...]  # protocol, counts, how it was re-ranked
+    lines: tuple[str, ...]  # under the title: protocol, counts, how the shortlist was re-ranked
     data: RetrievalSet
     stages: tuple[Stage, ...]  # the first is "before", the last "after"
-    results: dict[str, dict[str, Any]]  # metrics by stage, as --json has them; empty without ground truth
+    results: dict[str, dict[str, Any]]  # metrics by stage, with the names that --json uses; empty without ground truth
     facets: dict[str, np.ndarray] = field(default_factory=dict)  # (Q,) str labels of queries, by name
-    tables: tuple[Table, ...] = ()  # beside the headline
-    answers: Answers | None = None  # whose patches the matches are made from
+    tables: tuple[Table, ...] = ()  # after the headline and the facets
+    answers: Answers | None = None  # source of the matches of patches
     versus: bool = False  # whether the stages are methods to compare
-    matched: str = ""  # the method whose patches the matches are made from, where that is not plain
+    matched: str = ""  # the method that the matches belong to; empty if there is only one
 
 
 @dataclass(frozen=True)
@@ -72,33 +76,47 @@ class Table:
     """A table of the page."""
 
     title: str
-    columns: tuple[str, ...]  # of the figures; the first column has the rows' names
+    columns: tuple[str, ...]  # titles of the columns after the first, which has the names of the rows
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
 
 
-def in_order(label: str) -> list[tuple[int, str]]:
-    """The key by which labels are sorted: numbers in them by their size.
+def natural_key(label: str) -> list[tuple[int, str]]:
+    """A sort key for labels that compares numbers by their value.
 
-    >>> sorted(["10 to 15 m", "5 to 10 m"], key=in_order)
+    >>> sorted(["10 to 15 m", "5 to 10 m"], key=natural_key)
     ['5 to 10 m', '10 to 15 m']
     """
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", label)]
 
 
-def stages_of(answers: Answers) -> tuple[Stage, ...]:
-    """The shortlist, and its re-ranking where there is one."""
-    short, again = answers.shortlist, answers.reranking
-    stages = [Stage("shortlist", short.ranked, short.similarity, None, short.separation, _known(answers, "shortlist"))]
-    if again is not None:
-        structural, exact = again.structural, answers.compared.prune
-        if exact:
-            structural = np.where(np.arange(structural.shape[1]) < exact, structural, np.nan)
-        probability = _known(answers, "rerank")
-        stages.append(Stage("rerank", again.ranked, again.similarity, structural, again.separation, probability))
-    return tuple(stages)
+def answer_stages(answers: Answers) -> tuple[Stage, ...]:
+    """The shortlist, and its re-ranking if there is one."""
+    shortlist, reranking = answers.shortlist, answers.reranking
+    first = Stage(
+        name="shortlist",
+        ranked=shortlist.ranked,
+        global_similarity=shortlist.similarity,
+        separation=shortlist.separation,
+        probability=_probability(answers, "shortlist"),
+    )
+    if reranking is None:
+        return (first,)
+    structural, exact = reranking.structural, answers.rerank_config.prune
+    if exact:
+        structural = np.where(np.arange(structural.shape[1]) < exact, structural, np.nan)
+    second = Stage(
+        name="rerank",
+        ranked=reranking.ranked,
+        global_similarity=reranking.similarity,
+        structural=structural,
+        separation=reranking.separation,
+        probability=_probability(answers, "rerank"),
+    )
+    return first, second
 
 
-def _known(answers: Answers, name: str) -> np.ndarray | None:
-    probability = answers.probability(name)
+def _probability(answers: Answers, stage: str) -> np.ndarray | None:
+    """The probabilities of a stage; None if all are unknown."""
+    probability = answers.probability(stage)
     return None if np.isnan(probability).all() else probability

@@ -1,4 +1,4 @@
-"""The tables of a page: the headline, and recall by what is known of the queries."""
+"""The tables of a page: the metrics, and recall by facets of the queries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from vpr.datasets.msls.facets import facets
 from vpr.datasets.msls.subtasks import subtask_members
 from vpr.eval.metrics import first_hits
-from vpr.eval.report.subject import Stage, Subject, Table, in_order
+from vpr.eval.report.subject import Stage, Subject, Table, natural_key
 from vpr.eval.tables import title_of
 
 if TYPE_CHECKING:
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from vpr.datasets.retrieval_set import RetrievalSet
 
 KS = (1, 5, 10)
-NEAREST_M = (0, 5, 10, 15, 20)  # metres that divide the queries by their nearest positive
+NEAREST_M = (0, 5, 10, 15, 20)  # bounds of the classes of queries by their nearest positive
 
 
 def headline(results: Mapping[str, Mapping[str, object]]) -> Table:
-    """The metrics of each stage, as ``--json`` has them, in per cent."""
+    """The metrics of each stage, in per cent."""
     names = [name for name, value in next(iter(results.values())).items() if isinstance(value, float)]
-    rows = [(stage, *(_shown(metrics[name]) for name in names)) for stage, metrics in results.items()]
+    rows = [(stage, *(_percent(metrics[name]) for name in names)) for stage, metrics in results.items()]
     return Table("Results", tuple(title_of(name) for name in names), tuple(rows))
 
 
-def by_facet(subject: Subject) -> list[Table]:
-    """Recall@1, 5 and 10 of each stage by each facet of the scored queries."""
+def facet_tables(subject: Subject) -> list[Table]:
+    """A table for each facet: Recall@1, 5 and 10 of each stage, by label of the scored queries."""
     data, scored = subject.data, subject.data.scored
     hits = [
         np.stack([first_hits(ranked, data.answers, max(KS))[0] for ranked in stage.rankings])
@@ -38,24 +38,30 @@ def by_facet(subject: Subject) -> list[Table]:
     ]
     tables = []
     for name, labels in subject.facets.items():
-        own = labels[scored]
+        members = labels[scored]
         rows = [
-            (str(value), str(int((own == value).sum())), *_recalls([found[:, own == value] for found in hits]))
-            for value in sorted(set(own.tolist()), key=in_order)
+            (
+                str(value),
+                str(int((members == value).sum())),
+                *_recalls([stage_hits[:, members == value] for stage_hits in hits]),
+            )
+            for value in sorted(set(members.tolist()), key=natural_key)
         ]
         tables.append(Table(f"Recall by {name}", _columns(subject.stages), tuple(rows)))
     return tables
 
 
-def known_of(dataset: MSLS) -> dict[str, np.ndarray]:
-    """(Q,) str labels of the queries by facet: what MSLS tells, and the distance of the nearest positive."""
+def query_facets(dataset: MSLS) -> dict[str, np.ndarray]:
+    """(Q,) str labels of the queries by facet: those of MSLS, and the distance of the nearest positive."""
     nearest = nearest_positive(dataset.retrieval_set)
     return facets(dataset) | ({} if nearest is None else {"nearest positive": nearest})
 
 
 def nearest_positive(data: RetrievalSet) -> np.ndarray | None:
-    """(Q,) str labels: metres from each query to its nearest positive; None where positions are not known, and where
-    all queries fall into one class."""
+    """(Q,) str labels: the class of the distance from each query to its nearest positive.
+
+    None if positions are unknown or all queries have one class.
+    """
     if data.positions is None or data.query_positions is None or data.positives is None:
         return None
     labels = np.full(len(data.queries), "none", dtype=object)
@@ -67,9 +73,11 @@ def nearest_positive(data: RetrievalSet) -> np.ndarray | None:
     return labels if len(set(labels[data.scored].tolist())) > 1 else None
 
 
-def by_subtask(dataset: MSLS, stages: tuple[Stage, ...]) -> Table | None:
-    """Recall by subtask: the rankings with the subtask's queries and, of the database, its entries only; None where a
-    dataset has no subtasks."""
+def subtask_table(dataset: MSLS, stages: tuple[Stage, ...]) -> Table | None:
+    """Recall by subtask, of the rankings with only the queries and database entries of the subtask.
+
+    None if the dataset has no subtasks.
+    """
     rows = []
     data = dataset.retrieval_set
     for name, members in subtask_members(dataset).items():
@@ -77,19 +85,19 @@ def by_subtask(dataset: MSLS, stages: tuple[Stage, ...]) -> Table | None:
         if not any(positives):
             continue
         hits = [
-            first_hits(_kept(stage.ranked[members.queries], members.database), positives, max(KS))[0]
+            first_hits(_restrict(stage.ranked[members.queries], members.database), positives, max(KS))[0]
             for stage in stages
         ]
         rows.append((name, str(len(hits[0])), *_recalls(hits)))
     note = (
-        "Of each subtask's queries, in the order of the rankings above with the database entries of the subtask alone. "
-        "--subtask searches those alone, and finds deeper ones too."
+        "Of the rankings above, only the queries and database entries of each subtask. --subtask searches only these "
+        "entries, and so finds more of them."
     )
     return Table("Recall by subtask", _columns(stages), tuple(rows), note) if rows else None
 
 
-def _kept(ranked: np.ndarray, database: np.ndarray) -> list[np.ndarray]:
-    """The rankings without the entries that the database (N,) bool lacks."""
+def _restrict(ranked: np.ndarray, database: np.ndarray) -> list[np.ndarray]:
+    """The rankings with only the entries of a part of the database, (N,) bool."""
     return [row[(row >= 0) & database[row]] for row in ranked]
 
 
@@ -98,9 +106,9 @@ def _columns(stages: tuple[Stage, ...]) -> tuple[str, ...]:
 
 
 def _recalls(hits: list[np.ndarray]) -> list[str]:
-    """Of each stage whose hits (..., s, K) are given, for each of `KS`."""
-    return [_shown(found[..., :k].any(-1).mean()) for found in hits for k in KS]
+    """The recalls of each stage at each of `KS`; hits (..., s, K)."""
+    return [_percent(stage_hits[..., :k].any(-1).mean()) for stage_hits in hits for k in KS]
 
 
-def _shown(share: object) -> str:
+def _percent(share: object) -> str:
     return f"{100 * float(share):.1f}"  # type: ignore[arg-type]

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from vpr.eval.confidence import area_under_precision_recall, baselines, calibration_error
+from vpr.eval.confidence import area_under_precision_recall, calibration_error, confidence_baselines
 
 
 def test_baselines_equal_plain_loops():
     rng = np.random.default_rng(0)
     similarity = -np.sort(-rng.uniform(0.99, 1.0, (5, 12)), axis=1)
     places = rng.uniform(0, 2000, (5, 12, 2))
-    found = baselines(similarity, places)
+    found = confidence_baselines(similarity, places)
     for query in range(5):
         distance = [np.sqrt(2 - 2 * cosine) for cosine in similarity[query]]
         assert found["l2"][query] == pytest.approx(-distance[0])
@@ -25,11 +25,11 @@ def test_baselines_equal_plain_loops():
         mean = sum(w * offset for w, offset in zip(weights, offsets))
         spread = sum(w * ((offset - mean) ** 2).sum() for w, offset in zip(weights, offsets))
         assert found["sue"][query] == pytest.approx(-spread, rel=1e-6)
-    assert baselines(similarity, None)["sue"] is None
+    assert confidence_baselines(similarity, None)["sue"] is None
 
 
 def test_one_candidate_is_enough_for_baselines():
-    found = baselines(np.array([[0.5], [-np.inf]]), np.zeros((2, 1, 2)))
+    found = confidence_baselines(np.array([[0.5], [-np.inf]]), np.zeros((2, 1, 2)))
     assert all(np.isfinite(measure).all() for measure in found.values())
 
 

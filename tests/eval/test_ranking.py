@@ -1,12 +1,12 @@
-"""Shortlists by scope, sequences, floors: against plain loops on a small tree of metadata."""
+"""Shortlists by scope, sequences, baselines: against plain loops on a small tree of metadata."""
 
 import numpy as np
 import pytest
 
 from vpr.cache import CacheSpec, DescriptorCache, create
 from vpr.datasets.msls import Protocol, load
-from vpr.eval.described import DescribedSet
-from vpr.eval.floors import chance
+from vpr.eval.baselines import chance
+from vpr.eval.descriptors import DescribedSet
 from vpr.eval.ranking import find_shortlist
 from vpr.retrieval.sequences import compare_sequences
 from vpr.retrieval.settings import RerankConfig
@@ -31,7 +31,7 @@ def described(tiny_tree, tmp_path_factory):
 def test_shortlists_keep_to_their_scope(described, scope):
     dataset, cache = described
     data = dataset.retrieval_set if scope == "city" else dataset.retrieval_set.merged()
-    everything = DescribedSet.of(data, cache)
+    everything = DescribedSet.from_cache(data, cache)
     queries, database = everything.global_descriptors()
     ranked = find_shortlist(everything, 1000).ranked
     query_city = np.repeat(np.arange(len(dataset.cities)), np.diff(dataset.query_offsets))
@@ -45,7 +45,7 @@ def test_shortlists_keep_to_their_scope(described, scope):
 
 def test_sequences_count_each_query_frame_with_its_best_partner(described):
     dataset, cache = described
-    rows = DescribedSet.of(dataset.retrieval_set, cache).rows
+    rows = DescribedSet.from_cache(dataset.retrieval_set, cache).rows
     ranked = np.array([[0, 2, -1]] * len(rows.query))
     found = compare_sequences(cache, rows, ranked, RerankConfig())
     for query in (0, len(rows.query) - 1):

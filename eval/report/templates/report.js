@@ -116,10 +116,10 @@
   // Cards ---------------------------------------------------------------------------------------------------------
   function card(number) {
     const query = D.queries[number];
-    const said = D.facets.map((facet, place) => plain(facet.values[D.labels[number][place]])).join(", ");
+    const labels = D.facets.map((facet, place) => plain(facet.values[D.labels[number][place]])).join(", ");
     const own = make("div", {},
       make("img", { src: photoOf(number), alt: "Query", loading: "lazy", decoding: "async" }),
-      make("div", {}, make("p", { className: "key", text: plain(query.key) }), make("p", { text: said })));
+      make("div", {}, make("p", { className: "key", text: plain(query.key) }), make("p", { text: labels })));
     const facts = own.lastElementChild;
     if (D.scored) {
       const outcome = outcomes[number], good = outcome !== "wrong" && outcome !== "lost";
@@ -197,7 +197,7 @@
     pair = { number, stage, place, entry, match: packed ? unpack(packed) : null };
     at("pair-title").textContent = `Answer ${place + 1}, ${plain(D.stages[stage])}`;
     const score = (name, side) => (side && side[place] !== null && side[place] !== undefined ? `${name} ${side[place].toFixed(3)}` : "");
-    at("pair-said").textContent = [
+    at("pair-scores").textContent = [
       D.scored ? (answers.right[place] ? "✓ right" : "✗ wrong") : "", metres(query, entry),
       score("S_global", answers.global), score("S_struct", answers.structural),
       D.matched && packed ? `matches by ${plain(D.matched)}` : "",
@@ -239,7 +239,7 @@
   function paint() {
     at("pair-lines").replaceChildren();
     at("pair-photos").classList.toggle("heat", mode === "marginals" && !!pair.match);
-    if (!pair.match) { at("pair-hint").textContent = "This page holds no match of this pair."; return; }
+    if (!pair.match) { at("pair-hint").textContent = "This page has no match of this pair."; return; }
     for (const side of [0, 1]) {
       const weights = pair.match.weights[side], least = Math.min(...weights), span = Math.max(...weights) - least || 1;
       rects(side).forEach((rect, patch) => {
@@ -251,8 +251,8 @@
     }
     at("pair-hint").textContent = {
       matches: "The strongest correspondences. Point at a patch to see where its mass goes.",
-      marginals: "How much each patch counts, from the least (dark) to the most. Point at a patch to see where its mass goes.",
-      "left out": "Dark patches take no part: the other photo does not show them. Point at a patch to see where its mass goes.",
+      marginals: "The marginal of each patch, from small (dark) to large. Point at a patch to see where its mass goes.",
+      "left out": "The mass of dark patches is not moved: they are not visible in the other photo. Point at a patch to see where its mass goes.",
     }[mode];
     if (mode === "matches") lines();
   }
@@ -270,11 +270,11 @@
   }
   function point(side, patch) {
     const { to, mass } = pair.match, targets = D.matches.targets, shares = new Float32Array(D.matches.grid ** 2);
-    let said = 0;
+    let sum = 0;
     for (let own = 0; own < shares.length; own++) {
       for (let k = 0; k < targets; k++) {
         const other = to[own * targets + k], share = mass[own * targets + k] / 255;
-        if (side === 0 && own === patch) { shares[other] = share; said += share; }
+        if (side === 0 && own === patch) { shares[other] = share; sum += share; }
         if (side === 1 && other === patch) shares[own] = share;
       }
     }
@@ -288,8 +288,8 @@
       rect.classList.remove("here");
       rect.style.fill = shares[number] ? `rgb(255 210 63 / ${0.15 + 0.7 * shares[number] / most})` : "rgb(20 20 30 / .35)";
     });
-    at("pair-hint").textContent = side === 1 ? "Lit are the query's patches that send mass here."
-      : said < 0.02 ? "This patch takes no part." : `${percent(Math.min(1, said))} of this patch's mass goes to the lit patches.`;
+    at("pair-hint").textContent = side === 1 ? "The highlighted patches of the query send mass here."
+      : sum < 0.02 ? "No mass of this patch is moved." : `${percent(Math.min(1, sum))} of the mass of this patch goes to the highlighted patches.`;
   }
   at("pair-photos").addEventListener("pointerover", (event) => {
     const rect = event.target.closest("rect[data-patch]");

@@ -217,3 +217,34 @@ def test_a_zip_is_read_as_its_one_csv(tmp_path):
     (tmp_path / "p.zip").write_bytes(b"no zip")
     with pytest.raises(PredictionError, match="cannot be read"):
         read_predictions(tmp_path / "p.zip")
+
+
+def test_names_with_other_white_space_come_back(tmp_path):
+    """U+00A0, U+3000, U+0085 and U+2028 separate nothing here, as they do where Python splits text."""
+    keys, entries = ["a\u00a0b", "c\u3000d", "e\u0085f", "g\u2028h"], ["i\u00a0", "j\u2029k", "l\u200bm", "n\u1680o"]
+    write_city(tmp_path, "cph", make_rows(4, "q").assign(key=keys), make_rows(4, "d").assign(key=entries))
+    dataset = load(tmp_path, Protocol(cities=("cph",)), cache=False)
+    data, ranked = dataset.retrieval_set, np.array([[0, 1], [1, 2], [2, 3], [3, 0]])
+    write_predictions(tmp_path / "p.csv", *name_rankings(data, ranked))
+    assert np.array_equal(resolve(read_predictions(tmp_path / "p.csv"), dataset).ranked, ranked)
+    for name in ("", "a b", "a\nb", "a\tb", "#a", " a"):
+        with pytest.raises(PredictionError, match="cannot stand in a prediction file"):
+            write_predictions(tmp_path / "q.csv", [name], [["d"]])
+
+
+@pytest.mark.parametrize("blank", ["  ", "\t", " \t", "\f"])
+def test_white_space_of_ascii_separates(tmp_path, blank):
+    (tmp_path / "p.csv").write_bytes(f"\ufeffq0{blank}d0{blank}d1{blank}\r\n".encode())
+    assert read_predictions(tmp_path / "p.csv").rows == [["d0", "d1"]]
+
+
+def test_what_systems_add_to_a_zip_is_skipped(tmp_path):
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        for name in ("p.csv", "__MACOSX/._p.csv", ".DS_Store", "._p.csv"):
+            archive.writestr(name, "q0 d0 d1\n")
+    assert read_predictions(tmp_path / "p.zip").rows == [["d0", "d1"]]
+
+
+def test_commas_in_the_place_of_spaces_are_told(file, dataset):
+    with pytest.raises(PredictionError, match="unknown query.*names are separated by spaces, and commas join those of"):
+        resolve(file("q0000,d0000,d0001", *CPH[1:], *SF), dataset)

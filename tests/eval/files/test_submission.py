@@ -9,7 +9,7 @@ from msls_tree import make_rows, write_city, write_side
 from vpr.datasets.msls import Protocol, load
 from vpr.eval.files.prediction_file import read_predictions
 from vpr.eval.files.submission import write_submission
-from vpr.eval.submission import SHOWN, main, summarise
+from vpr.eval.submission import MAX_PRINTED, main, summarise
 
 BARE = ("seq_info.csv", "subtask_index.csv")
 ROWS = ("q0000 d0000 d0001", "q0001 d0001 d0002", "q0002 d0002 d0000")
@@ -144,8 +144,12 @@ def test_a_bad_tree_is_one_line(tmp_path, capsys):
 
 
 def test_many_faults_of_a_kind_are_counted():
-    lines = summarise([("missing query", f"q{number}") for number in range(SHOWN + 7)] + [("unknown key", "x")])
-    assert len(lines) == SHOWN + 2 and lines[SHOWN] == "missing query: 7 more" and lines[-1] == "unknown key: x"
+    lines = summarise([("missing query", f"q{number}") for number in range(MAX_PRINTED + 7)] + [("unknown key", "x")])
+    assert (
+        len(lines) == MAX_PRINTED + 2
+        and lines[MAX_PRINTED] == "missing query: 7 more"
+        and lines[-1] == "unknown key: x"
+    )
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.zip"])
@@ -170,7 +174,22 @@ def test_what_cannot_be_submitted_is_not_written(root, tmp_path):
         ("out.csv", good[:2], "2 rankings for 3 queries"),
         ("out.csv", np.where(good == 2, -1, good), "gap or a repeat"),
         ("out.csv", np.where(good == 2, 1, good), "gap or a repeat"),
+        ("out.csv", np.where(good[:, :1] == 1, -1, good), "is empty"),
     ):
         with pytest.raises(ValueError, match=fault):
             write_submission(tmp_path / path, data, ranked)
         assert not (tmp_path / path).exists()
+
+
+def test_a_row_is_as_long_as_its_query_has_predictions(check, root, tmp_path):
+    """A small city has fewer than the others, which are not cut to it."""
+    write_side(root / "test" / "athens" / "query", make_rows(1, "a"), BARE)
+    write_side(root / "test" / "athens" / "database", make_rows(2, "b"), BARE)
+    data, path = load(root, Protocol(split="test")).retrieval_set, tmp_path / "out.csv"
+    ranked = np.array([[2, 0, 1], [1, 2, 0], [0, 1, 2], [4, 3, -1]])
+    write_submission(path, data, ranked)
+    assert [len(row) for row in read_predictions(path).rows] == [3, 3, 3, 2]
+    assert main([str(path), "--data", str(root)]) == 0
+    write_submission(path, data, np.array([[2, 0, 1], [1, 2, 0], [0, 1, -1], [4, 3, -1]]))
+    code, lines = check(path.read_text().split("\n")[:-1])
+    assert code == 1 and "uneven rows: line 3, 2 predictions where most rows have 3" in lines

@@ -20,12 +20,12 @@ from vpr.description.thumbnails import SIZES, next_size, thumbnail
 from vpr.eval import msls, retrieval
 from vpr.eval.metrics import recall_at_k
 from vpr.eval.report import page
-from vpr.eval.report.charts import sure_enough
+from vpr.eval.report.charts import precision_line
 from vpr.eval.report.gallery import Gallery
 from vpr.eval.report.matches import LINES, TARGETS, pack
 from vpr.eval.report.page import write_report
 from vpr.eval.report.subject import ReportOptions, Stage
-from vpr.eval.report.tables import by_facet, nearest_positive
+from vpr.eval.report.tables import facet_tables, nearest_positive
 from vpr.retrieval.matching import match
 from vpr.retrieval.settings import RerankConfig
 
@@ -116,7 +116,7 @@ def test_hostile_names_stay_text(tmp_path):
     facets = {HOSTILE: np.array([HOSTILE, "b"] * 3, dtype=object)}
     stages = (Stage(HOSTILE, rankings([0] * 6)), *subject.stages)
     results = {HOSTILE: {"recall@1": 0.5}}
-    hostile = replace(subject, title=HOSTILE, said=(HOSTILE,), facets=facets, stages=stages, results=results)
+    hostile = replace(subject, title=HOSTILE, lines=(HOSTILE,), facets=facets, stages=stages, results=results)
     write_report(tmp_path / "a.html", hostile, ReportOptions())
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert text.count("<script") == 2 and "alert(1)</script>" not in text
@@ -161,7 +161,7 @@ def test_the_page_keeps_to_its_size(tmp_path, monkeypatch):
         try:
             shown.append(len(data_of(written(data, tmp_path, report_mb=1))["queries"]))
         except VprError as error:
-            assert "holds no query" in str(error)
+            assert "too small for a single query" in str(error)
             shown.append(0)
     assert shown == sorted(shown, reverse=True) and {QUERIES, 0} < set(shown)
 
@@ -185,7 +185,7 @@ def test_a_missing_photo_is_named_and_no_page_is_left(data, tmp_path):
 
 def test_recall_by_facet_is_a_count(data):
     subject = small_subject(data)
-    [table] = by_facet(subject)
+    [table] = facet_tables(subject)
     night = next(row for row in table.rows if row[0] == "night")
     for place, stage in enumerate(subject.stages):
         alone = recall_at_k(stage.ranked[2:4], [[2], [3]], (1, 5, 10))
@@ -221,7 +221,7 @@ def test_a_packed_match_is_the_match(mass):
 
 
 def test_every_first_answer_has_a_match_before_deeper_ones(data):
-    gallery = Gallery.of(small_subject(data), 10)
+    gallery = Gallery.sample(small_subject(data), 10)
     pairs = gallery.pairs()
     assert len(pairs) == len(set(pairs)) and {(query, query) for query in (0, 1, 4, 5)} <= set(pairs)
     assert (1, 5) in pairs, "the first answer before re-ranking"
@@ -230,10 +230,10 @@ def test_every_first_answer_has_a_match_before_deeper_ones(data):
 def test_the_confidence_that_is_enough_counts_ties_together():
     right = np.array([True] * 19 + [False] + [True] * 4 + [False] * 6)
     probability = np.array([0.9] * 20 + [0.8] * 10)
-    said = sure_enough(probability, right)
+    said = precision_line(probability, right)
     assert said.endswith("90 % or more, 95.0 % are right: 20 of 30 queries (67 %).")
-    assert "99 % or more, 100.0 % are right" in sure_enough(np.array([0.996]), np.array([True]))
-    assert sure_enough(np.array([0.5, 0.5]), np.array([True, False])).startswith("From no probability on")
+    assert "99 % or more, 100.0 % are right" in precision_line(np.array([0.996]), np.array([True]))
+    assert precision_line(np.array([0.5, 0.5]), np.array([True, False])).startswith("At no probability are 95 %")
 
 
 def test_without_ground_truth_nothing_is_scored(tiny_tree, distilled_run, tmp_path):
@@ -285,7 +285,7 @@ def test_queries_without_candidates_have_a_card(tiny_tree, distilled_run, valida
 def test_recall_of_several_trainings_is_their_mean(data):
     subject = small_subject(data)
     wrong = Stage("x", rankings([7] * 6), others=(rankings(list(range(6))),))
-    [table] = by_facet(replace(subject, stages=(wrong,)))
+    [table] = facet_tables(replace(subject, stages=(wrong,)))
     assert {row[2] for row in table.rows} == {"50.0"}
 
 

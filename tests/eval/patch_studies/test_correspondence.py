@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from vpr.eval.correspondence import correspondence, correspondences, draw_correspondences, on_other_grid, weightiest
+from vpr.eval.patch_studies.correspondence import (
+    correspondence,
+    correspondences,
+    draw_correspondences,
+    heaviest_patches,
+    on_other_grid,
+)
 from vpr.retrieval.matching import Match
 
 PHOTO = np.full((30, 60, 3), 128, np.uint8)
@@ -28,8 +34,8 @@ def test_most_of_the_mass_goes_to_the_answer():
 
 def test_the_weightiest_lie_apart():
     moved = np.array([[9, 8, 1, 7], [6, 1, 1, 1], [1, 1, 5, 1], [4, 1, 1, 1]]).reshape(16)
-    assert weightiest(match_of(np.diag(moved)), 3) == [(0, 0), (0, 3), (2, 2)]
-    assert len(weightiest(match_of(np.diag(moved)), 99)) == 4  # where no more lie apart
+    assert heaviest_patches(match_of(np.diag(moved)), 3) == [(0, 0), (0, 3), (2, 2)]
+    assert len(heaviest_patches(match_of(np.diag(moved)), 99)) == 4  # where no more lie apart
 
 
 @pytest.mark.parametrize(("side", "other"), [(10, 7), (7, 10), (4, 4), (3, 1)])

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from vpr.datasets.ragged import Ragged
-from vpr.eval.results import Results, found_within, write_results
+from vpr.eval.comparison.seed_results import Results, recall_hits, write_results
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def data():
 
 def test_what_is_found_within_the_first_answers(data):
     ranked = np.array([[1, 3, 2], [2, 1, 0], [0, 1, 2], [3, 2, -1]])
-    found = found_within(ranked, data)
+    found = recall_hits(ranked, data)
     assert {name: values.tolist() for name, values in found.items()} == {
         "recall@1": [0, 1, 0], "recall@5": [1, 1, 0], "recall@10": [1, 1, 0],
     }  # fmt: skip

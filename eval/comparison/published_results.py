@@ -1,7 +1,7 @@
-"""The figures of the paper for image retrieval (Zhang, Liwicki, Cipolla, BMVC 2022), to be shown beside ours.
+"""The published results of image retrieval (Zhang, Liwicki, Cipolla, BMVC 2022), printed beside ours.
 
-P@1, RP and MAP@R in per cent, of the base model and with structure. Its code counts the query in R, so that its RP and
-MAP@R lie below ours for the same order.
+P@1, RP and MAP@R in per cent, of the base model and with structure. The code of the paper counts the query in R. So its
+RP and MAP@R are lower than ours for the same ranking.
 """
 
 PUBLISHED = {
@@ -26,8 +26,8 @@ PUBLISHED = {
 }
 
 
-def figures_of(layout: str | None) -> list[str]:
-    """A line for each method of the paper on a set; none where the set is not the published one."""
+def published_lines(layout: str | None) -> list[str]:
+    """A line for each method of the paper on a data set; empty if the paper has no results for it."""
     return [
         f"the paper, {method}: P@1 {base[0]:.1f} -> {struct[0]:.1f}, RP {base[1]:.1f} -> {struct[1]:.1f}, "
         f"MAP@R {base[2]:.1f} -> {struct[2]:.1f} (the query counted in R)"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vpr.eval.intervals import interval
+from vpr.eval.comparison.intervals import interval
 
 
 def test_the_mean_is_over_trainings_and_queries():

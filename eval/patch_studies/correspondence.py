@@ -1,4 +1,4 @@
-"""Semantic correspondence: where the mass of a patch goes in another photo, read off the transport plan."""
+"""Semantic correspondence: where the transport plan moves the mass of a patch in another photo."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HEAT, MARK = COLOURS[1], COLOURS[2]
-LONGEST_LABEL = 22  # characters, beside what is said of the shares
+LONGEST_LABEL = 22  # characters, before the text about the shares
 TITLE: dict[str, Any] = {"loc": "left", "fontsize": 9, "pad": 3}
-Place = tuple[int, int]  # row and column of a patch
+PatchIndex = tuple[int, int]  # row and column of a patch
 
 
 @dataclass(frozen=True, eq=False)
 class Correspondence:
-    """What becomes of one patch of a photo."""
+    """The targets of the mass of one patch."""
 
-    patch: Place
-    answer: Place | None  # the patch of the other photo that gets most of its mass; None where it takes no part
+    patch: PatchIndex
+    answer: PatchIndex | None  # the patch of the other photo that gets most of its mass; None if no mass is moved
     moved: float  # the share of its marginal that is moved, in [0, 1]
-    shares: np.ndarray  # (Q,) where the moved mass goes, of sum 1; zeros where the patch takes no part
+    shares: (
+        np.ndarray
+    )  # (Q,) share of the moved mass for each patch of the other photo, sum 1; zeros if no mass is moved
 
     def as_json(self) -> dict[str, Any]:
-        """The numbers but the shares of all patches."""
-        most = float(self.shares.max())
-        return {"patch": self.patch, "answer": self.answer, "share": most, "moved": self.moved}
+        """The numbers without the shares of all patches; ``share`` is the largest."""
+        share = float(self.shares.max())
+        return {"patch": self.patch, "answer": self.answer, "share": share, "moved": self.moved}
 
 
-def correspondence(match: Match, patch: Place) -> Correspondence:
-    """Where the mass of a query's patch goes."""
+def correspondence(match: Match, patch: PatchIndex) -> Correspondence:
+    """The targets of the mass of a patch of the query."""
     side = grid_of(match.plan.shape[0])
     number = patch[0] * side + patch[1]
     row, moved = match.plan[number], float(match.taken[0][number])
@@ -47,10 +49,10 @@ def correspondence(match: Match, patch: Place) -> Correspondence:
     return Correspondence(patch, best, moved, row / row.sum())
 
 
-def weightiest(match: Match, count: int) -> list[Place]:
-    """The patches of the query that move most mass, none beside another."""
+def heaviest_patches(match: Match, count: int) -> list[PatchIndex]:
+    """The patches of the query that move most mass; no two of them touch."""
     moved = match.plan.sum(1)
-    side, chosen = grid_of(moved.size), list[Place]()
+    side, chosen = grid_of(moved.size), list[PatchIndex]()
     for number in np.argsort(-moved, kind="stable").tolist():
         row, column = divmod(number, side)
         apart = all(max(abs(row - other), abs(column - beside)) > 1 for other, beside in chosen)
@@ -59,8 +61,8 @@ def weightiest(match: Match, count: int) -> list[Place]:
     return chosen
 
 
-def on_other_grid(patch: Place, side: int, other: int) -> Place:
-    """The patch of a grid of ``other`` rows that holds the middle of a patch of a grid of ``side`` rows.
+def on_other_grid(patch: PatchIndex, side: int, other: int) -> PatchIndex:
+    """The patch of a grid with ``other`` rows that contains the centre of a patch of a grid with ``side`` rows.
 
     >>> on_other_grid((9, 0), 10, 7)
     (6, 0)
@@ -69,10 +71,10 @@ def on_other_grid(patch: Place, side: int, other: int) -> Place:
     return row, column
 
 
-def correspondences(matches: dict[str, Match], patches: list[Place]) -> dict[str, list[Correspondence]]:
-    """By each model, what becomes of the patches.
+def correspondences(matches: dict[str, Match], patches: list[PatchIndex]) -> dict[str, list[Correspondence]]:
+    """The correspondences of the patches, for each model.
 
-    patches: places on the grid of the first model; the other models take what lies there on their grids.
+    patches: on the grid of the first model; for other models the patches at these positions on their grids are taken.
     """
     grids = {label: grid_of(match.plan.shape[0]) for label, match in matches.items()}
     first = next(iter(grids.values()))
@@ -82,12 +84,12 @@ def correspondences(matches: dict[str, Match], patches: list[Place]) -> dict[str
     }
 
 
-def draw_correspondences(photos: Photos, matches: dict[str, Match], patches: list[Place]) -> Figure:
-    """A row for each patch of the first photo: the patch marked, then by each model where its mass goes in the second.
+def draw_correspondences(photos: Photos, matches: dict[str, Match], patches: list[PatchIndex]) -> Figure:
+    """A row for each patch of the first photo: the patch, then for each model where its mass goes in the second photo.
 
-    patches: as of `correspondences`.
+    patches: as in `correspondences`.
     """
-    found = correspondences(matches, patches)
+    by_model = correspondences(matches, patches)
     side = grid_of(next(iter(matches.values())).plan.shape[0])
     with style():
         figure, axes = photo_grid((photos[0], *[photos[1]] * len(matches)), [""] * len(patches))
@@ -95,8 +97,8 @@ def draw_correspondences(photos: Photos, matches: dict[str, Match], patches: lis
             show_photo(parts[0], photos[0])
             _outline(parts[0], photos[0], patch, side)
             parts[0].set_title(f"row {patch[0]}, column {patch[1]}", **TITLE)
-            for part, (label, by_model) in zip(parts[1:], found.items()):
-                one = by_model[number]
+            for part, (label, by_patch) in zip(parts[1:], by_model.items()):
+                one = by_patch[number]
                 _show_shares(part, photos[1], one)
                 share = "no mass is moved" if one.answer is None else f"{one.shares.max():.0%} in the outlined patch"
                 part.set_title(f"{_short(label)}: {share}", **TITLE)
@@ -107,21 +109,21 @@ def _short(label: str) -> str:
     return label if len(label) <= LONGEST_LABEL else "..." + label[3 - LONGEST_LABEL :]
 
 
-def _show_shares(axes: Axes, photo: np.ndarray, found: Correspondence) -> None:
-    """The photo in grey, its patches as strongly coloured as mass goes there."""
+def _show_shares(axes: Axes, photo: np.ndarray, one: Correspondence) -> None:
+    """Draw the photo in grey. Patches that get more mass have a stronger colour."""
     from matplotlib.colors import to_rgb
 
     height, width = photo.shape[:2]
     show_photo(axes, np.repeat(photo.mean(2, keepdims=True).astype(np.uint8), 3, 2))
-    grid = on_grid(found.shares / max(float(found.shares.max()), 1e-12))
+    grid = on_grid(one.shares / max(float(one.shares.max()), 1e-12))
     colours = np.concatenate([np.broadcast_to(to_rgb(HEAT), (*grid.shape, 3)), 0.85 * grid[..., None]], 2)
     axes.imshow(colours, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
-    if found.answer is not None:
-        _outline(axes, photo, found.answer, len(grid))
+    if one.answer is not None:
+        _outline(axes, photo, one.answer, len(grid))
 
 
-def _outline(axes: Axes, photo: np.ndarray, patch: Place, side: int) -> None:
-    """The border of a patch, with a white one around it, so that it is seen on any photo."""
+def _outline(axes: Axes, photo: np.ndarray, patch: PatchIndex, side: int) -> None:
+    """Draw the border of a patch on a wider white one, so that it is visible on any photo."""
     from matplotlib.patches import Rectangle
 
     x, y, width, height = cell(photo, patch[0] * side + patch[1], side * side)

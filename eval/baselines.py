@@ -1,4 +1,4 @@
-"""What no model is needed for: the figures that a place-recognition model has to beat."""
+"""Baselines without a model: chance, thumbnails and colour histograms."""
 
 from collections.abc import Callable, Iterator
 
@@ -16,12 +16,12 @@ LEVELS = 4  # of each colour in a histogram
 
 
 def thumbnails(data: RetrievalSet, metrics: Metrics = evaluate, depth: int = max(KS)) -> dict[str, float]:
-    """Metrics of thumbnails of 7x7 pixels, mean removed, as global descriptors; the centre frame of sequences."""
+    """Metrics with thumbnails of 7x7 pixels, mean removed, as global descriptors; of a sequence the centre frame."""
     return metrics(_ranked(data, thumbnail_descriptors, depth), data.answers)
 
 
 def colour_histograms(data: RetrievalSet, metrics: Metrics = evaluate, depth: int = max(KS)) -> dict[str, float]:
-    """Metrics of histograms of colours, 4 levels of red, green and blue each, as global descriptors."""
+    """Metrics with colour histograms, 4 levels each of red, green and blue, as global descriptors."""
     return metrics(_ranked(data, histogram_descriptors, depth), data.answers)
 
 
@@ -42,7 +42,7 @@ def thumbnail_descriptors(data: RetrievalSet, paths: np.ndarray) -> np.ndarray:
 
 
 def histogram_descriptors(data: RetrievalSet, paths: np.ndarray) -> np.ndarray:
-    """Unit square roots of histograms of colours (N, 64) float32."""
+    """Unit square roots of colour histograms (N, 64) float32."""
     rows = np.empty((len(paths), LEVELS**3), np.float32)
     for row, image in enumerate(_small_images(data, paths, "colours")):
         levels = np.asarray(image, np.int64).reshape(-1, 3) * LEVELS // 256

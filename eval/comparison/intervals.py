@@ -1,4 +1,4 @@
-"""Confidence intervals of a mean over queries, by resampling whole drives, and trainings where there are several.
+"""Bootstrap intervals of a mean over queries. Whole drives are resampled, and trainings if there are several.
 
 Neighbouring queries of a drive succeed and fail together, so single queries must not be resampled.
 """
@@ -27,9 +27,11 @@ class Estimate:
         return f"{100 * self.mean:.1f} ({100 * self.low:.1f} to {100 * self.high:.1f})"
 
 
-def drives_of(data: RetrievalSet) -> np.ndarray:
-    """(S,) what the scored queries are resampled by: their drives, or each by itself where drives are not known or all
-    are of one."""
+def resampling_groups(data: RetrievalSet) -> np.ndarray:
+    """(S,) int: the group of each scored query, equal for queries that are resampled together.
+
+    A group is a drive. If drives are unknown, or all queries belong to one drive, each query is a group.
+    """
     known = data.drives is not None and len(np.unique(data.drives[data.scored])) > 1
     return data.drives[data.scored] if known else data.scored  # type: ignore[index]
 
@@ -38,7 +40,8 @@ def interval(values: np.ndarray, drives: np.ndarray, seed: int = 0) -> Estimate:
     """The mean of values (T, Q) over T trainings and Q queries, with its percentile bootstrap interval of 95 %.
 
     drives: (Q,) int, equal for queries of one drive. Each draw takes as many trainings and as many drives as there are,
-    with replacement. For a difference pass the differences: then both sides share the draws.
+    with replacement. For the difference of two methods pass the differences of their values, so that both share the
+    draws.
     """
     values = np.atleast_2d(np.asarray(values, np.float64))
     _, number = np.unique(drives, return_inverse=True)

@@ -8,8 +8,16 @@ from torch.nn import functional as F
 
 from vpr.base.errors import VprError
 from vpr.description.images import ImageFiles
-from vpr.eval.depth import HEAD, Network, as_patches, blocks_of, mean_cosine, similarity_by_depth, watching
-from vpr.eval.networks import of_name, of_run
+from vpr.eval.patch_studies.depth import (
+    HEAD,
+    Network,
+    as_patches,
+    block_outputs,
+    blocks_of,
+    mean_cosine,
+    similarity_by_depth,
+)
+from vpr.eval.patch_studies.networks import run_network, timm_network
 from vpr.models.backbone import create_network
 from vpr.models.settings import ModelConfig
 from vpr.models.structural import StructuralModel
@@ -44,7 +52,7 @@ def test_it_is_the_mean_over_all_pairs():
 def test_every_block_of_a_network_is_seen_with_its_patches(name):
     side, blocks, last = BLOCKS[name]
     network, seen = create_network(name, side).eval(), {}
-    with torch.inference_mode(), watching(network, lambda block, patches: seen.update({block: patches.shape[1]})):
+    with torch.inference_mode(), block_outputs(network, lambda block, patches: seen.update({block: patches.shape[1]})):
         network.forward_features(torch.zeros(1, 3, side, side))
     assert list(seen) == list(blocks_of(network)) and len(seen) == blocks and list(seen.values())[-1] == last
     assert not any(module._forward_hooks for module in network.modules())
@@ -70,7 +78,7 @@ def images(tmp_path):
 
 def test_a_layer_is_averaged_over_images_and_the_head_comes_last(tmp_path, images):
     model = StructuralModel(ModelConfig(dim=8, grid=3)).eval()
-    network, files = of_run("a", model), ImageFiles(tmp_path, images, model.input_size)
+    network, files = run_network("a", model), ImageFiles(tmp_path, images, model.input_size)
     layers = similarity_by_depth(network, files, CPU)
     assert [layer.depth for layer in layers] == [0.5, 1.0, 1.5] and layers[-1].layer == HEAD
     batch = torch.stack([files[number] for number in range(3)])
@@ -86,7 +94,7 @@ def test_a_layer_is_averaged_over_images_and_the_head_comes_last(tmp_path, image
 
 def test_random_weights_come_from_the_seed_and_are_said(tmp_path, images):
     def measured(seed):
-        network = of_name("vit_mini_patch16_112", "", 112, seed, CPU)
+        network = timm_network("vit_mini_patch16_112", "", 112, seed, CPU)
         assert network.label == "vit_mini_patch16_112 (random weights)"
         return similarity_by_depth(network, ImageFiles(tmp_path, images, (112, 112)), CPU)
 

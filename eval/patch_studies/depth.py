@@ -1,7 +1,7 @@
-"""How alike the patches of one image are, layer by layer of a network.
+"""The similarity of the patches of one image, by depth of a network.
 
-Of a layer's n patches the mean cosine over all pairs of different patches is taken (Zhang, Liwicki, Cipolla, BMVC 2022,
-draw it by depth). Where the patches grow alike, transport has little to go by.
+It is the mean cosine over all pairs of different patches of a layer (Zhang, Liwicki, Cipolla, BMVC 2022, draw it by
+depth). If the patches of an image are similar, transport cannot tell them apart.
 """
 
 import math
@@ -22,28 +22,28 @@ from vpr.description.images import ImageFiles
 from vpr.models.settings import Crop
 
 BATCH = 16
-HEAD = "head"  # what the patch descriptors are called, after the last layer
+HEAD = "head"  # the name of the patch descriptors among the layers
 CONTAINERS = r"(backbone|network|cvt|encoder|features|stages|blocks|serial_blocks\d|layers|layer\d)$"
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network, and what it wants."""
+    """A network with the images that it takes."""
 
     label: str
     model: nn.Module
-    describe: Callable[[torch.Tensor], Any]  # takes uint8 images (B, 3, H, W); gives `Descriptors`, or anything else
+    describe: Callable[[torch.Tensor], Any]  # of uint8 images (B, 3, H, W); `Descriptors` if it has a head
     side: int  # height and width of its images, pixels
-    crop: Crop = "resize"  # what it sees of a photo
+    crop: Crop = "resize"  # the part of a photo that it takes
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of a network, over some images."""
+    """The similarity of the patches of a layer, over some images."""
 
     layer: str
-    depth: float  # its number by the number of layers, in (0, 1]; the head lies one step beyond
-    patches: int  # that it describes an image by
+    depth: float  # its number, from 1, divided by the number of layers; the head is one step deeper
+    patches: int  # number of patches of an image
     similarity: float  # mean pairwise cosine, averaged over the images
     deviation: float  # its standard deviation over the images
 
@@ -54,52 +54,52 @@ def mean_cosine(patches: torch.Tensor) -> torch.Tensor:
     The squared length of the sum of n unit vectors is n and twice the sum over all pairs. Zeros have cosine 0.
     """
     unit = F.normalize(patches.float(), dim=-1)
-    total, own = unit.sum(1).square().sum(-1), unit.square().sum((1, 2))
-    return (total - own) / (patches.shape[1] * (patches.shape[1] - 1))
+    total, diagonal = unit.sum(1).square().sum(-1), unit.square().sum((1, 2))
+    return (total - diagonal) / (patches.shape[1] * (patches.shape[1] - 1))
 
 
 def similarity_by_depth(network: Network, images: ImageFiles, device: torch.device) -> list[Layer]:
-    """Every block of the network in the order in which they work, and the head where there is one.
+    """The blocks of the network in order, then the head if there is one.
 
-    Layers that leave a single patch are left out. Raises VprError for a network in which no blocks are found.
+    Layers with a single patch are left out. Raises VprError if the network has no blocks with patches.
     """
     batches = [range(start, min(start + BATCH, len(images))) for start in range(0, len(images), BATCH)]
     values: dict[str, list[torch.Tensor]] = {}
     counts: dict[str, int] = {}
 
-    def note(name: str, patches: torch.Tensor) -> None:
+    def add(name: str, patches: torch.Tensor) -> None:
         if patches.shape[1] > 1:
             counts[name] = patches.shape[1]
             values.setdefault(name, []).append(mean_cosine(patches).cpu())
 
-    with watching(network.model, note), evaluating(network.model):
+    with block_outputs(network.model, add), evaluating(network.model):
         for batch in by_threads(images, batches):
             patches = getattr(network.describe(batch.to(device)), "patch_descriptors", None)
             if patches is not None:
-                note(HEAD, patches)
+                add(HEAD, patches)
     blocks = [name for name in values if name != HEAD]
     if not blocks:
-        raise VprError(f"{network.label}: no blocks that give patches are found in this network; leave it out")
+        raise VprError(f"{network.label}: no blocks with patches were found in this network; leave it out")
     depths = {name: (number + 1) / len(blocks) for number, name in enumerate([*blocks, HEAD])}
     over_images = {name: torch.cat(parts).numpy() for name, parts in values.items()}
     return [
-        Layer(name, depths[name], counts[name], float(np.mean(all_)), float(np.std(all_)))
-        for name, all_ in over_images.items()
+        Layer(name, depths[name], counts[name], float(np.mean(similarity)), float(np.std(similarity)))
+        for name, similarity in over_images.items()
     ]
 
 
 @contextmanager
-def watching(model: nn.Module, note: Callable[[str, torch.Tensor], None]) -> Iterator[None]:
-    """Inside, every block of the model that works is noted, with its name and its patches (B, n, C)."""
+def block_outputs(model: nn.Module, add: Callable[[str, torch.Tensor], None]) -> Iterator[None]:
+    """A context in which ``add`` gets the name and the patches (B, n, C) of every block that is computed."""
     prefix = max((getattr(part, "num_prefix_tokens", 0) for part in model.modules()), default=0)
     last = any(getattr(part, "output_fmt", None) == "NHWC" for part in model.modules())
 
     def hook(name: str) -> Callable[..., None]:
-        def seen(module: nn.Module, arguments: object, output: object) -> None:
+        def receive(module: nn.Module, arguments: object, output: object) -> None:
             if isinstance(output, torch.Tensor) and output.ndim in (3, 4):
-                note(name, as_patches(output, prefix, last))
+                add(name, as_patches(output, prefix, last))
 
-        return seen
+        return receive
 
     handles = [block.register_forward_hook(hook(name)) for name, block in blocks_of(model).items()]
     try:
@@ -110,10 +110,10 @@ def watching(model: nn.Module, note: Callable[[str, torch.Tensor], None]) -> Ite
 
 
 def blocks_of(model: nn.Module) -> dict[str, nn.Module]:
-    """The blocks of a timm network by name; the levels that timm names itself where it repeats nothing (VGG)."""
-    found = dict(_blocks("", model))
-    if found:
-        return found
+    """The blocks of a timm network by name; of networks without repeated blocks (VGG) the levels that timm names."""
+    blocks = dict(_blocks("", model))
+    if blocks:
+        return blocks
     modules = dict(model.named_modules())
     info: Any = next((part.feature_info for part in modules.values() if hasattr(part, "feature_info")), [])
     return {name: modules[name] for name in (level["module"] for level in info) if name in modules}
@@ -132,9 +132,10 @@ def _blocks(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def as_patches(output: torch.Tensor, prefix: int, last: bool) -> torch.Tensor:
-    """The patches (B, n, C) of what a block gives: tokens (B, n, C), or maps (B, C, h, w) or, ``last``, (B, h, w, C).
+    """The patches (B, n, C) in the output of a block: tokens (B, n, C) or maps (B, C, h, w).
 
-    prefix: the class and register tokens that stand in front, in the layers that have them.
+    prefix: number of class and register tokens before the patches, in layers that have them. last: whether maps are
+    (B, h, w, C).
     """
     if output.ndim == 4:
         return output.flatten(1, 2) if last else output.flatten(2).transpose(1, 2)

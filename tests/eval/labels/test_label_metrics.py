@@ -6,7 +6,7 @@ import torch
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
 from vpr.datasets.ragged import Ragged
-from vpr.eval.label_metrics import chance_of_labels, evaluate_labels
+from vpr.eval.labels.label_metrics import chance_of_labels, evaluate_labels
 
 CLASSES = np.random.default_rng(0).permutation(np.repeat(np.arange(12), [1, 2, 2, 3, 4, 5, 6, 7, 8, 3, 2, 9]))
 

@@ -1,15 +1,15 @@
 """Metrics of image retrieval with class labels: P@1, RP, MAP@R and Recall@k.
 
-They take rankings (Q, K) of database entries, best first, a negative number where there is none, and the positives of
-each query, as `eval.metrics` does. With R the number of a query's positives:
+They take rankings (Q, K) of database entries, best first, filled up with negative numbers, and the positives of each
+query, as `eval.metrics` does. R is the number of positives of a query:
 
 - P@1: share of the queries whose first entry is a positive.
 - RP, R-precision: share of positives among the first R, the mean over queries.
-- MAP@R: the mean over i = 1..R of the precision at i where the i-th is a positive, else 0. A perfect ranking scores 1.
+- MAP@R: the mean over i = 1..R of the precision at i if the i-th is a positive, else 0. A perfect ranking scores 1.
 - Recall@k: share of the queries with a positive among the first k.
 
-Source: Musgrave et al., "A Metric Learning Reality Check", ECCV 2020. A query is no positive of its own and is not
-ranked. Queries without positives are left out. A repeated entry counts where it stands first.
+Source: Musgrave et al., "A Metric Learning Reality Check", ECCV 2020. A query is not a
+positive of itself and is not ranked. Queries without positives are not scored. Of a repeated entry the first counts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 
 from vpr.base.errors import VprError
 from vpr.datasets.ragged import Ragged
-from vpr.eval.calibration import Judging
+from vpr.eval.calibration.criterion import Criterion
 from vpr.eval.metrics import Rankings, first_hits, rectangular
 from vpr.transport.marginals import FromGlobals
 
@@ -33,23 +33,22 @@ KS = (1, 2, 4, 8, 10, 100, 1000)
 def evaluate_labels(
     ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence[int] = KS, *, count_query: bool = False
 ) -> dict[str, float]:
-    """``p@1``, ``rp``, ``map@r`` and ``recall@k`` of the k that the rankings reach, each in [0, 1].
+    """``p@1``, ``rp``, ``map@r`` and ``recall@k`` for each k up to the length of the rankings, in [0, 1].
 
-    count_query: as the code of the paper counts (Zhang et al., BMVC 2022): the query is one more of the R and is never
-    found, so that a perfect ranking of R scores R / (R + 1). Raises ValueError for rankings shorter than the largest R.
+    count_query: count as the code of the paper does (Zhang et al., BMVC 2022): the query is one of the R positives and
+    is never found, so a perfect ranking scores R / (R + 1). Raises ValueError for rankings shorter than the largest R.
 
     >>> evaluate_labels(np.array([[3, 9, 4]]), Ragged.from_rows([[3, 4]]), ks=(1,))
     {'p@1': 1.0, 'rp': 0.5, 'map@r': 0.5, 'recall@1': 1.0}
     """
     reached = [k for k in ks if k <= max(len(row) for row in ranked)]
     blocks = list(_blocks(ranked, positives, count_query, reached))
-    found = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
-    return {name: float(values.mean()) for name, values in found.items()}
+    values = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    return {name: float(shares.mean()) for name, shares in values.items()}
 
 
-def by_query(ranked: np.ndarray | Rankings, positives: Rankings) -> dict[str, np.ndarray]:
-    """``p@1``, ``rp`` and ``map@r`` of each query that has positives, (S,) float in [0, 1]; errors as
-    `evaluate_labels`."""
+def metrics_per_query(ranked: np.ndarray | Rankings, positives: Rankings) -> dict[str, np.ndarray]:
+    """``p@1``, ``rp`` and ``map@r`` of each query with positives, (S,) float in [0, 1]; errors as `evaluate_labels`."""
     blocks = list(_blocks(ranked, positives, False, ()))
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
@@ -57,11 +56,12 @@ def by_query(ranked: np.ndarray | Rankings, positives: Rankings) -> dict[str, np
 def _blocks(
     ranked: np.ndarray | Rankings, positives: Rankings, count_query: bool, ks: Sequence[int]
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The metrics of each query, some queries at a time."""
-    depth, most = max(len(row) for row in ranked), max((len(row) for row in positives), default=0)
-    if depth < most:
-        raise ValueError(f"rankings of {depth} are shorter than the {most} positives of a query")
-    if not most:
+    """The metrics of each query, `BLOCK` queries at a time."""
+    depth = max(len(row) for row in ranked)
+    largest = max((len(row) for row in positives), default=0)
+    if depth < largest:
+        raise ValueError(f"rankings of {depth} are shorter than the {largest} positives of a query")
+    if not largest:
         raise VprError("no query has a positive, so nothing can be scored; classes need two images")
     wide = ranked if isinstance(ranked, np.ndarray) else rectangular(ranked, depth)
     ranks = np.arange(1, depth + 1)
@@ -77,16 +77,21 @@ def _blocks(
         yield shares | {f"recall@{k}": hits[:, :k].any(1) * 1.0 for k in ks}
 
 
-LABELS = Judging(
-    partial(evaluate_labels, ks=(1,)), ("p@1", "map@r"), get_args(FromGlobals), adapt=False, to_the_last=True
+LABEL_CRITERION = Criterion(
+    metrics=partial(evaluate_labels, ks=(1,)),
+    names=("p@1", "map@r"),
+    marginals=get_args(FromGlobals),
+    adapt=False,
+    needs_all_positives=True,
 )
 
 
 def chance_of_labels(positives: Ragged, database: int) -> dict[str, float]:
-    """What a random order has on average, of a database with so many entries other than the query.
+    """The expected metrics of a random order.
 
-    Every rank holds a positive with probability p = R / database, so P@1 and RP are p. At a hit at rank i, the i - 1
-    before it hold (i - 1) (R - 1) / (database - 1) positives on average.
+    database: number of entries other than the query. Every rank holds a positive with probability p = R / database, so
+    P@1 and RP are p. If rank i holds a positive, the i - 1 ranks before it hold (i - 1) (R - 1) / (database - 1)
+    positives on average.
     """
     counts = positives.counts[positives.counts > 0].astype(np.float64)
     share = counts / database
@@ -95,5 +100,5 @@ def chance_of_labels(positives: Ragged, database: int) -> dict[str, float]:
         np.mean((1 + before[row] * np.arange(int(count))) / np.arange(1, int(count) + 1))
         for row, count in enumerate(counts)
     ]
-    found = {"p@1": share, "rp": share, "map@r": share * np.array(precision)}
-    return {name: float(values.mean()) for name, values in found.items()}
+    values = {"p@1": share, "rp": share, "map@r": share * np.array(precision)}
+    return {name: float(shares.mean()) for name, shares in values.items()}

@@ -1,4 +1,4 @@
-"""Results over several trainings: recalls with intervals, as text, CSV, JSON and a picture."""
+"""Results over several trainings: metrics with intervals, as text, CSV, JSON and a figure."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from vpr.base.files import replacing, write_json
 from vpr.datasets.retrieval_set import RetrievalSet
-from vpr.eval.intervals import Estimate, drives_of, interval
+from vpr.eval.comparison.intervals import Estimate, interval, resampling_groups
 from vpr.eval.tables import title_of
 
 KS = (1, 5, 10)
@@ -25,29 +25,29 @@ DIFFERENCES = (
     ("struct + structure", "base"),
     ("struct + structure", "struct"),
     ("struct + structure", "untrained + structure"),
-)  # the paper's claims
+)  # the claims of the paper
 
-Values = dict[str, np.ndarray]  # of each scored query (S,), in [0, 1], by metric
+Values = dict[str, np.ndarray]  # (S,) for each metric: the value of each scored query, in [0, 1]
 
 
-def found_within(ranked: np.ndarray, data: RetrievalSet) -> Values:
-    """Whether each scored query has a right answer among its first 1, 5 and 10: ``recall@k``."""
+def recall_hits(ranked: np.ndarray, data: RetrievalSet) -> Values:
+    """``recall@k``, (S,): 1.0 if a scored query has a positive among its first k = 1, 5 and 10, otherwise 0.0."""
     hits = np.stack([np.isin(ranked[query, : max(KS)], data.answers[query]) for query in data.scored.tolist()])
     return {f"recall@{k}": hits[:, :k].any(1).astype(float) for k in KS}
 
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What some trainings, each of the same rows, answered to one retrieval set."""
+    """The results of several trainings on one retrieval set; each training has the same rows."""
 
     trainings: Sequence[dict[str, Values]]  # by name of row
     data: RetrievalSet
-    together: str = "drives"  # what queries are resampled by
+    groups: str = "drives"  # the name of the groups that queries are resampled by
 
     @cached_property
     def drives(self) -> np.ndarray:
-        """(S,) as `drives_of`."""
-        return drives_of(self.data)
+        """(S,) the group of each scored query, as `resampling_groups`."""
+        return resampling_groups(self.data)
 
     @property
     def rows(self) -> list[str]:
@@ -60,20 +60,22 @@ class Results:
         return list(self.trainings[0][self.rows[0]])
 
     def values(self, row: str, metric: str) -> np.ndarray:
-        """(T, S): of each training and query."""
+        """(T, S): the values of each training and query."""
         return np.stack([training[row][metric] for training in self.trainings])
 
     @cached_property
     def estimates(self) -> dict[str, dict[str, Estimate]]:
-        """Of each row and metric, shares in [0, 1]."""
+        """The mean and interval of each row and metric, in [0, 1]."""
         return {
             row: {name: interval(self.values(row, name), self.drives) for name in self.metrics} for row in self.rows
         }
 
     @cached_property
     def differences(self) -> dict[tuple[str, str, str], Estimate]:
-        """The metrics of one row minus another's, of the pairs in `DIFFERENCES` that are there; paired by query. Recall
-        is compared at 1 only."""
+        """The metrics of one row minus those of another, paired by query, for the pairs of `DIFFERENCES`.
+
+        The keys are metric, first row and second row. Of recalls only Recall@1 is compared.
+        """
         compared = self.metrics[:1] if self.metrics[0].startswith("recall") else self.metrics
         return {
             (name, above, below): interval(self.values(above, name) - self.values(below, name), self.drives)
@@ -82,31 +84,31 @@ class Results:
         }
 
     def _pairs(self) -> list[tuple[str, str]]:
-        """The pairs of `DIFFERENCES` among the rows; rows may begin with the name of a method, ``NAME: ``."""
+        """The pairs of `DIFFERENCES` among the rows. Rows may begin with the name of a method, ``NAME: ``."""
         methods = dict.fromkeys(row[: row.find(": ") + 2] if ": " in row else "" for row in self.rows)
         named = [(method + above, method + below) for method in methods for above, below in DIFFERENCES]
         return [pair for pair in named if set(pair) <= set(self.rows)]
 
     def table(self) -> Table:
-        """In per cent, with intervals."""
+        """The metrics of each row, in per cent, with intervals."""
         count = len(np.unique(self.drives))
-        title = f"mean of {len(self.trainings)} trainings; 95 % intervals over {count} {self.together}"
+        title = f"mean of {len(self.trainings)} trainings; 95 % intervals over {count} {self.groups}"
         table = Table("", *(Column(title_of(name), justify="right") for name in self.metrics), title=title)
         for row, by_metric in self.estimates.items():
             table.add_row(row, *(estimate.percent for estimate in by_metric.values()))
         return table
 
-    def differences_told(self) -> list[str]:
+    def difference_lines(self) -> list[str]:
         """One line for each difference."""
         return [
-            f"{title_of(name)} of {above} - {below}: {found.percent}"
-            for (name, above, below), found in self.differences.items()
+            f"{title_of(name)} of {above} - {below}: {estimate.percent}"
+            for (name, above, below), estimate in self.differences.items()
         ]
 
 
 def write_results(out: Path, results: Results, protocol: str) -> None:
     """Write table.json, table.txt, table.csv and table.png into a folder."""
-    found, metrics = results.estimates, results.metrics
+    estimates, metrics = results.estimates, results.metrics
     differences = {
         (f"{above} - {below}" if name == "recall@1" else f"{name}: {above} - {below}"): asdict(estimate)
         for (name, above, below), estimate in results.differences.items()
@@ -114,15 +116,17 @@ def write_results(out: Path, results: Results, protocol: str) -> None:
     record = {
         "protocol": protocol,
         "queries": len(results.drives),
-        results.together: len(np.unique(results.drives)),
-        "recall": {row: {name: asdict(one) for name, one in by_metric.items()} for row, by_metric in found.items()},
-        "by_training": {row: {name: results.values(row, name).mean(1).tolist() for name in metrics} for row in found},
+        results.groups: len(np.unique(results.drives)),
+        "recall": {row: {name: asdict(one) for name, one in by_metric.items()} for row, by_metric in estimates.items()},
+        "by_training": {
+            row: {name: results.values(row, name).mean(1).tolist() for name in metrics} for row in estimates
+        },
         "differences": differences,
     }
     write_json(out / "table.json", record)
     rows = [
         {"row": row, "metric": name, **asdict(one)}
-        for row, by_metric in found.items()
+        for row, by_metric in estimates.items()
         for name, one in by_metric.items()
     ]
     with replacing(out / "table.csv") as temporary:
@@ -131,13 +135,13 @@ def write_results(out: Path, results: Results, protocol: str) -> None:
         console = Console(file=file, width=100)
         console.print(protocol, highlight=False)
         console.print(results.table())
-        for line in results.differences_told():
+        for line in results.difference_lines():
             console.print(line, highlight=False)
     _draw(out / "table.png", results)
 
 
 def _draw(path: Path, results: Results) -> None:
-    """The first metric of each method, without and with structure, with intervals."""
+    """Draw the first metric of each method, without and with structure, with intervals."""
     from matplotlib.figure import Figure
 
     from vpr.base.figures import COLOURS, save, style
@@ -148,11 +152,11 @@ def _draw(path: Path, results: Results) -> None:
         figure = Figure(figsize=(5, 3), layout="constrained")
         axes = figure.subplots()
         for place, (suffix, label) in enumerate((("", "global"), (" + structure", "re-ranked"))):
-            found = [results.estimates[name + suffix][first] for name in names]
-            means = np.array([estimate.mean for estimate in found])
-            errors = [means - [e.low for e in found], [e.high for e in found] - means]
-            where = np.arange(len(names)) + (place - 0.5) * 0.38
-            axes.bar(where, 100 * means, 0.36, yerr=100 * np.array(errors), label=label, color=COLOURS[place])
+            estimates = [results.estimates[name + suffix][first] for name in names]
+            means = np.array([estimate.mean for estimate in estimates])
+            errors = [means - [one.low for one in estimates], [one.high for one in estimates] - means]
+            positions = np.arange(len(names)) + (place - 0.5) * 0.38
+            axes.bar(positions, 100 * means, 0.36, yerr=100 * np.array(errors), label=label, color=COLOURS[place])
         axes.set_xticks(np.arange(len(names)), names)
         axes.set_ylabel(f"{title_of(first)}, %")
         axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))

@@ -1,0 +1,89 @@
+"""Validation of models in training, and calibration of finished ones, on held-out data: a city, or some classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vpr.datasets.msls import Protocol, load
+from vpr.datasets.retrieval_set import Entries, RetrievalSet
+from vpr.description.describe import global_descriptors
+from vpr.description.images import ImageFiles
+from vpr.description.into_cache import Filling, describe_into_cache
+from vpr.description.spec import cache_spec
+from vpr.eval.calibration.calibration import DEPTH, Sample, calibrate, sample_queries
+from vpr.eval.calibration.criterion import PLACE_CRITERION, Criterion
+from vpr.eval.descriptors import DescribedSet, describe
+from vpr.eval.options import RankingConfig
+from vpr.eval.ranking import search_shortlist
+from vpr.models.netvlad import NetVLAD
+from vpr.models.structural import StructuralModel
+from vpr.retrieval.rerank import CPU
+from vpr.retrieval.settings import RerankConfig
+
+CACHE = "validation.h5"  # descriptors of the model in training, in the cache folder of the run
+
+
+class Validator:
+    """A held-out set with the criterion that models are validated by. Without a set nothing is validated."""
+
+    def __init__(
+        self,
+        held_out: str,
+        data: RetrievalSet | None,
+        out: Path,
+        device: torch.device,
+        criterion: Criterion = PLACE_CRITERION,
+    ) -> None:
+        """held_out: the name of the set, empty for none. out: the run folder, whose cache folder is used."""
+        self.held_out, self.data, self.out, self.device, self.criterion = held_out, data, out, device, criterion
+
+    @classmethod
+    def load_city(cls, root: Path, city: str, out: Path, device: torch.device) -> Validator:
+        """A validator with a city of a tree; an empty name gives none. Raises DatasetError for a missing city."""
+        data = load(root, Protocol(split="val", cities=(city,))).retrieval_set if city else None
+        return cls(city, data, out, device)
+
+    def calibrate(self, model: StructuralModel) -> dict[str, Any]:
+        """The entry ``calibration`` of metrics.json for a finished model; empty without a held-out set."""
+        if self.data is None:
+            return {}
+        (self.out / "cache" / CACHE).unlink(missing_ok=True)
+        cache = self.out / "cache" / f"{self.held_out.replace(' ', '-')}-{cache_spec(model).fingerprint}.h5"
+        described = describe(model, self.data, cache, self.device, RankingConfig(adapt=self.criterion.adapt))
+        return {"calibration": calibrate(described, self.held_out, self.device, self.criterion).record()}
+
+    def score(self, model: StructuralModel | NetVLAD) -> dict[str, float]:
+        """The validation of a model in training: ``score``, the value of the criterion, and its reported metric.
+
+        Those of a student are after re-ranking, with the best weight of S_struct and the best marginals; the reported
+        metric before re-ranking is there too, with the prefix ``shortlist_``. Raises ValueError without a held-out set.
+        """
+        if self.data is None:
+            raise ValueError("there is no held-out city")
+        if isinstance(model, NetVLAD):
+            return self._score_teacher(model, self.data)
+        reported, value = self.criterion.reported, self.criterion.value
+        files, path = self.data.image_files(), self.out / "cache" / CACHE
+        filled = describe_into_cache(path, model, self.data.root, files, self.device, Filling(overwrite=True))
+        sample = Sample.draw(DescribedSet.from_cache(self.data, filled.cache), self.criterion)
+        best: dict[str, float] = {}
+        for marginals in self.criterion.marginals:
+            metrics = sample.sweep_weights(sample.compare(RerankConfig(marginals=marginals), CPU))
+            best = max(best, *metrics.values(), key=lambda candidate: value(candidate) if candidate else -1)
+        return {"score": value(best), reported: best[reported], f"shortlist_{reported}": metrics[0.0][reported]}
+
+    def _score_teacher(self, model: NetVLAD, data: RetrievalSet) -> dict[str, float]:
+        """The validation of a teacher, which has no patches to re-rank by."""
+        chosen = sample_queries(data)
+        queries, database = (self._descriptors(model, data, side) for side in (data.queries, data.database))
+        ranked = search_shortlist(data, queries, database, DEPTH).ranked[chosen]
+        metrics = self.criterion.metrics(ranked, [data.answers[query] for query in chosen])
+        return {"score": self.criterion.value(metrics), self.criterion.reported: metrics[self.criterion.reported]}
+
+    def _descriptors(self, model: NetVLAD, data: RetrievalSet, side: Entries) -> np.ndarray:
+        """Global descriptors of single images (S, C)."""
+        return global_descriptors(model, ImageFiles.of(data.root, side.images.ravel(), model), self.device)

@@ -1,0 +1,259 @@
+"""Several methods under one protocol: a row of metrics with intervals for each method and stage.
+
+from vpr.eval.comparison.comparison import compare
+
+print(compare(["runs/a", "runs/b", "other=predictions.csv"]).table())
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.markup import escape
+from rich.table import Column
+from rich.table import Table as RichTable
+
+from vpr.base.command import printable
+from vpr.base.errors import VprError
+from vpr.base.machine import choose_device
+from vpr.datasets.msls.options import ProtocolOptions
+from vpr.datasets.msls.protocol import Split, Task
+from vpr.description.spec import cache_spec
+from vpr.eval.baselines import chance, thumbnails
+from vpr.eval.comparison.intervals import Estimate, interval, resampling_groups
+from vpr.eval.comparison.methods import BASELINES, Method, parse_methods
+from vpr.eval.comparison.seed_results import recall_hits
+from vpr.eval.evaluator import Evaluator
+from vpr.eval.files.foreign import read_rankings
+from vpr.eval.metrics import evaluate
+from vpr.eval.options import RankingConfig, SourceConfig, TableFormat, fill_stages
+from vpr.eval.report.subject import Stage, Table, answer_stages
+from vpr.eval.tables import describe_counts, describe_protocol, text_of, title_of
+from vpr.models.builtin import run_of
+from vpr.models.loading import TEACHER, load_teacher
+from vpr.retrieval.settings import RerankOptions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from vpr.datasets.msls.dataset import MSLS
+    from vpr.datasets.retrieval_set import RetrievalSet
+    from vpr.eval.evaluator import Answers
+
+COLUMNS = ("recall@1", "recall@5", "recall@10")  # of the table
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """The rankings of one stage of a method."""
+
+    name: str
+    data: RetrievalSet
+    rankings: Sequence[np.ndarray]  # (Q, K) of each training
+    stage: Stage  # of the first training
+    final: bool  # whether it is the last stage of its method
+    answers: Answers | None = None  # of the first training
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """The mean over trainings of each metric."""
+        scores = [evaluate(ranked, self.data.answers) for ranked in self.rankings]
+        return {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
+
+    @cached_property
+    def hits(self) -> dict[str, np.ndarray]:
+        """(T, S) for each ``recall@k``: whether each training answers each scored query among its first k."""
+        hits = [recall_hits(ranked, self.data) for ranked in self.rankings]
+        return {name: np.stack([training[name] for training in hits]) for name in hits[0]}
+
+    def estimate(self, metric: str) -> Estimate:
+        """The mean of a recall with its interval over drives and trainings."""
+        return interval(self.hits[metric], resampling_groups(self.data))
+
+    def intervals(self) -> dict[str, list[float]]:
+        """The low and the high end of the interval of each recall."""
+        estimates = {metric: self.estimate(metric) for metric in self.hits}
+        return {metric: [estimate.low, estimate.high] for metric, estimate in estimates.items()}
+
+    def difference(self, other: Row, metric: str = "recall@1") -> Estimate:
+        """The difference of a recall to that of another row, paired by query, and by training if both have as many."""
+        ours, theirs = self.hits[metric], other.hits[metric]
+        if len(ours) != len(theirs):
+            ours, theirs = ours.mean(0, keepdims=True), theirs.mean(0, keepdims=True)
+        return interval(ours - theirs, resampling_groups(self.data))
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """The rows of all methods under one protocol."""
+
+    dataset: MSLS
+    rows: Sequence[Row]
+
+    @property
+    def data(self) -> RetrievalSet:
+        """Queries, database and positives."""
+        return self.dataset.retrieval_set
+
+    @cached_property
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Metrics that need no model, by name."""
+        return dict(zip(BASELINES, (chance(self.data), thumbnails(self.data))))
+
+    @property
+    def final(self) -> list[Row]:
+        """The last stage of each method."""
+        return [row for row in self.rows if row.final]
+
+    def differences(self) -> list[tuple[Row, Row, Estimate]]:
+        """Recall@1 of the last stage of each method after the first, minus that of the first method."""
+        first, *others = self.final
+        return [(row, first, row.difference(first)) for row in others]
+
+    def record(self) -> dict[str, dict[str, Any]]:
+        """The metrics of the baselines and of every row, with the intervals of the recalls."""
+        return self.baselines | {row.name: {**row.metrics, "intervals": row.intervals()} for row in self.rows}
+
+    def header(self) -> list[str]:
+        """The protocol and the counts, one line each."""
+        return [describe_protocol(self.dataset), describe_counts(self.data)]
+
+    def blocks(self, form: TableFormat = "text", csv_header: bool = True) -> list[str | RichTable]:
+        """The header, the table, and in text the differences.
+
+        CSV has a line for each row and metric, in [0, 1], and no header lines. The other formats are in per cent.
+        """
+        if form == "csv":
+            return [_long(self).to_csv(index=False, header=csv_header).rstrip("\n")]
+        table = _wide(self)
+        if form == "markdown":
+            escaped = table.rename(index=lambda name: name.replace("|", r"\|"))
+            return [*self.header(), "", escaped.to_markdown(disable_numparse=True)]
+        if form == "latex":
+            columns = "l" + "r" * len(COLUMNS)
+            return [*(f"% {line}" for line in self.header()), table.to_latex(escape=True, column_format=columns)]
+        differences = [f"R@1 of {row.name} - {first.name}: {by.percent}" for row, first, by in self.differences()]
+        return [*self.header(), _rich(table), *differences]
+
+    def table(self, form: TableFormat = "text") -> str:
+        """The blocks as text."""
+        return text_of(*self.blocks(form))
+
+    def report_tables(self) -> tuple[Table, ...]:
+        """For a report: the differences of Recall@1 to the first method; empty for a single method."""
+        differences = self.differences()
+        if not differences:
+            return ()
+        rows = tuple((row.name, estimate.percent) for row, _, estimate in differences)
+        note = "Paired by query, with intervals of 95 % over drives and trainings."
+        return (Table("Differences of Recall@1", (f"minus {differences[0][1].name}",), rows, note),)
+
+
+def compare(
+    runs: Sequence[str | Path],
+    data: str | Path | None = None,
+    *,
+    split: Split = "val",
+    cities: Sequence[str] = (),
+    task: Task = "im2im",
+    **options: Any,
+) -> Comparison:
+    """Compare runs and prediction files under one protocol, as ``python -m eval.compare`` does.
+
+    runs: run folders, 'builtin' or prediction files, each as SOURCE or NAME=SOURCE. Other arguments and errors: as of
+    `vpr.eval.evaluation.evaluate`, but for ``run``, ``rerank``, ``shortlist``, ``predictions`` and ``cluster``.
+    """
+    methods = parse_methods([str(run) for run in runs])
+    values = {"data": data, "split": split, "cities": tuple(cities), "task": task}
+    protocol, ranking, problem = fill_stages([ProtocolOptions, RankingConfig, RerankOptions], {**values, **options})
+    return compare_methods(methods, protocol.load(), Evaluator(ranking, problem, choose_device(ranking.device)))
+
+
+def compare_methods(methods: Sequence[Method], dataset: MSLS, evaluator: Evaluator) -> Comparison:
+    """Evaluate every method on a data set.
+
+    A run has rows for its shortlist and its re-ranking. Before them are those of the teacher inside the run, unless an
+    earlier run had the same teacher. Raises VprError without true positions, and as `Evaluator.answer` and
+    `read_rankings`.
+    """
+    if dataset.without_ground_truth:
+        cities = ", ".join(dataset.without_ground_truth)
+        raise VprError(f"{cities}: the true positions are unknown, so nothing can be compared; name other --cities")
+    data, rows, teachers = dataset.retrieval_set, list[Row](), set[str]()
+    for method in methods:
+        if method.is_file:
+            ranked = read_rankings(method.sources[0], dataset, strict=False)
+            rows.append(Row(method.name, data, [ranked], Stage(method.name, ranked), final=True))
+            continue
+        fingerprints = _teacher_fingerprints(method, evaluator)
+        if fingerprints and not fingerprints & teachers:
+            teacher = Method(f"NetVLAD of {method.name}", method.sources)
+            rows += [replace(row, final=False) for row in _run_rows(teacher, data, evaluator, "teacher")]
+        teachers |= fingerprints
+        rows += _run_rows(method, data, evaluator, "student")
+    return Comparison(dataset, rows)
+
+
+def _teacher_fingerprints(method: Method, evaluator: Evaluator) -> set[str]:
+    """The fingerprints of the teachers inside the runs; empty unless every run has one."""
+    if not all((run_of(run) / TEACHER).is_dir() for run in method.sources):
+        return set()
+    return {cache_spec(load_teacher(run, evaluator.device)).fingerprint for run in method.sources}
+
+
+def _run_rows(method: Method, data: RetrievalSet, evaluator: Evaluator, shortlist: str) -> list[Row]:
+    """The rows of a shortlist and of its re-ranking."""
+    answers = [evaluator.answer(data, SourceConfig(run, shortlist, rerank=True)) for run in method.sources]
+    stages = [answer_stages(training) for training in answers]
+    return [
+        Row(
+            name=name,
+            data=data,
+            rankings=[training[number].ranked for training in stages],
+            stage=replace(stages[0][number], name=name),
+            final=number == 1,
+            answers=answers[0],
+        )
+        for number, name in enumerate((method.name, f"{method.name}, re-ranked"))
+    ]
+
+
+def _rich(table: pd.DataFrame) -> RichTable:
+    printed = RichTable("", *(Column(title, justify="right") for title in table.columns))
+    for name, cells in table.iterrows():
+        printed.add_row(escape(str(name)), *cells)
+    return printed
+
+
+def _wide(comparison: Comparison) -> pd.DataFrame:
+    """A column for each metric, in per cent with its interval; baselines have no interval."""
+    import pandas as pd
+
+    rows: dict[str, dict[str, str]] = {}
+    for name, metrics in comparison.baselines.items():
+        rows[name] = {title_of(metric): f"{100 * metrics[metric]:.1f}" for metric in COLUMNS}
+    for row in comparison.rows:
+        rows[row.name] = {title_of(metric): row.estimate(metric).percent for metric in COLUMNS}
+    return pd.DataFrame(rows).T.rename(index=printable)
+
+
+def _long(comparison: Comparison) -> pd.DataFrame:
+    """Columns task, subtask, row, metric, mean, low, high; the last two are empty for baselines."""
+    import pandas as pd
+
+    protocol = comparison.dataset.protocol
+    lines: list[tuple[Any, ...]] = []
+    for name, metrics in comparison.baselines.items():
+        lines += [(name, metric, metrics[metric], None, None) for metric in COLUMNS]
+    for row in comparison.rows:
+        estimates = [(metric, row.estimate(metric)) for metric in COLUMNS]
+        lines += [(row.name, metric, estimate.mean, estimate.low, estimate.high) for metric, estimate in estimates]
+    table = pd.DataFrame(lines, columns=["row", "metric", "mean", "low", "high"])
+    table.insert(0, "subtask", protocol.subtask)
+    table.insert(0, "task", protocol.task)
+    return table

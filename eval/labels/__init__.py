@@ -1,0 +1,1 @@
+"""Image retrieval with class labels: metrics and evaluation."""

@@ -1,0 +1,68 @@
+"""Evaluation of a run on the test half of a labelled set."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from vpr.base.errors import VprError
+from vpr.base.machine import choose_device
+from vpr.base.run_folder import read_config
+from vpr.datasets.labels import Halves
+from vpr.datasets.msls.options import ProtocolOptions
+from vpr.datasets.retrieval_set import RetrievalSet
+from vpr.eval.evaluator import Evaluator
+from vpr.eval.labels.label_metrics import KS
+from vpr.eval.options import RankingConfig
+from vpr.models.builtin import run_of
+from vpr.retrieval.settings import Calibration, RerankOptions
+
+log = logging.getLogger("vpr")
+
+COMMAND = "vpr.retrieval"  # trains, and calibrates, on classes
+
+
+def label_evaluator(
+    run: Path, data: RetrievalSet, halves: Halves, ranking: RankingConfig, rerank: RerankOptions
+) -> Evaluator:
+    """An evaluator with rankings as deep as the metrics need: the largest k of the database, and all positives.
+
+    Raises VprError if no query has a positive.
+    """
+    if not len(data.scored):
+        raise VprError(f"{data.root}: no test class has two images, so nothing can be scored; add images")
+    ranking, rerank = _label_defaults(ranking, rerank, run, halves.training.fingerprint)
+    full_depth = max([k for k in KS if k < len(data.database)] + [int(data.answers.counts.max())])
+    return Evaluator(ranking, rerank, choose_device(ranking.device), full_depth)
+
+
+def is_trained_on_classes(run: Path) -> bool:
+    """Whether a run was trained and calibrated on class labels."""
+    return read_config(run_of(run), COMMAND).get("command") == COMMAND
+
+
+def labelled_folder(options: ProtocolOptions) -> Path | None:
+    """``--data`` out of the options of MSLS. Raises VprError if other options of MSLS are given."""
+    if options != ProtocolOptions(data=options.data):
+        raise VprError("--retrieval takes --data and --layout; leave the options of the MSLS protocol out")
+    return options.data
+
+
+def _label_defaults(
+    ranking: RankingConfig, rerank: RerankOptions, run: Path, training: str
+) -> tuple[RankingConfig, RerankOptions]:
+    """The options, with defaults for classes if they are left out.
+
+    training: the fingerprint of the training half. A run that was trained on this half is not adapted to the test half.
+    A run that was calibrated on streets gets mass 1 and the default weight: two photos of one object show all of it,
+    two photos of one place do not.
+    """
+    config = read_config(run_of(run), COMMAND)
+    if config.get("command") == COMMAND:
+        data = config.get("data")
+        same_set = isinstance(data, dict) and data.get("fingerprint") == training
+        return (replace(ranking, adapt=False) if same_set and ranking.adapt is None else ranking), rerank
+    if rerank.mass is None or ranking.weight is None:
+        log.info("%s was not calibrated on classes: it is re-ranked with mass 1 and weight 5 (--mass, --weight)", run)
+    mass, weight = rerank.mass, ranking.weight
+    rerank = replace(rerank, mass=1.0 if mass is None else mass)
+    return replace(ranking, weight=Calibration().weight if weight is None else weight), rerank

@@ -1,0 +1,1 @@
+"""Studies of patches: similarity by depth, and semantic correspondence."""
