@@ -1,1 +1,1 @@
-"""What everything stands on: errors, files, the machine, settings, run folders. `datasets` imports nothing else."""
+"""The foundation: errors, files, the machine, settings, run folders. `datasets` imports nothing else of `vpr`."""

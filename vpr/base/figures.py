@@ -1,4 +1,4 @@
-"""The one style of all figures: small, plain, colour-blind safe; and how they are written."""
+"""The style of all figures (small, plain, safe for colour-blind readers), and writing them to files."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from vpr.base.files import replacing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLOURS = ("#8da0b6", "#d55e00", "#0072b2", "#009e73")  # of Okabe and Ito, but the first, which is grey
-MORE_COLOURS = (*COLOURS[1:], "#cc79a7", "#56b4e9", "#e69f00", "#000000")  # for curves beside one another
-UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}  # formats, without the time of day
+COLOURS = ("#8da0b6", "#d55e00", "#0072b2", "#009e73")  # grey, then colours of Okabe and Ito
+MORE_COLOURS = (*COLOURS[1:], "#cc79a7", "#56b4e9", "#e69f00", "#000000")  # for several curves in one plot
+UNDATED = {
+    "pdf": {"CreationDate": None},
+    "svg": {"Date": None},
+    "png": {},
+}  # metadata by format, without the date
 
 
 @contextlib.contextmanager
@@ -36,15 +40,17 @@ def style() -> Iterator[None]:
 
 
 def format_of(path: Path) -> str:
-    """The format of a figure by the file's ending; raises VprError for those that are not written."""
+    """The figure format by file extension; raises VprError if it is not supported."""
     kind = path.suffix.lower().removeprefix(".")
     if kind not in UNDATED:
-        raise VprError(f"{path}: a figure is written as .png, .pdf or .svg; give the file one of these endings")
+        raise VprError(
+            f"{path}: a figure is written as .png, .pdf or .svg", thing=path, remedy="use one of these extensions"
+        )
     return kind
 
 
 def save(figure: Figure, path: Path, dpi: int = 200) -> None:
-    """Write a figure, atomically; the same figure gives the same bytes. Errors as `format_of`."""
+    """Write a figure atomically. The same figure gives the same bytes. Errors as `format_of`."""
     kind = format_of(path)
-    with style(), replacing(path) as temporary:  # hatches and the names inside an SVG are settings of this moment
+    with style(), replacing(path) as temporary:  # hatches and SVG ids are read when it is saved
         figure.savefig(temporary, format=kind, dpi=dpi, metadata=UNDATED[kind])

@@ -1,4 +1,4 @@
-"""Files: writes that are whole or not there at all, and the folder of what can be made again."""
+"""Files: atomic writes, locks, preallocation, and the cache folder."""
 
 import contextlib
 import errno
@@ -19,15 +19,15 @@ from platformdirs import user_cache_path
 from vpr.base.errors import VprError
 
 log = logging.getLogger("vpr")
-HOST = re.sub(r"[^A-Za-z0-9_-]", "_", socket.gethostname())  # temporary names carry it: folders may be shared
+HOST = re.sub(r"[^A-Za-z0-9_-]", "_", socket.gethostname())  # in temporary names: folders may be shared
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``; on a clean exit it takes its place in one step, otherwise it is removed.
+    """A temporary path beside ``path``. On success it is renamed to ``path``, otherwise it is removed.
 
-    A link stays a link: what it points at is replaced. A pipe or a device is written to, and stays what it is.
-    Temporaries that killed processes of this machine left for the same path are removed.
+    A symlink stays a symlink: its target is replaced. A pipe or a device is written to directly. Temporary files that
+    killed processes of this machine left for the same path are removed.
     """
     path = Path(path)
     special = path.exists() and not (path.is_file() or path.is_dir())
@@ -51,13 +51,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _remove_abandoned(folder: Path, name: str) -> None:
-    """Remove the temporaries of a name, and those of its temporaries, whose process on this machine is no more."""
-    begin, end = f"{name}.{HOST}.".lstrip("."), ".tmp"
+    """Remove temporary files of a name, and of its temporary files, whose process on this machine has ended."""
+    prefix, suffix = f"{name}.{HOST}.".lstrip("."), ".tmp"
     for entry in os.scandir(folder):
         bare = entry.name.lstrip(".")
-        if not (entry.name.startswith(".") and bare.startswith(begin) and bare.endswith(end)):
+        if not (entry.name.startswith(".") and bare.startswith(prefix) and bare.endswith(suffix)):
             continue
-        process = bare[len(begin) : -len(end)].partition("-")[0]
+        process = bare[len(prefix) : -len(suffix)].partition("-")[0]
         if process.isdecimal() and int(process) != os.getpid() and not _is_running(int(process)):
             with contextlib.suppress(OSError):
                 os.unlink(entry.path)
@@ -73,25 +73,28 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def reserve(path: Path, size: int) -> None:
-    """Take so many bytes on disk for a file: a memory map cannot say that there is no space. Raises OSError then."""
+def preallocate(path: Path, size: int) -> None:
+    """Preallocate ``size`` bytes, because a full disk cannot be reported through a memory map.
+
+    Raises OSError if there is no space.
+    """
     if not hasattr(os, "posix_fallocate"):
         return
     try:
         with path.open("ab") as file:
             os.posix_fallocate(file.fileno(), 0, size)
     except OSError as error:
-        if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot reserve
+        if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system without preallocation
             return
-        raise OSError(error.errno, f"{error.strerror}, {size >> 20} MiB wanted") from None
+        raise OSError(error.errno, f"{error.strerror}, {size >> 20} MiB needed") from None
 
 
 @contextmanager
-def writing_alone(path: Path, wait: bool) -> Iterator[None]:
-    """Inside, no other process that asks the same writes to ``path``; the lock is a hidden file beside it.
+def write_lock(path: Path, wait: bool) -> Iterator[None]:
+    """Hold an exclusive inter-process lock on ``path``; the lock file is hidden and lies beside it.
 
-    wait: for the other one to end, which the log says; otherwise VprError is raised at once. The system lets go of a
-    killed process's lock.
+    wait: wait for another holder, and log that; otherwise raise VprError at once. The operating system releases the
+    lock of a killed process.
     """
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,8 +103,12 @@ def writing_alone(path: Path, wait: bool) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         if not wait:
-            raise VprError(f"{path} is being written by another process; wait for it, or name another") from None
-        log.info("waiting for another process that writes %s", path)
+            raise VprError(
+                f"{path} is being written by another process",
+                thing=path,
+                remedy="wait until it ends, or choose another path",
+            ) from None
+        log.info("waiting for another process to finish writing %s", path)
         lock.acquire()
     try:
         yield
@@ -110,10 +117,10 @@ def writing_alone(path: Path, wait: bool) -> Iterator[None]:
 
 
 @contextmanager
-def only_one(lock: Path) -> Iterator[None]:
-    """Hold an exclusive lock on this machine; other processes wait for it.
+def work_lock(lock: Path) -> Iterator[None]:
+    """Hold an exclusive lock file; other processes of this machine wait for it.
 
-    For work that is only done twice without the lock: if the lock file cannot be made, nobody waits.
+    It saves repeated work and protects nothing: if the lock file cannot be created, the block runs without a lock.
     """
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -128,18 +135,18 @@ def only_one(lock: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Write a file, atomically."""
+    """Write a file atomically."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write ``content`` as indented JSON, atomically."""
+    """Write ``content`` as indented JSON atomically."""
     write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def is_writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, which is made when it is missing."""
+    """Whether files can be created in a folder; a missing folder is created."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -149,23 +156,25 @@ def is_writable(folder: Path) -> bool:
 
 
 def is_writable_at(path: Path) -> bool:
-    """Whether a file can be made or replaced at a path, whose folder may be missing; what is there stays."""
+    """Whether a file can be created or replaced at a path. The folder may be missing. Nothing is changed."""
     if path.exists() and not path.is_file():  # a pipe or a device is written to
         return not path.is_dir() and os.access(path, os.W_OK)
     return is_writable(next(folder for folder in path.resolve().parents if folder.exists()))
 
 
-def place_to_keep(path: Path) -> Path:
-    """Where a file that can be made again is kept: at ``path``; in the user's cache where it is not there already and
-    its folder cannot be written, as that of a run shared by others."""
+def writable_path(path: Path) -> Path:
+    """The path for a file of descriptors: ``path``, or one in the user's cache if the folder of ``path`` is read-only.
+
+    The folder of a shared run may be read-only. A file that exists is used even if it is read-only.
+    """
     if path.is_file() or is_writable(path.parent):
         return path
-    kept = cache_folder("descriptors") / path.name
-    log.info("%s cannot be written; descriptors are kept in %s", path.parent, kept.parent)
-    return kept
+    cached = cache_folder("descriptors") / path.name
+    log.info("%s cannot be written; descriptors are kept in %s", path.parent, cached.parent)
+    return cached
 
 
 def cache_folder(name: str) -> Path:
-    """The folder ``name`` for what can be made again: in the user's cache, or where VPR_CACHE_DIR moved it."""
+    """The folder ``name`` in the user's cache, or in VPR_CACHE_DIR if that is set. Its files can be recomputed."""
     moved = os.environ.get("VPR_CACHE_DIR")
     return (Path(moved) if moved else user_cache_path("vpr")) / name

@@ -1,4 +1,4 @@
-"""The machine: the device that computes, and the cores that this process may use."""
+"""The machine: compute device, CPU cores, and settings of OpenMP and glibc."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Device = Literal["auto", "cpu", "cuda", "mps"]
 log = logging.getLogger("vpr")
 
-_most_cores: int | None = None  # that this process takes, where `limit_cores` said so
+_most_cores: int | None = None  # upper limit for this process, if `limit_cores` set one
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 MOST_BYTES = 2**31 - 1
 
@@ -24,36 +24,37 @@ MOST_BYTES = 2**31 - 1
 def choose_device(name: Device) -> torch.device:
     """The torch device for a name; ``auto`` takes CUDA, then Apple's MPS, then the CPU. The choice is logged.
 
-    Raises VprError when the named device is not there.
+    Raises VprError if the device is not available.
     """
     import torch
 
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     kind = next(kind for kind in ("cuda", "mps", "cpu") if present[kind]) if name == "auto" else name
     if not present[kind]:
-        there = ", ".join(kind for kind, here in present.items() if here)
-        raise VprError(f"device {kind} is not on this machine; pass --device auto or one of: {there}")
+        available = ", ".join(kind for kind, is_present in present.items() if is_present)
+        remedy = f"pass --device auto or one of: {available}"
+        raise VprError(f"device {kind} is not available on this machine", thing="--device", remedy=remedy)
     detail = torch.cuda.get_device_name() if kind == "cuda" else f"{torch.get_num_threads()} threads"
     log.info("device: %s (%s)", kind, detail)
     keep_freed_memory()
     return torch.device(kind)
 
 
-def wait_briefly() -> None:
-    """Have OpenMP's threads spin for a moment only when they wait, so that decoding gets the cores.
+def shorten_busy_waiting() -> None:
+    """Shorten OpenMP busy-waiting so that image decoding gets the cores. Call it before torch is imported.
 
-    To be called before torch is imported. By default they spin for milliseconds, and describing photos takes a quarter
-    more time. If they hardly spin, training takes longer, since they fall asleep between operations.
+    By default idle threads spin for milliseconds, and describing photos takes a quarter more time. If they hardly spin,
+    training is slower, because they fall asleep between operations.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 
 def keep_freed_memory() -> None:
-    """Have the C library hand large freed blocks out again, where it would give them back to the system.
+    """Keep glibc from returning large freed blocks to the OS. Other C libraries do not have this setting.
 
-    A network's features are freed and wanted again at every step; pages that come fresh from the system cost more time
-    than the convolutions (2 to 3 times, for batches of 64 photos of 160 pixels). Only glibc has this setting.
+    A network's features are freed and allocated again at every step. Fresh pages from the OS cost 2 to 3 times the time
+    of the convolutions (batches of 64 photos of 160 pixels).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -62,16 +63,16 @@ def keep_freed_memory() -> None:
 
 
 def usable_cores() -> int:
-    """How many cores this process may use."""
+    """The number of CPU cores that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores if _most_cores is None else min(cores, _most_cores)
 
 
 def limit_cores(count: int) -> None:
-    """Have this process take no more than so many cores; others of the same machine take the rest.
+    """Let this process use at most ``count`` cores, because other processes of this machine use the rest.
 
-    OpenMP's threads, of torch and FAISS, are made fewer and never more: they wait for one another, which costs a search
-    of one query ten times its time where the cores are not free.
+    The OpenMP threads of torch and FAISS are reduced, never increased. Threads wait for one another: if cores are busy,
+    a search of one query takes ten times as long.
     """
     global _most_cores
     import faiss

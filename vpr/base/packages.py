@@ -1,10 +1,10 @@
-"""What this software is called on the package registry, where the name ``vpr`` belongs to others."""
+"""The name of this software on the package registry, where ``vpr`` is another project."""
 
 DISTRIBUTION = "vpr-ot"
 
 
 def install_extra(extra: str) -> str:
-    """The command that installs the packages of an extra; the quotes are for shells that read brackets as a pattern.
+    """The command that installs an extra. Some shells read brackets as a pattern, hence the quotes.
 
     >>> install_extra("heic")
     "pip install 'vpr-ot[heic]'"

@@ -1,4 +1,4 @@
-"""Pages of HTML, filled in by Jinja2, which escapes what it is given."""
+"""HTML pages from Jinja2 templates, with autoescaping."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ if TYPE_CHECKING:
 
 
 def environment(package: str) -> Environment:
-    """The templates of a package, in its folder ``templates``, and ``head.html`` of all pages, which wants ``title``
-    and ``css``, and takes ``policy`` and ``nonce``. A name that a template lacks is an error."""
+    """The templates in a package's folder ``templates``, and ``head.html``, which all pages include.
+
+    ``head.html`` needs ``title`` and ``css``; ``policy`` and ``nonce`` are optional. An undefined name is an error.
+    """
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     return Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("vpr.base")]),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, finalize=_told,
+        lstrip_blocks=True, finalize=_escape_control,
     )  # fmt: skip
 
 
@@ -29,12 +31,12 @@ def asset(package: str, name: str) -> str:
 
 
 def style(package: str, name: str) -> str:
-    """A package's style sheet, behind the one of the house: colours, light and dark, and the letters."""
+    """The common style sheet (colours, light and dark, fonts), followed by the package's own."""
     return asset("vpr.base", "house.css") + asset(package, name)
 
 
-def _told(value: Any) -> Any:
-    """Text as it may be shown: control characters, and those that turn the direction, by their codes."""
+def _escape_control(value: Any) -> Any:
+    """Text with control characters and changes of text direction as escape codes; other values unchanged."""
     from markupsafe import Markup
 
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -1,4 +1,4 @@
-"""Processes that work together, by Lightning Fabric: torchrun starts them, and a command alone is one process."""
+"""Several processes that share work, by Lightning Fabric. torchrun starts them; without it there is one process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from vpr.base.errors import VprError
-from vpr.base.files import writing_alone
+from vpr.base.files import write_lock
 
 if TYPE_CHECKING:
     import torch
@@ -20,28 +20,29 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 log = logging.getLogger("vpr")
-LONGEST_WAIT = datetime.timedelta(hours=24)  # of processes for the one that calibrates and writes
+LONGEST_WAIT = datetime.timedelta(hours=24)  # of the other processes, while the first one calibrates and writes
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
-def join(device: torch.device, precision: Precision = "32-true") -> Fabric:
-    """The processes that torchrun started with this one, or this one alone; on one kind of device.
+def launch_fabric(device: torch.device, precision: Precision = "32-true") -> Fabric:
+    """Set up Fabric for the processes that torchrun started, or for this single process.
 
-    All but the first are silent from here on. Raises VprError for a precision that the device lacks, and
-    for an environment that is not torchrun's.
+    device: its kind is used by all processes. From here on only the first process logs more than errors. Raises
+    VprError for a precision that the device does not support, and if WORLD_SIZE was not set by torchrun.
     """
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy
 
     if precision == "16-mixed" and device.type == "cpu":
-        raise VprError("--precision 16-mixed needs a GPU; pass --precision bf16-mixed")
+        raise VprError("--precision 16-mixed needs a GPU", thing="--precision", remedy="pass --precision bf16-mixed")
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         return Fabric(accelerator=device.type, devices=1, precision=precision)
     for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         if name not in os.environ:
-            raise VprError(f"WORLD_SIZE is {count}, but {name} is not set; start several processes with torchrun")
+            remedy = "start several processes with torchrun"
+            raise VprError(f"WORLD_SIZE is {count}, but {name} is not set", thing=name, remedy=remedy)
     nodes = count // int(os.environ.get("LOCAL_WORLD_SIZE", str(count)))
     warnings.filterwarnings("ignore", "torch.distributed.nn.functional.all_gather is deprecated")  # Fabric's own call
     strategy = DDPStrategy(find_unused_parameters=True, timeout=LONGEST_WAIT)
@@ -61,32 +62,34 @@ def several_machines() -> bool:
     return os.environ.get("LOCAL_WORLD_SIZE", count) != count
 
 
-def of_one_machine() -> None:
-    """Raise VprError where there are several."""
+def require_one_machine() -> None:
+    """Raise VprError if torchrun started processes on several machines."""
     if several_machines():
         raise VprError(
-            "processes of several machines cannot fill one cache; give each --cities and a --cache of its own"
+            "processes of several machines cannot fill one cache",
+            thing="--cache",
+            remedy="run one command per machine, each with its own --cities and --cache",
         )
 
 
 @contextmanager
-def writing_first(fabric: Fabric | Alone, out: Path, wait: bool = False) -> Iterator[None]:
-    """Inside, the first process alone writes to ``out``; wait and errors as `vpr.base.files.writing_alone`."""
-    with writing_alone(out, wait=wait) if fabric.is_global_zero else nullcontext():
+def first_process_lock(fabric: Fabric | SingleProcess, out: Path, wait: bool = False) -> Iterator[None]:
+    """Let the first process hold a write lock on ``out``; wait and errors as `vpr.base.files.write_lock`."""
+    with write_lock(out, wait=wait) if fabric.is_global_zero else nullcontext():
         yield
 
 
-class Alone:
-    """This process by itself, with the part of Fabric's interface that shared work needs."""
+class SingleProcess:
+    """One process, with the part of Fabric's interface that shared work needs."""
 
     is_global_zero, global_rank, world_size = True, 0, 1
 
     def broadcast(self, value: T) -> T:
-        """What the first process has."""
+        """The value of the first process."""
         return value
 
     def barrier(self) -> None:
-        """Wait for the others, of which there are none."""
+        """Return at once: there are no other processes."""
 
 
-ALONE = Alone()
+SINGLE_PROCESS = SingleProcess()

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, lines in the log elsewhere, and never more than `EVERY_S` of silence."""
+"""Progress of long work: a bar on a terminal, otherwise lines in the log, at least one every `EVERY_S`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-BAR_S = 15.0  # seconds between two lines of a bar in the log
-EVERY_S = 20.0  # longest silence of the log, seconds
+BAR_S = 15.0  # seconds between two log lines of a bar
+EVERY_S = 20.0  # longest time without a log line, seconds
 log = logging.getLogger("vpr")
 _drawn: weakref.WeakSet[tqdm] = weakref.WeakSet()  # bars on the terminal
 
@@ -24,10 +24,10 @@ _drawn: weakref.WeakSet[tqdm] = weakref.WeakSet()  # bars on the terminal
 def progress(
     items: Iterable[Any] | None = None, *, title: str | None, unit: str, total: int | None = None, done: int = 0
 ) -> tqdm:
-    """A progress bar. It goes over the items, or the caller updates it from ``done`` to ``total``.
+    """A progress bar over the items. Without items the caller updates it from ``done`` to ``total``.
 
-    On a terminal it is drawn. Elsewhere the log gets a line when it starts and then one every `BAR_S`. Without a title
-    nothing is shown.
+    On a terminal the bar is drawn. Otherwise it logs a line at the start and every `BAR_S`. Without a title it is
+    disabled.
     """
     from tqdm import tqdm
 
@@ -59,37 +59,37 @@ def plural(noun: str) -> str:
 
 
 class _LogLines(io.TextIOBase):
-    """A stream that logs what a bar draws."""
+    """A stream that logs the text of a bar."""
 
     def write(self, text: str) -> int:
-        """One drawing of the bar; one that clears it is blank."""
+        """Log one drawing of the bar; a blank one clears it and is not logged."""
         if line := text.strip():
             log.info("%s", line)
         return len(text)
 
 
 class _LastLine(logging.Handler):
-    """Keeps the last line of the log that came from the work itself, and the time of the last line of all."""
+    """Keeps the last log line that is not a heartbeat, its time, and the time of the last line of any kind."""
 
     def __init__(self) -> None:
         super().__init__()
         self.line, self.line_time, self.any_time = "the command started", time.monotonic(), time.monotonic()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Called for every line."""
+        """Note a log line."""
         self.any_time = time.monotonic()
-        if record.threadName != ALIVE:
+        if record.threadName != HEARTBEAT:
             self.line, self.line_time = record.getMessage(), self.any_time
 
 
-ALIVE = "alive"  # name of the thread that breaks the silence
+HEARTBEAT = "heartbeat"  # name of the thread that logs it
 
 
 @contextlib.contextmanager
-def no_long_silence(every_s: float = EVERY_S) -> Iterator[None]:
-    """Inside, the log repeats its last line with the time since, whenever nothing was logged or drawn for ``every_s``.
+def log_heartbeat(every_s: float = EVERY_S) -> Iterator[None]:
+    """Log a heartbeat if nothing was logged or drawn for ``every_s``: the last line again, and the time since then.
 
-    So a reader of the log knows that the work goes on, and with what, in a step that reports nothing itself.
+    It shows that a long step without own progress is still running.
     """
     last, ended = _LastLine(), threading.Event()
 
@@ -105,7 +105,7 @@ def no_long_silence(every_s: float = EVERY_S) -> Iterator[None]:
             wait = every_s if drawn else max(0.05, every_s - quiet)
 
     log.addHandler(last)
-    thread = threading.Thread(target=watch, name=ALIVE, daemon=True)
+    thread = threading.Thread(target=watch, name=HEARTBEAT, daemon=True)
     thread.start()
     try:
         yield

@@ -1,4 +1,4 @@
-"""Run folders: config, revision and metrics beside the weights."""
+"""Run folders: configuration, code revision and metrics beside the weights."""
 
 import ast
 import functools
@@ -20,22 +20,22 @@ log = logging.getLogger("vpr")
 
 CONFIG, METRICS, WEIGHTS, CHECKPOINT = "config.json", "metrics.json", "model.safetensors", "checkpoint.pt"
 TRAINING_CODE = (
-    "vpr/distill/*.py", "vpr/models/*.py", "vpr/description/images.py", "vpr/description/describe.py",
+    "vpr/distill/**/*.py", "vpr/models/*.py", "vpr/description/images.py", "vpr/description/describe.py",
     "vpr/transport/marginals.py", "vpr/transport/problem.py", "vpr/transport/torch_backend.py",
 )  # fmt: skip
-LATER = {"data.held_out"}  # settings that change nothing before the weights are trained
+LATER = {"data.held_out"}  # settings that have no effect until the weights are trained
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 ROOT = Path(__file__).resolve().parents[2]
-LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "h5py")  # the numbers depend on their versions
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "h5py")  # results depend on their versions
 
 
 def start_run(out: Path, config: dict, overwrite: bool) -> bool:
-    """Make the run folder, or find it as an earlier call left it; returns whether the run is complete already.
+    """Create the run folder, or continue an existing one; returns whether the run is already complete.
 
-    config: what defines the run, of JSON types. overwrite: start over where a complete run, or one of another
-    configuration, lies; an interrupted run of the same configuration continues with or without it. What is fixed after
-    the training (`LATER`) may differ, and is recorded anew. Raises VprError when the folder holds a run of another
-    configuration and ``overwrite`` is off, and when it holds something else.
+    config: the settings that define the run, of JSON types. overwrite: start over if the folder holds a complete run or
+    a run of another configuration. An interrupted run of the same configuration always continues. Settings that apply
+    after the training (`LATER`) may differ, and are written again. Raises VprError if the folder holds a run of another
+    configuration and ``overwrite`` is off, and if it holds other files.
     """
     config = json.loads(json.dumps(config))
     if (out / CONFIG).is_file():
@@ -44,18 +44,20 @@ def start_run(out: Path, config: dict, overwrite: bool) -> bool:
         complete = (out / WEIGHTS).is_file() and (out / METRICS).is_file()
         if not overwrite and changed:
             raise VprError(
-                f"{out} holds a run with other settings ({', '.join(changed)}); pass --overwrite or another --out"
+                f"{out} holds a run with other settings ({', '.join(changed)})",
+                thing=out,
+                remedy="pass --overwrite or another --out",
             )
         if not overwrite or not (changed or complete):
-            _say_other_code(out, complete)
-            if complete:  # a kill may have come just before `finish_run` removed it
+            _warn_other_code(out, complete)
+            if complete:  # left if the process was killed just before `finish_run` removed it
                 (out / CHECKPOINT).unlink(missing_ok=True)
             if before != config:
                 write_json(out / CONFIG, {**_read_json(out / CONFIG, ""), "run": config})
             return complete
         shutil.rmtree(out)
     elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
-        raise VprError(f"{out} is not empty and not a run folder; pass another --out")
+        raise VprError(f"{out} is not empty and not a run folder", thing=out, remedy="pass another --out")
     versions = {name: version(name) for name in LIBRARIES}
     write_json(out / CONFIG, {"run": config, "revision": revision(), "code": training_code(), "versions": versions})
     return False
@@ -63,7 +65,7 @@ def start_run(out: Path, config: dict, overwrite: bool) -> bool:
 
 @functools.cache
 def training_code() -> str:
-    """A digest of the code that makes a training's result, 16 hexadecimal digits; comments do not count."""
+    """A digest of the code that determines a trained model, 16 hexadecimal digits; comments do not count."""
     digest = hashlib.sha256()
     for path in sorted(path for pattern in TRAINING_CODE for path in ROOT.glob(pattern)):
         tree = ast.parse(path.read_bytes())
@@ -74,26 +76,26 @@ def training_code() -> str:
     return digest.hexdigest()[:16]
 
 
-def _say_other_code(out: Path, complete: bool) -> None:
-    """Warn when a run that is taken up was made by code that trains otherwise."""
+def _warn_other_code(out: Path, complete: bool) -> None:
+    """Warn if an existing run was started by other training code."""
     content = _read_json(out / CONFIG, f"remove {out}")
     if content.get("code", "") != training_code():
         done = "is complete, but" if complete else "continues, but"
         log.warning(
-            "%s %s was begun by other training code (%s); pass --overwrite for a run of this code alone",
+            "%s %s was started by other training code (revision %s); pass --overwrite to start over",
             out, done, content.get("revision", "unknown"),
         )  # fmt: skip
 
 
 def finish_run(out: Path, save_weights: Callable[[Path], None], metrics: dict) -> None:
-    """Write the weights and, last of all, metrics.json, which marks the run as complete; remove the checkpoint."""
+    """Write the weights, then metrics.json, which marks the run as complete; then remove the checkpoint."""
     save_weights(out / WEIGHTS)
     write_json(out / METRICS, metrics)
     (out / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _differences(before: dict, after: dict, prefix: str = "") -> list[str]:
-    """The dotted names of the settings that differ or that only one of the two has."""
+    """The dotted names of settings that differ, or that only one of the two has."""
     names = []
     for key in before.keys() | after.keys():
         old, new = before.get(key), after.get(key)
@@ -107,46 +109,49 @@ def _differences(before: dict, after: dict, prefix: str = "") -> list[str]:
 def read_config(folder: Path, command: str = "vpr.distill") -> dict[str, Any]:
     """The ``run`` part of a run folder's config.json.
 
-    Raises VprError when there is no such run, naming the command that makes it, and when the file is somebody else's.
+    command: the module that creates such runs, for the error message. Raises VprError if there is no run, and if the
+    file is not the configuration of a run.
     """
     path = folder / CONFIG
     if not path.is_file():
         builtin = ", or pass --run builtin" if command == "vpr.distill" else ""
-        raise VprError(f"no run at {folder}; make it with: python -m {command} --out {folder}{builtin}")
+        remedy = f"make it with: python -m {command} --out {folder}{builtin}"
+        raise VprError(f"no run at {folder}", thing=folder, remedy=remedy)
     config = _read_json(path, f"remove {folder} or pass another folder")
     if not isinstance(config, dict) or not isinstance(config.get("run"), dict):
-        raise VprError(f"{path} is not the config of a run; pass another folder")
+        raise VprError(f"{path} is not the configuration of a run", thing=path, remedy="pass another folder")
     return config["run"]
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """metrics.json of a complete run; raises VprError when the run was interrupted."""
-    path = folder / METRICS
+    """The content of metrics.json; raises VprError if the run is not finished, or the file is damaged."""
+    path, remedy = folder / METRICS, f"run the command that made {folder} again, with --overwrite"
     if not path.is_file():
-        raise VprError(f"{folder} is not finished; give the command that made it again and it continues")
-    metrics = _read_json(path, f"give the command that made {folder} again, with --overwrite")
+        continuing = "run the command that made it again, and it continues"
+        raise VprError(f"{folder} is not finished", thing=folder, remedy=continuing)
+    metrics = _read_json(path, remedy)
     if not isinstance(metrics, dict):
-        raise VprError(f"{path} is damaged; give the command that made {folder} again, with --overwrite")
+        raise VprError(f"{path} is damaged", thing=path, remedy=remedy)
     return metrics
 
 
 def _read_json(path: Path, remedy: str) -> Any:
-    """A JSON file's content, without numbers that are none; raises VprError with the remedy when it is damaged."""
+    """The content of a JSON file; raises VprError with the remedy if it is damaged, or contains NaN or infinity."""
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise VprError(f"{path} is damaged ({error}); {remedy}") from error
+        raise VprError(f"{path} is damaged ({error})", thing=path, remedy=remedy) from error
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"it holds {name}")
+    raise ValueError(f"it contains {name}")
 
 
 def revision() -> str:
-    """The git revision of this software, with a mark when files were changed since; its version outside a checkout."""
+    """The git revision of this software, marked if files were changed; outside a checkout, its version."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        if (ROOT / ".git").exists():  # an installed copy may lie inside somebody else's checkout
+        if (ROOT / ".git").exists():  # an installed copy may lie inside another checkout
             return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
         return f"vpr {version(DISTRIBUTION)}"
     except (OSError, subprocess.CalledProcessError, PackageNotFoundError):

@@ -1,4 +1,4 @@
-"""Settings: dataclasses whose fields are options of a command, with their types, ranges, defaults and meanings.
+"""Settings: dataclasses whose fields are options of a command, with type, range, default and meaning.
 
     @dataclass(frozen=True)
     class TrainConfig:
@@ -50,7 +50,7 @@ else:
 
 
 class Names(tuple[str, ...]):
-    """Names in a given order; on the command line ``a,b``, in a YAML file that or a list."""
+    """Names in order: ``a,b`` on the command line, that or a list in a YAML file."""
 
 
 def _names(given: str | Sequence[str]) -> Names:
@@ -62,38 +62,40 @@ restricted.register_type(Names, serializer=",".join, deserializer=_names)
 
 
 def option(default: T, meaning: str) -> T:
-    """A dataclass field that is an option ``--field-name``: its default, and its meaning with the unit."""
+    """A dataclass field that becomes the option ``--field-name``. meaning: one phrase, with unit and range."""
     return dataclasses.field(default=default, metadata={"help": meaning})
 
 
 def required(meaning: str) -> Any:
-    """A dataclass field that is an option without a default: it must be given."""
+    """A dataclass field that becomes an option without a default; the user must give it."""
     return dataclasses.field(metadata={"help": meaning})
 
 
 def positional(meaning: str, metavar: str, least: int = 1) -> Any:
-    """A dataclass field that is given by its place; a tuple takes ``least`` values, 0 or 1, or more."""
+    """A positional argument; a tuple takes one or more values, or any number with ``least=0``."""
     return dataclasses.field(metadata={"help": meaning, "metavar": metavar, "nargs": "+" if least else "*"})
 
 
 def repeated(default: Names, meaning: str) -> Names:
-    """A field of names that may be given by several options too: ``--field A --field B`` is ``--field A,B``."""
+    """An option of names that may be repeated: ``--field A --field B`` means ``--field A,B``."""
     return dataclasses.field(default=default, metadata={"help": f"{meaning}; may be repeated", "repeated": True})
 
 
 class Formatter(DefaultHelpFormatter):
-    """Help with a short usage line; the texts already carry types and defaults."""
+    """Help with a short usage line. The help texts already contain types and defaults."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=30, width=110)
 
     def add_usage(self, usage: str | None, actions: Any, groups: Any, prefix: str | None = None) -> None:
-        """The command, its places, and ``[options]``."""
-        places = [action.metavar + (" ..." if action.nargs else "") for action in actions if not action.option_strings]
-        super().add_usage(" ".join([self._prog, *places, "[options]"]), (), (), prefix)
+        """The command, its positional arguments, and ``[options]``."""
+        metavars = [
+            action.metavar + (" ..." if action.nargs else "") for action in actions if not action.option_strings
+        ]
+        super().add_usage(" ".join([self._prog, *metavars, "[options]"]), (), (), prefix)
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
-        """The option and what it takes; a long list of choices over several lines."""
+        """The option and its metavar; a long list of choices is wrapped."""
         text = super()._format_action_invocation(action)
         wrapped = textwrap.fill(text.replace(",", ", "), self._width - 2, subsequent_indent=" " * 6)
         return text if len(text) < self._width else wrapped.replace(", ", ",")
@@ -103,26 +105,29 @@ class Formatter(DefaultHelpFormatter):
 
 
 def make_parser(command: str, description: str, stages: Sequence[Any], epilog: str = "") -> ArgumentParser:
-    """A parser for ``python -m COMMAND`` with one group of options a stage, ``--config`` and ``--print-config``.
+    """A parser for ``python -m COMMAND`` with a group of options per stage, ``--config`` and ``--print-config``.
 
-    stages: dataclasses, or instances of them whose values are this command's defaults.
+    stages: dataclasses, or instances whose values are this command's defaults.
     """
     parser = ArgumentParser(
         prog=program(command), description=description, epilog=epilog, formatter_class=Formatter,
         print_config="--print-config", exit_on_error=False, allow_abbrev=False,
     )  # fmt: skip
     parser.add_argument(
-        "--config", action="config", metavar="FILE.yaml", help="read options from a file; later ones win"
+        "--config",
+        action="config",
+        metavar="FILE.yaml",
+        help="read options from a YAML file; later options win",
     )
     parser._option_string_actions["--print-config"].help = "print the options as YAML and stop"
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--debug", action="store_true", help="print the traceback of an error")
     for stage in stages:
         _add_options(parser, stage)
     return parser
 
 
 def _add_options(parser: ArgumentParser, stage: Any) -> None:
-    """One option for each field that was declared with `option`, `required` or `positional`."""
+    """Add an option for each field declared with `option`, `required` or `positional`."""
     group = parser.add_argument_group((stage.__doc__ or "").splitlines()[0].rstrip("."))
     hints = typing.get_type_hints(stage if isinstance(stage, type) else type(stage))
     for field in _fields(stage):
@@ -140,7 +145,9 @@ def _add_options(parser: ArgumentParser, stage: Any) -> None:
         elif default is MISSING:
             group.add_argument(name, type=hint, required=True, metavar=_metavar(hint), help=f"{meaning} (required)")
         else:
-            group.add_argument(name, type=hint, default=default, metavar=_metavar(hint), help=meaning + shown(default))
+            group.add_argument(
+                name, type=hint, default=default, metavar=_metavar(hint), help=meaning + default_text(default)
+            )
 
 
 def _fields(stage: Any) -> Iterator[dataclasses.Field]:
@@ -148,7 +155,7 @@ def _fields(stage: Any) -> Iterator[dataclasses.Field]:
 
 
 def _metavar(hint: Any) -> str:
-    """What stands for a value of the type, the choices where there are some."""
+    """The placeholder for a value of the type; for a Literal, its choices."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         hint = next(part for part in typing.get_args(hint) if part is not type(None))
     if typing.get_origin(hint) is typing.Literal:
@@ -159,34 +166,34 @@ def _metavar(hint: Any) -> str:
     return next(name for kind, name in kinds.items() if issubclass(hint, kind))
 
 
-def shown(default: object) -> str:
-    """The default as the help shows it, where there is one to show."""
+def default_text(default: object) -> str:
+    """The default as text for the help; empty if there is no default."""
     if default is None or default == "" or default == ():
         return ""
     return f" (default: {default:.3g})" if isinstance(default, float) else f" (default: {default})"
 
 
 def parse(parser: ArgumentParser, argv: list[str] | None, stages: Sequence[Any]) -> tuple[bool, list[Any]]:
-    """Whether ``--debug`` was given, and the stages filled with the values of the command line and ``--config``.
+    """Whether ``--debug`` was given, and the stages with the values of the command line and ``--config``.
 
-    Raises ValueError, one line that names the option, for a value or an option that cannot be.
+    Raises ValueError for an unknown option or an invalid value; its message is one line that names the option.
     """
     try:
-        given = parser.parse_args(_gathered(sys.argv[1:] if argv is None else argv, stages))
+        given = parser.parse_args(_merge_repeated(sys.argv[1:] if argv is None else argv, stages))
     except argparse.ArgumentError as error:
-        raise ValueError(_in_one_line(str(error), parser)) from error
-    return given.debug, [_filled(stage, given) for stage in stages]
+        raise ValueError(_one_line_message(str(error), parser)) from error
+    return given.debug, [_fill(stage, given) for stage in stages]
 
 
-def _gathered(argv: Sequence[str], stages: Sequence[Any]) -> list[str]:
-    """The arguments with each repeated option once, with all its values, where it was given last."""
+def _merge_repeated(argv: Sequence[str], stages: Sequence[Any]) -> list[str]:
+    """The arguments with each repeated option merged into one with all values, at its last position."""
     options = {"--" + field.name for stage in stages for field in _fields(stage) if "repeated" in field.metadata}
     kept, values = list[str](), dict[str, list[str]]()
     for argument in (rest := iter(argv)):
         name, sign, value = argument.partition("=")
         if name not in options:
             kept.append(argument)
-        elif (given := value if sign else next(rest, "--")).startswith("--"):  # no value, which the parser says
+        elif (given := value if sign else next(rest, "--")).startswith("--"):  # no value: the parser reports it
             return list(argv)
         else:
             values.setdefault(name, []).append(given)
@@ -195,45 +202,45 @@ def _gathered(argv: Sequence[str], stages: Sequence[Any]) -> list[str]:
     return kept
 
 
-def checked(stage: type[T], recorded: object) -> T:
-    """A stage filled with values that a file recorded; those that it lacks take their defaults.
+def load_stage(stage: type[T], recorded: object) -> T:
+    """A stage with the values of a file; missing ones take their defaults.
 
-    Raises ValueError, one line that names the setting, for a value of the wrong type or out of range, and for one that
-    the stage does not have.
+    Raises ValueError for a value of the wrong type or out of range, and for an unknown setting. Its message is one line
+    that names the setting.
     """
     if not isinstance(recorded, dict):
         raise ValueError("no settings are recorded")
     parser = make_parser("", "", [stage])
     known = {field.name for field in _fields(stage)}
     if others := [str(name) for name in recorded if name not in known]:
-        raise ValueError(f"{others[0]} is no setting of this version")
+        raise ValueError(f"{others[0]} is not a setting of this version")
     hints = typing.get_type_hints(stage)
     for name, value in recorded.items():
-        if not _is_of(value, hints[name]):
-            raise ValueError(f"{name}: {value} is no {_metavar(hints[name])}")
+        if not _has_type(value, hints[name]):
+            raise ValueError(f"{name}: {value} is not a valid {_metavar(hints[name])}")
     try:
         given = parser.parse_object(dict(recorded))
     except (argparse.ArgumentError, TypeError) as error:
-        raise ValueError(_in_one_line(str(error), parser)) from error
-    return _filled(stage, given)
+        raise ValueError(_one_line_message(str(error), parser)) from error
+    return _fill(stage, given)
 
 
-def require(stage: object) -> None:
-    """Raise ValueError, one line that names the setting, where a value given in Python is out of range or no value."""
+def check_stage(stage: object) -> None:
+    """Raise ValueError if a value is out of range or of the wrong type; one line that names the setting."""
     hints = typing.get_type_hints(type(stage))
     for field in _fields(stage):
         value, hint = getattr(stage, field.name), hints[field.name]
-        limits = _spaced(getattr(hint, "_expression", ""))
+        limits = _format_limits(getattr(hint, "_expression", ""))
         try:
             if hint(value) != value:
                 raise ValueError
         except (ValueError, TypeError):
-            wanted = f"is out of range, give a value {limits}" if limits else f"is no {_metavar(hint)}"
+            wanted = f"is out of range, give a value {limits}" if limits else f"is not a valid {_metavar(hint)}"
             raise ValueError(f"{field.name}: {value!r} {wanted}") from None
 
 
-def _is_of(value: object, hint: Any) -> bool:
-    """Whether None, a bool or a float is what the hint allows; the parser would take them for something else."""
+def _has_type(value: object, hint: Any) -> bool:
+    """Whether the hint allows None, a bool or a float; the parser would convert them."""
     parts = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     kinds = [part for part in parts if isinstance(part, type)]
     if value is None or isinstance(value, bool):
@@ -241,13 +248,13 @@ def _is_of(value: object, hint: Any) -> bool:
     return not isinstance(value, float) or any(issubclass(kind, float) for kind in kinds)
 
 
-def _filled(stage: Any, given: argparse.Namespace) -> Any:
+def _fill(stage: Any, given: argparse.Namespace) -> Any:
     values = {field.name: _plain(getattr(given, field.name)) for field in _fields(stage)}
     return dataclasses.replace(stage, **values) if not isinstance(stage, type) else stage(**values)
 
 
 def _plain(value: Any) -> Any:
-    """A number without its range, a list of places as a tuple."""
+    """A number as a plain int or float, a list as a tuple."""
     if isinstance(value, list):
         return tuple(value)
     for kind in (int, float):
@@ -256,31 +263,29 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _in_one_line(message: str, parser: ArgumentParser) -> str:
-    """The parser's message as one line: the option, its value, and what is wanted instead."""
-    said = " ".join(message.split())
-    if missing := re.search(r"arguments are required: (.*)", said):
-        names = [_named(_action(parser, key)) for key in missing[1].split(", ")]
+def _one_line_message(message: str, parser: ArgumentParser) -> str:
+    """The parser's message as one line: the option, its value, and the values that are allowed."""
+    text = " ".join(message.split())
+    if missing := re.search(r"arguments are required: (.*)", text):
+        names = [_display_name(_action(parser, key)) for key in missing[1].split(", ")]
         return f"{', '.join(names)} must be given; see --help"
-    found = re.match(r'Parser key "([\w.]+)": (.*)', said)
+    found = re.match(r'Parser key "([\w.]+)": (.*)', text)
     if not found:
-        return said
-    action, said = _action(parser, found[1]), found[2]
-    name, given = (
-        _named(action),
-        re.search(r"(?:Given value: |Got value: |literal for int.*: |to float: )'?(.*?)'?$", said),
-    )
-    if limits := re.search(r"type \w+: (\S*?) ?does not conform to restriction v(.*?)(?: - |$)", said):
-        wanted = _spaced(limits[2])
+        return text
+    action, text = _action(parser, found[1]), found[2]
+    name = _display_name(action)
+    given = re.search(r"(?:Given value: |Got value: |literal for int.*: |to float: )'?(.*?)'?$", text)
+    if limits := re.search(r"type \w+: (\S*?) ?does not conform to restriction v(.*?)(?: - |$)", text):
+        wanted = _format_limits(limits[2])
         value = limits[1] or (given[1] if given else "this")
         return f"{name}: {value} is out of range, give a value {wanted}"
-    if given and "Literal[" in said:
-        return f"{name}: {given[1]!r} is none of {str(action.metavar).strip('{}').replace(',', ', ')}"
-    return f"{name}: {given[1]!r} is no {action.metavar}" if given else f"{name}: {said}"
+    if given and "Literal[" in text:
+        return f"{name}: {given[1]!r} is not one of {str(action.metavar).strip('{}').replace(',', ', ')}"
+    return f"{name}: {given[1]!r} is not a valid {action.metavar}" if given else f"{name}: {text}"
 
 
-def _spaced(limits: str) -> str:
-    """Limits as they are shown: ``v>=0 and v<1`` as ``>= 0 and < 1``."""
+def _format_limits(limits: str) -> str:
+    """Limits for a message: ``v>=0 and v<1`` becomes ``>= 0 and < 1``."""
     return re.sub(r" ?v?([<>]=?)", r" \1 ", limits).strip()
 
 
@@ -288,6 +293,6 @@ def _action(parser: ArgumentParser, key: str) -> argparse.Action:
     return next(action for action in parser._actions if action.dest == key)
 
 
-def _named(action: argparse.Action) -> str:
-    """An option by its name, a place by what stands for it."""
+def _display_name(action: argparse.Action) -> str:
+    """The name of an option, or the metavar of a positional argument."""
     return action.option_strings[0] if action.option_strings else str(action.metavar)

@@ -1,4 +1,4 @@
-"""The run folder in the box: what ``--run builtin`` names."""
+"""The built-in run folder, which ``--run builtin`` names."""
 
 from pathlib import Path
 
@@ -10,14 +10,16 @@ FOLDER = Path(__file__).resolve().parents[1] / "weights" / NAME
 
 
 def run_of(named: Path) -> Path:
-    """The run folder that ``--run`` names; raises VprError when the box is empty."""
+    """The run folder that ``--run`` names; raises VprError if this version has no built-in weights."""
     if str(named) != NAME:
         return named
     if not FOLDER.is_dir():
-        raise VprError("no weights are shipped with this version; make a run with: python -m vpr.distill")
+        raise VprError(
+            "this version has no built-in weights", thing=FOLDER, remedy="train a model with: python -m vpr.distill"
+        )
     return FOLDER
 
 
 def caches_of(run: Path) -> Path:
-    """Where the descriptor caches of a run lie: inside it, or in the user's cache for the one in the box."""
+    """The folder of a run's descriptor caches: inside the run, or in the user's cache for the built-in run."""
     return cache_folder("descriptors") if run == FOLDER else run / "cache"

@@ -1,4 +1,4 @@
-"""CvT (Wu et al., ICCV 2021), the student of the paper, from Hugging Face transformers, by timm's names."""
+"""CvT (Wu et al., ICCV 2021), the student of the paper: Hugging Face transformers behind timm's interface."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from vpr.base.packages import install_extra
 
 HUB = "microsoft/cvt-13"
 SOURCE = {"hf_hub_id": HUB, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-default_cfgs = generate_default_cfgs({"cvt_13.ms_in1k": SOURCE})  # where timm looks for them
+default_cfgs = generate_default_cfgs({"cvt_13.ms_in1k": SOURCE})  # timm looks them up by this name
 
 
 class Cvt(nn.Module):
@@ -19,16 +19,16 @@ class Cvt(nn.Module):
 
     num_prefix_tokens = 1
 
-    pretrained_cfg = SOURCE  # the input that it wants
+    pretrained_cfg = SOURCE  # the input statistics of the network
 
     def __init__(self, classifier: Any) -> None:
-        """classifier: the network of transformers, whose head is left out."""
+        """classifier: the network of transformers; its head is not used."""
         super().__init__()
         self.cvt, self.layernorm = classifier.cvt, classifier.layernorm
         self.num_features = int(classifier.config.embed_dim[-1])
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
-        """As `forward`, by timm's name."""
+        """The same as `forward`; timm calls it by this name."""
         return self(images)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -37,10 +37,10 @@ class Cvt(nn.Module):
         return self.layernorm(tokens)
 
     def reset_classifier(self, num_classes: int) -> None:
-        """There is no classifier."""
+        """Do nothing: there is no classifier."""
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """How timm groups the parameters in layers: the first stage, then each layer, the first with its embedding."""
+        """The grouping of the parameters by layer for timm; the embedding of a stage belongs to its first layer."""
         stage = r"^cvt\.encoder\.stages\.(\d+)"
         embedding = (rf"{stage}\.(?:embedding|cls_token)", (0,))
         return {
@@ -50,20 +50,20 @@ class Cvt(nn.Module):
 
 
 def checkpoint_filter_fn(weights: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
-    """Weights of the whole classifier without its head; timm's name."""
+    """Weights without the classifier's head; timm calls it by this name."""
     return {name: value for name, value in weights.items() if not name.startswith("classifier.")}
 
 
 @register_model
 def cvt_13(pretrained: bool = False, **kwargs: Any) -> Cvt:
-    """CvT-13, 19.6 million parameters, 384 numbers a token.
+    """CvT-13: 19.6 million parameters, 384 numbers per token.
 
-    Raises VprError where transformers is not installed.
+    Raises VprError if transformers is not installed.
     """
     try:
         from transformers import CvtConfig, CvtForImageClassification
     except ImportError as error:
-        raise VprError(f"cvt_13 comes with a package: {install_extra('cvt')}") from error
+        raise VprError(f"cvt_13 needs another package: {install_extra('cvt')}", thing="cvt_13") from error
     if pretrained:
         classifier = CvtForImageClassification.from_pretrained(HUB)
     else:

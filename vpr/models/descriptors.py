@@ -1,4 +1,4 @@
-"""What a model makes of images."""
+"""The output of a model."""
 
 from typing import NamedTuple
 
@@ -10,4 +10,4 @@ class Descriptors(NamedTuple):
 
     global_descriptor: torch.Tensor  # (B, C)
     patch_descriptors: torch.Tensor | None  # (B, P, C), rows of the grid first; None from the teacher
-    weights: torch.Tensor | None = None  # (B, P) float32 of the patches, each row of sum 1; only where asked for
+    weights: torch.Tensor | None = None  # (B, P) float32 patch weights, rows sum to 1; only with rollout

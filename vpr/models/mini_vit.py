@@ -13,11 +13,10 @@ from vpr.models.settings import MINI_VIT
 
 @register_model
 def vit_mini_patch16_112(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
-    """A ViT of width 128 and depth 2 over five convolutions (stride 16), made to learn from few images in few steps:
-    instance normalisation takes exposure and white balance out of every image, and the tokens are rectified, so that
-    their mean says which features are there.
+    """A ViT of width 128 and depth 2 over five convolutions (stride 16). It learns from few images in few steps.
 
-    Raises ValueError when pretrained weights are asked for: there are none, it trains from random weights.
+    Instance normalisation removes exposure and white balance. The tokens are rectified, so that their mean shows which
+    features are present. Raises ValueError for pretrained weights, because there are none.
     """
     if pretrained:
         raise ValueError(f"{MINI_VIT} has no pretrained weights; leave --weights out")

@@ -16,7 +16,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class NetVLADPool(nn.Module):
-    """Features (B, D, h, w) to residuals summed by cluster, (B, K * D), intra-normalised, then unit vectors."""
+    """Features (B, D, h, w) to residuals summed by cluster, (B, K * D): intra-normalised, then unit vectors."""
 
     def __init__(self, clusters: int, channels: int) -> None:
         super().__init__()
@@ -30,9 +30,12 @@ class NetVLADPool(nn.Module):
         residuals = total - assignment.sum(2, keepdim=True) * self.centroids
         return F.normalize(F.normalize(residuals, dim=2).flatten(1), dim=1)
 
-    def start_from(self, centroids: np.ndarray, samples: np.ndarray) -> None:
-        """Take k-means centroids (K, D); sharpen the assignment so that on the samples (S, D) the nearest cluster
-        weighs 100 times the second nearest, on average (the initialisation of the NetVLAD paper)."""
+    def initialise(self, centroids: np.ndarray, samples: np.ndarray) -> None:
+        """Initialise from k-means centroids (K, D), as in the NetVLAD paper.
+
+        The assignment is sharpened so that on the samples (S, D) the nearest cluster weighs 100 times the second
+        nearest, on average.
+        """
         directions = centroids / np.linalg.norm(centroids, axis=1, keepdims=True)
         nearest = np.sort(samples @ directions.T, axis=1)
         sharpness = np.log(100) / np.mean(nearest[:, -1] - nearest[:, -2])
@@ -51,7 +54,7 @@ class NetVLAD(nn.Module):
     std: torch.Tensor  # likewise
 
     def __init__(self, config: TeacherConfig, fill: bool = True) -> None:
-        """fill: start the encoder from the weights that the configuration names; errors as `create_encoder`."""
+        """fill: load the weights that the configuration names into the encoder. Errors as `create_encoder`."""
         super().__init__()
         self.config = config
         self.encoder, channels = create_encoder(config, fill)
@@ -66,22 +69,22 @@ class NetVLAD(nn.Module):
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Height and width of the images it takes, pixels."""
+        """Height and width of the input images, pixels."""
         return self.config.image_height, self.config.image_width
 
     @property
     def dim(self) -> int:
-        """Numbers of a whitened descriptor."""
+        """Length of a whitened descriptor."""
         return self.config.dim
 
     @property
     def crop(self) -> Crop:
-        """Which part of a photo it takes: all of it."""
+        """The part of a photo that it sees: all of it."""
         return "resize"
 
     @property
     def interpolation(self) -> Interpolation:
-        """How images are resized for it."""
+        """The interpolation of resized images."""
         return self.config.interpolation
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
@@ -105,9 +108,9 @@ class NetVLAD(nn.Module):
 
 
 def create_encoder(config: TeacherConfig, fill: bool) -> tuple[nn.Module, int]:
-    """The encoder and its number of channels D; the small one evens out exposure and white balance first.
+    """The encoder and its number of channels D. The encoder ``mini`` first removes exposure and white balance.
 
-    fill: start from the weights that the configuration names. Raises VprError as `create_backbone`.
+    fill: load the weights that the configuration names. Raises VprError as `create_backbone`.
     """
     if config.backbone == "mini":
         layers: list[nn.Module] = [nn.InstanceNorm2d(3)]

@@ -1,7 +1,7 @@
-"""Attention rollout: how much each patch of an image counts in what a vision transformer says of the whole image.
+"""Attention rollout: the weight of each patch in a vision transformer's descriptor of the whole image.
 
-Abnar and Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020. The attention itself is computed by timm as
-always; hooks compute its weights once more, from the same queries and keys, and only while they are asked for.
+Abnar and Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020. timm computes the attention as
+usual. Hooks compute its weights once more, from the same queries and keys, only inside `record_rollout`.
 """
 
 from collections.abc import Iterator
@@ -19,30 +19,30 @@ from vpr.models.descriptors import Descriptors
 from vpr.models.structural import StructuralModel
 from vpr.models.trunk import Trunk
 
-DROPPED = 0.1  # share of a layer's weights, the lowest, that count as zero
+DROPPED = 0.1  # share of a layer's lowest weights that are set to zero
 
 
 class WithRollout(nn.Module):
-    """A structural model whose descriptors come with the weights of the patches; otherwise as the model itself."""
+    """A structural model that also returns the weights of the patches."""
 
     def __init__(self, model: nn.Module) -> None:
-        """Raises VprError for a network whose attention is not from every token to every other in each layer."""
+        """Raises VprError if the network is not a plain vision transformer of timm."""
         super().__init__()
         self.network = transformer_of(model)
         self.model = model
         self.train(model.training)
 
     def forward(self, images: torch.Tensor) -> Descriptors:
-        with followed(self.network) as layers:
+        with record_rollout(self.network) as layers:
             described = self.model(images)
         assert isinstance(self.model, StructuralModel)
         rolled, prefix = layers[-1], self.network.num_prefix_tokens
         row = rolled[:, 0] if self.network.cls_token is not None else rolled.mean(1)
-        return described._replace(weights=pooled(row[:, prefix:], self.model.config.grid))
+        return described._replace(weights=pool_to_grid(row[:, prefix:], self.model.config.grid))
 
 
 def transformer_of(model: nn.Module) -> VisionTransformer:
-    """The vision transformer inside a structural model; raises VprError where there is none that has a rollout."""
+    """The vision transformer inside a structural model; raises VprError if the network has no rollout."""
     backbone: Any = getattr(model, "backbone", None)
     network = backbone.network if isinstance(backbone, Trunk) else backbone
     plain = isinstance(network, VisionTransformer)
@@ -50,14 +50,16 @@ def transformer_of(model: nn.Module) -> VisionTransformer:
         name = model.config.backbone if isinstance(model, StructuralModel) else type(model).__name__
         raise VprError(
             f"{name} has no attention rollout: timm's plain vision transformers have it, such as "
-            "deit_small_patch16_224 and vit_small_patch14_dinov2; pass other --marginals"
+            "deit_small_patch16_224 and vit_small_patch14_dinov2",
+            thing=name,
+            remedy="pass other --marginals",
         )
     return network
 
 
 @contextmanager
-def followed(network: VisionTransformer) -> Iterator[list[torch.Tensor]]:
-    """Inside, each forward pass leaves the rollout up to its last layer, (B, N, N), as the only item of the list."""
+def record_rollout(network: VisionTransformer) -> Iterator[list[torch.Tensor]]:
+    """Record the rollout of each forward pass: the only item of the list, (B, N, N), up to the last layer."""
     layers: list[torch.Tensor] = []
 
     attentions: list[Any] = [block.attn for block in network.blocks]
@@ -75,16 +77,18 @@ def followed(network: VisionTransformer) -> Iterator[list[torch.Tensor]]:
 
 
 def attention(module: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """The weights of timm's ``Attention``, its heads averaged: tokens (B, N, D) to (B, N, N) float32, rows of sum 1."""
+    """The weights of timm's ``Attention``, averaged over heads: (B, N, D) to (B, N, N) float32, rows sum to 1."""
     batch, count, _ = tokens.shape
-    both = module.qkv(tokens).reshape(batch, count, 3, module.num_heads, module.head_dim).permute(2, 0, 3, 1, 4)
-    query, key = module.q_norm(both[0]).float(), module.k_norm(both[1]).float()
+    projected = module.qkv(tokens).reshape(batch, count, 3, module.num_heads, module.head_dim).permute(2, 0, 3, 1, 4)
+    query, key = module.q_norm(projected[0]).float(), module.k_norm(projected[1]).float()
     return (module.scale * query @ key.transpose(-2, -1)).softmax(-1).mean(1)
 
 
 def residual(weights: torch.Tensor) -> torch.Tensor:
-    """A layer's weights (B, N, N), the lowest `DROPPED` of each image's taken out, with the residual: (A + I) / 2, each
-    row divided by its sum."""
+    """A layer's weights (B, N, N) with the residual connection: (A + I) / 2, rows normalised to sum 1.
+
+    The lowest `DROPPED` of each image's weights are set to zero first.
+    """
     flat = weights.flatten(1)
     lowest = flat.topk(int(DROPPED * flat.shape[1]), largest=False, sorted=False).indices
     kept = flat.scatter(1, lowest, 0.0).view_as(weights)
@@ -92,8 +96,8 @@ def residual(weights: torch.Tensor) -> torch.Tensor:
     return mixed / mixed.sum(-1, keepdim=True)
 
 
-def pooled(weights: torch.Tensor, grid: int) -> torch.Tensor:
-    """Weights of a square of patches (B, side * side), pooled to the grid as patch descriptors are: (B, P), sum 1."""
+def pool_to_grid(weights: torch.Tensor, grid: int) -> torch.Tensor:
+    """Weights (B, side * side) of a square of patches, pooled to the grid like patch descriptors: (B, P), sum 1."""
     side = round(weights.shape[1] ** 0.5)
     found = functional.adaptive_avg_pool2d(weights.view(-1, 1, side, side), grid).flatten(1)
     return found / found.sum(1, keepdim=True).clamp(min=1e-12)

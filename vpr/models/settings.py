@@ -6,7 +6,7 @@ from typing import Literal
 from vpr.base.settings import Names, NonNegativeInt, PositiveInt, option
 
 MINI_VIT = "vit_mini_patch16_112"  # the default backbone; vpr.models.mini_vit registers it with timm
-IMAGENET = "imagenet"  # what --weights calls the weights that a package or timm's hub has
+IMAGENET = "imagenet"  # value of --weights for the weights of a package or of timm's hub
 Head = Literal["shared", "whitening"]
 Interpolation = Literal["bicubic", "bilinear"]
 Crop = Literal["resize", "centre"]
@@ -17,39 +17,44 @@ Pooling = Literal["avg", "gem", "cls", "vlad", "layout"]
 class ModelConfig:
     """Structural model."""
 
-    backbone: str = option(MINI_VIT, "any timm model by name")
+    backbone: str = option(MINI_VIT, "name of a timm model")
     stage: NonNegativeInt = option(
-        0, "cut the network after this stage; 0: convolutional ones at stride 16, others whole"
+        0, "cut the network after this stage; 0: after stride 16 for convolutional networks, no cut for others"
     )
-    weights: str = option("", "weights to start the backbone from: 'imagenet', or a .safetensors or .pth file")
-    head: Head = option("shared", "one head with batch statistics for both kinds, or PCA whitening of the patches")
-    dim: PositiveInt = option(128, "numbers of a patch descriptor, C")
-    grid: PositiveInt = option(7, "patch descriptors along each side; the features are pooled to grid x grid")
+    weights: str = option(
+        "", "initial weights of the backbone: 'imagenet', or a .safetensors or .pth file; random if empty"
+    )
+    head: Head = option(
+        "shared",
+        "shared: one head with batch normalisation for both kinds of descriptors; whitening: PCA of patches",
+    )
+    dim: PositiveInt = option(128, "length of a patch descriptor")
+    grid: PositiveInt = option(7, "patch descriptors per side; the features are pooled to grid x grid")
     image_size: PositiveInt = option(112, "input height and width, pixels")
     train_size: NonNegativeInt = option(
-        0, "input height and width in training, pixels; the grid shrinks alike. 0 trains at the image size"
+        0, "input height and width in training, pixels; the grid shrinks in proportion; 0: --image-size"
     )
     crop: Crop = option(
         "resize",
-        "resize: the whole photo, its aspect ratio not kept; centre: the middle of a photo, its shorter side resized "
-        "to 256 / 224 of the image size. Training takes random crops of either",
+        "resize: the whole photo, without keeping its aspect ratio; centre: the middle of a photo whose shorter side "
+        "is resized to 256 / 224 of the image size. Training uses random crops of either",
     )
     pooling: Pooling = option(
         "avg",
-        "global descriptor from the mean of the features, their generalised mean (p = 3), the class token, VLAD of the "
-        "patches, or all patches in place",
+        "global descriptor from: the mean of the features (avg), their generalised mean with p = 3 (gem), the class "
+        "token (cls), VLAD of the patches (vlad), or all patches in order (layout)",
     )
-    clusters: PositiveInt = option(64, "VLAD clusters")
-    global_dim: PositiveInt = option(128, "numbers of a VLAD or layout descriptor after PCA whitening")
+    clusters: PositiveInt = option(64, "number of VLAD clusters")
+    global_dim: PositiveInt = option(128, "length of a VLAD or layout descriptor after PCA whitening")
 
     @property
     def summarises(self) -> bool:
-        """Whether the global descriptor is made of the patches, by VLAD or the layout."""
+        """Whether the global descriptor is computed from the patches, by VLAD or the layout."""
         return self.pooling in ("vlad", "layout")
 
     @property
     def global_length(self) -> int:
-        """Numbers of a global descriptor."""
+        """Length of a global descriptor."""
         return self.global_dim if self.summarises else self.dim
 
 
@@ -57,15 +62,17 @@ class ModelConfig:
 class TeacherConfig:
     """NetVLAD teacher."""
 
-    backbone: str = option("mini", "encoder: 'mini', 'vgg16' to conv5, or any timm network, cut after --stage")
-    stage: NonNegativeInt = option(0, "cut a timm network after this stage; 0: at stride 16")
-    weights: str = option("", "weights to start the encoder from: 'imagenet', or a .safetensors or .pth file")
-    clusters: PositiveInt = option(16, "NetVLAD clusters K")
-    dim: PositiveInt = option(128, "descriptor dimensions after PCA whitening")
+    backbone: str = option("mini", "encoder: 'mini', 'vgg16' (to conv5), or a timm network, cut after --stage")
+    stage: NonNegativeInt = option(0, "cut a timm network after this stage; 0: after stride 16")
+    weights: str = option(
+        "", "initial weights of the encoder: 'imagenet', or a .safetensors or .pth file; random if empty"
+    )
+    clusters: PositiveInt = option(16, "number of NetVLAD clusters")
+    dim: PositiveInt = option(128, "length of a descriptor after PCA whitening")
     image_height: PositiveInt = option(112, "input height, pixels (480 in the literature)")
     image_width: PositiveInt = option(112, "input width, pixels (640 in the literature)")
     interpolation: Interpolation = option(
-        "bicubic", "how photos are resized; the checkpoints of Patch-NetVLAD were made with bilinear"
+        "bicubic", "interpolation of resized photos; the checkpoints of Patch-NetVLAD need bilinear"
     )
 
 
@@ -73,6 +80,8 @@ class TeacherConfig:
 class HubConfig:
     """Teacher of torch.hub."""
 
-    trust_teacher: bool = option(False, "run the code of a hub: teacher, which may do anything on this machine")
-    teacher_size: PositiveInt = option(322, "height and width of the photos for a hub: teacher, pixels")
-    teacher_arguments: Names = option(Names(), "arguments of its entry, as name=value,name=value")
+    trust_teacher: bool = option(
+        False, "run the third-party code of a hub: teacher; it can do anything on this machine"
+    )
+    teacher_size: PositiveInt = option(322, "input height and width of a hub: teacher, pixels")
+    teacher_arguments: Names = option(Names(), "arguments of the hub entry, as name=value,name=value")

@@ -1,4 +1,4 @@
-"""The structural model: a timm backbone whose tokens become one global and many patch descriptors by one head."""
+"""The structural model: a timm backbone and a head that gives one global and many patch descriptors."""
 
 import dataclasses
 from typing import Any
@@ -16,10 +16,10 @@ from vpr.models.summary import PatchSummary
 
 
 class StructuralModel(nn.Module):
-    """Images to global and patch descriptors (facts: Zhang et al., BMVC 2022, section 3).
+    """Images to global and patch descriptors (Zhang et al., BMVC 2022, section 3).
 
-    Input: uint8 or float in [0, 255], shape (B, 3, H, W). Output: `Descriptors` with unit vectors in R^dim. Any timm
-    model works whose `forward_features` gives tokens (B, N, D), or maps (B, D, h, w) or (B, h, w, D).
+    Input: uint8 or float in [0, 255], shape (B, 3, H, W). Output: `Descriptors` with unit vectors in R^dim. A timm
+    model works if its `forward_features` returns tokens (B, N, D), or maps (B, D, h, w) or (B, h, w, D).
     """
 
     mean: torch.Tensor  # (3, 1, 1) of the backbone's input, in [0, 1]
@@ -27,9 +27,9 @@ class StructuralModel(nn.Module):
     backbone: Any  # a timm model
 
     def __init__(self, config: ModelConfig, fill: bool = True) -> None:
-        """fill: start the backbone from the weights that the configuration names.
+        """fill: load the weights that the configuration names into the backbone.
 
-        Raises VprError as `create_backbone`, and for poolings and heads that do not go together.
+        Raises VprError as `create_backbone`, and for a pooling that the head does not support.
         """
         super().__init__()
         check_pooling(config)
@@ -48,29 +48,29 @@ class StructuralModel(nn.Module):
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Height and width of the images it takes, pixels."""
+        """Height and width of the input images, pixels."""
         return self.config.image_size, self.config.image_size
 
     @property
     def interpolation(self) -> Interpolation:
-        """How images are resized for it."""
+        """The interpolation of resized images."""
         return "bicubic"
 
     @property
     def crop(self) -> Crop:
-        """Which part of a photo it takes."""
+        """The part of a photo that it sees."""
         return self.config.crop
 
     @property
     def global_dim(self) -> int:
-        """Numbers of a global descriptor."""
+        """Length of a global descriptor."""
         return self.config.global_length
 
     def forward(self, images: torch.Tensor) -> Descriptors:
         tokens, summary = self._tokens(images)
         patches = F.adaptive_avg_pool2d(tokens, self.config.grid).flatten(2).transpose(1, 2)
         if self.norm is not None:
-            summary, patches = self.norm.both(self.head(summary), self.head(patches))
+            summary, patches = self.norm.normalise(self.head(summary), self.head(patches))
             return Descriptors(F.normalize(summary, dim=-1), F.normalize(patches, dim=-1))
         patches = F.normalize(self.head(F.normalize(patches, dim=-1)), dim=-1)
         if self.summary is not None:
@@ -80,25 +80,25 @@ class StructuralModel(nn.Module):
         return Descriptors(F.normalize(self.head(F.normalize(summary, dim=-1)), dim=-1), patches)
 
     def features_side(self) -> int:
-        """Features along the shorter side of the map, before they are pooled to the grid."""
+        """The number of features along the shorter side of the map, before pooling to the grid."""
         training = self.training
-        self.eval()  # batch statistics stay as they are
+        self.eval()  # in evaluation mode batch statistics do not change
         with torch.no_grad():
             tokens, _ = self._tokens(torch.zeros(1, 3, *self.input_size, device=self.mean.device))
         self.train(training)
         return min(tokens.shape[2:])
 
     def raw_patches(self, images: torch.Tensor) -> torch.Tensor:
-        """Unit features (B, P, D) that a whitening head is fitted to."""
+        """Unit features (B, P, D), the input for fitting a whitening head."""
         tokens, _ = self._tokens(images)
         return F.normalize(F.adaptive_avg_pool2d(tokens, self.config.grid).flatten(2).transpose(1, 2), dim=-1)
 
     def summarise(self, images: torch.Tensor) -> torch.Tensor:
-        """What the head makes the global descriptor from, (B, D)."""
+        """The pooled features (B, D), the head's input for the global descriptor."""
         return self._tokens(images)[1]
 
     def _tokens(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The token map (B, D, h, w), and what the pooling makes of it, (B, D)."""
+        """The token map (B, D, h, w) and its pooled features (B, D)."""
         features = self.backbone.forward_features((images.float() / 255 - self.mean) / self.std)
         if features.ndim == 3:
             prefix = getattr(self.backbone, "num_prefix_tokens", 0)
@@ -113,9 +113,9 @@ class StructuralModel(nn.Module):
 
 
 def resized(model: StructuralModel, image_size: int, grid: int) -> StructuralModel:
-    """A model of the same weights at another input size, in pixels, and another grid.
+    """A model with the same weights for another input size, in pixels, and another grid.
 
-    VLAD keeps its centres; a layout has to be fitted again. Raises VprError for networks made for one size.
+    VLAD keeps its centres; a layout must be fitted again. Raises VprError for a network with a fixed input size.
     """
     other = StructuralModel(dataclasses.replace(model.config, image_size=image_size, grid=grid), fill=False)
     wanted = other.state_dict()
@@ -127,36 +127,39 @@ def resized(model: StructuralModel, image_size: int, grid: int) -> StructuralMod
     try:
         other.load_state_dict({**wanted, **kept})
     except RuntimeError as error:
-        raise VprError(f"{model.config.backbone} is made for one input size; leave --train-size out") from error
+        problem = f"{model.config.backbone} is made for one input size"
+        raise VprError(problem, thing="--train-size", remedy="leave --train-size out") from error
     device = next(model.parameters()).device
     return other.to(device).to(memory_format=torch.channels_last).train(model.training)
 
 
 def check_pooling(config: ModelConfig) -> None:
-    """Raise VprError for a pooling that the head, or the sizes, do not allow."""
+    """Raise VprError if the head or the sizes do not support the pooling."""
     if not config.summarises:
         return
     if config.head != "whitening":
-        raise VprError(f"--pooling {config.pooling} is made of whitened patches; pass --head whitening")
+        problem = f"--pooling {config.pooling} needs whitened patches"
+        raise VprError(problem, thing="--pooling", remedy="pass --head whitening")
     if config.global_dim == config.dim:
         raise VprError(
-            f"patch and global descriptors of {config.dim} numbers could be taken for one another; "
-            "pass another --global-dim"
+            f"patch and global descriptors must differ in length, and both have {config.dim} numbers",
+            thing="--global-dim",
+            remedy="pass another --global-dim",
         )
 
 
 class SharedNorm(nn.BatchNorm1d):
     """Batch normalisation of global descriptors (B, C), and of patch descriptors (B, P, C) by the same statistics.
 
-    It takes out what all images share; without it every pair looks alike to a model that starts from random weights,
-    and the contrastive losses collapse. The head stays one: both kinds of descriptors see the same linear map.
+    It removes the component that all images share. Without it all pairs look similar to a model with random weights,
+    and the contrastive losses collapse. Both kinds of descriptors still share one linear map.
     """
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim, affine=False)
 
-    def both(self, summary: torch.Tensor, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The summaries normalised by their batch's statistics, or by the running ones, and the patches by the same."""
+    def normalise(self, summary: torch.Tensor, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pooled features and patches, normalised by the same statistics: the batch's in training, else the running."""
         normalised = self(summary)  # first: the order of operations is the order in which gradients are added
         mean, variance = self.running_mean, self.running_var
         if self.training or mean is None or variance is None:
@@ -165,6 +168,5 @@ class SharedNorm(nn.BatchNorm1d):
 
 
 def generalised_mean(tokens: torch.Tensor, power: float = 3.0) -> torch.Tensor:
-    """Mean of the positive parts to the given power, and its root (GeM, Radenovic et al., TPAMI 2019): (B, D, h, w) to
-    (B, D)."""
+    """Generalised mean (GeM, Radenovic et al., TPAMI 2019) of the positive parts: (B, D, h, w) to (B, D)."""
     return tokens.clamp(min=1e-3).pow(power).mean((2, 3)).pow(1 / power)

@@ -1,6 +1,6 @@
-"""Global descriptors made of an image's own patches: VLAD or the layout, both by PCA whitening.
+"""Global descriptors computed from an image's own patches: VLAD or the layout, both with PCA whitening.
 
-Each is fitted to patches of some images, without labels, and may be fitted again on the images of a map.
+They are fitted to the patches of some images without labels, and can be fitted again on the images of a map.
 """
 
 from typing import TYPE_CHECKING, Literal
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from sklearn.decomposition import PCA
 
 Summary = Literal["vlad", "layout"]
-SHARPNESS = 100.0  # how much the nearest cluster outweighs the second nearest, on average
-PATCHES = 50_000  # that k-means and whitening see
-VARIANCE_FLOOR = 1e-6  # of the largest variance, added to each before it is evened out
+SHARPNESS = 100.0  # weight of the nearest cluster, relative to the second nearest, on average
+PATCHES = 50_000  # sample size for k-means and whitening
+VARIANCE_FLOOR = 1e-6  # share of the largest variance that is added to each before whitening
 ITERATIONS = 30  # of k-means
 
 
@@ -24,12 +24,12 @@ class PatchSummary(nn.Module):
     """Patch descriptors (B, P, C), unit vectors, to global descriptors (B, G), unit vectors.
 
     vlad: residuals to K centres, by soft assignment, summed over the patches (NetVLAD without training). layout: all
-    patches in their places. Either is whitened by PCA to G dimensions.
+    patches in order. Either is whitened by PCA to G dimensions.
     """
 
     centroids: torch.Tensor  # (K, C) of vlad; (0, C) of layout
     sharpness: torch.Tensor  # (), of the soft assignment
-    mean: torch.Tensor  # (D,) of what is whitened
+    mean: torch.Tensor  # (D,) subtracted before whitening
     components: torch.Tensor  # (G, D), rows scaled
 
     def __init__(self, kind: Summary, shape: tuple[int, int], clusters: int, dim: int) -> None:
@@ -47,7 +47,7 @@ class PatchSummary(nn.Module):
         return F.normalize((self.raw(patches) - self.mean) @ self.components.T, dim=-1)
 
     def raw(self, patches: torch.Tensor) -> torch.Tensor:
-        """What PCA is fitted to, (B, D)."""
+        """The vectors before whitening, (B, D)."""
         if self.kind == "layout":
             return patches.flatten(1)
         assignment = (self.sharpness * patches @ F.normalize(self.centroids, dim=-1).T).softmax(-1)
@@ -57,13 +57,13 @@ class PatchSummary(nn.Module):
     def fit(self, patches: np.ndarray, power: float, seed: int) -> None:
         """Fit centres and whitening to the patches (N, P, C) of some images.
 
-        power: variances are raised to minus this when they are evened out; 0.5 is full whitening. N images span N - 1
-        dimensions; the descriptor's others stay zero. Raises ValueError for fewer than two images.
+        power: components are scaled by their variance to the power of minus this; 0.5 is full whitening. N images span
+        N - 1 dimensions; the others of the descriptor stay zero. Raises ValueError for fewer than two images.
         """
         from sklearn.decomposition import PCA
 
         if len(patches) < 2:
-            raise ValueError(f"{len(patches)} images are too few to fit anything")
+            raise ValueError(f"{len(patches)} images are too few to fit a summary")
         if self.kind == "vlad":
             self._fit_centres(patches, seed)
         with torch.no_grad():
@@ -73,7 +73,7 @@ class PatchSummary(nn.Module):
         self.components.zero_()[: len(pca.components_)] = torch.from_numpy(_scaled(pca, power))
 
     def _fit_centres(self, patches: np.ndarray, seed: int) -> None:
-        """k-means of some patches; the assignment is sharpened as the NetVLAD paper does."""
+        """k-means of a sample of patches; the assignment is sharpened as in the NetVLAD paper."""
         import faiss
 
         rng = np.random.default_rng(seed)
@@ -89,9 +89,10 @@ class PatchSummary(nn.Module):
 
 
 def whitening(patches: np.ndarray, dim: int, power: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (C,) and components (dim, C) that even out some images' patches (N, P, C), unit vectors.
+    """Mean (C,) and components (dim, C) that whiten the patches (N, P, C) of some images, unit vectors.
 
-    power: variances are raised to minus this. Fewer components come back where the patches span fewer dimensions.
+    power: components are scaled by their variance to the power of minus this. There are fewer components if the patches
+    span fewer dimensions.
     """
     from sklearn.decomposition import PCA
 
@@ -102,11 +103,11 @@ def whitening(patches: np.ndarray, dim: int, power: float, seed: int) -> tuple[n
 
 
 def _scaled(pca: "PCA", power: float) -> np.ndarray:
-    """The components, with variances evened out."""
+    """The components, scaled by their variances to the power of ``-power``."""
     variance = pca.explained_variance_
     return pca.components_ * ((variance + VARIANCE_FLOOR * variance[0]) ** -power)[:, None]
 
 
 def _parts(patches: np.ndarray) -> list[np.ndarray]:
-    """Float32 copies of the patches of a few images at a time."""
+    """The patches as float32, in parts of 1024 images."""
     return [patches[start : start + 1024].astype(np.float32) for start in range(0, len(patches), 1024)]

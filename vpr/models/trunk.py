@@ -1,4 +1,4 @@
-"""Trunks: any timm network cut after a stage, its features a map of patches."""
+"""Trunks: timm networks cut after a stage; the features are a map of patches."""
 
 import re
 from typing import Any
@@ -9,29 +9,31 @@ from torch import nn
 from vpr.base.errors import VprError
 from vpr.models.folding import fold_batch_norm
 
-STRIDE = 16  # pixels a patch, where the stage is left to us
+STRIDE = 16  # pixels per patch of the default stage
 
 
 class Trunk(nn.Module):
-    """Images (B, 3, H, W), normalised, to a map of features (B, D, h, w), D being ``num_features``.
+    """Normalised images (B, 3, H, W) to a map of features (B, D, h, w) with D = ``num_features``.
 
-    A network's stages carry the numbers of its own modules: ``blocks.4`` of an EfficientNet and ``layer3`` of a ResNet
-    are stages 5 and 3. Batch normalisation keeps the statistics it came with, in training too, and is computed by
-    the convolutions (`vpr.models.folding`).
+    Stages are numbered like the network's own modules: ``blocks.4`` of an EfficientNet is stage 5, and ``layer3`` of a
+    ResNet is stage 3. Batch normalisation keeps its statistics, also in training, and is folded into the convolutions
+    (`vpr.models.folding`).
     """
 
     def __init__(self, network: Any, stage: int = 0) -> None:
-        """Cut the timm network after the stage, or for 0 after the last one with a stride of at most `STRIDE` pixels.
+        """Cut the timm network after the stage; 0: after the last one with a stride of at most `STRIDE` pixels.
 
-        Raises VprError for a stage that the network lacks, and for a network that gives no features by stage.
+        Raises VprError for an unknown stage, and for a network that does not return features by stage.
         """
         super().__init__()
         if not hasattr(network, "forward_intermediates"):
-            raise VprError(f"{type(network).__name__} gives no features by stage; leave --stage out")
+            problem = f"{type(network).__name__} does not return features by stage"
+            raise VprError(problem, thing="--stage", remedy="leave --stage out")
         levels = stages_of(network)
         self.stage = stage or default_stage(network)
         if self.stage not in levels:
-            raise VprError(f"{type(network).__name__} has no stage {stage} to cut after; it has {_listed(levels)}")
+            problem = f"{type(network).__name__} has no stage {stage}"
+            raise VprError(problem, thing="--stage", remedy=f"its stages are {_listed(levels)}")
         self.level = levels[self.stage]
         network.prune_intermediate_layers([self.level], prune_norm=True, prune_head=True)
         self.network = network
@@ -40,7 +42,7 @@ class Trunk(nn.Module):
         fold_batch_norm(self)
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
-        """As `forward`, by timm's name."""
+        """The same as `forward`; timm calls it by this name."""
         return self(images)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -48,7 +50,7 @@ class Trunk(nn.Module):
         return self.network.forward_intermediates(images, **options)[0]
 
     def train(self, mode: bool = True) -> "Trunk":
-        """As usual, but for batch normalisation, which stays as it is."""
+        """Set the mode; batch normalisation always stays in evaluation mode."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -57,21 +59,21 @@ class Trunk(nn.Module):
 
 
 def stages_of(network: Any) -> dict[int, int]:
-    """The numbers of a network's stages, each with its level in timm's list of features."""
+    """The stage numbers of a network, each with its level in timm's list of features."""
     numbers = [(level, re.search(r"(\.|^[a-z]+)(\d+)$", info["module"])) for level, info in enumerate(_info(network))]
     named = {level: int(found[2]) + (found[1] == ".") for level, found in numbers if found and found[0] != "act1"}
     return {stage: level for level, stage in named.items()}
 
 
 def default_stage(network: Any) -> int:
-    """The last stage with a stride of at most `STRIDE` pixels; the last one of all where none has."""
+    """The last stage with a stride of at most `STRIDE` pixels; if there is no such stage, the last one."""
     info, levels = _info(network), stages_of(network)
     fine = [stage for stage, level in levels.items() if info[level]["reduction"] <= STRIDE]
     return max(fine or levels, default=0)
 
 
 def is_cut_by_default(network: Any) -> bool:
-    """Whether the features grow coarser from stage to stage, as those of convolutional networks do."""
+    """Whether the features get coarser from stage to stage, as in convolutional networks."""
     info = _info(network)
     strides = {info[level]["reduction"] for level in stages_of(network).values()}
     return hasattr(network, "forward_intermediates") and len(strides) > 1

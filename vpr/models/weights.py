@@ -1,4 +1,4 @@
-"""Weights in and out: safetensors for ours, `weights_only` for other people's; no file is trusted to run code."""
+"""Reading and writing weights: safetensors for ours, `weights_only` for others. No file can run code."""
 
 import hashlib
 import pickle
@@ -13,77 +13,82 @@ from torch import nn
 from vpr.base.errors import VprError
 from vpr.base.files import write_bytes
 
-# What torch and safetensors raise for a damaged file; damage reaches every corner of torch's unpickler.
+# The errors of torch and safetensors for a damaged file; torch's unpickler raises many kinds.
 DAMAGED = (SafetensorError, RuntimeError, EOFError, ValueError, LookupError, AssertionError, struct.error)
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write the model's weights as safetensors, atomically."""
+    """Write the model's weights as safetensors atomically."""
     write_bytes(path, save({name: value.contiguous().cpu() for name, value in model.state_dict().items()}))
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """The weights in a .safetensors, .pth or .pth.tar file; a `state_dict` or `model` entry is unwrapped.
 
-    Raises VprError when the file is missing, damaged, or would need unpickling.
+    Raises VprError if the file is missing or damaged, or needs unpickling.
     """
     if not path.is_file():
-        raise VprError(f"no weights at {path}")
+        raise VprError(f"no weights at {path}", thing=path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise VprError(
-            f"{path} is damaged, or holds more than tensors and could run code when read; save its state_dict alone, "
-            "or as safetensors"
+            f"{path} is damaged, or holds more than tensors and could run code when it is loaded",
+            thing=path,
+            remedy="save its state_dict alone, or as safetensors",
         ) from error
     except DAMAGED as error:
         reason = str(error).splitlines() or [type(error).__name__]
-        raise VprError(f"{path} is not a readable weights file ({reason[0]}); fetch or save it again") from error
+        problem = f"{path} is not a readable weights file ({reason[0]})"
+        raise VprError(problem, thing=path, remedy="download or save it again") from error
     for entry in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(entry), dict):
             content = content[entry]
     named = isinstance(content, dict) and all(isinstance(name, str) for name in content)
     if not named or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise VprError(f"{path} holds no state_dict of tensors; save the state_dict alone")
+        raise VprError(f"{path} holds no state_dict of tensors", thing=path, remedy="save the state_dict alone")
     return {name.removeprefix("module."): value for name, value in content.items()}
 
 
 def load_into(model: nn.Module, path: Path) -> None:
-    """Load a weights file into the model, every tensor of which must be there with its shape; extra ones may be.
+    """Load a weights file into the model. It must have every tensor of the model; other tensors are ignored.
 
-    Raises VprError naming the first tensor that is missing, does not fit or holds what is no finite number.
+    Raises VprError with the first tensor that is missing, has another shape, or contains NaN or infinity.
     """
     load_state(model, read_weights(path), path)
 
 
 def load_state(model: nn.Module, weights: dict[str, torch.Tensor], source: Path) -> None:
-    """Load weights already read from ``source``; errors as `load_into`."""
+    """Load weights that were read from ``source``; errors as `load_into`."""
     for name, value in model.state_dict().items():
         if name not in weights:
-            raise VprError(f"{source} lacks {name}: it is of another model ({type(model).__name__} wanted)")
+            problem = f"{source} lacks {name}: it belongs to another model ({type(model).__name__} expected)"
+            raise VprError(problem, thing=source)
         if weights[name].shape != value.shape:
             raise VprError(
-                f"{source}: {name} is {tuple(weights[name].shape)}, this model wants {tuple(value.shape)}; "
-                "give the same --backbone, --dim, --image-size and --grid as it was made with"
+                f"{source}: {name} is {tuple(weights[name].shape)}, this model needs {tuple(value.shape)}",
+                thing=source,
+                remedy="pass the --backbone, --dim, --image-size and --grid that it was trained with",
             )
-        if problem := _unfit(weights[name], value):
-            raise VprError(f"{source}: {name} {problem}; save the weights again, as plain {value.dtype} tensors")
+        if problem := _problem_of(weights[name], value):
+            remedy = f"save the weights again, as plain {value.dtype} tensors"
+            raise VprError(f"{source}: {name} {problem}", thing=source, remedy=remedy)
     model.load_state_dict({name: weights[name] for name in model.state_dict()})
 
 
-def _unfit(given: torch.Tensor, wanted: torch.Tensor) -> str:
-    """What is wrong with a tensor of the right shape, or nothing."""
+def _problem_of(given: torch.Tensor, wanted: torch.Tensor) -> str:
+    """The problem of a tensor that has the right shape; empty if there is none."""
     if given.layout != torch.strided or given.is_quantized or given.is_meta:
         return "is sparse, quantised or without data"
     if given.is_complex() or given.is_floating_point() != wanted.is_floating_point():
-        return f"is of {given.dtype}"
-    return "" if not given.is_floating_point() or bool(given.isfinite().all()) else "holds what is no finite number"
+        return f"has the type {given.dtype}"
+    return "" if not given.is_floating_point() or bool(given.isfinite().all()) else "contains NaN or infinity"
 
 
 def fingerprint(model: nn.Module, *details: object) -> str:
-    """A hash of every weight and of the given details (transform, size, grid): 16 hexadecimal digits."""
+    """A hash of all weights and of the given details (transform, size, grid): 16 hexadecimal digits."""
     digest = hashlib.sha256(repr(details).encode())
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())

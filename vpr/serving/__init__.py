@@ -1,1 +1,1 @@
-"""The service of `vpr.serve`: photos in over HTTP, where they were taken out."""
+"""The HTTP service of `vpr.serve`: a photo in the request, its position in the answer."""

@@ -1,4 +1,4 @@
-"""Who may ask: the token, the name of the host, pages of other sites; and headers that keep a browser careful."""
+"""Access control: the token, the Host and Origin headers; and security headers of the answers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vpr.serving.limits import Refused
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")  # names by which this machine is asked
-PUBLIC = ("/health",)  # what answers without a token, and says little
+LOOPBACK = ("localhost", "127.0.0.1", "::1")  # host names of this machine
+PUBLIC = ("/health",)  # addresses without a token; they reveal little
 READING = ("GET", "HEAD")
-CAREFUL = {
+SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -30,13 +30,13 @@ CAREFUL = {
 
 @dataclass(frozen=True)
 class Access:
-    """Who may ask. Without a token everybody who reaches the service, by one of the names of the host."""
+    """Who may use the service. Without a token: everybody who can reach it by one of the host names."""
 
     token: str = ""
     hosts: tuple[str, ...] = LOOPBACK
 
-    def known(self, headers: Headers) -> bool:
-        """Whether a request carries the token, as ``Bearer`` or as the password of ``Basic``; true without a token."""
+    def is_authorised(self, headers: Headers) -> bool:
+        """Whether a request has the token, as ``Bearer`` or as the password of ``Basic``; true if none is set."""
         kind, _, given = headers.get("authorization", "").partition(" ")
         if kind.lower() == "basic":
             try:
@@ -48,19 +48,19 @@ class Access:
         return not self.token or secrets.compare_digest(given.strip().encode(), self.token.encode())
 
     def require(self, method: str, path: str, headers: Headers) -> None:
-        """Raise Refused where a request may not be answered.
+        """Raise Refused if a request is not allowed.
 
-        A name that is none of the host's is what a page of another site uses that has its own name point at this
-        machine. ``Origin`` names the page that a browser sends a form for.
+        Without a token, unknown ``Host`` headers are rejected, to prevent DNS rebinding. Requests that a browser sends
+        for a page of another site are recognised by their ``Origin`` header.
         """
         host = headers.get("host", "")
         if not self.token and _name(f"//{host}") not in self.hosts:
-            raise Refused(421, "the service does not answer to this name of the host; ask by its address")
-        if path not in PUBLIC and not self.known(headers):
+            raise Refused(421, "unknown host name; use the address of the service")
+        if path not in PUBLIC and not self.is_authorised(headers):
             raise Refused(401, "the token is missing or wrong; send it as 'Authorization: Bearer TOKEN'")
         origin = headers.get("origin")
         if method not in READING and origin is not None and origin.partition("://")[2] != host:
-            raise Refused(403, "a page of another site may not send photos here")
+            raise Refused(403, "pages of other sites may not send photos to this service")
 
 
 def _name(url: str) -> str:
@@ -70,37 +70,37 @@ def _name(url: str) -> str:
         return ""
 
 
-def said(refused: Refused) -> Response:
-    """A refusal as a response."""
-    more = {401: {"WWW-Authenticate": 'Basic realm="vpr", charset="UTF-8"'}, 503: {"Retry-After": "2"}}
-    return as_json({"error": refused.said}, refused.status, more.get(refused.status))
+def refusal_response(refused: Refused) -> Response:
+    """The HTTP response of a refusal."""
+    headers = {401: {"WWW-Authenticate": 'Basic realm="vpr", charset="UTF-8"'}, 503: {"Retry-After": "2"}}
+    return json_response({"error": str(refused)}, refused.status, headers.get(refused.status))
 
 
-def as_json(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """JSON in ASCII, since names may hold what UTF-8 cannot."""
+def json_response(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON response in ASCII, because file names may not be valid UTF-8."""
     return Response(json.dumps(content), status, headers, "application/json")
 
 
 class Guard:
-    """An application behind `Access`, with `CAREFUL` headers where it sets none of that name."""
+    """ASGI middleware: checks `Access`, and adds `SECURITY_HEADERS` that the application does not set."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self.app, self.access = app, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI has it."""
+        """Handle an ASGI connection."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
 
-        async def carefully(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in CAREFUL.items():
+                for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
         try:
             self.access.require(scope["method"], scope["path"], Headers(scope=scope))
         except Refused as refused:
-            return await said(refused)(scope, receive, carefully)
-        await self.app(scope, receive, carefully)
+            return await refusal_response(refused)(scope, receive, send_with_headers)
+        await self.app(scope, receive, send_with_headers)

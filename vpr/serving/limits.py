@@ -6,6 +6,10 @@ from vpr.base.settings import PositiveFloat, PositiveInt, option
 
 MEGABYTE = 1_000_000
 PILLOWS_MOST = 178_956_970  # pixels; Pillow opens no larger image
+MOST_SCANS = 100  # of a JPEG; cameras and programs write 1 to 12
+MOST_SEGMENTS = 10_000  # of a JPEG
+MOST_PARTS = 70_000  # chunks of a PNG, strips or tiles of a TIFF; a strip may hold one row of one colour
+MOST_JPEG_2000 = 12_000_000  # pixels of a JPEG 2000, whose decoder takes 65 bytes for each
 
 
 @dataclass(frozen=True)

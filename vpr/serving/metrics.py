@@ -1,4 +1,4 @@
-"""Metrics of the service, in the text format of Prometheus."""
+"""Metrics of the service in the text format of Prometheus."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
@@ -12,23 +12,25 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter("vpr_requests", "photos asked for, by outcome", ["outcome"], registry=self.registry)
+        self.requests = Counter(
+            "vpr_requests", "requests to locate a photo, by outcome", ["outcome"], registry=self.registry
+        )
         self.seconds = Histogram(
             "vpr_request_seconds", "seconds from request to answer", buckets=SECONDS, registry=self.registry
         )
-        self.photos = Gauge("vpr_map_photos", "photos in the map", registry=self.registry)
-        self.change = Gauge("vpr_map_change", "changes of the map that is served", registry=self.registry)
-        self.stale = Gauge("vpr_map_stale", "1 while a newer state of the map cannot be opened", registry=self.registry)
-        self.in_work = Gauge("vpr_requests_in_work", "requests worked on or waiting", registry=self.registry)
+        self.photos = Gauge("vpr_map_photos", "photos of the map", registry=self.registry)
+        self.change = Gauge("vpr_map_change", "number of changes of the served map", registry=self.registry)
+        self.stale = Gauge("vpr_map_stale", "1 if the newest state of the map cannot be opened", registry=self.registry)
+        self.active = Gauge("vpr_requests_in_work", "requests in progress or queued", registry=self.registry)
         ProcessCollector(registry=self.registry)
         for outcome in (LOCATED, NOT_ON_MAP, MALFORMED, *OUTCOMES.values()):
             self.requests.labels(outcome)
 
     def count(self, outcome: str, seconds: float) -> None:
-        """A request for a photo that has ended."""
+        """Count a finished request."""
         self.requests.labels(outcome).inc()
         self.seconds.observe(seconds)
 
     def text(self) -> bytes:
-        """All of them."""
+        """All metrics as text."""
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""The page to drop a photo on: one file, whose script and style carry a word that only this answer knows."""
+"""The page to drop photos on. Its inline script and style carry a CSP nonce for each response."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ POLICY = (
 
 @functools.cache
 def _template() -> tuple[Template, dict[str, str]]:
-    """The page, and what goes into it."""
+    """The template, and the style and script that are inserted."""
     parts = {"css": style("vpr.serving", "page.css"), "js": asset("vpr.serving", "page.js")}
     return environment("vpr.serving").get_template("page.html"), parts
 
 
 def page(photo_map: Map, limits: Limits) -> HTMLResponse:
-    """The page for a map."""
+    """The page of a map."""
     template, parts = _template()
     nonce = secrets.token_urlsafe(16)
     name = photo_map.folder.resolve().name

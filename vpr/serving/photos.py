@@ -3,27 +3,30 @@
 import functools
 import io
 import re
+import struct
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from PIL import Image
 
+from vpr.base.photo_files import HEAD, format_of
 from vpr.description.images import (
     UNREADABLE,
     ImageError,
     Takes,
-    formats_for,
+    TooManyPixels,
+    fault_of,
+    opened,
     opened_whole,
     widened,
 )
 from vpr.description.thumbnails import Size, thumbnail
-from vpr.serving.limits import Refused
+from vpr.serving.limits import MOST_JPEG_2000, MOST_PARTS, MOST_SCANS, MOST_SEGMENTS, Refused
 
 MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # of JPEG, without those inside the coded pixels
-START, END, SCAN = b"\xff\xd8", 0xD9, 0xDA
-MOST_SCANS = 100  # of a JPEG; cameras and programs write 1 to 12
-MOST_SEGMENTS = 10_000
+END, SCAN = 0xD9, 0xDA
+STRIPS, TILES = 273, 324  # tags of TIFF: where the parts of the picture are
 SIZE = Size(320, 80)  # of a thumbnail
 KEPT = 512  # thumbnails in memory
 HEIC_KINDS = ("image/heic", "image/heif")
@@ -32,32 +35,32 @@ HEIC_KINDS = ("image/heic", "image/heif")
 def decoded(file: IO[bytes], name: str, kind: str, model: Takes, most_pixels: int) -> np.ndarray:
     """An upload as `Map.locate` takes it, (height, width, 3) uint8: it then answers as it does for the same file.
 
-    Raises Refused for a photo of more pixels, which its header says before anything is decoded, and for what is no
-    photo, is cut short, or takes decoders too long.
+    What the upload holds decides how it is decoded, not its name. Raises Refused for a photo of more pixels, which its
+    header says before anything is decoded, and for what is no photo, is cut short, or takes decoders too long.
     """
     data = file.read()
     if not data:
         raise Refused(400, "the upload is empty; choose a photo")
-    if data.startswith(START) and not _is_quick(data):
-        raise Refused(422, "the JPEG has more parts than any camera writes; save it anew")
+    if not _is_quick(data):
+        raise Refused(422, "the photo has more parts than any camera writes; save it anew")
     try:
-        formats = formats_for(Path("photo.heic" if kind in HEIC_KINDS else name))
-        with Image.open(io.BytesIO(data), formats=formats) as image:
-            if image.width * image.height > most_pixels:
-                raise _too_many(most_pixels)
+        with opened(io.BytesIO(data), "photo.heic" if kind in HEIC_KINDS else name) as image:
+            most = min(most_pixels, MOST_JPEG_2000) if image.format == "JPEG2000" else most_pixels
+            if image.width * image.height > most:
+                raise _too_many(most)
             middle = model.crop != "resize"
             size = widened(model.input_size) if middle else model.input_size
             return opened_whole(image, size, model.interpolation, middle)
-    except Image.DecompressionBombError:
+    except (Image.DecompressionBombError, TooManyPixels):
         raise _too_many(most_pixels) from None
-    except ImageError as error:  # HEIC without the package for it
+    except ImageError as error:  # a format that needs another package
         raise Refused(415, str(error).replace("photo.heic", "the photo")) from None
     except Image.UnidentifiedImageError:
         raise Refused(
-            415, "that is no photo that can be read; send JPEG, PNG, WebP, TIFF, BMP, GIF or JPEG 2000"
+            415, "that is no photo that can be read; send JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF or JPEG 2000"
         ) from None
     except UNREADABLE as error:
-        raise Refused(422, f"the photo cannot be decoded ({error}); it is damaged or cut short") from None
+        raise Refused(422, f"the photo cannot be decoded ({fault_of(error)}); it is damaged or cut short") from None
 
 
 def _too_many(most: int) -> Refused:
@@ -65,10 +68,14 @@ def _too_many(most: int) -> Refused:
 
 
 def _is_quick(data: bytes) -> bool:
-    """Whether a JPEG has a usual number of segments and scans.
+    """Whether a photo has a usual number of parts, each of which takes its decoder some time."""
+    checks = {"JPEG": _is_quick_jpeg, "PNG": _is_quick_png, "TIFF": _is_quick_tiff}
+    check = checks.get(format_of(data[:HEAD]) or "")
+    return check is None or check(data)
 
-    A scan goes over all pixels, and a few bytes are enough for one.
-    """
+
+def _is_quick_jpeg(data: bytes) -> bool:
+    """By its segments and scans: a scan goes over all pixels, and a few bytes are enough for one."""
     scans, place = 0, 0
     for _ in range(MOST_SEGMENTS):
         found = MARKER.search(data, place)
@@ -77,6 +84,34 @@ def _is_quick(data: bytes) -> bool:
         scans += data[found.end() - 1] == SCAN
         place = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
     return False
+
+
+def _is_quick_png(data: bytes) -> bool:
+    """By its chunks."""
+    place = 8
+    for _ in range(MOST_PARTS):
+        if place + 8 > len(data):
+            return True
+        place += 12 + int.from_bytes(data[place : place + 4], "big")
+    return False
+
+
+def _is_quick_tiff(data: bytes) -> bool:
+    """By the strips or tiles that its first page says; a damaged page is for the decoder to refuse."""
+    order, big = ("<" if data[:2] == b"II" else ">"), data[2:4] in (b"+\0", b"\0+")
+    start, count_of, entry = (8, "Q", "HHQ") if big else (4, "H", "HHL")
+    size = 20 if big else 12
+    try:
+        (place,) = struct.unpack_from(order + ("Q" if big else "L"), data, start)
+        (entries,) = struct.unpack_from(order + count_of, data, place)
+        first = place + struct.calcsize(order + count_of)
+        for number in range(min(entries, MOST_PARTS)):
+            tag, _, count = struct.unpack_from(order + entry, data, first + number * size)
+            if tag in (STRIPS, TILES) and count > MOST_PARTS:
+                return False
+        return entries <= MOST_PARTS
+    except struct.error:
+        return True
 
 
 def picture_of(path: Path) -> bytes:

@@ -1,7 +1,7 @@
-"""The work behind the requests: uploads are decoded in a few threads, and one thread asks the map.
+"""The queue and the workers: a few threads decode uploads, and one thread locates photos.
 
-torch and numba use all cores for one photo, so a second thread would only get in the way. Photos that wait are asked
-for together, which takes about half the time a photo.
+torch and numba use all cores for one photo, so a second locating thread would only slow the first down. Queued photos
+are located in batches, which takes about half the time per photo.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from vpr.serving.uploads import Upload
 log = logging.getLogger("vpr")
 T = TypeVar("T")
 
-TOGETHER = 8  # photos that are asked for together, at most
+BATCH = 8  # maximum number of photos that are located together
 MOST_DECODERS = 4
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A photo that waits for its answer, by the map of the time when it came."""
+    """A queued photo, and the map that was open when it arrived."""
 
     photo_map: Map
     pixels: np.ndarray
@@ -43,60 +43,59 @@ class Job:
 
 
 class Service:
-    """A map and its workers; `work` has to run."""
+    """A map, a queue and workers. The coroutine `work` must be running."""
 
     def __init__(self, served: ServedMap, config: LocateConfig, limits: Limits) -> None:
         self.served, self.config, self.limits = served, config, limits
-        self.in_work = 0  # requests
+        self.active = 0  # requests in progress or queued
         self._jobs = deque[Job]()
-        self._some = asyncio.Event()
+        self._has_jobs = asyncio.Event()
         self._model = ThreadPoolExecutor(1, "vpr-model")
         self._decoders = ThreadPoolExecutor(min(MOST_DECODERS, usable_cores()), "vpr-decode")
         self._pictures = ThreadPoolExecutor(1, "vpr-pictures")
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place among the requests that are worked on or wait; raises Refused where all are taken."""
-        if self.in_work >= self.limits.queue:
+    def slot(self) -> Iterator[None]:
+        """Take one of ``limits.queue`` slots for a request; raises Refused if all are taken."""
+        if self.active >= self.limits.queue:
             raise Refused(503, "too many photos are waiting; try again in a moment")
-        self.in_work += 1
+        self.active += 1
         try:
             yield
         finally:
-            self.in_work -= 1
+            self.active -= 1
 
     async def picture(self, function: Callable[..., T], *arguments: object) -> T:
-        """The result of a function that makes a picture to look at, in a thread that keeps no upload waiting."""
+        """The result of a function that makes a thumbnail, in a thread that does not delay uploads."""
         return await asyncio.get_running_loop().run_in_executor(self._pictures, function, *arguments)
 
     async def locate(self, upload: Upload) -> tuple[Located, Map]:
-        """Where a photo was taken, and by which map. Raises Refused for what is no photo, and where locating fails."""
+        """Where a photo was taken, and the map that was used. Raises Refused if it is no photo, or locating fails."""
         photo_map = self.served.photo_map
-        takes, most = photo_map.model.network, self.limits.max_pixels
-        loop, given = asyncio.get_running_loop(), (upload.file.file, upload.name, upload.kind)
-        job = Job(
-            photo_map,
-            await loop.run_in_executor(self._decoders, decoded, *given, takes, most),
-            loop.create_future(),
+        model, max_pixels = photo_map.model.network, self.limits.max_pixels
+        loop = asyncio.get_running_loop()
+        pixels = await loop.run_in_executor(
+            self._decoders, decoded, upload.file.file, upload.name, upload.kind, model, max_pixels
         )
+        job = Job(photo_map, pixels, loop.create_future())
         self._jobs.append(job)
-        self._some.set()
+        self._has_jobs.set()
         return replace(await job.answer, photo=upload.name), photo_map
 
     async def work(self) -> None:
-        """Answer the jobs, without end."""
+        """Answer jobs forever."""
         while True:
-            await self._some.wait()
+            await self._has_jobs.wait()
             jobs = self._take()
             if jobs:
                 await self._answer(jobs)
             else:
-                self._some.clear()
+                self._has_jobs.clear()
 
     def _take(self) -> list[Job]:
-        """The next jobs that somebody still waits for, all of one map."""
+        """The next batch of jobs of one map, without cancelled ones."""
         jobs = list[Job]()
-        while self._jobs and len(jobs) < TOGETHER and (not jobs or self._jobs[0].photo_map is jobs[0].photo_map):
+        while self._jobs and len(jobs) < BATCH and (not jobs or self._jobs[0].photo_map is jobs[0].photo_map):
             job = self._jobs.popleft()
             if not job.answer.done():
                 jobs.append(job)
@@ -117,9 +116,9 @@ class Service:
             if found:
                 job.answer.set_result(found[number])
             else:
-                job.answer.set_exception(Refused(500, "locating failed; the log of the service says why"))
+                job.answer.set_exception(Refused(500, "locating failed; see the log of the service for the reason"))
 
     def close(self) -> None:
-        """Let the threads end after what they have begun."""
+        """Stop the threads after their current job."""
         for threads in (self._model, self._decoders, self._pictures):
             threads.shutdown(wait=False, cancel_futures=True)

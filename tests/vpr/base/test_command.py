@@ -50,6 +50,17 @@ def test_errors_are_one_line(capsys, error, code, line):
     assert capsys.readouterr().err == line + "\n"
 
 
+def test_a_path_is_printed_whole_however_long_it_is(capsys):
+    """A temporary folder may have a long name; the photo that is damaged stands at its end."""
+    deep = "/tmp/" + "/".join(["folder"] * 40) + "/photo.jpg"
+    run(raising(VprError(f"{deep} cannot be decoded ({'x' * 200}); restore it")))
+    line = capsys.readouterr().err
+    assert f"error: {deep} cannot be decoded (" in line and line.endswith("; restore it\n")
+    run(raising(VprError(f"{'a ' * 200}{deep}{' b' * 200}; restore it")))
+    line = capsys.readouterr().err
+    assert f" {deep} " in line and line.endswith("; restore it\n") and len(line) < len(deep) + 310
+
+
 def test_the_exit_code_of_bad_options_and_of_help(capsys):
     assert run(raising(VprError("a")), "--size", "3") == 2
     assert capsys.readouterr().err == "python -m x: error: unrecognized arguments: --size 3\n"

@@ -12,7 +12,7 @@ from multiprocessing import get_context
 import pytest
 
 from vpr.base.errors import VprError
-from vpr.base.files import HOST, cache_folder, only_one, replacing, write_bytes, write_json, writing_alone
+from vpr.base.files import HOST, cache_folder, replacing, work_lock, write_bytes, write_json, write_lock
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
@@ -26,11 +26,11 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     assert json.loads(path.read_text()) == {"a": 1} and len(list(path.parent.iterdir())) == 1
 
 
-def test_only_one_is_inside_at_a_time_and_nobody_waits_where_no_lock_can_be_made(tmp_path):
+def test_the_work_lock_is_exclusive_and_skipped_if_it_cannot_be_created(tmp_path):
     inside, most = [], []
 
     def work(number):
-        with only_one(tmp_path / "new" / ".lock"):
+        with work_lock(tmp_path / "new" / ".lock"):
             inside.append(number)
             most.append(len(inside))
             time.sleep(0.05)
@@ -40,7 +40,7 @@ def test_only_one_is_inside_at_a_time_and_nobody_waits_where_no_lock_can_be_made
         list(threads.map(work, range(3)))
     assert most == [1, 1, 1]
     (tmp_path / "file").write_text("in the way")
-    with only_one(tmp_path / "file" / ".lock"), only_one(tmp_path / "file" / ".lock"):
+    with work_lock(tmp_path / "file" / ".lock"), work_lock(tmp_path / "file" / ".lock"):
         pass
 
 
@@ -94,13 +94,13 @@ def test_files_have_the_mode_that_the_user_wants(tmp_path):
 
 
 def hold(path, held, release):
-    with writing_alone(path, wait=False):
+    with write_lock(path, wait=False):
         held.set()
         release.wait(30)
 
 
 def take(path):
-    with writing_alone(path, wait=True):
+    with write_lock(path, wait=True):
         return True
 
 
@@ -110,11 +110,9 @@ def test_one_process_writes_and_another_waits_or_is_refused(tmp_path):
     other = context.Process(target=hold, args=(tmp_path / "a.h5", held, release))
     other.start()
     assert held.wait(60)
-    with (
-        pytest.raises(VprError, match="a.h5 is being written by another process"),
-        writing_alone(tmp_path / "a.h5", False),
-    ):
+    with pytest.raises(VprError) as error, write_lock(tmp_path / "a.h5", False):
         pass
+    assert error.value.thing == str(tmp_path / "a.h5") and error.value.remedy.startswith("wait until it ends")
     with ThreadPoolExecutor(1) as waiting:
         done = waiting.submit(take, tmp_path / "a.h5")
         with pytest.raises(TimeoutError):

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from vpr.base import progress as module
-from vpr.base.progress import no_long_silence, progress
+from vpr.base.progress import log_heartbeat, progress
 
 
 @pytest.fixture
@@ -27,14 +27,14 @@ def test_without_a_terminal_the_log_says_what_starts_and_how_far_it_is(lines, mo
     assert lines()[-1] == "locating: 0 queries, 00:00", "quick work has one line"
 
 
-def test_without_a_title_nothing_is_said(lines, capsys):
+def test_a_bar_without_a_title_prints_nothing(lines, capsys):
     assert list(progress([1, 2], title=None, unit="photo")) == [1, 2]
     assert lines() == [] and capsys.readouterr().err == ""
 
 
 def test_a_silent_step_is_named_again_and_again(lines):
     log = logging.getLogger("vpr")
-    with no_long_silence(every_s=0.1):
+    with log_heartbeat(every_s=0.1):
         log.info("compiling")
         time.sleep(0.35)
         log.info("done")
@@ -47,7 +47,7 @@ def test_a_silent_step_is_named_again_and_again(lines):
 
 def test_work_that_reports_is_not_interrupted(lines):
     log = logging.getLogger("vpr")
-    with no_long_silence(every_s=1.0):
+    with log_heartbeat(every_s=1.0):
         for number in range(15):
             log.info("step %d", number)
             time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Run folders: what is refused, what is complete, what continues."""
+"""Run folders: refused, complete and interrupted runs."""
 
 import json
 import subprocess
@@ -56,8 +56,9 @@ def test_a_run_without_weights_or_metrics_is_not_complete(tmp_path, lost):
 )
 def test_other_settings_are_refused_by_name(tmp_path, changed, named):
     out = finished(tmp_path / "run")
-    with pytest.raises(VprError, match=f"run with other settings {named}; pass --overwrite or another --out"):
+    with pytest.raises(VprError, match=f"run with other settings {named}") as error:
         run_folder.start_run(out, changed, overwrite=False)
+    assert (error.value.thing, error.value.remedy) == (str(out), "pass --overwrite or another --out")
     assert run_folder.start_run(out, CONFIG, overwrite=False)
 
 
@@ -79,8 +80,9 @@ def test_overwrite_starts_over_but_goes_on_with_what_was_interrupted(tmp_path):
 )
 def test_folders_that_are_no_runs_are_left_alone(tmp_path, name, content, overwrite):
     (tmp_path / name).write_text(content)
-    with pytest.raises(VprError, match="pass another"):
+    with pytest.raises(VprError) as error:
         run_folder.start_run(tmp_path, CONFIG, overwrite)
+    assert "pass another" in error.value.remedy
     assert (tmp_path / name).read_text() == content and len(list(tmp_path.iterdir())) == 1
 
 

@@ -84,14 +84,14 @@ def test_the_help_says_kinds_and_short_defaults():
     ("arguments", "line"),
     [
         (["--size", "0"], "--size: 0 is out of range, give a value > 0"),
-        (["--size", "x"], "--size: 'x' is no INT"),
+        (["--size", "x"], "--size: 'x' is not a valid INT"),
         (["--margin", "inf"], "--margin: inf is out of range, give a value > 0 and < inf"),
-        (["--margin", "x"], "--margin: 'x' is no NUMBER"),
+        (["--margin", "x"], "--margin: 'x' is not a valid NUMBER"),
         (["--mass", "1.5"], "--mass: 1.5 is out of range, give a value > 0 and <= 1"),
         (["--mass", "nan"], "--mass: nan is out of range, give a value > 0 and <= 1"),
         (["--weight", "-5"], "--weight: -5 is out of range, give a value >= 0 and < inf"),
         (["--weight", "nan"], "--weight: nan is out of range, give a value >= 0 and < inf"),
-        (["--kind", "c"], "--kind: 'c' is none of a, b"),
+        (["--kind", "c"], "--kind: 'c' is not one of a, b"),
         (["--siz", "4"], "unrecognized arguments: --siz 4"),
         (["--inner", "1"], "unrecognized arguments: --inner 1"),
         (["--size"], "argument --size: expected one argument"),
@@ -158,7 +158,7 @@ def test_recipes_are_options_of_their_commands(main, folder, capsys):
     assert "backbone: tf_efficientnet_lite0" in printed[2] and "clusters: 64" in printed[2]
     assert printed[3] == printed[2].replace("clusters: 64", "clusters: 8")  # later options win
     assert main(["--recipe", "../teacher/lite"]) == 2
-    assert f"is none of {', '.join(recipes(folder))}" in capsys.readouterr().err
+    assert f"is not one of {', '.join(recipes(folder))}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("folder", ["student", "teacher"])

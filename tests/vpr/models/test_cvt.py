@@ -39,5 +39,5 @@ def test_it_is_found_with_its_tag_and_wants_imagenets_input():
 
 def test_it_is_one_line_without_its_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(VprError, match=r"cvt_13 comes with a package: pip install 'vpr-ot\[cvt\]'"):
+    with pytest.raises(VprError, match=r"cvt_13 needs another package: pip install 'vpr-ot\[cvt\]'"):
         create_backbone(ModelConfig("cvt_13"))

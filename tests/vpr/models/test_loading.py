@@ -1,4 +1,4 @@
-"""Models out of run folders: they return as they were, and what is no such run is named."""
+"""Models from run folders: the same weights come back, and wrong folders are errors with a remedy."""
 
 import dataclasses
 import json
@@ -28,22 +28,25 @@ def finished_student(out):
 
 
 def test_missing_and_unfinished_runs_are_named_with_the_command(tmp_path):
-    with pytest.raises(VprError, match="no run at .*nowhere; make it with: python -m vpr.distill --out .*nowhere"):
-        loading.load_student(tmp_path / "nowhere", CPU)
-    with pytest.raises(VprError, match="python -m vpr.teacher --out .*nowhere"):
-        loading.load_teacher(tmp_path / "nowhere", CPU)
+    missing = str(tmp_path / "nowhere")
+    for load, command in ((loading.load_student, "vpr.distill"), (loading.load_teacher, "vpr.teacher")):
+        with pytest.raises(VprError, match="no run at") as error:
+            load(tmp_path / "nowhere", CPU)
+        assert error.value.thing == missing and f"python -m {command} --out {missing}" in error.value.remedy
     finished_student(tmp_path / "run")
     (tmp_path / "run" / "metrics.json").unlink()
-    with pytest.raises(VprError, match="not finished; give the command that made it again"):
+    with pytest.raises(VprError, match="not finished") as error:
         loading.load_student(tmp_path / "run", CPU)
+    assert error.value.thing == str(tmp_path / "run") and "run the command that made it again" in error.value.remedy
 
 
 def test_a_student_returns_as_it_was(tmp_path):
     model = finished_student(tmp_path / "run")
     loaded = loading.load_student(tmp_path / "run", CPU)
     assert not loaded.training and cache_spec(loaded) == cache_spec(model)
-    with pytest.raises(VprError, match="has no teacher; pass a vpr.teacher run"):
+    with pytest.raises(VprError, match="has no teacher") as error:
         loading.load_teacher(tmp_path / "run", CPU)
+    assert error.value.remedy.startswith("pass a vpr.teacher run")
 
 
 def test_a_teacher_is_found_inside_a_run_and_is_no_student(tmp_path):

@@ -64,7 +64,7 @@ def test_netvlad_starts_with_the_nearest_cluster_at_100_times_the_second():
     samples = rng.standard_normal((200, 5)).astype(np.float32)
     samples /= np.linalg.norm(samples, axis=1, keepdims=True)
     pool = NetVLADPool(3, 5)
-    pool.start_from(samples[:3], samples)
+    pool.initialise(samples[:3], samples)
     logits = np.sort(pool.conv(torch.from_numpy(samples)[:, :, None, None]).detach().numpy()[:, :, 0, 0], axis=1)
     assert np.mean(logits[:, 2] - logits[:, 1]) == pytest.approx(np.log(100), rel=1e-3)
     assert (pool.centroids.detach().numpy() == samples[:3]).all()
@@ -128,7 +128,7 @@ def test_a_patch_netvlad_checkpoint_is_a_teacher(tmp_path):
 @pytest.mark.slow
 def test_a_checkpoint_without_whitening_or_of_another_network_is_refused(tmp_path):
     torch.save({"state_dict": {"pool.centroids": torch.zeros(4, 512)}}, tmp_path / "a.pth.tar")
-    with pytest.raises(VprError, match="no NetVLAD checkpoint with whitening: it lacks WPCA.0.bias, WPCA.0.weight"):
+    with pytest.raises(VprError, match="not a NetVLAD checkpoint with whitening: it lacks WPCA.0.bias, WPCA.0.weight"):
         load_teacher(tmp_path / "a.pth.tar", CPU)
     weights = patch_netvlad_weights()
     del weights["encoder.28.weight"]
@@ -186,7 +186,7 @@ def test_patches_are_rows_of_the_grid_first(backbone, size):
     assert (first - second).norm(dim=-1).argmax() == 1
 
 
-def test_the_class_token_is_the_global_descriptor_where_asked():
+def test_the_class_token_is_the_global_descriptor_with_cls_pooling():
     models = []
     for pooling in ("avg", "cls"):
         torch.manual_seed(0)
@@ -198,7 +198,7 @@ def test_the_class_token_is_the_global_descriptor_where_asked():
 
 
 @pytest.mark.parametrize("backbone", ["resnet10t", "vit_mini_patch16_112"])
-def test_a_class_token_is_refused_where_there_is_none(backbone):
+def test_cls_pooling_is_refused_without_a_class_token(backbone):
     with pytest.raises(VprError, match=f"{backbone} has no class token; pass --pooling "):
         StructuralModel(ModelConfig(backbone=backbone, image_size=64, pooling="cls"))
 
@@ -206,7 +206,7 @@ def test_a_class_token_is_refused_where_there_is_none(backbone):
 def test_an_unknown_backbone_is_named_with_near_ones():
     with pytest.raises(VprError, match="no model 'resnet9000'"):
         StructuralModel(ModelConfig(backbone="resnet9000"))
-    with pytest.raises(VprError, match="no model 'vit_huge_14'; near it: .*vit_"):
+    with pytest.raises(VprError, match="no model 'vit_huge_14'; similar names: .*vit_"):
         StructuralModel(ModelConfig(backbone="vit_huge_14"))
 
 

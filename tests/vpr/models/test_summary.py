@@ -44,7 +44,7 @@ def test_a_fit_repeats_and_few_images_leave_dimensions_empty():
     first.fit(unit_patches(6), 0.25, 0)
     described = first(torch.from_numpy(unit_patches(20)))
     assert not described[:, 5:].any() and torch.allclose(described.norm(dim=1), torch.ones(20))
-    with pytest.raises(ValueError, match="1 images are too few to fit anything"):
+    with pytest.raises(ValueError, match="1 images are too few to fit a summary"):
         first.fit(unit_patches(1), 0.25, 0)
 
 

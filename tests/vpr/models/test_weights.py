@@ -1,4 +1,4 @@
-"""Weights in and out: what is damaged, of another kind or would run code is refused and named."""
+"""Weights: damaged files, files of other models and files that could run code are refused."""
 
 import pickle
 
@@ -43,8 +43,9 @@ def test_damaged_weights_are_refused_whatever_the_damage(tmp_path):
             path.write_bytes(whole[:length])
             with pytest.raises(VprError, match=path.name):
                 read_weights(path)
-    with pytest.raises(VprError, match="no weights at"):
+    with pytest.raises(VprError, match="no weights at") as error:
         read_weights(tmp_path / "missing.pth")
+    assert error.value.thing == str(tmp_path / "missing.pth")
 
 
 def test_weights_are_unwrapped(tmp_path):
@@ -58,12 +59,12 @@ def test_weights_are_unwrapped(tmp_path):
 
 
 ODD = {
-    "is of torch.int64": lambda value: value.long(),
-    "is of torch.complex64": lambda value: value.to(torch.complex64),
+    "has the type torch.int64": lambda value: value.long(),
+    "has the type torch.complex64": lambda value: value.to(torch.complex64),
     "is sparse, quantised or without data": lambda value: value.to_sparse(),
     "is sparse, quantised or without": lambda value: value.to("meta"),
     "is sparse, quantised": lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8),
-    "holds what is no finite number": lambda value: value * torch.inf,
+    "contains NaN or infinity": lambda value: value * torch.inf,
 }
 
 
@@ -80,7 +81,7 @@ def test_weights_return_as_they_were_and_must_fit(tmp_path):
     save_weights(model, tmp_path / "a.safetensors")
     load_into(other, tmp_path / "a.safetensors")
     assert all((a == b).all() for a, b in zip(model.parameters(), other.parameters()))
-    with pytest.raises(VprError, match=r"weight is \(2, 3\), this model wants \(2, 4\)"):
+    with pytest.raises(VprError, match=r"weight is \(2, 3\), this model needs \(2, 4\)"):
         load_into(torch.nn.Linear(4, 2), tmp_path / "a.safetensors")
-    with pytest.raises(VprError, match="lacks 0.weight: it is of another model"):
+    with pytest.raises(VprError, match="lacks 0.weight: it belongs to another model"):
         load_into(torch.nn.Sequential(torch.nn.Linear(3, 2)), tmp_path / "a.safetensors")

@@ -67,7 +67,7 @@ def test_a_photo_that_is_chosen_is_answered(page, photo_map, tmp_path):
     wanted = photo_map.locate(path)
     assert inside(card, ".state") == ["Found" if wanted.on_map else "Not on this map"]
     assert f"{wanted.latitude:.6f}, {wanted.longitude:.6f}, within {wanted.radius_m:.0f} m" in inside(card, ".place")[0]
-    assert f"{round(100 * wanted.probability)} % probable" in inside(card, ".sure")[0]
+    assert f"{round(100 * wanted.probability)} % probable" in inside(card, ".confidence")[0]
     full, part = (card.find_element("css selector", selector).rect["width"] for selector in (".bar", ".bar span"))
     assert part / full == pytest.approx(wanted.probability, abs=0.01)
     assert inside(card, "figcaption") == ["003.jpg"]
@@ -96,18 +96,18 @@ def test_a_dropped_photo_of_a_hostile_name_runs_nothing(page, tmp_path):
     assert len(page.all("script")) == 1
 
 
-def test_what_goes_wrong_is_said_in_words(page, tmp_path, chromium):
+def test_an_error_is_shown_as_a_sentence(page, tmp_path, chromium):
     (tmp_path / "large.jpg").write_bytes(bytes(500_001))
     (tmp_path / "text.jpg").write_text("no photo")
     page.choose(tmp_path / "large.jpg", tmp_path / "text.jpg")
     text, large = page.answers(2)
-    assert inside(large, ".sure") == ["The photo is larger than 0.5 MB. Send a smaller copy."]
-    assert inside(text, ".sure")[0].startswith("That is no photo that can be read; send JPEG")
+    assert inside(large, ".confidence") == ["The photo is larger than 0.5 MB. Send a smaller copy."]
+    assert inside(text, ".confidence")[0].startswith("That is no photo that can be read; send JPEG")
     messages = [entry["message"] for entry in chromium.get_log("browser")]
     assert len(messages) == 1 and "415" in messages[0], "the answer, which the browser notes"
 
 
-def test_the_unknown_is_told_from_the_known(page, seams, tmp_path):
+def test_a_photo_that_is_not_on_the_map_is_marked(page, seams, tmp_path):
     from dataclasses import replace
 
     locate_all = Map.locate_all
@@ -119,7 +119,7 @@ def test_the_unknown_is_told_from_the_known(page, seams, tmp_path):
     (card,) = page.answers(1)
     assert inside(card, ".state") == ["Not on this map"] and inside(card, ".place")[0].startswith("Best guess: ")
     assert (
-        inside(card, ".sure") == ["This map tells no probability"]
+        inside(card, ".confidence") == ["No probability available for this map"]
         and not card.find_element("css selector", ".bar").is_displayed()
     )
 
@@ -128,7 +128,7 @@ def test_a_service_that_is_gone_is_named(chromium, photo_map, tmp_path):
     with listening(ServedMap(photo_map)) as (_, port):
         page = Page(chromium, f"http://localhost:{port}/")
     page.choose(write_photo(tmp_path / "a.jpg", None))
-    assert inside(page.answers(1)[0], ".sure") == ["The service does not answer. Is it still running?"]
+    assert inside(page.answers(1)[0], ".confidence") == ["The service does not answer. Is it still running?"]
     chromium.get_log("browser")
 
 
@@ -140,7 +140,7 @@ def test_dark_and_light_and_a_phone(page, photo_map):
     page.choose(photo_map.content.table.keys[0])
     (card,) = page.answers(1)
     assert page.width() <= 360
-    own, told = (card.find_element("css selector", selector).rect for selector in (".own", ".told"))
+    own, told = (card.find_element("css selector", selector).rect for selector in (".own", ".result"))
     assert told["y"] >= own["y"] + own["height"], "one below the other"
 
 

@@ -1,4 +1,4 @@
-"""Who may ask, and what a browser is told."""
+"""Access control and security headers."""
 
 import base64
 import io
@@ -80,7 +80,7 @@ def test_the_page_may(client):
     assert client.post("/locate", files={"photo": PHOTO}, headers={"origin": "http://localhost"}).status_code == 200
 
 
-def test_a_browser_is_told_to_be_careful(client):
+def test_every_answer_has_security_headers(client):
     for address in [*ADDRESSES, "/locate"]:
         headers = client.get(address).headers
         assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "no-referrer"

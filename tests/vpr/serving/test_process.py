@@ -57,7 +57,7 @@ def started(folder):
 
 
 def ended(process, number):
-    """The exit code and what was said, after a signal."""
+    """The exit code and the output after a signal."""
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
     assert "Traceback" not in err, err
@@ -117,7 +117,7 @@ def test_a_port_that_is_taken_is_named(folder, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         line = refused(capsys, serve.main, folder / "map", "--port", port)
-    assert f"cannot listen at 127.0.0.1, port {port} (address already in use)" in line and "--port" in line
+    assert f"cannot listen on 127.0.0.1, port {port} (address already in use)" in line and "--port" in line
 
 
 @pytest.mark.parametrize("package", serve.PACKAGES)

@@ -14,11 +14,11 @@ from vpr.serving.served import ServedMap, version_of
 
 @pytest.fixture(autouse=True)
 def still(monkeypatch):
-    """The service looks at the map when a test has it look."""
-    monkeypatch.setattr("vpr.serving.served.EVERY", 1000.0)
+    """The service checks the map on disk only if a test calls `refresh`."""
+    monkeypatch.setattr("vpr.serving.served.POLL_S", 1000.0)
 
 
-def test_when_all_places_are_taken_a_client_is_told_to_come_back(photo_map, gate, threads):
+def test_a_full_queue_answers_503_with_retry_after(photo_map, gate, threads):
     with client_of(photo_map, queue=3) as client:
         first = [threads.submit(post, client, PHOTO) for _ in range(3)]
         until(lambda: in_work(client) == 3)
@@ -30,7 +30,7 @@ def test_when_all_places_are_taken_a_client_is_told_to_come_back(photo_map, gate
         assert post(client, PHOTO).status_code == 200 and in_work(client) == 0 and outcome(client, "busy") == 1
 
 
-def test_past_its_time_a_request_gives_its_place_away(photo_map, gate, threads):
+def test_a_request_that_times_out_frees_its_slot(photo_map, gate, threads):
     with client_of(photo_map, queue=2, timeout=0.3) as client:
         late = [threads.submit(post, client, PHOTO) for _ in range(2)]
         assert [answer.result().status_code for answer in late] == [504] * 2
@@ -59,7 +59,7 @@ def test_a_picture_that_takes_long_to_decode_holds_nothing_up(photo_map, monkeyp
         ended.set()
 
 
-def test_what_waits_is_asked_for_together_and_answered_as_alone(photo_map, gate, threads, tmp_path):
+def test_queued_photos_are_located_in_batches_with_the_same_answers(photo_map, gate, threads, tmp_path):
     files = [write_photo(tmp_path / f"{number}.jpg", None, seed=100 + number) for number in range(40)]
     with client_of(photo_map) as client:
         asked = [threads.submit(post, client, file.read_bytes(), file.name) for file in files]
@@ -95,7 +95,7 @@ def test_a_map_that_changes_is_opened_again(tmp_path, gate, threads, caplog):
         until(lambda: in_work(client) == 2)
         path = write_photo(tmp_path / "more" / "a.jpg", (48.0, 9.0), size=(64, 48), seed=77)
         add(tmp_path / "map", model, path)
-        assert served.look() and len(served.photo_map) == 25
+        assert served.refresh() and len(served.photo_map) == 25
         new = threads.submit(post, client, path.read_bytes())
         until(lambda: in_work(client) == 3)
         gate.set()
@@ -106,7 +106,7 @@ def test_a_map_that_changes_is_opened_again(tmp_path, gate, threads, caplog):
             answer.json()["matches"][0]["photo"] == str(path) and answer.headers["vpr-photos"].split("/")[2] != version
         )
         assert client.get("/health").json()["photos"] == 25 and "opened again: 25 photos" in caplog.text
-        assert served.look() and caplog.text.count("opened again") == 1
+        assert served.refresh() and caplog.text.count("opened again") == 1
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "other files", "other model"])
@@ -123,7 +123,7 @@ def test_a_state_that_cannot_be_opened_leaves_the_map_as_it_is(tmp_path, caplog,
     else:
         make_other(tmp_path)
     with client_of(served) as client:
-        assert not served.look() and not served.look()
+        assert not served.refresh() and not served.refresh()
         told = client.get("/health").json()
         assert told["status"] == "stale" and told["photos"] == 24
         assert ("has changed since it made" in told["fault"]) == (damage == "other model")
@@ -132,7 +132,7 @@ def test_a_state_that_cannot_be_opened_leaves_the_map_as_it_is(tmp_path, caplog,
         assert number_of(client.get("/metrics").text, "vpr_map_stale") == 1
         if damage != "other model":
             state.write_bytes(whole)
-            assert served.look() and client.get("/health").json()["status"] == "ok"
+            assert served.refresh() and client.get("/health").json()["status"] == "ok"
 
 
 def make_other(folder):
@@ -141,17 +141,17 @@ def make_other(folder):
     add(folder / "map", a_model(seed=5), write_photos(folder / "few", range(3)))
 
 
-def test_a_map_of_another_model_is_served_by_it_where_none_was_chosen(tmp_path, seams):
+def test_a_map_of_another_model_is_served_by_that_model_unless_one_was_chosen(tmp_path, seams):
     served = ServedMap(make_map(tmp_path))
     make_other(tmp_path)
     seams.replace("vpr.maps.photo_map.load", lambda run, device: a_model(seed=5))
     with client_of(served) as client:
-        assert served.look() and client.get("/health").json()["photos"] == 3
+        assert served.refresh() and client.get("/health").json()["photos"] == 3
         assert post(client, PHOTO).status_code == 200
 
 
-def test_the_service_looks_by_itself(tmp_path, monkeypatch):
-    monkeypatch.setattr("vpr.serving.served.EVERY", 0.05)
+def test_the_service_refreshes_by_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr("vpr.serving.served.POLL_S", 0.05)
     model = a_model()
     served = ServedMap(make_map(tmp_path, model=model))
     with client_of(served) as client:

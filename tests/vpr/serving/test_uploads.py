@@ -2,6 +2,10 @@
 
 import io
 import json
+import struct
+import time
+import zlib
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -139,3 +143,68 @@ def test_heic_is_read_where_its_package_is(client, photo_map, tmp_path):
     assert post(client, data, "a.heic").json() == expected(photo_map, tmp_path / "a.heic", "a.heic")
     bare = client.post("/locate", content=data, headers={"content-type": "image/heic"})
     assert bare.json() == expected(photo_map, tmp_path / "a.heic", "photo")
+
+
+def many_chunks(count):
+    """A PNG with so many chunks of nothing in front of its pixels."""
+    whole = encoded("PNG")
+    empty = bytes(4) + b"teXt" + zlib.crc32(b"teXt").to_bytes(4, "big")
+    return whole[:33] + empty * count + whole[33:]
+
+
+def many_strips(count, big=False):
+    """A TIFF whose first page says that it lies in so many strips."""
+    offsets = struct.pack("<HHLL", 273, 4, count, 8 + 2 + 12 + 4)
+    if big:
+        return b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 1) + struct.pack("<HHQQ", 273, 4, count, 52) + bytes(8)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", 1) + offsets + bytes(4) + bytes(400)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [many_chunks(1_000_000), many_strips(5_000_000), many_strips(5_000_000, big=True)],
+    ids=["chunks", "strips", "strips of a big TIFF"],
+)
+def test_parts_that_hold_a_decoder_are_refused_at_once(data):
+    takes, began = SimpleNamespace(input_size=(32, 32), interpolation="bicubic", crop="resize"), time.perf_counter()
+    with pytest.raises(Refused, match="more parts than any camera writes") as refused:
+        decoded(io.BytesIO(data), "a", "", takes, 10**9)
+    assert refused.value.status == 422 and time.perf_counter() - began < 2
+
+
+def test_parts_of_usual_files_are_read():
+    takes = SimpleNamespace(input_size=(32, 32), interpolation="bicubic", crop="resize")
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 4000)).save(buffer, "TIFF", tiffinfo={278: 1})
+    for data in (many_chunks(50), buffer.getvalue()):
+        assert decoded(io.BytesIO(data), "a", "", takes, 10**6).shape == (32, 32, 3)
+
+
+def test_jpeg_2000_has_a_limit_of_its_own(monkeypatch):
+    """Its decoder takes 65 bytes for a pixel."""
+    takes = SimpleNamespace(input_size=(32, 32), interpolation="bicubic", crop="resize")
+    monkeypatch.setattr("vpr.serving.photos.MOST_JPEG_2000", 1000)
+    for kind, refused in (("JPEG2000", True), ("JPEG", False)):
+        file = io.BytesIO(encoded(kind, size=(64, 48)))
+        with pytest.raises(Refused, match="more than 0.001 million pixels") if refused else nullcontext():
+            assert decoded(file, "a", "", takes, 10**6).shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.heic", "a"])
+def test_an_upload_is_what_it_holds(kind, name):
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    takes = SimpleNamespace(input_size=(32, 32), interpolation="bicubic", crop="resize")
+    pixels = decoded(io.BytesIO(encoded(kind, size=(64, 64), colour=(200, 0, 0))), name, "image/jpeg", takes, 10**6)
+    assert pixels[16, 16, 0] > 180
+
+
+def test_damaged_heic_is_refused():
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    takes = SimpleNamespace(input_size=(32, 32), interpolation="bicubic", crop="resize")
+    whole = encoded("HEIF", size=(64, 64))
+    for share in (0.5, 0.8, 0.95):
+        with pytest.raises(Refused) as refused:
+            decoded(io.BytesIO(whole[: int(share * len(whole))]), "a.heic", "", takes, 10**6)
+        assert refused.value.status in (415, 422)

@@ -23,10 +23,10 @@ function card(file) {
   return node;
 }
 
-function fail(node, said) {
+function fail(node, reason) {
   node.className = "failed";
   one(".state", node).textContent = "No answer";
-  one(".sure", node).textContent = said;
+  one(".confidence", node).textContent = reason;
 }
 
 const percent = (share) => `${Math.round(100 * share)} %`;
@@ -43,18 +43,18 @@ function place(node, found) {
   one(".place", node).append(`${best}${degrees}, within ${Math.round(found.radius_m)} m  · `, link);
 }
 
-function sure(node, found) {
-  const said = [];
+function confidence(node, found) {
+  const parts = [];
   if (found.probability !== null) {
     one(".bar", node).hidden = false;
     one(".bar span", node).style.width = `${100 * found.probability}%`;
-    said.push(`${percent(found.probability)} probable`);
+    parts.push(`${percent(found.probability)} probable`);
   } else {
-    said.push("This map tells no probability");
+    parts.push("No probability available for this map");
   }
-  if (found.familiarity !== null) said.push(`familiarity ${percent(found.familiarity)}`);
-  one(".sure", node).textContent = said.join(", ");
-  one(".sure", node).title = "Probability: of the radius. Familiarity: share of strangers whose best match is less alike.";
+  if (found.familiarity !== null) parts.push(`familiarity ${percent(found.familiarity)}`);
+  one(".confidence", node).textContent = parts.join(", ");
+  one(".confidence", node).title = "Probability that the photo was taken within the radius. Familiarity: share of unknown places whose best match is less similar.";
 }
 
 function matches(node, found, pictures) {
@@ -79,7 +79,7 @@ function show(node, found, pictures) {
   node.className = found.on_map ? "on" : "off";
   one(".state", node).textContent = found.on_map ? "Found" : "Not on this map";
   place(node, found);
-  sure(node, found);
+  confidence(node, found);
   matches(node, found, pictures);
 }
 
@@ -100,11 +100,11 @@ async function ask(file, node) {
   try {
     content = await answer.json();
   } catch {
-    return fail(node, `The service gave no answer that can be read (${answer.status}).`);
+    return fail(node, `The answer of the service cannot be read (status ${answer.status}).`);
   }
   if (!answer.ok) {
-    const said = String(content.error || `the service answered ${answer.status}`);
-    return fail(node, `${said.charAt(0).toUpperCase()}${said.slice(1)}.`);
+    const reason = String(content.error || `the service answered with status ${answer.status}`);
+    return fail(node, `${reason.charAt(0).toUpperCase()}${reason.slice(1)}.`);
   }
   show(node, content, (answer.headers.get("Vpr-Photos") || "").split(" "));
 }
@@ -113,12 +113,12 @@ async function work() {
   if (working) return;
   working = true;
   for (let total = 0; waiting.length; total += 1) {
-    one("#said").textContent = `${waiting.length} ${waiting.length === 1 ? "photo" : "photos"} to go …`;
+    one("#status").textContent = `${waiting.length} ${waiting.length === 1 ? "photo" : "photos"} to go …`;
     const [file, node] = waiting.shift();
     await ask(file, node);
     node.classList.remove("waiting");
   }
-  one("#said").textContent = "";
+  one("#status").textContent = "";
   working = false;
 }
 
