@@ -16,13 +16,12 @@ from vpr.datasets.msls import Protocol, load
 from vpr.datasets.ragged import Ragged
 from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.description.adaptation import adapt_cache
-from vpr.eval.described import DescribedSet, describe
+from vpr.eval.descriptors import DescribedSet, describe
 from vpr.eval.metrics import evaluate
 from vpr.eval.options import RankingConfig
 from vpr.eval.ranking import find_shortlist, rerank
-from vpr.models.loading import load_student
-from vpr.retrieval.calibration import calibration_of
 from vpr.retrieval.settings import RerankOptions
+from vpr.run import load as load_run
 
 SIZES = (140, 200, 300, 500, 800)
 DRAWS = 3
@@ -36,7 +35,8 @@ def main() -> None:
     parser.add_argument("--cities", default="cph,sf")
     arguments = parser.parse_args()
     device = choose_device("auto")
-    model, fixed = load_student(arguments.run, device), calibration_of(arguments.run)
+    run = load_run(arguments.run, device)
+    model, fixed = run.network, run.calibration
     config, weight = RerankOptions().config(fixed), fixed.weight
     found: dict[int, list[list[float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -47,10 +47,10 @@ def main() -> None:
             for size in sizes:
                 for draw in range(DRAWS if size < len(data.database) else 1):
                     part = drawn(data, size, np.random.default_rng([draw, size]))
-                    plain = DescribedSet.of(part, whole.cache)
+                    plain = DescribedSet.from_cache(part, whole.cache)
                     adapted = adapt_cache(whole.cache, plain.rows.database.ravel(), Path(folder))
                     row = []
-                    for described in (plain, DescribedSet.of(part, adapted, adapted=True)):
+                    for described in (plain, DescribedSet.from_cache(part, adapted, adapted=True)):
                         shortlist = find_shortlist(described, 100)
                         ranked = rerank(described, shortlist, config, weight=weight, fusion="similarity").ranked
                         row += [evaluate(order, part.answers)["recall@1"] for order in (shortlist.ranked, ranked)]

@@ -15,7 +15,7 @@ from torch import nn
 
 from vpr.base.files import write_bytes, write_json
 from vpr.base.run_folder import CONFIG, METRICS, WEIGHTS
-from vpr.eval.held_out import HeldOut
+from vpr.eval.calibration.validator import Validator
 from vpr.models.builtin import FOLDER
 from vpr.models.loading import TEACHER, load_student, load_teacher
 
@@ -33,7 +33,7 @@ def main() -> None:
     model, held_out = round_to_half(load_student(arguments.run, cpu)), config["run"]["data"]["held_out"]
     losses = json.loads((arguments.run / METRICS).read_text())["losses"]
     with tempfile.TemporaryDirectory() as folder:
-        calibration = HeldOut.of_city(arguments.data, held_out, Path(folder), cpu).calibrate(model)
+        calibration = Validator.load_city(arguments.data, held_out, Path(folder), cpu).calibrate(model)
     write(FOLDER, model, config, {"losses": losses, **calibration})
     teacher = round_to_half(load_teacher(arguments.run, cpu))
     write(FOLDER / TEACHER, teacher, json.loads((arguments.run / TEACHER / CONFIG).read_text()), {})

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from vpr.cache import CacheSpec, DescriptorCache, create
-from vpr.cluster.connecting import joined
-from vpr.cluster.of_maps import ShardedSearch, sharded
+from vpr.cluster.connecting import connect
+from vpr.cluster.shards import ShardedSearch, sharded
 from vpr.maps.candidates import Comparer, Described
-from vpr.maps.model import Model, load
 from vpr.maps.photo_map import Map
 from vpr.maps.store import DESCRIPTORS, PhotoTable, State, digest_of, write_array, write_table
+from vpr.run import Run, load
 
 BLOCK, DEPTH, QUERIES, TURNS = 10_000, 100, 40, 5
 CODE_BYTES = 64 + 8  # of IVF-PQ: a code and a number
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the map lies; the system's temporary folder if left out")
     given = parser.parse_args()
     model = load()
-    with tempfile.TemporaryDirectory(dir=given.folder) as folder, joined("local") as cluster:
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder, connect("local") as cluster:
         photo_map = made_up_map(Path(folder) / "map", given.photos, model)
         queries = random_queries(model.spec)
         one = measured("one machine", photo_map.comparer, queries)
@@ -62,7 +62,7 @@ def main() -> None:
     estimate(model.spec, given.photos, one, overheads)
 
 
-def made_up_map(folder: Path, photos: int, model: Model) -> Map:
+def made_up_map(folder: Path, photos: int, model: Run) -> Map:
     """Random unit vectors as a map on disk."""
     rng, spec = np.random.default_rng(0), model.spec
     keys = [f"/photos/{number:09d}.jpg" for number in range(photos)]
@@ -80,7 +80,7 @@ def made_up_map(folder: Path, photos: int, model: Model) -> Map:
     write_array(folder / "strangers-1.npy", np.zeros(0))
     names = {"photos": "photos-1.csv", "globals": "globals-1.npy", "strangers": "strangers-1.npy"}
     files = {role: [name, digest_of(folder / name)] for role, name in names.items()}
-    State(model.run, spec.fingerprint, 1, photos, files=files).write(folder)
+    State(model.name, spec.fingerprint, 1, photos, files=files).write(folder)
     return Map.open(folder, model)
 
 
@@ -122,16 +122,16 @@ def median_ms(calls: list[Callable]) -> float:
 
 def asked(search: ShardedSearch) -> tuple[float, float]:
     """Milliseconds until all shards have answered a question that costs them nothing, and of handing it over alone."""
-    nothing = (np.zeros((0, 0), np.float32), np.full((1, 1), -1))
-    holders, given = search.holders, (nothing, nothing[1])
-    whole = median_ms([lambda: holders.ask("structural", [given] * len(holders))] * 20)
-    handed = median_ms([lambda: [actor.ask.remote("structural", *given) for actor in holders.actors]] * 20)
+    holders = search.shards.holders
+    given = (np.zeros((0, search.globals_.shape[1]), np.float32), 0, 0, 1)
+    whole = median_ms([lambda: holders.ask("find", [given] * len(holders))] * 20)
+    handed = median_ms([lambda: [actor.ask.remote("find", *given) for actor in holders.actors]] * 20)
     return whole, handed
 
 
 def process_of(search: ShardedSearch) -> int:
     """The process of the first shard."""
-    return int(search.holders.names[0].split()[-1])
+    return int(search.shards.holders.names[0].split()[-1])
 
 
 def memory(search: ShardedSearch, photos: int) -> str:

@@ -24,18 +24,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.training_step import SamePhoto, bare_steps
 from vpr.base.machine import usable_cores
-from vpr.base.processes import join
-from vpr.base.recipes import take_recipe
+from vpr.base.processes import launch_fabric
+from vpr.base.recipes import apply_recipe
 from vpr.base.settings import make_parser, parse
 from vpr.description.describe import evaluating
-from vpr.distill.contrast import Contrast
-from vpr.distill.mining import POOL
-from vpr.distill.objective import Objective
-from vpr.distill.places import Guard, Photos, Places
+from vpr.distill.losses.metric_loss import MetricLoss
+from vpr.distill.losses.objective import Objective
+from vpr.distill.sampling.mining import POOL
+from vpr.distill.sampling.places import Guard, Photos, Places
 from vpr.distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig, StudentSettings, TrainConfig
-from vpr.distill.stops import minings
-from vpr.distill.student import in_training
-from vpr.distill.trainer import Trainer
+from vpr.distill.student import training_model_config
+from vpr.distill.training.schedule import mining_steps
+from vpr.distill.training.trainer import Trainer
 from vpr.models.settings import ModelConfig
 from vpr.models.structural import StructuralModel
 
@@ -67,7 +67,7 @@ def main() -> None:
     print("| recipe | decode | describe | step | GFLOP a step | here | one H100 | eight |")
     print("|---|---|---|---|---|---|---|---|")
     for recipe in arguments.recipes:
-        options = take_recipe(known := make_parser("", "", STAGES), ["--recipe", recipe, "--weights", ""], "student")
+        options = apply_recipe(known := make_parser("", "", STAGES), ["--recipe", recipe, "--weights", ""], "student")
         settings = StudentSettings(*parse(known, options, STAGES)[1])
         print(row(recipe, settings, arguments.photos, arguments.batch), flush=True)
 
@@ -85,14 +85,14 @@ def row(recipe: str, settings: StudentSettings, photos: int, batch: int) -> str:
     with FlopCounterMode(display=False) as counter:
         described()
     forward = counter.get_total_flops() / batch
-    flops = forward * (3 if trainer.before is None else 4)
+    flops = forward * (3 if trainer.initial_model is None else 4)
 
     decode, described_ms = decoding(model.input_size), median(described) / batch
     step = median(lambda: next(steps)) / batch
     train = settings.train
     per_step = train.places * train.images_per_place * train.accumulate
     cached = train.cached_queries + train.cached_negatives
-    mined = len(minings(train)) * (cached if train.mining == "tuples" else POOL) / (train.steps * per_step)
+    mined = len(mining_steps(train)) * (cached if train.mining == "tuples" else POOL) / (train.steps * per_step)
     here = decode / usable_cores() * (1 + mined) + described_ms * mined + step
     gpu = max(1000 * (flops + mined * forward) / GPU_FLOPS, decode / GPU_CORES * (1 + mined))
     hours = [photos * milliseconds / 3.6e6 for milliseconds in (here, gpu, gpu / 8)]
@@ -107,11 +107,11 @@ def trainer_of(settings: StudentSettings, batch: int) -> Trainer:
     unknown, never = np.full(batch, np.nan, np.float32), np.zeros(batch, bool)
     utm = np.stack([100.0 * (number // 4), number % 4], 1)
     photos = Photos(number.astype(str), utm, same, unknown, never, never)
-    model = StructuralModel(in_training(settings)).to(memory_format=torch.channels_last)
-    contrast = Contrast(settings.objective, settings.model.global_length, batch)
-    objective = Objective(contrast, settings.structural, settings.distillation)
+    model = StructuralModel(training_model_config(settings)).to(memory_format=torch.channels_last)
+    metric_loss = MetricLoss(settings.objective, settings.model.global_length, batch)
+    objective = Objective(metric_loss, settings.structural, settings.distillation)
     config = TrainConfig(**{**vars(settings.train), "places": batch // 4, "images_per_place": 4, "mining": "places"})
-    fabric = join(torch.device("cpu"))
+    fabric = launch_fabric(torch.device("cpu"))
     return Trainer(model, Places(photos, Guard()), Noise(batch, model.input_size), objective, config, fabric)
 
 

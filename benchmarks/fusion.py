@@ -14,16 +14,16 @@ import torch
 
 from vpr.datasets.default import data_root
 from vpr.datasets.msls import Protocol, load
-from vpr.eval.described import DescribedSet, describe
-from vpr.eval.floors import thumbnail_descriptors
+from vpr.eval.baselines import thumbnail_descriptors
+from vpr.eval.descriptors import DescribedSet, describe
 from vpr.eval.metrics import evaluate
 from vpr.eval.options import RankingConfig
 from vpr.eval.ranking import search_shortlist
-from vpr.models.loading import load_student, load_teacher
-from vpr.retrieval.calibration import calibration_of, curves_of
+from vpr.models.loading import load_teacher
 from vpr.retrieval.fusion import reorder, trust, trusted, weighted_sum
 from vpr.retrieval.sequences import compare_sequences
 from vpr.retrieval.settings import RerankOptions
+from vpr.run import load as load_run
 
 CPU = torch.device("cpu")
 
@@ -37,7 +37,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data = load(data_root(arguments.data), Protocol(split="val", cities=(arguments.city,))).retrieval_set
     with tempfile.TemporaryDirectory() as folder:
-        models = {run.name: load_student(run, CPU) for run in arguments.runs}
+        models = {run.name: load_run(run, CPU).network for run in arguments.runs}
         teacher = load_teacher(arguments.runs[0], CPU)
         described: dict[str, DescribedSet] = {}
         for name, model in [*models.items(), ("NetVLAD", teacher)]:
@@ -48,7 +48,8 @@ def main() -> None:
     print("| ours | shortlist | as it is | ours alone | ranks, agreement | scores, agreement | scores, both | lambda |")
     print("|---|---|---|---|---|---|---|---|")
     for run in arguments.runs:
-        fixed, curves = calibration_of(run), curves_of(run)
+        loaded = load_run(run, CPU)
+        fixed, curves = loaded.calibration, loaded.curves
         for name, (queries, database) in globals_.items():
             if name == run.name:
                 continue

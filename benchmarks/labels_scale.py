@@ -16,8 +16,8 @@ import numpy as np
 
 from vpr.cache import CacheSpec, DescriptorCache, create
 from vpr.datasets.labels import LabelledImages
-from vpr.eval.described import DescribedSet
-from vpr.eval.label_metrics import evaluate_labels
+from vpr.eval.descriptors import DescribedSet
+from vpr.eval.labels.label_metrics import evaluate_labels
 from vpr.eval.ranking import find_shortlist, rerank
 from vpr.retrieval.settings import RerankConfig
 
@@ -40,12 +40,11 @@ def main() -> None:
     if not path.is_file():
         fill(path, files.tolist(), classes)
     data = images.retrieval_set()
-    described = DescribedSet.of(data, DescriptorCache(path))
+    described = DescribedSet.from_cache(data, DescriptorCache(path))
     shortlist = timed("shortlists", lambda: find_shortlist(described, 100, 1000))
     config = RerankConfig()
     reranking = timed("re-ranking", lambda: rerank(described, shortlist, config, weight=5.0, fusion="similarity"))
-    behind = np.empty((0, 0)) if shortlist.behind is None else shortlist.behind
-    found = timed("metrics", lambda: evaluate_labels(np.concatenate([reranking.ranked, behind], 1), data.answers))
+    found = timed("metrics", lambda: evaluate_labels(shortlist.with_tail(reranking.ranked), data.answers))
     print(", ".join(f"{name} {100 * value:.1f}" for name, value in found.items()))
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"most memory: {most:.2f} GiB, the mapped cache included")

@@ -16,8 +16,8 @@ import numpy as np
 from vpr.cache import DescriptorCache, create
 from vpr.description.shown import photos_in
 from vpr.maps.described import name_of
-from vpr.maps.model import Model, load
 from vpr.maps.photo_map import Map
+from vpr.run import Run, load
 
 BLOCK = 2000  # photos that are made up at a time
 EXCHANGED = 0.5  # share of a photo's patches that are another one's
@@ -38,7 +38,7 @@ def linked(folder: Path, photos: list[Path], count: int) -> list[str]:
     return names
 
 
-def fill(path: Path, model: Model, photos: list[Path], keys: list[str]) -> None:
+def fill(path: Path, model: Run, photos: list[Path], keys: list[str]) -> None:
     """Write a cache with made-up patches of photos."""
     rng, described = np.random.default_rng(0), model.describe(photos)
     sizes = np.array([photo.stat().st_size for photo in photos])

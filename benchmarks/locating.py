@@ -19,11 +19,11 @@ import numpy as np
 from vpr.eval.confidence import calibration_error
 from vpr.maps.building import add_photos
 from vpr.maps.geodesy import places_of
-from vpr.maps.model import Model, load
 from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
 from vpr.maps.positions import Photo, find_photos
 from vpr.maps.results import Located
+from vpr.run import Run, load
 
 RADIUS_M = 25.0
 BLOCK_M = 100.0  # places are left out by squares of this side, so that neighbours go together
@@ -41,7 +41,7 @@ def right(located: list[Located], truth: np.ndarray, first: bool) -> np.ndarray:
     return np.linalg.norm(found - truth, axis=1) <= RADIUS_M
 
 
-def described(model: Model, folder: Path, database: list[Photo]) -> Map:
+def described(model: Run, folder: Path, database: list[Photo]) -> Map:
     """A new map."""
     add_photos(folder, model, database)
     return Map.open(folder, model)
@@ -81,7 +81,7 @@ def report(name: str, located: list[Located], truth: np.ndarray, answerable: np.
     )
 
 
-def refusal(model: Model, folder: Path, database: list[Photo], queries: list[Photo], config: LocateConfig) -> None:
+def refusal(model: Run, folder: Path, database: list[Photo], queries: list[Photo], config: LocateConfig) -> None:
     """Leave half of the places out of the map; print how well probabilities tell their queries from the others."""
     from sklearn.metrics import roc_auc_score
 

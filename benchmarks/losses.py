@@ -1,8 +1,8 @@
-"""What each loss and each miner gives: ``python -m benchmarks.losses --out DIR [--data DIR] [--steps N] [--seeds N]``.
+"""A comparison of losses and miners: ``python -m benchmarks.losses --out DIR [--data DIR] [--steps N] [--seeds N]``.
 
-Scratch models by the recipe `lite` at 112 pixels, the same steps and seeds for all; Recall@1 on the validation cities
-before and after re-ranking, the mean over seeds and their range. Markdown on standard output. Runs that are complete
-are kept.
+Trains scratch models of the recipe `lite` at 112 pixels, all with the same steps and seeds. Prints a Markdown table of
+the Recall@1 on the validation cities before and after re-ranking: the mean over seeds, and their range. Complete runs
+are not trained again.
 """
 
 import argparse
@@ -15,9 +15,9 @@ from vpr.base.errors import VprError
 from vpr.base.machine import choose_device
 from vpr.datasets.default import data_root
 from vpr.datasets.msls import Protocol, load
-from vpr.distill.contrast import MINERS
+from vpr.distill.losses.miners import MINERS
 from vpr.distill.settings import Loss
-from vpr.eval.evaluation import Evaluator
+from vpr.eval.evaluator import Evaluator
 from vpr.eval.options import RankingConfig, SourceConfig
 from vpr.retrieval.settings import RerankOptions
 
@@ -25,7 +25,7 @@ SMALLER = ["--image-size", 112, "--train-size", 0, "--grid", 7]
 
 
 def main() -> None:
-    """Train, evaluate, and print a table."""
+    """Train and evaluate, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path)
@@ -34,21 +34,21 @@ def main() -> None:
     arguments = parser.parse_args()
     data = load(data_root(arguments.data), Protocol())
     evaluator = Evaluator(RankingConfig(), RerankOptions(), choose_device("auto"))
-    tried = {loss: ["--loss", loss] for loss in Loss.__args__}  # type: ignore[attr-defined]
-    tried |= {f"triplet, {miner}": ["--loss", "triplet", "--miner", miner] for miner in MINERS}
-    tried["infonce, memory of 1,024"] = ["--memory", "1024"]
+    methods = {loss: ["--loss", loss] for loss in Loss.__args__}  # type: ignore[attr-defined]
+    methods |= {f"triplet, {miner}": ["--loss", "triplet", "--miner", miner] for miner in MINERS}
+    methods["infonce, memory of 1,024"] = ["--memory", "1024"]
     print(f"| loss, miner | R@1, shortlist | re-ranked |\n|---|---|---|\n| {arguments.steps} steps | | |")
-    for name, options in tried.items():
-        found = []
+    for name, options in methods.items():
+        recalls = []
         for seed in range(arguments.seeds):
             run = arguments.out / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
             usual = ["--data", data.root, "--out", run, "--steps", arguments.steps, "--seed", seed, *SMALLER]
             if scratch.main([*map(str, usual), *options]):
-                raise VprError(f"{run} was not trained")
+                raise VprError(f"the training of {run} failed")
             scores = evaluator.answer(data.retrieval_set, SourceConfig(run, rerank=True)).scores(data.retrieval_set)
-            found.append([100 * scores[stage]["recall@1"] for stage in ("shortlist", "rerank")])
-        shown = [f"{np.mean(side):.1f} ({min(side):.1f} to {max(side):.1f})" for side in zip(*found)]
-        print(f"| {name} | {shown[0]} | {shown[1]} |", flush=True)
+            recalls.append([100 * scores[stage]["recall@1"] for stage in ("shortlist", "rerank")])
+        columns = [f"{np.mean(side):.1f} ({min(side):.1f} to {max(side):.1f})" for side in zip(*recalls)]
+        print(f"| {name} | {columns[0]} | {columns[1]} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -18,14 +18,13 @@ from vpr.datasets.default import data_root
 from vpr.datasets.msls import Protocol, load
 from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.description.shown import read_shown
-from vpr.eval.evaluation import Answers, Evaluator
+from vpr.eval.evaluator import Answers, Evaluator
 from vpr.eval.options import RankingConfig, SourceConfig
-from vpr.models.loading import load_student
-from vpr.retrieval.calibration import calibration_of
 from vpr.retrieval.drawing import cell, inside, lower_by_column, photo_grid, show_photo
 from vpr.retrieval.matching import Match
 from vpr.retrieval.pairs import MatchedPhotos, match_photos
 from vpr.retrieval.settings import RerankOptions
+from vpr.run import load as load_run
 
 CPU = torch.device("cpu")
 
@@ -61,7 +60,7 @@ def main() -> None:
     data = load(data_root(options.data), Protocol()).retrieval_set
     ranking = RankingConfig(adapt=False)  # as two photos are described
     answers = Evaluator(ranking, RerankOptions(), CPU).answer(data, SourceConfig(options.run, rerank=True))
-    weight = calibration_of(options.run).weight
+    weight = load_run(options.run, CPU).calibration.weight
     told = [story for story in stories(data, answers, options.run) if options.query in (None, story.name)]
     if not told:
         parser.error("no such query goes from a wrong first answer to a right one")
@@ -72,7 +71,8 @@ def main() -> None:
 
 def stories(data: RetrievalSet, answers: Answers, run: Path) -> list[Story]:
     """The queries that go from a wrong first answer to a right one."""
-    model, config = load_student(run, CPU), RerankOptions().config(calibration_of(run))
+    loaded = load_run(run, CPU)
+    model, config = loaded.network, RerankOptions().config(loaded.calibration)
     found = []
     for query in data.scored.tolist():
         wrong, right = answers.shortlist.ranked[query, 0], answers.ranked[query, 0]

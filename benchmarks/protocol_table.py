@@ -10,7 +10,7 @@ from tqdm import tqdm
 from vpr.datasets.default import data_root
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.msls import DEFAULT_SEQ_LENGTH, MSLS, Protocol, load
-from vpr.eval.evaluation import Answers, Evaluator
+from vpr.eval.evaluator import Answers, Evaluator
 from vpr.eval.options import RankingConfig, SourceConfig
 from vpr.retrieval.settings import RerankOptions
 

@@ -7,14 +7,13 @@ import torch
 
 from vpr.datasets.default import data_root
 from vpr.datasets.msls import Protocol, load
-from vpr.eval.described import default_cache, describe
+from vpr.eval.descriptors import default_cache, describe
 from vpr.eval.options import RankingConfig
 from vpr.eval.ranking import find_shortlist
-from vpr.models.loading import load_student
-from vpr.retrieval.calibration import calibration_of
 from vpr.retrieval.fusion import reorder, weighted_sum
 from vpr.retrieval.sequences import compare_sequences
 from vpr.retrieval.settings import RerankConfig
+from vpr.run import load as load_run
 
 DEPTH = 100
 
@@ -28,7 +27,8 @@ def main() -> None:
     arguments = parser.parse_args()
     cpu, config = torch.device("cpu"), RankingConfig()
     data = load(data_root(arguments.data), Protocol(cities=tuple(arguments.cities))).retrieval_set
-    model, weight = load_student(arguments.run, cpu), calibration_of(arguments.run).weight
+    run = load_run(arguments.run, cpu)
+    model, weight = run.network, run.calibration.weight
     described = describe(model, data, default_cache(arguments.run / "cache", model, data, config), cpu, config)
     cache, rows, ranked = described.cache, described.rows, find_shortlist(described, DEPTH).ranked
     full = compare_sequences(cache, rows, ranked, RerankConfig(), weight=weight)

@@ -14,15 +14,15 @@ import numpy as np
 
 from benchmarks.locating import RADIUS_M, chance_error, described, places, right
 from vpr.base.figures import COLOURS, save, style
-from vpr.eval.confidence import bins_of, calibration_error
-from vpr.maps.model import Model, load
+from vpr.eval.confidence import calibration_error, probability_bins
 from vpr.maps.options import LocateConfig
 from vpr.maps.positions import find_photos
+from vpr.run import Run, load
 
 FEW = 208  # queries of a city of mini-MSLS, size small
 
 
-def answers(model: Model, database: Path, queries: Path, crs: str) -> tuple[np.ndarray, np.ndarray]:
+def answers(model: Run, database: Path, queries: Path, crs: str) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities of queries (Q,), and whether they are right (Q,) bool."""
     there, asked = (find_photos((side,), crs).photos for side in (database, queries))
     truth, known = places(asked), places(there)
@@ -37,7 +37,7 @@ def answers(model: Model, database: Path, queries: Path, crs: str) -> tuple[np.n
 def draw(axes: Any, name: str, sure: np.ndarray, correct: np.ndarray) -> None:
     """A panel."""
     axes.plot([0, 100], [0, 100], color=COLOURS[0], linewidth=1)
-    bins = bins_of(sure)
+    bins = probability_bins(sure)
     at, share = ([100 * side[bin_].mean() for bin_ in bins] for side in (sure, correct))
     half = [100 * np.sqrt(correct[bin_].mean() * (1 - correct[bin_].mean()) / bin_.sum()) for bin_ in bins]
     axes.errorbar(at, share, yerr=half, marker="o", markersize=4, color=COLOURS[2])

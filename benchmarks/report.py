@@ -11,11 +11,11 @@ from pathlib import Path
 
 from vpr.base.machine import choose_device
 from vpr.datasets.msls import Protocol, load
-from vpr.eval.evaluation import Evaluator
+from vpr.eval.evaluator import Evaluator
 from vpr.eval.options import RankingConfig, SourceConfig
 from vpr.eval.report.page import write_report
-from vpr.eval.report.subject import ReportOptions, Subject, stages_of
-from vpr.eval.report.tables import by_subtask, known_of
+from vpr.eval.report.subject import ReportOptions, Subject, answer_stages
+from vpr.eval.report.tables import query_facets, subtask_table
 from vpr.retrieval.settings import RerankOptions
 
 
@@ -35,10 +35,10 @@ def main() -> None:
     results = answers.scores(data)
 
     start = time.perf_counter()
-    stages = stages_of(answers)
-    table = by_subtask(dataset, stages)
+    stages = answer_stages(answers)
+    table = subtask_table(dataset, stages)
     tables = () if table is None else (table,)
-    subject = Subject("Report", (), data, stages, results, known_of(dataset), tables, answers)
+    subject = Subject("Report", (), data, stages, results, query_facets(dataset), tables, answers)
     with tempfile.TemporaryDirectory() as folder:
         said = write_report(Path(folder) / "a.html", subject, ReportOptions(report_queries=arguments.queries))
     print(f"{len(data.scored)} queries scored: {time.perf_counter() - start:.1f} s, {said.split('(')[1].rstrip(')')}")

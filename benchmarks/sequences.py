@@ -8,16 +8,15 @@ import torch
 
 from vpr.datasets.default import data_root
 from vpr.datasets.msls import Protocol, load
-from vpr.eval.described import DescribedSet, default_cache, describe
+from vpr.eval.descriptors import DescribedSet, default_cache, describe
 from vpr.eval.metrics import evaluate
 from vpr.eval.options import RankingConfig
 from vpr.eval.tables import metrics_table, show
-from vpr.models.loading import load_student
-from vpr.retrieval.calibration import calibration_of
 from vpr.retrieval.fusion import reorder
 from vpr.retrieval.search import search_groups
 from vpr.retrieval.sequences import compare_frames
 from vpr.retrieval.settings import RerankConfig
+from vpr.run import load as load_run
 
 DEPTH = 50
 STRUCTURAL = {
@@ -36,7 +35,8 @@ def main() -> None:
     parser.add_argument("--seq-length", type=int, default=5)
     arguments = parser.parse_args()
     root, cpu, config = data_root(arguments.data), torch.device("cpu"), RankingConfig()
-    model, weight = load_student(arguments.run, cpu), calibration_of(arguments.run).weight
+    run = load_run(arguments.run, cpu)
+    model, weight = run.network, run.calibration.weight
     for task in ("im2seq", "seq2im", "seq2seq"):
         data = load(root, Protocol(task=task, seq_length=arguments.seq_length)).retrieval_set
         cache = default_cache(arguments.run / "cache", model, data, config)

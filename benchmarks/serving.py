@@ -21,11 +21,11 @@ import httpx
 import numpy as np
 
 from vpr.maps.building import add_photos
-from vpr.maps.model import load
 from vpr.maps.photo_map import Map
 from vpr.maps.positions import find_photos
 from vpr.maps.results import Located
-from vpr.serving.service import TOGETHER
+from vpr.run import load
+from vpr.serving.service import BATCH
 
 MOST_S = 300.0  # that a client waits
 
@@ -34,7 +34,7 @@ def alone(photo_map: Map, photos: list[Path]) -> None:
     """Print how long locating takes without a service, a photo at a time and several."""
     photo_map.locate(photos[0])
     answers = list[list[Located]]()
-    for together in (1, TOGETHER):
+    for together in (1, BATCH):
         seconds, located = [], list[Located]()
         for start in range(0, len(photos), together):
             began = time.perf_counter()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from vpr.base.figures import MORE_COLOURS, save, style
-from vpr.distill.record import RATE
+from vpr.distill.training.training_log import LEARNING_RATE
 
 STEP = "step"
 
@@ -28,7 +28,7 @@ def main() -> None:
     shown = [
         name
         for name in dict.fromkeys(column for course in courses.values() for column in course.columns)
-        if name not in (STEP, RATE)
+        if name not in (STEP, LEARNING_RATE)
         and not all(course.get(name, pd.Series(dtype=float)).isna().all() for course in courses.values())
     ]
     with style():

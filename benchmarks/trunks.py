@@ -19,9 +19,9 @@ from vpr.datasets.msls import Protocol, load
 from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.description.images import ImageFiles
 from vpr.distill.data import load_images, training_data
-from vpr.distill.head import start_whitening
+from vpr.distill.head_initialisation import initialise_whitening
 from vpr.distill.settings import RunConfig
-from vpr.eval.described import describe
+from vpr.eval.descriptors import describe
 from vpr.eval.metrics import evaluate
 from vpr.eval.options import RankingConfig
 from vpr.eval.ranking import find_shortlist, rerank
@@ -75,7 +75,7 @@ def started(config: ModelConfig, arguments: argparse.Namespace) -> StructuralMod
     torch.manual_seed(0)
     training = training_data(RunConfig(arguments.data, held_out=arguments.held_out))
     model = StructuralModel(config).to(memory_format=torch.channels_last)
-    start_whitening(model, load_images(training, model), torch.device("cpu"), 0)
+    initialise_whitening(model, load_images(training, model), torch.device("cpu"), 0)
     return model.eval()
 
 

@@ -1,6 +1,8 @@
 """Visual place recognition: models, descriptors, caches, transport, re-ranking, and maps of own photos.
 
-    model = vpr.load("builtin")                        # or a run folder
+    run = vpr.load("builtin")                          # or a run folder
+    run.rank(run.describe("query.jpg"), run.describe(["a.jpg", "b.jpg"]))      # best first, re-ranked
+    vpr.evaluate("builtin", "MSLS").table()            # as python -m eval.msls --rerank
     photo_map = vpr.Map.build("MAP", "photos/")        # photos with positions; Map.open("MAP") later
     photo_map.locate("photo.jpg")
 
@@ -14,24 +16,32 @@ import vpr.base.interrupt  # noqa: F401  before everything else: Ctrl-C during i
 
 if TYPE_CHECKING:
     from vpr.base.errors import VprError
-    from vpr.maps.model import Model, load
+    from vpr.eval.comparison.comparison import Comparison, compare
+    from vpr.eval.evaluation import Evaluation, evaluate
     from vpr.maps.options import LocateConfig
     from vpr.maps.photo_map import Map
     from vpr.maps.results import Located, MapMatch
+    from vpr.run import Ranking, Run, load
     from vpr.similarity import structural_similarity
 
 __version__ = "0.2.0"
 __all__ = [
-    "LocateConfig", "Located", "Map", "MapMatch", "Model", "VprError", "__version__", "load", "structural_similarity",
+    "Comparison", "Evaluation", "LocateConfig", "Located", "Map", "MapMatch", "Ranking", "Run", "VprError",
+    "__version__", "compare", "evaluate", "load", "structural_similarity",
 ]  # fmt: skip
 _MODULES = {
+    "Comparison": "vpr.eval.comparison.comparison",
+    "Evaluation": "vpr.eval.evaluation",
     "LocateConfig": "vpr.maps.options",
     "Located": "vpr.maps.results",
     "Map": "vpr.maps.photo_map",
     "MapMatch": "vpr.maps.results",
-    "Model": "vpr.maps.model",
+    "Ranking": "vpr.run",
+    "Run": "vpr.run",
     "VprError": "vpr.base.errors",
-    "load": "vpr.maps.model",
+    "compare": "vpr.eval.comparison.comparison",
+    "evaluate": "vpr.eval.evaluation",
+    "load": "vpr.run",
     "structural_similarity": "vpr.similarity",
 }  # where each name is defined
 

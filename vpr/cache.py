@@ -4,6 +4,8 @@ Layout (root attributes: ``fingerprint``, ``format``; every dataset contiguous a
 
     keys       (N,)       str      image path relative to the dataset's root
     bytes      (N,)       int64    size of the image file that was described; another size means another image
+    times      (N,)       int64    time of its last change, nanoseconds; 0 if it is not known
+    digests    (N,)       uint64   BLAKE2b of its content, which decides if the time differs; 0 if it is not known
     done       (N,)       uint8    1 when the row's descriptors are there
     global     (N, G)     float32  unit vectors
     patches    (N, P, C)  float16  unit vectors, rows of the grid first; or int8, each vector scaled to +-127
@@ -27,11 +29,15 @@ import numpy as np
 import numpy.typing as npt
 
 from vpr.base.errors import VprError
-from vpr.base.files import replacing, reserve
+from vpr.base.files import preallocate, replacing
 
 FORMAT = 1
 ARRAYS = {"bytes": (np.int64, 1), "done": (np.uint8, 1), "global": (np.float32, 2)}  # and patches, of a PatchType
-WEIGHTS = (np.float32, 2)  # in the caches that have them
+OPTIONAL = {
+    "weights": (np.float32, 2),
+    "times": (np.int64, 1),
+    "digests": (np.uint64, 1),
+}  # older files lack the last two
 PatchType = Literal["float16", "int8"]
 Weights = np.ndarray | None
 Keys = Sequence[str] | np.ndarray  # image files relative to the dataset's root
@@ -92,7 +98,7 @@ class DescriptorCache:
                 if file["keys"].external:
                     raise CacheError(f"{path} keeps its keys in other files, which are not opened; remove it")
                 self.keys = file["keys"].asstr()[part]
-                names = (*ARRAYS, "patches", *(("weights",) if "weights" in file else ()))
+                names = (*ARRAYS, "patches", *(name for name in OPTIONAL if name in file))
                 arrays = {name: self._open(file[name], writable)[part] for name in names}
         except CacheError:
             raise
@@ -103,6 +109,7 @@ class DescriptorCache:
             ) from error
         self.bytes, self.done = arrays["bytes"], arrays["done"]
         self.globals_, self.patches, self.weights = arrays["global"], arrays["patches"], arrays.get("weights")
+        self.times, self.digests = arrays.get("times"), arrays.get("digests")
         self._rows = {key: row for row, key in enumerate(self.keys)}
         self._check(layout, arrays, spec)
 
@@ -111,8 +118,8 @@ class DescriptorCache:
         remedy = "pass another --cache, or replace it with python -m vpr.extract --overwrite"
         kinds = {name: (array.dtype, array.ndim) for name, array in arrays.items()}
         lengths = {len(self.keys), *(len(array) for array in arrays.values())}
-        of_weights = {"weights": WEIGHTS} if self.weights is not None else {}
-        known = [{**ARRAYS, **of_weights, "patches": (np.dtype(dtype), 3)} for dtype in get_args(PatchType)]
+        more = {name: kind for name, kind in OPTIONAL.items() if name in arrays}
+        known = [{**ARRAYS, **more, "patches": (np.dtype(dtype), 3)} for dtype in get_args(PatchType)]
         fits = kinds in known and (self.weights is None or self.weights.shape[1:] == self.patches.shape[1:2])
         if layout != FORMAT or not fits or len(lengths) > 1:
             raise CacheMismatch(f"{self.path} has not the layout that vpr.cache describes (format {FORMAT}); {remedy}")
@@ -186,6 +193,16 @@ class DescriptorCache:
         """Take the rows (b,) as not done, to be described from image files of these sizes (b,), bytes."""
         self.done[rows] = 0
         self.bytes[rows] = sizes
+        self.record_files(rows, np.zeros(len(rows), np.int64), np.zeros(len(rows), np.uint64))
+
+    def record_files(self, rows: np.ndarray, times: np.ndarray, digests: np.ndarray) -> None:
+        """Record times of change (b,) int64, nanoseconds, and digests (b,) uint64 of the image files of the rows (b,).
+
+        Files of an earlier version have no place for them.
+        """
+        if self.times is not None and self.digests is not None:
+            self.times[rows], self.digests[rows] = times, digests
+            _flush(self.times, self.digests)
 
     def read_weights(self, rows: np.ndarray) -> np.ndarray:
         """The weights of the patches of the rows (b,), (b, P) float32; raises CacheError where the file has none."""
@@ -225,7 +242,7 @@ def create(path: Path, keys: Keys, spec: CacheSpec, old: DescriptorCache | None 
         image_bytes = 4 * spec.global_dim + spec.patches * patch_bytes
         width = max((len(key.encode()) for key in every), default=1)
         # before HDF5 writes, which gives this space back and may crash where there is none
-        reserve(temporary, STRUCTURE_BYTES + len(every) * (width + 9 + image_bytes) + 6 * ALIGNMENT_BYTES)
+        preallocate(temporary, STRUCTURE_BYTES + len(every) * (width + 25 + image_bytes) + 8 * ALIGNMENT_BYTES)
         places = {"alignment_threshold": 1, "alignment_interval": ALIGNMENT_BYTES}
         with h5py.File(temporary, "w", libver="earliest", meta_block_size=STRUCTURE_BYTES // 2, **places) as file:
             file.attrs["fingerprint"], file.attrs["format"] = spec.fingerprint, FORMAT
@@ -234,14 +251,17 @@ def create(path: Path, keys: Keys, spec: CacheSpec, old: DescriptorCache | None 
             file["keys"][:] = np.array([key.encode() for key in every], text)
             _allocate(file, "bytes", (len(every),), np.int64)
             _allocate(file, "done", (len(every),), np.uint8)
+            _allocate(file, "times", (len(every),), np.int64)
+            _allocate(file, "digests", (len(every),), np.uint64)
             _allocate(file, "global", (len(every), spec.global_dim), np.float32)
             _allocate(file, "patches", (len(every), spec.patches, spec.dim), spec.dtype)
             if spec.weights:
                 _allocate(file, "weights", (len(every), spec.patches), np.float32)
-        reserve(temporary, temporary.stat().st_size)
+        preallocate(temporary, temporary.stat().st_size)
         if kept:
             new = DescriptorCache(temporary, writable=True)
-            for name in ("globals_", "patches", "bytes", "done", *(("weights",) if spec.weights else ())):
+            stamps = ("times", "digests") if old is not None and old.times is not None else ()
+            for name in ("globals_", "patches", "bytes", *stamps, "done", *(("weights",) if spec.weights else ())):
                 for start in range(0, kept, 4096):
                     stop = min(start + 4096, kept)
                     getattr(new, name)[start:stop] = getattr(old, name)[start:stop]
@@ -289,7 +309,7 @@ def mend_truncated(path: Path) -> bool:
             cache = DescriptorCache(temporary, writable=True)
         except (CacheError, OverflowError, OSError) as error:  # of a length that no file can have, too
             raise CacheError(gone) from error
-        arrays = [cache.bytes, cache.done, cache.globals_, cache.patches, cache.weights]
+        arrays = [cache.bytes, cache.done, cache.globals_, cache.patches, cache.weights, cache.times, cache.digests]
         maps = [array for array in arrays if isinstance(array, np.memmap)]
         if maps and length < min(array.offset for array in maps):
             raise CacheError(gone)

@@ -1,4 +1,4 @@
-"""``python -m vpr.locate MAP PHOTO``: where photos were taken, by a map of own photos."""
+"""``python -m vpr.locate MAP PHOTO``: where photos were taken, by a map of your own photos."""
 
 from __future__ import annotations
 
@@ -27,23 +27,22 @@ if TYPE_CHECKING:
 class LocateOptions:
     """Map and photos."""
 
-    map: Path = positional("the folder of a map that vpr.map made", "MAP")
-    photos: tuple[Path, ...] = positional("photos, or folders of photos", "PHOTO|FOLDER")
-    json: Path | None = option(None, "write positions, probabilities and matches here")
-    geojson: Path | None = option(None, "write the positions as GeoJSON points here")
-    csv: Path | None = option(None, "write a row for each photo here")
-    report: Path | None = option(None, "write one HTML page with photos and matches here")
+    map: Path = positional("folder of a map made by vpr.map", "MAP")
+    photos: tuple[Path, ...] = positional("photos or folders of photos", "PHOTO|FOLDER")
+    json: Path | None = option(None, "write positions, probabilities and matches to this JSON file")
+    geojson: Path | None = option(None, "write the positions to this GeoJSON file, as points")
+    csv: Path | None = option(None, "write one row per photo to this CSV file")
+    report: Path | None = option(None, "write photos and matches to this HTML file")
     shortlist: Path | None = option(
-        None, "another model's descriptors of the map's photos and of these (.h5, .npy, or a folder), which find the "
-        "candidates",
-    )  # fmt: skip
-    run: str = option("", "run folder of the model, or 'builtin'; the map's own if left out")
-    device: Device = option("auto", "where to compute")
+        None, "find candidates by another model's descriptors of the map's photos and of these (.h5, .npy, or a folder)"
+    )
+    run: str = option("", "run folder of the model, or 'builtin'; default: the map's model")
+    device: Device = option("auto", "device to compute on")
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    about = "Where photos were taken: positions, how sure they are, and the photos of the map that match."
+    about = "Where photos were taken: positions, probabilities, and the matching photos of the map."
     return run_command("vpr.locate", about, [LocateOptions, LocateConfig, ShardOptions], _work, argv)
 
 
@@ -51,27 +50,28 @@ def _work(options: LocateOptions, config: LocateConfig, cluster: ShardOptions) -
     from vpr.description.foreign import read_foreign
     from vpr.description.shown import photos_in
     from vpr.maps.left_out import listed
-    from vpr.maps.model import load
     from vpr.maps.photo_map import Map
     from vpr.maps.results import Located
+    from vpr.run import load
 
     photos = [*dict.fromkeys(photo for place in options.photos for photo in photos_in(place))]
     photo_map = Map.open(options.map, load(options.run, options.device) if options.run else None, options.device)
     for output in _outputs(options):
-        _refuse(output, options, photos, photo_map)
+        _check_output(output, options, photos, photo_map)
     if why := photo_map.untold(config):
-        print(one_line(f"{why}: no probabilities are told"), file=sys.stderr)
+        print(one_line(f"probabilities unavailable: {why}"), file=sys.stderr)
     by = None if options.shortlist is None else read_foreign(options.shortlist)
     located, unreadable = list[Located](), dict[str, str]()
-    with _held(photo_map, cluster) as held:
+    with _sharded(photo_map, cluster) as searched:
         for drive in _drives(photos, config):
-            found, lost = held.locate_readable(drive, config, "locating", by)
+            found, lost = searched.locate_readable(drive, config, "locating", by)
             located += found
             unreadable |= lost
     if not located:
-        raise VprError(f"no photo can be read: {listed([*unreadable.values()])}; restore them, or give others")
+        problem = f"no photo can be read: {listed([*unreadable.values()])}"
+        raise VprError(problem, remedy="restore them, or give others")
     for one in located:
-        _tell(one)
+        _print_located(one)
     print(_summary(located, unreadable))
     _write(options, photo_map, located, unreadable)
     if unreadable:
@@ -81,21 +81,20 @@ def _work(options: LocateOptions, config: LocateConfig, cluster: ShardOptions) -
 
 
 @contextmanager
-def _held(photo_map: Map, options: ShardOptions) -> Iterator[Map]:
-    """Inside, the map in shards on a cluster, where one is asked for."""
-    with options.joined() as cluster:
+def _sharded(photo_map: Map, options: ShardOptions) -> Iterator[Map]:
+    """The map in shards if ``--cluster`` is given, otherwise the map itself."""
+    with options.connect() as cluster:
         if cluster is None:
             yield photo_map
             return
-        from vpr.cluster.of_maps import sharded
+        from vpr.cluster.shards import sharded
 
         with sharded(photo_map, cluster, options.shards) as held:
             yield held
 
 
 def _drives(photos: list[Path], config: LocateConfig) -> list[list[Path]]:
-    """With --sequence the photos of each folder, in the order of their names, numbers by value; all together
-    without."""
+    """With --sequence one list per folder, sorted by name with numbers by value; without it one list of all photos."""
     if not config.sequence:
         return [photos]
     drives: dict[Path, list[Path]] = {}
@@ -105,7 +104,7 @@ def _drives(photos: list[Path], config: LocateConfig) -> list[list[Path]]:
 
 
 def _natural(path: Path) -> list[tuple[str, int]]:
-    """What sorts frame8 before frame10."""
+    """A sort key that puts frame8 before frame10."""
     parts = re.split(r"(\d+)", str(path))
     return [(text, int(number)) for text, number in zip(parts[::2], [*parts[1::2], "-1"])]
 
@@ -114,31 +113,33 @@ def _outputs(options: LocateOptions) -> list[Path]:
     return [path for path in (options.json, options.geojson, options.csv, options.report) if path]
 
 
-def _refuse(output: Path, options: LocateOptions, photos: list[Path], photo_map: Map) -> None:
-    """Raise VprError where an output would replace something else, or cannot be written."""
+def _check_output(output: Path, options: LocateOptions, photos: list[Path], photo_map: Map) -> None:
+    """Raise VprError if an output would replace another file that is needed, or cannot be written."""
     path = output.resolve()
     if [other.resolve() for other in _outputs(options)].count(path) > 1:
-        raise VprError("two of --json, --geojson, --csv and --report are the same file; name another for one of them")
+        problem = "two of --json, --geojson, --csv and --report are the same file"
+        raise VprError(problem, thing=output, remedy="name another for one of them")
     shortlist = None if options.shortlist is None else options.shortlist.resolve()
     of_shortlist = path.exists() and shortlist in (path, path.with_suffix(".npy"), path.parent)
     if path in {photo.resolve() for photo in photos}:
-        what = "one of the photos"
+        replaced = "one of the photos"
     elif of_shortlist or photo_map.lies_at(path):
-        what = f"{output}, a file of {options.shortlist if of_shortlist else 'the map, or one of its photos'}"
+        replaced = f"{output}, a file of {options.shortlist if of_shortlist else 'the map, or one of its photos'}"
     elif is_writable_at(path):
         return
     else:
-        raise VprError(f"{output} cannot be written; check its folder and the permissions there, or name another file")
-    raise VprError(f"an output names {what}, which would be replaced; name another file")
+        remedy = "check its folder and the permissions there, or name another file"
+        raise VprError(f"{output} cannot be written", thing=output, remedy=remedy)
+    raise VprError(f"an output names {replaced}, which would be replaced", thing=output, remedy="name another file")
 
 
 def _summary(located: list[Located], unreadable: dict[str, str]) -> str:
-    said = f"{sum(one.on_map for one in located)} of {len(located)} photos are on the map"
-    return said + (f", {len(unreadable)} cannot be read" if unreadable else "")
+    text = f"{sum(one.on_map for one in located)} of {len(located)} photos are on the map"
+    return text + (f", {len(unreadable)} cannot be read" if unreadable else "")
 
 
-def _tell(one: Located) -> None:
-    print(one_line(one.said()))
+def _print_located(one: Located) -> None:
+    print(one_line(one.summary()))
     for match in one.matches:
         print(one_line(f"    {match.metres:8.1f} m  S_global {match.s_global:.3f}  S_struct {match.s_struct:.3f}  "
                        f"{match.photo}"))  # fmt: skip
@@ -153,7 +154,7 @@ def _write(options: LocateOptions, photo_map: Map, located: list[Located], unrea
 
     if options.json:
         lost = [{"photo": photo, "error": why} for photo, why in unreadable.items()]
-        content = {"map": str(options.map), "model": photo_map.model.run, "photos": [one.as_json() for one in located]}
+        content = {"map": str(options.map), "model": photo_map.model.name, "photos": [one.as_json() for one in located]}
         write_json(options.json, {**content, "unreadable": lost})
     if options.geojson:
         write_json(options.geojson, as_geojson(located))

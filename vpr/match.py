@@ -1,6 +1,6 @@
 """``python -m vpr.match A.jpg B.jpg``: how the patches of two photos match, as a figure and as scores.
 
-The first photo is the query. The transport is the one that re-ranking with the run's model goes by.
+The first photo is the query. The transport problem is that of re-ranking with the run's model.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from vpr.base.command import printable, run_command
 from vpr.base.errors import VprError
 from vpr.base.files import write_json
-from vpr.base.machine import Device, choose_device
+from vpr.base.machine import Device
 from vpr.base.settings import NonNegativeFloat, PositiveInt, option, positional
 from vpr.retrieval.settings import ProblemOptions, RerankConfig
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 class MatchOptions:
     """Photos and model."""
 
-    query: Path = positional("the photo that is asked for", "A.jpg")
-    database: Path = positional("the photo that it is compared with", "B.jpg")
+    query: Path = positional("query photo", "A.jpg")
+    database: Path = positional("database photo to compare it with", "B.jpg")
     run: Path = option(Path("builtin"), "run folder of the structural model, or 'builtin'")
-    out: Path = option(Path("match.png"), "the figure, as .png, .pdf or .svg")
-    json: Path | None = option(None, "write scores, marginals, plan and correspondences here")
-    lines: PositiveInt = option(30, "correspondences that are drawn, and written to --json, at most")
-    weight: NonNegativeFloat | None = option(None, "weight of S_struct; the one that the run fixed when left out")
-    device: Device = option("auto", "where to compute")
+    out: Path = option(Path("match.png"), "figure to write: .png, .pdf or .svg")
+    json: Path | None = option(None, "write scores, marginals, transport plan and correspondences to this JSON file")
+    lines: PositiveInt = option(30, "maximum number of correspondences in the figure and in --json")
+    weight: NonNegativeFloat | None = option(None, "weight of S_struct; default: the calibrated weight of the run")
+    device: Device = option("auto", "device to compute on")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,36 +44,36 @@ def main(argv: list[str] | None = None) -> int:
 
 def _work(options: MatchOptions, problem: ProblemOptions) -> None:
     from vpr.base.figures import format_of
-    from vpr.models.loading import load_student
-    from vpr.retrieval.calibration import calibration_of
     from vpr.retrieval.pairs import match_photos, require_files
+    from vpr.run import load
 
     photos = options.query, options.database
     require_files(photos)
     format_of(options.out)
     _refuse_overwriting(options)
-    device = choose_device(options.device)
-    model, fixed = load_student(options.run, device), calibration_of(options.run)
-    config = problem.config(fixed)
-    weight = fixed.weight if options.weight is None else options.weight
-    found = match_photos(model, photos, config, device)
-    _tell(options, config, found, weight)
-    _draw(options, found, model.crop)
+    run = load(options.run, options.device)
+    config = problem.config(run.calibration)
+    weight = run.calibration.weight if options.weight is None else options.weight
+    found = match_photos(run.network, photos, config, run.device)
+    _print_scores(options, config, found, weight)
+    _draw(options, found, run.network.crop)
     if options.json:
         write_json(options.json, _as_json(options, config, found, weight))
     print(printable(f"written: {', '.join(str(path) for path in (options.out, options.json) if path)}"))
 
 
 def _refuse_overwriting(options: MatchOptions) -> None:
-    """Raise VprError where an output would replace a photo, or the other output."""
+    """Raise VprError if an output would replace a photo, or the other output."""
     outputs = [path.resolve() for path in (options.out, options.json) if path]
     if {options.query.resolve(), options.database.resolve()} & {*outputs}:
-        raise VprError("--out or --json names one of the photos, which would be replaced; name another file")
+        problem = "--out or --json names one of the photos, which would be replaced"
+        raise VprError(problem, thing="--out", remedy="name another file")
     if len({*outputs}) < len(outputs):
-        raise VprError(f"--out and --json are the same file, {options.out}; name another file for one of them")
+        problem = f"--out and --json are the same file, {options.out}"
+        raise VprError(problem, thing=options.out, remedy="name another file for one of them")
 
 
-def _tell(options: MatchOptions, config: RerankConfig, found: MatchedPhotos, weight: float) -> None:
+def _print_scores(options: MatchOptions, config: RerankConfig, found: MatchedPhotos, weight: float) -> None:
     problem = f"{config.marginals} marginals, epsilon {config.epsilon:g}, mass {config.mass:g}"
     print(printable(f"{options.query} and {options.database}, by {options.run}: {problem}"))
     print(f"S_global  {found.global_similarity:.4f}")
@@ -91,7 +91,7 @@ def _draw(options: MatchOptions, found: MatchedPhotos, crop: Crop) -> None:
 
 
 def _as_json(options: MatchOptions, config: RerankConfig, found: MatchedPhotos, weight: float) -> dict[str, object]:
-    """What --json writes; patches go row by row from the upper left."""
+    """The content of --json; patches are in row-major order from the upper left."""
     match, taken = found.match, found.match.taken
     sides = zip(("query", "database"), (options.query, options.database), taken, ("query_weights", "database_weights"))
     photos = {

@@ -1,4 +1,4 @@
-"""``python -m vpr.serve MAP``: a map over HTTP; a photo in, where it was taken out, and a page to drop photos on."""
+"""``python -m vpr.serve MAP``: an HTTP service that locates photos on a map, with a page to drop photos on."""
 
 from __future__ import annotations
 
@@ -19,29 +19,33 @@ from vpr.base.settings import NonNegativeInt, option, positional
 from vpr.maps.options import LocateConfig
 from vpr.serving.limits import PILLOWS_MOST, Limits
 
-PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")  # of the extra
-TOKEN = "VPR_TOKEN"  # the environment variable
+PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")  # of the extra ``serve``
+TOKEN = "VPR_TOKEN"  # environment variable
 SHORTEST_TOKEN = 16  # characters
 MOST_PORTS, BACKLOG = 65535, 2048
-LAST_ANSWERS_S = 10  # for requests in work when the service is told to end
-MAKE_ONE = 'python -c "import secrets; print(secrets.token_urlsafe())"'
+LAST_ANSWERS_S = 10  # seconds for open requests when the service is stopped
+MAKE_TOKEN = 'python -c "import secrets; print(secrets.token_urlsafe())"'
 
 
 @dataclass(frozen=True)
 class ServeOptions:
     """Map and service."""
 
-    map: Path = positional("the folder of a map that vpr.map made", "MAP")
-    host: str = option("127.0.0.1", "name or address to listen at; others than this machine's own want a token")
-    port: NonNegativeInt = option(8000, "port to listen at; 0 takes a free one")
-    token: str = option("", f"what clients must send; better in the variable {TOKEN}, which others cannot see")
-    run: str = option("", "run folder of the model, or 'builtin'; the map's own if left out")
-    device: Device = option("auto", "where to compute")
+    map: Path = positional("folder of a map made by vpr.map", "MAP")
+    host: str = option(
+        "127.0.0.1", "host name or address to listen on; an address that other machines can reach needs a token"
+    )
+    port: NonNegativeInt = option(8000, "port to listen on; 0 takes a free port")
+    token: str = option(
+        "", f"token that clients must send; safer in the environment variable {TOKEN}, which other users cannot see"
+    )
+    run: str = option("", "run folder of the model, or 'builtin'; default: the map's model")
+    device: Device = option("auto", "device to compute on")
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    about = "Serves a map: POST a photo, get where it was taken; and a page to drop photos on."
+    about = "Serves a map over HTTP: POST a photo to get where it was taken, or drop photos on a page."
     return run_command("vpr.serve", about, [ServeOptions, Limits, LocateConfig], _work, argv, serves=True)
 
 
@@ -49,81 +53,91 @@ def _work(options: ServeOptions, limits: Limits, config: LocateConfig) -> None:
     from vpr.maps.store import State
 
     _check(limits, config)
-    State.of(options.map)  # it is there
-    door, name = _bound(options.host, options.port)
-    with door:
-        token = _token(options, _is_own(door))
-        server = _server(options, limits, config, (token, name))
-        door.listen(BACKLOG)
-        where = f"http://{f'[{name}]' if ':' in name else name}:{door.getsockname()[1]}"
-        print(printable(f"{options.map} is served at {where}; Ctrl-C ends it"), flush=True)
-        server.run(sockets=[door])
+    State.of(options.map)  # raises if there is no map
+    listener, host = _bind(options.host, options.port)
+    with listener:
+        token = _token(options, _is_loopback(listener))
+        server = _server(options, limits, config, token, host)
+        listener.listen(BACKLOG)
+        address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+        print(printable(f"{options.map} is served at {address}; Ctrl-C ends it"), flush=True)
+        server.run(sockets=[listener])
 
 
 def _check(limits: Limits, config: LocateConfig) -> None:
     if config.sequence:
-        raise VprError("vpr.serve locates each photo by itself; leave --sequence out, or use vpr.locate")
+        remedy = "leave --sequence out, or use vpr.locate"
+        raise VprError("vpr.serve locates each photo by itself", thing="--sequence", remedy=remedy)
     if limits.max_pixels > PILLOWS_MOST:
-        raise VprError(f"no photo of more than {PILLOWS_MOST} pixels is opened; give --max-pixels a smaller number")
+        problem = f"photos of more than {PILLOWS_MOST} pixels cannot be opened"
+        raise VprError(problem, thing="--max-pixels", remedy="give --max-pixels a smaller number")
     if limits.max_bytes < 1:
-        raise VprError("--max-mb is less than a byte; give more")
+        raise VprError("--max-mb is less than a byte", thing="--max-mb", remedy="give more")
 
 
-def _bound(host: str, port: int) -> tuple[socket.socket, str]:
-    """A socket at a host and port, and the host's name; raises VprError where there is none, or it is taken."""
-    if port > MOST_PORTS or not host:
-        raise VprError(f"--port goes from 0 to {MOST_PORTS}" if host else "--host is empty; leave it out, or name one")
+def _bind(host: str, port: int) -> tuple[socket.socket, str]:
+    """A socket bound to a host and port, and the host's name in lower case.
+
+    Raises VprError if the host is unknown, or the port is taken.
+    """
+    if not host:
+        raise VprError("--host is empty", thing="--host", remedy="leave it out, or name one")
+    if port > MOST_PORTS:
+        raise VprError(f"--port: {port} is out of range, give a value from 0 to {MOST_PORTS}", thing="--port")
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        door = socket.socket(family, kind)
+        listener = socket.socket(family, kind)
     except (OSError, UnicodeError) as error:
-        raise VprError(f"no host {host} ({error}); name an address of this machine, such as 127.0.0.1") from None
+        remedy = "name an address of this machine, such as 127.0.0.1"
+        raise VprError(f"no host {host} ({error})", thing="--host", remedy=remedy) from None
     try:
-        if os.name == "posix":  # elsewhere it lets two services share a port
-            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        door.bind(address)
+        if os.name == "posix":  # on other systems two services could share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
     except OSError as error:
-        door.close()
+        listener.close()
         reason = str(error.strerror).lower()
-        raise VprError(f"cannot listen at {host}, port {port} ({reason}); give another --port or --host") from None
-    return door, host.lower()
+        problem = f"cannot listen on {host}, port {port} ({reason})"
+        raise VprError(problem, thing="--port", remedy="give another --port or --host") from None
+    return listener, host.lower()
 
 
-def _is_own(door: socket.socket) -> bool:
-    """Whether only this machine reaches the socket."""
-    return ipaddress.ip_address(door.getsockname()[0].partition("%")[0]).is_loopback
+def _is_loopback(listener: socket.socket) -> bool:
+    """Whether only this machine can reach the socket."""
+    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
-def _token(options: ServeOptions, own: bool) -> str:
-    """The token that was given; raises VprError where one is needed, and for one that is easily guessed."""
+def _token(options: ServeOptions, is_loopback: bool) -> str:
+    """The token, or an empty string; raises VprError if a token is needed and missing, or easy to guess."""
     token = options.token or os.environ.get(TOKEN, "")
-    if not token and not own:
-        raise VprError(f"--host {options.host} is open to other machines; set {TOKEN} to a token, made by {MAKE_ONE}")
+    if not token and not is_loopback:
+        remedy = f"set {TOKEN} to a token, made by {MAKE_TOKEN}"
+        raise VprError(f"--host {options.host} is open to other machines", thing="--host", remedy=remedy)
     if token and (len(token) < SHORTEST_TOKEN or not (token.isascii() and token.isprintable()) or " " in token):
-        raise VprError(f"a token has {SHORTEST_TOKEN} letters or more, without spaces; make one by {MAKE_ONE}")
+        problem = f"a token needs {SHORTEST_TOKEN} or more characters, printable ASCII without spaces"
+        raise VprError(problem, thing=TOKEN, remedy=f"make one by {MAKE_TOKEN}")
     return token
 
 
-def _server(options: ServeOptions, limits: Limits, config: LocateConfig, known: tuple[str, str]) -> Any:
-    """The server, ready to run; ``known`` are the token and the name of the host."""
+def _server(options: ServeOptions, limits: Limits, config: LocateConfig, token: str, host: str) -> Any:
+    """The server, ready to run. host: an additional host name that requests may use."""
     try:
         for package in PACKAGES:
             importlib.import_module(package)
     except ImportError as error:
-        raise VprError(f"{error.name} is not installed, which serving needs: {install_extra('serve')}") from None
+        raise VprError(f"{error.name} is not installed, and the service needs it: {install_extra('serve')}") from None
     import uvicorn
 
-    from vpr.maps.model import load
     from vpr.maps.photo_map import Map
+    from vpr.run import load
     from vpr.serving.app import create_app
     from vpr.serving.guards import LOOPBACK, Access
-    from vpr.serving.served import ServedMap, warm
+    from vpr.serving.served import ServedMap, warm_up
 
-    token, name = known
     photo_map = Map.open(options.map, load(options.run, options.device) if options.run else None, options.device)
-    warm(photo_map)
+    warm_up(photo_map)
     served = ServedMap(photo_map, options.device, bool(options.run))
-    app = create_app(served, config, limits, Access(token, (*LOOPBACK, name)))
+    app = create_app(served, config, limits, Access(token, (*LOOPBACK, host)))
     return uvicorn.Server(
         uvicorn.Config(
             app, loop="asyncio", http="h11", ws="none", lifespan="on", log_config=None, access_log=False,

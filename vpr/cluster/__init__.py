@@ -1,1 +1,1 @@
-"""More than one machine, by Ray: photos described, maps and caches held in shards, answers merged."""
+"""Several machines, with Ray: describing photos, maps and caches in shards, merging the answers."""

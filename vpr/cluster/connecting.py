@@ -1,4 +1,4 @@
-"""The Ray cluster that a command works on: one that is joined, or one that is started on this machine alone."""
+"""The connection of a command to a Ray cluster: an existing one, or one that is started on this machine."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from vpr.cluster.errors import ClusterError
 log = logging.getLogger("vpr")
 
 LOCAL = "local"
-ANSWER_S = 5.0  # in which the head of a cluster answers
+ANSWER_S = 5.0  # timeout for the first answer of the head node
 LONGEST_FOLDER = 16  # bytes of the path of the temporary folder
-STORE_BYTES = 512 << 20  # of Ray's shared memory on this machine, which is taken as it is needed
-GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # of HTTP/2, which Ray speaks
-SETTINGS = 4  # the kind of frame that answers it
+STORE_BYTES = 512 << 20  # maximum size of Ray's shared memory on this machine
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # preface of HTTP/2, as in Ray
+SETTINGS = 4  # frame type of the answer
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",  # what Ray says of workers that die; we say it
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",  # log no lost workers: `vpr.cluster.holders` does
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -39,19 +39,19 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Cluster:
-    """What there is to work with."""
+    """A connected cluster."""
 
     machines: int
     cores: int
-    code: str  # the digest of the code that this process runs, which its workers have to run too
+    code: str  # digest of this process's code; the workers must run the same
 
 
 @contextmanager
-def joined(address: str) -> Iterator[Cluster]:
-    """Inside, this process works on the cluster whose head is at HOST:PORT, or with ``local`` on one of its own.
+def connect(address: str) -> Iterator[Cluster]:
+    """Connect to the cluster whose head node is at HOST:PORT, or start one on this machine with ``local``.
 
-    The own one is ended on the way out, whatever happens. This machine has to be one of the cluster's. Raises
-    ClusterError where Ray is not installed, and where nothing answers within seconds.
+    A local cluster is always stopped at the end. This machine must belong to the cluster. Raises ClusterError if Ray is
+    not installed, and if the head node does not answer within `ANSWER_S`.
     """
     settings: dict[str, Any] = {"address": address}
     if address != LOCAL:
@@ -72,7 +72,8 @@ def joined(address: str) -> Iterator[Cluster]:
                 ray.init(**settings, namespace="vpr", log_to_driver=False, logging_level=logging.ERROR)
         except (RuntimeError, ValueError, OSError) as error:
             remedy = "start Ray of the same version on this machine too: ray start --address=HOST:PORT"
-            raise ClusterError(f"--cluster {address} cannot be joined ({_short(error)}); {remedy}") from error
+            problem = f"--cluster {address} cannot be joined ({_short(error)})"
+            raise ClusterError(problem, thing="--cluster", remedy=remedy) from error
         alive = [node for node in ray.nodes() if node["Alive"]]
         cluster = Cluster(len(alive), max(1, int(ray.cluster_resources().get("CPU", 1))), code_digest())
         log.info("cluster: %d machines, %d cores", cluster.machines, cluster.cores)
@@ -80,14 +81,15 @@ def joined(address: str) -> Iterator[Cluster]:
 
 
 def _ray() -> Any:
-    """The package, told to be silent."""
+    """Import Ray with its logging turned off; raises ClusterError if it is not installed."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
         import ray
         import ray.data
     except ImportError:
-        raise ClusterError(f"--cluster needs another package: {install_extra('cluster')}") from None
+        problem = f"--cluster needs another package: {install_extra('cluster')}"
+        raise ClusterError(problem, thing="--cluster") from None
     logging.getLogger("ray").setLevel(logging.ERROR)
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("ray.")]:
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -96,37 +98,39 @@ def _ray() -> Any:
 
 @contextmanager
 def _own_token() -> Iterator[None]:
-    """Inside, Ray answers those alone who know a secret, which this process and those that it starts do: whoever else
-    reaches its ports could run code. To be entered before Ray is imported; older versions than 2.52 have no tokens."""
-    given = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    """Protect a local Ray cluster with a random token, because anybody who reaches its ports could run code.
+
+    This process and its child processes know the token. Enter it before Ray is imported. Ray before 2.52 has no tokens.
+    """
+    variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     if "RAY_AUTH_MODE" in os.environ:
-        given = {}
-    os.environ.update(given)
+        variables = {}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        for name in given:
+        for name in variables:
             os.environ.pop(name, None)
 
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Inside, nothing is written to standard error: Ray's core says there what log level it was told."""
+    """Redirect standard error to /dev/null, because Ray's core prints its log level there."""
     sys.stderr.flush()
-    usual, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
     try:
         yield
     finally:
-        os.dup2(usual, 2)
-        os.close(usual)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
 
 
 def short_folder() -> str:
-    """Where Ray keeps its sockets: the usual temporary folder, or ``/tmp`` if that one's path is too long.
+    """The folder for Ray's sockets: the usual temporary folder, or ``/tmp`` if its path is too long.
 
-    The path of a socket may have 107 characters, of which Ray and our own folder take 90.
+    The path of a socket is limited to 107 characters, and Ray and our own folder need 90.
     """
     usual = tempfile.gettempdir()
     too_long = len(os.fsencode(usual)) > LONGEST_FOLDER
@@ -134,25 +138,29 @@ def short_folder() -> str:
 
 
 def _require_answer(address: str) -> None:
-    """Raise ClusterError where nothing at the address speaks HTTP/2: Ray would ask for minutes."""
+    """Fail fast with ClusterError if nothing at the address speaks HTTP/2; `ray.init` would block for minutes."""
     host, colon, port = address.rpartition(":")
     if not (host and colon and port.isdecimal() and int(port) < 1 << 16) or "/" in host:
-        raise ClusterError(f"--cluster {address} is no address; give HOST:PORT of the head of a cluster, or local")
+        remedy = "give HOST:PORT of the head of a cluster, or local"
+        raise ClusterError(f"--cluster {address} is not an address", thing="--cluster", remedy=remedy)
     try:
         with socket.create_connection((host.strip("[]"), int(port)), ANSWER_S) as connection:
             connection.settimeout(ANSWER_S)
             connection.sendall(GREETING)
             if connection.recv(9)[3:4] == bytes((SETTINGS,)):
                 return
-            reason = "it is no cluster"
+            reason = "it is not a Ray cluster"
     except OSError as error:
         reason = str(error.strerror or error or "no answer").lower()
-    raise ClusterError(f"--cluster {address}: no Ray answers there ({reason}); start it with: ray start --head, or give"
-                       " the address that it prints")  # fmt: skip
+    raise ClusterError(
+        f"--cluster {address}: no Ray answers there ({reason})",
+        thing="--cluster",
+        remedy="start it with: ray start --head, or give the address that it prints",
+    )
 
 
 def code_digest() -> str:
-    """What tells this code from another version: the machines of a cluster have to run the same."""
+    """A digest of this code, 16 hexadecimal digits: all machines of a cluster must run the same code."""
     digest = hashlib.sha256()
     for path in sorted(ROOT.rglob("*.py")):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\n" + path.read_bytes())
@@ -160,9 +168,10 @@ def code_digest() -> str:
 
 
 def require_code(digest: str) -> None:
-    """Raise ClusterError on a machine that runs other code than the one that asks."""
+    """Raise ClusterError if this machine runs other code than the calling process."""
     if code_digest() != digest:
-        raise ClusterError(f"{socket.gethostname()} has another version of vpr; install the same on every machine")
+        problem = f"{socket.gethostname()} has another version of vpr"
+        raise ClusterError(problem, thing=socket.gethostname(), remedy="install the same on every machine")
 
 
 def _short(error: Exception) -> str:

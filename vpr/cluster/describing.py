@@ -1,7 +1,7 @@
-"""Photos described by the machines of a cluster, with Ray Data; the process that asks writes the cache.
+"""Describing photos on the machines of a cluster, with Ray Data; the calling process writes the cache.
 
-A worker is a process that holds the model. It gets the names of a batch of photos, reads them at the paths that all
-machines share, and sends their descriptors back. Batches are the same as on one machine, so the file is too.
+A worker is a process that holds the model. It gets the names of a batch of photos, reads them from paths that all
+machines share, and returns their descriptors. Batches are the same as on one machine, so the cache file is the same.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -25,15 +25,30 @@ from vpr.base.progress import progress
 from vpr.cluster.connecting import Cluster, require_code
 from vpr.cluster.errors import ClusterError
 from vpr.description.describe import Described, describe
-from vpr.description.images import ImageError, ImageFiles, Tolerant
+from vpr.description.images import ImageError, ImageFiles, Size, Tolerant
 from vpr.description.into_cache import USUAL, Filling
+from vpr.models.settings import Crop, Interpolation
 
-BLOCKS = 4096  # tasks at most; a task is one batch, of many photos several
+BLOCKS = 4096  # maximum number of tasks; a task is one batch, or several of a large set
 Batches = Sequence[Sequence[int]]
 
 
-def filled_on(cluster: Cluster | None, how: Filling = USUAL) -> Filling:
-    """How a cache is filled where the machines of a cluster describe; as given without one."""
+@dataclass(frozen=True)
+class PhotoReader:
+    """How a worker reads photos: the fields of `ImageFiles` without the names."""
+
+    root: str  # absolute path
+    size: Size
+    interpolation: Interpolation
+    crop: Crop
+
+    def files(self, names: list[str]) -> ImageFiles:
+        """The photos of a batch."""
+        return ImageFiles(Path(self.root), names, self.size, self.interpolation, self.crop)
+
+
+def cluster_filling(cluster: Cluster | None, how: Filling = USUAL) -> Filling:
+    """The options for filling a cache, with the photos described on the cluster; unchanged without a cluster."""
     return how if cluster is None else replace(how, describe=partial(_describe, cluster))
 
 
@@ -46,28 +61,27 @@ def _describe(
     workers: int,
     title: str | None,
 ) -> Iterator[tuple[Sequence[int], Described]]:
-    """Each batch with its descriptors, as they come in.
+    """Each batch with its descriptors, in the order of arrival.
 
-    Workers decode in their own threads, whatever ``workers`` says. They compute on the kind of device given, which
-    every machine must have. Raises ImageError for a photo that a worker cannot read, ClusterError where they cannot
-    work.
+    Workers decode in their own threads; ``workers`` is ignored. They compute on the kind of device given, which every
+    machine must have. Raises ImageError if a worker cannot read a photo, ClusterError if the workers fail.
     """
     import ray
     from ray.exceptions import RayError
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
-    held = ray.put(copy.deepcopy(model).cpu())
+    shared_model = ray.put(copy.deepcopy(model).cpu())
     tolerant = isinstance(images, Tolerant)
     files = cast(ImageFiles, images.images if isinstance(images, Tolerant) else images)
     names = [{"number": n, "names": "\0".join(files.paths[row] for row in rows)} for n, rows in enumerate(batches)]
     cuda = device.type == "cuda"
     count = int(ray.cluster_resources().get("GPU", 0)) if cuda else cluster.cores
     pool = ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(count, len(names))))
-    look = (os.path.abspath(files.root), files.size, files.interpolation, files.crop)
+    reader = PhotoReader(os.path.abspath(files.root), files.size, files.interpolation, files.crop)
     described = ray.data.from_items(names, override_num_blocks=min(len(names), BLOCKS)).map_batches(
-        Worker, fn_constructor_args=([held], look, device.type, cluster.code, tolerant), compute=pool, batch_size=1,
-        batch_format="pyarrow", num_cpus=1, num_gpus=1 if cuda else 0,
+        Worker, fn_constructor_args=([shared_model], reader, device.type, cluster.code, tolerant), compute=pool,
+        batch_size=1, batch_format="pyarrow", num_cpus=1, num_gpus=1 if cuda else 0,
     )  # fmt: skip
     try:
         tables = described.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0)
@@ -82,33 +96,31 @@ def _describe(
     except RayError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ClusterError(
-            f"the workers of the cluster cannot describe ({reason}); see that vpr is installed on every machine"
+            f"the workers of the cluster failed ({reason})", remedy="check that vpr is installed on every machine"
         ) from error
 
 
 class Worker:
-    """In a process of its own: the model, and descriptors of the photos that it is given."""
+    """A worker in its own process: it holds the model and describes photos."""
 
-    def __init__(
-        self, held: list[Any], look: tuple[str, Any, Any, Any], device: str, code: str, tolerant: bool
-    ) -> None:
-        """held: a reference to the model. look: the root of the photos, and how the model takes them. tolerant: leave
-        out photos that cannot be decoded."""
+    def __init__(self, shared_model: list[Any], reader: PhotoReader, device: str, code: str, tolerant: bool) -> None:
+        """shared_model: a Ray reference, in a list so that Ray does not resolve it. tolerant: leave out photos that
+        cannot be decoded."""
         import ray
 
         limit_cores(1)
-        self.code, self.look, self.device, self.tolerant = code, look, torch.device(device), tolerant
-        self.model = ray.get(held[0]).to(self.device).eval()
+        self.code, self.reader, self.device, self.tolerant = code, reader, torch.device(device), tolerant
+        self.model = ray.get(shared_model[0]).to(self.device).eval()
 
     def __call__(self, table: Any) -> Any:
-        """A batch's names to its descriptors, both as tables of one row; what is wrong with a photo is an answer."""
+        """The names of a batch to its descriptors, both as tables of one row; an error is part of the answer."""
         import pyarrow
 
         row = table.to_pylist()[0]
         descriptors, unreadable, error = b"", dict[int, str](), ""
         try:
             require_code(self.code)
-            descriptors, unreadable = self._described(row["names"].split("\0"))
+            descriptors, unreadable = self._describe(row["names"].split("\0"))
         except VprError as wrong:
             error = f"{wrong} (read on {socket.gethostname()}: photos lie at the same paths on every machine)"
         columns = {"number": [row["number"]], "error": [error], "unreadable": [json.dumps(unreadable)]}
@@ -117,10 +129,9 @@ class Worker:
             {**{name: pyarrow.array(column) for name, column in columns.items()}, "descriptors": binary}
         )
 
-    def _described(self, names: list[str]) -> tuple[bytes, dict[int, str]]:
-        """The descriptors of a batch, and what is wrong with photos of it that are left out, by place."""
-        root, *how = self.look
-        files = ImageFiles(Path(root), names, *how)
+    def _describe(self, names: list[str]) -> tuple[bytes, dict[int, str]]:
+        """The descriptors of a batch, and the problems of photos that are left out, by position in the batch."""
+        files = self.reader.files(names)
         images = Tolerant(files, files.size) if self.tolerant else files
         found = next(describe(self.model, images, [range(len(names))], self.device))
         parts = {"globals": found.globals_, "patches": found.patches, "weights": found.weights}

@@ -1,7 +1,7 @@
-"""What goes wrong with a cluster."""
+"""The error of clusters."""
 
 from vpr.base.errors import VprError
 
 
 class ClusterError(VprError):
-    """A cluster that does not answer, or that lost what it held; the message names the thing and the remedy."""
+    """A cluster that does not answer, or a shard that is lost or out of date."""

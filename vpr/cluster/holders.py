@@ -1,7 +1,7 @@
-"""Processes that hold a part each and answer questions about it.
+"""Actors: processes that each hold a shard and answer questions about it.
 
-A part is made again where its process was started again: a process that was killed, or whose machine is gone, costs
-time and nothing else. A part that cannot be made, or does not answer in time, is gone: that is an answer too.
+If a process is killed, or its machine fails, the shard is opened again in a new process; that costs only time. If a
+shard cannot be opened or times out, `Unavailable` is returned in place of its answer.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from vpr.cluster.connecting import Cluster, require_code
 
 log = logging.getLogger("vpr")
 
-ANSWER_S = 120.0  # in which a part answers, its process started again where that is needed
-FIRST = 5  # times as long for the first answer: a machine that never did compiles the kernels
-AGAIN_S = 2.0  # the same for one that did not answer before
-SHARE = 0.01  # of a core that a process takes for Ray, which spreads those over the machines that take something
+ANSWER_S = 120.0  # timeout for an answer, including a restart of the process
+FIRST = 5  # factor of the timeout for the first answer, because kernels may have to be compiled
+AGAIN_S = 2.0  # timeout if the shard did not answer before
+SHARE = 0.01  # nominal CPU request, so that Ray's SPREAD strategy distributes the actors
 
 
 @dataclass(frozen=True)
-class Gone:
-    """In place of an answer: why there is none."""
+class Unavailable:
+    """In place of an answer: the reason why there is none."""
 
     reason: str
 
 
 class Holder:
-    """In a process of its own: a part, and answers about it."""
+    """An actor: it opens a shard at the first question, and answers questions about it."""
 
     def __init__(self, make: list[Any], cores: int, code: str) -> None:
-        """make: a reference to what makes the part, which is called when the part is asked for first."""
+        """make: a Ray reference to the function that opens the shard, in a list so that Ray does not resolve it."""
         self.make, self.cores, self.code, self.part = make, cores, code, None
 
     def ask(self, question: str, *arguments: Any) -> tuple[str, Any]:
-        """Which process answers, and what the part's method of that name says; `Gone` where the part cannot be made."""
+        """The name of this process, and the result of the shard's method; `Unavailable` if it cannot be opened."""
         import ray
 
         if self.part is None:
@@ -52,7 +52,7 @@ class Holder:
                 limit_cores(self.cores)
                 self.part = ray.get(self.make[0])()
             except (VprError, OSError, ValueError, RuntimeError) as error:
-                return self._name(), Gone(" ".join(str(error).split()))
+                return self._name(), Unavailable(" ".join(str(error).split()))
         return self._name(), getattr(self.part, question)(*writable(arguments))
 
     def _name(self) -> str:
@@ -60,8 +60,7 @@ class Holder:
 
 
 def writable(value: Any) -> Any:
-    """A copy of the arrays in a value, for which kernels are compiled already: those that Ray hands over may only be
-    read, which is another type to numba.
+    """A value with its arrays copied. Arrays from Ray are read-only, and numba would compile kernels again for them.
 
     >>> one = np.zeros(2)
     >>> one.flags.writeable = False
@@ -74,27 +73,27 @@ def writable(value: Any) -> Any:
 
 
 class Holders:
-    """The processes of several parts, from the side of the one that asks."""
+    """The client of several actors."""
 
     def __init__(self, cluster: Cluster, makes: Sequence[Callable[[], Any]], answer_s: float = ANSWER_S) -> None:
-        """makes: one for each part. answer_s: how long an answer is waited for."""
+        """makes: one function per shard, which opens it. answer_s: timeout of an answer, seconds."""
         import ray
 
         self.cluster, self.answer_s = cluster, answer_s
         self.cores = max(1, cluster.cores // len(makes))
-        how = {"num_cpus": SHARE, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": "SPREAD"}
-        self._remote: Any = ray.remote(Holder).options(**how)
+        options = {"num_cpus": SHARE, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": "SPREAD"}
+        self._remote: Any = ray.remote(Holder).options(**options)
         self.makes = [ray.put(make) for make in makes]
-        self.started = [time.monotonic()] * len(makes)  # when we started the processes
+        self.started = [time.monotonic()] * len(makes)  # start time of each process
         self.actors = [self._start(number) for number in range(len(makes))]
-        self.names: dict[int, str] = {}  # the processes that answered last
-        self.gone: dict[int, str] = {}  # why parts did not answer last
+        self.names: dict[int, str] = {}  # by shard: the process that answered last
+        self.gone: dict[int, str] = {}  # by shard: the reason why its last answer is missing
 
     def _start(self, number: int) -> Any:
         return self._remote.remote([self.makes[number]], self.cores, self.cluster.code)
 
     def _replace(self, number: int) -> None:
-        """Another process for a part, which is there when it is asked for next, or later."""
+        """Start a new process for a shard."""
         import ray
 
         ray.kill(self.actors[number])
@@ -105,9 +104,9 @@ class Holders:
         return len(self.actors)
 
     def ask(self, question: str, arguments: Sequence[tuple | None]) -> list[Any]:
-        """The answer of each part to its arguments, or `Gone`; None for parts that are not asked (None).
+        """The answer of each shard to its arguments, or `Unavailable`; None for shards without arguments.
 
-        What a part raises is raised here.
+        Errors of the shard's method are raised here.
         """
         asked = {
             number: self.actors[number].ask.remote(question, *given)
@@ -117,11 +116,11 @@ class Holders:
         start = time.monotonic()
         answers: list[Any] = [None] * len(self)
         for number, answer in asked.items():
-            answers[number] = self._awaited(number, answer, start + self._patience(number) - time.monotonic())
+            answers[number] = self._awaited(number, answer, start + self._timeout(number) - time.monotonic())
         return answers
 
-    def _patience(self, number: int) -> float:
-        """Seconds that an answer of a part is waited for."""
+    def _timeout(self, number: int) -> float:
+        """The timeout of a shard's answer, seconds."""
         if number in self.gone:
             return AGAIN_S
         return self.answer_s if number in self.names else FIRST * self.answer_s
@@ -131,39 +130,39 @@ class Holders:
         from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
         try:
-            name, said = ray.get(answer, timeout=max(0.0, seconds))
+            name, result = ray.get(answer, timeout=max(0.0, seconds))
         except GetTimeoutError:
-            said = Gone(
-                f"no answer within {self.answer_s:g} s: its machine is busy or gone, or its process ends each time"
+            result = Unavailable(
+                f"no answer within {self.answer_s:g} s: its machine is busy or down, or its process keeps crashing"
             )
-            if time.monotonic() - self.started[number] > self.answer_s:  # others may be on their way
+            if time.monotonic() - self.started[number] > self.answer_s:  # a new process may still be starting
                 self._replace(number)
         except RayTaskError as error:
             if not isinstance(error.cause, RayError):
                 raise error.cause from error
-            said = Gone(f"its process cannot work ({str(error.cause).splitlines()[0]})")
+            result = Unavailable(f"its process failed ({str(error.cause).splitlines()[0]})")
         except RayActorError as error:
-            said = Gone(f"its process ended ({str(error).splitlines()[0]})")
+            result = Unavailable(f"its process ended ({str(error).splitlines()[0]})")
             self._replace(number)
         else:
             if self.names.setdefault(number, name) != name:
                 log.warning("shard %d of %d was started again (%s)", number + 1, len(self), name)
                 self.names[number] = name
-        if not isinstance(said, Gone):
+        if not isinstance(result, Unavailable):
             self.gone.pop(number, None)
-        elif self.gone.get(number) != said.reason:
-            self.gone[number] = said.reason
-            log.warning("shard %d of %d is gone: %s", number + 1, len(self), said.reason)
-        return said
+        elif self.gone.get(number) != result.reason:
+            self.gone[number] = result.reason
+            log.warning("shard %d of %d is gone: %s", number + 1, len(self), result.reason)
+        return result
 
     def share(self, value: Any) -> Any:
-        """A value that several parts are asked about, to stand among their arguments; it travels once."""
+        """A reference to a value for the arguments of several shards; it is sent once per machine."""
         import ray
 
         return ray.put(value)
 
     def why(self) -> str:
-        """What is said of the first part that is gone."""
+        """The problem of the first shard that is gone, for an error message."""
         number, reason = min(self.gone.items())
         return f"shard {number + 1} of {len(self)} is gone ({reason})"
 

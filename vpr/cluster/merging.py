@@ -1,4 +1,4 @@
-"""Which part holds what, and one answer out of those of several parts."""
+"""Splitting rows into shards, and merging the answers of several shards."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from vpr.retrieval.fusion import NO_CANDIDATE
 
 
 def spans(count: int, parts: int) -> list[tuple[int, int]]:
-    """Where each of at most so many parts of ``count`` things begins and ends; none is empty.
+    """Start and stop of at most ``parts`` non-empty parts of ``count`` rows.
 
     >>> spans(10, 3)
     [(0, 3), (3, 6), (6, 10)]
@@ -17,26 +17,26 @@ def spans(count: int, parts: int) -> list[tuple[int, int]]:
     return [(part * count // parts, (part + 1) * count // parts) for part in range(parts)]
 
 
-def first_of(parts: Sequence[tuple[np.ndarray, np.ndarray]], depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first ``depth`` of what several parts found: similarities (Q, K), falling, and rows (Q, K).
+def merge(parts: Sequence[tuple[np.ndarray, np.ndarray]], depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """The best ``depth`` results of several shards: similarities (Q, K), descending, and rows (Q, K).
 
-    parts: of each its similarities (Q, k) and rows (Q, k), in any order, filled up with -inf and -1. Of those that are
-    equally similar higher rows come first, as FAISS has it; which of them it keeps at the end is left to chance.
+    parts: similarities (Q, k) and rows (Q, k) of each shard, in any order, padded with -inf and -1. Equal similarities
+    are ordered by descending row, as in FAISS. FAISS does not define which of them it keeps at the end.
     """
     similarity, rows = (np.concatenate(sides, axis=1) for sides in zip(*parts))
     order = np.lexsort((-rows, -similarity), axis=1)[:, :depth]
     return np.take_along_axis(similarity, order, 1), np.take_along_axis(rows, order, 1)
 
 
-def within(rows: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """Rows of any shape, numbered from ``start``; -1 for those that lie outside of start to stop.
+def to_local(rows: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Global rows of any shape as rows of the shard from start to stop; -1 if they lie outside.
 
-    >>> within(np.array([4, 9, -1, 5]), 4, 9).tolist()
+    >>> to_local(np.array([4, 9, -1, 5]), 4, 9).tolist()
     [0, -1, -1, 1]
     """
     return np.where((rows >= start) & (rows < stop), rows - start, NO_CANDIDATE)
 
 
-def outside(rows: np.ndarray, start: int) -> np.ndarray:
-    """The inverse: rows of a part that begins at ``start``, numbered through all parts; -1 stays."""
+def to_global(rows: np.ndarray, start: int) -> np.ndarray:
+    """The inverse of `to_local`: rows of the shard that begins at ``start`` as global rows; -1 stays -1."""
     return np.where(rows >= 0, rows + start, NO_CANDIDATE)

@@ -1,4 +1,4 @@
-"""Options of work on a cluster."""
+"""Options for a cluster."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 class ClusterOptions:
     """More than one machine."""
 
-    cluster: str = option("", "work on a Ray cluster: HOST:PORT of its head, or local for one on this machine alone")
+    cluster: str = option("", "use a Ray cluster: HOST:PORT of its head node, or local to start one on this machine")
 
-    def joined(self) -> AbstractContextManager[Cluster | None]:
-        """Inside, the cluster; None where none is asked for. Errors as `vpr.cluster.connecting.joined`."""
+    def connect(self) -> AbstractContextManager[Cluster | None]:
+        """A context manager of the cluster; None without ``--cluster``. Errors as `vpr.cluster.connecting.connect`."""
         if not self.cluster:
             return nullcontext()
-        from vpr.cluster.connecting import joined
+        from vpr.cluster.connecting import connect
 
-        return joined(self.cluster)
+        return connect(self.cluster)
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,12 @@ class ShardOptions(ClusterOptions):
     """More than one machine."""
 
     shards: PositiveInt | None = option(
-        None, "parts that the descriptors are held in, with --cluster; one for each machine when left out"
+        None, "number of shards for the descriptors, with --cluster; default: one per machine"
     )
 
-    def joined(self) -> AbstractContextManager[Cluster | None]:
-        """As of all work on a cluster; VprError for shards without one."""
+    def connect(self) -> AbstractContextManager[Cluster | None]:
+        """As `ClusterOptions.connect`; raises VprError for ``--shards`` without ``--cluster``."""
         if self.shards is not None and not self.cluster:
-            raise VprError(f"--shards {self.shards} are parts on a cluster; pass --cluster local or HOST:PORT too")
-        return super().joined()
+            remedy = "pass --cluster local or HOST:PORT too"
+            raise VprError(f"--shards {self.shards} needs a cluster", thing="--shards", remedy=remedy)
+        return super().connect()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vpr.base.files import place_to_keep, replacing
+from vpr.base.files import replacing, writable_path
 from vpr.cache import CacheError, DescriptorCache, create
 from vpr.models.summary import PatchSummary, whitening
 
@@ -74,17 +74,20 @@ def pays(database: int) -> bool:
 def adapt_cache(cache: DescriptorCache, database: np.ndarray, folder: Path) -> DescriptorCache:
     """The cache with adapted descriptors of all its images, in a file of ``folder`` that is made when it is missing.
 
-    database: rows (D,) of the database images. The file's name and fingerprint carry the model's fingerprint and the
-    database. Raises CacheError when there are too few database images or no patches.
+    database: rows (D,) of the database images. The file's name and fingerprint carry the model's fingerprint, the
+    database and all images of the cache. Raises CacheError when there are too few database images or no patches.
     """
     if not pays(len(database)) or cache.spec.patches == 0:
         raise CacheError(f"{len(database)} database images are too few to adapt to; pass --no-adapt")
-    rows = np.sort(np.unique(database))
+    rows = by_key(cache, np.unique(database))
     digest = hashlib.sha256(f"{VERSION} {cache.fingerprint} {cache.spec}".encode())
-    digest.update("\n".join(cache.keys[rows].tolist()).encode())
-    digest.update(cache.bytes[rows].tobytes())
+    for images in (rows, by_key(cache, np.flatnonzero(cache.done))):  # what it is fitted to, and what it is applied to
+        digest.update("\n".join(cache.keys[images].tolist()).encode())
+        digest.update(cache.bytes[images].tobytes())
+        if cache.digests is not None:
+            digest.update(cache.digests[images].tobytes())
     fingerprint = digest.hexdigest()[:16]
-    path = place_to_keep(folder / f"adapted-{fingerprint}.h5")
+    path = writable_path(folder / f"adapted-{fingerprint}.h5")
     spec = replace(cache.spec, fingerprint=fingerprint, global_dim=_global_dim(cache.spec.dim))
     if path.is_file():
         found = DescriptorCache(path, spec)
@@ -102,11 +105,17 @@ def adapt_cache(cache: DescriptorCache, database: np.ndarray, folder: Path) -> D
     return DescriptorCache(path, spec)
 
 
-def fit_to(cache: DescriptorCache, rows: np.ndarray) -> Adaptation:
-    """Fit to images of a cache, (D,) rows, or to `MOST_IMAGES` of them, evenly chosen.
+def by_key(cache: DescriptorCache, rows: np.ndarray) -> np.ndarray:
+    """Rows of a cache in the order of their images' keys, which does not depend on when they were described."""
+    return rows[np.argsort(cache.keys[rows], kind="stable")]
 
-    Raises CacheError for descriptors that are no numbers.
+
+def fit_to(cache: DescriptorCache, rows: np.ndarray) -> Adaptation:
+    """Fit to images of a cache, (D,) rows, or to `MOST_IMAGES` of them, evenly chosen; their order does not matter.
+
+    Raises CacheError for descriptors that are not finite numbers.
     """
+    rows = by_key(cache, rows)
     chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(MOST_IMAGES, len(rows))).astype(int))]
     log.info("adapting to %d database images", len(chosen))
     patches = cache.read_patches(chosen)

@@ -24,7 +24,7 @@ class Described(NamedTuple):
 
     globals_: np.ndarray  # (b, G) float32
     patches: np.ndarray | None  # (b, P, C) float16; None from models without patches
-    weights: np.ndarray | None  # (b, P) float32 of the patches, from models that give them
+    weights: np.ndarray | None = None  # (b, P) float32 of the patches, from models that give them
 
 
 @contextmanager

@@ -12,6 +12,7 @@ Layouts (N images, D numbers):
 import hashlib
 import logging
 import tokenize
+import unicodedata
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,12 +23,16 @@ import h5py
 import numpy as np
 
 from vpr.base.errors import VprError
+from vpr.base.photo_files import ENDINGS
 from vpr.cache import DescriptorCache
 
 log = logging.getLogger("vpr")
 
 HDF5 = (".h5", ".hdf5")
 PARTS = ("database", "queries")  # of VPR-methods-evaluation
+FOLDERS = {"database": "database", "query": "queries", "queries": "queries"}  # of images, and the part that they are of
+OTHER_ENDINGS = (".npy", ".npz", ".pt", ".pth", ".h5", ".json")  # of names, besides those of photos
+BLANK = " \t\r"  # around the names of a list; they may begin and end with other white space
 UNREADABLE = (
     OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, EOFError, SyntaxError, ArithmeticError,
     MemoryError, tokenize.TokenError, zipfile.BadZipFile,
@@ -41,6 +46,7 @@ class ForeignDescriptors:
     path: Path
     names: list[str]  # paths or parts of paths, forward slashes
     vectors: np.ndarray  # (N, D) float32
+    part: Sequence[str] = ()  # of `PARTS`, that each is of; empty where the layout has no parts
 
     @property
     def dim(self) -> int:
@@ -58,8 +64,9 @@ class ForeignDescriptors:
         """The descriptors (K, D) of images, given by their paths relative to the dataset's root.
 
         A name fits that is the path, its end, or a longer path with that end; the longest one wins. Where none is,
-        one with the same file name, or with it between @, fits if there is no other. Endings do not count. Raises
-        VprError naming the first image without a descriptor, and images that would share one.
+        one with the same file name, or with it between @, fits if there is no other. Endings do not count. Of a layout
+        with parts, an image in a folder ``database``, ``query`` or ``queries`` is looked for in that part. Raises
+        VprError naming the first image without a descriptor, images that would share one, and one that has two.
         """
         rows = [self._row(str(image)) for image in images]
         if missing := [image for image, row in zip(images, rows) if row is None]:
@@ -68,19 +75,26 @@ class ForeignDescriptors:
         return self.vectors[np.array(rows, np.int64)]
 
     def _row(self, image: str) -> int | None:
-        parts = PurePosixPath(image).with_suffix("").parts
-        named = {row: _parts(self.names[row]) for row in self._rows.get(parts[-1], [])}
+        parts = _parts(image)
+        named = {row: _parts(self.names[row]) for row in self._of_part(image, self._rows.get(parts[-1], []))}
         fitting = [row for row, name in named.items() if _ends(parts, name) or _ends(name, parts)]
         longest = max((len(named[row]) for row in fitting), default=0)
         rows = [row for row in fitting if len(named[row]) == longest]
-        if len(rows) > 1:
-            raise VprError(f"{self.path} has {image} twice; remove one, and its descriptor")
+        if len(rows) > 1 and (self.vectors[rows] != self.vectors[rows[0]]).any():
+            raise VprError(f"{self.path} has {image} twice; name both by longer paths, from the dataset's folder on")
         if not rows and len(named) == 1:
             rows = list(named)
         if rows and self._taken.setdefault(rows[0], image) != image:
             name, other = self.names[rows[0]], self._taken[rows[0]]
             raise VprError(f"{self.path}: {name} could be {other} or {image}; name images by their paths")
         return rows[0] if rows else None
+
+    def _of_part(self, image: str, rows: list[int]) -> list[int]:
+        """Those of the rows that are of the image's part, if its folders say one and some are of it."""
+        parts = {FOLDERS[folder] for folder in PurePosixPath(image).parts[:-1] if folder in FOLDERS}
+        if not self.part or len(parts) != 1:
+            return rows
+        return [row for row in rows if self.part[row] in parts] or rows
 
     @cached_property
     def _taken(self) -> dict[int, str]:
@@ -92,14 +106,17 @@ class ForeignDescriptors:
         """The rows of each file name without its ending, and of each part of it between @."""
         rows: dict[str, list[int]] = {}
         for row, name in enumerate(self.names):
-            stem = PurePosixPath(name).stem
+            stem = _parts(name)[-1]
             for part in {stem, *filter(None, stem.split("@"))}:
                 rows.setdefault(part, []).append(row)
         return rows
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    return PurePosixPath(name).with_suffix("").parts if PurePosixPath(name).suffix else PurePosixPath(name).parts
+    """The folders of a name, and its file without the ending; letters composed, as some systems write them apart."""
+    path = PurePosixPath(unicodedata.normalize("NFC", name))
+    known = path.suffix.lower() in (*ENDINGS, *OTHER_ENDINGS)
+    return (path.with_suffix("") if known else path).parts or ("",)
 
 
 def _ends(path: tuple[str, ...], end: tuple[str, ...]) -> bool:
@@ -121,10 +138,14 @@ def read_foreign(path: Path) -> ForeignDescriptors:
     """
     if not path.exists():
         raise VprError(f"no file or folder {path} of descriptors; check the path")
+    if path.suffix.lower() == ".npz":
+        raise VprError(f"{path} may hold several arrays; save one as .npy, with the list of its images as .txt")
+    part: Sequence[str] = ()
     try:
         if path.is_dir():
             parts = [_numpy(path / f"{part}_descriptors.npy", path / f"{part}_images_paths.txt") for part in PARTS]
-            names, vectors = [name for part in parts for name in part[0]], np.concatenate([part[1] for part in parts])
+            names, vectors = [name for half in parts for name in half[0]], np.concatenate([half[1] for half in parts])
+            part = np.repeat(PARTS, [len(half[0]) for half in parts]).tolist()
         elif path.suffix.lower() == ".npy":
             names, vectors = _numpy(path, path.with_suffix(".txt"))
         else:
@@ -141,7 +162,7 @@ def read_foreign(path: Path) -> ForeignDescriptors:
     if np.abs(lengths - 1).max() > 0.01:
         log.warning("%s: descriptors are not of unit length; they are scaled to it", path)
         vectors = vectors / lengths
-    return ForeignDescriptors(path, names, vectors)
+    return ForeignDescriptors(path, names, vectors, part)
 
 
 def _numpy(path: Path, listed: Path) -> tuple[list[str], np.ndarray]:
@@ -151,8 +172,8 @@ def _numpy(path: Path, listed: Path) -> tuple[list[str], np.ndarray]:
         raise ValueError("it holds several arrays")
     if not listed.is_file():
         raise VprError(f"{listed} is missing: the list of the images in {path}, a path a line")
-    names = listed.read_text(encoding="utf-8").split("\n")
-    names = [name.strip().replace("\\", "/") for name in names if name.strip()]
+    lines = [line.strip(BLANK) for line in listed.read_text(encoding="utf-8-sig").split("\n")]
+    names = [line.replace("\\", "/") for line in lines if line]
     if len(names) != len(vectors):
         raise VprError(f"{listed} names {len(names)} images, {path} has {len(vectors)} descriptors; write both again")
     return names, vectors
@@ -160,11 +181,13 @@ def _numpy(path: Path, listed: Path) -> tuple[list[str], np.ndarray]:
 
 def _hdf5(path: Path) -> tuple[list[str], np.ndarray]:
     with h5py.File(path, "r", locking=False) as file:
+        if elsewhere := file.visititems_links(_is_link) or file.visititems(_is_elsewhere):
+            raise ValueError(elsewhere)
         ours = "fingerprint" in file.attrs
         groups: list[str] = []
         if not ours:
             file.visititems(lambda name, found: groups.append(name) if name.endswith("/global_descriptor") else None)
-            vectors = [_small(file[name]) for name in groups]
+            vectors = [_vector(name, file[name]) for name in groups]
     if ours:
         cache = DescriptorCache(path)
         done = np.flatnonzero(cache.done)
@@ -174,7 +197,19 @@ def _hdf5(path: Path) -> tuple[list[str], np.ndarray]:
     return [name.removesuffix("/global_descriptor") for name in groups], np.stack(vectors)
 
 
-def _small(dataset: h5py.Dataset) -> np.ndarray:
-    if dataset.external:
-        raise ValueError("it keeps descriptors in other files, which are not opened")
-    return np.asarray(dataset[()]).reshape(-1)
+def _is_link(name: str, link: object) -> str | None:
+    """What is said of a link; None for what lies in the file."""
+    return f"{name} is a link, which is not followed" if isinstance(link, h5py.ExternalLink | h5py.SoftLink) else None
+
+
+def _is_elsewhere(name: str, found: object) -> str | None:
+    """What is said of a dataset whose numbers lie in other files, or may: if one is gone, they read as zeros."""
+    elsewhere = isinstance(found, h5py.Dataset) and (found.external or found.is_virtual)
+    return f"it keeps {name} in other files, which are not opened" if elsewhere else None
+
+
+def _vector(name: str, dataset: h5py.Dataset) -> np.ndarray:
+    vector = np.asarray(dataset[()])
+    if vector.size != max(vector.shape, default=1):
+        raise ValueError(f"{name} is {vector.shape}, not one vector")
+    return vector.reshape(-1)

@@ -1,18 +1,21 @@
 """Street photos as tensors: decoded, turned upright, resized; an unreadable one is an error that names it."""
 
+import math
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError, features
 from torch.utils.data import Dataset, Subset
 
 from vpr.base.errors import VprError
 from vpr.base.packages import install_extra
+from vpr.base.photo_files import HEAD, format_of
 from vpr.models.settings import Crop, Interpolation
 
 TURNS = {
@@ -27,9 +30,19 @@ TURNS = {
 Size = tuple[int, int]  # height and width, pixels
 WIDER = 256 / 224  # of the crop: how the field resizes before it takes the middle
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")  # others may start programs
-HEIC = (".heic", ".heif")  # endings of photos that Pillow reads with pillow-heif
-UNREADABLE = (OSError, SyntaxError, ValueError, LookupError, struct.error, MemoryError, Image.DecompressionBombError)
+HEIC = (".heic", ".heif", ".hif", ".heics", ".heifs")  # endings of photos that Pillow reads with pillow-heif
+UNREADABLE = (
+    OSError, SyntaxError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, EOFError,
+    AssertionError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
+# what decoders raise of files that are damaged
+MOST_PIXELS = 178_956_970  # that are decoded; Pillow opens no larger image, but of a JPEG, which its decoder can shrink
+MOST_PROGRESSIVE = 2 * MOST_PIXELS  # of a progressive JPEG, whose decoder holds all of it
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")  # modes of Pillow for them
+DEPTHS = (8, 10, 12, 14)  # bits of the values of cameras that are kept in 16 or 32
+DARK = 15  # largest value of a colour that is left of 12 bits, if the upper 8 of 16 are kept
+DNG = 50706  # the tag of raw photos
+MOST_PAGES = 16  # of a TIFF that are looked at for one that is no thumbnail
 
 
 class ImageError(VprError):
@@ -38,6 +51,10 @@ class ImageError(VprError):
     def __str__(self) -> str:
         """The message; a DataLoader's process puts its traceback in front of it, which is left out."""
         return super().__str__().rpartition("ImageError: ")[2].strip()
+
+
+class TooManyPixels(ValueError):
+    """An image that is not decoded because of its size."""
 
 
 def widened(size: Size) -> Size:
@@ -112,7 +129,7 @@ def open_image(path: Path, least: tuple[int, int] | None = None) -> Image.Image:
     least: width and height in pixels that suffice, of a JPEG whose decoder may then take short cuts; all pixels without
     it. Raises ImageError naming the file.
     """
-    with undamaged(path), Image.open(path, formats=formats_for(path)) as image:
+    with undamaged(path), path.open("rb") as file, opened(file, path) as image:
         return upright(image, least)
 
 
@@ -125,55 +142,203 @@ def undamaged(path: Path) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise ImageError(f"{path} is missing; unpack the image archives again") from None
+    except PermissionError:
+        raise ImageError(f"{path} may not be read; check its permissions") from None
     except UNREADABLE as error:
-        reason = "no image" if isinstance(error, UnidentifiedImageError) else error
         raise ImageError(
-            f"{path} cannot be decoded ({reason}); restore it (MSLS: unpack msls_patch_v1.1.zip on top)"
+            f"{path} cannot be decoded ({fault_of(error)}); restore it (MSLS: unpack msls_patch_v1.1.zip on top)"
         ) from None
 
 
-def upright(image: Image.Image, least: tuple[int, int] | None = None) -> Image.Image:
-    """An image that Pillow has opened, decoded, in RGB and upright; least as `open_image`."""
-    if least is not None:
-        image.draft("RGB", least)
-    turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    return coloured(image) if turn is None else coloured(image).transpose(turn)
+def fault_of(error: BaseException) -> str:
+    """What an error of `UNREADABLE` says of an image, in one line."""
+    if isinstance(error, UnidentifiedImageError):
+        return "no image"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return " ".join(str(error).split()) or type(error).__name__
 
 
-def formats_for(path: Path) -> tuple[str, ...]:
-    """The formats that a file may have: `FORMATS`, and HEIC where its ending says so and pillow-heif is there.
+def opened(file: IO[bytes], name: object) -> Image.Image:
+    """An image that is not decoded yet, out of an open file, by what it holds and not by its ending.
 
-    Raises ImageError for a HEIC photo without it.
+    name: what messages call it, a path or another. Raises ImageError for a format that needs another package, and one
+    of `UNREADABLE`.
     """
-    if path.suffix.lower() not in HEIC:
+    head = file.read(HEAD)
+    file.seek(0)
+    if format_of(head) == "JPEG":  # past Pillow's limit of pixels, which `upright` keeps
+        return JpegImagePlugin.jpeg_factory(file)
+    try:
+        image = Image.open(file, formats=_formats(head, name))
+    except Image.DecompressionBombError:
+        raise TooManyPixels(f"it has more than {MOST_PIXELS // 10**6} million pixels, save a smaller copy") from None
+    if image.format == "HEIF":
+        _keep_orientation(image, file)
+    return image
+
+
+def _formats(head: bytes, name: object) -> tuple[str, ...]:
+    """The formats that a file may have, by its first bytes."""
+    kind = format_of(head)
+    if kind == "AVIF":
+        if not features.check("avif"):
+            raise ImageError(f"{name} is AVIF, which this Pillow does not read: pip install -U pillow")
+        return ("AVIF",)
+    if kind != "HEIF" and (kind is not None or Path(str(name)).suffix.lower() not in HEIC):
         return FORMATS
     try:
         from pillow_heif import register_heif_opener
     except ImportError:
-        raise ImageError(f"{path} is HEIC, which needs another package: {install_extra('heic')}") from None
+        raise ImageError(f"{name} is HEIC, which needs another package: {install_extra('heic')}") from None
     register_heif_opener()
-    return (*FORMATS, "HEIF")
+    return ("HEIF",)
+
+
+def _keep_orientation(image: Image.Image, file: IO[bytes]) -> None:
+    """Have a HEIC photo keep its EXIF orientation if nothing else in it says how it is turned.
+
+    Its decoder turns it as its properties ``irot`` and ``imir`` say, and takes the orientation for done. Some programs
+    write the orientation alone.
+    """
+    orientation = image.info.get("original_orientation")
+    if orientation in TURNS and not _has_turns(file):
+        image.getexif()[ExifTags.Base.Orientation] = orientation
+
+
+def _has_turns(file: IO[bytes]) -> bool:
+    """Whether the properties of a HEIC file turn it."""
+    place = file.tell()
+    try:
+        file.seek(0)
+        while len(head := file.read(8)) == 8:
+            size, kind, read = int.from_bytes(head[:4], "big"), head[4:], 8
+            if size == 1:  # the size has 8 bytes more
+                size, read = int.from_bytes(file.read(8), "big"), 16
+            if kind == b"meta":
+                content = file.read(size - read if size > read else -1)
+                return b"irot" in content or b"imir" in content
+            if size < read:
+                break
+            file.seek(size - read, 1)
+        return False
+    finally:
+        file.seek(place)
+
+
+def upright(image: Image.Image, least: tuple[int, int] | None = None) -> Image.Image:
+    """An image that Pillow has opened, decoded, in RGB and upright; least as `open_image`.
+
+    Raises one of `UNREADABLE`. The orientation is asked for after decoding: the decoder of TIFF turns pictures itself,
+    and then says that they are upright.
+    """
+    _to_picture(image)
+    shrunk = _shrunk(image, least)
+    if shrunk is not None:
+        image.draft("RGB", shrunk)
+    in_file = bool(getattr(image, "tile", None))  # an image in memory may be of any size
+    if image.width * image.height > MOST_PIXELS and in_file:
+        raise TooManyPixels(f"it has {image.width * image.height // 10**6} million pixels; save it smaller")
+    pixels = coloured(image)
+    turn = TURNS.get(_orientation(image))
+    return pixels if turn is None else pixels.transpose(turn)
+
+
+def _to_picture(image: Image.Image) -> None:
+    """Go to the first page of a TIFF that is a picture; raises ValueError if all it has is a thumbnail, as raw photos
+    have."""
+    if image.format != "TIFF" or not hasattr(image, "tag_v2"):
+        return
+    for page in range(1, MOST_PAGES):
+        if not _is_thumbnail(image):
+            return
+        try:
+            image.seek(page)
+        except EOFError:
+            break
+    raise ValueError("it is a raw photo, or holds a thumbnail alone; export it as JPEG")
+
+
+def _is_thumbnail(image: Image.Image) -> bool:
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    kind = tags.get(ExifTags.Base.NewSubfileType, 0)
+    return DNG in tags or (isinstance(kind, int) and bool(kind & 1))
+
+
+def _shrunk(image: Image.Image, least: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Width and height to which a JPEG's decoder may shrink it; None if all pixels are wanted."""
+    pixels = image.width * image.height
+    if image.format not in ("JPEG", "MPO") or pixels <= MOST_PIXELS:
+        return least
+    if image.info.get("progressive") and pixels > MOST_PROGRESSIVE:
+        raise TooManyPixels(f"it has {pixels // 10**6} million pixels and is progressive; save it smaller")
+    scale = 2 ** math.ceil(math.log2(math.sqrt(pixels / MOST_PIXELS)))
+    fitting = image.width // scale, image.height // scale
+    return fitting if least is None else (min(least[0], fitting[0]), min(least[1], fitting[1]))
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation; 1 if there is none, or the EXIF is damaged."""
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except UNREADABLE:
+        return 1
+    return found if isinstance(found, int) else 1
 
 
 def coloured(image: Image.Image) -> Image.Image:
-    """The image in RGB; 16 bits are scaled down, where Pillow would cut them off; what is transparent lies on white,
-    where Pillow would show whatever colour is hidden there.
+    """The image in RGB; more than 8 bits are scaled down, where Pillow would cut them off; what is transparent lies on
+    white, where Pillow would show whatever colour is hidden there. Colour profiles are not applied.
 
     Raises ValueError for pixels without a known range.
     """
     if image.mode in SIXTEEN_BITS:
-        pixels = np.asarray(image)  # uint16, or int32 of mode I
-        if pixels.min(initial=0) < 0 or pixels.max(initial=0) > 65535:
-            raise ValueError("its pixels have more than 16 bits")
-        return Image.fromarray((pixels // 257).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(_eight_bits(image)).convert("RGB")
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers, whose range is not known; save it with 8 bits")
+    deep = _is_deep(image)
     if image.has_transparency_data:
         coloured = image.convert("RGBA")
         white = Image.new("RGBA", coloured.size, "white")
         white.alpha_composite(coloured)
-        return white.convert("RGB")
-    return image.convert("RGB")
+        rgb = white.convert("RGB")
+    else:
+        rgb = image.convert("RGB")
+    if deep and 0 < _largest(image) <= DARK:
+        raise ValueError("its values fill 12 bits of 16 or fewer, so it would be black; save it with 8 bits")
+    return rgb
+
+
+def _eight_bits(image: Image.Image) -> np.ndarray:
+    """Grey pixels (height, width) uint8 of an image of 16 or 32 bits.
+
+    Their range is that of the bits which a TIFF says, or else the fewest bits of a camera that hold the largest value:
+    values of 8 or 12 bits in 16 would be black.
+    """
+    tags = getattr(image, "tag_v2", {})
+    pixels = np.asarray(image)  # uint16, or int32 of mode I
+    low, high = int(pixels.min(initial=0)), int(pixels.max(initial=0))
+    if low < 0 or high > 65535:
+        raise ValueError("its pixels have more than 16 bits")
+    said = tags.get(ExifTags.Base.BitsPerSample)
+    depths = [said[0]] if isinstance(said, tuple) and said and 8 < said[0] < 16 else DEPTHS
+    bits = next((bits for bits in depths if high < 2**bits), 16)
+    grey = (pixels // 257 if bits == 16 else pixels >> (bits - 8)).astype(np.uint8)
+    if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:  # white is zero, which Pillow minds for 8 bits alone
+        grey = 255 - grey
+    hidden = image.info.get("transparency")
+    return np.where(pixels == hidden, np.uint8(255), grey) if isinstance(hidden, int) else grey
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether an image that is not decoded yet has colours of 16 bits, of which Pillow keeps the upper 8."""
+    return any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()) if len(tile) > 3)
+
+
+def _largest(image: Image.Image) -> int:
+    """The largest value of a colour, of 8 bits."""
+    colours = [band for band in image.getbands() if band not in "Aa"]
+    return max(int(image.getchannel(band).getextrema()[1]) for band in colours)  # type: ignore[arg-type]
 
 
 class Takes(Protocol):

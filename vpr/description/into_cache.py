@@ -1,6 +1,8 @@
 """The descriptors of many images into a cache file, from where an earlier call left off."""
 
+import hashlib
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +13,8 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from vpr.base.processes import ALONE, Alone, writing_first
+from vpr.base.processes import SINGLE_PROCESS, SingleProcess, first_process_lock
+from vpr.base.progress import progress
 from vpr.cache import CacheError, CacheSpec, DescriptorCache, Keys, PatchType, create, mend_truncated
 from vpr.description.describe import BATCH, Described, describe
 from vpr.description.images import ImageError, ImageFiles, Tolerant, undamaged
@@ -53,7 +56,7 @@ class Filling:
     overwrite: bool = False  # replace a file of another model, or one that is damaged
     dtype: PatchType = "float16"  # of patch descriptors
     rollout: bool = False  # with a weight for each patch, by attention rollout
-    fabric: Fabric | Alone = ALONE  # the processes that share the work
+    fabric: Fabric | SingleProcess = SINGLE_PROCESS  # the processes that share the work
     tolerant: bool = False  # leave out images that cannot be decoded; not with several processes of torchrun
     file_of: Callable[[str], str] = str  # the image file, from the root, of a key that is no path itself
     # who describes, with the arguments of `describe_in_order`; batches may come back in any order
@@ -85,15 +88,16 @@ def describe_into_cache(
     With ``fabric`` each process describes every so manieth batch, straight into its rows of the one file.
     """
     spec, fabric = cache_spec(model, how.dtype, how.rollout), how.fabric
-    keys, sizes, gone = _sized(root, list(dict.fromkeys(keys)), how)  # before anything is replaced
-    complete = _complete(path, keys, sizes, spec)
+    image_files, gone = _image_files(root, list(dict.fromkeys(keys)), how)  # before anything is replaced
+    keys = image_files.keys
+    complete = _complete(path, image_files, spec)
     if fabric.broadcast(complete is not None):
         log.info("cache: all %d images are in %s", len(keys), path)
         return Filled(DescriptorCache(path, spec) if complete is None else complete, 0, 0.0, gone)
-    with writing_first(fabric, path, wait=True):
+    with first_process_lock(fabric, path, wait=True):
         batches: list[list[int]] = []
         if fabric.is_global_zero:
-            batches = _prepare(path, keys, sizes, spec, how.overwrite)
+            batches = _prepare(path, image_files, spec, how.overwrite)
         batches = fabric.broadcast(batches)
         cache = DescriptorCache(path, spec, writable=True)
         files = ImageFiles.of(root, [how.file_of(key) for key in cache.keys], model)
@@ -103,8 +107,14 @@ def describe_into_cache(
         start = time.perf_counter()
         describing = model if cache.weights is None else WithRollout(model)
         lost = images.unreadable if isinstance(images, Tolerant) else {}
+        times = np.zeros(len(cache), np.int64)
+        times[cache.find(keys)] = image_files.times
         for batch, described in how.describe(describing, images, own, device, how.workers, title):
-            _write(cache, batch, described, [place for place, row in enumerate(batch) if row not in lost])
+            read = [place for place, row in enumerate(batch) if row not in lost]
+            rows = np.array(batch, np.int64)[read]
+            digests = [content_digest(files.root / files.paths[row]) for row in rows]
+            cache.record_files(rows, times[rows], np.array(digests, np.uint64))
+            _write(cache, batch, described, read)
         fabric.barrier()
     unreadable = {str(cache.keys[row]): lost[row] for row in sorted(lost)}
     done = sum(map(len, batches)) - len(unreadable)
@@ -121,23 +131,53 @@ def _write(cache: DescriptorCache, batch: Sequence[int], described: Described, k
         cache.write(rows, globals_[kept], patches[kept], None if weights is None else weights[kept])
 
 
-def _prepare(path: Path, keys: Keys, sizes: np.ndarray, spec: CacheSpec, overwrite: bool) -> list[list[int]]:
-    """Give the file a row for every key; returns the rows that are to be described, in batches."""
-    cache = _open_or_create(path, keys, spec, overwrite)
-    rows = cache.find(keys)
-    changed = cache.bytes[rows] != sizes
-    DescriptorCache(path, spec, writable=True).restart(rows[changed], sizes[changed])
+class _ImageFiles(NamedTuple):
+    """Image files as they are now."""
+
+    keys: list[str]  # N
+    paths: list[Path]
+    sizes: np.ndarray  # (N,) int64 bytes
+    times: np.ndarray  # (N,) int64 of the last change, nanoseconds
+
+    def changed(self, cache: DescriptorCache, rows: np.ndarray) -> np.ndarray:
+        """Which of them differ from those that the rows (N,) of a cache were made from, (N,) bool.
+
+        A file of the same size whose time of change is another one differs if its content does.
+        """
+        changed = cache.bytes[rows] != self.sizes
+        if cache.times is None or cache.digests is None:
+            return changed
+        known = (cache.digests[rows] != 0) & (cache.done[rows] != 0)
+        doubtful = np.flatnonzero(~changed & known & (cache.times[rows] != self.times))
+        title = "reading images whose time of change is another one" if len(doubtful) else None
+        for number in progress(doubtful, title=title, unit="image"):
+            changed[number] = content_digest(self.paths[number]) != int(cache.digests[rows[number]])
+        return changed
+
+
+def content_digest(path: Path) -> int:
+    """A digest of a file's content, of 64 bits and never 0."""
+    with undamaged(path):
+        return int.from_bytes(hashlib.blake2b(path.read_bytes(), digest_size=8).digest(), "little") or 1
+
+
+def _prepare(path: Path, images: _ImageFiles, spec: CacheSpec, overwrite: bool) -> list[list[int]]:
+    """Give the file a row for every image; returns the rows that are to be described, in batches."""
+    cache = _open_or_create(path, images.keys, spec, overwrite)
+    rows = cache.find(images.keys)
+    changed = images.changed(cache, rows)
+    DescriptorCache(path, spec, writable=True).restart(rows[changed], images.sizes[changed])
     return _blocks(rows, changed | (cache.done[rows] == 0))
 
 
-def _complete(path: Path, keys: Keys, sizes: np.ndarray, spec: CacheSpec) -> DescriptorCache | None:
+def _complete(path: Path, images: _ImageFiles, spec: CacheSpec) -> DescriptorCache | None:
     """The cache if it holds every image as it is now; such a file is only read, and needs no lock."""
     try:
         cache = DescriptorCache(path, spec)
     except CacheError:
         return None
-    rows = cache.find(keys)
-    if (rows < 0).any() or (cache.bytes[rows] != sizes).any() or not cache.done[rows].all():
+    rows = cache.find(images.keys)
+    if (rows < 0).any() or not cache.done[rows].all() or images.changed(cache, rows).any():
         return None
     return cache
 
@@ -170,19 +210,21 @@ def _blocks(rows: np.ndarray, missing: np.ndarray) -> list[list[int]]:
     return [block.tolist() for block, lacks in blocks if lacks.any()]
 
 
-def _sized(root: Path, keys: list[str], how: Filling) -> tuple[list[str], np.ndarray, dict[str, str]]:
-    """The keys (N,) whose files are there, the files' sizes (N,), and what is wrong with the others, by key.
+def _image_files(root: Path, keys: list[str], how: Filling) -> tuple[_ImageFiles, dict[str, str]]:
+    """The files of the keys as they are now, and for each that cannot be read the reason, by key.
 
     Raises ImageError for a file that is missing, unless that is tolerated.
     """
-    sizes, gone = dict[str, int](), dict[str, str]()
+    states, gone = dict[str, os.stat_result](), dict[str, str]()
     for key in keys:
         path = root / how.file_of(key)
         try:
             with undamaged(path):
-                sizes[key] = path.stat().st_size
+                states[key] = path.stat()
         except ImageError as error:
             if not how.tolerant:
                 raise
             gone[key] = str(error)
-    return [*sizes], np.array([*sizes.values()], np.int64), gone
+    sizes = np.array([state.st_size for state in states.values()], np.int64)
+    times = np.array([state.st_mtime_ns for state in states.values()], np.int64)
+    return _ImageFiles([*states], [root / how.file_of(key) for key in states], sizes, times), gone

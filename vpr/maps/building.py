@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr.base.files import writing_alone
+from vpr.base.files import write_lock
 from vpr.cache import DescriptorCache
 from vpr.description.adaptation import Adaptation, blocks, fit_to, pays
 from vpr.description.images import ImageError
@@ -16,21 +16,21 @@ from vpr.description.into_cache import USUAL, Filling
 from vpr.maps import index as indices
 from vpr.maps.candidates import Comparer
 from vpr.maps.described import (
+    Stamp,
     compact,
-    complete,
+    describe_missing,
     drop_old_versions,
     key_of,
     name_of,
     none_readable,
     open_descriptors,
-    require,
+    require_described,
     stamp_of,
 )
 from vpr.maps.errors import MapError
-from vpr.maps.familiarity import strangers
+from vpr.maps.familiarity import unknown_place_scores
 from vpr.maps.geodesy import places_of
 from vpr.maps.left_out import LeftOut, reason
-from vpr.maps.model import Model
 from vpr.maps.paths import RealPaths
 from vpr.maps.positions import Photo
 from vpr.maps.store import (
@@ -43,12 +43,13 @@ from vpr.maps.store import (
     digest_of,
     kept_as,
     path_of,
-    settled,
+    read_unchanged,
     write_array,
     write_arrays,
     write_table,
 )
 from vpr.maps.tables import Position
+from vpr.run import Run
 
 Row = tuple[object, ...]  # of a `PhotoTable`
 
@@ -74,13 +75,13 @@ def known_positions(folder: Path, patches: int) -> dict[str, Position]:
     """Where the photos of a map are whose files are as they were, by `RealPaths`; empty where there is no map yet."""
     if not (folder / MAP).is_file():
         return {}
-    table = settled(folder, lambda: Content.read(folder, patches)).table
+    table = read_unchanged(folder, lambda: Content.read(folder, patches)).table
     same = {str(key): where for key, *where, size, time, _ in table.rows() if stamp_of(str(key)) == (size, time)}
     real = RealPaths()
     return {real(key): (float(latitude), float(longitude)) for key, (latitude, longitude) in same.items()}  # type: ignore
 
 
-def add_photos(folder: Path, model: Model, photos: Sequence[Photo], how: Filling = USUAL) -> Added:
+def add_photos(folder: Path, model: Run, photos: Sequence[Photo], how: Filling = USUAL) -> Added:
     """Add photos to a map, which is made when it is missing.
 
     A photo whose file has the size and the time of change of before is not described again. Of other photos the
@@ -95,7 +96,7 @@ def add_photos(folder: Path, model: Model, photos: Sequence[Photo], how: Filling
         called = {real(key): key for key in known}  # another path to a photo of the map is that photo
         placed = {called.get(real(photo.key), real(photo.key)): photo for photo in photos}
         given = {key: _row(folder, key, photo, known.get(key)) for key, photo in placed.items()}
-        done = complete(folder, model, PhotoTable.of_rows([*(known | given).values()]), how)
+        done = describe_missing(folder, model, PhotoTable.of_rows([*(known | given).values()]), how)
         lost = _lost(folder, known, done.unreadable)
         rows = {key: row for key, row in given.items() if key not in lost}  # a photo of before stays as it was
         if not known | rows:
@@ -103,7 +104,7 @@ def add_photos(folder: Path, model: Model, photos: Sequence[Photo], how: Filling
         new = [key for key in rows if key not in known]
         changed = [key for key, row in rows.items() if key in known and known[key] != row]
         merged = PhotoTable.of_rows([*(known | rows).values()])
-        require(done.cache, merged.described_as)
+        require_described(done.cache, merged.described_as)
         after = before
         if new or changed or done.described:
             fresh = [*new, *(key for key in changed if known[key][-1] != rows[key][-1])]
@@ -125,13 +126,13 @@ def _lost(folder: Path, known: Mapping[str, Row], unreadable: Mapping[str, str])
 
 def _row(folder: Path, key: str, photo: Photo, known: Row | None) -> Row:
     """Of a photo in a table; that of a photo whose file is as before keeps the name of its descriptors."""
-    stamp = stamp_of(key) or (0, 0)  # a file that went away meanwhile is named when it is described
+    stamp = stamp_of(key) or Stamp(0, 0)  # a file that went away meanwhile is named when it is described
     same = known is not None and known[3:5] == stamp
     name = known[-1] if known is not None and same else name_of(kept_as(folder, key), stamp)
     return (key, photo.latitude, photo.longitude, *stamp, name)
 
 
-def remove_photos(folder: Path, model: Model, names: Sequence[str]) -> int:
+def remove_photos(folder: Path, model: Run, names: Sequence[str]) -> int:
     """Take photos out of a map: all below a folder, those of a path, or those whose file has that name.
 
     Their descriptors are removed too. Returns how many there were. Raises MapError where a name fits no photo, where no
@@ -187,34 +188,36 @@ def require_place(folder: Path) -> None:
 def _writing(folder: Path) -> Iterator[None]:
     """Alone; what is wrong with the descriptors or a photo is said as an error of the map."""
     require_place(folder)
-    with writing_alone(folder / MAP, wait=False):
+    with write_lock(folder / MAP, wait=False):
         try:
             yield
         except ImageError as error:
             raise MapError(f"{reason(error)}; {RESTORE}") from error
 
 
-def _before(folder: Path, model: Model) -> Content:
+def _before(folder: Path, model: Run) -> Content:
     """The map as it is, or an empty one; raises MapError where another model made it."""
     spec = model.spec
     if not (folder / MAP).is_file():
         empty = np.zeros((0, spec.global_dim), np.float32)
-        return Content(State(model.run, spec.fingerprint), PhotoTable.of_rows([]), empty, None, np.zeros(0, np.float32))
+        return Content(
+            State(model.name, spec.fingerprint), PhotoTable.of_rows([]), empty, None, np.zeros(0, np.float32)
+        )
     return read_map(folder, model)
 
 
-def read_map(folder: Path, model: Model) -> Content:
+def read_map(folder: Path, model: Run) -> Content:
     """The files of a map; raises MapError where another model made it, or it is damaged."""
     require_model(folder, State.of(folder), model)
     return Content.read(folder, model.spec.patches)
 
 
-def require_model(folder: Path, state: State, model: Model) -> None:
+def require_model(folder: Path, state: State, model: Run) -> None:
     """Raise MapError where the map was made by another model."""
     own = model.spec.fingerprint
     if state.fingerprint == own:
         return
-    if state.run == model.run:
+    if state.run == model.name:
         raise MapError(
             f"the run at {state.run} has changed since it made {folder} (it was {state.fingerprint}, and is {own}); "
             "bring the old run back, or add the photos to a new map, which describes them again"
@@ -232,7 +235,7 @@ def replace_table(before: Content, table: PhotoTable) -> Content:
     return replace(before, table=table, globals_=globals_)
 
 
-def _write(folder: Path, model: Model, content: Content, cache: DescriptorCache, fresh: Sequence[str]) -> Content:
+def _write(folder: Path, model: Run, content: Content, cache: DescriptorCache, fresh: Sequence[str]) -> Content:
     """Write the next change of a map.
 
     fresh: photos whose global descriptors are to be made anew; all are where the model is adapted again.
@@ -256,13 +259,14 @@ def _write(folder: Path, model: Model, content: Content, cache: DescriptorCache,
     indices.build(globals_, kind, _path(folder, "index", change))
     search = indices.Search(globals_, kind, paths.get("index"))
     places = places_of(table.latitude, table.longitude)
-    alike = strangers(Comparer(model, cache, rows, search, adaptation, places))
-    write_array(paths["strangers"], alike)
+    comparer = Comparer(model.calibration, model.device, cache, rows, search, adaptation, places)
+    unknown_scores = unknown_place_scores(comparer)
+    write_array(paths["strangers"], unknown_scores)
     files = {role: file for role, file in files.items() if role == "adaptation"}
     files |= {role: _recorded(path) for role, path in paths.items()}
     state = replace(state, change=change, photos=len(table), index=kind, files=files)
     state.write(folder)
-    return Content(state, table, globals_, adaptation, alike)
+    return Content(state, table, globals_, adaptation, unknown_scores)
 
 
 def _path(folder: Path, role: str, change: int) -> Path:

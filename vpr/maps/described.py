@@ -1,7 +1,7 @@
-"""The descriptors of a map's photos: made, kept for each version of a file, and dropped when no photo has them.
+"""The descriptors of a map's photos: computed, kept for each version of a file, and removed when no photo needs them.
 
-A version of a photo is called ``KEY?BYTES-MTIME_NS``: its key in the map, and size and time of change of its file. So a
-photo that changed gets a row of its own, and the row of before stays until no map needs it.
+A version of a photo has the name ``KEY?BYTES-MTIME_NS``: its key in the map, size and modification time of its file. So
+a photo that changed gets a new row, and its old row stays until no map needs it.
 """
 
 import logging
@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,78 +20,86 @@ from vpr.description.adaptation import blocks
 from vpr.description.into_cache import USUAL, Filling, describe_into_cache
 from vpr.maps.errors import MapError
 from vpr.maps.left_out import listed, reason
-from vpr.maps.model import Model
 from vpr.maps.store import DESCRIPTORS, PhotoTable, path_of
+from vpr.run import Run
 
 log = logging.getLogger("vpr")
 
 VERSION = re.compile(r"\?\d+-\d+\Z")
-WASTE = 0.25  # old versions, by the number of photos, from which on the file is written anew
-Stamp = tuple[int, int]  # size and time of change of a file: bytes, nanoseconds
+WASTE = 0.25  # old versions per photo of the map, above which the file is rewritten
+
+
+class Stamp(NamedTuple):
+    """The version of a photo's file."""
+
+    bytes: int
+    mtime_ns: int  # modification time
 
 
 @dataclass(frozen=True)
-class Completed:
-    """A cache that has the photos of a map."""
+class CompleteCache:
+    """A cache with all readable photos of a map."""
 
     cache: DescriptorCache
-    described: int  # photos that were described for it
-    unreadable: dict[str, str]  # what is wrong with photos that it lacks, by what they are called
+    described: int  # photos that were described now
+    unreadable: dict[str, str]  # the problem of each missing photo, by its version name
 
 
 def stamp_of(path: str) -> Stamp | None:
-    """Of a photo's file; None where it is gone."""
+    """The stamp of a photo's file; None if the file does not exist."""
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns
+    return Stamp(status.st_size, status.st_mtime_ns)
 
 
 def name_of(key: str, stamp: Stamp) -> str:
-    """What a version of a photo is called.
+    """The name of a version of a photo.
 
-    >>> name_of("/a.jpg", (10, 20)), key_of("/a.jpg?10-20"), key_of("/a.jpg")
+    >>> name_of("/a.jpg", Stamp(10, 20)), key_of("/a.jpg?10-20"), key_of("/a.jpg")
     ('/a.jpg?10-20', '/a.jpg', '/a.jpg')
     """
-    return f"{key}?{stamp[0]}-{stamp[1]}"
+    return f"{key}?{stamp.bytes}-{stamp.mtime_ns}"
 
 
 def key_of(name: str) -> str:
-    """The key of a photo, by what a version of it is called."""
+    """The key of a photo, by the name of one of its versions."""
     return VERSION.sub("", name)
 
 
-def open_descriptors(folder: Path, model: Model) -> DescriptorCache:
-    """The cache of a map; raises MapError for one of another model, and one that is damaged or missing."""
+def open_descriptors(folder: Path, model: Run) -> DescriptorCache:
+    """The descriptor cache of a map; raises MapError if it is missing, damaged or of another model."""
     path = folder / DESCRIPTORS
     try:
         return DescriptorCache(path, model.spec)
     except CacheMismatch as error:
-        raise MapError(f"{path} was made by another model; name another map, or remove {folder}") from error
+        remedy = f"use another map, or remove {folder}"
+        raise MapError(f"{path} was made by another model", thing=path, remedy=remedy) from error
     except CacheError as error:
         raise _unreadable(path) from error
 
 
 def _unreadable(path: Path) -> MapError:
-    return MapError(f"{path} is damaged; remove it and add the folders again: their photos are described again")
+    remedy = "remove it and add the folders again: their photos are described again"
+    return MapError(f"{path} is damaged", thing=path, remedy=remedy)
 
 
-def complete(folder: Path, model: Model, table: PhotoTable, how: Filling = USUAL) -> Completed:
-    """Describe the photos of a table that the map's cache lacks, as far as they can be read; rows that are there stay.
+def describe_missing(folder: Path, model: Run, table: PhotoTable, how: Filling = USUAL) -> CompleteCache:
+    """Describe the photos of a table that the map's cache lacks; unreadable photos are left out, existing rows stay.
 
-    Raises MapError for a cache that is damaged, and where not one photo is there.
+    Raises MapError if the cache is damaged, and if no photo can be read.
     """
     path, lacking, described, unreadable = folder / DESCRIPTORS, table.described_as, 0, dict[str, str]()
     try:
         if path.is_file():
             if mend_truncated(path):
-                log.warning("%s was cut short; what is missing is described again", path)
+                log.warning("%s was cut short; the missing photos are described again", path)
             cache = open_descriptors(folder, model)
             rows = cache.find(lacking)
             lacking = lacking[(rows < 0) | (cache.done[rows] == 0)]
         files = {name: path_of(folder, key_of(name)) for name in lacking.tolist()}
-        unreadable = {name: why for name, file in files.items() if (why := _fault(file))}
+        unreadable = {name: why for name, file in files.items() if (why := _problem_of(file))}
         if wanted := [name for name in files if name not in unreadable]:
             how = replace(how, tolerant=True, file_of=lambda name: path_of(folder, key_of(name)))
             filled = describe_into_cache(path, model.network, Path(), wanted, model.device, how)
@@ -100,35 +109,37 @@ def complete(folder: Path, model: Model, table: PhotoTable, how: Filling = USUAL
         cache = open_descriptors(folder, model)
     except CacheError as error:
         raise _unreadable(path) from error
-    return Completed(cache, described, {name: reason(why) for name, why in unreadable.items()})
+    return CompleteCache(cache, described, {name: reason(why) for name, why in unreadable.items()})
 
 
 def none_readable(reasons: Sequence[str]) -> MapError:
-    """What is said where nothing is left to make a map of."""
-    return MapError(f"none of {len(reasons)} photos can be read: {listed(reasons)}; restore them, or add others")
+    """The error if no photo remains for the map."""
+    return MapError(
+        f"none of {len(reasons)} photos can be read: {listed(reasons)}", remedy="restore them, or add others"
+    )
 
 
-def require(cache: DescriptorCache, names: Keys) -> None:
-    """Raise MapError unless all of these photos are in the cache, and their descriptors are numbers."""
+def require_described(cache: DescriptorCache, names: Keys) -> None:
+    """Raise MapError unless the cache has finite descriptors of all these photos."""
     try:
         cache.rows(names)
     except CacheError as error:
         raise _unreadable(cache.path) from error
 
 
-def _fault(file: str) -> str:
-    """What is wrong with a file before it is opened; empty when nothing is."""
+def _problem_of(file: str) -> str:
+    """The problem of a file that can be found without opening it; empty if there is none."""
     try:
         file.encode()
     except UnicodeEncodeError:
-        return f"{file!a} has no name in UTF-8; rename it"
-    return "" if os.path.isfile(file) else f"{file} is missing; restore it"
+        return f"the name of {file!a} is not valid UTF-8"
+    return "" if os.path.isfile(file) else f"{file} is missing"
 
 
 def drop_old_versions(folder: Path, cache: DescriptorCache, table: PhotoTable) -> None:
-    """Write the cache anew without old versions of a map's photos, where they are many.
+    """Rewrite the cache without old versions of a map's photos, if there are many.
 
-    What it has of photos that are in no table stays: a map that lost its map.json may be added to folder by folder.
+    Photos that are not in the table stay, because a map that lost its map.json is rebuilt folder by folder.
     """
     done, most = np.asarray(cache.done) > 0, WASTE * len(table)
     if np.count_nonzero(done) - len(table) <= most:
@@ -140,7 +151,7 @@ def drop_old_versions(folder: Path, cache: DescriptorCache, table: PhotoTable) -
 
 
 def compact(cache: DescriptorCache, names: Keys) -> None:
-    """Write the cache anew with these photos alone, where it holds others; who has the old file open still reads it."""
+    """Rewrite the cache with only these photos, if it has others. A process that has the old file open keeps it."""
     rows = cache.find(names)
     if len(rows) == len(cache):
         return

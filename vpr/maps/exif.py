@@ -1,47 +1,95 @@
 """The position that a camera wrote into a photo."""
 
-import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
-from vpr.description.images import UNREADABLE, formats_for, undamaged
-from vpr.maps.geodesy import are_degrees
+from vpr.description.images import UNREADABLE, opened, undamaged
+from vpr.maps.errors import NoPosition
+from vpr.maps.geodesy import are_degrees, is_unknown, to_degrees
 
 VOID = "V"  # GPSStatus of a receiver without a fix
+WHOLE = 1e-4  # how far a number of degrees or minutes may be from a whole one, if what follows is not zero
+DATUMS = {"TOKYO": "EPSG:4301", "NAD27": "EPSG:4267", "ED50": "EPSG:4230", "OSGB36": "EPSG:4277"}  # up to 500 m apart
+# from WGS 84; other names of a datum are those of systems that are within 2 m of it, or say nothing
+
+
+@dataclass(frozen=True)
+class Exif:
+    """What EXIF says of a photo's position."""
+
+    position: tuple[float, float] | None  # latitude and longitude (degrees, WGS 84)
+    why: str = ""  # a position is there and is not taken; empty if none is there
 
 
 def exif_position(path: Path) -> tuple[float, float] | None:
-    """Latitude and longitude (degrees, WGS 84) of a photo's EXIF; None where there are none.
+    """Latitude and longitude (degrees, WGS 84) of a photo's EXIF; None where there are none, as `read_exif`."""
+    return read_exif(path).position
 
-    A receiver without a fix, numbers out of range or without their hemisphere, and exactly 0, 0, which cameras write
-    for "unknown", count as none, and so does EXIF that is damaged. Raises ImageError for a file that is no image, and
-    for HEIC without pillow-heif.
+
+def read_exif(path: Path) -> Exif:
+    """The position in a photo's EXIF.
+
+    There is none of a receiver without a fix, of EXIF that is damaged, and at exactly 0, 0, which cameras write for
+    "unknown". Numbers are taken if each is in its range and all agree with one another and with their hemisphere.
+    Raises ImageError for a file that is no image, and for HEIC without pillow-heif.
     """
-    with undamaged(path), Image.open(path, formats=formats_for(path)) as image:
+    with undamaged(path), path.open("rb") as file, opened(file, path) as image:
         try:
-            gps = image.getexif().get_ifd(ExifTags.IFD.GPSInfo)
+            gps = dict(image.getexif().get_ifd(ExifTags.IFD.GPSInfo))
         except UNREADABLE:
-            return None
-    if not gps or _text(gps.get(ExifTags.GPS.GPSStatus)) == VOID:
-        return None
-    latitude = _degrees(gps.get(ExifTags.GPS.GPSLatitude), gps.get(ExifTags.GPS.GPSLatitudeRef), "NS")
-    longitude = _degrees(gps.get(ExifTags.GPS.GPSLongitude), gps.get(ExifTags.GPS.GPSLongitudeRef), "EW")
-    if not are_degrees(latitude, longitude) or (latitude, longitude) == (0.0, 0.0):
-        return None
-    return latitude, longitude
-
-
-def _degrees(parts: object, side: object, sides: str) -> float:
-    """Degrees, minutes and seconds with their hemisphere, of the positive and the negative one, as degrees; NaN for
-    anything else: without its hemisphere a number may be of either."""
+            return Exif(None)
     try:
-        degrees, minutes, seconds = (float(part) for part in parts)  # type: ignore[attr-defined]
-    except (TypeError, ValueError, ZeroDivisionError):
-        return math.nan
-    value, hemisphere = degrees + minutes / 60 + seconds / 3600, _text(side)[:1]
+        return Exif(_position(gps))
+    except NoPosition as error:
+        return Exif(None, str(error))
+
+
+def _position(gps: Mapping[int, Any]) -> tuple[float, float] | None:
+    """Raises NoPosition for numbers that cannot be a position."""
+    tags, status = ExifTags.GPS, _text(gps.get(ExifTags.GPS.GPSStatus))
+    if status == VOID or tags.GPSLatitude not in gps or tags.GPSLongitude not in gps:
+        return None
+    latitude = _degrees("latitude", gps[tags.GPSLatitude], gps.get(tags.GPSLatitudeRef), "NS")
+    longitude = _degrees("longitude", gps[tags.GPSLongitude], gps.get(tags.GPSLongitudeRef), "EW")
+    if is_unknown(latitude, longitude):
+        return None
+    if not are_degrees(latitude, longitude):
+        raise NoPosition(f"its EXIF position {latitude:g}, {longitude:g} is not on Earth")
+    datum = "".join(letter for letter in _text(gps.get(tags.GPSMapDatum)) if letter.isalnum())
+    crs = next((crs for name, crs in DATUMS.items() if datum.startswith(name)), None)
+    found = (latitude, longitude) if crs is None else to_degrees(longitude, latitude, crs)
+    if not are_degrees(*found):
+        raise NoPosition(f"its EXIF position {latitude:g}, {longitude:g} lies outside of its datum {datum}")
+    return found
+
+
+def _degrees(what: str, parts: object, side: object, sides: str) -> float:
+    """Degrees, minutes and seconds with their hemisphere, of the positive and the negative one, as degrees.
+
+    Some programs write negative numbers beside S and W. Raises NoPosition for what is no such number; without its
+    hemisphere a number may be of either.
+    """
+    try:
+        numbers = [] if isinstance(parts, str | bytes) else [float(part) for part in parts]  # type: ignore[attr-defined]
+        degrees, minutes, seconds = map(abs, numbers)
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+        raise NoPosition(f"its EXIF {what} is no degrees, minutes and seconds") from None
+    shown = ", ".join(f"{number:g}" for number in numbers)
+    if not (minutes <= 60 and seconds <= 60 and degrees <= 180):  # a second may be rounded up to 60; false for NaN
+        raise NoPosition(f"its EXIF {what} ({shown}) is out of range")
+    if (degrees % 1 > WHOLE and (minutes or seconds)) or (minutes % 1 > WHOLE and seconds):
+        raise NoPosition(f"the parts of its EXIF {what} ({shown}) say two things")
+    hemisphere = _text(side)[:1]
     if not hemisphere or hemisphere not in sides:
-        return math.nan
+        raise NoPosition(f"its EXIF {what} ({shown}) lacks its hemisphere, {' or '.join(sides)}")
+    signs = {number < 0 for number in numbers if number}
+    if True in signs and (hemisphere == sides[0] or (False in signs and (numbers[0] >= 0 or min(numbers[1:]) < 0))):
+        raise NoPosition(f"the signs of its EXIF {what} ({shown}, {hemisphere}) say two things")
+    value = degrees + minutes / 60 + seconds / 3600
     return value if hemisphere == sides[0] else -value
 
 

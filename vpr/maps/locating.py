@@ -1,4 +1,4 @@
-"""From candidates to positions: which candidates agree, how sure the answer is, and whether it is on the map."""
+"""From candidates to positions: the agreeing candidates, the probability, and whether the photo is on the map."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,69 +18,85 @@ USUAL = LocateConfig()
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
-    """What is known of a map and its model."""
+class MapContext:
+    """The data of a map and its model that turn candidates into positions."""
 
     table: PhotoTable
-    curve: Curve | None  # from separations to probabilities
-    strangers: np.ndarray  # (S,) as `vpr.maps.familiarity.strangers` gives them
+    curve: Curve | None  # calibration: from separations to probabilities
+    unknown_scores: np.ndarray  # (S,) as `vpr.maps.familiarity.unknown_place_scores`
 
 
-def locate(found: Candidates, names: Sequence[str], known: Known, config: LocateConfig) -> list[Located]:
-    """Where each of Q photos was taken, by its candidates in a map.
+@dataclass(frozen=True, eq=False)
+class _Ranking:
+    """The candidates of one photo in their final order."""
 
-    Without a curve no probability is told, none is too low, and frames do not vote; of a photo whose candidates all lie
-    within 25 m of the first none is told either. The position is the mean of the
-    candidates within 25 m of the first one, weighed by `Candidates.weights`. The radius is 25 m, which the probability
-    is of, and the distance of that mean from the first.
+    photo: int  # row of the photo in `Candidates`
+    order: np.ndarray  # (K,) columns of `Candidates`, best first
+    probability: float | None  # of the first one
+
+
+def locate(found: Candidates, names: Sequence[str], context: MapContext, config: LocateConfig) -> list[Located]:
+    """The positions of Q photos, by their candidates in a map.
+
+    A position is the mean of the candidates within 25 m of the first one, weighted by `Candidates.weights`. Its radius
+    is 25 m, which the probability refers to, plus the distance of the first candidate from that mean. Without
+    calibration the probability is None, the threshold is ignored and frames do not vote. The probability is also None
+    if all candidates are within 25 m of the first.
     """
-    curve, likely = known.curve, None if known.curve is None else known.curve(found.separations)
+    curve = context.curve
+    probabilities = None if curve is None else curve(found.separations)
     if config.sequence and curve is not None:
-        likely = votes(found, curve, config.window, config.reach)
-        order = np.argsort(-likely, axis=1, kind="stable")
+        probabilities = votes(found, curve, config.window, config.reach)
+        orders = np.argsort(-probabilities, axis=1, kind="stable")
     else:
-        order = np.tile(np.arange(found.rows.shape[1]), (len(found), 1))
-    return [
-        _located(found, photo, order[photo], None if likely is None else float(likely[photo, order[photo, 0]]),
-                 (name, known, config))
-        for photo, name in enumerate(names)
-    ]  # fmt: skip
+        orders = np.tile(np.arange(found.rows.shape[1]), (len(found), 1))
+    located = []
+    for photo, (name, order) in enumerate(zip(names, orders)):
+        probability = None if probabilities is None else float(probabilities[photo, order[0]])
+        located.append(_locate_one(name, found, _Ranking(photo, order, probability), context, config))
+    return located
 
 
-def _located(
-    found: Candidates,
-    photo: int,
-    order: np.ndarray,
-    probability: float | None,
-    said: tuple[str, Known, LocateConfig],
-) -> Located:
-    """Of one photo, whose candidates come in an order (K,)."""
-    name, known, config = said
-    table = known.table
+def _locate_one(name: str, found: Candidates, ranking: _Ranking, context: MapContext, config: LocateConfig) -> Located:
+    """The position of one photo."""
+    photo, order, probability = ranking.photo, ranking.order, ranking.probability
     places, weights = found.places[photo][order], found.weights[photo][order]
-    agree = np.linalg.norm(places - places[0], axis=1) <= ELSEWHERE_M
-    if agree.all():  # in one place nothing stands out
+    agreeing = np.linalg.norm(places - places[0], axis=1) <= ELSEWHERE_M
+    if agreeing.all():  # no candidate elsewhere to compare the first one with
         probability = None
-    mean = (weights[agree, None] * places[agree]).sum(0) / weights[agree].sum()
+    mean = (weights[agreeing, None] * places[agreeing]).sum(0) / weights[agreeing].sum()
     latitude, longitude = degrees_of(mean[None])
     metres = np.linalg.norm(places - mean, axis=1)
-    matches = tuple(
-        MapMatch(
-            str(table.keys[found.rows[photo, place]]),
-            float(table.latitude[found.rows[photo, place]]),
-            float(table.longitude[found.rows[photo, place]]),
-            float(metres[rank]),
-            float(found.global_[photo, place]),
-            float(found.structural[photo, place]),
-        )
-        for rank, place in enumerate(order[: config.top])
-    )
-    familiar = familiarity(float(found.structural[photo, order[0]]), known.strangers)
+    familiar = familiarity(float(found.structural[photo, order[0]]), context.unknown_scores)
     on_map = (probability is None or probability >= config.threshold) and (
         familiar is None or familiar >= config.familiarity
     )
-    separation = float(found.separations[photo, order[0]])
-    radius = float(ELSEWHERE_M + metres[0])
-    where = float(latitude[0]), float(longitude[0]), radius
-    return Located(name, on_map, *where, probability, familiar, separation, int(agree.sum()), matches,
-                   found.not_searched)  # fmt: skip
+    return Located(
+        photo=name,
+        on_map=on_map,
+        latitude=float(latitude[0]),
+        longitude=float(longitude[0]),
+        radius_m=float(ELSEWHERE_M + metres[0]),
+        probability=probability,
+        familiarity=familiar,
+        separation=float(found.separations[photo, order[0]]),
+        agreeing=int(agreeing.sum()),
+        matches=_matches(found, ranking, metres[: config.top], context.table),
+        not_searched=found.not_searched,
+    )
+
+
+def _matches(found: Candidates, ranking: _Ranking, metres: np.ndarray, table: PhotoTable) -> tuple[MapMatch, ...]:
+    """The first candidates of a photo; metres (top,): their distances from its position."""
+    photo = ranking.photo
+    return tuple(
+        MapMatch(
+            photo=str(table.keys[found.rows[photo, column]]),
+            latitude=float(table.latitude[found.rows[photo, column]]),
+            longitude=float(table.longitude[found.rows[photo, column]]),
+            metres=float(distance),
+            s_global=float(found.global_[photo, column]),
+            s_struct=float(found.structural[photo, column]),
+        )
+        for column, distance in zip(ranking.order, metres)
+    )

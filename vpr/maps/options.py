@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveInt, UpToOne, option, require
+from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveInt, UpToOne, check_stage, option
 from vpr.maps.errors import MapError
 
 
@@ -13,18 +13,18 @@ class LocateConfig:
     Raises MapError for a value out of range.
     """
 
-    top: PositiveInt = option(5, "matches that are told of each photo")
-    threshold: UpToOne = option(0.5, "least probability of a photo that is on the map; 0 refuses none")
-    familiarity: UpToOne = option(0.1, "least familiarity of a photo that is on the map; 0 refuses none")
-    depth: PositiveInt = option(100, "photos of the map that are compared by their patches")
+    top: PositiveInt = option(5, "matches to report per photo")
+    threshold: UpToOne = option(0.5, 'minimum probability for "on the map", 0 to 1; 0 accepts all')
+    familiarity: UpToOne = option(0.1, 'minimum familiarity for "on the map", 0 to 1; 0 accepts all')
+    depth: PositiveInt = option(100, "photos of the map to re-rank per photo")
     sequence: bool = option(
-        False, "the photos of a folder are the frames of a drive, in the order of their names, and vote"
+        False, "treat the photos of a folder as frames of one drive, sorted by name; neighbouring frames vote"
     )
-    window: NonNegativeInt = option(2, "frames on each side that vote with --sequence")
-    reach: NonNegativeFloat = option(20.0, "metres between a frame of a drive and the next, at most")
+    window: NonNegativeInt = option(2, "with --sequence: frames on each side that vote; 0 disables voting")
+    reach: NonNegativeFloat = option(20.0, "with --sequence: maximum distance between consecutive frames, metres")
 
     def __post_init__(self) -> None:
         try:
-            require(self)
+            check_stage(self)
         except ValueError as error:
             raise MapError(str(error)) from None

@@ -1,4 +1,4 @@
-"""HTML of located photos: a piece for notebooks, and a page that needs no other file."""
+"""HTML of located photos: a fragment for notebooks, and a self-contained page."""
 
 from __future__ import annotations
 
@@ -17,75 +17,64 @@ from vpr.description.thumbnails import SIZES, Size, thumbnail
 
 PACKAGE = "vpr.maps"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-SHOWN = 4  # matches of a photo that a page shows
-BUDGET = 40_000_000  # bytes of all pictures of a page
-WIDTH, TALLEST, MARGIN = 1000, 600, 40  # of the sketch, in its own units
-LEAST_M = 25.0  # that a sketch spans
-DOTS = 4000  # photos of the map in the sketch
-METRES = 111_320.0  # a degree of latitude, about
+MATCHES = 4  # per photo on a page
+BUDGET = 40_000_000  # bytes of all thumbnails of a page
+WIDTH, TALLEST, MARGIN = 1000, 600, 40  # of the sketch, in SVG units
+LEAST_M = 25.0  # minimum extent of a sketch
+DOTS = 4000  # maximum number of map photos in a sketch
+METRES = 111_320.0  # per degree of latitude, approximately
 
 
-class Shown(Protocol):
-    """What a page needs to know of a photo, which `vpr.maps.results.Located` has."""
-
-    @property
-    def photo(self) -> str:
-        """Its path."""
+class LocatedPhoto(Protocol):
+    """The part of `vpr.maps.results.Located` that a page needs. That module imports this one."""
 
     @property
-    def on_map(self) -> bool:
-        """Whether its position is told."""
-
+    def photo(self) -> str: ...
     @property
-    def latitude(self) -> float:
-        """Degrees, WGS 84."""
-
+    def on_map(self) -> bool: ...
     @property
-    def longitude(self) -> float:
-        """Degrees, WGS 84."""
-
+    def latitude(self) -> float: ...
     @property
-    def matches(self) -> Sequence[Any]:
-        """Best first, each with its ``photo``."""
-
-    def said(self) -> str:
-        """In one line."""
-
-    def showing(self, matches: int) -> Shown:
-        """With the first matches alone."""
+    def longitude(self) -> float: ...
+    @property
+    def matches(self) -> Sequence[Any]: ...
+    def summary(self) -> str: ...
+    def with_matches(self, count: int) -> LocatedPhoto: ...
 
 
 @dataclass(frozen=True)
 class Sketch:
-    """A map's photos and located photos as dots, north up."""
+    """The photos of a map and located photos as dots, north up."""
 
     photos: list[tuple[float, float]]
-    located: list[tuple[int, float, float]]  # with the number of each
+    located: list[tuple[int, float, float]]  # number, x, y
     height: int
     bar: float  # the length of the scale bar
-    bar_said: str  # what it stands for
-    left_out: bool  # whether the map has more photos than there are dots
+    bar_label: str  # its length on the ground
+    is_sample: bool  # whether the map has more photos than dots
     width: int = WIDTH
     margin: int = MARGIN
 
 
-def card(one: Shown) -> str:
-    """A piece of HTML: what is said of a photo, itself and its best match; pictures that are gone are left out."""
-    shown = one.showing(1)
+def card(one: LocatedPhoto) -> str:
+    """An HTML fragment: the answer for a photo, the photo, and its best match. Missing pictures are left out."""
+    shown = one.with_matches(1)
     template = environment(PACKAGE).get_template("card.html").module
     return str(template.card(shown, pictures_of([shown])))  # type: ignore[attr-defined]
 
 
-def page(located: Sequence[Shown], positions: np.ndarray, title: str, said: str) -> str:
-    """A page with a heading, a line of text, a sketch of the map's positions (N, 2) in degrees, and each photo with its
-    best matches."""
-    shown = [one.showing(SHOWN) for one in located]
+def page(located: Sequence[LocatedPhoto], positions: np.ndarray, title: str, summary: str) -> str:
+    """A page with a title, a summary line, a sketch, and each photo with its best matches.
+
+    positions: of the map's photos, (N, 2), latitude and longitude in degrees.
+    """
+    shown = [one.with_matches(MATCHES) for one in located]
     return (
         environment(PACKAGE)
         .get_template("located.html")
         .render(
             title=title,
-            said=said,
+            summary=summary,
             policy=POLICY,
             css=style(PACKAGE, "located.css"),
             sketch=sketch(shown, positions),
@@ -95,9 +84,11 @@ def page(located: Sequence[Shown], positions: np.ndarray, title: str, said: str)
     )
 
 
-def pictures_of(located: Sequence[Shown]) -> dict[str, str]:
-    """Thumbnails of photos and their matches as base64, by path, as large as `BUDGET` allows; those that cannot be read
-    are left out."""
+def pictures_of(located: Sequence[LocatedPhoto]) -> dict[str, str]:
+    """Thumbnails of photos and their matches as base64, by path, as large as `BUDGET` allows.
+
+    Pictures that cannot be read are left out.
+    """
     paths = dict.fromkeys(path for one in located for path in (one.photo, *(match.photo for match in one.matches)))
     each = BUDGET / max(1, len(paths))
     size = next((size for size in SIZES if _bytes(size) <= each), SIZES[-1])
@@ -106,7 +97,7 @@ def pictures_of(located: Sequence[Shown]) -> dict[str, str]:
 
 
 def _bytes(size: Size) -> float:
-    """Of a thumbnail in base64, about: a fifth of a byte each pixel of a photo of 4 by 3."""
+    """The approximate size of a thumbnail in base64: 0.2 bytes per pixel of a 4:3 photo."""
     return size.pixels**2 * 0.75 * 0.2 * 4 / 3
 
 
@@ -117,11 +108,11 @@ def _thumbnail(path: str, size: Size) -> bytes | None:
         return None
 
 
-def sketch(located: Sequence[Shown], positions: np.ndarray) -> Sketch:
-    """Of positions (N, 2), latitude and longitude in degrees, and of the photos that are on the map."""
-    there = [(number, one.latitude, one.longitude) for number, one in enumerate(located) if one.on_map]
-    points = np.concatenate([positions, np.array([place for _, *place in there]).reshape(-1, 2)])
-    metres = flat(points)
+def sketch(located: Sequence[LocatedPhoto], positions: np.ndarray) -> Sketch:
+    """A sketch of positions (N, 2), latitude and longitude in degrees, and of the photos that are on the map."""
+    on_map = [(number, one.latitude, one.longitude) for number, one in enumerate(located) if one.on_map]
+    points = np.concatenate([positions, np.array([place for _, *place in on_map]).reshape(-1, 2)])
+    metres = to_metres(points)
     low, (wide, tall) = metres.min(0), np.ptp(metres, axis=0)
     factor = min((WIDTH - 2 * MARGIN) / max(wide, LEAST_M), (TALLEST - 2 * MARGIN) / max(tall, LEAST_M))
     height = round(factor * tall + 2 * MARGIN)
@@ -132,7 +123,7 @@ def sketch(located: Sequence[Shown], positions: np.ndarray) -> Sketch:
     bar_m = round_length(WIDTH / 5 / factor)
     return Sketch(
         [at[dot] for dot in dots],
-        [(number, *place) for (number, *_), place in zip(there, at[len(positions) :])],
+        [(number, *place) for (number, *_), place in zip(on_map, at[len(positions) :])],
         height,
         round(factor * bar_m, 1),
         f"{bar_m:g} m" if bar_m < 1000 else f"{bar_m / 1000:g} km",
@@ -140,9 +131,11 @@ def sketch(located: Sequence[Shown], positions: np.ndarray) -> Sketch:
     )
 
 
-def flat(points: np.ndarray) -> np.ndarray:
-    """Metres east and north of their middle, (N, 2), of points (N, 2), latitude and longitude in degrees; also where
-    longitudes jump from 180 to -180."""
+def to_metres(points: np.ndarray) -> np.ndarray:
+    """Points (N, 2), latitude and longitude in degrees, as metres east and north of their middle, (N, 2).
+
+    It also works where longitudes jump from 180 to -180.
+    """
     latitude, longitude = np.radians(points).T
     middle = np.angle(np.exp(1j * longitude).mean())
     east = (longitude - middle + np.pi) % (2 * np.pi) - np.pi
@@ -150,7 +143,7 @@ def flat(points: np.ndarray) -> np.ndarray:
 
 
 def round_length(most: float) -> float:
-    """The largest of 1, 2, 5, 10, 20, ... that is no more than this.
+    """The largest of ..., 0.5, 1, 2, 5, 10, 20, ... that is at most ``most``.
 
     >>> [round_length(most) for most in (0.7, 1, 4.9, 730)]
     [0.5, 1.0, 2.0, 500.0]

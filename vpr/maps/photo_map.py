@@ -24,14 +24,14 @@ from vpr.maps.familiarity import FEWEST
 from vpr.maps.geodesy import places_of
 from vpr.maps.index import Search
 from vpr.maps.left_out import nothing_to_add, reason
-from vpr.maps.locating import USUAL, Known, locate
-from vpr.maps.model import Model, PhotoLike, load
+from vpr.maps.locating import USUAL, MapContext, locate
 from vpr.maps.options import LocateConfig
 from vpr.maps.paths import RealPaths
 from vpr.maps.positions import find_photos
 from vpr.maps.results import Located
-from vpr.maps.store import DESCRIPTORS, MAP, Content, State, damaged, settled
+from vpr.maps.store import DESCRIPTORS, MAP, Content, State, damaged, read_unchanged
 from vpr.retrieval.search import search
+from vpr.run import PhotoLike, Run, load
 
 log = logging.getLogger("vpr")
 
@@ -45,13 +45,13 @@ class Map:
     """
 
     folder: Path
-    model: Model
+    model: Run
     content: Content
     comparer: Comparer
     added: Added | None = None  # what adding photos did, of a map that `build` or `add` returned
 
     @classmethod
-    def open(cls, folder: str | Path, model: Model | None = None, device: Device = "cpu") -> Map:
+    def open(cls, folder: str | Path, model: Run | None = None, device: Device = "auto") -> Map:
         """Open a map; without a model, with the one that made it.
 
         A map that is changed meanwhile is read anew. Raises MapError where there is no map, or it is damaged or of
@@ -59,10 +59,10 @@ class Map:
         """
         folder = Path(folder)
         model = model or load(State.of(folder).run, device)
-        return settled(folder, lambda: cls._opened(folder, model))
+        return read_unchanged(folder, lambda: cls._opened(folder, model))
 
     @classmethod
-    def _opened(cls, folder: Path, model: Model) -> Map:
+    def _opened(cls, folder: Path, model: Run) -> Map:
         content = read_map(folder, model)
         path = folder / DESCRIPTORS
         try:
@@ -78,10 +78,11 @@ class Map:
         except RuntimeError as error:
             raise damaged(folder / "index", error) from error
         places = places_of(content.table.latitude, content.table.longitude)
-        return cls(folder, model, content, Comparer(model, cache, rows, search, content.adaptation, places))
+        comparer = Comparer(model.calibration, model.device, cache, rows, search, content.adaptation, places)
+        return cls(folder, model, content, comparer)
 
     @classmethod
-    def build(cls, folder: str | Path, *sources: str | Path, model: Model | None = None, crs: str = "") -> Map:
+    def build(cls, folder: str | Path, *sources: str | Path, model: Run | None = None, crs: str = "") -> Map:
         """Add photos of folders, files or lists to a map, which is made when it is missing, and open it.
 
         crs: of eastings and northings that say none. What it did is the map's ``added``; photos that are left out are
@@ -96,12 +97,12 @@ class Map:
             raise nothing_to_add(found.left_out)
         added = add_photos(Path(folder), model, found.photos)
         added = replace(added, left_out=found.left_out | added.left_out)
-        for line in added.left_out.said():
+        for line in added.left_out.lines():
             log.warning("%s", line)
         return replace(cls.open(folder, model), added=added)
 
     def __repr__(self) -> str:
-        return f"Map({str(self.folder)!r}, {len(self)} photos, model {self.model.run})"
+        return f"Map({str(self.folder)!r}, {len(self)} photos, model {self.model.name})"
 
     def __len__(self) -> int:
         return len(self.content.table)
@@ -165,8 +166,8 @@ class Map:
                     parts.append(self.comparer.find(described, config.depth, rows))
                 bar.update(len(batch))
         read = [name for number, name in enumerate(names) if number not in unreadable]
-        known = Known(
-            self.content.table, None if self.untold(config) else self.model.curves.rerank, self.content.strangers
+        known = MapContext(
+            self.content.table, None if self.untold(config) else self.model.curves.rerank, self.content.unknown_scores
         )
         located = locate(Candidates.joined(parts), read, known, config) if parts else []
         return located, {names[number]: reason(why) for number, why in unreadable.items()}
@@ -183,7 +184,7 @@ class Map:
     def untold(self, config: LocateConfig = USUAL) -> str:
         """Why no probabilities are told; empty where they are."""
         if self.model.curves.rerank is None:
-            return f"{self.model.run} has no calibration"
+            return f"{self.model.name} has no calibration"
         # the curve was fitted where a first match has many candidates to stand out from
         if len(self) < FEWEST:
             return f"{self.folder} has fewer than {FEWEST} photos"

@@ -1,4 +1,4 @@
-"""What is said of a photo that was located."""
+"""The result of locating a photo, and its output formats."""
 
 from __future__ import annotations
 
@@ -9,75 +9,74 @@ from typing import Any
 
 @dataclass(frozen=True)
 class MapMatch:
-    """A photo of the map that a photo was matched with."""
+    """A photo of the map that matches a located photo."""
 
     photo: str  # its path
     latitude: float  # degrees, WGS 84
     longitude: float
-    metres: float  # from the position that was found
+    metres: float  # from the estimated position
     s_global: float  # cosine of the global descriptors
     s_struct: float  # similarity of the patches under their transport plan
 
 
 @dataclass(frozen=True)
 class Located:
-    """Where a photo was taken.
-
-    Where ``on_map`` is false the position is only the best guess.
-    """
+    """Where a photo was taken. If ``on_map`` is false, the position is only the best guess."""
 
     photo: str
     on_map: bool  # whether probability and familiarity reach their thresholds
     latitude: float  # degrees, WGS 84
     longitude: float
-    radius_m: float  # around the position, within which the photo was taken with the probability
-    probability: float | None  # None where nothing tells it: no calibration, few candidates, or all in one place
-    familiarity: float | None  # of the first match, in [0, 1]; None where the map is too small to tell
+    radius_m: float  # the photo was taken within this radius of the position, with the given probability
+    probability: float | None  # None without calibration, with few candidates, or if all are in one place
+    familiarity: float | None  # of the first match, in [0, 1]; None if the map is too small
     separation: float  # of the first match from the best elsewhere, in standard deviations
-    agreeing: int  # candidates that the position is made of
+    agreeing: int  # number of candidates that the position is averaged from
     matches: tuple[MapMatch, ...]  # best first
-    not_searched: int = 0  # photos of the map that could not be looked at, of a map that several machines hold
+    not_searched: int = 0  # photos of the map in shards that did not answer
 
     def as_json(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """The content of ``--json``."""
         return asdict(self)
 
-    def said(self) -> str:
-        """In one line.
+    def summary(self) -> str:
+        """The answer in one line.
 
-        >>> Located("a.jpg", False, 1.0, 2.0, 25.0, 0.125, 0.05, 0.1, 1, ()).said()
+        >>> Located("a.jpg", False, 1.0, 2.0, 25.0, 0.125, 0.05, 0.1, 1, ()).summary()
         'a.jpg: not on this map (12 %, familiarity 5 %)'
         """
-        part = f"; {self.not_searched} photos of the map were not searched" if self.not_searched else ""
-        return self._said() + part
+        missing = f"; {self.not_searched} photos of the map were not searched" if self.not_searched else ""
+        return f"{self.photo}: {self._position() if self.on_map else self._not_on_map()}{missing}"
 
-    def _said(self) -> str:
-        sure = "" if self.probability is None else f"{100 * self.probability:.0f} %"
-        if not self.on_map:
-            familiar = "" if self.familiarity is None else f"familiarity {100 * self.familiarity:.0f} %"
-            return f"{self.photo}: not on this map ({', '.join(part for part in (sure, familiar) if part)})"
-        where = f"{self.photo}: {self.latitude:.6f}, {self.longitude:.6f}, within {self.radius_m:.0f} m"
-        return where + (f" ({sure})" if sure else "")
+    def _position(self) -> str:
+        position = f"{self.latitude:.6f}, {self.longitude:.6f}, within {self.radius_m:.0f} m"
+        return position if self.probability is None else f"{position} ({100 * self.probability:.0f} %)"
 
-    def showing(self, matches: int) -> Located:
-        """With the first matches alone."""
-        return replace(self, matches=self.matches[:matches])
+    def _not_on_map(self) -> str:
+        reasons = [] if self.probability is None else [f"{100 * self.probability:.0f} %"]
+        reasons += [] if self.familiarity is None else [f"familiarity {100 * self.familiarity:.0f} %"]
+        return f"not on this map ({', '.join(reasons)})"
+
+    def with_matches(self, count: int) -> Located:
+        """A copy with only the first matches."""
+        return replace(self, matches=self.matches[:count])
 
     def _repr_html_(self) -> str:
-        """For notebooks."""
+        """HTML for notebooks."""
         from vpr.maps.pages import card
 
         return card(self)
 
 
 def as_geojson(located: Sequence[Located]) -> dict[str, Any]:
-    """A FeatureCollection with a point for each photo; those that are not on the map have no geometry."""
+    """A GeoJSON FeatureCollection, one point per photo; photos that are not on the map have no geometry."""
     features = []
     for one in located:
         point = {"type": "Point", "coordinates": [one.longitude, one.latitude]} if one.on_map else None
-        known = {name: getattr(one, name) for name in ("photo", "on_map", "probability", "familiarity", "separation")}
-        radius = {"radius_m": one.radius_m, "match": one.matches[0].photo if one.matches else None}
-        features.append({"type": "Feature", "geometry": point, "properties": {**known, **radius}})
+        names = ("photo", "on_map", "probability", "familiarity", "separation", "radius_m")
+        properties = {name: getattr(one, name) for name in names}
+        properties["match"] = one.matches[0].photo if one.matches else None
+        features.append({"type": "Feature", "geometry": point, "properties": properties})
     return {"type": "FeatureCollection", "features": features}
 
 
@@ -95,11 +94,11 @@ COLUMNS = (
 
 
 def as_rows(located: Sequence[Located]) -> list[tuple[object, ...]]:
-    """The rows of ``--csv``, in the order of `COLUMNS`; positions are empty where a photo is not on the map."""
+    """The rows of ``--csv``, in the order of `COLUMNS`; positions are empty if a photo is not on the map."""
     rows: list[tuple[object, ...]] = []
     for one in located:
-        where = (one.latitude, one.longitude, one.radius_m) if one.on_map else ("", "", "")
-        first = (one.matches[0].photo, one.matches[0].metres) if one.matches else ("", "")
-        sure = ["" if value is None else value for value in (one.probability, one.familiarity)]
-        rows.append((one.photo, one.on_map, *where, *sure, *first))
+        position = (one.latitude, one.longitude, one.radius_m) if one.on_map else ("", "", "")
+        confidence = ["" if value is None else value for value in (one.probability, one.familiarity)]
+        match = (one.matches[0].photo, one.matches[0].metres) if one.matches else ("", "")
+        rows.append((one.photo, one.on_map, *position, *confidence, *match))
     return rows

@@ -1,16 +1,16 @@
-"""A map on disk: one folder, whose ``map.json`` says which files are the map.
+"""A map on disk: one folder, whose ``map.json`` lists the files of the map.
 
     map.json                  the model, the state of the map, and the names and digests of its other files
     photos-N.csv              the photos: key (path), latitude, longitude, bytes, mtime_ns, described_as
-    globals-N.npy             (photos, G) float32 unit vectors by which the map is searched, in the order of the photos
-    strangers-N.npy           how alike the best matches elsewhere of some of its photos are
-    index-N.faiss             the index over them, of maps that are too large to look at every one
-    adaptation-N.safetensors  whitening and VLAD, of maps that are large enough to adapt to
-    descriptors.h5            the descriptor cache: what the model made of each photo, before adaptation
+    globals-N.npy             (photos, G) float32 unit vectors for the search, in the order of the photos
+    strangers-N.npy           the unknown-place scores, for familiarity
+    index-N.faiss             the search index over globals-N.npy; only of large maps
+    adaptation-N.safetensors  whitening and VLAD, adapted to the map; only of maps that are large enough
+    descriptors.h5            the descriptor cache: the model's descriptors of each photo, before adaptation
 
-N counts the changes of the map. A change writes new files beside the old ones, then map.json, then removes what
-map.json does not name: a kill leaves the map as it was before or after. Keys of photos in the map's folder are
-relative to it on disk, so that they move with it; `PhotoTable` has whole paths.
+N counts the changes of the map. A change writes new files beside the old ones, then map.json, and then removes the
+files that map.json does not list. So a killed process leaves the map as it was before the change, or after it. Photos
+inside the map's folder have relative keys on disk, so that they can be moved with it; `PhotoTable` has absolute paths.
 """
 
 import csv
@@ -38,32 +38,33 @@ READ = (1, FORMAT)  # in 1 the photos' table has no column described_as
 ENDINGS = {"photos": "csv", "globals": "npy", "strangers": "npy", "index": "faiss", "adaptation": "safetensors"}
 NAMED = re.compile("|".join(f"{role}-(0|[1-9]\\d*)\\.{ending}" for role, ending in ENDINGS.items()), re.ASCII)
 COLUMNS = ("key", "latitude", "longitude", "bytes", "mtime_ns", "described_as")
-TRIES = 10  # of reading a map that is changed meanwhile
+TRIES = 10  # attempts to read a map that another process is changing
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class State:
-    """What map.json says."""
+    """The content of map.json."""
 
     run: str  # of the model
     fingerprint: str  # of the model
     change: int = 0  # changes of the map so far
     photos: int = 0
-    adapted_to: int = 0  # photos that the model was adapted to; 0 where it was not
+    adapted_to: int = 0  # photos that the model was adapted to; 0 if it was not
     index: IndexKind = "flat"
-    files: dict[str, list[str]] = field(default_factory=dict)  # name and SHA-256 of each, by role
+    files: dict[str, list[str]] = field(default_factory=dict)  # by role: file name and SHA-256
 
     @classmethod
     def of(cls, folder: Path) -> "State":
-        """Read a map's; raises MapError where there is no map, or its map.json is damaged."""
+        """The state of a map; raises MapError if there is no map, or its map.json is damaged."""
         path = folder / MAP
         if not path.is_file():
-            raise MapError(f"no map at {folder}; make it with: python -m vpr.map {folder} add FOLDER")
+            remedy = f"make it with: python -m vpr.map {folder} add FOLDER"
+            raise MapError(f"no map at {folder}", thing=folder, remedy=remedy)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            if (written := content.pop("format")) not in READ:
-                raise _foreign(path, written)
+            if (version := content.pop("format")) not in READ:
+                raise _unknown_format(path, version)
             state = cls(**content)
             state._check()
         except MapError:
@@ -75,99 +76,101 @@ class State:
     def _check(self) -> None:
         counts = (self.change, self.photos, self.adapted_to)
         names = [name for name, _ in self.files.values()]
-        if not all(type(count) is int and count >= 0 for count in counts) or self.index not in KINDS:
-            raise ValueError("its numbers are none")
+        if not all(type(count) is int and count >= 0 for count in counts):
+            raise ValueError("counts must be non-negative integers")
+        if self.index not in KINDS:
+            raise ValueError("unknown kind of index")
         if not (isinstance(self.run, str) and isinstance(self.fingerprint, str)):
-            raise ValueError("its model has no name")
+            raise ValueError("the name of the model is missing")
         if not {"photos", "globals", "strangers"} <= set(self.files) or not all(
             _change_of(str(name)) >= 0 for name in names
         ):
-            raise ValueError("its files are not those of a map")
+            raise ValueError("its list of files is not that of a map")
 
     def write(self, folder: Path) -> None:
-        """Make it the map's, and remove what it does not name."""
+        """Write map.json, and remove the files that it does not list."""
         write_json(folder / MAP, {"format": FORMAT, **asdict(self)})
         self.clean(folder)
 
     def clean(self, folder: Path) -> None:
-        """Remove the files of changes before, and of the next one, which was stopped; others are not the map's."""
-        named = {name for name, _ in self.files.values()}
+        """Remove the files of earlier changes, and of an interrupted next change; other files are kept."""
+        current = {name for name, _ in self.files.values()}
         for path in sorted(folder.iterdir()):
-            if path.name not in named and 0 <= _change_of(path.name) <= self.change + 1:
+            if path.name not in current and 0 <= _change_of(path.name) <= self.change + 1:
                 path.unlink()
 
 
 def _change_of(name: str) -> int:
-    """The change that a file of a map belongs to, by its name; -1 for other files."""
+    """The number of the change in the name of a map's file; -1 for other files."""
     found = NAMED.fullmatch(name)
     return -1 if found is None else int(next(filter(None, found.groups())))
 
 
-def _foreign(path: Path, written: object) -> Exception:
-    """What is said of a map of another format; of a number that only a later vpr can have written, that it is later."""
-    if type(written) is int and written > FORMAT:
-        return MapError(f"{path} is of format {written}, and this vpr reads up to {FORMAT}; use the one that wrote it")
-    return ValueError("its format is none")
+def _unknown_format(path: Path, version: object) -> Exception:
+    """The error for a map of another format: MapError if a later vpr wrote it, otherwise ValueError."""
+    if type(version) is int and version > FORMAT:
+        problem = f"{path} has format {version}, and this vpr reads up to {FORMAT}"
+        return MapError(problem, thing=path, remedy="use the vpr that wrote it")
+    return ValueError("unknown format")
 
 
 def damaged(path: Path, reason: object) -> MapError:
-    """What is said of a damaged file of a map."""
-    folder = path.parent
-    remedy = f"remove {folder / MAP} and add all folders again; photos are not described again"
-    return MapError(f"{path} is damaged ({reason}); {remedy}")
+    """The error for a damaged file of a map."""
+    remedy = f"remove {path.parent / MAP} and add all folders again; photos are not described again"
+    return MapError(f"{path} is damaged ({reason})", thing=path, remedy=remedy)
 
 
 @dataclass(frozen=True, eq=False)
 class PhotoTable:
-    """The photos of a map, in its order."""
+    """The photos of a map, in the order of the map."""
 
     keys: np.ndarray  # (N,) object, str
     latitude: np.ndarray  # (N,) degrees, WGS 84
     longitude: np.ndarray
-    bytes: np.ndarray  # (N,) int64, size of the file that was described
-    mtime_ns: np.ndarray  # (N,) int64, when that file was changed
-    described_as: np.ndarray  # (N,) object, str: what the descriptor cache calls it
+    bytes: np.ndarray  # (N,) int64, size of the described file
+    mtime_ns: np.ndarray  # (N,) int64, modification time of that file
+    described_as: np.ndarray  # (N,) object, str: its key in the descriptor cache
 
     def __len__(self) -> int:
         return len(self.keys)
 
     @classmethod
     def of_rows(cls, rows: Sequence[Sequence[object]]) -> "PhotoTable":
-        """Made of rows in the order of `COLUMNS`; raises ValueError for values that cannot be.
+        """A table from rows in the order of `COLUMNS`; raises ValueError for invalid values.
 
-        Without the last column photos are described as their keys.
+        The last column may be missing, as in format 1: then it is the key.
         """
         columns = list(zip(*rows, strict=True)) if rows else [()] * len(COLUMNS)
         kinds = (object, np.float64, np.float64, np.int64, np.int64, object)
         columns = [*columns, *columns[:1]] if len(columns) == len(kinds) - 1 else columns
         table = cls(*(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
         if len(set(table.keys)) < len(table) or not all(map(are_degrees, table.latitude, table.longitude)):
-            raise ValueError("a photo is there twice, or has no position on Earth")
+            raise ValueError("a photo is listed twice, or its position is invalid")
         return table
 
     def rows(self) -> list[tuple[object, ...]]:
-        """In the order of `COLUMNS`."""
+        """The rows, in the order of `COLUMNS`."""
         return list(zip(*(getattr(self, name).tolist() for name in ("keys", *COLUMNS[1:]))))
 
     def take(self, rows: np.ndarray) -> "PhotoTable":
-        """Some of the photos."""
+        """The table of some rows."""
         return PhotoTable(*(getattr(self, name)[rows] for name in ("keys", *COLUMNS[1:])))
 
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """The files of a map, read."""
+    """The content of a map's files."""
 
     state: State
     table: PhotoTable
     globals_: np.ndarray  # (N, G) float32, a memory map
     adaptation: Adaptation | None
-    strangers: np.ndarray  # (S,) float32, what familiarity is told by
-    index: Path | None = None  # the file of an index
+    unknown_scores: np.ndarray  # (S,) float32, as `vpr.maps.familiarity.unknown_place_scores`
+    index: Path | None = None  # the file of the index, if there is one
 
     @classmethod
     def read(cls, folder: Path, patches: int) -> "Content":
-        """Read a map of a model with so many patches an image; raises MapError for one that is damaged."""
+        """Read a map; raises MapError if it is damaged. patches: patches per image of its model."""
         state = State.of(folder)
         paths = {role: _verified(folder / name, digest) for role, (name, digest) in state.files.items()}
         try:
@@ -176,43 +179,44 @@ class Content:
             table = PhotoTable.of_rows([(path_of(folder, key), *rest) for key, *rest in rows])
             globals_ = np.load(paths["globals"], mmap_mode="r", allow_pickle=False)
             adaptation = _read_adaptation(paths["adaptation"], patches) if "adaptation" in paths else None
-            alike = np.load(paths["strangers"], allow_pickle=False)
+            unknown_scores = np.load(paths["strangers"], allow_pickle=False)
             if not len(table) == len(globals_) == state.photos or globals_.ndim != 2 or globals_.dtype != np.float32:
-                raise ValueError(f"it says {state.photos} photos, and its files have others")
+                raise ValueError(f"its files do not have the {state.photos} photos that it counts")
         except (ValueError, LookupError, RuntimeError, TypeError, OverflowError) as error:
             raise damaged(folder / MAP, error) from error
-        return cls(state, table, globals_, adaptation, alike, paths.get("index"))
+        return cls(state, table, globals_, adaptation, unknown_scores, paths.get("index"))
 
 
-def settled(folder: Path, read: Callable[[], T]) -> T:
-    """What ``read`` gives of a map that nobody changed meanwhile: it is called anew where somebody did.
+def read_unchanged(folder: Path, read: Callable[[], T]) -> T:
+    """The result of ``read`` on a map that did not change meanwhile; if it changed, ``read`` is called again.
 
-    Raises MapError where the map changes each time, and what ``read`` raises of a map that is as it was.
+    Raises MapError if the map changes every time, and the errors of ``read`` if it did not change.
     """
     for _ in range(TRIES):
-        before = _moment(folder)
+        before = _version(folder)
         try:
             result = read()
         except (MapError, OSError):
-            if _moment(folder) == before:
+            if _version(folder) == before:
                 raise
         else:
-            if _moment(folder) == before:
+            if _version(folder) == before:
                 return result
-    raise MapError(f"{folder} is being changed all the time; wait for the command that does, and try again")
+    remedy = "wait until the command that changes it ends, and try again"
+    raise MapError(f"{folder} keeps changing while it is read", thing=folder, remedy=remedy)
 
 
-def _moment(folder: Path) -> list[tuple[int, int] | None]:
-    """Other numbers when a map.json was swapped, or a file of descriptors; None for a file that is missing."""
-    moment: list[tuple[int, int] | None] = []
+def _version(folder: Path) -> list[tuple[int, int] | None]:
+    """Numbers that change if map.json or the file of descriptors is replaced; None for a missing file."""
+    version: list[tuple[int, int] | None] = []
     for name in (MAP, DESCRIPTORS):
         try:
             status = os.stat(folder / name)
         except OSError:
-            moment.append(None)
-        else:  # descriptors that are added to a file are not read yet
-            moment.append((status.st_ino, status.st_mtime_ns if name == MAP else 0))
-    return moment
+            version.append(None)
+        else:  # descriptors appended to the file do not matter, map.json does not refer to them yet
+            version.append((status.st_ino, status.st_mtime_ns if name == MAP else 0))
+    return version
 
 
 def _read_adaptation(path: Path, patches: int) -> Adaptation:
@@ -223,9 +227,9 @@ def _read_adaptation(path: Path, patches: int) -> Adaptation:
 
 def _verified(path: Path, digest: object) -> Path:
     if not path.is_file():
-        raise damaged(path, "it is missing")
+        raise damaged(path, "the file is missing")
     if digest_of(path) != digest:
-        raise damaged(path, "it is not what was written")
+        raise damaged(path, "its checksum is wrong")
     return path
 
 
@@ -238,13 +242,13 @@ def digest_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def path_of(folder: Path, kept: str) -> str:
-    """The path of a photo, from the root, by the key that is kept of it."""
-    return kept if os.path.isabs(kept) else f"{_root(folder)}{kept}"
+def path_of(folder: Path, key: str) -> str:
+    """The absolute path of a photo, by its key on disk."""
+    return key if os.path.isabs(key) else f"{_root(folder)}{key}"
 
 
 def kept_as(folder: Path, path: str) -> str:
-    """The key that is kept of a photo: its path, from the map's folder where it lies in it."""
+    """The key of a photo on disk: its path, relative to the map's folder if the photo is inside."""
     return path.removeprefix(_root(folder))
 
 

@@ -13,18 +13,19 @@ LIMIT = 20.0  # separations beyond are cut: a lone place would be infinitely sur
 FEWEST = 10  # right answers, and wrong ones, that a curve is fitted to
 
 
-def separation(scores: np.ndarray, places: np.ndarray | None) -> np.ndarray:
-    """The first candidate's score minus the best score elsewhere, in standard deviations of all the scores, (Q,).
+def separation(scores: np.ndarray, places: np.ndarray | None, column: int = 0) -> np.ndarray:
+    """A candidate's score minus the best score elsewhere, in standard deviations of all the scores, (Q,).
 
-    scores: similarities (Q, K) float, -inf where there is no candidate. places (Q, K, 2): the candidates' positions in
-    metres; without them every other candidate is elsewhere. Where none is, the lowest score stands for it. The result
-    lies within `LIMIT`; a query with fewer than two candidates gets 0.
+    scores: similarities (Q, K) float, -inf where there is no candidate. places (Q, K, 2 or 3): the candidates'
+    positions in metres; without them every other candidate is elsewhere. If none is, the lowest score stands for it.
+    column: which candidate, by default the first. The result lies within `LIMIT`; a query with fewer than two
+    candidates gets 0.
     """
     there = np.isfinite(scores)
     away = there.copy()
-    away[:, 0] = False
+    away[:, column] = False
     if places is not None:
-        away &= np.linalg.norm(places - places[:, :1], axis=2) > ELSEWHERE_M
+        away &= np.linalg.norm(places - places[:, column : column + 1], axis=2) > ELSEWHERE_M
     lowest = np.where(there, scores, np.inf).min(1, initial=np.inf)
     best = np.where(away, scores, -np.inf).max(1, initial=-np.inf)
     best = np.where(away.any(1), best, lowest)
@@ -32,8 +33,15 @@ def separation(scores: np.ndarray, places: np.ndarray | None) -> np.ndarray:
     known = np.where(there, scores, np.nan)[enough]
     result = np.zeros(len(scores))
     spread = np.maximum(np.nanstd(known, axis=1), 1e-9)
-    result[enough] = (np.where(there[:, 0], scores[:, 0], lowest)[enough] - best[enough]) / spread
+    own = np.where(there[:, column], scores[:, column], lowest)
+    result[enough] = (own[enough] - best[enough]) / spread
     return np.clip(result, -LIMIT, LIMIT)
+
+
+def separations(scores: np.ndarray, places: np.ndarray | None) -> np.ndarray:
+    """The `separation` of every candidate, (Q, K)."""
+    columns = [separation(scores, places, column) for column in range(scores.shape[1])]
+    return np.stack(columns, 1) if columns else np.zeros(scores.shape)
 
 
 @dataclass(frozen=True)

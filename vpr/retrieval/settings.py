@@ -35,14 +35,14 @@ class ProblemOptions:
     epsilon: PositiveFloat | None = option(None, "entropic regularisation, in units of cost (1 - cosine); likewise")
     mass: Share | None = option(None, "share of the mass that is transported, below 1 is partial transport; likewise")
 
-    def config(self, fixed: Fixed) -> RerankConfig:
-        """The options, and for those left out what the run's calibration fixed."""
-        return RerankConfig(**{**{name: getattr(fixed, name) for name in PROBLEM}, **self._asked()})
+    def config(self, calibration: Calibration) -> RerankConfig:
+        """The options; for those that are left out, what the run's calibration fixed."""
+        return calibration.config(**self._asked())
 
-    def differ(self, fixed: Fixed) -> str:
-        """The settings under which the run's weight was fixed, of those that are asked for otherwise."""
-        others = [name for name, value in self._asked().items() if value != getattr(fixed, name)]
-        return ", ".join(f"{name} {getattr(fixed, name)}" for name in others)
+    def overridden(self, calibration: Calibration) -> str:
+        """The settings of the calibration that these options replace by other values, as text; empty for none."""
+        others = [name for name, value in self._asked().items() if value != getattr(calibration, name)]
+        return ", ".join(f"{name} {getattr(calibration, name)}" for name in others)
 
     def _asked(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in PROBLEM if getattr(self, name) is not None}
@@ -56,16 +56,20 @@ class RerankOptions(ProblemOptions):
     threads: NonNegativeInt = option(0, "threads that re-rank on a CPU; 0 takes every core")
     prune: NonNegativeInt = option(0, "skip candidates that a bound proves outside the first N ranks; 0 skips none")
 
-    def config(self, fixed: Fixed) -> RerankConfig:
+    def config(self, calibration: Calibration) -> RerankConfig:
         """As of the transport problem, with what the work may take."""
-        return replace(super().config(fixed), memory_mb=self.memory_mb, threads=self.threads, prune=self.prune)
+        return replace(super().config(calibration), memory_mb=self.memory_mb, threads=self.threads, prune=self.prune)
 
 
 @dataclass(frozen=True)
-class Fixed:
-    """What a run's calibration fixed together."""
+class Calibration:
+    """What was fixed together on a held-out city: the weight, and the transport problem that it belongs to."""
 
     weight: NonNegativeFloat = option(5.0, "weight of S_struct, S_global having weight 1")
     marginals: FromGlobals = option("complement", "how much each patch counts")
     epsilon: PositiveFloat = option(RerankConfig.epsilon, "entropic regularisation, in units of cost")
     mass: Share = option(RerankConfig.mass, "share of the mass that is transported")
+
+    def config(self, **others: Any) -> RerankConfig:
+        """How candidates are compared: by this transport problem, unless ``others`` say otherwise."""
+        return RerankConfig(**{**{name: getattr(self, name) for name in PROBLEM}, **others})

@@ -21,10 +21,10 @@ from photos import BETWEEN_BATCHES, a_model, alike, write_photos
 from vpr import extract, map
 from vpr.cache import DescriptorCache
 from vpr.cluster import connecting, holders
-from vpr.cluster.connecting import joined
-from vpr.cluster.describing import filled_on
+from vpr.cluster.connecting import connect
+from vpr.cluster.describing import cluster_filling
 from vpr.cluster.errors import ClusterError
-from vpr.cluster.of_maps import sharded
+from vpr.cluster.shards import sharded
 from vpr.description.into_cache import USUAL
 from vpr.maps.building import add_photos
 from vpr.maps.options import LocateConfig
@@ -84,7 +84,7 @@ def town(tmp_path_factory):
 
 def processes(held):
     """Those that answered last, by shard."""
-    return {number: int(name.split()[-1]) for number, name in held.comparer.search.holders.names.items()}
+    return {number: int(name.split()[-1]) for number, name in held.comparer.search.shards.holders.names.items()}
 
 
 def actors(kind):
@@ -106,7 +106,7 @@ def raylet(node):
 @pytest.fixture(scope="class")
 def held(nodes, town):
     """The map in three shards."""
-    with joined(nodes.address) as cluster, sharded(town[0], cluster, 3) as held:
+    with connect(nodes.address) as cluster, sharded(town[0], cluster, 3) as held:
         assert cluster.machines == 2
         yield held
 
@@ -129,7 +129,7 @@ class TestMapInThreeShards:
         ask, faults = holders.Holders.ask, ["process", "node"]
 
         def ask_with_a_fault(self, question, arguments):
-            fault = faults.pop(0) if question == "structural" and faults else ""
+            fault = faults.pop(0) if question == "compare" and faults else ""
             if fault:
                 stopped = other if fault == "process" else raylet(nodes.second)
                 os.kill(stopped, signal.SIGSTOP)  # it is asked, and dies before it answers
@@ -152,7 +152,7 @@ class TestMapInThreeShards:
         os.kill(processes(held)[1], signal.SIGKILL)
         found = held.locate(asked[0], config)
         away.rename(path)
-        assert found.not_searched == 10 and "10 photos of the map were not searched" in found.said()
+        assert found.not_searched == 10 and "10 photos of the map were not searched" in found.summary()
         gone = set(photo_map.content.table.keys[10:20])
         assert [m.photo for m in found.matches] == [m.photo for m in whole.matches if m.photo not in gone]
         assert "shard 2 of 3 is gone: no descriptor cache at" in caplog.text
@@ -161,7 +161,7 @@ class TestMapInThreeShards:
     def test_a_shard_that_does_not_answer_is_gone_after_a_while(self, held, town):
         photo_map, asked = town
         held.locate(asked[0])
-        stopped, asking = processes(held)[2], held.comparer.search.holders
+        stopped, asking = processes(held)[2], held.comparer.search.shards.holders
         asking.answer_s = 2.0
         os.kill(stopped, signal.SIGSTOP)
         found = held.locate(asked[0])
@@ -185,16 +185,16 @@ def test_describing_whose_workers_are_killed_ends_with_the_same_bytes(nodes, tmp
                 os.kill(process, signal.SIGKILL)
         write(self, *arguments)
 
-    with joined(nodes.address) as cluster:
+    with connect(nodes.address) as cluster:
         monkeypatch.setattr(DescriptorCache, "write", killing)
-        done = add_photos(tmp_path / "two", model, photos, filled_on(cluster))
+        done = add_photos(tmp_path / "two", model, photos, cluster_filling(cluster))
         assert killed and done.described == 300
         for name in ("descriptors.h5", "globals-1.npy", "photos-1.csv"):
             assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
         photos[7].path.write_bytes(b"no photo")
         again = [
             add_photos(tmp_path / name, model, photos, how)
-            for name, how in (("one", USUAL), ("two", filled_on(cluster)))
+            for name, how in (("one", USUAL), ("two", cluster_filling(cluster)))
         ]
     assert again[0] == again[1] and again[1].photos == 300
     ((path, why),) = again[1].left_out.unreadable.items()
@@ -212,7 +212,7 @@ def test_extraction_on_a_cluster_is_extraction(nodes, tiny_tree, tmp_path, monke
     np.testing.assert_allclose(two.patches, one.patches, atol=1e-3)
     monkeypatch.setenv("WORLD_SIZE", "2")
     said = refused(capsys, extract.main, *given, tmp_path / "x.h5", "--cluster", "local")
-    assert "torchrun and --cluster both share the work out" in said
+    assert "torchrun and --cluster both distribute the work" in said
 
 
 def test_the_table_is_the_same_on_a_cluster(nodes, tiny_tree, tmp_path):
@@ -258,7 +258,7 @@ def test_what_is_no_cluster_is_told_within_seconds(answer, monkeypatch):
         thread = threading.Thread(target=serve)
         thread.start()
         with pytest.raises(ClusterError, match="no Ray answers there .*ray start --head"):
-            with joined(f"127.0.0.1:{server.getsockname()[1]}"):
+            with connect(f"127.0.0.1:{server.getsockname()[1]}"):
                 pass
         done.set()
         thread.join()
@@ -267,12 +267,12 @@ def test_what_is_no_cluster_is_told_within_seconds(answer, monkeypatch):
 def test_without_ray_the_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ClusterError, match=r"pip install 'vpr-ot\[cluster\]'"):
-        with joined("local"):
+        with connect("local"):
             pass
 
 
 def test_what_a_part_raises_is_raised_and_other_code_is_refused(nodes):
-    with joined(nodes.address) as cluster:
+    with connect(nodes.address) as cluster:
         asking = holders.Holders(cluster, [partial(Path, "/nowhere")])
         with pytest.raises(FileNotFoundError):
             asking.ask("read_bytes", [()])

@@ -9,12 +9,11 @@ import torch
 from here import CLUSTER, hold_here
 
 from vpr.cache import CacheError, CacheSpec, DescriptorCache, create
-from vpr.cluster import of_caches
 from vpr.cluster.errors import ClusterError
-from vpr.cluster.of_caches import ShardedCache
+from vpr.cluster.shards import CachePart, ShardedCache
 from vpr.datasets.msls import Protocol, load
-from vpr.eval.described import Sharding
-from vpr.eval.evaluation import Evaluator
+from vpr.eval.descriptors import Sharding
+from vpr.eval.evaluator import Evaluator
 from vpr.eval.options import RankingConfig, SourceConfig
 from vpr.retrieval.rerank import compare
 from vpr.retrieval.search import search_groups
@@ -97,10 +96,10 @@ def test_an_evaluation_in_shards_is_an_evaluation(tiny_tree, tmp_path, task):
 
 def test_an_evaluation_wants_every_shard(cache):
     shards = ShardedCache(CLUSTER, 3, cache, DATABASE)
-    shards.holders.lose = [{1}]
-    with pytest.raises(ClusterError, match="shard 2 is gone, and an evaluation wants all"):
+    shards.shards.holders.lose = [{1}]
+    with pytest.raises(ClusterError, match="shard 2 is gone, and an evaluation needs all"):
         shards.search(unit(np.ones((1, 8))), slice(0, 30), 5)
-    part = of_caches.CachePart(cache.path, cache.spec, "x", 0, DATABASE)
+    part = CachePart(cache.path, cache.spec, "x", 0, DATABASE)
     with pytest.raises(ClusterError, match="holds other images"):
         part.open()
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpr.cluster.merging import first_of, outside, spans, within
+from vpr.cluster.merging import merge, spans, to_global, to_local
 from vpr.retrieval.search import search
 
 
@@ -34,7 +34,7 @@ def test_the_first_of_all_are_those_of_a_sorted_list(found, depth):
         parts.append(
             (np.array([[*values[rows], *[-np.inf] * len(gaps)]], np.float32), np.array([[*rows, *gaps]], np.int64))
         )
-    similarity, rows = first_of(parts, depth)
+    similarity, rows = merge(parts, depth)
     naive = sorted(range(len(values)), key=lambda row: (-values[row], -row))[:depth]
     assert rows[0, : len(naive)].tolist() == naive and (rows[0, len(naive) :] == -1).all()
     assert similarity[0, : len(naive)].tolist() == values[naive].tolist() and rows.shape[1] <= depth
@@ -48,7 +48,7 @@ def test_parts_hold_everything_once(count, parts):
     assert len(cut) == min(count, parts) and max(sizes) - min(sizes) <= 1
     rows = np.arange(-1, count)
     for start, stop in cut:
-        there = outside(within(rows, start, stop), start)
+        there = to_global(to_local(rows, start, stop), start)
         assert there.tolist() == [row if start <= row < stop else -1 for row in rows]
 
 
@@ -61,11 +61,11 @@ def test_faiss_in_parts_is_faiss(parts, depth, twice):
         database[25:] = database[:25]
     queries = unit(rng.normal(size=(40, 8)))
     found = [
-        (similarity, outside(rows, start))
+        (similarity, to_global(rows, start))
         for start, stop in spans(50, parts)
         for similarity, rows in [search(queries, database[start:stop], depth)]
     ]
-    ours, whole = first_of(found, min(depth, 50)), search(queries, database, depth)
+    ours, whole = merge(found, min(depth, 50)), search(queries, database, depth)
     np.testing.assert_allclose(ours[0], whole[0], rtol=0, atol=1e-6)
     sure = ours[0] > ours[0][:, -1:] + 1e-6 if depth < 50 else np.ones_like(ours[0], bool)  # of equal last ones any
     np.testing.assert_array_equal(ours[1][sure], whole[1][sure])

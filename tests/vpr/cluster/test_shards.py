@@ -13,7 +13,7 @@ from photos import a_model, alike, write_photos
 from vpr import locate, map
 from vpr.cluster.connecting import code_digest, require_code
 from vpr.cluster.errors import ClusterError
-from vpr.cluster.of_maps import parts_of, sharded
+from vpr.cluster.shards import parts_of, sharded
 from vpr.maps import index
 from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
@@ -63,11 +63,11 @@ def test_what_lies_in_shards_that_are_gone_is_left_out_and_said(tmp_path):
     config = LocateConfig(top=24)
     whole = photo_map.locate(photos[2], config)
     with sharded(photo_map, CLUSTER, 3) as held:
-        holders = held.comparer.search.holders
+        holders = held.comparer.search.shards.holders
         for lose in ([{0}, {0}], [set(), {0}, {0}, {0}]):  # before the search, and between it and the comparison
             holders.lose = lose
             found = held.locate(photos[2], config)
-            assert found.not_searched == 8 and "; 8 photos of the map were not searched" in found.said()
+            assert found.not_searched == 8 and "; 8 photos of the map were not searched" in found.summary()
             kept = [match for match in whole.matches if match.photo not in {str(photo) for photo in photos[:8]}]
             assert [(m.photo, m.s_global, m.s_struct) for m in found.matches] == [
                 (m.photo, m.s_global, m.s_struct) for m in kept
@@ -84,7 +84,7 @@ def test_what_lies_in_shards_that_are_gone_is_left_out_and_said(tmp_path):
 
 def test_an_answer_of_a_part_has_an_exit_code_of_its_own(tmp_path, monkeypatch, seams, capsys):
     monkeypatch.chdir(tmp_path)
-    seams.replace("vpr.cluster.options.ShardOptions.joined", lambda self: nullcontext(CLUSTER))
+    seams.replace("vpr.cluster.options.ShardOptions.connect", lambda self: nullcontext(CLUSTER))
     write_photos(tmp_path / "photos", range(3))
     assert map.main(["map", "add", "photos", "--device", "cpu"]) == 0
     given = ["map", "photos/000.jpg", "--shards", "3", "--device", "cpu", "--json", "a.json"]

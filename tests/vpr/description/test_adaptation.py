@@ -47,6 +47,37 @@ def test_it_is_made_once_and_another_database_makes_another(tmp_path):
     assert all(np.allclose(norm, 1, atol=1e-3) for norm in norms)
 
 
+def test_the_order_in_which_images_were_described_changes_nothing(tmp_path):
+    plain, order = make(tmp_path / "a.h5"), np.random.default_rng(3).permutation(COUNT)
+    create(tmp_path / "b.h5", plain.keys[order].tolist(), plain.spec)
+    writable = DescriptorCache(tmp_path / "b.h5", plain.spec, writable=True)
+    writable.write(np.arange(COUNT), plain.globals_[order], plain.patches[order])
+    keys = plain.keys[:150]
+    caches = plain, DescriptorCache(tmp_path / "b.h5")
+    found = [adapt_cache(cache, cache.rows(keys), tmp_path / str(number)) for number, cache in enumerate(caches)]
+    rows = [cache.rows(plain.keys) for cache in found]
+    assert np.array_equal(found[0].patches[rows[0]], found[1].patches[rows[1]])
+    np.testing.assert_allclose(found[0].globals_[rows[0]], found[1].globals_[rows[1]], atol=1e-6)
+    assert found[0].path.name == found[1].path.name
+
+
+@pytest.mark.parametrize("noticed_by", ["size", "content"])
+def test_other_queries_of_the_same_names_are_adapted_anew(tmp_path, noticed_by):
+    """Of two trees whose database and names are equal each has its own query descriptors."""
+    database, queries = np.arange(150), np.arange(150, COUNT)
+    first = make(tmp_path / "a.h5")
+    adapt_cache(first, database, tmp_path)
+    other = make(tmp_path / "b.h5", changed=queries)
+    writable = DescriptorCache(other.path, writable=True)
+    if noticed_by == "size":
+        writable.bytes[queries] += 1
+    else:
+        writable.record_files(queries, np.ones(len(queries), np.int64), np.ones(len(queries), np.uint64))
+    found = adapt_cache(DescriptorCache(other.path), database, tmp_path)
+    expected = adapt_cache(other, database, tmp_path / "alone")
+    assert np.array_equal(found.patches, expected.patches)
+
+
 def test_weights_of_patches_stay_with_them(tmp_path):
     plain, rng = make(tmp_path / "a.h5"), np.random.default_rng(1)
     spec = replace(plain.spec, weights=True)

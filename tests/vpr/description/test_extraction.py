@@ -175,6 +175,49 @@ def test_an_image_of_another_size_in_bytes_is_described_anew(root, undisturbed, 
     assert cache.bytes[70] == (photos / KEYS[70]).stat().st_size and cache.done.all()
 
 
+def padded(path, size):
+    """Bytes behind the end of a JPEG, which decoders skip: the file gets this size."""
+    path.write_bytes(path.read_bytes().ljust(size, b"\0"))
+
+
+@pytest.mark.parametrize("kept_time", [False, True])
+def test_an_image_of_the_same_size_is_described_anew_if_its_content_is_another(tmp_path, root, described, kept_time):
+    photos, path = tmp_path / "photos", tmp_path / "a.h5"
+    shutil.copytree(root, photos)
+    one, other = photos / KEYS[0], photos / KEYS[1]
+    size = max(one.stat().st_size, other.stat().st_size)
+    for photo in (one, other):
+        padded(photo, size)
+    before = describe_into_cache(path, make_model(), photos, KEYS[:3], CPU).cache.globals_.copy()
+    state = one.stat()
+    one.write_bytes(other.read_bytes())
+    if kept_time:  # what nothing but reading every file would notice
+        os.utime(one, ns=(state.st_atime_ns, state.st_mtime_ns))
+    described.clear()
+    after = describe_into_cache(path, make_model(), photos, KEYS[:3], CPU).cache.globals_
+    assert bool(described) != kept_time
+    assert np.flatnonzero((after != before).any(1)).tolist() == ([] if kept_time else [0])
+
+
+def test_images_that_were_copied_are_read_and_not_described(root, undisturbed, tmp_path, described):
+    """Their times of change are others, their content is not."""
+    photos, path = tmp_path / "photos", tmp_path / "a.h5"
+    shutil.copytree(root, photos, copy_function=shutil.copyfile)
+    shutil.copyfile(undisturbed, path)
+    assert describe_into_cache(path, make_model(), photos, KEYS, CPU).images == 0 and not described
+    assert path.read_bytes() == undisturbed.read_bytes()
+
+
+def test_a_cache_of_an_earlier_version_goes_by_sizes(root, undisturbed, tmp_path, described):
+    """It has neither times nor digests."""
+    path = tmp_path / "a.h5"
+    shutil.copyfile(undisturbed, path)
+    with h5py.File(path, "r+") as file:
+        del file["times"], file["digests"]
+    assert describe_into_cache(path, make_model(), root, KEYS, CPU).images == 0 and not described
+    assert DescriptorCache(path).times is None
+
+
 def test_a_teacher_has_no_patches(root, tmp_path):
     model = NetVLAD(TeacherConfig(clusters=2, dim=8, image_height=32, image_width=32)).eval()
     model.whitened = True

@@ -3,7 +3,7 @@
 import h5py
 import numpy as np
 import pytest
-from layouts import LAYOUTS, as_hloc, as_numpy
+from layouts import LAYOUTS, as_hloc, as_numpy, as_ours
 
 from vpr.base.errors import VprError
 from vpr.description.foreign import is_foreign, read_foreign
@@ -110,3 +110,92 @@ def test_files_that_are_of_no_layout(tmp_path):
     with pytest.raises(VprError, match="d.h5 cannot be read as descriptors"):
         read_foreign(tmp_path / "d.h5")
     assert not is_foreign(tmp_path) and not is_foreign(tmp_path / "e.csv") and not is_foreign(tmp_path / "e.npy")
+
+
+def both_sides(tmp_path, names, vectors):
+    """The layout of VPR-methods-evaluation, with the same names on both sides."""
+    for part, rows in (("database", slice(0, len(names))), ("queries", slice(len(names), None))):
+        np.save(tmp_path / f"{part}_descriptors.npy", vectors[rows])
+        (tmp_path / f"{part}_images_paths.txt").write_text("\n".join(names))
+    return tmp_path
+
+
+@pytest.mark.parametrize("folder", ["query", "queries"])
+@pytest.mark.parametrize("names", [["aa.jpg", "bb.jpg"], ["images/aa.jpg", "images/bb.jpg"], ["aa", "bb"]])
+def test_the_same_names_on_both_sides(tmp_path, names, folder):
+    vectors = unit(4)
+    found = read_foreign(both_sides(tmp_path, names, vectors))
+    ours = [f"train_val/cph/{side}/images/{key}.jpg" for side in ("database", folder) for key in ("aa", "bb")]
+    assert (found.of(ours) == vectors).all() and (found.of(ours[::-1]) == vectors[::-1]).all()
+    if "/" not in names[0]:
+        with pytest.raises(VprError, match="has town/aa.jpg twice; name both by longer paths, from the dataset's"):
+            found.of(["town/aa.jpg"])
+
+
+def test_the_same_descriptor_twice_is_one(tmp_path):
+    vectors = np.repeat(unit(1), 2, 0)
+    found = read_foreign(as_numpy(tmp_path, ["a/aa.jpg", "a/aa.jpg"], vectors))
+    assert (found.of(["a/aa.jpg"]) == found.vectors[0]).all()
+
+
+def test_names_with_points_and_letters_of_two_parts(tmp_path):
+    names = ["frame.0001", "frame.0002.jpg", "Zu\u0308rich.jpg", "d\u00a0", "e\u2028f.jpg"]
+    path = as_numpy(tmp_path, names, unit(5))
+    found = read_foreign(path)
+    images = ["q/frame.0001.jpg", "q/frame.0002.jpg", "q/Z\u00fcrich.jpg", "q/d\u00a0.jpg", "q/e\u2028f.jpg"]
+    assert (found.of(images) == found.vectors).all()
+    (tmp_path / "a.txt").write_text("\ufeff" + "\r\n".join(names) + "\r\n", encoding="utf-8")
+    assert (read_foreign(path).of(images) == found.vectors).all(), "with a byte order mark and other lines"
+
+
+def linked(path, kind):
+    """A file of hloc whose descriptor lies elsewhere, in a file that is there or not."""
+    with h5py.File(path.parent / "there.h5", "w") as file:
+        file["x"] = unit(1)[0]
+    with h5py.File(path, "w") as file:
+        file.create_group("a.jpg")["global_descriptor"] = unit(1)[0]
+        group = file.create_group("b.jpg")
+        source = "there.h5" if "there" in kind else "gone.h5"
+        if kind.startswith("virtual"):
+            layout = h5py.VirtualLayout((6,), np.float32)
+            layout[:] = h5py.VirtualSource(source, "x", (6,))
+            group.create_virtual_dataset("global_descriptor", layout)
+        elif kind.startswith("link"):
+            group["global_descriptor"] = h5py.ExternalLink(source, "x")
+        elif kind == "soft":
+            group["global_descriptor"] = h5py.SoftLink("/a.jpg/global_descriptor")
+        else:
+            (path.parent / source).write_bytes(unit(1)[0].tobytes())
+            group.create_dataset("global_descriptor", (6,), np.float32, external=[(source, 0, 24)])
+
+
+@pytest.mark.parametrize("kind", ["virtual, there", "virtual, gone", "link, there", "link, gone", "soft", "raw, there"])
+def test_numbers_in_other_files_are_refused(tmp_path, kind):
+    linked(tmp_path / "a.h5", kind)
+    with pytest.raises(VprError, match=r"a.h5 cannot be read as descriptors \(.*(in other files|is a link)"):
+        read_foreign(tmp_path / "a.h5")
+
+
+def test_a_cache_of_ours_is_not_followed_into_other_files(tmp_path):
+    path = as_ours(tmp_path, IMAGES, unit())
+    with h5py.File(path, "r+") as file:
+        del file["global"]
+        layout = h5py.VirtualLayout((8, 6), np.float32)
+        layout[:] = h5py.VirtualSource("gone.h5", "x", (8, 6))
+        file.create_virtual_dataset("global", layout)
+    with pytest.raises(VprError, match="it keeps global in other files, which are not opened"):
+        read_foreign(path)
+
+
+def test_more_than_one_vector_an_image(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_group("a.jpg")["global_descriptor"] = unit(1)
+        assert file["a.jpg/global_descriptor"].shape == (1, 6)
+    assert read_foreign(tmp_path / "a.h5").dim == 6
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file.create_group("a.jpg")["global_descriptor"] = unit(3)
+    with pytest.raises(VprError, match=r"a.jpg/global_descriptor is \(3, 6\), not one vector"):
+        read_foreign(tmp_path / "b.h5")
+    np.savez(tmp_path / "c.npz", unit())
+    with pytest.raises(VprError, match=r"c.npz may hold several arrays; save one as .npy"):
+        read_foreign(tmp_path / "c.npz")

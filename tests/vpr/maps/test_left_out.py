@@ -1,4 +1,4 @@
-"""Photos that do not go into a map, and photos that cannot be located: the others do, and what is wrong is told."""
+"""Unreadable photos and photos without a position: the others are added or located, and the problem is reported."""
 
 import logging
 import os
@@ -125,9 +125,9 @@ def test_a_map_behind_a_link_is_that_map(tmp_path, photos):
 
 
 def test_a_photo_that_vanishes_while_photos_are_added_is_left_out(tmp_path, photos, seams):
-    usual = described._fault
+    usual = described._problem_of
     seams.replace(
-        "vpr.maps.described._fault", lambda file: usual(file) or (file.endswith("3.jpg") and os.unlink(file)) or ""
+        "vpr.maps.described._problem_of", lambda file: usual(file) or (file.endswith("3.jpg") and os.unlink(file)) or ""
     )
     done = add(tmp_path / "map", a_model(), photos)
     assert done.photos == 11 and [*done.left_out.unreadable.values()] == [f"{photos / '003.jpg'} is missing"]
@@ -143,7 +143,7 @@ def test_a_map_of_nothing_is_refused(tmp_path):
         Map.open(tmp_path / "map", a_model())
 
 
-def test_python_is_told_what_is_left_out(tmp_path, photos, caplog):
+def test_left_out_photos_are_reported_to_python(tmp_path, photos, caplog):
     write_photo(photos / "none.jpg", None)
     (photos / "p.csv").write_text("file,lat,lon\n001.jpg,47,8\nx.jpg,47,9\n")
     (photos / "002.jpg").write_text("no image")
@@ -157,7 +157,7 @@ def test_python_is_told_what_is_left_out(tmp_path, photos, caplog):
     assert photo_map.remove("003.jpg").added is None
 
 
-def test_photos_that_cannot_be_read_are_told_and_the_others_located(tmp_path, photos):
+def test_unreadable_photos_are_reported_and_the_others_located(tmp_path, photos):
     photo_map = Map.build(tmp_path / "map", photos, model=a_model())
     good, bad = photos / "004.jpg", write_photo(tmp_path / "bad.jpg", None)
     cut(bad, 0.6)
@@ -180,7 +180,7 @@ def test_images_of_pillow_in_any_mode_are_taken_or_named(tmp_path, photos):
     for mode in ("1", "P", "LA", "RGBA", "CMYK", "YCbCr", "HSV"):
         assert photo_map.locate(Image.new(mode, (48, 40))).matches
     for wrong in (Image.fromarray(grey.astype(np.float32)), Image.new("I", (8, 8), 1 << 20)):
-        with pytest.raises(MapError, match=rf"mode {wrong.mode} cannot be taken: "):
+        with pytest.raises(ImageError, match=rf"mode {wrong.mode} cannot be read: "):
             photo_map.locate(wrong)
 
 

@@ -15,17 +15,16 @@ from vpr.description.foreign import ForeignDescriptors
 from vpr.maps import index
 from vpr.maps.candidates import SHARPNESS, Candidates
 from vpr.maps.described import key_of
-from vpr.maps.drives import surer, votes
-from vpr.maps.familiarity import strangers
+from vpr.maps.drives import calibrate_vote, votes
+from vpr.maps.familiarity import unknown_place_scores
 from vpr.maps.geodesy import places_of
-from vpr.maps.locating import Known, locate
+from vpr.maps.locating import MapContext, locate
 from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
 from vpr.maps.results import as_geojson, as_rows
 from vpr.maps.store import PhotoTable
 from vpr.retrieval.confidence import Curve, separation
 from vpr.retrieval.rerank import compare
-from vpr.retrieval.settings import RerankConfig
 
 DEGREE_M = 110574.4  # of latitude at the equator, metres
 CURVE = Curve(2.0, -0.5)
@@ -42,13 +41,13 @@ def candidates(metres, structural, scores=None):
     return Candidates(rows, structural, structural, scores, places), table
 
 
-def known(table, curve=CURVE, strangers=()):
-    return Known(table, curve, np.array(strangers, np.float32))
+def context(table, curve=CURVE, unknown_scores=()):
+    return MapContext(table, curve, np.array(unknown_scores, np.float32))
 
 
 def test_agreeing_candidates_make_the_position():
     found, table = candidates([0, 20, 500, -10], [4.0, 3.0, 2.0, 1.0])
-    one = locate(found, ["q"], known(table), LocateConfig(top=2))[0]
+    one = locate(found, ["q"], context(table), LocateConfig(top=2))[0]
     spread = np.std([4, 3, 2, 1])
     weights = np.exp(SHARPNESS * np.array([0, -1, -3]) / spread)
     mean = (weights * [0, 20, -10]).sum() / weights.sum()
@@ -58,13 +57,13 @@ def test_agreeing_candidates_make_the_position():
     assert one.probability == pytest.approx(float(CURVE(np.array(2 / spread)))) and one.on_map
     assert [match.photo for match in one.matches] == ["0.jpg", "1.jpg"]
     assert one.matches[1].metres == pytest.approx(20 - mean, abs=0.01)
-    other = locate(found, ["q"], known(table), LocateConfig(threshold=0.97))[0]
-    assert not other.on_map and other.said() == f"q: not on this map ({100 * other.probability:.0f} %)"
+    other = locate(found, ["q"], context(table), LocateConfig(threshold=0.97))[0]
+    assert not other.on_map and other.summary() == f"q: not on this map ({100 * other.probability:.0f} %)"
     assert as_rows([other])[0][1:5] == (False, "", "", "")
     assert as_geojson([one, other])["features"][1]["geometry"] is None
-    strange = locate(found, ["q"], known(table, strangers=[3, 5, 6, 7]), LocateConfig(familiarity=0.3))[0]
-    assert not strange.on_map and strange.familiarity == 0.25 and "familiarity 25 %" in strange.said()
-    unsure = locate(found, ["q"], known(table, None), LocateConfig())[0]
+    strange = locate(found, ["q"], context(table, unknown_scores=[3, 5, 6, 7]), LocateConfig(familiarity=0.3))[0]
+    assert not strange.on_map and strange.familiarity == 0.25 and "familiarity 25 %" in strange.summary()
+    unsure = locate(found, ["q"], context(table, None), LocateConfig())[0]
     assert unsure.probability is None and unsure.on_map
 
 
@@ -81,12 +80,12 @@ def test_frames_of_a_drive_vote():
     found, table = candidates([[0, 900], [900, 10], [20, 900]], [[5.0, 0.0], [1.0, 0.9], [5.0, 0.0]])
     likely = CURVE(found.separations)
     vote = votes(found, CURVE, 1, 10.0)
-    np.testing.assert_allclose(vote[1, 1], surer((likely[1, 1] + likely[0, 0] + likely[2, 0]) / 3))
-    np.testing.assert_allclose(vote[1, 0], surer((likely[1, 0] + likely[0, 1] + likely[2, 1]) / 3))
-    np.testing.assert_allclose(vote[0], surer((likely[0] + [likely[1, 1], likely[1, 0]]) / 2))
+    np.testing.assert_allclose(vote[1, 1], calibrate_vote((likely[1, 1] + likely[0, 0] + likely[2, 0]) / 3))
+    np.testing.assert_allclose(vote[1, 0], calibrate_vote((likely[1, 0] + likely[0, 1] + likely[2, 1]) / 3))
+    np.testing.assert_allclose(vote[0], calibrate_vote((likely[0] + [likely[1, 1], likely[1, 0]]) / 2))
     names = ["a", "b", "c"]
-    alone = locate(found, names, known(table), LocateConfig())
-    voted = locate(found, names, known(table), LocateConfig(sequence=True, window=1, reach=10.0))
+    alone = locate(found, names, context(table), LocateConfig())
+    voted = locate(found, names, context(table), LocateConfig(sequence=True, window=1, reach=10.0))
     assert [round(one.latitude * DEGREE_M) for one in alone] == [0, 900, 20]
     assert [round(one.latitude * DEGREE_M) for one in voted] == [0, 10, 20]
     assert voted[1].probability == pytest.approx(vote[1, 1]) and voted[1].matches[0].photo == "3.jpg"
@@ -98,12 +97,12 @@ def test_frames_that_see_one_place_do_not_vote():
     alone = candidates([[0, 900], [20, 900]], [[5.0, 0.0], [5.0, 0.0]])[0]
     likely, vote = CURVE(found.separations), votes(found, CURVE, 2, 10.0)
     np.testing.assert_allclose(vote[[0, 2]], votes(alone, CURVE, 2, 20.0))
-    np.testing.assert_allclose(vote[1], surer((likely[1] + likely[0, 0] + likely[2, 0]) / 3))
-    told = locate(found, ["a", "b", "c"], known(table), LocateConfig(sequence=True, reach=10.0))
+    np.testing.assert_allclose(vote[1], calibrate_vote((likely[1] + likely[0, 0] + likely[2, 0]) / 3))
+    told = locate(found, ["a", "b", "c"], context(table), LocateConfig(sequence=True, reach=10.0))
     assert [one.probability is None for one in told] == [False, True, False]
 
 
-def test_strangers_are_the_best_matches_elsewhere(tmp_path):
+def test_unknown_place_scores_are_the_best_matches_elsewhere(tmp_path):
     model, photos = a_model(), write_photos(tmp_path / "photos", range(24))
     write_photo(photos / "100.jpg", (47.0, 8.0), seed=0)  # the same photo at the place of the first
     photo_map = Map.build(tmp_path / "map", photos, model=model)
@@ -112,13 +111,13 @@ def test_strangers_are_the_best_matches_elsewhere(tmp_path):
         next(m.s_struct for m in one.matches if abs(m.latitude - own) > 1e-9)
         for one, own in zip(found, [*photo_map.positions[:, 0]])
     ]
-    np.testing.assert_allclose(photo_map.content.strangers, np.sort(best), atol=1e-3)
-    assert found[0].familiarity == np.mean(np.sort(photo_map.content.strangers) < found[0].matches[0].s_struct)
-    assert len(Map.build(tmp_path / "small", photos / "000.jpg", model=model).content.strangers) == 0
+    np.testing.assert_allclose(photo_map.content.unknown_scores, np.sort(best), atol=1e-3)
+    assert found[0].familiarity == np.mean(np.sort(photo_map.content.unknown_scores) < found[0].matches[0].s_struct)
+    assert len(Map.build(tmp_path / "small", photos / "000.jpg", model=model).content.unknown_scores) == 0
 
 
 @pytest.mark.parametrize(("alone", "told"), [(5, 0), (25, 25)])
-def test_few_strangers_tell_nothing(alone, told):
+def test_few_unknown_place_scores_give_no_familiarity(alone, told):
     """Of 40 photos only some have candidates farther than 25 m away."""
     places = np.zeros((40, 3))
     away = places[:, None] + np.where(np.arange(40) < alone, 1000.0, 0.0)[:, None, None]
@@ -126,7 +125,7 @@ def test_few_strangers_tell_nothing(alone, told):
     cache = SimpleNamespace(globals_=np.zeros((40, 2)), read_patches=lambda rows: np.zeros((len(rows), 1, 2)))
     comparer = SimpleNamespace(rows=np.arange(40), cache=cache, places=places, find=lambda *_: found)
     expected = np.sort(found.structural[:told, 0]).astype(np.float32)
-    np.testing.assert_array_equal(strangers(comparer), expected)
+    np.testing.assert_array_equal(unknown_place_scores(comparer), expected)
 
 
 def test_the_similarities_are_those_of_re_ranking(tmp_path):
@@ -140,13 +139,12 @@ def test_the_similarities_are_those_of_re_ranking(tmp_path):
     both = DescriptorCache(tmp_path / "a.h5", writable=True)
     globals_ = np.concatenate([described.globals_, cache.globals_])
     both.write(np.arange(21), globals_, np.concatenate([described.patches, cache.patches]))
-    fixed = model.fixed
-    config = RerankConfig(fixed.marginals, fixed.epsilon, fixed.mass)
+    config = model.calibration.config()
     expected = compare(both, np.array([0]), np.arange(1, 21)[None], config)
     scores = dict(zip(keys[1:], zip(expected.global_[0], expected.structural[0])))
     for match in one.matches:
         assert (match.s_global, match.s_struct) == pytest.approx(scores[match.photo], abs=1e-5)
-    total = [match.s_global + fixed.weight * match.s_struct for match in one.matches]
+    total = [match.s_global + model.calibration.weight * match.s_struct for match in one.matches]
     assert total == sorted(total, reverse=True) and len(total) == 20
 
 

@@ -1,5 +1,6 @@
-"""Maps: photos go in and out, the model adapts, damage is named, and two writers are told apart."""
+"""Maps: photos are added and removed, the model adapts, damage is reported, and one process writes at a time."""
 
+import io
 import math
 import os
 import shutil
@@ -10,7 +11,8 @@ import pytest
 from photos import BETWEEN_BATCHES, a_model, add, alike, write_photo, write_photos
 from PIL import Image
 
-from vpr.base.files import writing_alone
+from vpr.base.errors import VprError
+from vpr.base.files import write_lock
 from vpr.cache import DescriptorCache
 from vpr.description.adaptation import Adaptation
 from vpr.description.images import ImageError
@@ -137,12 +139,12 @@ def test_a_call_that_was_stopped_continues(tmp_path, photos, monkeypatch):
 def test_two_writers_and_other_models_are_refused(tmp_path, photos):
     model, folder = a_model(), tmp_path / "map"
     add(folder, model, photos)
-    with writing_alone(folder / MAP, wait=False):
+    with write_lock(folder / MAP, wait=False):
         for change in (lambda: add(folder, model, photos), lambda: remove_photos(folder, model, ["001"])):
             with pytest.raises(ValueError, match="is being written by another process"):
                 change()
         assert len(Map.open(folder, model)) == 12  # readers are not held up
-    other, anew = replace(a_model(1), run="elsewhere"), a_model(1)  # the second lies where the map's model was
+    other, anew = replace(a_model(1), name="elsewhere"), a_model(1)  # the second lies where the map's model was
     for wrong, words in ((other, r"made by another model \(somewhere"), (anew, "run at somewhere has changed since")):
         for change in (lambda: add(folder, wrong, photos), lambda: Map.open(folder, wrong)):  # noqa: B023
             with pytest.raises(MapError, match=words):
@@ -191,13 +193,14 @@ def test_paths_arrays_and_images_of_pillow_are_photos(tmp_path, photos):
     turned[0x0112] = 6
     Image.fromarray(pixels).transpose(Image.Transpose.ROTATE_90).save(tmp_path / "t.png", exif=turned)
     given = [path, str(path), pixels, Image.open(path), tmp_path / "t.png", Image.open(tmp_path / "t.png")]
+    given += [path.read_bytes(), io.BytesIO(path.read_bytes())]
     found = photo_map.locate_all(given)
     assert [one.photo for one in found[:4]] == [str(path), str(path), "photo 2", str(path)]
     for one in found:
         alike([replace(one, photo="")], [replace(found[0], photo="")])
         assert len(one.matches) == 5
     assert "data:image/jpeg" in found[0]._repr_html_()
-    with pytest.raises(MapError, match="is no photo"):
+    with pytest.raises(VprError, match="is no photo"):
         photo_map.locate(pixels[..., 0])
     assert photo_map.locate_all([]) == []
 
@@ -263,8 +266,8 @@ def test_a_map_of_one_place_tells_no_probability(tmp_path):
 def test_what_is_no_photo_is_named_and_a_map_is_shown_in_a_line(tmp_path, photos):
     photo_map = Map.build(tmp_path / "map", photos, model=a_model())
     assert repr(photo_map) == f"Map('{tmp_path / 'map'}', 12 photos, model somewhere)"
-    for wrong in (b"x", None, [photos / "003.jpg"], 3):
-        with pytest.raises(MapError, match=rf"a {type(wrong).__name__} is no photo; give a path"):
+    for wrong in (None, [photos / "003.jpg"], 3):
+        with pytest.raises(VprError, match=rf"a {type(wrong).__name__} is no photo; give a path"):
             photo_map.locate(wrong)
     with pytest.raises(ImageError, match=r"gone.jpg is missing; restore it, or give another photo\Z"):
         photo_map.locate(tmp_path / "gone.jpg")
@@ -282,7 +285,7 @@ def test_what_is_no_photo_is_named_and_a_map_is_shown_in_a_line(tmp_path, photos
         ({"familiarity": 1.1}, "familiarity: 1.1 is out"),
         ({"reach": math.inf}, "reach: inf is out"),
         ({"window": None}, "window: None is out"),
-        ({"sequence": "no"}, "sequence: 'no' is no True or False"),
+        ({"sequence": "no"}, "sequence: 'no' is not a valid True or False"),
     ],
 )
 def test_settings_given_in_python_are_checked(given, words):

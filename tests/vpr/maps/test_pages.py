@@ -39,9 +39,9 @@ def test_a_page_shows_each_photo_and_its_first_matches_and_asks_for_nothing(phot
     text = pages.page(located, np.zeros((3, 2)), "A title", "1 of 2")
     tags = Tags(text).found
     images = [given for tag, given in tags if tag == "img"]
-    assert len(images) == 1 + pages.SHOWN + 1 + 2 and all(one["src"].startswith("data:image/jpeg") for one in images)
+    assert len(images) == 1 + pages.MATCHES + 1 + 2 and all(one["src"].startswith("data:image/jpeg") for one in images)
     assert "On the map: 1" in text and "Not on the map: 1" in text and "A title" in text and "1 of 2" in text
-    assert str(photos[pages.SHOWN]) in text and str(photos[pages.SHOWN + 1]) not in text
+    assert str(photos[pages.MATCHES]) in text and str(photos[pages.MATCHES + 1]) not in text
     links = [given["href"] for tag, given in tags if tag == "a"]
     assert sorted(links) == [
         "#photo-0",
@@ -81,7 +81,7 @@ def test_the_sketch_has_north_up_and_one_scale(latitude, longitude):
     assert eastern == pytest.approx(corner + np.array([200 * factor, 0]), abs=0.6)
     ((number, x, y),) = drawn.located  # the other is not on the map
     assert number == 0 and (x, y) == pytest.approx(tuple((corner + eastern) / 2), abs=0.6)
-    assert (drawn.bar_said, drawn.bar) == ("20 m", pytest.approx(20 * factor, abs=0.1)) and not drawn.left_out
+    assert (drawn.bar_label, drawn.bar) == ("20 m", pytest.approx(20 * factor, abs=0.1)) and not drawn.is_sample
 
 
 def test_a_sketch_of_one_photo_of_a_long_street_and_of_many():
@@ -89,9 +89,9 @@ def test_a_sketch_of_one_photo_of_a_long_street_and_of_many():
     assert alone.photos == [(pages.WIDTH / 2, pages.MARGIN)] and alone.located == []
     street = pages.sketch([], np.stack([np.linspace(50, 50.1, 40), np.full(40, 8.0)], 1))
     assert street.height == pages.TALLEST and {x for x, _ in street.photos} == {pages.WIDTH / 2}
-    assert street.bar_said == "2 km" and street.bar < pages.WIDTH / 4
+    assert street.bar_label == "2 km" and street.bar < pages.WIDTH / 4
     many = pages.sketch([], np.random.default_rng(0).normal(size=(pages.DOTS * 2, 2)))
-    assert len(many.photos) == pages.DOTS and many.left_out
+    assert len(many.photos) == pages.DOTS and many.is_sample
 
 
 def test_pictures_shrink_until_they_fit(photos, monkeypatch, seams):

@@ -216,7 +216,7 @@ def test_bad_tracks(tmp_path, points, words):
         ("file,lat,lon\na.jpg,91,2\n", "row 2: 91, 2 is no position on Earth"),
         ("file,lat,lon\na.jpg,nan,2\n", "nan, 2 is no position"),
         ("file,lat,lon\n,1,2\n", "row 2 names no photo"),
-        ("file,lat,lon\n../a.jpg,1,2\n", "lies outside of the list's folder"),
+        ("file,lat,lon\n../a.jpg,1,2\n", "lists no photo that is there (../a.jpg)"),
         ("file,lat,lon\nb.jpg,1,2\n", "lists no photo that is there"),
         ("file,easting,northing\na.jpg,1,2\n", "pass --crs"),
         ("file,easting,northing,crs\na.jpg,1,2,EPSG:1\n", "unknown crs 'EPSG:1'"),

@@ -134,7 +134,7 @@ def test_a_map_of_a_later_format_is_left_alone(tmp_path, photos):
     add(folder, model, photos)
     content = json.loads((folder / MAP).read_text())
     for written, words in (
-        (3, "is of format 3, and this vpr reads up to 2; use the one"),
+        (3, "has format 3, and this vpr reads up to 2; use the vpr that wrote it"),
         ("x", "map.json is damaged"),
     ):
         (folder / MAP).write_text(json.dumps({**content, "format": written}))
@@ -169,16 +169,17 @@ def test_a_map_that_changes_while_it_is_opened_is_opened_as_it_is_then(tmp_path,
     assert opened.comparer.cache.keys[opened.comparer.rows].tolist() == [*opened.content.table.described_as]
 
 
-def test_a_map_that_changes_all_the_time_is_named(tmp_path, photos, monkeypatch):
+def test_a_map_that_keeps_changing_is_an_error(tmp_path, photos, monkeypatch):
     model, folder = a_model(), tmp_path / "map"
     add(folder, model, photos)
     meanwhile(monkeypatch, store, "_verified", lambda: os.utime(folder / MAP), 10**6)
-    with pytest.raises(MapError, match="is being changed all the time; wait for the command"):
+    with pytest.raises(MapError, match="keeps changing while it is read; wait until the command"):
         Map.open(folder, model)
     monkeypatch.undo()
     (folder / "globals-1.npy").unlink()
-    with pytest.raises(MapError, match=r"globals-1.npy is damaged \(it is missing"):
+    with pytest.raises(MapError, match="the file is missing") as error:
         Map.open(folder, model)
+    assert error.value.thing == str(folder / "globals-1.npy") and str(folder / MAP) in error.value.remedy
 
 
 def test_an_open_map_answers_after_photos_were_removed(tmp_path, photos):

@@ -1,0 +1,209 @@
+"""Lists of photos as people and their programs write them: the right photo at the right place, or the detail named."""
+
+import json
+import os
+import unicodedata
+
+import pytest
+from photos import write_photo
+
+from vpr.maps.errors import MapError
+from vpr.maps.positions import find_photos
+
+HERE = (47.5, 8.25)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Photos without a position: DJI_1.JPG, a.jpg, day/b.jpg, and one with a letter composed of two."""
+    for name in ("DJI_1.JPG", "a.jpg", "day/b.jpg", unicodedata.normalize("NFD", "Zürich.jpg")):
+        write_photo(tmp_path / "list" / name, None)
+    return tmp_path / "list"
+
+
+def read(folder, text, name="p.csv", crs="", encoding="utf-8"):
+    """The photos of a list, by their names, with their positions."""
+    (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
+    found = find_photos((folder / name,), crs)
+    return {photo.path.name: (photo.latitude, photo.longitude) for photo in found.photos}
+
+
+POINT = {"type": "Point", "coordinates": [8.25, 47.5]}
+
+
+def features(*properties, geometry=None):
+    return json.dumps({"features": [{"properties": table, "geometry": geometry or POINT} for table in properties]})
+
+
+ZURICH = unicodedata.normalize("NFD", "Zürich.jpg")
+RIGHT = {  # a list, its name, and the photo that it places
+    "case of the ending": ("file,lat,lon\nDJI_1.jpg,47.5,8.25\n", "p.csv", "DJI_1.JPG"),
+    "case of the name": ("file,lat,lon\nA.JPG,47.5,8.25\n", "p.csv", "a.jpg"),
+    "no ending": ("key,lat,lon\nDJI_1,47.5,8.25\n", "p.csv", "DJI_1.JPG"),
+    "backslashes": ("file,lat,lon\nday\\b.jpg,47.5,8.25\n", "p.csv", "b.jpg"),
+    "backslashes and case": ("file,lat,lon\nDay\\B.jpg,47.5,8.25\n", "p.csv", "b.jpg"),
+    "composed letters": ("file,lat,lon\nZürich.jpg,47.5,8.25\n", "p.csv", ZURICH),
+    "Latin-1": ("file,lat,lon\nZürich.jpg,47.5,8.25\n".encode("latin-1"), "p.csv", ZURICH),
+    "UTF-16": ("file\tlat\tlon\r\nZürich.jpg\t47.5\t8.25\r\n".encode("utf-16"), "p.csv", ZURICH),
+    "UTF-8 with its mark": ("\ufefffile,lat,lon\na.jpg,47.5,8.25\n", "p.csv", "a.jpg"),
+    "blank rows": ("file;lat;lon\n;;\na.jpg;47,5;8,25\n;;\n\n", "p.csv", "a.jpg"),
+    "a line for Excel": ("sep=;\nfile;lat;lon\na.jpg;47,5;8,25\n", "p.csv", "a.jpg"),
+    "a comma in the header of semicolons": ("file;lat, deg;lon, deg;lat;lon\na.jpg;;;47.5;8.25\n", "p.csv", "a.jpg"),
+    "bars": ("file|lat|lon\na.jpg|47.5|8.25\n", "p.csv", "a.jpg"),
+    "tabs": ("file\tlat\tlon\na.jpg\t47,5\t8,25\n", "p.tsv", "a.jpg"),
+    "decimal commas in quotes": ('file,lat,lon\na.jpg,"47,5","8,25"\n', "p.csv", "a.jpg"),
+    "a comma behind": ("file,lat,lon\na.jpg,47.5,8.25,\n", "p.csv", "a.jpg"),
+    "the place's name beside": ("name,photo,lat,lon\nCorner,a.jpg,47.5,8.25\n", "p.csv", "a.jpg"),
+    "twice the same": ("file,lat,lon\na.jpg,47.5,8.25\nA.jpg,47.500000001,8.25\n", "p.csv", "a.jpg"),
+    "blanks in names of columns": ("Source File,GPS Latitude,GPS Longitude\na.jpg,47.5,8.25\n", "p.csv", "a.jpg"),
+    "exiftool": ('SourceFile,GPSLatitude,GPSLongitude\n./a.jpg,"47 deg 30\' 0.00"" N","8 deg 15\' 0.00"" E"\n', "p.csv",
+                 "a.jpg"),
+    "exiftool -n": ("SourceFile,GPSLatitudeRef,GPSLatitude,GPSLongitude\na.jpg,N,47.5,8.25\n", "p.csv", "a.jpg"),
+    "old lines": ("file,lat,lon\ra.jpg,47.5,8.25\r", "p.csv", "a.jpg"),
+    "a folder of the list's name": ("file,lat,lon\nb.jpg,47.5,8.25\n", "day.csv", "b.jpg"),
+    "metres that agree": ("file,lat,lon,easting,northing,crs\na.jpg,47.5,8.25,443517,5261002,EPSG:32632\n", "p.csv",
+                          "a.jpg"),
+    "null beside": (features({"file": None, "name": None, "filename": "a.jpg"}), "p.geojson", "a.jpg"),
+    "a number beside": (features({"name": 5, "photo": "a.jpg"}), "p.geojson", "a.jpg"),
+    "degrees beside the point": (features({"file": "a.jpg", "latitude": 47.5, "longitude": "8.25"}), "p.json", "a.jpg"),
+    "Mapillary": (json.dumps([{"filename": "a.jpg", "MAPLatitude": 47.5, "MAPLongitude": 8.25}]), "p.json", "a.jpg"),
+    "exiftool -json": (json.dumps([{"SourceFile": "day/b.jpg", "FileName": "b.jpg", "GPSLatitude": 47.5,
+                                    "GPSLongitude": "8 deg 15' 0.00\" E"}]), "p.json", "b.jpg"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", RIGHT)
+def test_a_list_that_is_right_but_for_a_detail_is_read(folder, case):
+    text, name, photo = RIGHT[case]
+    assert read(folder, text, name) == {photo: pytest.approx(HERE)}
+
+
+@pytest.mark.parametrize("where", ["above", "absolute", "behind a link"])
+def test_ones_own_list_may_name_any_photo(folder, where):
+    other = write_photo(folder.parent / "other" / "c.jpg", None)
+    if where == "behind a link":
+        (folder / "link").symlink_to(other.parent)
+    name = {"above": "../other/c.jpg", "absolute": str(other), "behind a link": "link/c.jpg"}[where]
+    assert read(folder, f"file,lat,lon\n{name},47.5,8.25\n") == {"c.jpg": HERE}
+    windows = f"file;lat;lon\nC:\\photos\\c.jpg;47.5;8.25\n{name};47.5;8.25\n"
+    (folder / "w.csv").write_text(windows)
+    assert find_photos((folder / "w.csv",)).missing == ["C:\\photos\\c.jpg"]
+
+
+WRONG = {  # a list, and the words that name its detail
+    "a field too many": ("file,lat,lon\na.jpg,47,36,1,67\n", "row 2 has 5 fields where the first row names 3"),
+    "a comma in a name": ("file,street,lat,lon\na.jpg,High St, 5,47.5,8.25\n", "put a value that holds a comma in"),
+    "a field too few": ("file,lat,lon\na.jpg,47.5\n", "row 2 has a latitude or a longitude alone"),
+    "an underscore": ("file,lat,lon\na.jpg,4_7,8\n", "row 2: 4_7, 8 is no position on Earth"),
+    "no number": ("file,lat,lon\na.jpg,nan,8\n", "is no position on Earth"),
+    "swapped": ("file,lat,lon\na.jpg,151.2,-33.9\n", "151.2, -33.9 is no position on Earth; are the two swapped?"),
+    "two positions": ("file,lat,lon\na.jpg,47,8\nb,1,2\na.jpg,10,10\n", "a.jpg has two positions, in rows 2 and 4"),
+    "two positions by case": ("file,lat,lon\na.jpg,47,8\nA.JPG,10,10\n", "has two positions, in rows 2 and 3"),
+    "two latitudes": ("file,lat,latitude,lon\na.jpg,47,48,8\n", "row 2 has 48 and 47 for one latitude"),
+    "two photos": ("file,photo,lat,lon\na.jpg,DJI_1.JPG,47,8\n", "row 2 names several photos (a.jpg and DJI_1.JPG)"),
+    "hemisphere at odds": ("file,lat,lon,GPSLatitudeRef\na.jpg,-47,8,N\n", "is no position on Earth"),
+    "metres at odds": (
+        "file,lat,lon,easting,northing,crs\na.jpg,47.5,8.25,448251,5411932,EPSG:32631\n", "positions, 468 km apart"
+    ),
+    "kilometres": ("file,easting,northing,crs\na.jpg,448.25,5411.93,EPSG:32631\n", "are no metres of EPSG:32631"),
+    "degrees as metres": ("file,easting,northing,crs\na.jpg,8.25,47.5,EPSG:3857\n", "are no metres of EPSG:3857"),
+    "metres swapped": ("file,easting,northing,crs\na.jpg,5411932,448251,EPSG:32631\n", "on Earth in EPSG:32631"),
+    "thousands": ('file,easting,northing,crs\na.jpg,"448,251","5,411,932",EPSG:32631\n', "is no position on Earth"),
+    "a quote that never ends": ('file,lat,lon\n"a.jpg,47.5,8.25\nb.jpg,1,2\n', "is no CSV in UTF-8"),
+    "UTF-16 without its mark": ("file,lat,lon\na.jpg,47,8\n".encode("utf-16-le"), "is no CSV in UTF-8 (it holds zero"),
+    "other letters": (b"file,lat,lon\n\x81\x8d.jpg,47,8\n", "is no CSV in UTF-8"),
+    "no photo": ("file,lat,lon\nx.jpg,47,8\n", "lists no photo that is there (x.jpg)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_list_that_is_wrong_names_its_detail(folder, case):
+    text, words = WRONG[case]
+    with pytest.raises(MapError) as caught:
+        read(folder, text)
+    assert words in str(caught.value) and "\n" not in str(caught.value) and "p.csv" in str(caught.value)
+
+
+GEOMETRIES = {
+    "swapped": ({"type": "Point", "coordinates": [-33.9, 151.2]}, {}, "row 1: -33.9, 151.2 is no position on Earth"),
+    "properties at odds": (POINT, {"latitude": 8.25, "longitude": 47.5}, "row 1 has two positions, 5.52e+03 km apart"),
+    "no number": ({"type": "Point", "coordinates": ["x", 1]}, {}, "is no position on Earth"),
+}
+
+
+@pytest.mark.parametrize("case", GEOMETRIES)
+def test_points_that_cannot_be(folder, case):
+    geometry, more, words = GEOMETRIES[case]
+    with pytest.raises(MapError) as caught:
+        read(folder, features({"file": "a.jpg", **more}, geometry=geometry), "p.geojson")
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("file,lat,lon\na.jpg,0,0\n", "p.csv"), ("file,lat,lon\na.jpg,0.000,-0.0\n", "p.csv"),
+        ("file,lat,lon\na.jpg,,\n", "p.csv"), ("file,easting,northing,crs\na.jpg,0,0,EPSG:32631\n", "p.csv"),
+        (features({"file": "a.jpg"}, geometry={"type": "Point", "coordinates": [0, 0]}), "p.geojson"),
+        (features({"file": "a.jpg"}, geometry={"type": "Point", "coordinates": []}), "p.geojson"),
+    ],
+)  # fmt: skip
+def test_the_unknown_position_is_none(folder, text, name):
+    (folder / name).write_text(text)
+    found = find_photos((folder / name,))
+    assert found.photos == [] and found.without == [folder / "a.jpg"]
+
+
+def test_two_files_that_differ_in_case_alone(folder):
+    write_photo(folder / "dji_1.jpg", None)
+    if len(list(folder.glob("*.[jJ][pP][gG]"))) < 4:
+        pytest.skip("here they are one file")
+    assert read(folder, "file,lat,lon\nDJI_1.JPG,47.5,8.25\ndji_1.jpg,1,2\n") == {
+        "DJI_1.JPG": HERE,
+        "dji_1.jpg": (1, 2),
+    }
+    with pytest.raises(
+        MapError, match="row 2: Dji_1.jpg could be DJI_1.JPG or dji_1.jpg; write it as the file is named"
+    ):
+        read(folder, "file,lat,lon\nDji_1.jpg,47.5,8.25\n")
+
+
+def test_names_with_other_white_space(folder):
+    for name in ("a\u00a0b.jpg", "\u3000c.jpg", "d\u2028e.jpg", "f\u0085g.jpg"):
+        write_photo(folder / name, None)
+        assert read(folder, f"file,lat,lon\n{name},47.5,8.25\n") == {name: HERE}
+
+
+def test_a_later_list_wins_and_says_so(folder, caplog):
+    for name, where in (("p.csv", "1,2"), ("q.csv", "47.5,8.25")):
+        (folder / name).write_text(f"file,lat,lon\na.jpg,{where}\n")
+    found = find_photos((folder / "p.csv", folder / "q.csv"))
+    assert [(photo.latitude, photo.longitude) for photo in found.photos] == [HERE]
+    assert "1 photos have another position in a later list, which is taken: " in caplog.text
+    caplog.clear()
+    find_photos((folder / "p.csv", folder / "p.csv"))
+    assert caplog.text == ""
+
+
+def test_a_photo_and_a_link_to_it_with_two_positions(folder):
+    (folder / "link.jpg").symlink_to("a.jpg")
+    with pytest.raises(MapError, match=r"link.jpg is a link to .*a.jpg, and the lists have two positions for them"):
+        read(folder, "file,lat,lon\na.jpg,47.5,8.25\nlink.jpg,1,2\n")
+    assert read(folder, "file,lat,lon\na.jpg,47.5,8.25\nlink.jpg,47.5,8.25\n") == {"a.jpg": HERE}
+
+
+@pytest.mark.parametrize("name", ["x" * 400, "a\\\0b", "", ".", "..", "/", "day"])
+def test_names_that_no_file_has(folder, name):
+    rows = json.dumps([{"file": name, "lat": 1, "lon": 2}, {"file": "a.jpg", "lat": 47.5, "lon": 8.25}])
+    if name:
+        assert read(folder, rows, "p.json") == {"a.jpg": HERE}
+    else:
+        with pytest.raises(MapError, match="row 1 names no photo"):
+            read(folder, rows, "p.json")
+
+
+def test_bytes_that_are_no_text_in_a_name(folder):
+    path = os.path.join(os.fsencode(folder), b"caf\xe9.jpg")
+    with open(path, "wb") as file:
+        file.write((folder / "a.jpg").read_bytes())
+    assert read(folder, "file,lat,lon\na.jpg,47.5,8.25\n") == {"a.jpg": HERE}

@@ -1,0 +1,182 @@
+"""Tracks and videos: where each frame was, and what is said of those that no track covers."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vpr.maps.errors import MapError
+from vpr.maps.video import VIDEOS, frames_of, read_track
+
+av = pytest.importorskip("av")
+pytest.importorskip("gpxpy")
+START = 1777636800.0  # 2026-05-01T12:00:00Z
+
+
+def filmed(path, seed=0, first_s=0.0, seconds=4, codec="mpeg4", when="2026-05-01T12:00:00.000000Z"):
+    """A video of 4 frames a second; those of a second show one picture."""
+    rng = np.random.default_rng(seed)
+    pictures = [Image.fromarray(rng.integers(0, 256, (2, 3, 3), np.uint8)).resize((96, 64)) for _ in range(seconds)]
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, rate=4)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        if when:
+            out.metadata["creation_time"] = when
+        for number in range(4 * seconds):
+            frame = av.VideoFrame.from_image(pictures[number // 4])
+            frame.pts, frame.time_base = round((first_s + number / 4) * 1000), Fraction(1, 1000)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+def segment(points):
+    """Of a track: seconds after the start, latitude and longitude."""
+    times = (f'<trkpt lat="{lat}" lon="{lon}"><time>2026-05-01T12:00:{s:02d}Z</time></trkpt>' for s, lat, lon in points)
+    return f"<trkseg>{''.join(times)}</trkseg>"
+
+
+def tracked(path, *segments, encoding="UTF-8", said=None):
+    text = f'<?xml version="1.0" encoding="{said or encoding}"?><gpx version="1.1" creator="x"><trk><name>Zürich</name>'
+    path.write_bytes(f"{text}{''.join(segments)}</trk></gpx>".encode(encoding))
+    return path
+
+
+LINE = segment([(s, 47 + s / 1e4, 8.0) for s in range(12)])
+
+
+def latitudes(photos):
+    return {photo.path.stem: round(photo.latitude, 7) for photo in photos}
+
+
+@pytest.mark.parametrize("first_s", [0.0, 5.0, 3600.25])
+def test_times_are_counted_from_the_first_frame(tmp_path, first_s):
+    video = filmed(tmp_path / "a.mkv", first_s=first_s)
+    found = frames_of(video, read_track(tracked(tmp_path / "t.gpx", LINE)), tmp_path / "frames", 1.0)
+    assert latitudes(found) == {f"{s:09.3f}": 47 + s / 1e4 for s in range(4)}
+
+
+@pytest.mark.parametrize("name", ["A.TS", "b.MTS", "c.m2ts"])
+def test_transport_streams(tmp_path, name):
+    """They begin at another time than 0, and do not say when."""
+    assert name.lower().endswith(VIDEOS)
+    filmed(tmp_path / "a.ts", when="").rename(tmp_path / name)
+    track = read_track(tracked(tmp_path / "t.gpx", LINE))
+    with pytest.raises(MapError, match="does not say when it was taken; pass --start"):
+        frames_of(tmp_path / name, track, tmp_path / "frames", 1.0)
+    found = frames_of(tmp_path / name, track, tmp_path / "frames", 1.0, "2026-05-01T12:00:00")
+    assert min(latitudes(found).values()) == 47 and len(found) in (3, 4)
+
+
+def test_a_video_in_anothers_place_has_its_own_frames(tmp_path):
+    track = read_track(tracked(tmp_path / "t.gpx", LINE))
+    first = frames_of(filmed(tmp_path / "a.mp4"), track, tmp_path / "frames", 1.0)
+    before = {photo.path: (photo.path.read_bytes(), photo.path.stat().st_mtime_ns) for photo in first}
+    frames_of(tmp_path / "a.mp4", track, tmp_path / "frames", 1.0)
+    assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before}, "not written again"
+    frames_of(filmed(tmp_path / "a.mp4", seed=1), track, tmp_path / "frames", 1.0)
+    assert all(path.read_bytes() != data for path, (data, _) in before.items())
+
+
+def test_nobody_drove_between_two_segments(tmp_path):
+    pause = [segment([(0, 47.0, 8.0), (2, 47.0002, 8.0)]), segment([(8, 47.01, 8.0), (10, 47.0102, 8.0)])]
+    track = read_track(tracked(tmp_path / "t.gpx", *pause))
+    found = {s: track.at(START + s) for s in (0, 1, 2, 3, 5, 7, 8, 9, 10, 11)}
+    assert {s for s, where in found.items() if where is None} == {3, 5, 7, 11}
+    assert found[1] == pytest.approx((47.0001, 8.0)) and found[9] == pytest.approx((47.0101, 8.0))
+
+
+def test_segments_of_one_time(tmp_path):
+    """Two receivers: where they agree it is one place, and none where they do not."""
+    one, near = segment([(0, 47.0, 8.0), (10, 47.001, 8.0)]), segment([(2, 47.0002, 8.0001), (8, 47.0008, 8.0001)])
+    assert read_track(tracked(tmp_path / "t.gpx", one, near)).at(START + 5) == pytest.approx((47.0005, 8.0), abs=1e-3)
+    far = segment([(2, 47.1, 8.0), (8, 47.1, 8.0)])
+    track = read_track(tracked(tmp_path / "t.gpx", one, far))
+    assert track.at(START + 5) is None and track.at(START + 1) is not None
+
+
+def test_a_point_that_jumps_away_and_back_is_left_out(tmp_path, caplog):
+    points = [(s, 47 + s / 1e4, 8.0) for s in range(10)]
+    points[4] = (4, 48.0, 8.0)
+    track = read_track(tracked(tmp_path / "t.gpx", segment(points)))
+    assert track.at(START + 4) == pytest.approx((47.0004, 8.0)) and "1 of 10 points" in caplog.text
+
+
+def test_nobody_drove_where_a_track_jumps(tmp_path):
+    points = [(s, 47 + s / 1e4, 8.0) for s in range(5)] + [(s, 48 + s / 1e4, 8.0) for s in range(6, 11)]
+    track = read_track(tracked(tmp_path / "t.gpx", segment(points)))
+    assert track.at(START + 5) is None and track.at(START + 3.5) is not None and track.at(START + 7.5) is not None
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [("ISO-8859-1", None), ("UTF-16", None), ("windows-1252", None), ("UTF-8", None), ("latin-1", "UTF-8")],
+)
+def test_tracks_in_the_encoding_that_they_say_or_another(tmp_path, encoding, said):
+    track = read_track(tracked(tmp_path / "t.gpx", LINE, encoding=encoding, said=said))
+    assert len(track.seconds) == 12 and track.at(START + 3) == pytest.approx((47.0003, 8.0))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "<trkpt><time>2026-05-01T12:00:20Z</time></trkpt>",
+        '<trkpt lat="" lon="8"><time>2026-05-01T12:00:20Z</time></trkpt>',
+        '<trkpt lat="95" lon="8"><time>2026-05-01T12:00:20Z</time></trkpt>',
+        '<trkpt lat="4_7" lon="8"><time>2026-05-01T12:00:20Z</time></trkpt>',
+        '<trkpt lat="0" lon="0.0"><time>2026-05-01T12:00:20Z</time></trkpt>',
+        '<trkpt lat="47" lon="8"><time>noon</time></trkpt>',
+        '<trkpt lat="47" lon="8"><time/></trkpt>',
+        '<trkpt lat="47" lon="8"/>',
+    ],
+)
+def test_one_bad_point_is_left_out_and_counted(tmp_path, caplog, bad):
+    track = read_track(tracked(tmp_path / "t.gpx", LINE, f"<trkseg>{bad}</trkseg>"))
+    assert len(track.seconds) == 12 and "1 of 13 points have no time or cannot be, and are left out" in caplog.text
+
+
+def test_two_points_of_one_time_that_lie_apart(tmp_path):
+    with pytest.raises(MapError, match=r"two points at 2026-05-01 12:00:05 UTC lie 11\d\d\d m apart; take the wrong"):
+        read_track(tracked(tmp_path / "t.gpx", segment([(4, 47.0, 8.0), (5, 47.0, 8.0), (5, 47.1, 8.0)])))
+    assert (
+        len(
+            read_track(
+                tracked(tmp_path / "t.gpx", segment([(4, 47.0, 8.0), (5, 47.0, 8.0), (5, 47.0001, 8.0)]))
+            ).seconds
+        )
+        == 2
+    )
+
+
+def test_what_is_no_track(tmp_path):
+    for text in ("<kml/>", "", "a,b\n", "\xff\xfe<gpx>", "<html><body/></html>"):
+        (tmp_path / "t.gpx").write_text(text)
+        with pytest.raises(MapError, match="t.gpx is no GPX track"):
+            read_track(tmp_path / "t.gpx")
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        ("", "(2026-05-01 12:00:00 to 2026-05-01 12:00:03 UTC, the track 2026-05-01 12:00:30 to 2026-05-01 12:00:31); "
+             "check its clock, or pass --start"),
+        ("2026-05-02T12:00:00", "(2026-05-02 12:00:00 to 2026-05-02 12:00:03 UTC, the track 2026-05-01 12:00:30 to "
+                                "2026-05-01 12:00:31); mend --start"),
+        ("noon", "--start 'noon' is no time; write it as 2026-05-01T12:00:00"),
+    ],
+)  # fmt: skip
+def test_a_start_that_was_given_is_not_asked_for(tmp_path, start, words):
+    track = read_track(tracked(tmp_path / "t.gpx", segment([(30, 47.0, 8.0), (31, 47.0, 8.0)])))
+    with pytest.raises(MapError) as caught:
+        frames_of(filmed(tmp_path / "a.mp4"), track, tmp_path / "frames", 1.0, start)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_damaged_video_is_named(tmp_path, share):
+    whole = filmed(tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "a.mp4").write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(MapError, match="a.mp4 (cannot be read as a video .*|has no frame); convert it"):
+        frames_of(tmp_path / "a.mp4", read_track(tracked(tmp_path / "t.gpx", LINE)), tmp_path / "frames", 1.0)

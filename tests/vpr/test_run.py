@@ -1,0 +1,83 @@
+"""Runs from Python: photos described in any form, ranked and matched as the commands do."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from photos import BETWEEN_BATCHES, a_model, write_photo
+from PIL import Image
+
+import vpr
+from vpr.base.errors import VprError
+from vpr.description.images import ImageError
+from vpr.retrieval.rerank import ImagesInMemory, compare_images
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    return [write_photo(folder / f"{number}.jpg", None, seed=number) for number in range(6)]
+
+
+def test_one_photo_is_described_in_any_form(files):
+    run, path = a_model(), files[0]
+    expected = run.describe([path])
+    assert expected.globals_.shape == (1, 8) and expected.patches.shape == (1, 4, 8)
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    forms = [path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), pixels, Image.open(path)]
+    with path.open("rb") as file:
+        forms.append(file)
+        for form in forms:
+            np.testing.assert_allclose(run.describe(form).globals_, expected.globals_, atol=BETWEEN_BATCHES)
+
+
+def test_no_photos_have_no_descriptors():
+    described = a_model().describe([])
+    assert described.globals_.shape == (0, 8) and described.patches.shape == (0, 4, 8)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "words"),
+    [
+        (b"no image", ImageError, "the photo cannot be decoded"),
+        (io.BytesIO(b"x"), ImageError, "the photo cannot be decoded"),
+        (Path("gone.jpg"), ImageError, "gone.jpg is missing"),
+        ([3], VprError, "a int is no photo; give a path, bytes, an array or an image of Pillow"),
+        (np.zeros((2, 2)), VprError, r"an array \(2, 2\) of float64 is no photo"),
+    ],
+)
+def test_what_is_no_photo_is_named(wrong, kind, words):
+    with pytest.raises(kind, match=words):
+        a_model().describe(wrong)
+
+
+def test_ranking_is_the_order_of_the_scores(files):
+    run = a_model()
+    queries, database = run.describe(files[:2]), run.describe(files[2:])
+    found = run.rank(queries, database)
+    similar = queries.globals_ @ database.globals_.T
+    pairs = np.tile(np.arange(4), (2, 1))
+    compared = compare_images(ImagesInMemory(queries), ImagesInMemory(database), pairs, run.calibration.config())
+    scores = similar + run.calibration.weight * compared.structural
+    np.testing.assert_array_equal(found.numbers, np.argsort(-scores, axis=1))
+    np.testing.assert_allclose(found.scores, np.sort(scores, axis=1)[:, ::-1], atol=1e-5)
+    plain = run.rank(queries, database, depth=2, rerank=False)
+    np.testing.assert_array_equal(plain.numbers, np.argsort(-similar, axis=1)[:, :2])
+
+
+@pytest.mark.slow
+def test_a_match_is_that_of_the_command(files):
+    run = vpr.load("builtin", "cpu")
+    found = run.match(*files[:2])
+    described = run.describe(files[:2])
+    assert found.global_similarity == pytest.approx(float(described.globals_[0] @ described.globals_[1]), abs=1e-4)
+    assert found.match.plan.sum() == pytest.approx(run.calibration.mass, abs=1e-3)
+
+
+def test_a_run_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(vpr.VprError, match="no run at"):
+        vpr.load(tmp_path / "nowhere")
