@@ -1,10 +1,11 @@
-"""The transport engine's speed and accuracy, each figure beside its floor.
+"""Speed and accuracy of transport, each figure beside its lower bound.
 
     python -m benchmarks.transport [--repeats N]          CPU: against the published algorithm, one core and two
     python -m benchmarks.transport --device cuda          CUDA: pairs a second, share of bandwidth and matrix rate
     python -m benchmarks.transport --device pruning       10,000 random problems: top-10 with and without pruning
 
-Runs are interleaved and medians are shown. Descriptors are synthetic, with cosines of median 0.14.
+The calls take turns, and the medians of their times are printed. Descriptors are synthetic, with cosines of median
+0.14.
 """
 
 import argparse
@@ -15,16 +16,16 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks.transport_published import feature_maps, published_scores
-from vpr.similarity import structural_similarity
-from vpr.transport import marginal_weights, solve, upper_bound
+from vpr.transport import Transport, marginal_weights, solve, structural_similarity, upper_bound
 from vpr.transport.cpu.kernels import FEW
-from vpr.transport.cpu.layout import padded, whole_columns
+from vpr.transport.cpu.layout import round_up, whole_columns
 from vpr.transport.cpu.simd import LANES
-from vpr.transport.cpu.solver import balanced
+from vpr.transport.cpu.solver import iterate_balanced
 
 CANDIDATES = 100
 CASES = ((49, 128), (49, 384), (196, 128), (196, 384))
 FLOOR_ITERATIONS = 16
+PARTIAL = Transport(mass=0.7)
 
 
 def unit(array):
@@ -33,8 +34,10 @@ def unit(array):
 
 
 def synthetic(patches: int, channels: int, candidates: int = CANDIDATES, seed: int = 0):
-    """One query and its candidates: patches share a direction (median cosine 0.14) over a decaying spectrum,
-    and the first tenth of the candidates hold the query's patches, moved and blurred."""
+    """One query and its candidates: patches with a common direction (median cosine 0.14) and a decaying spectrum.
+
+    The first tenth of the candidates have the query's patches, in another order and blurred.
+    """
     rng = np.random.default_rng(seed)
     spectrum = (1 + np.arange(channels)) ** -0.5
     query, database = (rng.normal(size=(*lead, patches, channels)) * spectrum for lead in ((), (candidates,)))
@@ -46,8 +49,8 @@ def synthetic(patches: int, channels: int, candidates: int = CANDIDATES, seed: i
     return query, database, unit(query.mean(0)), unit(database.mean(1))
 
 
-def interleaved(calls: dict, repeats: int) -> dict:
-    """Median milliseconds of each call, the calls taking turns."""
+def median_times(calls: dict, repeats: int) -> dict:
+    """Median milliseconds of each call; the calls take turns."""
     times = {name: [] for name in calls}
     for call in calls.values():
         call()
@@ -59,14 +62,15 @@ def interleaved(calls: dict, repeats: int) -> dict:
     return {name: float(np.median(values)) for name, values in times.items()}
 
 
-def floor_calls(arrays):
-    """The two parts of the floor: the products alone, and iterations on a kernel that is there already."""
+def lower_bound_calls(arrays):
+    """The two parts of the lower bound: the products alone, and the iterations alone on a kernel."""
     query, database, *_ = arrays
     patches, channels = query.shape
     columns, out = np.ascontiguousarray(query.T), np.empty((4 * patches, patches), np.float32)
     chunks = database.reshape(len(database) // 4, 4 * patches, channels)
-    height, whole = padded(patches, FEW), whole_columns(patches)
-    kernel = np.ones(height * whole, np.float32), np.ones((max(0, patches - whole), padded(patches, LANES)), np.float32)
+    height, whole = round_up(patches, FEW), whole_columns(patches)
+    singles = np.ones((max(0, patches - whole), round_up(patches, LANES)), np.float32)
+    kernel = np.ones(height * whole, np.float32), singles
     mu, u = np.full((2, height + LANES), 1 / patches, np.float32)
     nu, v, sums = np.full((3, whole + LANES * (patches > whole)), 1 / patches, np.float32)
 
@@ -76,24 +80,24 @@ def floor_calls(arrays):
 
     def iterations():
         for _ in range(len(database)):
-            balanced(kernel, mu, nu, u, v, sums, np.float32(0), FLOOR_ITERATIONS)
+            iterate_balanced(kernel, mu, nu, u, v, sums, np.float32(0), FLOOR_ITERATIONS)
 
     return {"gemm": gemm, "iterations": iterations}
 
 
-def exact_scores(arrays, mass: float = 1.0):
+def exact_scores(arrays, transport: Transport | None = None):
     """Converged float64 scores."""
     import torch
 
     tensors = [torch.from_numpy(array).double() for array in arrays]
     options = {"tolerance": 1e-9, "max_iterations": 5000, "backend": "torch"}
-    return structural_similarity(*tensors, mass=mass, **options).score.numpy()
+    return structural_similarity(*tensors, transport=transport, **options).score.numpy()
 
 
 def cpu_case(patches: int, channels: int, repeats: int) -> None:
-    """Print one row: the published algorithm, ours on one core and on all, the floor, the ratios, the errors.
+    """Print one row: the published algorithm, ours on one core and on all, the lower bound, the ratios, the errors.
 
-    Ours is called twice: the first call finds the caches as the published algorithm left them.
+    Ours is called twice: before the first call the published algorithm has used the processor's caches.
     """
     arrays = synthetic(patches, channels)
     maps = feature_maps(*arrays)
@@ -104,12 +108,12 @@ def cpu_case(patches: int, channels: int, repeats: int) -> None:
         "again": lambda: structural_similarity(*arrays, threads=1, backend="numba"),
         "all": lambda: structural_similarity(*arrays, backend="numba"),
         "half": lambda: structural_similarity(*half, threads=1, backend="numba"),
-        "partial": lambda: structural_similarity(*arrays, mass=0.7, threads=1, backend="numba"),
-    } | floor_calls(arrays)
-    times = interleaved(calls, repeats)
+        "partial": lambda: structural_similarity(*arrays, transport=PARTIAL, threads=1, backend="numba"),
+    } | lower_bound_calls(arrays)
+    times = median_times(calls, repeats)
     result, exact = calls["one"](), exact_scores(arrays)
     error, theirs = (float(abs(score - exact).max()) for score in (result.score, published_scores(*maps)))
-    partial = float(abs(calls["partial"]().score - exact_scores(arrays, 0.7)).max())
+    partial = float(abs(calls["partial"]().score - exact_scores(arrays, PARTIAL)).max())
     floor = times["gemm"] + times["iterations"]
     print(
         f"{patches:4d} x {channels:3d} | published {times['published']:7.2f} ms (off by {theirs:.0e})"
@@ -124,7 +128,7 @@ def cpu_case(patches: int, channels: int, repeats: int) -> None:
 
 
 def pruned_top(scores, bound, k: int):
-    """Top k in order of falling bound, stopping where no bound reaches the k-th score; and the share skipped."""
+    """Top k in order of falling bound, until no bound reaches the k-th score; and the share that is skipped."""
     order = np.argsort(-bound)
     best: list = []
     for place, candidate in enumerate(order):
@@ -149,10 +153,10 @@ def pruning(problems: int, k: int = 10) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark asked for."""
+    """Run the benchmark of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda", "pruning"), default="cpu")
-    parser.add_argument("--repeats", type=int, default=15, help="interleaved runs of each figure (default 15)")
+    parser.add_argument("--repeats", type=int, default=15, help="runs of each call (default 15)")
     parser.add_argument("--problems", type=int, default=10000, help="problems of the pruning check (default 10000)")
     options = parser.parse_args(argv)
     if options.device == "pruning":

@@ -1,10 +1,10 @@
-"""CUDA figures of the transport engine: pairs a second, and the share of bandwidth and matrix rate."""
+"""CUDA figures of transport: pairs a second, and the share of bandwidth and matrix rate."""
 
 from functools import partial
 
 import torch
 
-from vpr.similarity import structural_similarity_pairs
+from vpr.transport import structural_similarity_pairs
 
 CASES = ((49, 128), (196, 384))
 QUERIES, DATABASE, DEPTH = 740, 20_000, 100  # the size of MSLS validation
@@ -37,7 +37,7 @@ def seconds(call, repeats: int) -> float:
 
 
 def cuda_figures(repeats: int) -> None:
-    """Print pairs a second for each case, the floors, and the time of the pairs of MSLS validation."""
+    """Print pairs a second for each case, the lower bounds, and the time of the pairs of MSLS validation."""
     print(torch.cuda.get_device_name())
     for patches, channels in CASES:
         database, database_global = resident(patches, channels, DATABASE, 0)

@@ -1,8 +1,8 @@
-"""The published re-ranking algorithm as its description gives it, in plain torch: what ours is compared with.
+"""The published re-ranking algorithm in plain torch, as a baseline of ours.
 
 One query at a time: einsum, complement marginals, then up to 100 Sinkhorn iterations of matrix-vector
-products that stop when the row scaling moves by less than 0.1 on average over the whole batch. It stops after
-two or three iterations, so its scores are not converged; that is part of the comparison.
+products. They stop when the row scaling moves by less than 0.1 on average over the whole batch. This is after two or
+three iterations, so its scores are not converged; that is part of the comparison.
 """
 
 import torch

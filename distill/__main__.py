@@ -16,8 +16,6 @@ from vpr.distill.settings import (
     StructuralConfig,
     StudentSettings,
     TrainConfig,
-    default_teacher,
-    identity_of,
 )
 from vpr.models.settings import HubConfig, ModelConfig
 
@@ -29,8 +27,8 @@ class DistillOptions:
     out: Path = option(Path("runs/distill"), "run folder")
     teacher: Path | None = option(
         None,
-        "vpr.teacher run, NetVLAD checkpoint, 'builtin', somebody's descriptors of the photos (.h5, .npy or folder), "
-        "or hub:OWNER/REPO:ENTRY, a model of torch.hub; fitted first, into OUT/teacher, when left out",
+        "teacher: a vpr.teacher run, a NetVLAD checkpoint, 'builtin', descriptors of the photos (.h5, .npy or folder), "
+        "or hub:OWNER/REPO:ENTRY, a model of torch.hub; if left out, a NetVLAD is fitted first, into OUT/teacher",
     )
 
 
@@ -47,7 +45,7 @@ STAGES = [
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Run the command; returns its exit code."""
     return run_command(
         "vpr.distill",
         "Train the structural model, taught by a NetVLAD teacher.",
@@ -69,55 +67,13 @@ def _work(
     distillation: DistillationConfig,
     train: TrainConfig,
 ) -> None:
-    from vpr.base.machine import choose_device
-    from vpr.base.processes import join, writing_first
-    from vpr.description.foreign import ForeignDescriptors
-    from vpr.distill.data import training_data
-    from vpr.distill.student import (
-        begin,
-        calibrate_again,
-        check_lengths,
-        check_model,
-        run_identity,
-        train_student,
-    )
-    from vpr.distill.targets import Teacher, fingerprint_of, load_any, teacher_targets
-    from vpr.distill.teacher import check_photos, fit_teacher
-    from vpr.distill.validations import check_validations
-    from vpr.eval.held_out import HeldOut
-    from vpr.models.loading import TEACHER, save_teacher
-    from vpr.models.netvlad import NetVLAD
+    from vpr.distill.commands import run_student
+    from vpr.distill.distillation_targets import TeacherSource
+    from vpr.eval.calibration.validator import Validator
 
-    out, settings = options.out, StudentSettings(model, objective, structural, train, distillation)
-    fabric = join(choose_device(config.device), train.precision)
-    device = fabric.device
-    teacher: Teacher | None = None
-    if options.teacher is not None:
-        with fabric.rank_zero_first():  # it may have to be fetched
-            teacher = load_any(options.teacher, hub, device)
-        check_lengths(settings, teacher.dim)
-    check_model(settings)
-    with fabric.rank_zero_first():  # mini-MSLS may have to be rendered
-        data = training_data(config)
-    to_fit = default_teacher(train.seed, model, len(data.photos.paths))
-    if teacher is None:
-        check_photos(to_fit.teacher.dim, len(data.photos.paths))
-    if isinstance(teacher, ForeignDescriptors):
-        teacher.of(data.photos.paths)  # one that is missing is found before anything is trained
-    check_validations(train, data.held_out)
-    judge = HeldOut.of_city(data.root, data.held_out, out, device)
-    taught_by = {"fitted": identity_of(to_fit)} if teacher is None else {"fingerprint": fingerprint_of(teacher)}
-    identity = run_identity("vpr.distill", settings, data, taught_by)
-    with writing_first(fabric, out):
-        again = partial(calibrate_again, out, judge, device)
-        if begin(out, identity, config.overwrite, fabric, again):
-            if teacher is None:
-                teacher = fit_teacher(to_fit, data, out / TEACHER, fabric, overwrite=False)
-            elif fabric.is_global_zero and isinstance(teacher, NetVLAD):
-                save_teacher(teacher, out / TEACHER)
-            targets = teacher_targets(teacher, data, out, fabric, train.workers)
-            train_student(settings, data, out, fabric, judge, targets)
-    fabric.print(f"distilled: {out}")
+    settings = StudentSettings(model, objective, structural, train, distillation)
+    load_teacher = partial(TeacherSource.load, options.teacher, hub, settings)
+    run_student("vpr.distill", settings, config, options.out, Validator.load_city, load_teacher)
 
 
 if __name__ == "__main__":

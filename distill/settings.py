@@ -1,4 +1,4 @@
-"""Settings of training, one dataclass a stage; a run folder records them."""
+"""Settings of training, one dataclass per group of options. A run folder records them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Loss = Literal[
 ]
 Miner = Literal[
     "none", "multi-similarity", "batch-hard", "batch-easy-hard", "semi-hard", "triplet-margin", "pair-margin",
-    "distance-weighted", "angular", "hdc", "uniform-histogram",
+    "distance-weighted",
 ]  # fmt: skip
 
 Augmentation = Literal["none", "light", "medium", "heavy", "objects"]
@@ -38,31 +38,31 @@ Augmentation = Literal["none", "light", "medium", "heavy", "objects"]
 class RunConfig:
     """Run."""
 
-    data: Path | None = option(None, "root of an MSLS tree; mini-MSLS, rendered on first use, when left out")
-    cities: Names = option(Names(), "training cities; the official ones that are there when left out")
+    data: Path | None = option(None, "root of an MSLS tree; if left out, mini-MSLS, rendered on first use")
+    cities: Names = option(Names(), "training cities; if left out, the official ones that the tree has")
     held_out: str | None = option(
         None,
-        "training-side city kept out of training, on which the weight is fixed; '' for none. When left out, amsterdam "
-        "where it is in the tree and not among --cities",
+        "training-side city held out of training, to calibrate the weight of S_struct; '' for none; if left out, "
+        "amsterdam, unless the tree lacks it or --cities names it",
     )
-    device: Device = option("auto", "where to compute")
-    overwrite: bool = option(False, "replace a run of other settings")
+    device: Device = option("auto", "device to compute on")
+    overwrite: bool = option(False, "replace a run with other settings")
 
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
     """Loss on the global descriptors."""
 
-    loss: Loss = option("infonce", "loss of pytorch-metric-learning")
-    miner: Miner = option("none", "which pairs or triplets of the batch the loss takes; none: all")
-    memory: NonNegativeInt = option(0, "descriptors of earlier batches that are compared with too; 0: none")
-    temperature: PositiveFloat = option(0.1, "temperature of infonce and supcon, in units of similarity")
+    loss: Loss = option("infonce", "metric-learning loss")
+    miner: Miner = option("none", "miner that selects pairs or triplets of the batch; none takes all pairs")
+    memory: NonNegativeInt = option(0, "cross-batch memory size in descriptors; 0 disables it")
+    temperature: PositiveFloat = option(0.1, "temperature of infonce and supcon, in units of cosine similarity")
     margin: PositiveFloat | None = option(
         None,
-        "margin of the other losses: a distance of unit vectors, or for circle and proxy-anchor a similarity; "
-        "their own when left out",
+        "margin of triplet, margin and contrastive (Euclidean distance of unit vectors) and of circle and proxy-anchor "
+        "(cosine similarity); if left out, each loss's own",
     )
-    beta: PositiveFloat = option(1.2, "margin loss: the distance that parts positives from negatives")
+    beta: PositiveFloat = option(1.2, "decision boundary (beta) of the margin loss, a Euclidean distance")
 
 
 @dataclass(frozen=True)
@@ -71,28 +71,33 @@ class StructuralConfig:
 
     structural_in: Literal["own", "metric"] = option(
         "own",
-        "where S_struct is trained: in a loss of its own, or in --loss, which then goes by (S_global + S_struct) / 2, "
-        "not by the cosine",
+        "loss that trains S_struct; own: a separate structural loss; metric: --loss, on (S_global + S_struct) / 2 "
+        "instead of the cosine",
     )
     structural_weight: NonNegativeFloat = option(
-        16.0, "weight of the structural loss; 0 trains without S_struct, and --structural-in metric has no other weight"
+        16.0,
+        "weight of the structural loss; 0 trains without S_struct (with --structural-in metric, only 0 has an effect)",
     )
     structural_temperature: PositiveFloat = option(0.05, "temperature of the structural loss, in units of S_struct")
-    structural_negatives: PositiveInt = option(5, "random negatives of each anchor in the structural loss")
-    structural_from: NonNegativeFloat = option(0.1, "share of the steps after which the structural loss starts")
-    sinkhorn_iterations: PositiveInt = option(8, "Sinkhorn iterations unrolled in the structural loss")
-    epsilon: PositiveFloat = option(EPSILON, "entropic regularisation in the structural loss, in units of cost")
-    structural_mass: Share = option(1.0, "least mass that the structural loss moves: at each step between it and 1")
+    structural_negatives: PositiveInt = option(5, "random negatives per anchor in the structural loss")
+    structural_from: NonNegativeFloat = option(0.1, "share of the steps after which S_struct is trained")
+    sinkhorn_iterations: PositiveInt = option(8, "unrolled Sinkhorn iterations in training")
+    epsilon: PositiveFloat = option(EPSILON, "entropic regularisation in training, in units of transport cost")
+    structural_mass: Share = option(1.0, "minimum transported mass; each step draws a mass between this and 1")
 
 
 @dataclass(frozen=True)
 class DistillationConfig:
     """Distillation."""
 
-    distillation: Literal["regression", "relational"] = option("regression", "how the student follows the teacher")
-    distillation_weight: NonNegativeFloat = option(12.0, "weight of that loss")
+    distillation: Literal["regression", "relational"] = option(
+        "regression",
+        "distillation loss; regression: squared distance to the teacher's descriptors; relational: distances and "
+        "angles between descriptors",
+    )
+    distillation_weight: NonNegativeFloat = option(12.0, "weight of the distillation loss; 0 disables it")
     keep_weight: NonNegativeFloat = option(
-        0.0, "weight of 1 - cosine of each patch descriptor with that of the network before training"
+        0.0, "weight of the loss that keeps patch descriptors close to the initial model's (1 - cosine); 0 disables it"
     )
 
 
@@ -100,59 +105,68 @@ class DistillationConfig:
 class TrainConfig:
     """Training."""
 
-    steps: NonNegativeInt = option(700, "training steps; 0 leaves the start as it is")
-    accumulate: PositiveInt = option(1, "batches whose gradients make one step")
-    precision: Precision = option("32-true", "precision of the network's arithmetic")
-    ema: BelowOne = option(0.0, "keep a running mean of the weights, of which each step leaves this share; 0: none")
-    places: Several = option(8, "places in a batch")
-    images_per_place: Several = option(4, "images of each place in a batch")
+    steps: NonNegativeInt = option(700, "training steps; 0 saves the initialised model")
+    accumulate: PositiveInt = option(1, "batches per step, for gradient accumulation")
+    precision: Precision = option("32-true", "floating-point precision of the network")
+    ema: BelowOne = option(
+        0.0, "decay per step of the weights' exponential moving average, which becomes the model; 0 disables it"
+    )
+    places: Several = option(8, "places per batch")
+    images_per_place: Several = option(4, "images per place in a batch")
     sampling: Literal["even", "conditions"] = option(
-        "even", "draw places evenly, or more often by night and sideways, as MSLS weighs them"
+        "even", "sampling of places; even: uniform; conditions: more by night and sideways, with MSLS's weights"
     )
     mining: Literal["places", "tuples"] = option(
         "places",
-        "places: half of the batches hold places that look alike; tuples: every batch holds tuples of a query, its "
-        "nearest positive and its hardest negatives, --images-per-place in all, from caches of photos as MSLS's loader "
-        "has them",
+        "hard example mining; places: half of the batches combine similar places; tuples: every batch consists of "
+        "tuples (query, nearest positive, hardest negatives) of --images-per-place images, as in MSLS's loader",
     )
-    minings: NonNegativeInt = option(4, "how often hard places are mined, evenly spread; first at a fifth of the steps")
-    cached_queries: PositiveInt = option(1000, "queries of a cache of tuples; it is renewed when they are used up")
-    cached_negatives: PositiveInt = option(1000, "photos of a cache of tuples that are their negatives")
+    minings: NonNegativeInt = option(
+        4, "number of minings of places, evenly spaced from a fifth of the steps on; 0 disables mining"
+    )
+    cached_queries: PositiveInt = option(
+        1000, "queries per mining of tuples; the next mining follows when all are used"
+    )
+    cached_negatives: PositiveInt = option(1000, "candidate negatives per mining of tuples")
     learning_rate: PositiveFloat = option(1.5e-3, "peak learning rate of AdamW, after a warm-up over 5 % of the steps")
     schedule: Literal["cosine", "plateau"] = option(
-        "cosine", "the rate from there: a cosine to zero, or lowered when validations bring nothing better"
+        "cosine", "learning rate after the warm-up; cosine: decay to zero; plateau: reduced when validations stagnate"
     )
-    plateau_after: PositiveInt = option(2, "validations without a better one after which the rate is lowered")
-    plateau_factor: Share = option(0.3, "what it is lowered to, as a share")
+    plateau_after: PositiveInt = option(2, "plateau: validations without improvement before the rate is reduced")
+    plateau_factor: Share = option(0.3, "plateau: factor of each reduction")
     backbone_rate: NonNegativeFloat = option(
-        1.0, "learning rate of the backbone or encoder as a share of the head's; 0 freezes it"
+        1.0, "learning rate of the backbone or encoder, relative to the head's; 0 freezes it"
     )
-    layer_decay: Share = option(1.0, "factor of that rate from each layer of the backbone to the one before it")
-    frozen_blocks: NonNegativeInt = option(0, "stem and first blocks of the backbone that are not trained; 0: none")
+    layer_decay: Share = option(1.0, "factor of the learning rate from each backbone layer to the one before it")
+    frozen_blocks: NonNegativeInt = option(
+        0, "number of first backbone blocks that are frozen, together with the stem; 0 freezes none"
+    )
     weight_decay: NonNegativeFloat = option(0.05, "weight decay of AdamW")
-    augment: Augmentation = option("medium", "how training images are changed")
+    augment: Augmentation = option("medium", "augmentation of training images")
     validate_every: NonNegativeInt = option(
-        0, "steps between validations on the held-out city, of which the best weights are kept; 0: none"
+        0, "steps between validations on the held-out data; the best weights are kept; 0 disables validation"
     )
-    patience: NonNegativeInt = option(0, "validations without a better one that end the training; 0: none does")
-    checkpoint_every: PositiveInt = option(200, "steps between checkpoints, from which an interrupted run continues")
-    seed: NonNegativeInt = option(0, "seed of weights, batches and augmentation")
+    patience: NonNegativeInt = option(
+        0, "early stopping after this many validations without improvement; 0 disables it"
+    )
+    checkpoint_every: PositiveInt = option(200, "steps between checkpoints; an interrupted run continues from the last")
+    seed: NonNegativeInt = option(0, "seed of initial weights, batches and augmentation")
     workers: NonNegativeInt = option(
-        0, "processes that decode training images; 0 decodes in the training process, which keeps up to 2 GiB of them"
+        0, "processes that decode training images; 0: the training process, which keeps up to 2 GiB of decoded images"
     )
-    tensorboard: bool = option(False, "write TensorBoard's files too, into RUN/tensorboard")
+    tensorboard: bool = option(False, "also write TensorBoard files, into RUN/tensorboard")
 
 
 @dataclass(frozen=True)
 class WhiteningConfig:
     """PCA whitening."""
 
-    whitening: NonNegativeFloat = option(0.5, "how far variances are evened out: 0 is plain PCA, 1 is full whitening")
+    whitening: NonNegativeFloat = option(0.5, "strength of PCA whitening; 0: plain PCA; 1: equal variances")
 
 
 @dataclass(frozen=True)
 class StudentSettings:
-    """Everything that defines a student's training."""
+    """All settings of a student's training."""
 
     model: ModelConfig
     objective: ObjectiveConfig
@@ -163,7 +177,7 @@ class StudentSettings:
 
 @dataclass(frozen=True)
 class TeacherSettings:
-    """Everything that defines a teacher's fitting."""
+    """All settings of a teacher's fitting."""
 
     teacher: TeacherConfig
     objective: ObjectiveConfig
@@ -171,15 +185,15 @@ class TeacherSettings:
     whitening: WhiteningConfig
 
 
-TEACHER_TRAIN = TrainConfig(steps=800, learning_rate=1e-3, augment="light")  # the defaults of a teacher's training
+TEACHER_TRAIN = TrainConfig(steps=800, learning_rate=1e-3, augment="light")  # defaults of a teacher's training
 TEACHER_OBJECTIVE = ObjectiveConfig(temperature=0.07)
 
 
 def default_teacher(seed: int, student: ModelConfig, photos: int) -> TeacherSettings:
-    """The teacher that distillation fits to so many training photos when it is given none.
+    """The settings of the teacher that distillation fits if none is given.
 
-    For a student from given weights, NetVLAD on the same trunk, which is not trained, and which is as long as the
-    photos allow; else a small encoder, which is trained.
+    If the student starts from given weights, NetVLAD on the same network, which is not trained; its descriptors are as
+    long as the student's, or as the number of photos allows. Else NetVLAD on a small encoder, which is trained.
     """
     length = student.global_length
     if not student.weights:
@@ -193,7 +207,7 @@ def default_teacher(seed: int, student: ModelConfig, photos: int) -> TeacherSett
 
 
 def identity_of(settings: StudentSettings | TeacherSettings) -> dict[str, Any]:
-    """The settings that change the result. A run may continue with others of those that do not."""
+    """The settings that change the result, as a dict. The others may change when a run continues."""
     identity = dataclasses.asdict(settings)
     for name in ("workers", "checkpoint_every", "tensorboard"):
         del identity["train"][name]

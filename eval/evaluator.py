@@ -181,8 +181,11 @@ def submit(path: Path, data: RetrievalSet, answers: Answers) -> str:
 
     Raises VprError if a query has no candidates.
     """
-    width = min(SUBMISSION_DEPTH, int((answers.ranked >= 0).sum(1).min()))
-    if width == 0:
+    ranked = answers.ranked[:, :SUBMISSION_DEPTH]
+    counts = (ranked >= 0).sum(1)
+    fewest, most = int(counts.min()), int(counts.max())
+    if fewest == 0:
         raise VprError("some queries have no candidates, so no submission can be written; add rows to the shortlist")
-    write_submission(path, data, answers.ranked[:, :width])
-    return f"submission: {path} ({len(answers.ranked)} queries, {width} predictions each)"
+    write_submission(path, data, ranked)
+    each = f"{most}" if fewest == most else f"{fewest} to {most}"  # a small city has fewer entries
+    return f"submission: {path} ({len(ranked)} queries, {each} predictions each)"

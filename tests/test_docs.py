@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,18 @@ def test_the_options_of_every_page_exist(page, tmp_path, monkeypatch, capsys):
             given = places if not any(not word.startswith("-") for word in arguments[:1]) else []
             code = module_of(module).main([*given, *arguments, *missing, "--print-config"])
             assert code == 0, (module, arguments, capsys.readouterr().err)
+
+
+@pytest.mark.slow
+def test_the_readmes_python_runs(monkeypatch, capsys):
+    """The lines that describe, rank and match photos; they are in the order of the page."""
+    monkeypatch.chdir(ROOT)
+    text = (ROOT / "README.md").read_text()
+    code = re.search(r"(?m)^    import vpr\n    from pathlib import Path\n(?:(?:    .*)?\n)+", text)
+    names: dict = {}
+    exec(textwrap.dedent(code[0]), names)  # the page says so
+    assert capsys.readouterr().out.startswith("docs/example/photos/36.jpg ")
+    assert names["ranking"].numbers.shape == (1, 48) and names["match"].plan.shape == (100, 100)
 
 
 def test_packages_are_installed_under_our_name():

@@ -21,7 +21,7 @@ from vpr.base.run_folder import METRICS, read_metrics
 from vpr.base.settings import load_stage
 from vpr.cache import CacheSpec
 from vpr.description.describe import BATCH, Described, describe
-from vpr.description.images import FORMATS, UNREADABLE, ImageError, Tolerant, fitted, read_image, upright
+from vpr.description.images import UNREADABLE, ImageError, Tolerant, fitted, opened, read_image, upright
 from vpr.description.spec import cache_spec
 from vpr.models.builtin import NAME, caches_of, run_of
 from vpr.models.loading import load_student, load_teacher
@@ -50,10 +50,10 @@ class Ranking:
 class Run:
     """A structural model out of a run folder of ``vpr.scratch`` or ``vpr.distill``, or the one in the box.
 
-        run = vpr.load("builtin")
-        database = run.describe(["a.jpg", "b.jpg"])     # global and patch descriptors, unit vectors
-        ranking = run.rank(run.describe("query.jpg"), database)
-        ranking.numbers[0], ranking.scores[0]           # best first
+    run = vpr.load("builtin")
+    database = run.describe(["a.jpg", "b.jpg"])     # global and patch descriptors, unit vectors
+    ranking = run.rank(run.describe("query.jpg"), database)
+    ranking.numbers[0], ranking.scores[0]           # best first
     """
 
     name: str  # 'builtin', or the absolute path of the folder
@@ -200,7 +200,7 @@ def _image(photo: Any) -> Image.Image:
     if isinstance(photo, bytes) or hasattr(photo, "read"):
         file = io.BytesIO(photo) if isinstance(photo, bytes) else photo
         try:
-            with Image.open(file, formats=FORMATS) as image:
+            with opened(file, getattr(file, "name", "the photo")) as image:
                 return upright(image)
         except UNREADABLE as error:
             raise ImageError(f"{getattr(file, 'name', 'the photo')} cannot be decoded ({error})") from error

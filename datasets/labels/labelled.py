@@ -38,7 +38,12 @@ class LabelledImages:
 
     def retrieval_set(self, asked: np.ndarray | None = None) -> RetrievalSet:
         """Every image a query, or those of some classes by number, and all images the database; an image is no answer
-        to itself, and is not found."""
+        to itself, and is not found. Raises DatasetError where all images are of one class."""
+        if len(np.unique(self.classes)) < 2:
+            raise DatasetError(
+                f"{self.root}: all {len(self.files)} images are of one class, so every answer would be right; are its "
+                "folders classes?"
+            )
         order = np.argsort(self.classes, kind="stable")
         queries = np.arange(len(self.files)) if asked is None else np.flatnonzero(np.isin(self.classes, asked))
         sides = (np.searchsorted(self.classes[order], self.classes[queries], side) for side in ("left", "right"))
@@ -94,7 +99,8 @@ def load(layout: Layout, root: Path, test_classes: Path | None = None) -> Halves
 def _named(path: Path, listed: Listed) -> np.ndarray:
     """Which classes a file names, (classes,) bool."""
     try:
-        wanted = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line.strip(" \t\r") for line in path.read_text(encoding="utf-8-sig").split("\n")]
+        wanted = [line for line in lines if line]
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path} is no text in UTF-8; give the name of a class a line") from error
     unknown = sorted(set(wanted) - set(listed.names))

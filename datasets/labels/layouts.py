@@ -7,6 +7,8 @@ Learning via Lifted Structured Feature Embedding", CVPR 2016.
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -15,14 +17,22 @@ import numpy as np
 import pandas as pd
 import scipy.io
 
+from vpr.base.photo_files import files_in, is_hidden, is_photo, passed_over
 from vpr.datasets.errors import DatasetError
+
+log = logging.getLogger("vpr")
 
 Layout = Literal["cub", "cars", "sop", "folders"]
 CUB_FOLDER, CUB_TRAIN = "CUB_200_2011", 100  # classes 1 to 100 train
 CARS_TRAIN = 98
 CARS_TABLE = "cars_annos.mat"
 SOP_TABLES = ("Ebay_train.txt", "Ebay_test.txt")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+HALVES = (
+    "train", "test", "val", "valid", "validation", "training", "testing", "query", "queries", "gallery", "database",
+    "cars_train", "cars_test",
+)  # fmt: skip
+# names of folders above class folders
+LAYOUTS = "CUB_200_2011/images/NNN.NAME/*.jpg (cub), images/CLASS/*.jpg (cars), Ebay_*.txt (sop), CLASS/*.jpg (folders)"
 PUBLISHED = {"cub": (5864, 5924), "cars": (8054, 8131), "sop": (59551, 60502)}  # images of training, of testing
 
 
@@ -40,7 +50,10 @@ def read_layout(layout: Layout, root: Path) -> Listed:
     there."""
     if not root.is_dir():
         raise DatasetError(f"no folder {root}; pass --data of the unpacked set")
-    return READERS[layout](root)
+    listed = READERS[layout](root)
+    if len(twice := [file for file, count in Counter(listed.files.tolist()).items() if count > 1]):
+        raise DatasetError(f"{root} lists {twice[0]} twice ({len(twice)} such); an image would be its own answer")
+    return listed
 
 
 def _cub(root: Path) -> Listed:
@@ -85,7 +98,10 @@ def _sop(root: Path) -> Listed:
             raise DatasetError(f"no {path}; pass --data of the folder that holds {' and '.join(SOP_TABLES)}")
         try:
             table = pd.read_csv(path, sep=r"\s+", dtype={"path": str}, usecols=["class_id", "path"])
-            table["class_id"] = table["class_id"].astype(np.int64)
+            whole = table["class_id"].astype(np.int64)
+            if (whole != table["class_id"]).any():
+                raise ValueError("a class_id is no whole number")
+            table["class_id"] = whole
         except (ValueError, OverflowError, pd.errors.ParserError) as error:
             reason = str(error).splitlines()[0]
             raise DatasetError(f"{path} has not the columns class_id and path ({reason}); unpack it again") from error
@@ -108,14 +124,18 @@ def _folders(root: Path) -> Listed:
 
 
 def _class_folders(root: Path, folder: Path, wanted: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """The images of class folders: files, class numbers, names. Folders without images are no classes."""
+    """The images of class folders: files, class numbers, names. Folders without images are no classes.
+
+    Other files, and images in folders below a class folder, which are often copies, are passed over and counted.
+    """
     if not folder.is_dir():
         raise DatasetError(f"no folder {folder}; {root} should hold {wanted}")
     files: list[str] = []
     classes: list[int] = []
     names: list[str] = []
-    for path in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        images = sorted(image for image in path.rglob("*") if _is_image(image))
+    others = Counter[str]()
+    for path in sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name)):
+        images = _images_of_class(path, wanted, others)
         if images:
             found = [image.relative_to(root).as_posix() for image in images]
             if odd := next((name for name in found if not _is_text(name)), None):
@@ -125,7 +145,33 @@ def _class_folders(root: Path, folder: Path, wanted: str) -> tuple[np.ndarray, n
             names.append(path.name)
     if not names:
         raise DatasetError(f"{folder} holds no class folders with images; {root} should hold {wanted}")
+    if all(name.lower() in HALVES for name in names):
+        raise DatasetError(f"{folder} holds {', '.join(names)}, which are no classes; known layouts: {LAYOUTS}")
+    if others:
+        log.info("%s: %s", folder, passed_over(others))
     return np.array(files), np.array(classes, np.int64), names
+
+
+def _images_of_class(folder: Path, wanted: str, others: Counter[str]) -> list[Path]:
+    """The images of a class folder, sorted; other files in it are counted. Raises DatasetError for a folder of folders
+    of images, such as ``train``."""
+    images, inner, below = [], folder, 0
+    for path in files_in(folder):
+        if not is_photo(path):
+            others[path.suffix.lower() or "without an ending"] += 1
+        elif path.parent == folder:
+            images.append(path)
+        else:
+            inner = path.parent if inner == folder else inner
+            below += 1
+    if below and not images:
+        where = inner.relative_to(folder.parent).as_posix()
+        raise DatasetError(
+            f"{folder.parent}: {folder.name} holds no images but folders of them ({where}); pass the folder above the "
+            f"class folders: {wanted}"
+        )
+    others.update({"in folders below class folders": below} if below else {})
+    return sorted(images)
 
 
 def _is_text(name: str) -> bool:
@@ -134,10 +180,6 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 READERS: dict[str, Callable[[Path], Listed]] = {"cub": _cub, "cars": _cars, "sop": _sop, "folders": _folders}

@@ -16,7 +16,7 @@ import numpy as np
 
 from vpr.datasets.errors import DatasetError, file_error, row_error
 
-NEWLINE, COMMA, UNIT_SEPARATOR = 10, 44, 31
+NEWLINE, COMMA, UNIT_SEPARATOR, UNDERSCORE = 10, 44, 31, 95
 UNPACK = "unpack the metadata again, or repair this file"
 FARTHEST_M = 1e9  # UTM coordinates are below 1e7
 TRUE_WORDS, FALSE_WORDS = (b"True", b"true", b"TRUE", b"1"), (b"False", b"false", b"FALSE", b"0")
@@ -80,6 +80,8 @@ class Table:
     def floats(self, column: str) -> np.ndarray:
         """(rows,) float64, NaN where the field is empty; text is a DatasetError."""
         fields = self.text(column)
+        letters = fields.view(np.uint8).reshape(len(fields), -1) if len(fields) else np.zeros((0, 1), np.uint8)
+        self._refuse((letters == UNDERSCORE).any(1), column, fields, "is not a number")  # Python reads 4_7 as 47
         fields = np.where(fields == b"", b"nan", fields)
         try:
             return fields.astype(np.float64)
@@ -106,15 +108,17 @@ class Table:
 def parse(path: Path, data: bytes) -> Table:
     """The table in ``data``, read from ``path``.
 
-    Lines end with LF or CRLF and a byte order mark is dropped. Raises DatasetError for an empty file,
-    NUL bytes, bytes that are not UTF-8, a row with more or fewer fields than the header, and a file
-    that stops without a line end: pandas writes one, so such a file was cut.
+    Lines end with LF or CRLF and a byte order mark is dropped. Raises DatasetError for an empty file, a
+    column that is there twice, NUL bytes, bytes that are not UTF-8, a row with more or fewer fields than
+    the header, and a file that stops without a line end: pandas writes one, so such a file was cut.
     """
     data = _clean(path, data)
     separator = COMMA
     if b'"' in data:
         data, separator = _unquote(data), UNIT_SEPARATOR
     header = tuple(data[: data.index(b"\n")].decode().split(chr(separator)))
+    if twice := next((name for name in header if name and header.count(name) > 1), None):
+        raise row_error(path, -1, f"column '{twice}' is there twice", UNPACK)
     buffer = np.frombuffer(data, dtype=np.uint8)
     newlines = buffer == NEWLINE
     separators = np.flatnonzero(newlines | (buffer == separator))

@@ -20,6 +20,8 @@ SUBTASK_NAMES: tuple[str, ...] = ("all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d
 VIEW_DIRECTIONS: tuple[str, ...] = ("Forward", "Backward", "Sideways", "Other")
 UNFIT = np.isin(np.arange(256), [*range(1, 33), *b"/\\,"])  # bytes that no key holds
 UNFIT_FIRST = np.isin(np.arange(256), [*b".#"])  # and none begins with
+MOST_DEGREES = 180.0, 90.0  # of longitude and latitude
+FEWEST_SPREAD = 20  # rows that do not lie within a metre of one another, so that what is below one is degrees
 ALIGN = "the files of a folder must list the same images in the same order, so unpack them again together"
 
 
@@ -96,11 +98,20 @@ def _positions(table: Table | None) -> dict[str, np.ndarray | None]:
     if table is None:
         return {"utm": None, "night": None, "view_direction": None}
     utm = np.stack([table.coordinates("easting"), table.coordinates("northing")], axis=1)
+    _check_metres(table, utm)
     names = table.text("view_direction")
     view = np.full(len(table), len(VIEW_DIRECTIONS) - 1, np.uint8)
     for code, name in enumerate(VIEW_DIRECTIONS[:-1]):
         view[names == name.encode()] = code
     return {"utm": utm, "night": table.booleans("night"), "view_direction": view}
+
+
+def _check_metres(table: Table, utm: np.ndarray) -> None:
+    """Refuse degrees in the place of metres: with them every image lies within 25 of every other one."""
+    spread = np.ptp(utm, axis=0) if len(utm) >= FEWEST_SPREAD else np.zeros(2)
+    if spread.any() and (spread < 1).all() and (np.abs(utm) <= MOST_DEGREES).all():
+        fault = f"easting and northing look like degrees ({utm[0, 0]:g}, {utm[0, 1]:g})"
+        raise file_error(table.path, fault, "give metres, such as UTM; docs/guides/own_data.md makes them of degrees")
 
 
 def _check_names(table: Table, keys: np.ndarray) -> None:

@@ -22,7 +22,7 @@ from vpr.base.files import cache_folder, replacing
 from vpr.datasets.msls.csv_table import read_bytes
 from vpr.datasets.msls.metadata import FILES, SEQUENCES, SUBTASK_NAMES, Frames, decode, read_frames
 
-LAYOUT = 3  # raise it when Frames changes
+LAYOUT = 4  # raise it when Frames changes, or what is refused
 FIELDS = tuple(field.name for field in fields(Frames))
 KINDS = {"keys": "S", "drive": "i", "frame_number": "i", "compass": "f", "utm": "f", "view_direction": "u"}  # or bool
 WIDTHS = {"subtasks": (len(SUBTASK_NAMES),), "utm": (2,)}  # of the fields that are tables

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from vpr.base.photo_files import is_hidden
 from vpr.datasets.errors import DatasetError, file_error
 from vpr.datasets.msls.cities import OFFICIAL_CITIES
 
@@ -29,14 +30,27 @@ def existing_cities(root: Path) -> list[Location]:
         raise file_error(root, "the folder does not exist", "give the folder that holds train_val/ and test/")
     branches = [branch for branch in BRANCHES if (root / branch).is_dir()]
     if not branches:
-        hint = f"give {root.parent}" if root.name in BRANCHES else "give the folder that holds them"
-        raise file_error(root, "not an MSLS tree, it has neither train_val/ nor test/", hint)
+        raise file_error(root, "not an MSLS tree, it has neither train_val/ nor test/", _hint(root))
     return [
         Location(folder.name, branch)
         for branch in branches
         for folder in sorted((root / branch).iterdir())
-        if folder.is_dir() and not folder.name.startswith(".")
+        if folder.is_dir() and not is_hidden(folder.name)
     ]
+
+
+def _hint(root: Path) -> str:
+    """What to give instead of a folder that is no tree."""
+    for place in (root, *root.absolute().parents[:3]):
+        if place.name in BRANCHES:
+            return f"give {place.parent}"
+    inside = [path for path in sorted(root.iterdir()) if path.is_dir() and not is_hidden(path.name)]
+    if found := next((path for path in inside if any((path / branch).is_dir() for branch in BRANCHES)), None):
+        return f"give {found}"
+    names = {path.name for path in inside}
+    if names & {"database", "query", "queries"}:
+        return "that is the layout of another tool: docs/guides/own_data.md makes a tree of photos with positions"
+    return "give the folder that holds them"
 
 
 def locate(root: Path, split: str, names: tuple[str, ...]) -> list[Location]:

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import vpr.base
-from vpr.base.files import cache_folder, only_one
+from vpr.base.files import cache_folder, work_lock
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.street_world.config import MiniConfig
 
@@ -100,7 +100,7 @@ def render_units(
     kernels, left = kernel_folder(), len(units)
     try:
         if not (kernels / "compiled").exists():  # one process compiles, so that the others find it done
-            with only_one(kernels / ".compiling.lock"):
+            with work_lock(kernels / ".compiling.lock"):
                 if not (kernels / "compiled").exists():
                     log.info("compiling the renderer for this processor, once (about half a minute)")
                 start()

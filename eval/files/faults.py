@@ -60,14 +60,24 @@ def _doubled_queries(predictions: Predictions) -> list[Fault]:
 
 def _uneven(predictions: Predictions, index: NameIndex, dataset: MSLS) -> list[Fault]:
     """Rows without predictions, and rows of another length than most of the others have; a row that names all of a
-    small city's database is whole."""
+    small city's database is right. Such rows may be the majority, so the others are counted by themselves too."""
     lengths = [len(row) for row in predictions.rows]
-    usual = max(Counter(filter(None, lengths)).items(), key=lambda item: item[1], default=(0, 0))[0]
+    whole = [
+        len(set(row)) == len(row) and len(row) in _whole(name, index, dataset)
+        for name, row in zip(predictions.queries, predictions.rows)
+    ]
+    others = [length for length, is_whole in zip(lengths, whole) if not is_whole]
+    usual = max(_most_common(lengths), _most_common(others))
     return [
         ("uneven rows", f"line {line}, {length or 'no'} predictions where most rows have {usual or 'none'}")
-        for name, length, line in zip(predictions.queries, lengths, predictions.lines.tolist())
-        if not length or length > usual or (length < usual and length not in _whole(name, index, dataset))
+        for length, is_whole, line in zip(lengths, whole, predictions.lines.tolist())
+        if not length or (length != usual and not is_whole)
     ]
+
+
+def _most_common(lengths: list[int]) -> int:
+    """The length that most rows have, without empty ones; 0 if there are none."""
+    return max(Counter(filter(None, lengths)).items(), key=lambda item: item[1], default=(0, 0))[0]
 
 
 def _whole(name: str, index: NameIndex, dataset: MSLS) -> set[int]:

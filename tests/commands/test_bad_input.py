@@ -80,7 +80,7 @@ def test_bad_combinations_of_training(tiny_tree, teacher_run, tmp_path, capsys, 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--recipe", "none"], "--recipe: 'none' is none of dinov2, dinov3, lite, mini, paper, resnet50"),
+        (["--recipe", "none"], "--recipe: 'none' is not one of dinov2, dinov3, lite, mini, paper, resnet50"),
         (["--training", "nowhere.yaml"], "--training nowhere.yaml: no such file"),
         (["--cities", "atlantis"], "no city 'atlantis'"),
         (["--data", "nowhere"], "nowhere: the folder does not exist"),
@@ -156,7 +156,7 @@ def test_unknown_names_in_prediction_files(tiny_tree, distilled_run, perfect, tm
         (msls.main, ["--epsilon", "0"], "--epsilon: 0 is out of range, give a value > 0"),
         (msls.main, ["--mass", "1.5"], "--mass: 1.5 is out of range, give a value > 0 and <= 1"),
         (msls.main, ["--depth", "0"], "--depth: 0 is out of range"),
-        (msls.main, ["--task", "im2vid"], "--task: 'im2vid' is none of im2im, im2seq, seq2im, seq2seq"),
+        (msls.main, ["--task", "im2vid"], "--task: 'im2vid' is not one of im2im, im2seq, seq2im, seq2seq"),
         (distill.main, ["--steps", "-1"], "--steps: -1 is out of range"),
         (distill.main, ["--learning-rate", "nan"], "--learning-rate: nan is out of range"),
         (table.main, ["--seeds", "0"], "--seeds: 0 is out of range"),

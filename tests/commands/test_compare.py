@@ -13,12 +13,12 @@ from pages import data_of
 from vpr.datasets.msls import Protocol, load
 from vpr.datasets.msls.subtasks import subtask_members
 from vpr.eval import compare
+from vpr.eval.comparison.intervals import interval, resampling_groups
+from vpr.eval.comparison.methods import parse_methods
 from vpr.eval.files.foreign import read_rankings
-from vpr.eval.intervals import drives_of, interval
-from vpr.eval.methods import methods_of
 from vpr.eval.metrics import recall_at_k
 from vpr.eval.report.subject import Stage
-from vpr.eval.report.tables import by_subtask
+from vpr.eval.report.tables import subtask_table
 
 pytestmark = pytest.mark.slow
 
@@ -54,13 +54,13 @@ def test_names(tmp_path):
     for name in ("a/distill", "b/distill", "c/scratch"):
         (tmp_path / name).mkdir(parents=True)
     given = [str(tmp_path / name) for name in ("a/distill", "b/distill", "c/scratch")]
-    assert [method.name for method in methods_of([*given, "builtin"])] == [*given[:2], "scratch", "builtin"]
-    assert [method.name for method in methods_of([f"x={given[0]}", f"x={given[1]}"])] == ["x"]
-    assert methods_of([f"ours={given[0]}/lr=0.1"])[0].name == "ours"
-    assert methods_of(["runs/eps0.05"])[0].name == "eps0.05"
+    assert [method.name for method in parse_methods([*given, "builtin"])] == [*given[:2], "scratch", "builtin"]
+    assert [method.name for method in parse_methods([f"x={given[0]}", f"x={given[1]}"])] == ["x"]
+    assert parse_methods([f"ours={given[0]}/lr=0.1"])[0].name == "ours"
+    assert parse_methods(["runs/eps0.05"])[0].name == "eps0.05"
     odd = tmp_path / "a=b"
     odd.mkdir()
-    assert [method.name for method in methods_of([str(odd)])] == ["a=b"]
+    assert [method.name for method in parse_methods([str(odd)])] == ["a=b"]
 
 
 def test_formats_hold_the_same_numbers(tiny_tree, distilled_run, tmp_path, capsys):
@@ -112,13 +112,13 @@ def test_curves_and_the_report(tiny_tree, distilled_run, perfect, tmp_path, caps
 def test_what_does_not_go_together_is_said_at_once(tiny_tree, distilled_run, perfect, tmp_path, capsys):
     usual = ["--data", tiny_tree, "--device", "cpu"]
     for arguments, words in [
-        ([distilled_run, "--task", "all", "--report", "a.html"], "are of one protocol"),
+        ([distilled_run, "--task", "all", "--report", "a.html"], "need one protocol"),
         ([perfect, "--task", "all"], "answers one task"),
-        ([distilled_run, perfect, "--submission", tmp_path / "a.zip"], "is a file of predictions"),
-        ([tmp_path / "none.csv"], "no such file of predictions"),
-        ([f"x={perfect}", f"x={distilled_run}"], "x names a file and something else"),
-        ([distilled_run, f"distill, re-ranked={perfect}"], "two rows would be called distill, re-ranked"),
-        ([f"chance={perfect}"], "two rows would be called chance"),
+        ([distilled_run, perfect, "--submission", tmp_path / "a.zip"], "is a prediction file"),
+        ([tmp_path / "none.csv"], "no such prediction file"),
+        ([f"x={perfect}", f"x={distilled_run}"], "x names a prediction file and another source"),
+        ([distilled_run, f"distill, re-ranked={perfect}"], "two rows would have the name distill, re-ranked"),
+        ([f"chance={perfect}"], "two rows would have the name chance"),
     ]:
         assert words in refused(capsys, compare.main, *arguments, *usual)
 
@@ -126,7 +126,7 @@ def test_what_does_not_go_together_is_said_at_once(tiny_tree, distilled_run, per
 def test_a_subtask_of_a_ranking_is_its_part(validation, perfect):
     """Against a loop over the queries of the subtask loaded by itself."""
     ranked = read_rankings(perfect, validation, strict=False)
-    table = by_subtask(validation, (Stage("file", ranked),))
+    table = subtask_table(validation, (Stage("file", ranked),))
     whole = validation.retrieval_set
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows and set(rows) <= set(subtask_members(validation))
@@ -149,8 +149,8 @@ def test_queries_of_one_drive_are_resampled_one_by_one(validation):
     one = type(data)(**{name: getattr(data, name) for name in data.__dataclass_fields__}
                      | {"drives": np.zeros(len(data.queries), int)})  # fmt: skip
     values = (np.arange(len(data.scored)) % 2).astype(float)
-    assert interval(values, drives_of(one)) == interval(values, drives_of(alone))
-    assert interval(values, drives_of(one)).low < interval(values, drives_of(one)).high
+    assert interval(values, resampling_groups(one)) == interval(values, resampling_groups(alone))
+    assert interval(values, resampling_groups(one)).low < interval(values, resampling_groups(one)).high
 
 
 def test_cities_that_a_submission_needs_are_rendered_before_they_are_read(tiny_tree, distilled_run, tmp_path, seams):

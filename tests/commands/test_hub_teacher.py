@@ -104,12 +104,12 @@ def test_arguments_of_the_entry_are_passed_on_as_numbers(tiny_tree, tmp_path, re
 @pytest.mark.parametrize(
     ("entry", "more", "words"),
     [
-        ("net", [], "is code of others, which may do anything; read it, and pass --trust-teacher"),
+        ("net", [], "is third-party code, which can do anything on this machine; read it, and pass --trust-teacher"),
         ("nothing", ["--trust-teacher"], "cannot be loaded (RuntimeError: Cannot find callable nothing in hubconf"),
-        ("broken", ["--trust-teacher"], "cannot be loaded (RuntimeError: no weights here); see its hubconf.py"),
-        ("maps", ["--trust-teacher"], "gives (2, 8, 22, 22) for 2 images, where a descriptor (2, C) is wanted"),
-        ("number", ["--trust-teacher"], "gives int, not a network"),
-        ("net", ["--trust-teacher", "--teacher-size", "2"], "takes no images of 2 pixels"),
+        ("broken", ["--trust-teacher"], "cannot be loaded (RuntimeError: no weights here); check its hubconf.py"),
+        ("maps", ["--trust-teacher"], "returns (2, 8, 22, 22) for 2 images, not descriptors (2, C)"),
+        ("number", ["--trust-teacher"], "returns int, not a network"),
+        ("net", ["--trust-teacher", "--teacher-size", "2"], "fails on images of 2 pixels"),
         ("net", ["--trust-teacher", "--teacher-arguments", "dim"], "give name=value,name=value"),
         ("net", ["--trust-teacher", "--teacher-arguments", "size=3"], "unexpected keyword argument 'size'"),
     ],
@@ -123,7 +123,7 @@ def test_a_repository_that_cannot_be_fetched_is_one_line(tiny_tree, tmp_path, ca
     seams.replace("torch.hub.urlopen", lambda *rest: (_ for _ in ()).throw(OSError("no route")))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     words = refused(capsys, distill.main, *arguments(tiny_tree, tmp_path / "run", "x/y", "net", "--trust-teacher"))
-    assert "hub:x/y:net cannot be loaded" in words and "a network is needed the first time" in words
+    assert "hub:x/y:net cannot be loaded" in words and "the first time needs an internet connection" in words
     assert "the entry is missing" in refused(
         capsys, distill.main, *arguments(tiny_tree, tmp_path / "run", "x", "")[:-2], "--teacher", "hub:net"
     )

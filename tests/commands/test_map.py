@@ -131,7 +131,7 @@ def test_a_video_along_a_track(tmp_path, capsys):
     )
     (tmp_path / "t.gpx").write_text(f'<gpx version="1.1" creator="x"><trk><trkseg>{points}</trkseg></trk></gpx>')
     given = [tmp_path / "map", "add", tmp_path / "drive.mp4", "--device", "cpu"]
-    assert "needs its track" in refused(capsys, map.main, *given)
+    assert "a video needs a GPX track" in refused(capsys, map.main, *given)
     given += ["--gpx", tmp_path / "t.gpx"]
     assert "does not say when it was taken" in refused(capsys, map.main, *given)
     assert "covers none" in refused(capsys, map.main, *given, "--start", "2026-05-02T12:00:00")

@@ -5,16 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from commands import refused
 from PIL import Image
 
 from vpr import match
 from vpr.description.into_cache import describe_into_cache
-from vpr.models.loading import load_student
-from vpr.retrieval.calibration import calibration_of
 from vpr.retrieval.rerank import compare
 from vpr.retrieval.settings import RerankOptions
+from vpr.run import load
 
 pytestmark = pytest.mark.slow
 
@@ -49,13 +47,13 @@ def matched(photos, run, tmp_path, *more):
 def test_the_scores_are_those_of_re_ranking(distilled_run, photos, tmp_path, capsys, mass):
     found = matched(photos, distilled_run, tmp_path, "--mass", mass)
     assert np.asarray(Image.open(tmp_path / "m.png")).std() > 5
-    cpu, fixed = torch.device("cpu"), calibration_of(distilled_run)
-    model = load_student(distilled_run, cpu)
-    cache = describe_into_cache(tmp_path / "a.h5", model, tmp_path, [photo.name for photo in photos], cpu).cache
-    expected = compare(cache, np.array([0]), np.array([[1]]), RerankOptions(mass=mass).config(fixed))
+    run = load(distilled_run, "cpu")
+    keys = [photo.name for photo in photos]
+    cache = describe_into_cache(tmp_path / "a.h5", run.network, tmp_path, keys, run.device).cache
+    expected = compare(cache, np.array([0]), np.array([[1]]), RerankOptions(mass=mass).config(run.calibration))
     assert found["scores"]["global"] == pytest.approx(float(expected.global_[0, 0]), abs=1e-4)
     assert found["scores"]["structural"] == pytest.approx(float(expected.structural[0, 0]), abs=1e-4)
-    score = found["scores"]["global"] + fixed.weight * found["scores"]["structural"]
+    score = found["scores"]["global"] + run.calibration.weight * found["scores"]["structural"]
     assert found["scores"]["score"] == pytest.approx(score) and f"score     {score:.4f}" in capsys.readouterr().out
     plan = np.array(found["plan"])
     assert plan.shape == (9, 9) and plan.sum() == pytest.approx(mass, abs=1e-3)

@@ -5,15 +5,13 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from vpr.eval import patches
-from vpr.eval.correspondence import correspondence
-from vpr.models.loading import load_student
-from vpr.retrieval.calibration import calibration_of
+from vpr.eval.patch_studies.correspondence import correspondence
 from vpr.retrieval.pairs import match_photos
 from vpr.retrieval.settings import ProblemOptions
+from vpr.run import load
 
 pytestmark = pytest.mark.slow
 
@@ -42,9 +40,9 @@ def test_runs_and_networks_beside_one_another(tiny_tree, distilled_run, pair, tm
     assert [len(layers) for layers in first["networks"].values()] == [3, 12, 2]
     assert (tmp_path / "first/patches.csv").read_text().count("\n") == 18
     assert "3 images of" in (said := capsys.readouterr().out) and "pair1.png" in said
-    config = ProblemOptions(mass=0.8).config(calibration_of(distilled_run))
-    cpu = torch.device("cpu")
-    match = match_photos(load_student(distilled_run, cpu), pair, config, cpu).match
+    run = load(distilled_run, "cpu")
+    config = ProblemOptions(mass=0.8).config(run.calibration)
+    match = match_photos(run.network, pair, config, run.device).match
     found = first["pairs"][0]["correspondences"]
     expected = [correspondence(match, patch).as_json() for patch in ((0, 2), (1, 1))]
     assert found[str(distilled_run)] == json.loads(json.dumps(expected))

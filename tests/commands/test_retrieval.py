@@ -13,7 +13,7 @@ from vpr.base.errors import VprError
 from vpr.base.recipes import recipes
 from vpr.cache import DescriptorCache
 from vpr.datasets.labels import load
-from vpr.distill.labelled import hold_out
+from vpr.distill.class_data import hold_out
 from vpr.eval import retrieval
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,9 @@ def test_an_interrupted_training_ends_as_one_that_was_not(run, tiny_set, tmp_pat
     out = tmp_path / "run"
     arguments = ["--data", str(tiny_set), "--out", str(out), *LABELS, "--held-out", "0.5"]
     with monkeypatch.context() as patched:
-        patched.setattr("vpr.eval.held_out.HeldOut.calibrate", lambda *rest: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(
+            "vpr.eval.calibration.validator.Validator.calibrate", lambda *rest: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         assert train(arguments) == 130
     assert train(arguments) == 0
     assert (out / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
@@ -136,7 +138,7 @@ def test_a_recipe_trains_and_is_evaluated(tiny_set, tmp_path, name, capsys):
 
 
 def test_classes_larger_than_a_shortlist_are_calibrated_and_validated(tiny_set, tmp_path, monkeypatch):
-    for module in ("vpr.eval.calibration", "vpr.eval.held_out"):
+    for module in ("vpr.eval.calibration.calibration", "vpr.eval.calibration.validator"):
         monkeypatch.setattr(f"{module}.DEPTH", 3)
     arguments = ["--data", str(tiny_set), "--out", str(tmp_path / "run"), *LABELS, "--held-out", "0.5"]
     assert train([*arguments, "--validate-every", "3"]) == 0
@@ -150,7 +152,7 @@ def test_classes_of_one_image_cannot_be_scored(tiny_set, tmp_path, capsys):
         (alone / name).mkdir(parents=True)
         shutil.copy(next((tiny_set / "bird_000").iterdir()), alone / name / "x.jpg")
     words = refused(capsys, retrieval.main, "--run", "builtin", "--data", alone)
-    assert "no class to test on has two images" in words
+    assert "no test class has two images" in words
     with pytest.raises(VprError, match="have one image each; give another"):
         hold_out(load("folders", alone).every, 0.5)
 

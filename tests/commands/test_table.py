@@ -8,7 +8,7 @@ from commands import in_this_process, refused
 from tiny import small_config
 
 from vpr.eval import table
-from vpr.eval.paper import figures_of
+from vpr.eval.comparison.published_results import published_lines
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +42,7 @@ def test_a_training_that_fails_ends_the_command(arguments, capsys):
 
 def test_a_training_is_a_command_in_a_process_of_its_own(capfd):
     assert table.start_command("vpr.scratch", ["--steps", "x"]) == 2
-    assert capfd.readouterr().err == "python -m vpr.scratch: error: --steps: 'x' is no INT\n"
+    assert capfd.readouterr().err == "python -m vpr.scratch: error: --steps: 'x' is not a valid INT\n"
 
 
 def test_the_table_of_retrieval_has_each_method_untrained_base_and_struct(tiny_set, tmp_path, capsys):
@@ -77,10 +77,11 @@ def test_the_table_of_retrieval_has_each_method_untrained_base_and_struct(tiny_s
     assert untrained["train"]["steps"] == 0
     assert "MAP@R of mini: base + structure - mini: base" in capsys.readouterr().out
     assert "leave the options of the MSLS protocol out" in refused(capsys, table.main, *arguments, "--cities", "cph")
-    assert "--recipe: 'diml2' is none of" in refused(capsys, table.main, *arguments, "--recipe", "diml2")
+    assert "--recipe: 'diml2' is not one of" in refused(capsys, table.main, *arguments, "--recipe", "diml2")
     assert "give one" in refused(capsys, table.main, "--recipe", "lite,mini")
 
 
 def test_the_papers_figures_are_named_for_its_own_sets():
-    assert len(figures_of("cub")) == len(figures_of("sop")) == 4 and figures_of(None) == figures_of("folders") == []
-    assert "CvT-13: P@1 71.8 -> 73.7" in figures_of("cub")[2]
+    assert len(published_lines("cub")) == len(published_lines("sop")) == 4
+    assert published_lines(None) == published_lines("folders") == []
+    assert "CvT-13: P@1 71.8 -> 73.7" in published_lines("cub")[2]

@@ -133,6 +133,95 @@ def test_a_name_that_is_no_text_is_named(sets, tmp_path):
         load("folders", tmp_path / "set")
 
 
+def photo(path, number):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(number).integers(0, 255, (8, 8, 3), np.uint8)).save(path)
+    return path
+
+
+def classes_of(folder, names, images=3):
+    for number, name in enumerate(names):
+        for image in range(images):
+            photo(folder / name / f"{image}.jpg", 10 * number + image)
+    return folder
+
+
+def test_near_copies_of_systems_are_no_images(tmp_path, caplog):
+    caplog.set_level("INFO", "vpr")
+    classes_of(tmp_path, ("lark", "wren", "crow", "kite"))
+    before = load("folders", tmp_path).every
+    for path in list(tmp_path.rglob("*.jpg")):
+        photo(path.parent / "@eaDir" / path.name / "SYNOPHOTO_THUMB_M.jpg", 0)
+        photo(path.parent / ".ipynb_checkpoints" / f"{path.stem}-checkpoint.jpg", 0)
+        photo(path.parent / "__MACOSX" / f"._{path.name}", 0)
+        path.with_name(f"._{path.name}").write_bytes(b"x")
+    for name in ("@eaDir", ".Trash-1000", "#recycle", "__MACOSX"):
+        photo(tmp_path / name / "a.jpg", 0)
+    after = load("folders", tmp_path).every
+    assert after.files.tolist() == before.files.tolist() and after.fingerprint == before.fingerprint
+    assert "passed over" not in caplog.text
+    photo(tmp_path / "lark" / "small" / "0.jpg", 0)
+    (tmp_path / "lark" / "notes.txt").write_text("x")
+    assert load("folders", tmp_path).every.fingerprint == before.fingerprint
+    assert "2 other files are passed over (1 .txt, 1 in folders below class folders)" in caplog.text
+
+
+@pytest.mark.parametrize("layout", ["folders", "cars"])
+def test_folders_above_class_folders_are_no_classes(tmp_path, layout):
+    for half in ("train", "test"):
+        classes_of(tmp_path / half, ("lark", "wren"))
+    with pytest.raises(DatasetError, match=r"test holds no images but folders of them \(test/lark\); pass the folder"):
+        load(layout, tmp_path)
+    assert len(load(layout, tmp_path / "train").every.files) == 6
+
+
+def test_cars_of_kaggle_are_no_classes(tmp_path):
+    for half in ("cars_train", "cars_test"):
+        photo(tmp_path / "nested" / half / half / "00001.jpg", 0)
+        photo(tmp_path / "flat" / half / "00001.jpg", 0)
+    with pytest.raises(DatasetError, match=r"cars_test holds no images but folders of them .*cars_annos.mat"):
+        load("cars", tmp_path / "nested")
+    for layout in ("cars", "folders"):
+        with pytest.raises(DatasetError, match="holds cars_test, cars_train, which are no classes; known layouts: CUB"):
+            load(layout, tmp_path / "flat")
+
+
+def test_images_of_one_class_have_no_wrong_answer(tmp_path):
+    classes_of(tmp_path, ("lark", "wren"))
+    halves = load("folders", tmp_path)
+    with pytest.raises(DatasetError, match="all 3 images are of one class, so every answer would be right"):
+        halves.testing.retrieval_set()
+    assert len(halves.every.retrieval_set().scored) == 6
+
+
+def test_an_image_that_is_listed_twice(sets, tmp_path):
+    for name in ("Ebay_train.txt", "Ebay_test.txt"):
+        (tmp_path / name).write_text((sets["sop"] / name).read_text())
+    lines = (tmp_path / "Ebay_test.txt").read_text().split("\n")
+    (tmp_path / "Ebay_test.txt").write_text("\n".join([*lines[:-1], lines[1], ""]))
+    with pytest.raises(DatasetError, match=r"lists .*jpg twice \(1 such\); an image would be its own answer"):
+        load("sop", tmp_path)
+    fields = lines[1].split()
+    fields[1] += ".5"
+    (tmp_path / "Ebay_test.txt").write_text("\n".join([lines[0], " ".join(fields), *lines[2:]]))
+    with pytest.raises(DatasetError, match="a class_id is no whole number"):
+        load("sop", tmp_path)
+
+
+def test_names_of_classes_with_other_white_space(tmp_path):
+    names = ("a\u00a0b", "c\u2028d", "e", "f\u3000")
+    classes_of(tmp_path / "set", names)
+    (tmp_path / "a.txt").write_bytes("\ufeffa\u00a0b\r\nc\u2028d\r\nf\u3000\r\n".encode())
+    assert load("folders", tmp_path / "set", tmp_path / "a.txt").in_training.tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize("ending", [".JFIF", ".avif", ".gif", ".MPO", ".webp", ".jp2"])
+def test_images_of_other_endings_are_images(tmp_path, ending):
+    classes_of(tmp_path, ("lark", "wren"))
+    (tmp_path / "lark" / f"z{ending}").write_bytes(b"x")
+    assert len(load("folders", tmp_path).every.files) == 7
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"{", b'{"config": [1]}', b"[]"])
 def test_a_damaged_manifest_is_named(tmp_path, content):
     (tmp_path / "mini_retrieval.json").write_bytes(content)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from training import scattered
 
-from vpr.distill.mining import MARGIN, hard_tuples
-from vpr.distill.places import BatchPlan, Guard, Places
+from vpr.distill.sampling.batches import BatchSampler
+from vpr.distill.sampling.mining import MARGIN, TupleMining, hard_tuples
+from vpr.distill.sampling.places import BatchShape, Guard, Places
 
 DESCRIPTORS = np.random.default_rng(1).standard_normal((300, 6)).astype(np.float32)
 DESCRIPTORS /= np.linalg.norm(DESCRIPTORS, axis=1, keepdims=True)
@@ -13,15 +14,15 @@ DESCRIPTORS /= np.linalg.norm(DESCRIPTORS, axis=1, keepdims=True)
 
 def naive(places, queries, others, negatives):
     """The tuples of some queries, by loops."""
-    found = []
+    tuples = []
     for query in queries:
         distance = np.linalg.norm(DESCRIPTORS - DESCRIPTORS[query], axis=1)
-        positive = min(places.partners(query), key=lambda photo: distance[photo])
+        positive = min(places.positives(query), key=lambda photo: distance[photo])
         _, allowed = places.guard.masks(places.photos, np.array([query]), others)
         hardest = sorted(others[allowed[0]], key=lambda photo: distance[photo])[:negatives]
         if distance[positive] + MARGIN > distance[hardest[0]]:
-            found.append([query, positive, *hardest])
-    return found
+            tuples.append([query, positive, *hardest])
+    return tuples
 
 
 @pytest.mark.parametrize("negatives", [1, 3])
@@ -32,7 +33,7 @@ def test_tuples_are_those_of_a_loop(negatives):
         described.append(chosen)
         return DESCRIPTORS[chosen]
 
-    tuples = hard_tuples(describe, places, (40, 60), negatives, np.random.default_rng(0))
+    tuples = hard_tuples(describe, places, TupleMining(40, 60, negatives), np.random.default_rng(0))
     rng = np.random.default_rng(0)
     queries, others = (np.sort(rng.choice(side, n, replace=False)) for side, n in ((places.anchors, 40), (300, 60)))
     assert tuples.tolist() == naive(places, queries, others, negatives) and len(tuples) > 5
@@ -40,38 +41,40 @@ def test_tuples_are_those_of_a_loop(negatives):
     assert len(set(chosen)) == len(chosen) and set(tuples.ravel()) <= set(chosen) and len(chosen) < 300
 
 
-def test_queries_are_drawn_by_their_shares_and_caches_larger_than_the_photos_hold_them_all():
+def test_queries_follow_their_probabilities_and_a_cache_may_exceed_the_photos():
     places = Places(scattered(300), Guard())
-    shares = np.zeros(len(places.anchors))
-    shares[:20] = 1 / 20
-    few = hard_tuples(DESCRIPTORS.__getitem__, places, (15, 100), 1, np.random.default_rng(0), shares)
+    probabilities = np.zeros(len(places.anchors))
+    probabilities[:20] = 1 / 20
+    few = hard_tuples(DESCRIPTORS.__getitem__, places, TupleMining(15, 100, 1), np.random.default_rng(0), probabilities)
     assert set(few[:, 0]) <= set(places.anchors[:20])
-    everyone = hard_tuples(DESCRIPTORS.__getitem__, places, (1000, 1000), 1, np.random.default_rng(0))
+    everyone = hard_tuples(DESCRIPTORS.__getitem__, places, TupleMining(1000, 1000, 1), np.random.default_rng(0))
     assert len(everyone) > 100
 
 
-def test_where_no_tuple_violates_the_margin_all_are_kept():
+def test_all_tuples_are_kept_if_none_is_hard():
     places = Places(scattered(300), Guard())
     city = places.photos.city
     apart = np.eye(2, dtype=np.float32)[city]  # all photos of a city alike, other cities far away
 
     def mined(radius):
         guard = Guard(negative_radius_m=radius)
-        return hard_tuples(apart.__getitem__, Places(places.photos, guard), (30, 60), 2, np.random.default_rng(0))
+        return hard_tuples(
+            apart.__getitem__, Places(places.photos, guard), TupleMining(30, 60, 2), np.random.default_rng(0)
+        )
 
     assert (city[mined(25.0)[:, 2]] == city[mined(25.0)[:, 0]]).all()
     assert len(mined(1000.0)) == 30 and (city[mined(1000.0)[:, 2]] != city[mined(1000.0)[:, 0]]).all()
 
 
-def test_a_batch_is_made_of_tuples():
+def test_a_batch_consists_of_tuples():
     places = Places(scattered(300), Guard())
-    plan = BatchPlan(places, (4, 5), seed=0, tuples=True)
-    assert len(plan.batch(0)) == 20  # before the first mining
-    plan.mined = hard_tuples(DESCRIPTORS.__getitem__, places, (40, 60), 3, np.random.default_rng(0))
-    known = {tuple(row) for row in plan.mined.tolist()}
+    sampler = BatchSampler(places, BatchShape(4, 5), seed=0, tuples=True)
+    assert len(sampler.batch(0)) == 20  # before the first mining
+    sampler.mined = hard_tuples(DESCRIPTORS.__getitem__, places, TupleMining(40, 60, 3), np.random.default_rng(0))
+    known = {tuple(row) for row in sampler.mined.tolist()}
     for step in range(5):
-        groups = [tuple(row) for row in plan.batch(step).reshape(4, 5).tolist()]
+        groups = [tuple(row) for row in sampler.batch(step).reshape(4, 5).tolist()]
         assert set(groups) <= known and len(set(groups)) == 4
-        assert plan.batch(step).tolist() == plan.batch(step).tolist()
-    plan.mined = plan.mined[:0]
-    assert len(plan.batch(0)) == 20  # too few negatives for any tuple
+        assert sampler.batch(step).tolist() == sampler.batch(step).tolist()
+    sampler.mined = sampler.mined[:0]
+    assert len(sampler.batch(0)) == 20  # too few negatives for any tuple

@@ -1,19 +1,20 @@
-"""Places and batches: the guard, the headings, the draw."""
+"""Places and batches: guard, headings, sampling."""
 
 import numpy as np
 import pytest
 from training import scattered
 
 from vpr.base.errors import VprError
-from vpr.distill.places import BatchPlan, Guard, Photos, Places, sampling_weights
+from vpr.distill.sampling.batches import BatchSampler, sampling_weights
+from vpr.distill.sampling.places import BatchShape, Guard, Photos, Places
 
 
 def turn(a, b):
     return min((a - b) % 360, (b - a) % 360)
 
 
-def naive_partners(given, guard, i):
-    found = []
+def naive_positives(given, guard, i):
+    positives = []
     for j in range(len(given.paths)):
         if i == j or given.city[i] != given.city[j]:
             continue
@@ -21,54 +22,54 @@ def naive_partners(given, guard, i):
         if known and turn(float(given.heading[i]), float(given.heading[j])) > guard.heading_deg:
             continue
         if np.hypot(*(given.utm[i] - given.utm[j])) <= guard.positive_radius_m:
-            found.append(j)
-    return found
+            positives.append(j)
+    return positives
 
 
-def test_partners_and_masks_against_loops():
+def test_positives_and_masks_against_loops():
     given, guard = scattered(), Guard()
     places = Places(given, guard)
     everyone = np.arange(60)
     positive, negative = guard.masks(given, everyone)
     for i in everyone:
-        expected = naive_partners(given, guard, i)
-        assert places.partners(i).tolist() == expected
+        expected = naive_positives(given, guard, i)
+        assert places.positives(i).tolist() == expected
         assert np.flatnonzero(positive[i]).tolist() == expected
         for j in everyone:
             near = given.city[i] == given.city[j] and np.hypot(*(given.utm[i] - given.utm[j])) <= 25
             assert negative[i, j] == (not near)
-    assert places.anchors.tolist() == [i for i in everyone if naive_partners(given, guard, i)]
+    assert places.anchors.tolist() == [i for i in everyone if naive_positives(given, guard, i)]
 
 
 def test_headings_wrap_around_north():
-    assert Guard().facing(np.float32(350), np.float32(20))
-    assert not Guard().facing(np.float32(350), np.float32(80))
-    assert Guard().facing(np.float32(np.nan), np.float32(180))
+    assert Guard().same_heading(np.float32(350), np.float32(20))
+    assert not Guard().same_heading(np.float32(350), np.float32(80))
+    assert Guard().same_heading(np.float32(np.nan), np.float32(180))
 
 
 def test_batches_keep_places_apart_and_repeat_by_step():
     places = Places(scattered(300), Guard())
-    plan = BatchPlan(places, (4, 3), seed=5)
+    sampler = BatchSampler(places, BatchShape(4, 3), seed=5)
     for step in range(20):
-        batch = plan.batch(step)
-        assert batch.tolist() == plan.batch(step).tolist()
+        batch = sampler.batch(step)
+        assert batch.tolist() == sampler.batch(step).tolist()
         anchors = batch[::3]
         _, negative = places.guard.masks(places.photos, anchors)
         assert (negative | np.eye(len(anchors), dtype=bool)).all()
         for group in batch.reshape(-1, 3):
-            assert set(group[1:]) <= set(places.partners(group[0]))
-    assert plan.batch(0).tolist() != plan.batch(1).tolist()
+            assert set(group[1:]) <= set(places.positives(group[0]))
+    assert sampler.batch(0).tolist() != sampler.batch(1).tolist()
 
 
-def test_hard_batches_come_from_the_neighbours():
+def test_half_of_the_batches_come_from_the_mined_neighbours():
     places = Places(scattered(300), Guard())
-    plan = BatchPlan(places, (3, 2), seed=0)
-    plan.mined = np.tile(places.anchors[:40], (5, 1))
-    hard = sum(set(plan.batch(step)[::2]) <= set(places.anchors[:40].tolist()) for step in range(60))
+    sampler = BatchSampler(places, BatchShape(3, 2), seed=0)
+    sampler.mined = np.tile(places.anchors[:40], (5, 1))
+    hard = sum(set(sampler.batch(step)[::2]) <= set(places.anchors[:40].tolist()) for step in range(60))
     assert 20 <= hard <= 45
 
 
-def test_no_pairs_is_refused():
+def test_photos_without_pairs_are_refused():
     unknown, never = np.full(2, np.nan, np.float32), np.zeros(2, bool)
     lonely = Photos(np.array(["a", "b"]), np.array([[0.0, 0], [1000, 0]]), np.zeros(2, int), unknown, never, never)
     with pytest.raises(VprError, match="within 10.0 m"):
@@ -82,12 +83,12 @@ def test_sampling_weights_are_the_official_ones():
     assert sampling_weights(np.zeros(3, bool)).tolist() == [1, 1, 1]
 
 
-def test_batches_by_condition_hold_more_of_the_rare_scattered():
+def test_batches_by_condition_hold_more_photos_of_rare_conditions():
     places = Places(scattered(300), Guard())
     shares = []
     for by_condition in (False, True):
-        plan = BatchPlan(places, (4, 1), seed=5, by_condition=by_condition)
-        drawn = np.concatenate([plan.batch(step) for step in range(200)])
+        sampler = BatchSampler(places, BatchShape(4, 1), seed=5, by_condition=by_condition)
+        drawn = np.concatenate([sampler.batch(step) for step in range(200)])
         shares.append(places.photos.night[drawn].mean())
     weights = sampling_weights(places.photos.night[places.anchors], places.photos.sideways[places.anchors])
     expected = weights[places.photos.night[places.anchors]].sum() / weights.sum()

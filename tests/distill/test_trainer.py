@@ -1,4 +1,4 @@
-"""The training loop: the same seed gives the same weights, also when the run was interrupted on the way."""
+"""The training loop: the same seed gives the same weights, also after an interruption."""
 
 from dataclasses import replace
 
@@ -8,12 +8,12 @@ import torch
 from training import CONFIG, CPU, EACH, OBJECTIVE, PLACES, Pictures, Scores, photos, same, train
 
 from vpr.base.errors import VprError
-from vpr.base.processes import join
+from vpr.base.processes import launch_fabric
 from vpr.base.run_folder import CHECKPOINT
-from vpr.distill.contrast import Contrast
 from vpr.distill.data import TrainingData
-from vpr.distill.objective import Objective
-from vpr.distill.places import Guard, Places
+from vpr.distill.losses.metric_loss import MetricLoss
+from vpr.distill.losses.objective import Objective
+from vpr.distill.sampling.places import Guard, Places
 from vpr.distill.settings import (
     DistillationConfig,
     ObjectiveConfig,
@@ -21,8 +21,8 @@ from vpr.distill.settings import (
     StudentSettings,
     TrainConfig,
 )
-from vpr.distill.student import in_training, train_student
-from vpr.distill.trainer import Trainer
+from vpr.distill.student import train_student, training_model_config
+from vpr.distill.training.trainer import Trainer
 from vpr.models.structural import ModelConfig, StructuralModel
 
 
@@ -49,11 +49,11 @@ def test_every_loss_is_reported(undisturbed):
 
 
 @pytest.mark.parametrize("share", [0.03, 0.4, 0.6, 0.95])
-def test_an_interrupted_run_goes_on_to_the_same_weights(undisturbed, tmp_path, share):
+def test_an_interrupted_run_reaches_the_same_weights(undisturbed, tmp_path, share):
     checkpoint = tmp_path / "checkpoint.pt"
     with pytest.raises(KeyboardInterrupt):
         train(checkpoint, Pictures(stop_at=int(share * undisturbed[2])))
-    saved = torch.load(checkpoint, weights_only=True)["step"] if checkpoint.exists() else 0
+    saved = torch.load(checkpoint, weights_only=True)["history"]["step"] if checkpoint.exists() else 0
     assert (saved > 0) == (share > 0.3) and saved < CONFIG.steps
     rest = Pictures()
     init = 1 if saved else 0  # a checkpoint brings its own weights
@@ -63,7 +63,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(undisturbed, tmp_path, s
 
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", [ObjectiveConfig(memory=12, miner="semi-hard"), ObjectiveConfig("proxy-anchor")])
-def test_an_interrupted_run_takes_up_memory_and_proxies(tmp_path, objective):
+def test_an_interrupted_run_restores_memory_and_proxies(tmp_path, objective):
     whole = Pictures()
     expected = train(tmp_path / "a.pt", whole, objective=objective)[0]
     with pytest.raises(KeyboardInterrupt):
@@ -73,7 +73,7 @@ def test_an_interrupted_run_takes_up_memory_and_proxies(tmp_path, objective):
     assert not same(expected, train(tmp_path / "c.pt", Pictures())[0])
 
 
-def test_an_interrupted_distillation_goes_on_to_the_same_weights(tmp_path):
+def test_an_interrupted_distillation_reaches_the_same_weights(tmp_path):
     targets = np.random.default_rng(0).standard_normal((PLACES * EACH, 8)).astype(np.float32)
     targets /= np.linalg.norm(targets, axis=1, keepdims=True)
     whole = Pictures()
@@ -85,7 +85,7 @@ def test_an_interrupted_distillation_goes_on_to_the_same_weights(tmp_path):
     assert set(losses) == {"infonce", "structural", "distillation"}
 
 
-@pytest.mark.parametrize("damage", [0.0, 0.5, 0.99, "other", "foreign", "late"])
+@pytest.mark.parametrize("damage", [0.0, 0.5, 0.99, "other", "foreign", "late", "older"])
 def test_a_damaged_checkpoint_is_named_with_the_remedy(undisturbed, tmp_path, damage):
     path = tmp_path / "checkpoint.pt"
     with pytest.raises(KeyboardInterrupt):
@@ -94,14 +94,21 @@ def test_a_damaged_checkpoint_is_named_with_the_remedy(undisturbed, tmp_path, da
     if isinstance(damage, float):
         path.write_bytes(data[: int(damage * len(data))])
     else:
-        state |= {"other": {"model": {}}, "foreign": {"step": "x"}, "late": {"step": CONFIG.steps + 1}}[damage]
+        late = {"step": CONFIG.steps + 1, "recent": []}
+        damaged = {
+            "other": {"model": {}},
+            "foreign": {"history": "x"},
+            "late": {"history": late},
+            "older": {"format": 1},
+        }
+        state |= damaged[damage]
         torch.save(state, path)
-    with pytest.raises(VprError, match="checkpoint.pt is .*; remove it"):
+    with pytest.raises(VprError, match="checkpoint.pt (is|was) .*; remove it"):
         train(path, Pictures())
 
 
 @pytest.mark.slow
-def test_a_student_that_keeps_to_its_start_goes_on_from_the_same_start(tmp_path, seams):
+def test_an_interrupted_student_compares_with_the_same_initial_patches(tmp_path, seams):
     model = ModelConfig(dim=8, grid=2, image_size=32)
     keep = DistillationConfig(keep_weight=4.0)
     settings = StudentSettings(model, ObjectiveConfig(), StructuralConfig(), CONFIG, keep)
@@ -109,7 +116,9 @@ def test_a_student_that_keeps_to_its_start_goes_on_from_the_same_start(tmp_path,
     def run(out, images):
         out.mkdir(exist_ok=True)
         seams.replace("vpr.distill.student.load_images", lambda *rest: images)
-        return train_student(settings, TrainingData(tmp_path, photos(), "", {}), out, join(CPU), Scores()).state_dict()
+        return train_student(
+            settings, TrainingData(tmp_path, photos(), "", {}), out, launch_fabric(CPU), Scores()
+        ).state_dict()
 
     whole = Pictures()
     expected = run(tmp_path / "a", whole)
@@ -122,7 +131,7 @@ def test_a_student_that_keeps_to_its_start_goes_on_from_the_same_start(tmp_path,
 def test_a_student_is_trained_small_and_finished_at_its_own_size(tmp_path, seams):
     model = ModelConfig("tf_efficientnet_lite0", stage=2, head="whitening", dim=8, grid=4, image_size=64, train_size=32)
     settings = StudentSettings(model, ObjectiveConfig(), StructuralConfig(), CONFIG)
-    sizes, judge = [], Scores()
+    sizes, validator = [], Scores()
 
     def load(data, model, workers):
         sizes.append(model.input_size)
@@ -130,13 +139,13 @@ def test_a_student_is_trained_small_and_finished_at_its_own_size(tmp_path, seams
 
     seams.replace("vpr.distill.student.load_images", load)
     data = TrainingData(tmp_path, photos(), "", {})
-    student = train_student(settings, data, tmp_path, join(CPU), judge)
-    assert sizes == [(32, 32), (64, 64)] and in_training(settings).grid == 2
-    assert (student.config.image_size, student.config.grid) == (64, 4) and judge.calibrated == [student]
+    student = train_student(settings, data, tmp_path, launch_fabric(CPU), validator)
+    assert sizes == [(32, 32), (64, 64)] and training_model_config(settings).grid == 2
+    assert (student.config.image_size, student.config.grid) == (64, 4) and validator.calibrated == [student]
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_loss_that_is_no_number_stops_the_training(tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_training(tmp_path):
     config = TrainConfig(**{**vars(CONFIG), "learning_rate": 1e30})
     with pytest.raises(VprError) as caught:
         train(tmp_path / "a.pt", Pictures(), config)
@@ -156,12 +165,12 @@ def lite(keep=None, rate=1.0):
     model = StructuralModel(
         ModelConfig("tf_efficientnet_lite0", stage=2, head="whitening", dim=8, grid=2, image_size=32)
     )
-    objective = Objective(Contrast(OBJECTIVE, 8, PLACES * EACH), StructuralConfig(structural_negatives=2), keep)
+    objective = Objective(MetricLoss(OBJECTIVE, 8, PLACES * EACH), StructuralConfig(structural_negatives=2), keep)
     config = TrainConfig(**{**vars(CONFIG), "steps": 3, "learning_rate": 3e-3, "backbone_rate": rate})
-    return model, Trainer(model, Places(photos(), Guard()), Pictures(), objective, config, join(CPU))
+    return model, Trainer(model, Places(photos(), Guard()), Pictures(), objective, config, launch_fabric(CPU))
 
 
-def test_a_backbone_of_share_0_is_frozen_and_the_head_is_not(tmp_path):
+def test_a_backbone_of_rate_0_is_frozen_and_the_head_is_not(tmp_path):
     model, trainer = lite(rate=0.0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     losses = trainer.train(tmp_path / "a.pt")
@@ -169,14 +178,14 @@ def test_a_backbone_of_share_0_is_frozen_and_the_head_is_not(tmp_path):
     assert changed == {"head.weight", "head.bias"} and "keep" not in losses
 
 
-def test_the_more_is_kept_the_nearer_the_patches_stay(tmp_path):
+def test_a_larger_keep_weight_keeps_patches_closer(tmp_path):
     drift = []
     for weight in (1e-6, 100.0):
         model, trainer = lite(DistillationConfig(keep_weight=weight))
         losses = trainer.train(tmp_path / f"{weight}.pt")
         images = torch.stack([Pictures()[number] for number in range(8)])
         with torch.no_grad():
-            now, then = (network.eval()(images).patch_descriptors for network in (model, trainer.before))
+            now, then = (network.eval()(images).patch_descriptors for network in (model, trainer.initial_model))
         drift.append(float(1 - (now * then).sum(-1).mean()))
         assert losses["keep"] >= 0
     assert 0 < drift[1] < drift[0]
@@ -184,8 +193,11 @@ def test_the_more_is_kept_the_nearer_the_patches_stay(tmp_path):
 
 def test_gradients_of_several_batches_are_averaged(tmp_path, seams):
     """Twice the same batch is that batch once."""
-    seams.replace("vpr.distill.places.BatchPlan.batch", lambda plan, number: np.arange(8))
-    seams.replace("vpr.distill.objective.structural_loss", lambda found, *_: found.patch_descriptors.square().mean())
+    seams.replace("vpr.distill.sampling.batches.BatchSampler.batch", lambda sampler, number: np.arange(8))
+    seams.replace(
+        "vpr.distill.losses.objective.structural_loss",
+        lambda described, *_: described.patch_descriptors.square().mean(),
+    )
     once, twice = (
         train(tmp_path / f"{count}.pt", Pictures(), replace(CONFIG, steps=3, augment="none", accumulate=count))[0]
         for count in (1, 2)
@@ -195,7 +207,7 @@ def test_gradients_of_several_batches_are_averaged(tmp_path, seams):
 
 
 @pytest.mark.slow
-def test_a_running_mean_of_the_weights_survives_an_interruption(tmp_path):
+def test_ema_weights_survive_an_interruption(tmp_path):
     config, whole = replace(CONFIG, ema=0.5), Pictures()
     expected = train(tmp_path / "a.pt", whole, config)[0]
     with pytest.raises(KeyboardInterrupt):
@@ -205,19 +217,19 @@ def test_a_running_mean_of_the_weights_survives_an_interruption(tmp_path):
 
 
 def test_mixed_precision_keeps_whole_weights_and_nearly_the_losses(tmp_path):
-    found = []
+    losses = []
     for precision in ("32-true", "bf16-mixed"):
         torch.manual_seed(0)
         model = StructuralModel(ModelConfig(dim=8, grid=2, image_size=32))
-        objective = Objective(Contrast(OBJECTIVE, 8, PLACES * EACH), StructuralConfig(structural_from=0))
-        config, fabric = replace(CONFIG, steps=1, minings=0), join(CPU, precision)
+        objective = Objective(MetricLoss(OBJECTIVE, 8, PLACES * EACH), StructuralConfig(structural_from=0))
+        config, fabric = replace(CONFIG, steps=1, minings=0), launch_fabric(CPU, precision)
         trainer = Trainer(model, Places(photos(), Guard()), Pictures(), objective, config, fabric)
-        found.append(trainer.train(tmp_path / f"{precision}.pt"))
+        losses.append(trainer.train(tmp_path / f"{precision}.pt"))
         assert all(value.dtype == torch.float32 for value in model.parameters())
-    whole, mixed = found
+    whole, mixed = losses
     assert mixed != whole and all(mixed[name] == pytest.approx(whole[name], rel=0.05) for name in whole)
 
 
 def test_a_precision_that_the_device_lacks_is_refused():
     with pytest.raises(VprError, match="--precision 16-mixed needs a GPU; pass --precision bf16-mixed"):
-        join(CPU, "16-mixed")
+        launch_fabric(CPU, "16-mixed")

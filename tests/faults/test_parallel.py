@@ -40,7 +40,8 @@ def together(pair, folder, *options, command="vpr.distill", seconds=60.0):
 @pytest.mark.parametrize("structural_in", ["own", "metric"])
 def test_two_processes_end_with_the_weights_of_one(pair, case, structural_in):
     # Equal up to rounding: mining would make other batches of it, and Adam steps of it where gradients are tiny, of
-    # which a deep network has more, and a transport of less than all mass too (4e-5 inside the metric loss).
+    # which a deep network has more, and a transport of less than all mass too (4e-5 inside the metric loss). Gradients of
+    # weights that are folded with batch normalisation are rounded more: without folding it was 1e-5.
     mass = 1 if structural_in == "metric" else 0.5
     options = ["--minings", 0, "--stage", 2, "--structural-in", structural_in, "--structural-mass", mass]
     assert pair[0]("vpr.distill", [*OPTIONS, *options, "--out", "one"], cwd=case).code == 0
@@ -50,7 +51,7 @@ def test_two_processes_end_with_the_weights_of_one(pair, case, structural_in):
     one, two = (load_file(case / name / "model.safetensors") for name in ("one", "two"))
     trained = [name for name in one if not name.startswith("summary.")]  # VLAD is fitted to them at the end
     assert len(trained) > 50
-    assert max(np.abs(one[name] - two[name]).max() for name in trained) < 1e-5
+    assert max(np.abs(one[name] - two[name]).max() for name in trained) < 1e-4
 
 
 def test_two_processes_that_are_killed_at_four_moments_end_with_the_same_weights(pair, case):

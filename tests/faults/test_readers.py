@@ -25,9 +25,8 @@ from vpr.maps.exif import exif_position
 from vpr.maps.store import Content
 from vpr.maps.tables import read_list
 from vpr.maps.video import read_track
-from vpr.models.loading import load_student
 from vpr.models.weights import read_weights
-from vpr.retrieval.calibration import calibration_of, curves_of
+from vpr.run import load as load_run
 
 pytestmark = pytest.mark.slow
 
@@ -58,9 +57,7 @@ def read_tree(path):
 def read_run(path):
     """Read everything that evaluation reads of a run, one of whose files is given."""
     run = path.parent
-    load_student(run, CPU)
-    calibration_of(run)
-    curves_of(run)
+    load_run(run, CPU)
 
 
 def read_descriptors(path):

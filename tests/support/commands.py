@@ -16,7 +16,7 @@ MODULES += ["vpr.match", "eval.patches", "vpr.map", "vpr.locate", "vpr.serve"]
 
 def module_of(command):
     """The module of a command; some are the main module of a package."""
-    name = command if command.startswith("vpr.") else f"vpr.{command}"
+    name = f"vpr.{command}" if command.split(".")[0] in ("datasets", "eval") else command
     package = importlib.import_module(name)
     return importlib.import_module(f"{name}.__main__") if hasattr(package, "__path__") else package
 

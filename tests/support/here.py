@@ -1,8 +1,8 @@
 """Shards in this process, without Ray, some of which may be gone."""
 
-from vpr.cluster import of_caches, of_maps
+from vpr.cluster import shards
 from vpr.cluster.connecting import Cluster
-from vpr.cluster.holders import Gone
+from vpr.cluster.holders import Unavailable
 
 CLUSTER = Cluster(3, 3, "")
 
@@ -27,7 +27,7 @@ class Here:
         away = self.lose.pop(0) if self.lose else lost
         self.gone = dict.fromkeys(away, "")
         return [
-            None if given is None else Gone("") if number in away else getattr(part, question)(*given)
+            None if given is None else Unavailable("") if number in away else getattr(part, question)(*given)
             for number, (part, given) in enumerate(zip(self.parts, arguments))
         ]
 
@@ -37,5 +37,4 @@ class Here:
 
 def hold_here(monkeypatch):
     """Have shards of maps and of databases lie in this process."""
-    for module in (of_maps, of_caches):
-        monkeypatch.setattr(module, "Holders", Here)
+    monkeypatch.setattr(shards, "Holders", Here)

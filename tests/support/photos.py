@@ -10,12 +10,12 @@ from PIL import ExifTags, Image
 
 from benchmarks.photo_folder import gps_exif
 from vpr.maps.building import Added, add_photos
-from vpr.maps.model import Model
 from vpr.maps.positions import find_photos
 from vpr.maps.results import Located
 from vpr.models.structural import ModelConfig, StructuralModel
 from vpr.retrieval.confidence import Curve, Curves
-from vpr.retrieval.settings import Fixed
+from vpr.retrieval.settings import Calibration
+from vpr.run import Run
 
 BETWEEN_BATCHES = 1e-5  # how far numbers of a unit descriptor may lie apart that was computed in two batches
 
@@ -43,11 +43,11 @@ def write_photo(path: Path, position, *, status="", size=(48, 40), seed=0) -> Pa
     return path
 
 
-def a_model(seed: int = 0, head="shared") -> Model:
+def a_model(seed: int = 0, head="shared") -> Run:
     """A model of 2 x 2 patches with random weights; with the head 'whitening' it adapts."""
     torch.manual_seed(seed)
     network = StructuralModel(ModelConfig(dim=8, grid=2, image_size=32, head=head)).eval()
-    return Model("somewhere", network, torch.device("cpu"), Fixed(weight=2.0), Curves(None, Curve(2.0, -0.5)))
+    return Run("somewhere", network, torch.device("cpu"), Calibration(weight=2.0), Curves(None, Curve(2.0, -0.5)))
 
 
 def write_photos(folder: Path, numbers) -> Path:
@@ -57,6 +57,6 @@ def write_photos(folder: Path, numbers) -> Path:
     return folder
 
 
-def add(folder: Path, model: Model, *sources: Path) -> Added:
+def add(folder: Path, model: Run, *sources: Path) -> Added:
     """Add what the sources hold to a map."""
     return add_photos(folder, model, find_photos(sources).photos)

@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from vpr.base.processes import join
-from vpr.distill.contrast import Contrast
-from vpr.distill.objective import Objective
-from vpr.distill.places import Guard, Photos, Places
+from vpr.base.processes import launch_fabric
+from vpr.distill.losses.metric_loss import MetricLoss
+from vpr.distill.losses.objective import Objective
+from vpr.distill.sampling.places import Guard, Photos, Places
 from vpr.distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig, TrainConfig
-from vpr.distill.trainer import Trainer
+from vpr.distill.training.trainer import Trainer
 from vpr.models.structural import ModelConfig, StructuralModel
 
 CPU = torch.device("cpu")
@@ -41,9 +41,9 @@ class Pictures(Dataset):
 
 
 class Scores:
-    """A judge that finds these scores, one after the other, and keeps what it is shown."""
+    """A validator that returns these scores, one after the other, and keeps the weights that it is given."""
 
-    city = "somewhere"
+    held_out = "somewhere"
 
     def __init__(self, scores=()):
         self.scores, self.seen, self.calibrated = list(scores), [], []
@@ -86,16 +86,16 @@ def trainer_of(images, config=CONFIG, distillation=None, init=0, objective=OBJEC
         model,
         Places(photos(), Guard()),
         images,
-        Objective(Contrast(objective, 8, PLACES * EACH), StructuralConfig(), distillation),
+        Objective(MetricLoss(objective, 8, PLACES * EACH), StructuralConfig(), distillation),
         config,
-        join(CPU),
+        launch_fabric(CPU),
     )
 
 
-def train(checkpoint, images, config=CONFIG, teacher=None, judge=None, **more):
+def train(checkpoint, images, config=CONFIG, teacher=None, validator=None, **more):
     """Weights after training, by name, and the losses of the last steps."""
     trainer = trainer_of(images, config, None if teacher is None else DistillationConfig(), **more)
-    losses = trainer.train(checkpoint, teacher, judge and judge.score)
+    losses = trainer.train(checkpoint, teacher, validator and validator.score)
     return weights_of(trainer.model), losses
 
 

@@ -108,9 +108,9 @@ def _serve() -> None:
     ours = (
         "vpr.distill.student",
         "vpr.distill.teacher",
-        "vpr.eval.calibration",
-        "vpr.eval.evaluation",
-        "vpr.eval.floors",
+        "vpr.eval.calibration.calibration",
+        "vpr.eval.evaluator",
+        "vpr.eval.baselines",
     )
     for name in MODULES:
         module_of(name)

@@ -25,7 +25,7 @@ from vpr.run import Run
 
 log = logging.getLogger("vpr")
 
-VERSION = re.compile(r"\?\d+-\d+\Z")
+VERSION = re.compile(r"\?\d+--?\d+\Z")
 WASTE = 0.25  # old versions per photo of the map, above which the file is rewritten
 
 

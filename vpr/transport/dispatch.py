@@ -1,4 +1,4 @@
-"""One way into every backend: checks, the choice of a backend, conversion of arrays."""
+"""The choice of a backend, and its call with arrays of the kind that it takes."""
 
 from __future__ import annotations
 
@@ -6,35 +6,44 @@ import importlib
 import importlib.util
 import logging
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from vpr.transport.marginals import spread
-from vpr.transport.problem import (
-    EPSILON,
+from vpr.transport.arrays import (
+    AnyArray,
     Array,
-    Settings,
+    is_on_cuda,
+    needs_gradient,
+    repeat_rows,
+    to_cuda,
+    to_kind_of,
+    to_numpy,
+    to_tensor,
+)
+from vpr.transport.errors import TransportError
+from vpr.transport.marginals import check_marginals
+from vpr.transport.problem import (
+    Solver,
     SolverOptions,
-    TransportError,
+    Transport,
     TransportResult,
-    check_marginals,
     check_result,
     check_similarity,
+    choose_transport,
+    convert_result,
 )
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-BACKENDS = ("reference", "torch", "numba", "triton", "pot")
+BACKENDS = ("reference", "torch", "numba", "triton")
 MODULES = {
     "reference": "vpr.transport.reference",
     "torch": "vpr.transport.torch_backend",
     "numba": "vpr.transport.cpu.backend",
     "triton": "vpr.transport.cuda.backend",
-    "pot": "vpr.transport.pot_backend",
 }
-PACKAGES = {"torch": "torch", "numba": "numba", "pot": "ot"}
+PACKAGES = {"torch": "torch", "numba": "numba"}
+CONVERTERS = {"reference": to_numpy, "torch": to_tensor, "numba": to_numpy, "triton": to_cuda}  # to what each takes
 log = logging.getLogger("vpr.transport")
 
 
@@ -49,14 +58,14 @@ def is_available(name: str) -> bool:
     if name == "triton":
         if importlib.util.find_spec("triton") is None or importlib.util.find_spec("torch") is None:
             return False
-        return importlib.import_module(MODULES[name]).runnable()
+        return bool(importlib.import_module(MODULES[name]).can_run())
     return name == "reference" or importlib.util.find_spec(PACKAGES[name]) is not None
 
 
-def choose(backend: str, *, on_cuda: bool, needs_gradient: bool) -> str:
-    """The backend to use: the one asked for, or for "auto" the fastest that fits.
+def choose_backend(backend: str, *, on_cuda: bool, gradient: bool) -> str:
+    """The backend that is asked for; for "auto" the fastest that fits.
 
-    Gradients need torch. CUDA tensors go to triton where it can run and agrees with torch at its first use, otherwise
+    Gradients need torch. CUDA tensors go to triton if it can run and agrees with torch at its first use, otherwise
     to torch. All else goes to numba, or to torch without numba. Each automatic choice is logged once (logger
     ``vpr.transport``) and stands in ``TransportResult.backend``.
 
@@ -69,79 +78,50 @@ def choose(backend: str, *, on_cuda: bool, needs_gradient: bool) -> str:
         if not is_available(backend):
             raise TransportError(f"backend '{backend}' cannot run here; available: {', '.join(available_backends())}")
         return backend
-    if needs_gradient:
-        choice, reason = "torch", "gradients are wanted"
+    if gradient:
+        choice, reason = "torch", "gradients are needed"
     elif on_cuda:
-        choice = "triton" if is_available("triton") and on_trial("cuda") else "torch"
+        choice = "triton" if is_available("triton") and kernels_agree("cuda") else "torch"
         reason = "descriptors are on CUDA"
     else:
         choice = "numba" if is_available("numba") else "torch"
         reason = "arrays are on the CPU"
-    announce(choice, reason)
+    log_choice(choice, reason)
     return choice
 
 
-def on_trial(device: str) -> bool:
-    """Whether the Triton kernels give on this device what torch gives, as found at their first use in a process."""
-    return importlib.import_module("vpr.transport.cuda.trial").agrees(device)
+def kernels_agree(device: str) -> bool:
+    """Whether the Triton kernels agree with torch on a device; tested at their first use in a process."""
+    return bool(importlib.import_module("vpr.transport.cuda.trial").kernels_agree(device))
 
 
 @cache
-def announce(choice: str, reason: str) -> None:
+def log_choice(choice: str, reason: str) -> None:
     """Log a choice the first time it is made."""
     log.info("transport backend: %s (%s)", choice, reason)
 
 
-def is_torch(array: Array) -> bool:
-    """Whether an array is a torch tensor. Does not import torch, so that numpy users need not wait for it."""
-    return not isinstance(array, np.ndarray) and type(array).__module__.startswith("torch")
+def convert_for(backend: str, array: AnyArray) -> Any:
+    """An array of the kind that a backend takes, on the device where it computes."""
+    return CONVERTERS[backend](array)
 
 
-def wants_gradient(*arrays: Array) -> bool:
-    """Whether torch is recording gradients of any of the tensors."""
-    if not any(is_torch(array) and array.requires_grad for array in arrays):
-        return False
-    return importlib.import_module("torch").is_grad_enabled()
-
-
-def to_device(array: Array) -> Array:
-    """A torch tensor of an array where the Triton kernels run: on the CUDA device, if there is one."""
-    torch, tensor = importlib.import_module("torch"), to_tensor(array)
-    return tensor.cuda() if torch.cuda.is_available() else tensor
-
-
-def to_tensor(array: Array) -> Array:
-    """A torch tensor of an array. Torch warns of read-only memory (spread marginals), so that is copied."""
-    torch = importlib.import_module("torch")
-    return torch.as_tensor(array if is_torch(array) or array.flags.writeable else array.copy())
-
-
-def to_numpy(array: Array) -> np.ndarray:
-    """A numpy array of an array, or of a tensor on any device, without its gradient."""
-    return array.numpy(force=True) if is_torch(array) else np.asarray(array)
-
-
-def solve_by(name: str, similarity: Array, mu: Array, nu: Array, settings: Settings) -> TransportResult:
-    """Call a backend with arrays of the kind that it takes; return arrays of the kind that was given.
+def solve_by(
+    backend: str, similarity: Array, mu: Array, nu: Array, transport: Transport, solver: Solver
+) -> TransportResult[Array]:
+    """Call a backend and return arrays of the kind of ``similarity``.
 
     Args:
-        name: one of BACKENDS.
+        backend: one of BACKENDS.
         similarity: (N, P, Q), numpy or torch.
         mu: query marginals (N, P).
         nu: database marginals (N, Q).
-        settings: of the solver.
+        transport: epsilon and mass; its marginals are not read.
+        solver: tolerance, iterations, and whether the plans are wanted.
     """
-    module, arrays = importlib.import_module(MODULES[name]), (similarity, mu, nu)
-    given_torch = is_torch(similarity)
-    if name in ("torch", "triton"):
-        convert = to_device if name == "triton" and not given_torch else to_tensor
-        result = module.solve(*(convert(array) for array in arrays), settings)
-        return result if given_torch else result.mapped(to_numpy)
-    result = module.solve(*(to_numpy(array) for array in arrays), settings)
-    if not given_torch:
-        return result
-    torch = importlib.import_module("torch")
-    return result.mapped(lambda field: torch.from_numpy(field).to(similarity.device))
+    arrays = (convert_for(backend, array) for array in (similarity, mu, nu))
+    result = importlib.import_module(MODULES[backend]).solve(*arrays, transport, solver)
+    return convert_result(result, lambda array: to_kind_of(similarity, array))
 
 
 def solve(
@@ -149,10 +129,11 @@ def solve(
     query_marginals: Array,
     database_marginals: Array,
     *,
-    epsilon: float = EPSILON,
-    mass: float = 1.0,
+    epsilon: float | None = None,
+    mass: float | None = None,
+    transport: Transport | None = None,
     **options: Unpack[SolverOptions],
-) -> TransportResult:
+) -> TransportResult[Array]:
     r"""Entropic optimal transport between the patches of N pairs of images.
 
     .. math::
@@ -166,8 +147,9 @@ def solve(
         similarity: (N, P, Q) cosine similarities, numpy or torch.
         query_marginals: (N, P) or (P,), non-negative, of sum 1.
         database_marginals: (N, Q) or (Q,), non-negative, of sum 1.
-        epsilon: entropic regularisation, at least 0.001.
-        mass: transported mass, in (0, 1].
+        epsilon: entropic regularisation, in units of cosine, at least 0.001; 0.05 by default.
+        mass: transported mass, in (0, 1]; 1 by default.
+        transport: epsilon and mass as one value, instead of these two; its marginals are not read.
         **options: ``backend``, ``plan``, ``threads``, ``tolerance`` and ``max_iterations``; see ``SolverOptions``.
             Tolerance 0 runs exactly ``max_iterations`` plain iterations, as training does; the backend torch
             keeps all of them in the graph.
@@ -188,17 +170,17 @@ def solve(
         Cuturi, "Sinkhorn distances", NeurIPS 2013.
         Benamou et al., "Iterative Bregman projections for regularized transportation problems", 2015.
     """
-    backend = options.pop("backend", "auto")
-    settings = Settings.of(epsilon, mass, **options)
+    stated = choose_transport(transport, epsilon=epsilon, mass=mass)
+    asked = options.pop("backend", "auto")
+    solver = Solver.from_options(**options)
     check_similarity(similarity.shape)
     pairs, queries, candidates = similarity.shape
-    mu, nu = spread(query_marginals, pairs), spread(database_marginals, pairs)
+    mu, nu = repeat_rows(query_marginals, pairs), repeat_rows(database_marginals, pairs)
     check_marginals("query marginals", mu, (pairs, queries))
     check_marginals("database marginals", nu, (pairs, candidates))
     mu, nu = mu / mu.sum(-1)[:, None], nu / nu.sum(-1)[:, None]
-    gradient = wants_gradient(similarity, mu, nu)
-    cuda = is_torch(similarity) and similarity.is_cuda
-    name = choose(backend, on_cuda=cuda, needs_gradient=gradient)
-    result = solve_by(name, similarity, mu, nu, settings)
-    check_result(result, settings)
+    gradient = needs_gradient(similarity, mu, nu)
+    backend = choose_backend(asked, on_cuda=is_on_cuda(similarity), gradient=gradient)
+    result = solve_by(backend, similarity, mu, nu, stated, solver)
+    check_result(result, solver)
     return result

@@ -1,46 +1,50 @@
 """Marginals: how much each patch of either image counts."""
 
-from typing import Literal, get_args
+from __future__ import annotations
 
-import numpy as np
+from typing import Literal, TypeAlias, get_args
 
-from vpr.transport.problem import Array, TransportError, check_marginals
+from vpr.transport.arrays import Array, detach, exp, multiply_vectors, remove_negative, repeat_rows
+from vpr.transport.errors import TransportError
 
-# the kernels know each kind by its place here
-FromGlobals = Literal["uniform", "relevancy", "inverse", "complement", "softmax"]
-Marginals = Literal[FromGlobals, "rollout"]
-CODES = {kind: code for code, kind in enumerate(get_args(FromGlobals))}
-GIVEN = -1  # in place of a code: the marginals are given
-INVERSE_TEMPERATURE = 0.1
+FromGlobals: TypeAlias = Literal["uniform", "relevancy", "inverse", "complement", "softmax"]  # by global descriptors
+Marginals: TypeAlias = Literal[FromGlobals, "rollout"]
+NAMES = get_args(Marginals)
+
+INVERSE_TEMPERATURE = 0.1  # of the kind "inverse"
+SUM_TOLERANCE = 1e-3  # how far from 1 the sum of marginals may be, half precision included
+
+# What the kernels know the marginals by.
+GIVEN = -1  # the marginals are passed to the kernel
+UNIFORM, RELEVANCY, INVERSE, COMPLEMENT, SOFTMAX = range(5)  # the kernel computes them
+CODES: dict[Marginals, int] = {
+    "uniform": UNIFORM,
+    "relevancy": RELEVANCY,
+    "inverse": INVERSE,
+    "complement": COMPLEMENT,
+    "softmax": SOFTMAX,
+}
+INVERSE_RATE = -1 / INVERSE_TEMPERATURE  # the exponent of "inverse", for each unit of relevancy
 
 
-def raw_weights(kind: str, correlation: Array) -> Array:
-    """Weights before normalisation, from each patch's cosine with the other image's global descriptor."""
-    relevancy = correlation.clip(0, None)
+def raw_weights(kind: Marginals, cosines: Array) -> Array:
+    """Weights before they are normalised, from each patch's cosine with the other image's global descriptor."""
+    relevancy = remove_negative(cosines)
     if kind == "uniform":
         return relevancy * 0 + 1
     if kind == "relevancy":
         return relevancy
     if kind == "complement":
-        return (1 - relevancy).clip(0, None)
-    exponent = correlation if kind == "softmax" else -relevancy / INVERSE_TEMPERATURE
-    return np.exp(exponent) if isinstance(exponent, np.ndarray) else exponent.exp()
+        return remove_negative(1 - relevancy)
+    return exp(cosines if kind == "softmax" else -relevancy / INVERSE_TEMPERATURE)
 
 
 def normalise(weights: Array) -> Array:
     """Rows divided by their sums. A row of zeros becomes uniform, which is the limit of equal weights."""
     total = weights.sum(-1)[..., None]
     empty = total <= 0
-    return (weights + empty) / (total + empty * weights.shape[-1])
-
-
-def correlate(patches: Array, descriptors: Array) -> Array:
-    """Products (..., P) of patches (..., P, C) with descriptors (..., C), broadcast, in float32 at least."""
-    if isinstance(patches, np.ndarray):
-        patches, descriptors = (array.astype(np.float32, copy=False) for array in (patches, descriptors))
-        return np.matmul(patches, descriptors[..., None])[..., 0]
-    kind = patches.dtype if patches.dtype.itemsize >= 4 else descriptors.new_zeros(()).float().dtype
-    return (patches.to(kind) @ descriptors.to(kind)[..., None])[..., 0]
+    result: Array = (weights + empty) / (total + empty * weights.shape[-1])
+    return result
 
 
 def marginal_weights(
@@ -68,15 +72,16 @@ def marginal_weights(
         kind: which marginals.
         query_patches: (P, C) or (N, P, C) unit vectors, numpy or torch.
         database_patches: (N, Q, C) unit vectors.
-        query_global: (C,) or (N, C) unit vectors; not needed by uniform and rollout.
-        database_global: (N, C) unit vectors; not needed by uniform and rollout.
+        query_global: (C,) or (N, C) unit vectors; uniform and rollout do not need them.
+        database_global: (N, C) unit vectors; uniform and rollout do not need them.
         rollout: (query weights (P,) or (N, P), database weights (N, Q)), non-negative.
 
     Returns:
-        mu (N, P) and nu (N, Q), non-negative, each row of sum 1. A row that would be all zeros is uniform.
+        mu (N, P) and nu (N, Q), non-negative, each row of sum 1. A row of zeros becomes uniform.
 
     Raises:
-        TransportError: the kind is unknown, the weights of rollout are missing, or the marginals are not as above.
+        TransportError: the kind is unknown, the weights of rollout or the global descriptors are missing, or the
+            result is not as above.
 
     Example:
         >>> import numpy as np
@@ -85,34 +90,41 @@ def marginal_weights(
         >>> mu.tolist(), nu.tolist()
         ([[1.0, 0.0]], [[0.0, 1.0]])
     """
-    check_kind(kind)
+    check_name(kind)
     if kind == "rollout":
         if rollout is None:
             raise TransportError("rollout marginals need the weights of both images; pass rollout=(query, database)")
         mu, nu = normalise(rollout[0]), normalise(rollout[1])
     elif kind == "uniform":
-        mu, nu = query_patches[..., 0] * 0 + 1.0, database_patches[..., 0] * 0 + 1.0
-        mu, nu = mu / mu.shape[-1], nu / nu.shape[-1]
+        ones = query_patches[..., 0] * 0 + 1.0, database_patches[..., 0] * 0 + 1.0
+        mu, nu = ones[0] / ones[0].shape[-1], ones[1] / ones[1].shape[-1]
     else:
-        mu = normalise(raw_weights(kind, correlate(query_patches, database_global)))
-        nu = normalise(raw_weights(kind, correlate(database_patches, query_global)))
+        if query_global is None or database_global is None:
+            raise TransportError(f"marginals '{kind}' need query_global and database_global")
+        mu = normalise(raw_weights(kind, multiply_vectors(query_patches, database_global)))
+        nu = normalise(raw_weights(kind, multiply_vectors(database_patches, query_global)))
     pairs = database_patches.shape[0]
-    mu = mu if mu.ndim == 2 else spread(mu, pairs)
+    mu = repeat_rows(mu, pairs)
     check_marginals("query marginals", mu, (pairs, query_patches.shape[-2]))
     check_marginals("database marginals", nu, (pairs, database_patches.shape[-2]))
     return mu, nu
 
 
-def check_kind(kind: str) -> None:
+def check_name(kind: str) -> None:
     """Refuse marginals of an unknown name."""
-    if kind not in get_args(Marginals):
-        raise TransportError(f"marginals are '{kind}'; choose one of {', '.join(get_args(Marginals))}")
+    if kind not in NAMES:
+        raise TransportError(f"marginals are '{kind}'; choose one of {', '.join(NAMES)}")
 
 
-def spread(weights: Array, pairs: int) -> Array:
-    """Weights (N, P): those of shape (P,) repeated over N pairs without a copy, those of shape (N, P) as they are."""
-    if weights.ndim == 2:
-        return weights
-    if isinstance(weights, np.ndarray):
-        return np.broadcast_to(weights, (pairs, len(weights)))
-    return weights.expand(pairs, len(weights))
+def check_marginals(name: str, weights: Array, shape: tuple[int, ...]) -> None:
+    """Refuse weights that are not probability vectors (N, P) of the expected shape."""
+    if tuple(weights.shape) != tuple(shape):
+        raise TransportError(f"{name} have shape {tuple(weights.shape)}; expected {tuple(shape)}")
+    if weights.shape[0] == 0:
+        return
+    if not bool((weights >= 0).all()):
+        raise TransportError(f"{name} hold negative or NaN weights")
+    total = detach(weights).sum(-1)
+    worst = max(float(total.max()) - 1, 1 - float(total.min()))
+    if not worst <= SUM_TOLERANCE:
+        raise TransportError(f"{name} sum to 1 only within {worst:.3g}; divide each row by its sum")

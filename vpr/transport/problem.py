@@ -1,54 +1,119 @@
-"""The transport problem: its result, its parameters, the solver's constants, and what is refused at the edge."""
+"""The transport problem and its result, how it is solved, and the constants of the solvers."""
+
+from __future__ import annotations
 
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias, TypedDict
+from dataclasses import dataclass, fields
+from numbers import Real
+from typing import Any, Generic
 
 import numpy as np
+from typing_extensions import NamedTuple, TypedDict  # those of Python 3.10 cannot be generic
 
-from vpr.base.errors import VprError
+from vpr.transport.arrays import Array, OtherArray
+from vpr.transport.errors import TransportError as TransportError
+from vpr.transport.marginals import Marginals, check_name
 
 EPSILON = 0.05  # entropic regularisation, in units of cosine
+SMALLEST_EPSILON = 1e-3  # below it Sinkhorn needs more iterations than anyone would wait for
+BALANCED_WITHIN = 1e-6  # a mass this close to 1 is solved as balanced transport
 TOLERANCE = 2e-5  # L1 marginal violation at which a pair stops
 MAX_ITERATIONS = 2000  # a pair at epsilon 0.05 needs about 15, a near-duplicate a few hundred
-SMALLEST_EPSILON = 1e-3  # below it Sinkhorn needs more iterations than anyone would wait for
 UNSOLVED = 10  # tolerances of marginal error beyond which a pair out of iterations is reported
-BALANCED_WITHIN = 1e-6  # a mass this close to 1 is solved as balanced transport
-SUM_TOLERANCE = 1e-3  # how far from 1 the sum of a marginal may be, half precision included
 
-# The over-relaxed iteration of the torch, numba and triton backends; see torch_backend.converged.
-CHECK_EVERY = 4  # iterations between two looks at the marginals
-FIRST_OMEGA = 1.4  # over-relaxation from the second iteration on, until there is a contraction to go by
+# The over-relaxed iteration of the torch, numba and triton backends; see torch_backend.iterate_to_tolerance.
+CHECK_EVERY = 4  # iterations between two checks of the marginals
+FIRST_OMEGA = 1.4  # over-relaxation from the second iteration until the contraction is known
 LARGEST_OMEGA = 1.95  # largest over-relaxation; the iteration converges below 2 only
 SLOWEST_RATE, FASTEST_RATE = 0.999, 1e-6  # bounds on the contraction of one iteration
 LARGEST_THETA = 0.9999  # bound on the rate of plain Sinkhorn that follows from it
-OMEGA_STEP = 0.1  # over-relaxation falls by at most this much at a look, where it was too large
-PATIENCE = 64  # iterations without progress after which a pair is allowed less over-relaxation
-CAUTION = 0.7  # the factor by which omega - 1 may then be less
-KEEP = 0.3  # over-relaxation never overshoots below this share of the plain step
+OMEGA_STEP = 0.1  # at most how much over-relaxation falls at a check, if it was too large
+PATIENCE = 64  # iterations without progress after which the bound on over-relaxation falls
+CAUTION = 0.7  # the factor by which the bound, less 1, then falls
+KEEP = 0.3  # smallest share of the plain step that an over-relaxed step gives
 TINY = 1e-30  # smallest divisor, so that nothing is divided by zero
-LEVEL_STEP = 1e-6  # numba and triton: the water level is found when it rises by less than this share
+LEVEL_STEP = 1e-6  # numba and triton: the search for the water level ends if it rises by less than this share
 COMPILED_SPAN = 40.0  # numba and triton: span of S / epsilon whose exp() and scalings stay inside float32
 TOO_WIDE = -1  # numba and triton: the iterations of a pair beyond that span, until torch solves it in the log domain
 
-Array: TypeAlias = Any  # numpy array or torch tensor
+
+@dataclass(frozen=True)
+class Transport:
+    """The transport problem between the patches of two images.
+
+    The plan T minimises <1 - S, T> - epsilon H(T) over the plans of this mass between these marginals, S being the
+    cosines of the patches. ``dataclasses.replace`` makes a changed copy.
+
+    Attributes:
+        marginals: how much each patch counts; see ``vpr.transport.marginal_weights``. Not read if a function gets
+            the marginals themselves.
+        epsilon: entropic regularisation, in units of cosine, at least 0.001.
+        mass: share of the mass that is transported, in (0, 1]. Less than 1 leaves the worst matches out; within 1e-6
+            of 1 it becomes 1.
+
+    Raises:
+        TransportError: a value is out of range; the message names the field.
+
+    Example:
+        >>> Transport(mass=0.7)
+        Transport(marginals='complement', epsilon=0.05, mass=0.7)
+    """
+
+    marginals: Marginals = "complement"
+    epsilon: float = EPSILON
+    mass: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_name(self.marginals)
+        if not (isinstance(self.epsilon, Real) and math.isfinite(self.epsilon) and self.epsilon >= SMALLEST_EPSILON):
+            raise TransportError(f"epsilon is {self.epsilon}; give a finite value of at least {SMALLEST_EPSILON}")
+        if not (isinstance(self.mass, Real) and 0 < self.mass <= 1):
+            raise TransportError(f"mass is {self.mass}; give a share of the total in (0, 1]")
+        if self.mass > 1 - BALANCED_WITHIN:
+            object.__setattr__(self, "mass", 1.0)
 
 
-class TransportError(VprError):
-    """A transport problem without a meaningful answer."""
+DEFAULT = Transport()
 
 
-class TransportResult(NamedTuple):
-    """Entropic transport of N pairs of images; arrays are of the kind that was given.
+def choose_transport(
+    transport: Transport | None,
+    marginals: Marginals | None = None,
+    epsilon: float | None = None,
+    mass: float | None = None,
+) -> Transport:
+    """The problem of a public function's arguments: ``transport`` or its fields. None stands for a missing argument.
+
+    Raises:
+        TransportError: a value is out of range, or a field differs from ``transport``.
+    """
+    start = DEFAULT if transport is None else transport
+    if marginals is None and epsilon is None and mass is None:
+        return start
+    stated = Transport(
+        start.marginals if marginals is None else marginals,
+        start.epsilon if epsilon is None else epsilon,
+        start.mass if mass is None else mass,
+    )
+    if transport is not None and stated != transport:
+        names = [field.name for field in fields(Transport)]
+        different = [name for name in names if getattr(stated, name) != getattr(transport, name)]
+        raise TransportError(f"transport and {', '.join(different)} contradict each other; give only one of them")
+    return stated
+
+
+class TransportResult(NamedTuple, Generic[Array]):
+    """Entropic transport of N pairs of images; the arrays are numpy or torch, as the arguments were.
 
     Attributes:
         score: (N,) structural similarity, sum_ij S_ij T_ij (higher is better).
-        iterations: (N,) integers, Sinkhorn iterations that each pair took.
+        iterations: (N,) integers, Sinkhorn iterations of each pair.
         marginal_error: (N,) L1 distance of the plan from its constraints. For mass 1,
             ``|T 1 - mu| + |T^T 1 - nu|``; for mass < 1, ``(T 1 - mu)_+ + (T^T 1 - nu)_+ + |sum T - mass|``.
         plan: (N, P, Q) transport plan T, or None unless it was asked for.
-        backend: name of the backend that solved it.
+        backend: name of the backend that solved the pairs.
     """
 
     score: Array
@@ -57,10 +122,34 @@ class TransportResult(NamedTuple):
     plan: Array | None
     backend: str
 
-    def mapped(self, function: Callable[[Array], Array]) -> "TransportResult":
-        """The result with a function applied to each of its arrays; a missing plan stays None."""
-        score, iterations, error, plan = (None if field is None else function(field) for field in self[:4])
-        return TransportResult(score, iterations, error, plan, self.backend)
+
+def convert_result(
+    result: TransportResult[Array], function: Callable[[Array], OtherArray]
+) -> TransportResult[OtherArray]:
+    """The result with a function applied to each of its arrays; a missing plan stays None."""
+    return TransportResult(
+        score=function(result.score),
+        iterations=function(result.iterations),
+        marginal_error=function(result.marginal_error),
+        plan=None if result.plan is None else function(result.plan),
+        backend=result.backend,
+    )
+
+
+class Images(NamedTuple, Generic[Array]):
+    """Descriptors of queries and of database images, unit vectors of one kind.
+
+    Attributes:
+        query_patches: (P, C) of one query, or (B, P, C) of several.
+        database_patches: (N, Q, C).
+        query_global: (C,) of one query, or (B, C) of several.
+        database_global: (N, C).
+    """
+
+    query_patches: Array
+    database_patches: Array
+    query_global: Array
+    database_global: Array
 
 
 class SolverOptions(TypedDict, total=False):
@@ -68,10 +157,10 @@ class SolverOptions(TypedDict, total=False):
 
     Attributes:
         backend: "auto", or one of ``vpr.transport.BACKENDS``.
-        plan: whether the result carries the plans.
+        plan: whether the result holds the plans.
         threads: CPU threads of the numba backend. None takes every CPU; callers with threads of their own give 1.
         tolerance: L1 marginal violation at which a pair stops. 0 runs exactly ``max_iterations``; None is TOLERANCE.
-        max_iterations: bound on the iterations of a pair; pairs that reach it show it in ``marginal_error``.
+        max_iterations: bound on the iterations of a pair; ``marginal_error`` shows which pairs reached it.
     """
 
     backend: str
@@ -81,53 +170,39 @@ class SolverOptions(TypedDict, total=False):
     max_iterations: int
 
 
-class Settings(NamedTuple):
-    """Parameters of the solver, validated once.
+@dataclass(frozen=True)
+class Solver:
+    """How a problem is solved: the options of a call without the backend, with their ranges checked.
 
     Attributes:
-        epsilon: entropic regularisation, in units of cosine.
-        mass: transported mass, in (0, 1].
-        tolerance: L1 marginal violation at which a pair stops; 0 means exactly ``max_iterations``.
+        tolerance: L1 marginal violation at which a pair stops; 0 runs exactly ``max_iterations``.
         max_iterations: bound on the iterations of a pair.
-        plan: whether the plan is wanted.
+        plan: whether the result holds the plans.
         threads: CPU threads of the numba backend; None takes every CPU that the process may run on.
+
+    Raises:
+        TransportError: a value is out of range; the message names the field.
     """
 
-    epsilon: float = EPSILON
-    mass: float = 1.0
     tolerance: float = TOLERANCE
     max_iterations: int = MAX_ITERATIONS
     plan: bool = False
     threads: int | None = None
 
-    @classmethod
-    def of(cls, epsilon: float, mass: float, **options: Any) -> "Settings":
-        """Checked settings; a tolerance of None is the default.
-
-        Raises:
-            TransportError: a parameter is out of range.
-        """
-        if options.get("tolerance", 0) is None:
-            options["tolerance"] = TOLERANCE
-        return cls(epsilon, mass, **options).check()
-
-    def check(self) -> "Settings":
-        """The settings, mass 1 where it is as good as 1.
-
-        Raises:
-            TransportError: a parameter is out of range; the message names it.
-        """
-        if not (math.isfinite(self.epsilon) and self.epsilon >= SMALLEST_EPSILON):
-            raise TransportError(f"epsilon is {self.epsilon}; give a finite value of at least {SMALLEST_EPSILON}")
-        if not 0 < self.mass <= 1:
-            raise TransportError(f"mass is {self.mass}; give a share of the total in (0, 1]")
+    def __post_init__(self) -> None:
         if not self.tolerance >= 0:
             raise TransportError(f"tolerance is {self.tolerance}; give 0 (fixed iterations) or more")
         if self.max_iterations < 1:
             raise TransportError(f"max_iterations is {self.max_iterations}; give at least 1")
         if self.threads is not None and self.threads < 1:
             raise TransportError(f"threads is {self.threads}; give at least 1, or None for every CPU")
-        return self._replace(mass=1.0) if self.mass > 1 - BALANCED_WITHIN else self
+
+    @classmethod
+    def from_options(cls, **options: Any) -> Solver:
+        """The solver of a call's options; a tolerance of None is the default."""
+        if options.get("tolerance", 0) is None:
+            del options["tolerance"]
+        return cls(**options)
 
 
 def check_similarity(shape: tuple[int, ...]) -> None:
@@ -136,30 +211,16 @@ def check_similarity(shape: tuple[int, ...]) -> None:
         raise TransportError(f"similarity has shape {tuple(shape)}; give (N, P, Q) with P, Q >= 1")
 
 
-def check_marginals(name: str, weights: Array, shape: tuple[int, ...]) -> None:
-    """Refuse weights (N, P), numpy or torch, that are no probability vectors of the expected shape."""
-    if tuple(weights.shape) != tuple(shape):
-        raise TransportError(f"{name} have shape {tuple(weights.shape)}; expected {tuple(shape)}")
-    if weights.shape[0] == 0:
-        return
-    if not bool((weights >= 0).all()):
-        raise TransportError(f"{name} hold negative or NaN weights")
-    total = weights.detach().sum(-1) if hasattr(weights, "detach") else weights.sum(-1)
-    worst = max(float(total.max()) - 1, 1 - float(total.min()))
-    if not worst <= SUM_TOLERANCE:
-        raise TransportError(f"{name} sum to 1 only within {worst:.3g}; divide each row by its sum")
-
-
-def check_result(result: TransportResult, settings: Settings) -> None:
+def check_result(result: TransportResult[Array], solver: Solver) -> None:
     """Refuse scores that are not finite, and warn of pairs that ran out of iterations."""
     if not bool((abs(result.score) < np.inf).all()):
         raise TransportError("scores are not finite: a similarity or a descriptor holds NaN or infinity")
-    if settings.tolerance == 0 or len(result.score) == 0:
+    if solver.tolerance == 0 or len(result.score) == 0:
         return
-    unsolved = (result.iterations >= settings.max_iterations) & (result.marginal_error > UNSOLVED * settings.tolerance)
+    unsolved = (result.iterations >= solver.max_iterations) & (result.marginal_error > UNSOLVED * solver.tolerance)
     if bool(unsolved.any()):
         warnings.warn(
-            f"{int(unsolved.sum())} of {len(unsolved)} pairs stopped at {settings.max_iterations} iterations with "
+            f"{int(unsolved.sum())} of {len(unsolved)} pairs stopped at {solver.max_iterations} iterations with "
             f"marginal errors up to {float(result.marginal_error.max()):.1e}; raise max_iterations or epsilon",
             stacklevel=3,
         )

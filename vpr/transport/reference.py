@@ -1,21 +1,22 @@
 """The readable reference: entropic transport in float64, in the log domain, one pair at a time.
 
-The other backends compute the same numbers faster.
+The other backends compute the same numbers faster, and the tests compare them with these.
 """
 
 import numpy as np
 
-from vpr.transport.problem import Settings, TransportResult
+from vpr.transport.problem import Solver, Transport, TransportResult
 
 SLOWNESS = 0.01  # share of the tolerance: plain Sinkhorn that moves by less may still be a whole tolerance away
 
 
 def log_sum_exp(values: np.ndarray, axis: int) -> np.ndarray:
-    """Logarithm of the sum of exp(values) along an axis; -inf where all entries are -inf."""
+    """Logarithm of the sum of exp(values) along an axis; -inf if all entries are -inf."""
     top = values.max(axis)
     top = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):
-        return top + np.log(np.exp(values - np.expand_dims(top, axis)).sum(axis))
+        result: np.ndarray = top + np.log(np.exp(values - np.expand_dims(top, axis)).sum(axis))
+    return result
 
 
 def log_scaling(log_sums: np.ndarray, weights: np.ndarray, mass: float) -> tuple[np.ndarray, float]:
@@ -47,16 +48,18 @@ def log_scaling(log_sums: np.ndarray, weights: np.ndarray, mass: float) -> tuple
     return np.minimum(0.0, breakpoints - level), float(level)
 
 
-def solve_pair(similarity: np.ndarray, mu: np.ndarray, nu: np.ndarray, settings: Settings) -> tuple[np.ndarray, int]:
-    """Transport plan (P, Q) of one pair and the iterations that it took."""
-    log_kernel = (similarity - 1.0) / settings.epsilon
+def solve_pair(
+    similarity: np.ndarray, mu: np.ndarray, nu: np.ndarray, transport: Transport, solver: Solver
+) -> tuple[np.ndarray, int]:
+    """Transport plan (P, Q) of one pair, and its number of iterations."""
+    log_kernel = (similarity - 1.0) / transport.epsilon
     g = np.zeros(len(nu))
     plan = np.zeros_like(similarity)
-    for iteration in range(1, settings.max_iterations + 1):  # noqa: B007  returned below
-        f, _ = log_scaling(log_sum_exp(log_kernel + g[None, :], 1), mu, settings.mass)
-        g, level = log_scaling(log_sum_exp(log_kernel + f[:, None], 0), nu, settings.mass)
+    for iteration in range(1, solver.max_iterations + 1):  # noqa: B007  returned below
+        f, _ = log_scaling(log_sum_exp(log_kernel + g[None, :], 1), mu, transport.mass)
+        g, level = log_scaling(log_sum_exp(log_kernel + f[:, None], 0), nu, transport.mass)
         before, plan = plan, np.exp(level + f[:, None] + log_kernel + g[None, :])
-        if settings.tolerance and np.abs(plan - before).sum() <= SLOWNESS * settings.tolerance:
+        if solver.tolerance and np.abs(plan - before).sum() <= SLOWNESS * solver.tolerance:
             break
     return plan, iteration
 
@@ -70,7 +73,9 @@ def constraint_error(plan: np.ndarray, mu: np.ndarray, nu: np.ndarray, mass: flo
     return float(excess + abs(plan.sum() - mass))
 
 
-def solve(similarity: np.ndarray, mu: np.ndarray, nu: np.ndarray, settings: Settings) -> TransportResult:
+def solve(
+    similarity: np.ndarray, mu: np.ndarray, nu: np.ndarray, transport: Transport, solver: Solver
+) -> TransportResult[np.ndarray]:
     """Solve (N, P, Q) problems by plain Sinkhorn in float64; arguments as in ``vpr.transport.solve``.
 
     Balanced: min_T <1 - S, T> - epsilon H(T) over T 1 = mu, T^T 1 = nu. Partial: T 1 <= mu,
@@ -82,13 +87,13 @@ def solve(similarity: np.ndarray, mu: np.ndarray, nu: np.ndarray, settings: Sett
         transportation problems", SIAM J. Sci. Comput. 37(2), 2015.
     """
     similarity, mu, nu = (np.asarray(array, dtype=np.float64) for array in (similarity, mu, nu))
-    solved = [solve_pair(*pair, settings) for pair in zip(similarity, mu, nu)]
+    solved = [solve_pair(*pair, transport, solver) for pair in zip(similarity, mu, nu)]
     plan = np.stack([plan for plan, _ in solved]) if solved else np.zeros_like(similarity)
-    errors = [constraint_error(*triple, settings.mass) for triple in zip(plan, mu, nu)]
+    errors = [constraint_error(*triple, transport.mass) for triple in zip(plan, mu, nu)]
     return TransportResult(
         score=(similarity * plan).sum((1, 2)),
         iterations=np.array([iteration for _, iteration in solved], dtype=np.int64),
         marginal_error=np.array(errors, dtype=np.float64),
-        plan=plan if settings.plan else None,
+        plan=plan if solver.plan else None,
         backend="reference",
     )

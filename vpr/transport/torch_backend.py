@@ -1,8 +1,7 @@
 """Entropic transport in torch: any device, any dtype, differentiable.
 
-Works on the kernel exp((S - max S) / epsilon) while that is representable, and in the log domain when the
-similarities span too many epsilons. A matrix-vector product is a multiplication and a sum, which at this size
-is several times faster than bmm.
+It works on the kernel exp((S - max S) / epsilon). If the similarities span too many epsilons for that, it works in the
+log domain. A matrix-vector product is a multiplication and a sum, which at this size is several times faster than bmm.
 
 Shapes throughout: marginals ``mu`` (N, P) and ``nu`` (N, Q); scalings u (N, P) and v (N, Q); ``sums`` and
 ``weights`` of either side (N, P) or (N, Q). The plan is diag(u) K diag(v) times a ``level`` (N, 1), which is 1 for
@@ -24,12 +23,13 @@ from vpr.transport.problem import (
     PATIENCE,
     SLOWEST_RATE,
     TINY,
-    Settings,
+    Solver,
+    Transport,
     TransportResult,
 )
 
 # Span of S / epsilon that exp() may take. In float32 it is larger than COMPILED_SPAN, the span of the compiled
-# backends. They keep divisors above TINY, this one does not.
+# backends, because they keep divisors above TINY and this one does not.
 TORCH_SPAN = {torch.float32: 60.0, torch.float64: 500.0}
 LOWEST = -1e30  # logarithm of a zero weight: finite, so that differences of two stay numbers
 
@@ -44,7 +44,7 @@ class ScalingDomain:
         self.kernel = torch.exp((similarity - top) / epsilon)
 
     def start(self, weights: Tensor) -> Tensor:
-        """The scaling of a side to begin with, of the shape of its weights."""
+        """The first scaling of a side, of the shape of its weights."""
         return torch.ones_like(weights)
 
     def rows(self, v: Tensor) -> Tensor:
@@ -122,8 +122,8 @@ Domain = ScalingDomain | LogDomain
 def water_level(sums: Tensor, weights: Tensor, mass: float) -> Tensor:
     """Level (N, 1) at which sum_i min(level * sums_i, weights_i) = mass, for mass < sum of weights.
 
-    The set of patches that give all their weight only grows, so the loop ends. With that set held fixed, the
-    level is differentiable in both arguments.
+    The set of patches that give all their weight only grows, so the loop ends. For a fixed set the level is
+    differentiable in both arguments.
     """
     full = torch.zeros_like(weights, dtype=torch.bool)
     while True:
@@ -138,11 +138,12 @@ def water_level(sums: Tensor, weights: Tensor, mass: float) -> Tensor:
 def next_cap(cap: Tensor, error: Tensor, mark: Tensor) -> Tensor:
     """Largest over-relaxation (N, 1) allowed: less after every PATIENCE iterations without progress.
 
-    At small epsilon, over-relaxation may cycle for ever. Plain Sinkhorn does not, and the cap tends to it.
+    At small epsilon, over-relaxation may cycle for ever. Plain Sinkhorn does not, and the cap tends to 1, which is
+    plain Sinkhorn.
 
     Args:
-        cap: (N, 1) the cap so far.
-        error: (N,) marginal violation now.
+        cap: (N, 1) the present cap.
+        error: (N,) present marginal violation.
         mark: (N,) marginal violation PATIENCE iterations ago.
     """
     return torch.where((error >= mark)[:, None], 1 + CAUTION * (cap - 1), cap)
@@ -153,11 +154,11 @@ def next_omega(omega: Tensor, error: Tensor, previous: Tensor, cap: Tensor) -> T
 
     A step with ``omega`` and contraction ``rate`` belongs to a plain Sinkhorn rate theta with
     ``(rate + omega - 1)^2 = rate omega^2 theta``, whose best relaxation is 2 / (1 + sqrt(1 - theta))
-    (Lehmann et al.). Where the rate is below omega - 1, omega was too large and falls.
+    (Lehmann et al.). A rate below omega - 1 shows that omega was too large, and omega falls.
 
     Args:
         omega: (N, 1) over-relaxation of these iterations.
-        error: (N,) marginal violation now.
+        error: (N,) present marginal violation.
         previous: (N,) marginal violation CHECK_EVERY iterations ago.
         cap: (N, 1) largest over-relaxation allowed.
 
@@ -172,39 +173,43 @@ def next_omega(omega: Tensor, error: Tensor, previous: Tensor, cap: Tensor) -> T
     return torch.where(rate >= omega - 1, best, less).clamp(min=1.0).minimum(cap)
 
 
-def unrolled(domain: Domain, mu: Tensor, nu: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
+def iterate_fixed(
+    domain: Domain, mu: Tensor, nu: Tensor, transport: Transport, solver: Solver
+) -> tuple[Tensor, Tensor]:
     """Plans (N, P, Q) and counts (N,) after exactly ``max_iterations`` plain iterations, all in the autograd graph."""
     v = domain.start(nu)
-    for _ in range(settings.max_iterations):
-        u, _ = domain.scale(domain.rows(v), mu, settings.mass)
-        v, level = domain.scale(domain.columns(u), nu, settings.mass)
-    return domain.plan(u, v, level), torch.full((len(mu),), settings.max_iterations, device=mu.device)
+    for _ in range(solver.max_iterations):
+        u, _ = domain.scale(domain.rows(v), mu, transport.mass)
+        v, level = domain.scale(domain.columns(u), nu, transport.mass)
+    return domain.plan(u, v, level), torch.full((len(mu),), solver.max_iterations, device=mu.device)
 
 
-def converged(domain: Domain, mu: Tensor, nu: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
+def iterate_to_tolerance(
+    domain: Domain, mu: Tensor, nu: Tensor, transport: Transport, solver: Solver
+) -> tuple[Tensor, Tensor]:
     """Plans (N, P, Q) and counts (N,) of over-relaxed iterations until each pair meets the tolerance."""
     u, v = domain.start(mu), domain.start(nu)
     level: Tensor | float = domain.neutral_level
     omega, cap = torch.ones_like(mu[:, :1]), torch.full_like(mu[:, :1], LARGEST_OMEGA)
-    iterations = torch.full((len(mu),), settings.max_iterations, device=mu.device)
+    iterations = torch.full((len(mu),), solver.max_iterations, device=mu.device)
     previous, mark = None, torch.full_like(mu[:, 0], torch.inf)
-    for iteration in range(1, settings.max_iterations + 1):
+    for iteration in range(1, solver.max_iterations + 1):
         sums = domain.rows(v)
-        target, row_level = domain.scale(sums, mu, settings.mass)
+        target, row_level = domain.scale(sums, mu, transport.mass)
         error = (domain.masses(sums, u, level) - domain.masses(sums, target, row_level)).detach().abs().sum(1)
-        looking = iteration > 1 and iteration % CHECK_EVERY == 1
-        if looking and iteration % PATIENCE == 1:
+        checking = iteration > 1 and iteration % CHECK_EVERY == 1
+        if checking and iteration % PATIENCE == 1:
             cap, mark = next_cap(cap, error, mark), error
-        if looking and previous is not None:
+        if checking and previous is not None:
             omega = next_omega(omega, error, previous, cap)
-        u = domain.relax(u, target, omega, settings.mass)
-        target, level = domain.scale(domain.columns(u), nu, settings.mass)
-        if looking:
+        u = domain.relax(u, target, omega, transport.mass)
+        target, level = domain.scale(domain.columns(u), nu, transport.mass)
+        if checking:
             previous = error
-            iterations = torch.where((error <= settings.tolerance) & (iteration < iterations), iteration, iterations)
+            iterations = torch.where((error <= solver.tolerance) & (iteration < iterations), iteration, iterations)
             if bool((iterations <= iteration).all()):
                 return domain.plan(u, target, level), iterations
-        v = domain.relax(v, target, omega, settings.mass)
+        v = domain.relax(v, target, omega, transport.mass)
         if iteration == 1:
             omega = torch.full_like(omega, FIRST_OMEGA)
     return domain.plan(u, target, level), iterations
@@ -218,20 +223,21 @@ def constraint_error(plan: Tensor, mu: Tensor, nu: Tensor, mass: float) -> Tenso
     return rows.clamp(min=0).sum(1) + columns.clamp(min=0).sum(1) + (plan.sum((1, 2)) - mass).abs()
 
 
-def solve(similarity: Tensor, mu: Tensor, nu: Tensor, settings: Settings) -> TransportResult:
+def solve(similarity: Tensor, mu: Tensor, nu: Tensor, transport: Transport, solver: Solver) -> TransportResult[Tensor]:
     """Solve (N, P, Q) problems on the device of the similarity; arguments as in ``vpr.transport.solve``."""
     kind = similarity.dtype if similarity.dtype in TORCH_SPAN else torch.float32
     similarity, mu, nu = similarity.to(kind), mu.to(kind), nu.to(kind)
     if len(similarity) == 0:
         empty = similarity.sum((1, 2))
-        return TransportResult(empty, empty.long(), empty, similarity if settings.plan else None, "torch")
-    span = (similarity.detach().amax((1, 2)) - similarity.detach().amin((1, 2))).max() / settings.epsilon
-    domain = (ScalingDomain if float(span) <= TORCH_SPAN[kind] else LogDomain)(similarity, settings.epsilon)
-    plan, iterations = (converged if settings.tolerance else unrolled)(domain, mu, nu, settings)
+        return TransportResult(empty, empty.long(), empty, similarity if solver.plan else None, "torch")
+    span = (similarity.detach().amax((1, 2)) - similarity.detach().amin((1, 2))).max() / transport.epsilon
+    domain = (ScalingDomain if float(span) <= TORCH_SPAN[kind] else LogDomain)(similarity, transport.epsilon)
+    iterate = iterate_to_tolerance if solver.tolerance else iterate_fixed
+    plan, iterations = iterate(domain, mu, nu, transport, solver)
     return TransportResult(
         score=(similarity * plan).sum((1, 2)),
         iterations=iterations,
-        marginal_error=constraint_error(plan.detach(), mu, nu, settings.mass),
-        plan=plan if settings.plan else None,
+        marginal_error=constraint_error(plan.detach(), mu, nu, transport.mass),
+        plan=plan if solver.plan else None,
         backend="torch",
     )

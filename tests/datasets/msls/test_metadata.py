@@ -75,6 +75,10 @@ MALFORMED = {
     "NaN coordinate": ("postprocessed.csv", b"500300.0", b"nan", ["row 3 (line 5)", "easting 'nan'", "finite"]),
     "empty coordinate": ("postprocessed.csv", b"500300.0", b"", ["row 3 (line 5)", "easting ''", "finite"]),
     "infinite coordinate": ("postprocessed.csv", b"500300.0", b"inf", ["row 3 (line 5)", "easting 'inf'"]),
+    "an underscore": ("postprocessed.csv", b"500300.0", b"500_300", ["row 3 (line 5)", "easting '500_300'", "number"]),
+    "an underscore in a frame": ("seq_info.csv", b"qseq,3", b"qseq,0_3", ["row 3 (line 5)", "'0_3' is not a number"]),
+    "decimal comma": ("postprocessed.csv", b"500300.0", b'"500300,0"', ["row 3 (line 5)", "easting '500300,0'"]),
+    "column twice": ("postprocessed.csv", b"northing", b"easting", ["header", "column 'easting' is there twice"]),
     "not UTF-8": ("raw.csv", b"q0004", b"q\xff004", ["row 4 (line 6)", "UTF-8"]),
     "NUL bytes": ("raw.csv", b"q0004", b"q\0004", ["row 4 (line 6)", "NUL"]),
     "a field too many": ("raw.csv", b"4,q0004", b"4,4,q0004", ["row 4 (line 6)", "8 fields", "names 7"]),
@@ -177,3 +181,52 @@ def test_a_test_city_without_ground_truth(tree):
     dataset = load(tree, Protocol(split="test"))
     assert dataset.without_ground_truth == dataset.with_panoramas == ()
     assert [row.tolist() for row in dataset.positives] == [[2]]
+
+
+def test_degrees_in_the_place_of_metres_are_told(tmp_path):
+    """With them every image would lie within 25 m of every other one."""
+    rows = make_rows(40, "q")
+    degrees = rows.assign(easting=12.5 + rows.index / 1e4, northing=55.7 + rows.index / 1e4)
+    write_city(tmp_path, "cph", degrees, make_rows(40, "d"))
+    with pytest.raises(DatasetError) as error:
+        load(tmp_path, Protocol(cities=("cph",)), cache=False)
+    assert_one_line(error, "postprocessed.csv", "look like degrees (12.5, 55.7)", "give metres")
+    for near in (rows.assign(easting=rows.index / 10, northing=0.0), rows.assign(easting=500_000.0, northing=6e6)):
+        write_city(tmp_path, "cph", near, make_rows(40, "d"))
+        load(tmp_path, Protocol(cities=("cph",)), cache=False)
+
+
+def test_keys_with_other_white_space(tmp_path):
+    keys = ["a\u00a0b", "c\u3000", "d\u0085e", "f\u2028g"]
+    write_side(tmp_path, make_rows(4, "q").assign(key=keys))
+    for _ in range(2):
+        assert load_frames(tmp_path)[0].keys.tolist() == keys
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("tree/train_val", "give {root}/tree"),
+        ("tree/train_val/cph", "give {root}/tree"),
+        ("tree/train_val/cph/query", "give {root}/tree"),
+        (".", "give {root}/tree"),
+        ("other", "docs/guides/own_data.md makes a tree of photos with positions"),
+        ("other/queries", "give the folder that holds them"),
+    ],
+)
+def test_a_folder_that_is_no_tree_says_which_is(tmp_path, given, hint):
+    write_city(tmp_path / "tree", "cph", make_rows(2, "q"), make_rows(2, "d"))
+    for name in ("database", "queries"):
+        (tmp_path / "other" / name).mkdir(parents=True)
+    with pytest.raises(DatasetError) as error:
+        load(tmp_path / given, Protocol(), cache=False)
+    assert_one_line(error, "not an MSLS tree", hint.format(root=tmp_path))
+
+
+def test_folders_of_systems_are_no_cities(tmp_path):
+    write_city(tmp_path, "cph", make_rows(2, "q"), make_rows(2, "d"))
+    for name in ("@eaDir", "__MACOSX", "#recycle", ".hidden"):
+        (tmp_path / "train_val" / name).mkdir()
+    with pytest.raises(DatasetError) as error:
+        load(tmp_path, Protocol(cities=("paris",)), cache=False)
+    assert str(error.value).endswith("has no city 'paris'; it holds cph")

@@ -1,4 +1,4 @@
-"""The compiled CPU path: every layout, fixed point, pairs in any order, threads, and the digest of its sources."""
+"""The compiled code for CPUs: every layout, fixed point, pairs in any order, threads, the digest of the sources."""
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -13,15 +13,15 @@ from problems import images, unit
 from vpr.similarity import structural_similarity, structural_similarity_pairs
 from vpr.transport import TransportError
 from vpr.transport.cpu import compiling, fused
-from vpr.transport.cpu.fixed import SPREAD, SUPPORTED, suits
-from vpr.transport.cpu.threads import Workers, arena, in_threads
+from vpr.transport.cpu.fixed import SPREAD, SUPPORTED, use_fixed_point
+from vpr.transport.cpu.threads import Workers, arena, run_in_threads
 
-# (patches, other patches, channels): single columns kept apart or not, few rows, padded channels, several panels
+# (patches, other patches, channels): with and without single columns, few rows, padded channels, several panels
 SHAPES = ((1, 1, 4), (5, 7, 12), (16, 5, 32), (17, 50, 100), (24, 40, 96), (49, 49, 128), (60, 49, 128), (120, 60, 384))
 
 
 def problem(shape, candidates=7, half=False):
-    """Images of a shape, the database in float16 if wanted."""
+    """Images of a shape; with ``half`` the database is float16."""
     query, database, *globals_ = images(candidates, *shape)
     return (query, database.astype("f2") if half else database, *globals_)
 
@@ -33,7 +33,7 @@ def exact(arrays, **options):
 
 
 def errors(shape, half, mass):
-    """Largest errors of score and plan, whatever was in the thread's memory before."""
+    """Largest errors of score and plan, which do not depend on the former contents of the thread's memory."""
     arrays, results = problem(shape, half=half), []
     for left_over in (0, np.nan, np.inf, -3e38):
         arena.numbers[:] = left_over
@@ -60,13 +60,14 @@ def test_fixed_point_is_exact_enough(kind, channels, seams):
     arrays = problem((49, 49, channels), candidates=200)
     result = structural_similarity(*arrays, kind, backend="numba")
     assert abs(result.score - exact(arrays, marginals=kind).score.numpy()).max() < 5e-6
-    seams.replace("vpr.transport.cpu.fused.suits", lambda *asked: False)
+    seams.replace("vpr.transport.cpu.fused.use_fixed_point", lambda *arguments: False)
     assert (structural_similarity(*arrays, kind, backend="numba").score != result.score).any()
 
 
 def test_fixed_point_is_for_many_patches_with_spread_marginals():
-    assert suits("complement", 49, 128) == SUPPORTED
-    assert not suits("relevancy", 49, 128) and not suits("complement", 39, 128) and not suits("complement", 49, 64)
+    assert use_fixed_point("complement", 49, 128) == SUPPORTED
+    assert not use_fixed_point("relevancy", 49, 128)
+    assert not use_fixed_point("complement", 39, 128) and not use_fixed_point("complement", 49, 64)
 
 
 @pytest.mark.parametrize("shape", [(49, 49, 128), (20, 20, 16)])
@@ -77,7 +78,7 @@ def test_vectors_need_not_be_of_length_one(shape):
         scaled = structural_similarity(query * factor, database / factor, *globals_, "uniform", backend="numba").score
         np.testing.assert_allclose(scaled, plain, atol=6e-6)
     spiked = query.copy()
-    spiked[:, 0] = 5.0  # far above what the rest needs
+    spiked[:, 0] = 5.0  # far above the other numbers
     result = structural_similarity(spiked, database, *globals_, "uniform", epsilon=0.5, backend="numba")
     expected = exact((spiked, database, *globals_), marginals="uniform", epsilon=0.5)
     np.testing.assert_allclose(result.score, expected.score.numpy(), atol=1e-4)
@@ -109,7 +110,7 @@ def test_pairs_are_indices(backend, bad):
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_pairs_in_any_order(threads):
-    """Queries mixed, one of them with more pairs than a task takes, one without any; float16 on either side."""
+    """Mixed queries, one with more pairs than a task holds, one without pairs; float16 on both sides."""
     rng = np.random.default_rng(1)
     patches, globals_ = (unit(rng.normal(size=shape) + 0.3).astype("f4") for shape in ((6, 49, 128), (6, 128)))
     images_, images_globals = (unit(rng.normal(size=shape) + 0.3).astype("f4") for shape in ((9, 30, 128), (9, 128)))
@@ -135,7 +136,7 @@ def test_callers_threads_share_the_workers():
             np.testing.assert_array_equal(result.score, expected)
 
 
-def test_what_a_worker_raises_reaches_the_caller_after_all_are_done():
+def test_an_exception_of_a_worker_is_raised_after_all_are_done():
     done = []
 
     def work(k: int) -> None:
@@ -144,12 +145,12 @@ def test_what_a_worker_raises_reaches_the_caller_after_all_are_done():
         done.append(k)
 
     with pytest.raises(ValueError, match="two"):
-        in_threads(work, 4)
+        run_in_threads(work, 4)
     assert sorted(done) == [0, 1, 3]
 
 
 def test_the_digest_of_the_compiled_code_covers_its_files(tmp_path, monkeypatch):
-    """Numba's cache looks at one file of a function; the others are guarded by this digest."""
+    """Numba's cache checks one file of a function; this digest covers the others."""
     folder = Path(compiling.__file__).parent
     copies = [Path(shutil.copy(path, tmp_path)) for path in folder.glob("*.py")]
     assert {"solver.py", "fused.py", "kernels.py", "products.py", "simd.py"} <= {path.name for path in copies}
@@ -162,7 +163,7 @@ def test_the_digest_of_the_compiled_code_covers_its_files(tmp_path, monkeypatch)
 
 
 def test_memory_maps_and_arrays_share_the_compiled_code():
-    """Numba compiles for arrays that cannot be written apart from those that can: half a minute more for a user."""
+    """Without this, numba compiles twice, for read-only arrays and for others: half a minute more for a user."""
     arrays = problem((9, 9, 16), half=True)
     fixed = [array.copy() for array in arrays]
     for array in fixed:
@@ -172,23 +173,23 @@ def test_memory_maps_and_arrays_share_the_compiled_code():
     assert len(fused.score_tasks.signatures) == 1
 
 
-def test_compiled_code_that_is_not_on_disk_is_announced_and_compiled_by_one(tmp_path, caplog):
+def test_one_process_compiles_and_logs_it(tmp_path, caplog):
     caplog.set_level("INFO", "vpr")
 
     class Function:
         signatures, py_func = (), problem
         stats = SimpleNamespace(cache_path=str(tmp_path))
 
-    with compiling.compiling_alone(Function):
+    with compiling.compile_once(Function):
         assert (tmp_path / ".compiling.lock").exists()
     assert "compiling the optimal transport for this processor, once" in caplog.text
     caplog.clear()
-    with compiling.compiling_alone(Function):
+    with compiling.compile_once(Function):
         assert not caplog.text
 
 
-def test_the_number_of_threads_is_the_largest_asked_for():
+def test_the_number_of_threads_is_that_of_the_largest_call():
     team = Workers()
     for count in (2, 4, 3, 4):
-        assert team.at_least(count) is team.jobs
+        assert team.grow_to(count) is team.jobs
     assert team.count == 4

@@ -1,4 +1,4 @@
-"""Problems at the edge: right or refused, never NaN."""
+"""Extreme problems are solved or refused; the result is never NaN."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from problems import random_problem, unit
 from vpr.similarity import structural_similarity
 from vpr.transport import available_backends, solve
 
-BACKENDS = tuple(name for name in available_backends() if name in ("torch", "numba", "triton"))
+BACKENDS = tuple(name for name in available_backends() if name != "reference")
 pytestmark = pytest.mark.parametrize("backend", BACKENDS)
 
 
@@ -39,7 +39,7 @@ def test_identical_images_match_patch_by_patch(backend):
 
 @pytest.mark.parametrize("mass", [1.0, 0.4])
 def test_orthogonal_and_equal_patches(backend, mass):
-    """All similarities 0 or all 1: the score is mass times that, for any plan."""
+    """If all similarities are 0, or all are 1, the score is mass times that, for any plan."""
     first, second = np.repeat(np.eye(2, 16, dtype="f4")[:, None], 5, 1)
     for database, cosine in ((second, 0.0), (first, 1.0)):
         for marginals in ("uniform", "relevancy", "complement", "softmax", "inverse"):
@@ -50,7 +50,7 @@ def test_orthogonal_and_equal_patches(backend, mass):
 
 
 def test_one_heavy_patch(backend):
-    """All weight on one patch of either side: the score is their cosine."""
+    """If one patch of either side has all weight, the score is their cosine."""
     similarity, mu, nu = random_problem()
     mu, nu = np.eye(9)[[3] * 4], np.eye(7)[[2] * 4]
     result = solve(similarity, mu, nu, backend=backend)
@@ -66,7 +66,7 @@ def test_tiny_weights(backend):
 
 
 def test_extreme_similarities(backend):
-    """A permutation in cosines -1 and 1: representable only just, and its plan is known."""
+    """A permutation in cosines -1 and 1 is at the limit of float32, and its plan is known."""
     similarity = 2 * np.eye(8)[None] - 1
     result = solve(similarity, np.full(8, 1 / 8), np.full(8, 1 / 8), backend=backend)
     np.testing.assert_allclose(result.score, [1.0], atol=1e-5)

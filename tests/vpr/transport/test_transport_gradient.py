@@ -26,8 +26,8 @@ def normalised(weights):
     [(UNROLLED, 0.05), (UNROLLED, 0.5), (UNROLLED, 0.002), (CONVERGED, 0.05), (CONVERGED, 0.5)],
 )
 def test_finite_differences(options, epsilon, mass):
-    """Similarities and marginals, in the scaling domain and (epsilon 0.002) on logarithms, where it does not converge
-    within the iterations that a check of gradients can afford."""
+    """Gradients of similarities and marginals, in the scaling domain and, with epsilon 0.002, in the log domain. There
+    a converged problem takes too many iterations for a test."""
     inputs = tensors(zero_weights=False)
 
     def score(similarity, mu, nu):
@@ -42,7 +42,7 @@ def test_zero_weights_have_finite_gradients(epsilon, mass):
     inputs = tensors(zero_weights=True)
     solve(*inputs, epsilon=epsilon, mass=mass, **UNROLLED).score.sum().backward()
     assert all(torch.isfinite(tensor.grad).all() for tensor in inputs)
-    assert inputs[0].grad[0, 0].abs().max() == 0  # a patch without weight moves nothing
+    assert inputs[0].grad[0, 0].abs().max() == 0  # a patch of weight zero moves no mass
 
 
 def test_float32_gradients_follow_float64():

@@ -1,4 +1,4 @@
-"""Marginal weights against their definitions, written as loops."""
+"""Marginal weights against their definitions in plain loops."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_definition(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_torch_and_batches_of_pairs(kind):
-    """One query repeated (N, P, C) in torch gives what (P, C) gives in numpy; half precision is close."""
+    """A repeated query (N, P, C) in torch has the marginals of (P, C) in numpy; half precision is close."""
     query, database, query_global, database_global = images()
     expected = marginal_weights(kind, query, database, query_global, database_global)
     pairs = len(database)
@@ -43,7 +43,7 @@ def test_torch_and_batches_of_pairs(kind):
         np.testing.assert_allclose(rough.numpy(), ours, atol=2e-3)
 
 
-def test_rollout_takes_the_weights_given():
+def test_rollout_takes_weights():
     query, database, *_ = images(candidates=2, patches=3, other_patches=2)
     given = np.array([1.0, 2.0, 1.0]), np.array([[1.0, 3.0], [0.0, 5.0]])
     mu, nu = marginal_weights("rollout", query, database, None, None, rollout=given)
@@ -53,7 +53,7 @@ def test_rollout_takes_the_weights_given():
 
 @pytest.mark.parametrize("kind", ["relevancy", "complement"])
 def test_rows_without_weight_become_uniform(kind):
-    """Patches all orthogonal (relevancy) or all equal (complement) to the other image's descriptor."""
+    """All patches are orthogonal (relevancy) or equal (complement) to the other image's descriptor."""
     axis = 1 if kind == "relevancy" else 0
     patches = np.repeat(np.eye(4, dtype="f4")[:1], 3, 0)
     other = np.eye(4, dtype="f4")[axis]
@@ -68,6 +68,8 @@ def test_refusals():
         marginal_weights("relevance", query, database, None, None)
     with pytest.raises(TransportError, match="rollout"):
         marginal_weights("rollout", query, database, None, None)
+    with pytest.raises(TransportError, match="need query_global"):
+        marginal_weights("complement", query, database, None, None)
     with pytest.raises(TransportError, match="negative"):
         given = np.array([2.0] + [-0.1] * 8), np.ones((12, 9))
         marginal_weights("rollout", query, database, None, None, rollout=given)

@@ -20,7 +20,7 @@ SLOW = ("49", "any_epsilon", "0.97", "0.05", "softmax", "inverse", "relevancy") 
 
 
 def test_parity_in_the_interpreter():
-    """The parity, degenerate and similarity tests again with the triton backend among the available ones."""
+    """The parity, degenerate and similarity tests with the triton backend."""
     if os.environ.get("TRITON_INTERPRET"):
         pytest.skip("this is the interpreter's run")
     files = [FOLDER / f"test_transport_{name}.py" for name in ("solve", "degenerate", "similarity")]
@@ -45,7 +45,7 @@ for half, kind in ((False, "complement"), (True, "softmax")):
 
 
 def test_tiled_kernel_in_the_interpreter():
-    """Grids beyond registers (150 x 140) against float64, half precision included."""
+    """Grids that are too large for registers (150 x 140) against float64, in half precision too."""
     script = TILED.format(folder=str(FOLDER.parents[1] / "support"))
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
@@ -58,13 +58,14 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from vpr.transport.cuda.kernels import pair_kernel
 from vpr.transport.cuda.tiled import tiled_kernel
+from vpr.transport.marginals import COMPLEMENT
 half, index = ("query", "database"), ("query_index", "database_index", "iterations")
 single = ("query_global", "database_global", "given_similarity", "given_mu", "given_nu", "score", "marginal_error",
           "plan", "scratch", "vectors")
 types = dict.fromkeys(half, "*bf16") | dict.fromkeys(index, "*i64") | dict.fromkeys(single, "*fp32")
 types |= dict.fromkeys(("epsilon", "mass", "tolerance"), "fp32")
-pair = {"KIND": 3, "FROM_PATCHES": True, "PARTIAL": False, "PLAN": False, "BP": 64, "BQ": 64, "BC": 32}
-for kernel, constants in ((pair_kernel, pair), (tiled_kernel, {"KIND": 3, "BR": 32, "BQ": 256, "BC": 32})):
+pair = {"KIND": COMPLEMENT, "FROM_PATCHES": True, "PARTIAL": False, "PLAN": False, "BP": 64, "BQ": 64, "BC": 32}
+for kernel, constants in ((pair_kernel, pair), (tiled_kernel, {"KIND": COMPLEMENT, "BR": 32, "BQ": 256, "BC": 32})):
     signature = {name: "constexpr" if name in constants else types.get(name, "i32") for name in kernel.arg_names}
     source = ASTSource(kernel, signature, {(kernel.arg_names.index(name),): value for name, value in constants.items()})
     binary = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 4})
@@ -84,18 +85,19 @@ TRIAL = """
 import logging, sys
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 from vpr.transport.cuda import backend, trial
-assert trial.agrees("cpu")
-solve, structural = backend.solve, backend.structural
-backend.structural = lambda *a: structural(*a).mapped(lambda field: field + 1)
-trial.agrees.cache_clear()
-assert not trial.agrees("cpu")
-backend.structural, backend.solve = structural, lambda *a: 1 / 0
-trial.agrees.cache_clear()
-assert not trial.agrees("cpu") and not trial.agrees("cpu")
+from vpr.transport.problem import convert_result
+assert trial.kernels_agree("cpu")
+solve, score = backend.solve, backend.score_candidates
+backend.score_candidates = lambda *a: convert_result(score(*a), lambda field: field + 1)
+trial.kernels_agree.cache_clear()
+assert not trial.kernels_agree("cpu")
+backend.score_candidates, backend.solve = score, lambda *a: 1 / 0
+trial.kernels_agree.cache_clear()
+assert not trial.kernels_agree("cpu") and not trial.kernels_agree("cpu")
 """
 
 
-def test_kernels_that_fail_or_differ_are_not_trusted():
+def test_kernels_that_fail_or_differ_are_not_used():
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     done = subprocess.run([sys.executable, "-c", TRIAL], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -1,4 +1,4 @@
-"""Entropic transport on the CPU: compiled kernels, candidates shared among threads."""
+"""Entropic transport on the CPU: compiled kernels, pairs shared among threads."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -7,30 +7,30 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from vpr.transport.cpu.compiling import ENTRY, SOURCES, compiling_alone
+from vpr.transport.cpu.compiling import ENTRY, SOURCES, compile_once
 from vpr.transport.cpu.layout import whole_columns
 from vpr.transport.cpu.simd import LANES
-from vpr.transport.cpu.solver import pair_memory, solve_pairs
-from vpr.transport.cpu.threads import arena, in_threads, thread_count
-from vpr.transport.problem import TOO_WIDE, Settings, TransportResult
+from vpr.transport.cpu.solver import pair_memory_size, solve_pairs
+from vpr.transport.cpu.threads import arena, run_in_threads, thread_count
+from vpr.transport.problem import TOO_WIDE, Solver, Transport, TransportResult
 
 
-def split(total: int, parts: int) -> list[slice]:
-    """``parts`` contiguous slices of nearly equal length; empty ones are left out."""
+def split_evenly(total: int, parts: int) -> list[slice]:
+    """``parts`` contiguous slices of nearly equal length, without empty ones."""
     edges = [total * k // parts for k in range(parts + 1)]
     return [slice(a, b) for a, b in pairwise(edges) if b > a]
 
 
-def compiled_settings(settings: Settings) -> tuple[np.float32, np.float32, np.float32, int]:
-    """What the compiled functions take: epsilon, mass, tolerance, max_iterations."""
+def kernel_scalars(transport: Transport, solver: Solver) -> tuple[np.float32, np.float32, np.float32, int]:
+    """The scalars that the compiled functions take: epsilon, mass, tolerance, max_iterations."""
     return (
-        np.float32(settings.epsilon), np.float32(settings.mass),
-        np.float32(settings.tolerance), settings.max_iterations,
+        np.float32(transport.epsilon), np.float32(transport.mass),
+        np.float32(solver.tolerance), solver.max_iterations,
     )  # fmt: skip
 
 
-def empty_result(shape: tuple[int, ...], plan: bool) -> TransportResult:
-    """Arrays of zeros for the result of N pairs of ``shape`` (N, P, Q); the plans have no rows when none are wanted."""
+def empty_result(shape: tuple[int, ...], plan: bool) -> TransportResult[np.ndarray]:
+    """Arrays of zeros for the result of N pairs of ``shape`` (N, P, Q); without ``plan`` the plans have no rows."""
     pairs = shape[0]
     return TransportResult(
         score=np.zeros(pairs, np.float32),
@@ -41,54 +41,59 @@ def empty_result(shape: tuple[int, ...], plan: bool) -> TransportResult:
     )
 
 
-def entry(sources: str) -> Any:
+def make_entry(sources: str) -> Any:
     """The compiled function that ``solve`` calls; ``sources`` is the digest of the files that it is made of."""
 
     @njit(**ENTRY)
-    def solve_part(similarity, mu, nu, settings, outputs, memory):
+    def solve_part(similarity, mu, nu, scalars, outputs, memory):
         sources  # noqa: B018  makes the digest part of the cache's key
-        solve_pairs(similarity, mu, nu, settings, outputs, memory)
+        solve_pairs(similarity, mu, nu, scalars, outputs, memory)
 
     return solve_part
 
 
-solve_part = entry(SOURCES)
+solve_part = make_entry(SOURCES)
 
 
-def two_parts(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def split_columns(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Similarities (R, Q) as the two parts (wholes, singles) that ``solve_pairs`` takes."""
     whole = whole_columns(rows.shape[1])
     wholes = np.pad(rows[:, :whole], ((0, 0), (0, max(0, whole - rows.shape[1]))))
     return wholes, np.pad(rows[:, whole:].T, ((0, 0), (0, LANES)))
 
 
-def solve(similarity: np.ndarray, mu: np.ndarray, nu: np.ndarray, settings: Settings) -> TransportResult:
+def solve(
+    similarity: np.ndarray, mu: np.ndarray, nu: np.ndarray, transport: Transport, solver: Solver
+) -> TransportResult[np.ndarray]:
     """Solve (N, P, Q) problems in float32; arguments as in ``vpr.transport.solve``."""
     similarity, mu, nu = (np.ascontiguousarray(array, dtype=np.float32) for array in (similarity, mu, nu))
-    result = empty_result(similarity.shape, settings.plan)
-    values = compiled_settings(settings)
-    parts = split(len(similarity), thread_count(settings, similarity.size))
+    result = empty_result(similarity.shape, solver.plan)
+    scalars = kernel_scalars(transport, solver)
+    parts = split_evenly(len(similarity), thread_count(solver.threads, similarity.size))
 
     def work(k: int) -> None:
         part = parts[k]
         rows = similarity[part].reshape(-1, similarity.shape[2])
-        outputs = *(array[part] for array in result[:3]), result.plan[part] if settings.plan else result.plan
-        memory = arena.take(pair_memory(*similarity.shape[1:]))
-        solve_part(two_parts(rows), mu[part], nu[part], values, outputs, memory)
+        outputs = *(array[part] for array in result[:3]), result.plan[part] if solver.plan else result.plan
+        memory = arena.take(pair_memory_size(*similarity.shape[1:]))
+        solve_part(split_columns(rows), mu[part], nu[part], scalars, outputs, memory)
 
     if parts:
-        with compiling_alone(solve_part):
-            in_threads(work, len(parts))
-    finish_wide(result, settings, lambda wide: (similarity[wide], mu[wide], nu[wide]))
-    return result if settings.plan else result._replace(plan=None)
+        with compile_once(solve_part):
+            run_in_threads(work, len(parts))
+    solve_wide_pairs(result, transport, solver, lambda wide: (similarity[wide], mu[wide], nu[wide]))
+    return result if solver.plan else result._replace(plan=None)
 
 
-def finish_wide(
-    result: TransportResult, settings: Settings, problem: Callable[[np.ndarray], tuple[np.ndarray, ...]]
+def solve_wide_pairs(
+    result: TransportResult[np.ndarray],
+    transport: Transport,
+    solver: Solver,
+    problem: Callable[[np.ndarray], tuple[np.ndarray, ...]],
 ) -> None:
-    """Solve in the log domain the pairs that the kernels left as TOO_WIDE, by torch in float64.
+    """Solve in the log domain, by torch in float64, the pairs that the kernels marked as TOO_WIDE.
 
-    ``problem(indices)`` gives their similarities and marginals, laid out as the result's plan.
+    ``problem(indices)`` returns their similarities and marginals, in the layout of the result's plan.
     """
     wide = np.flatnonzero(result.iterations == TOO_WIDE)
     if len(wide) == 0:
@@ -98,7 +103,7 @@ def finish_wide(
     from vpr.transport import torch_backend
 
     arrays = (torch.from_numpy(np.asarray(array, dtype=np.float64)) for array in problem(wide))
-    solved = torch_backend.solve(*arrays, settings)
-    for ours, theirs in zip(result[:4], solved[:4]):
-        if theirs is not None:
-            ours[wide] = theirs.numpy()
+    solved = torch_backend.solve(*arrays, transport, solver)
+    for target, source in zip(result[:4], solved[:4]):
+        if source is not None:
+            target[wide] = source.numpy()

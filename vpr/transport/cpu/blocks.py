@@ -1,4 +1,4 @@
-"""Loops over blocks of matrix rows that keep their sums in registers, written out for LLVM.
+"""Loops over blocks of matrix rows, with sums in registers, written in LLVM's intermediate language.
 
 All matrices are flat arrays of rows ``stride`` apart, each a whole number of vectors (16 numbers) long.
 """
@@ -8,13 +8,13 @@ from numba import types
 from numba.extending import intrinsic
 
 from vpr.transport.cpu.compiling import cpu_has
-from vpr.transport.cpu.simd import INT, INT_VECTOR, LANES, SUMS, VECTOR, address, lanes, spread, vector_pointer
+from vpr.transport.cpu.simd import INT, INT_VECTOR, LANES, SUMS, VECTOR, address, broadcast, lanes, vector_pointer
 
 INDEX = ir.IntType(64)
 
 
 class Loop:
-    """``for k in range(count)`` in LLVM's code, with values carried from turn to turn; count is at least 1."""
+    """``for k in range(count)`` in LLVM's language, with values carried from turn to turn; count is at least 1."""
 
     def __init__(self, builder, count, start):
         self.builder, self.count = builder, count
@@ -29,7 +29,7 @@ class Loop:
             phi.add_incoming(value, before)
 
     def close(self, values):
-        """End the body: carry these values on to the next turn."""
+        """End the body, and pass these values to the next turn; returns them."""
         following = self.builder.add(self.k, INDEX(1))
         self.k.add_incoming(following, self.builder.block)
         for phi, value in zip(self.carried, values):
@@ -45,15 +45,15 @@ def row_pointers(builder, pointer, stride, rows):
     return [vector_pointer(builder, builder.gep(pointer, [builder.mul(stride, INDEX(row))])) for row in range(rows)]
 
 
-def vector_at(builder, pointer, k, apart=1):
-    """The k-th of the vectors that start at a pointer and lie ``apart`` vectors apart."""
+def load_vector(builder, pointer, k, apart=1):
+    """The k-th vector from a pointer on, if the vectors lie ``apart`` vectors apart."""
     return builder.load(builder.gep(pointer, [builder.mul(k, INDEX(apart))]), align=4)
 
 
-def transposed_sum(builder, vectors, add):
-    """One vector whose lane r joins all lanes of vector r by ``add``.
+def reduce_vectors(builder, vectors, add):
+    """One vector whose lane r is the reduction of all lanes of vector r by ``add``.
 
-    There are 4 or 16 vectors; of 4, the other lanes of the result are zero.
+    There are 4 or 16 vectors. If there are 4, the other lanes of the result are zero.
     """
     quads = (
         [[4 * q + lane for lane in (0, 16, 1, 17)] for q in range(4)],
@@ -86,7 +86,7 @@ def transposed_sum(builder, vectors, add):
 
 
 def row_sums(rows, apart=1):
-    """Intrinsic: matrix times vector for a block of 4 or 16 rows; its lane r is the sum of row r.
+    """Intrinsic: matrix times vector for a block of 4 or 16 rows; lane r of the result is the sum of row r.
 
     ``apart`` is 1 for a matrix of rows. It is ``rows`` for blocks that hold the first vector of each row, then the
     second of each row, and so on.
@@ -101,14 +101,14 @@ def row_sums(rows, apart=1):
             pointers = row_pointers(builder, address(context, builder, signature.args[0], matrix, start), stride, rows)
             weights = vector_pointer(builder, address(context, builder, signature.args[3], vector, at))
             loop = Loop(builder, count, [ir.Constant(VECTOR, None)] * rows)
-            weight = vector_at(builder, weights, loop.k)
+            weight = load_vector(builder, weights, loop.k)
             new = [
                 builder.fadd(
-                    builder.fmul(vector_at(builder, pointer, loop.k, apart), weight, flags=SUMS), sum_, flags=SUMS
+                    builder.fmul(load_vector(builder, pointer, loop.k, apart), weight, flags=SUMS), sum_, flags=SUMS
                 )
                 for pointer, sum_ in zip(pointers, loop.carried)
             ]
-            return transposed_sum(builder, loop.close(new), builder.fadd)
+            return reduce_vectors(builder, loop.close(new), builder.fadd)
 
         return lanes(matrix, types.intp, types.intp, vector, types.intp, types.intp), codegen
 
@@ -116,7 +116,7 @@ def row_sums(rows, apart=1):
 
 
 def row_extents(largest):
-    """Intrinsic: the sums of squares of 16 rows, or their largest absolute numbers; its lane r is that of row r."""
+    """Intrinsic: the sums of squares of 16 rows, or their largest absolute numbers; lane r is that of row r."""
 
     @intrinsic
     def extents(typing_context, matrix, start, stride, count):
@@ -138,9 +138,9 @@ def row_extents(largest):
 
             loop = Loop(builder, count, [ir.Constant(VECTOR, None)] * LANES)
             step = magnitude if largest else square
-            entries = [vector_at(builder, pointer, loop.k) for pointer in pointers]
-            found = loop.close([step(entry, value) for entry, value in zip(entries, loop.carried)])
-            return transposed_sum(builder, found, larger if largest else builder.fadd)
+            entries = [load_vector(builder, pointer, loop.k) for pointer in pointers]
+            reduced = loop.close([step(entry, value) for entry, value in zip(entries, loop.carried)])
+            return reduce_vectors(builder, reduced, larger if largest else builder.fadd)
 
         return lanes(matrix, types.intp, types.intp, types.intp), codegen
 
@@ -148,7 +148,7 @@ def row_extents(largest):
 
 
 def add_rows(rows, apart):
-    """Intrinsic: a block of rows, each times its weight, added to a row of sums; ``apart`` as in ``row_sums``."""
+    """Intrinsic: add a block of rows, each times its weight, to a row of sums; ``apart`` as in ``row_sums``."""
 
     @intrinsic
     def add(typing_context, matrix, start, stride, weights, at, sums, count):
@@ -158,12 +158,12 @@ def add_rows(rows, apart):
             matrix, start, stride, weights, at, sums, count = arguments
             pointers = row_pointers(builder, address(context, builder, signature.args[0], matrix, start), stride, rows)
             first = address(context, builder, signature.args[3], weights, at)
-            scales = [spread(builder, builder.load(builder.gep(first, [INDEX(row)]))) for row in range(rows)]
+            scales = [broadcast(builder, builder.load(builder.gep(first, [INDEX(row)]))) for row in range(rows)]
             target = vector_pointer(builder, address(context, builder, signature.args[5], sums, INDEX(0)))
             loop = Loop(builder, count, [])
-            parts = [vector_at(builder, target, loop.k)] + [None] * 3
+            parts = [load_vector(builder, target, loop.k)] + [None] * 3
             for row, (pointer, scale) in enumerate(zip(pointers, scales)):
-                product = builder.fmul(vector_at(builder, pointer, loop.k, apart), scale, flags=SUMS)
+                product = builder.fmul(load_vector(builder, pointer, loop.k, apart), scale, flags=SUMS)
                 part = parts[row % 4]
                 parts[row % 4] = product if part is None else builder.fadd(product, part, flags=SUMS)
             sum_ = builder.fadd(builder.fadd(parts[0], parts[1]), builder.fadd(parts[2], parts[3]))
@@ -177,7 +177,7 @@ def add_rows(rows, apart):
 
 
 def prefetch(builder, place, step, k):
-    """Ask for the cache line ``k * step`` bytes behind an address, for level 2; one outside all arrays does no harm."""
+    """Prefetch the cache line ``k * step`` bytes behind an address into level 2; any address is safe."""
     line = builder.inttoptr(builder.add(place, builder.mul(k, INDEX(step))), ir.IntType(8).as_pointer())
     kind = ir.FunctionType(ir.VoidType(), [line.type, INT, INT, INT])
     ask = builder.module.declare_intrinsic("llvm.prefetch", [line.type], kind)
@@ -185,21 +185,21 @@ def prefetch(builder, place, step, k):
 
 
 def multiply_tile(builder, numbers, columns, turns, ahead, term):
-    """Sums of a tile: ``turns`` numbers of each row times as many rows of a panel.
+    """Sums of a tile: ``turns`` numbers of each row times ``turns`` rows of a panel.
 
     ``numbers`` are pointers to the rows; ``columns`` is (pointer, vectors in a row of the panel); ``ahead`` is (address
-    to prefetch from, bytes a turn). ``term(sum, number, column)`` adds to a sum the product of a number, spread over a
-    vector, and a vector of the panel.
+    to prefetch from, bytes a turn). ``term(sum, number, column)`` returns the sum plus the product of a number, in all
+    lanes of a vector, and a vector of the panel.
     """
     columns, vectors = columns
     kind = columns.type.pointee
     loop = Loop(builder, turns, [ir.Constant(kind, None)] * (len(numbers) * vectors))
     prefetch(builder, *ahead, loop.k)
     turn = builder.mul(loop.k, INDEX(vectors))
-    loaded = [vector_at(builder, columns, builder.add(turn, INDEX(vector))) for vector in range(vectors)]
+    loaded = [load_vector(builder, columns, builder.add(turn, INDEX(vector))) for vector in range(vectors)]
     new = []
     for row, pointer in enumerate(numbers):
-        number = spread(builder, builder.load(builder.gep(pointer, [loop.k])), kind)
+        number = broadcast(builder, builder.load(builder.gep(pointer, [loop.k])), kind)
         new += [term(sum_, number, column) for column, sum_ in zip(loaded, loop.carried[row * vectors :])]
     return loop.close(new)
 
@@ -211,7 +211,7 @@ def products(rows, vectors):
     def multiply(typing_context, matrix, start, stride, panel, at, out, place, out_stride, ahead):
         """out[place + r out_stride + j] = sum_k matrix[start + r stride + k] panel[at + k 16 vectors + j], k < stride.
 
-        Meanwhile the cache lines behind the address ``ahead`` are asked for, as many as the rows fill.
+        Meanwhile it prefetches the cache lines behind the address ``ahead``, as many as the rows fill.
         """
 
         def codegen(context, builder, signature, arguments):
@@ -261,7 +261,7 @@ def fixed_products(rows, vectors):
     def multiply(typing_context, matrix, start, stride, panel, at, turns, out, place, out_stride, factors, row, ahead):
         """out[place + r out_stride + j] += factors[row + r] S_rj, with the sum over k < turns
 
-        S_rj = sum_k matrix[start + r stride + k] . panel[at + k 16 vectors + j], where . multiplies two pairs and adds
+        S_rj = sum_k matrix[start + r stride + k] . panel[at + k 16 vectors + j], and . multiplies two pairs and adds
         the two products; ``ahead`` as in ``products``.
         """
 
@@ -278,7 +278,7 @@ def fixed_products(rows, vectors):
             first = address(context, builder, signature.args[6], out, place)
             factor = address(context, builder, signature.args[9], factors, row)
             for r, pointer in enumerate(row_pointers(builder, first, out_stride, rows)):
-                scale = spread(builder, builder.load(builder.gep(factor, [INDEX(r)])))
+                scale = broadcast(builder, builder.load(builder.gep(factor, [INDEX(r)])))
                 for vector in range(vectors):
                     target = builder.gep(pointer, [INDEX(vector)])
                     product = builder.fmul(builder.sitofp(sums[r * vectors + vector], VECTOR), scale, flags=SUMS)

@@ -1,4 +1,4 @@
-"""Compiled passes over a chunk of descriptors: half precision to single, similarities to marginals."""
+"""Compiled passes over a chunk of descriptors: half precision to single, cosines to marginals."""
 
 import numpy as np
 from llvmlite import ir
@@ -6,6 +6,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from vpr.transport.cpu.compiling import EXACT, OPTIONS
+from vpr.transport.marginals import COMPLEMENT, INVERSE, INVERSE_RATE, RELEVANCY, SOFTMAX
 
 
 @intrinsic
@@ -20,9 +21,9 @@ def float_from_bits(typing_context, bits):
 
 @njit(**EXACT)
 def half_to_single(half, single):
-    """Convert float16 numbers, given as their bits in uint16 (n,), into ``single`` (n,) float32.
+    """Convert float16 numbers, as their bits in uint16 (n,), into ``single`` (n,) float32.
 
-    numpy's own cast is 10 times slower.
+    Numpy's own cast is 10 times slower.
     """
     for i in range(len(half)):
         bits = np.int32(half[i])
@@ -33,10 +34,10 @@ def half_to_single(half, single):
 
 
 @njit(**OPTIONS)
-def chunk_weights(correlation, code, weights):
-    """Fill marginals ``weights`` (n, Q) from the first Q columns of ``correlation`` (n, Q or more).
+def fill_marginals(correlation, code, weights):
+    """Fill the marginals ``weights`` (n, Q) from the first Q columns of cosines, ``correlation`` (n, Q or more).
 
-    ``code`` is that of the kind in marginals.CODES; see marginals.raw_weights.
+    ``code`` is one of marginals.CODES; see marginals.raw_weights.
     """
     zero, one = np.float32(0), np.float32(1)
     for n in range(weights.shape[0]):
@@ -45,13 +46,13 @@ def chunk_weights(correlation, code, weights):
             cosine = correlation[n, j]
             relevancy = max(cosine, zero)
             weight = one
-            if code == 1:
+            if code == RELEVANCY:
                 weight = relevancy
-            elif code == 2:
-                weight = np.exp(relevancy * np.float32(-10))
-            elif code == 3:
+            elif code == INVERSE:
+                weight = np.exp(relevancy * np.float32(INVERSE_RATE))
+            elif code == COMPLEMENT:
                 weight = max(one - relevancy, zero)
-            elif code == 4:
+            elif code == SOFTMAX:
                 weight = np.exp(cosine - one)
             weights[n, j] = weight
             total += weight

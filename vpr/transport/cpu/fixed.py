@@ -1,9 +1,9 @@
 """Products in 16-bit fixed point: twice as fast as float32.
 
-Each row of descriptors is scaled to int16, as finely as the sum of products over a slice of its channels fits into an
-int32. Rounding errs by about 5e-6 in a single cosine, at random. A score averages over its patches and errs by 1e-6,
-which is exact enough where many patches share the mass. With few patches, or marginals that may give most of the mass
-to few patches, float32 is used instead.
+Each row of descriptors is scaled to int16. The scale is the largest with which a sum of products over a slice of the
+channels fits into an int32. Rounding errs by about 5e-6 in a single cosine, at random. A score averages over its
+patches and errs by 1e-6. This is exact enough if many patches share the mass. If there are few patches, or if the
+marginals may give most of the mass to few patches, float32 is used instead.
 """
 
 import numpy as np
@@ -13,47 +13,50 @@ from vpr.transport.cpu.blocks import fixed_products, row_extents
 from vpr.transport.cpu.compiling import OPTIONS, cpu_has
 from vpr.transport.cpu.layout import take, take_zeros
 from vpr.transport.cpu.products import ROWS, VECTORS, multiply_singles
-from vpr.transport.cpu.simd import LANES, larger, load, smaller, splat, square_root, store, store_rounded
+from vpr.transport.cpu.simd import LANES, load, maximum, minimum, splat, square_root, store, store_rounded
+from vpr.transport.marginals import Marginals
 
 SHORT_SLICE, LONG_SLICE = 64, 128  # channels whose products are summed in an int32
-LONG_FROM = 256  # channels from which slices are long: they are faster, and many of them are fine enough
+LONG_FROM = 256  # least channels for long slices, which are faster; with so many channels they are fine enough
 LARGEST = np.float32(32767)
 LARGEST_NORM = np.float32(46300)  # of a slice: no sum of products exceeds its square (Cauchy-Schwarz), 2.144e9 < 2^31
 LEAST_PATCHES = 40  # of either image; the error of a score falls with the root of their number
-LEAST_CHANNELS = 96  # below them products take too small a share of the time
+LEAST_CHANNELS = 96  # with fewer, products take too small a share of the time
 SPREAD = ("uniform", "complement", "softmax")  # marginals that leave no patch with most of the mass
 SUPPORTED = cpu_has("avx512bw") and cpu_has("avx512vnni")  # without them float32 is as fast
 
-squares_of, largest_of = row_extents(False), row_extents(True)
+sums_of_squares, largest_magnitudes = row_extents(False), row_extents(True)
 by_three, by_two, by_one = fixed_products(ROWS, VECTORS), fixed_products(ROWS, min(2, VECTORS)), fixed_products(ROWS, 1)
 
 
-def suits(kind: str | None, patches: int, channels: int) -> bool:
-    """Whether to use fixed point, for marginals of a kind; ``patches`` is the smaller number of the two images."""
+def use_fixed_point(kind: Marginals, patches: int, channels: int) -> bool:
+    """Whether fixed point is faster and exact enough; ``patches`` is the smaller number of the two images."""
     return SUPPORTED and kind in SPREAD and patches >= LEAST_PATCHES and channels >= LEAST_CHANNELS
 
 
 @njit(**OPTIONS)
-def slice_of(channels):
+def slice_width(channels):
     """Channels in a slice."""
     return LONG_SLICE if channels >= LONG_FROM else SHORT_SLICE
 
 
 @njit(**OPTIONS)
 def find_scales(rows, channels, scales):
-    """Fill ``scales`` (R,): factors that make the numbers of each row int16 and keep the sums of its slices in int32.
+    """Fill ``scales`` (R,): for each row the factor by which its numbers fit int16, and the sums of its slices int32.
 
     The factor of a row with NaN or infinity is NaN.
     """
-    count, width, least = len(rows) // channels, slice_of(channels), splat(np.float32(1e-24))
+    count, width, least = len(rows) // channels, slice_width(channels), splat(np.float32(1e-24))
     for block in range(0, count, LANES):
         i = min(block, count - LANES)
-        peak = largest_of(rows, i * channels, channels, channels // LANES)
+        peak = largest_magnitudes(rows, i * channels, channels, channels // LANES)
         norm, everything = least, splat(np.float32(0))
         for first in range(0, channels, width):
-            part = squares_of(rows, i * channels + first, channels, min(width, channels - first) // LANES)
-            norm, everything = larger(part, norm), everything + part
-        fine = smaller(splat(LARGEST * LARGEST) / larger(peak * peak, least), splat(LARGEST_NORM * LARGEST_NORM) / norm)
+            part = sums_of_squares(rows, i * channels + first, channels, min(width, channels - first) // LANES)
+            norm, everything = maximum(part, norm), everything + part
+        fine = minimum(
+            splat(LARGEST * LARGEST) / maximum(peak * peak, least), splat(LARGEST_NORM * LARGEST_NORM) / norm
+        )
         store(scales, i, square_root(fine) + everything * splat(np.float32(0)))
 
 
@@ -67,10 +70,10 @@ def round_rows(rows, channels, scales, fixed):
 
 
 @njit(**OPTIONS)
-def fix_panels(packed, wanted, memory):
+def round_panels(packed, wanted, memory):
     """((panels, scale), memory left): the panels of a packed query in int16, and the scale of all their numbers.
 
-    Two channels lie side by side in an int32. The panels are at the start of ``memory``; they are empty unless
+    An int32 holds two neighbouring channels. The panels are at the start of ``memory``; they are empty unless
     ``wanted``.
     """
     panels, _, patches = packed
@@ -97,10 +100,10 @@ def multiply_block(rows, i, stride, panels, at, vectors, factors, out, place, wi
     for row in range(ROWS):
         for vector in range(vectors):
             store(out, place + row * width + vector * LANES, splat(np.float32(0)))
-    width_of_slice = slice_of(2 * stride) // 2
-    for first in range(0, stride, width_of_slice):
+    slice_turns = slice_width(2 * stride) // 2
+    for first in range(0, stride, slice_turns):
         following = ahead + first * 8 * ROWS
-        turns, start, there = min(width_of_slice, stride - first), i * stride + first, at + first * vectors * LANES
+        turns, start, there = min(slice_turns, stride - first), i * stride + first, at + first * vectors * LANES
         if vectors == 1:
             by_one(rows, start, stride, panels, there, turns, out, place, width, factors, i, following)
         elif vectors == 2:
@@ -111,9 +114,9 @@ def multiply_block(rows, i, stride, panels, at, vectors, factors, out, place, wi
 
 @njit(**OPTIONS)
 def multiply_fixed(rows, packed, fixed, out, correlation, ahead, memory):
-    """As ``products.multiply``, with ``fixed``, the panels and the scale of ``fix_panels``.
+    """As ``products.multiply``, with ``fixed``, the panels and the scale of ``round_panels``.
 
-    Meanwhile the descriptors that come next, from the address ``ahead`` on, are brought into the cache.
+    Meanwhile it prefetches the next descriptors, from the address ``ahead`` on, into the cache.
     """
     (panels, scale), (_, singles, _), (wholes, alone) = fixed, packed, out
     channels, whole, flat = singles.shape[1], wholes.shape[1], wholes.reshape(-1)
@@ -129,8 +132,8 @@ def multiply_fixed(rows, packed, fixed, out, correlation, ahead, memory):
     for column in range(0, whole, VECTORS * LANES):
         vectors = min(VECTORS * LANES, whole - column) // LANES
         for block in range(0, count, ROWS):
-            i = min(block, count - ROWS)  # the last block takes some rows once more
-            following = ahead + 4 * i * channels  # 4 bytes a number; float16 is through after half of the rows
+            i = min(block, count - ROWS)  # the last block repeats some rows
+            following = ahead + 4 * i * channels  # 4 bytes a number; of float16, half of the rows suffice
             place = i * whole + column
             multiply_block(pairs, i, stride, panels, column * stride, vectors, factors, flat, place, whole, following)
     multiply_singles(rows, singles, alone, correlation)

@@ -1,41 +1,40 @@
 """From patch descriptors to scores on the CPU: products in chunks that stay in cache, then transport."""
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-from vpr.transport.cpu.backend import compiled_settings, empty_result, finish_wide
-from vpr.transport.cpu.compiling import ENTRY, OPTIONS, SOURCES, compiling_alone
-from vpr.transport.cpu.convert import chunk_weights, half_to_single
-from vpr.transport.cpu.fixed import fix_panels, multiply_fixed, suits
-from vpr.transport.cpu.layout import SINGLES, consecutive, copy, padded, take
+from vpr.transport.cpu.backend import empty_result, kernel_scalars, solve_wide_pairs
+from vpr.transport.cpu.compiling import ENTRY, OPTIONS, SOURCES, compile_once
+from vpr.transport.cpu.convert import fill_marginals, half_to_single
+from vpr.transport.cpu.fixed import multiply_fixed, round_panels, use_fixed_point
+from vpr.transport.cpu.layout import SINGLES, copy, is_consecutive, round_up, take
 from vpr.transport.cpu.products import LEAST_ROWS, correlate, multiply, pack
-from vpr.transport.cpu.simd import LANES, draw_number
-from vpr.transport.cpu.solver import pair_memory, solve_pairs
-from vpr.transport.cpu.threads import arena, in_threads, thread_count
+from vpr.transport.cpu.simd import LANES, fetch_and_add
+from vpr.transport.cpu.solver import pair_memory_size, solve_pairs
+from vpr.transport.cpu.threads import arena, run_in_threads, thread_count
 from vpr.transport.marginals import CODES, GIVEN
-from vpr.transport.problem import TOO_WIDE, Settings, TransportResult, check_result
+from vpr.transport.problem import TOO_WIDE, Images, Solver, Transport, TransportResult, check_result, convert_result
 
 CHUNK_FLOATS = 1 << 17  # float32 numbers of descriptors and similarities in a chunk: half a MiB, about half of L2
-CHUNKS_A_THREAD = 8  # at least, where there are several threads: candidates take unequal time
+CHUNKS_A_THREAD = 8  # least number of chunks for each of several threads, because candidates take unequal time
 
 
-def read_only(array: np.ndarray) -> np.ndarray:
-    """A view that cannot be written. Numba compiles anew for arrays that can be, so all inputs are made to be of one
-    kind, that of memory maps."""
+def read_only_view(array: np.ndarray) -> np.ndarray:
+    """A read-only view. Numba compiles once more for arrays that can be written, so all inputs are made read-only, as
+    memory maps are."""
     view = array.view()
     view.flags.writeable = False
     return view
 
 
-NO_HALF, NO_SINGLE = read_only(np.empty((0, 0), np.uint16)), read_only(np.empty((0, 0), np.float32))
+NO_HALF, NO_SINGLE = read_only_view(np.empty((0, 0), np.uint16)), read_only_view(np.empty((0, 0), np.float32))
 
 
 @njit(**OPTIONS)
-def single_rows(half, single, images, patches, channels, memory):
+def convert_rows(half, single, images, patches, channels, memory):
     """The rows of some images as flat float32, at least LEAST_ROWS of them, and the memory left.
 
     Descriptors are in ``half`` (R, C), the bits of float16, or in ``single`` (R, C) float32; the other array has no
@@ -43,7 +42,7 @@ def single_rows(half, single, images, patches, channels, memory):
     """
     count, depth = len(images) * patches, max(half.shape[1], single.shape[1])
     first, fits = images[0] * patches, depth == channels and count >= LEAST_ROWS
-    if fits and len(single) and consecutive(images):
+    if fits and len(single) and is_consecutive(images):
         return single[first : first + count].reshape(-1), memory
     target, memory = take(memory, max(count, LEAST_ROWS) * channels)
     if not fits:
@@ -61,8 +60,8 @@ def single_rows(half, single, images, patches, channels, memory):
 
 
 @njit(**OPTIONS)
-def product_arrays(packed, rows, memory):
-    """Room for the products of so many rows with a packed query, and the memory left.
+def take_products(packed, rows, memory):
+    """Memory for the products of a number of rows with a packed query.
 
     Returns ((wholes, singles), correlation with the global descriptor, memory left); see ``products.multiply``.
     """
@@ -76,106 +75,106 @@ def product_arrays(packed, rows, memory):
 
 @njit(**OPTIONS)
 def pack_query(queries, query, patches, fixed, memory):
-    """One of the queries as made by ``pack`` and, in fixed point, by ``fix_panels``, and the memory left."""
+    """One of the queries, packed by ``pack``; its panels in fixed point, by ``round_panels``; and the memory left."""
     half, single, globals_ = queries
-    channels = padded(globals_.shape[1], LANES)
-    rows, memory = single_rows(half, single, np.array([query]), patches, channels, memory)
+    channels = round_up(globals_.shape[1], LANES)
+    rows, memory = convert_rows(half, single, np.array([query]), patches, channels, memory)
     packed, memory = pack(rows.reshape(-1, channels), patches, globals_[query], memory)
-    fixed_query, memory = fix_panels(packed, fixed, memory)
+    fixed_query, memory = round_panels(packed, fixed, memory)
     return packed, fixed_query, memory
 
 
 @njit(**OPTIONS)
-def score_chunk(query, database, part, ahead, marginals, how, settings, outputs, memory):
+def score_chunk(query, database, part, ahead, marginals, mode, scalars, outputs, memory):
     """Score some candidates of a query.
 
-    ``query`` is from ``pack_query``, ``part`` a slice of the pairs, ``ahead`` the address of the descriptors that come
-    next; the other arguments are as in ``score_tasks``, ``marginals`` and ``outputs`` those of the part.
+    ``query`` is from ``pack_query``, ``part`` a slice of the pairs, ``ahead`` the address of the next descriptors; the
+    other arguments are as in ``score_tasks``, with ``marginals`` and ``outputs`` of the part.
     """
     (packed, fixed_query), (half, single, images, globals_) = query, database
-    (mu, nu), (_, fixed, code), channels = marginals, how, packed[1].shape[1]
+    (mu, nu), (_, fixed, code), channels = marginals, mode, packed[1].shape[1]
     pairs, patches = nu.shape
-    product, correlation, memory = product_arrays(packed, max(pairs * patches, LEAST_ROWS), memory)
-    numbers, rest = single_rows(half, single, images[part], patches, channels, memory)
+    product, correlation, memory = take_products(packed, max(pairs * patches, LEAST_ROWS), memory)
+    numbers, rest = convert_rows(half, single, images[part], patches, channels, memory)
     if fixed:
         multiply_fixed(numbers, packed, fixed_query, product, correlation, ahead, rest)
     else:
         multiply(numbers, packed, product, correlation)
     if code != GIVEN:
         correlate(packed, globals_, images[part], mu, memory)
-        chunk_weights(mu, code, mu)
-        chunk_weights(correlation[: pairs * patches].reshape(pairs, patches), code, nu)
-    solve_pairs(product, nu, mu, settings, outputs, memory)
+        fill_marginals(mu, code, mu)
+        fill_marginals(correlation[: pairs * patches].reshape(pairs, patches), code, nu)
+    solve_pairs(product, nu, mu, scalars, outputs, memory)
 
 
-def entry(sources: str) -> Any:
-    """The compiled function that ``score`` calls; ``sources`` is the digest of the files that it is made of."""
+def make_entry(sources: str) -> Any:
+    """The compiled function that Python calls; ``sources`` is the digest of the files that it is made of."""
 
     @njit(**ENTRY)
-    def score_tasks(tasks, counters, how, queries, database, marginals, settings, outputs, memory):
-        """Score candidates: draw one task after another until no thread has left any.
+    def score_tasks(tasks, counters, mode, queries, database, marginals, scalars, outputs, memory):
+        """Score candidates: take one task after another until none is left.
 
         Args:
             tasks: (T, 3) query, first pair, last pair + 1.
-            counters: (2,) tasks drawn so far, and pairs to look at again.
-            how: candidates in a chunk, whether in fixed point, code of the marginals.
-            queries: half (B * P, C), single (B * P, C), globals (B, C); see ``single_rows``.
+            counters: (2,) number of tasks that threads have taken, and of pairs that need a second look.
+            mode: candidates in a chunk, whether in fixed point, code of the marginals.
+            queries: half (B * P, C), single (B * P, C), globals (B, C); see ``convert_rows``.
             database: half (M * Q, C), single (M * Q, C), images of the pairs (N,), globals (M, C).
             marginals: (N, P) and (N, Q), filled from the products with the global descriptors unless the code is GIVEN.
-            settings: epsilon, mass, tolerance, max_iterations.
+            scalars: epsilon, mass, tolerance, max_iterations.
             outputs: as in ``solve_pairs``, of N pairs.
-            memory: as many float32 numbers as ``memory_needed`` says.
+            memory: float32 numbers, ``memory_size`` of them.
         """
         sources  # noqa: B018  makes the digest part of the cache's key
         (half, single, images, _), (mu, nu), (score, iterations, error, plan) = database, marginals, outputs
         patches, current = nu.shape[1], tasks[0, 0]
-        packed, fixed_query, left = pack_query(queries, current, mu.shape[1], how[1], memory)
-        following = draw_number(counters)
+        packed, fixed_query, left = pack_query(queries, current, mu.shape[1], mode[1], memory)
+        following = fetch_and_add(counters)
         while following < len(tasks):
-            (query, first, last), following = tasks[following], draw_number(counters)
+            (query, first, last), following = tasks[following], fetch_and_add(counters)
             if query != current:
-                packed, fixed_query, left = pack_query(queries, query, mu.shape[1], how[1], memory)
+                packed, fixed_query, left = pack_query(queries, query, mu.shape[1], mode[1], memory)
                 current = query
-            for start in range(first, last, how[0]):
-                stop = min(start + how[0], last)
+            for start in range(first, last, mode[0]):
+                stop = min(start + mode[0], last)
                 after = stop if stop < last else tasks[min(following, len(tasks) - 1), 1]
                 row = images[after] * patches
                 ahead = half[row:].ctypes.data if len(half) else single[row:].ctypes.data
                 part = slice(start, stop)
                 results = score[part], iterations[part], error[part], plan[part]
                 sides = mu[part], nu[part]
-                score_chunk((packed, fixed_query), database, part, ahead, sides, how, settings, results, left)
+                score_chunk((packed, fixed_query), database, part, ahead, sides, mode, scalars, results, left)
                 for n in range(start, stop):
-                    if iterations[n] == TOO_WIDE or iterations[n] >= settings[3] or not np.isfinite(score[n]):
-                        draw_number(counters[1:])
+                    if iterations[n] == TOO_WIDE or iterations[n] >= scalars[3] or not np.isfinite(score[n]):
+                        fetch_and_add(counters[1:])
 
     return score_tasks
 
 
-score_tasks = entry(SOURCES)
+score_tasks = make_entry(SOURCES)
 
 
 @cache
-def memory_needed(size: int, queries: int, patches: int, channels: int) -> int:
+def memory_size(size: int, queries: int, patches: int, channels: int) -> int:
     """How many float32 numbers ``score_tasks`` needs for chunks of ``size`` candidates and images of (P, Q, C)."""
-    depth, width, rows = (padded(n, LANES) for n in (channels, queries, max(size * patches, LEAST_ROWS)))
+    depth, width, rows = (round_up(n, LANES) for n in (channels, queries, max(size * patches, LEAST_ROWS)))
     query = (width * 5 // 2 + SINGLES + 2) * depth + width
     product = (rows + LANES) * (width + SINGLES + 1)
-    work = max(rows * (2 * depth + 1), pair_memory(patches, queries), depth + width)
+    work = max(rows * (2 * depth + 1), pair_memory_size(patches, queries), depth + width)
     return query + product + work + 16 * LANES
 
 
-def flat_descriptors(patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def flatten_descriptors(patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Patches (N, Q, C) as (bits of float16 (N * Q, C), float32 (N * Q, C)); one of the two is empty."""
     rows = np.ascontiguousarray(patches).reshape(-1, patches.shape[-1])
     if rows.dtype == np.float16:
-        return read_only(rows.view(np.uint16)), NO_SINGLE
-    return NO_HALF, read_only(rows.astype(np.float32, copy=False))
+        return read_only_view(rows.view(np.uint16)), NO_SINGLE
+    return NO_HALF, read_only_view(rows.astype(np.float32, copy=False))
 
 
-def single_globals(descriptors: np.ndarray) -> np.ndarray:
+def convert_globals(descriptors: np.ndarray) -> np.ndarray:
     """Global descriptors as contiguous float32."""
-    return read_only(np.ascontiguousarray(descriptors, dtype=np.float32))
+    return read_only_view(np.ascontiguousarray(descriptors, dtype=np.float32))
 
 
 @njit(**ENTRY)
@@ -192,104 +191,93 @@ def make_tasks(queries, size):
     return tasks[:count]
 
 
-def score(
-    queries: tuple[np.ndarray, np.ndarray],
-    database: tuple[np.ndarray, np.ndarray],
+def score_sorted_pairs(
+    images: Images[np.ndarray],
     pairs: tuple[np.ndarray, np.ndarray],
-    kind: str | None,
     weights: tuple[np.ndarray, np.ndarray] | None,
-    settings: Settings,
-) -> TransportResult:
-    """Scores of N pairs of queries and database images, checked; its plan is (N, Q, P), database patches first.
+    transport: Transport,
+    solver: Solver,
+) -> TransportResult[np.ndarray]:
+    """Scores of N pairs of queries and database images, checked; the plan is (N, Q, P), database patches first.
 
     Args:
-        queries: patches (B, P, C) float32 or float16, globals (B, C).
-        database: patches (M, Q, C) float32 or float16, globals (M, C).
+        images: query patches (B, P, C) and database patches (M, Q, C), float32 or float16; globals (B, C) and (M, C).
         pairs: indices of the queries (N,), sorted, and of the database images (N,).
-        kind: marginals, or None when ``weights`` are given.
-        weights: marginals (query (N, P), database (N, Q)), or None.
-        settings: of the solver.
+        weights: marginals (query (N, P), database (N, Q)) in place of those of ``transport``, or None.
+        transport: the problem.
+        solver: tolerance, iterations, threads, and whether the plans are wanted.
     """
-    (_, rows, channels), (_, patches, _) = queries[0].shape, database[0].shape
-    (own, images), count = pairs, len(pairs[0])
-    result = empty_result((count, patches, rows), settings.plan)
+    (_, rows, channels), (_, patches, _) = images.query_patches.shape, images.database_patches.shape
+    (queries, candidates), count = pairs, len(pairs[0])
+    result = empty_result((count, patches, rows), solver.plan)
     if count == 0:
         return result
     if weights is None:
         marginals = np.empty((count, rows), np.float32), np.empty((count, patches), np.float32)
+        code = CODES[transport.marginals]
+        fixed = use_fixed_point(transport.marginals, min(patches, rows), channels)
     else:
-        marginals = tuple(np.require(side, np.float32, ["C", "W"]) for side in weights)  # the kernels take no other
-    fixed = weights is None and suits(kind, min(patches, rows), channels)
-    threads = thread_count(settings, count * patches * rows)
+        marginals = tuple(np.require(side, np.float32, ["C", "W"]) for side in weights)  # what the kernels take
+        code, fixed = GIVEN, False
+    threads = thread_count(solver.threads, count * patches * rows)
     share = -(-count // (CHUNKS_A_THREAD * threads)) if threads > 1 else count
-    tasks, counters = make_tasks(own, share), np.zeros(2, np.int64)
-    how = (
-        max(1, min(share, CHUNK_FLOATS // (patches * (channels + rows)))),
-        fixed,
-        GIVEN if kind is None else CODES[kind],
-    )
-    sides = (*flat_descriptors(queries[0]), single_globals(queries[1])), (
-        *flat_descriptors(database[0]), images, single_globals(database[1]),
-    )  # fmt: skip
+    tasks, counters = make_tasks(queries, share), np.zeros(2, np.int64)
+    chunk = max(1, min(share, CHUNK_FLOATS // (patches * (channels + rows))))
+    query_side = *flatten_descriptors(images.query_patches), convert_globals(images.query_global)
+    database_side = *flatten_descriptors(images.database_patches), candidates, convert_globals(images.database_global)
 
     def work(thread: int) -> None:
-        memory = arena.take(memory_needed(how[0], rows, patches, channels))
-        score_tasks(tasks, counters, how, *sides, marginals, compiled_settings(settings), tuple(result[:4]), memory)
+        memory = arena.take(memory_size(chunk, rows, patches, channels))
+        scalars, outputs = kernel_scalars(transport, solver), tuple(result[:4])
+        mode = chunk, fixed, code
+        score_tasks(tasks, counters, mode, query_side, database_side, marginals, scalars, outputs, memory)
 
-    with compiling_alone(score_tasks):
-        in_threads(work, min(threads, len(tasks)))
+    with compile_once(score_tasks):
+        run_in_threads(work, min(threads, len(tasks)))
     if counters[1]:
 
         def problem(wide: np.ndarray) -> tuple[np.ndarray, ...]:
-            one, other = (
-                side[0][index[wide]].astype(np.float32) for side, index in ((queries, own), (database, images))
-            )
-            return other @ one.swapaxes(1, 2), marginals[1][wide], marginals[0][wide]
+            query = images.query_patches[queries[wide]].astype(np.float32)
+            database = images.database_patches[candidates[wide]].astype(np.float32)
+            return database @ query.swapaxes(1, 2), marginals[1][wide], marginals[0][wide]
 
-        finish_wide(result, settings, problem)
-        check_result(result, settings)
+        solve_wide_pairs(result, transport, solver, problem)
+        check_result(result, solver)
     return result
 
 
-def structural(
-    query_patches: np.ndarray,
-    database_patches: np.ndarray,
-    query_global: np.ndarray,
-    database_global: np.ndarray,
-    kind: str | None,
+def score_candidates(
+    images: Images[np.ndarray],
     weights: tuple[np.ndarray, np.ndarray] | None,
-    settings: Settings,
-) -> TransportResult:
+    transport: Transport,
+    solver: Solver,
+) -> TransportResult[np.ndarray]:
     """Scores of one query (P, C) against N database images (N, Q, C).
 
-    ``kind`` is None when ``weights`` (query (N, P), database (N, Q)) are given.
+    ``weights`` (query (N, P), database (N, Q)) replace the marginals of ``transport``, unless they are None.
     """
-    queries, database = (query_patches[None], query_global[None]), (database_patches, database_global)
-    count = len(database_patches)
-    result = score(queries, database, (np.zeros(count, np.int64), np.arange(count)), kind, weights, settings)
-    return result._replace(plan=result.plan.transpose(0, 2, 1) if settings.plan else None)
+    query, database, query_global, database_global = images
+    count, one = len(database), Images(query[None], database, query_global[None], database_global)
+    result = score_sorted_pairs(one, (np.zeros(count, np.int64), np.arange(count)), weights, transport, solver)
+    return result._replace(plan=result.plan.transpose(0, 2, 1) if solver.plan else None)
 
 
-def structural_pairs(
-    sources: Sequence[np.ndarray],
-    pairs: Sequence[np.ndarray],
-    kind: str,
+def score_pairs(
+    images: Images[np.ndarray],
+    pairs: tuple[np.ndarray, np.ndarray],
     weights: tuple[np.ndarray, np.ndarray] | None,
-    settings: Settings,
-) -> TransportResult:
+    transport: Transport,
+    solver: Solver,
+) -> TransportResult[np.ndarray]:
     """Scores of N pairs of images out of two sets, in any order.
 
-    ``sources``, ``pairs`` and ``weights``, query (B, P) and database (M, Q), are as in
-    ``similarity.structural_similarity_pairs``.
+    The arguments are those of ``similarity.structural_similarity_pairs``, with ``weights`` query (B, P) and database
+    (M, Q), a row for each image.
     """
-    query_patches, database_patches, query_global, database_global = sources
-    queries, images = pairs
+    queries, candidates = pairs
     order = np.argsort(queries, kind="stable")
-    rising, sides = (
-        (queries[order], images[order]),
-        ((query_patches, query_global), (database_patches, database_global)),
-    )
+    rising = queries[order], candidates[order]
     of_pairs = None if weights is None else (weights[0][rising[0]], weights[1][rising[1]])
-    result = score(*sides, rising, kind if weights is None else None, of_pairs, settings)
+    result = score_sorted_pairs(images, rising, of_pairs, transport, solver)
     back = np.argsort(order)
-    return result._replace(plan=None).mapped(lambda field: field[back])
+    return convert_result(result._replace(plan=None), lambda field: field[back])

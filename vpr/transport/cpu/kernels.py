@@ -1,11 +1,11 @@
 """The kernel K = exp((S - max S) / epsilon) of one pair in L1 cache, and the sums over it, compiled by numba.
 
 K is (blocks, singles). ``blocks`` holds the columns that fill whole vectors of 16 numbers. Its rows are padded with
-zeros to whole blocks: as many blocks of MANY rows as there are, then blocks of FEW rows. It is a flat array, block
-after block; a block holds the first vector of each of its rows, then the second of each, and so on. ``singles``
-(S, tall) holds the few other columns one after the other, padded with zeros to whole vectors of rows.
+zeros to whole blocks: first blocks of MANY rows, then blocks of FEW rows. It is a flat array, block after block; a
+block holds the first vector of each of its rows, then the second of each, and so on. ``singles`` (S, tall) holds the
+few other columns one after the other, padded with zeros to whole vectors of rows.
 
-Scalings and marginals of the rows have room for one vector more. Those of the columns end with a vector for the
+Scalings and marginals of the rows are one vector longer than the rows. Those of the columns end with a vector for the
 singles. Similarities are the same two parts, without blocks and padding.
 """
 
@@ -14,21 +14,21 @@ from numba import njit
 
 from vpr.transport.cpu.blocks import add_rows, row_sums
 from vpr.transport.cpu.compiling import OPTIONS, cpu_has
-from vpr.transport.cpu.layout import padded
+from vpr.transport.cpu.layout import round_up
 from vpr.transport.cpu.simd import (
     LANES,
-    highest,
-    larger,
     load,
     load_four,
-    lowest,
+    max_lanes,
+    maximum,
+    min_lanes,
+    minimum,
     scale_by_two,
-    smaller,
+    select_positive,
     splat,
     store,
     store_four,
-    total,
-    where_positive,
+    sum_lanes,
 )
 from vpr.transport.problem import KEEP, LEVEL_STEP, TINY
 
@@ -37,7 +37,7 @@ FEW = 4  # the rows of a kernel are a multiple of it
 TINY32, KEEP32 = np.float32(TINY), np.float32(KEEP)
 LOG2E = np.float32(1.4426950408889634)
 ROUND = np.float32(12582912.0)  # 1.5 * 2**23: adding it rounds to an integer
-SMALLEST = np.float32(-125.0)  # powers of two below it are no normal float32 numbers
+SMALLEST = np.float32(-125.0)  # smallest exponent; smaller powers of two are not normal float32 numbers
 # 2^f = 1 + sum_k POWER[k] f^(k+1), fitted for |f| <= 1/2
 POWER = tuple(
     map(
@@ -53,7 +53,7 @@ add_many, add_few = add_rows(MANY, MANY), add_rows(FEW, FEW)
 @njit(**OPTIONS)
 def power(x):
     """2^x of 16 float32 x <= 0, relative error at most 2e-7; below -125 it stays at 2^-125."""
-    x = larger(x, splat(SMALLEST))
+    x = maximum(x, splat(SMALLEST))
     rounded = x + splat(ROUND)
     f = x - (rounded - splat(ROUND))
     p = splat(POWER[4]) * f + splat(POWER[3])
@@ -65,26 +65,29 @@ def power(x):
 
 @njit(**OPTIONS)
 def span(similarity, masks):
-    """Smallest and largest similarity of a pair; ``masks`` of columns and of rows are 1 at patches, 0 at padding."""
+    """Smallest and largest similarity of a pair; the ``masks`` of columns and rows are 1 at patches, 0 at padding."""
     (wholes, singles), (columns, rows) = similarity, masks
     first = splat(wholes[0, 0])
     low, high = first, first
     for c in range(0, wholes.shape[1], LANES):
         mask, least, most = load(columns, c), first, first
         for i in range(wholes.shape[0]):
-            entry = where_positive(mask, load(wholes[i], c), first)
-            least, most = smaller(entry, least), larger(entry, most)
-        low, high = smaller(least, low), larger(most, high)
+            entry = select_positive(mask, load(wholes[i], c), first)
+            least, most = minimum(entry, least), maximum(entry, most)
+        low, high = minimum(least, low), maximum(most, high)
     for k in range(len(singles)):
         for i in range(0, wholes.shape[0], LANES):
-            entry = where_positive(load(rows, i), load(singles[k], i), first)
-            low, high = smaller(entry, low), larger(entry, high)
-    return lowest(low), highest(high)
+            entry = select_positive(load(rows, i), load(singles[k], i), first)
+            low, high = minimum(entry, low), maximum(entry, high)
+    return min_lanes(low), max_lanes(high)
 
 
 @njit(**OPTIONS)
 def row_place(i, rows, width):
-    """Where row i of a kernel begins, and how far apart its vectors are; ``rows`` and ``width`` are the kernel's."""
+    """Index of the first number of row i of a kernel, and the distance between its vectors.
+
+    ``rows`` and ``width`` are those of the kernel.
+    """
     first, height = i // MANY * MANY, MANY
     if first + MANY > rows:
         first, height = i // FEW * FEW, FEW
@@ -92,39 +95,39 @@ def row_place(i, rows, width):
 
 
 @njit(**OPTIONS)
-def gibbs(similarity, masks, top, epsilon, kernel):
-    """Fill the kernel with exp((similarity - top) / epsilon), and with zero where the masks are zero."""
+def fill_kernel(similarity, masks, top, epsilon, kernel):
+    """Fill the kernel with exp((similarity - top) / epsilon), and with zeros at the zeros of the masks."""
     (wholes, singles), (columns, rows), (blocks, alone) = similarity, masks, kernel
     scale = splat(LOG2E / epsilon)
     shift = splat(np.float32(-top) * (LOG2E / epsilon))
     (count, whole), zero = wholes.shape, splat(np.float32(0))
     for i in range(count):
-        place, apart = row_place(i, padded(count, FEW), whole)
+        place, apart = row_place(i, round_up(count, FEW), whole)
         for c in range(0, whole, LANES):
             entry = power(load(wholes[i], c) * scale + shift)
-            store(blocks, place + c // LANES * apart, where_positive(load(columns, c), entry, zero))
+            store(blocks, place + c // LANES * apart, select_positive(load(columns, c), entry, zero))
     for k in range(len(singles)):
         for i in range(0, count, LANES):
             entry = power(load(singles[k], i) * scale + shift)
-            # behind the last row there may be any numbers
-            store(alone[k], i, where_positive(load(rows, i), entry, zero))
+            # the numbers behind the last row are undefined
+            store(alone[k], i, select_positive(load(rows, i), entry, zero))
 
 
 @njit(**OPTIONS)
-def relaxed(old, new, omega):
+def relax(old, new, omega):
     """Over-relaxed step from ``old`` towards ``new``, kept positive."""
-    return larger(old + omega * (new - old), splat(KEEP32) * new)
+    return maximum(old + omega * (new - old), splat(KEEP32) * new)
 
 
 @njit(**OPTIONS)
 def distance(a, b):
     """abs(a - b), lane by lane."""
-    return larger(a - b, b - a)
+    return maximum(a - b, b - a)
 
 
 @njit(**OPTIONS)
 def add_singles(alone, v, i, sums):
-    """Sums of rows i to i + 15 with the singles' part of K v added."""
+    """The sums of rows i to i + 15, plus the singles' part of K v."""
     for k in range(len(alone)):
         sums = sums + load(alone[k], i) * splat(v[len(v) - LANES + k])
     return sums
@@ -137,7 +140,7 @@ def sum_singles(alone, u, columns):
         sums = splat(np.float32(0))
         for i in range(0, alone.shape[1], LANES):
             sums = sums + load(alone[k], i) * load(u, i)
-        columns[len(columns) - LANES + k] = total(sums)
+        columns[len(columns) - LANES + k] = sum_lanes(sums)
 
 
 @njit(**OPTIONS)
@@ -181,7 +184,7 @@ def multiply_columns(kernel, u, sums):
 def sweep(kernel, mu, v, omega, u, columns):
     """Relax u towards mu / (K v) and write K^T u into ``columns``, in one pass over K.
 
-    Returns the L1 violation of the row constraints by the u that came in.
+    Returns the L1 violation of the row constraints by the former u.
     """
     blocks, alone = kernel
     rows, omega = len(u) - LANES, splat(omega)
@@ -192,24 +195,24 @@ def sweep(kernel, mu, v, omega, u, columns):
     i = 0
     if MANY == LANES and rows >= MANY:
         following = sums_of_many(blocks, 0, LANES, v, 0, count)
-        while i + MANY <= rows:  # the sums of the next block are computed while this one divides
+        while i + MANY <= rows:  # the processor adds up the next block while it divides for this one
             sums = add_singles(alone, v, i, following)
             if i + 2 * MANY <= rows:
                 following = sums_of_many(blocks, (i + MANY) * whole, LANES, v, 0, count)
             old, weights = load(u, i), load(mu, i)
             violation = violation + distance(old * sums, weights)
-            store(u, i, relaxed(old, weights / larger(sums, tiny), omega))
+            store(u, i, relax(old, weights / maximum(sums, tiny), omega))
             add_many(blocks, i * whole, LANES, u, i, columns, count)
             i += MANY
     while i < rows:
         sums = add_singles(alone, v, i, sums_of_few(blocks, i * whole, LANES, v, 0, count))
         old, weights = load_four(u, i), load_four(mu, i)
         violation = violation + distance(old * sums, weights)
-        store_four(u, i, relaxed(old, weights / larger(sums, tiny), omega))
+        store_four(u, i, relax(old, weights / maximum(sums, tiny), omega))
         add_few(blocks, i * whole, LANES, u, i, columns, count)
         i += FEW
     sum_singles(alone, u, columns)
-    return total(violation)
+    return sum_lanes(violation)
 
 
 @njit(**OPTIONS)
@@ -217,16 +220,16 @@ def relax_towards(scaling, sums, weights, omega):
     """Relax ``scaling`` towards weights / sums."""
     omega, tiny = splat(omega), splat(TINY32)
     for c in range(0, len(sums), LANES):
-        new = load(weights, c) / larger(load(sums, c), tiny)
-        store(scaling, c, relaxed(load(scaling, c), new, omega))
+        new = load(weights, c) / maximum(load(sums, c), tiny)
+        store(scaling, c, relax(load(scaling, c), new, omega))
 
 
 @njit(**OPTIONS)
 def water_level(sums, weights, stop, mass, level):
     """The level at which sum_i min(level * sums_i, weights_i) = mass, by Newton's method from a first guess.
 
-    The sum is concave, so that a step lands below the root from wherever it starts, and later steps rise. ``stop``:
-    where the last whole vector ends.
+    The sum is concave, so a first step from any guess lands below the root, and later steps rise. ``stop`` is the end
+    of the last whole vector.
     """
     zero, first = splat(np.float32(0)), True
     while True:
@@ -234,9 +237,9 @@ def water_level(sums, weights, stop, mass, level):
         for i in range(0, stop, LANES):
             part, most = load(sums, i), load(weights, i)
             room = most - splat(level) * part
-            given = given + where_positive(room, zero, most)
-            free = free + where_positive(room, part, zero)
-        following = (mass - total(given)) / max(total(free), TINY32)
+            given = given + select_positive(room, zero, most)
+            free = free + select_positive(room, part, zero)
+        following = (mass - sum_lanes(given)) / max(sum_lanes(free), TINY32)
         if first and abs(following - level) <= np.float32(LEVEL_STEP) * level:
             return level
         if not (first or following > level * np.float32(1 + LEVEL_STEP)):
@@ -249,19 +252,19 @@ def relax_capped(scaling, sums, weights, stop, level, omega):
     """Relax ``scaling`` towards min(1, weights / (level sums)), at most to 1."""
     omega, tiny, one = splat(omega), splat(TINY32), splat(np.float32(1))
     for i in range(0, stop, LANES):
-        target = smaller(one, load(weights, i) / larger(splat(level) * load(sums, i), tiny))
-        store(scaling, i, smaller(one, relaxed(load(scaling, i), target, omega)))
+        target = minimum(one, load(weights, i) / maximum(splat(level) * load(sums, i), tiny))
+        store(scaling, i, minimum(one, relax(load(scaling, i), target, omega)))
 
 
 @njit(**OPTIONS)
 def misfit(scaling, sums, weights, stop, level, target):
-    """L1 distance of what rows give, level * scaling * sums, from min(target * sums, weights)."""
+    """L1 distance of the mass of the rows, level * scaling * sums, from min(target * sums, weights)."""
     result = splat(np.float32(0))
     for i in range(0, stop, LANES):
         part = load(sums, i)
         given = splat(level) * load(scaling, i) * part
-        result = result + distance(given, smaller(splat(target) * part, load(weights, i)))
-    return total(result)
+        result = result + distance(given, minimum(splat(target) * part, load(weights, i)))
+    return sum_lanes(result)
 
 
 @njit(**OPTIONS)
@@ -271,26 +274,26 @@ def gain(similarity, masks, kernel, u, v):
     (count, whole), score = wholes.shape, splat(np.float32(0))
     for i in range(count):
         row = splat(np.float32(0))
-        place, apart = row_place(i, padded(count, FEW), whole)
+        place, apart = row_place(i, round_up(count, FEW), whole)
         for c in range(0, whole, LANES):
             row = row + load(wholes[i], c) * (load(blocks, place + c // LANES * apart) * load(v, c))
         score = score + row * splat(u[i])
     for k in range(len(singles)):
         column = splat(np.float32(0))
         for i in range(0, count, LANES):
-            entry = where_positive(load(masks[1], i), load(singles[k], i), splat(np.float32(0)))
+            entry = select_positive(load(masks[1], i), load(singles[k], i), splat(np.float32(0)))
             column = column + entry * (load(alone[k], i) * load(u, i))
         score = score + column * splat(v[whole + k])
-    return total(score)
+    return sum_lanes(score)
 
 
 @njit(**OPTIONS)
 def write_plan(kernel, u, v, level, plan):
     """Write level diag(u) K diag(v) into ``plan`` (P, Q)."""
     (blocks, alone), (count, columns) = kernel, plan.shape
-    whole = len(blocks) // padded(count, FEW)
+    whole = len(blocks) // round_up(count, FEW)
     for i in range(count):
-        place, apart = row_place(i, padded(count, FEW), whole)
+        place, apart = row_place(i, round_up(count, FEW), whole)
         for j in range(columns):
             entry = blocks[place + j // LANES * apart + j % LANES] if j < whole else alone[j - whole, i]
             plan[i, j] = level * u[i] * entry * v[j]

@@ -1,7 +1,7 @@
-"""How compiled code lays out the columns of a matrix, and where it takes memory from.
+"""The layout of a matrix in compiled code, and pieces of a thread's memory.
 
-A row is kept in whole vectors of 16 numbers. A few columns beyond the last whole vector would fill little of one more.
-They are the ``singles``: kept apart, one after the other, each from the first row to the last.
+The columns of a row are stored as whole vectors of 16 numbers. A few columns beyond the last whole vector would fill
+little of one more vector. These are the ``singles``, stored one after the other, each from the first row to the last.
 """
 
 import numpy as np
@@ -10,12 +10,12 @@ from numba import njit
 from vpr.transport.cpu.compiling import OPTIONS
 from vpr.transport.cpu.simd import LANES
 
-SINGLES = 8  # columns beyond whole vectors up to which they are kept apart
+SINGLES = 8  # most columns beyond whole vectors that are stored as singles
 
 
 @njit(**OPTIONS)
-def padded(count, multiple):
-    """Smallest multiple that is at least ``count``."""
+def round_up(count, multiple):
+    """Smallest multiple of a number that is at least ``count``."""
     return (count + multiple - 1) // multiple * multiple
 
 
@@ -23,13 +23,13 @@ def padded(count, multiple):
 def take(memory, size):
     """The first ``size`` numbers of memory, and the rest from the next cache line on."""
     if len(memory) < size:
-        raise MemoryError("more memory is needed than was counted")
-    return memory[:size], memory[padded(size, LANES) :]
+        raise MemoryError("more memory is needed than was reserved")
+    return memory[:size], memory[round_up(size, LANES) :]
 
 
 @njit(**OPTIONS)
 def take_zeros(memory, size):
-    """As ``take``, with the numbers set to zero."""
+    """As ``take``, with all numbers set to zero."""
     numbers, memory = take(memory, size)
     numbers[:] = np.float32(0)
     return numbers, memory
@@ -39,15 +39,14 @@ def take_zeros(memory, size):
 def copy(numbers, target):
     """Copy numbers into the start of a target.
 
-    Numba's own ``target[: len(numbers)] = numbers`` brings the message of an error with it, which takes a second to
-    compile.
+    Numba's own ``target[: len(numbers)] = numbers`` includes an error message, which takes a second to compile.
     """
     for k in range(len(numbers)):
         target[k] = numbers[k]
 
 
 @njit(**OPTIONS)
-def consecutive(numbers):
+def is_consecutive(numbers):
     """Whether each number is one more than the one before."""
     for k in range(1, len(numbers)):  # noqa: SIM110  a generator does not compile
         if numbers[k] != numbers[k - 1] + 1:
@@ -57,6 +56,6 @@ def consecutive(numbers):
 
 @njit(**OPTIONS)
 def whole_columns(count):
-    """How many of ``count`` columns are kept in whole vectors, padding included; the others are singles."""
+    """How many of ``count`` columns are stored in whole vectors, padding included; the others are singles."""
     rest = count % LANES
-    return count - rest if count >= LANES and rest <= SINGLES else padded(count, LANES)
+    return count - rest if count >= LANES and rest <= SINGLES else round_up(count, LANES)

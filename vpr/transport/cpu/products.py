@@ -1,7 +1,7 @@
 """Similarities of many rows of descriptors with a query's patches, compiled by numba.
 
-The query's patches are the columns of the product. They are packed into panels of some whole vectors each. The few
-columns beyond whole vectors, and the query's global descriptor, are taken one by one.
+The query's patches are the columns of the product. They are packed into panels, each of a few whole vectors. The few
+columns beyond whole vectors, and the query's global descriptor, are multiplied one by one.
 """
 
 from numba import njit
@@ -11,9 +11,9 @@ from vpr.transport.cpu.compiling import OPTIONS, cpu_has
 from vpr.transport.cpu.layout import copy, take_zeros, whole_columns
 from vpr.transport.cpu.simd import LANES, store
 
-# rows and vectors whose sums fill the registers: 24 of 32 of 512 bits, 12 of 16 of 256 bits, 24 of 32 of 128 bits
+# rows and vectors whose sums fill the registers: 24 of 32 (512 bits), 12 of 16 (256 bits), 24 of 32 (128 bits)
 ROWS, VECTORS = (8, 3) if cpu_has("avx512f") else (6, 1)
-LEAST_ROWS = 16  # a product has at least so many rows
+LEAST_ROWS = 16  # least rows of a product
 
 by_three, by_two, by_one = products(ROWS, VECTORS), products(ROWS, min(2, VECTORS)), products(ROWS, 1)
 sums_of_rows = row_sums(LANES)
@@ -21,13 +21,12 @@ sums_of_rows = row_sums(LANES)
 
 @njit(**OPTIONS)
 def pack(patches, count, descriptor, memory):
-    """A query as the other side of products: ((panels, singles, patches), memory left).
+    """Pack a query for products; returns ((panels, singles, patches), memory left).
 
-    It is made of the first ``count`` rows of ``patches`` (R, depth), R at least LEAST_ROWS, and of the global
+    The query is the first ``count`` rows of ``patches`` (R, depth), R at least LEAST_ROWS, and the global
     ``descriptor`` (C,); ``depth`` is C padded to a multiple of 16. The panels are flat: whole vectors of columns,
     channel by channel within a panel of up to VECTORS vectors. The singles (S + 1, depth) are the other columns and,
-    last, the global descriptor. The patches are returned as they came. Panels and singles are at the start of
-    ``memory``.
+    last, the global descriptor. The patches are returned unchanged. Panels and singles are at the start of ``memory``.
     """
     whole, depth = whole_columns(count), patches.shape[1]
     panels, memory = take_zeros(memory, whole * depth)
@@ -50,7 +49,7 @@ def multiply_panel(rows, stride, panels, at, vectors, out, column, width):
     """Multiply all rows with one panel."""
     count = len(rows) // stride
     for block in range(0, count, ROWS):
-        i = min(block, count - ROWS)  # the last block takes some rows once more
+        i = min(block, count - ROWS)  # the last block repeats some rows
         start, place = i * stride, i * width + column
         ahead = rows.ctypes.data + 4 * (i + ROWS) * stride
         if vectors == 1:
@@ -78,7 +77,7 @@ def multiply(rows, packed, out, correlation):
     """Products of rows with a packed query.
 
     ``rows`` (R * C,) are flat, R at least LEAST_ROWS, C a multiple of 16. ``out`` is (wholes (R, whole), singles (S, R
-    or more)). ``correlation`` (R,) takes the products with the query's global descriptor.
+    or more)). The products with the query's global descriptor are written to ``correlation`` (R,).
     """
     (panels, singles, _), (wholes, alone) = packed, out
     stride, whole, flat = singles.shape[1], wholes.shape[1], wholes.reshape(-1)
@@ -92,7 +91,7 @@ def multiply(rows, packed, out, correlation):
 def correlate(packed, descriptors, images, correlation, memory):
     """Products of a packed query's patches with the global descriptors of images (n,), into ``correlation`` (n, P).
 
-    ``descriptors`` (M, C) are those of all images; ``images`` are indices into them.
+    ``descriptors`` (M, C) are those of all images, and ``images`` are indices into them.
     """
     patches = packed[2]
     count, depth = patches.shape

@@ -1,7 +1,7 @@
 """Sixteen float32 numbers as one value in compiled code, and the operations on them.
 
-Numba's own loops leave half of a processor unused where sums run along rows. With vectors written out, LLVM keeps them
-in registers: one of 512 bits, two of 256 or four of 128, as the processor has them.
+Numba's own loops over sums of rows use half of a processor. LLVM keeps explicit vectors in registers: one of 512 bits,
+two of 256 or four of 128, depending on the processor.
 """
 
 import operator
@@ -11,7 +11,7 @@ from numba import types
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 LANES = 16
-SUMS = ("contract",)  # a product and a sum may become one instruction; nothing is reordered
+SUMS = ("contract",)  # one instruction for a product and a sum; nothing is reordered
 FLOAT, INT = ir.FloatType(), ir.IntType(32)
 VECTOR, INT_VECTOR = ir.VectorType(FLOAT, LANES), ir.VectorType(INT, LANES)
 
@@ -35,7 +35,7 @@ class LanesModel(models.PrimitiveModel):
 
 
 def _arithmetic(symbol, instruction):
-    """Teach numba ``lanes symbol lanes``."""
+    """Define ``lanes symbol lanes`` for numba."""
 
     @type_callable(symbol)
     def typed(context):
@@ -57,11 +57,11 @@ def address(context, builder, kind, array, index):
 
 
 def vector_pointer(builder, pointer, vector=VECTOR):
-    """The pointer as a pointer to vectors; they need not be aligned where a load or store says so by ``align``."""
+    """The pointer as a pointer to vectors. They need not be aligned, because loads and stores have ``align``."""
     return builder.bitcast(pointer, vector.as_pointer())
 
 
-def spread(builder, number, vector=VECTOR):
+def broadcast(builder, number, vector=VECTOR):
     """A vector with the number in every lane."""
     one = builder.insert_element(ir.Constant(vector, ir.Undefined), number, INT(0))
     return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), ir.Constant(INT_VECTOR, [0] * LANES))
@@ -119,10 +119,10 @@ def store_four(typing_context, array, index, value):
 
 @intrinsic
 def store_rounded(typing_context, array, index, value):
-    """Write 16 numbers, rounded, into an int16 array from ``index`` on; the caller keeps them within int16."""
+    """Write 16 rounded numbers into an int16 array from ``index`` on; the caller makes sure that they fit."""
 
     def codegen(context, builder, signature, arguments):
-        # adding 1.5 * 2^23 puts the rounded number into the last bits, of which int16 takes 16
+        # after the addition of 1.5 * 2^23 the last bits are the rounded number; int16 takes 16 of them
         whole = builder.fadd(arguments[2], ir.Constant(VECTOR, [1.5 * 2.0**23] * LANES))
         short = ir.VectorType(ir.IntType(16), LANES)
         pointer = address(context, builder, signature.args[0], *arguments[:2])
@@ -139,13 +139,13 @@ def splat(typing_context, number):
     """A float32 in every lane."""
 
     def codegen(context, builder, signature, arguments):
-        return spread(builder, arguments[0])
+        return broadcast(builder, arguments[0])
 
     return lanes(types.float32), codegen
 
 
 def _choice(comparison):
-    """An intrinsic that takes, lane by lane, the first number where ``first comparison second``, else the second."""
+    """An intrinsic: in each lane the first number if ``first comparison second``, else the second."""
 
     @intrinsic
     def choose(typing_context, left, right):
@@ -157,12 +157,12 @@ def _choice(comparison):
     return choose
 
 
-larger, smaller = _choice(">"), _choice("<")  # where either is NaN, the second
+maximum, minimum = _choice(">"), _choice("<")  # if either number is NaN, the second
 
 
 @intrinsic
-def where_positive(typing_context, mask, left, right):
-    """``left`` where the mask is above zero, ``right`` elsewhere."""
+def select_positive(typing_context, mask, left, right):
+    """In each lane ``left`` if the mask is above zero, else ``right``."""
 
     def codegen(context, builder, signature, arguments):
         zero = ir.Constant(VECTOR, None)
@@ -173,7 +173,7 @@ def where_positive(typing_context, mask, left, right):
 
 @intrinsic
 def scale_by_two(typing_context, value, exponent):
-    """The value times 2^n, where ``exponent`` is 1.5 * 2^23 + n: its last bits are added to the value's exponent."""
+    """The value times 2^n, for ``exponent`` 1.5 * 2^23 + n: its last bits are added to the value's exponent."""
 
     def codegen(context, builder, signature, arguments):
         value, exponent = (builder.bitcast(argument, INT_VECTOR) for argument in arguments)
@@ -196,8 +196,8 @@ def square_root(typing_context, value):
 
 
 @intrinsic
-def draw_number(typing_context, counter):
-    """Add one to an int64 array (1,), and return its value before; each value goes to one thread only."""
+def fetch_and_add(typing_context, counter):
+    """Add one to an int64 array (1,) atomically, and return its former value, which no other thread gets."""
 
     def codegen(context, builder, signature, arguments):
         pointer = address(context, builder, signature.args[0], arguments[0], ir.IntType(64)(0))
@@ -207,7 +207,7 @@ def draw_number(typing_context, counter):
 
 
 def _reduction(fold):
-    """An intrinsic that folds 16 lanes into a float32: one half onto the other, until one lane is left."""
+    """An intrinsic that reduces 16 lanes to a float32: one half is folded onto the other, until one lane is left."""
 
     @intrinsic
     def reduce(typing_context, value):
@@ -223,6 +223,6 @@ def _reduction(fold):
     return reduce
 
 
-total = _reduction(lambda builder, a, b: builder.fadd(a, b))
-highest = _reduction(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
-lowest = _reduction(lambda builder, a, b: builder.select(builder.fcmp_ordered("<", a, b), a, b))
+sum_lanes = _reduction(lambda builder, a, b: builder.fadd(a, b))
+max_lanes = _reduction(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
+min_lanes = _reduction(lambda builder, a, b: builder.select(builder.fcmp_ordered("<", a, b), a, b))

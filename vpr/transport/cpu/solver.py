@@ -11,8 +11,8 @@ from vpr.transport.cpu.compiling import OPTIONS
 from vpr.transport.cpu.kernels import (
     FEW,
     TINY32,
+    fill_kernel,
     gain,
-    gibbs,
     misfit,
     multiply_columns,
     multiply_rows,
@@ -23,7 +23,7 @@ from vpr.transport.cpu.kernels import (
     water_level,
     write_plan,
 )
-from vpr.transport.cpu.layout import SINGLES, copy, padded, take_zeros
+from vpr.transport.cpu.layout import SINGLES, copy, round_up, take_zeros
 from vpr.transport.cpu.simd import LANES
 from vpr.transport.problem import (
     CAUTION,
@@ -59,8 +59,8 @@ def next_cap(cap, error, mark):
 
 
 @njit(**OPTIONS)
-def balanced(kernel, mu, nu, u, v, columns, tolerance, max_iterations):
-    """Fill u and v with the Sinkhorn scalings of a pair; returns the iterations. At tolerance 0 they are plain ones."""
+def iterate_balanced(kernel, mu, nu, u, v, columns, tolerance, max_iterations):
+    """Fill u and v with the Sinkhorn scalings of a pair; returns the iterations. At tolerance 0 these are plain."""
     u[:] = np.float32(1)
     v[:] = np.float32(1)
     omega, previous = np.float32(1), np.float32(-1)
@@ -87,7 +87,7 @@ def balanced(kernel, mu, nu, u, v, columns, tolerance, max_iterations):
 
 
 @njit(**OPTIONS)
-def partial(kernel, mu, nu, u, v, rows, columns, mass, tolerance, max_iterations):
+def iterate_partial(kernel, mu, nu, u, v, rows, columns, mass, tolerance, max_iterations):
     """Fill u, v <= 1 with the scalings of T = level diag(u) K diag(v); returns (iterations, level)."""
     u[:] = np.float32(1)
     v[:] = np.float32(1)
@@ -119,46 +119,46 @@ def partial(kernel, mu, nu, u, v, rows, columns, mass, tolerance, max_iterations
 
 
 @njit(**OPTIONS)
-def excess(mu, nu, u, v, rows, columns, level, mass):
+def constraint_error(mu, nu, u, v, rows, columns, level, mass):
     """L1 distance from the constraints of T = level diag(u) K diag(v), with rows = K v and columns = K^T u."""
     balanced_mass = mass == np.float32(1)
     outside, moved = np.float32(0), np.float32(0)
     for i in range(len(mu)):
-        given = level * rows[i] * u[i]
-        moved += given
-        outside += abs(given - mu[i]) if balanced_mass else max(given - mu[i], np.float32(0))
+        row_mass = level * rows[i] * u[i]
+        moved += row_mass
+        outside += abs(row_mass - mu[i]) if balanced_mass else max(row_mass - mu[i], np.float32(0))
     for j in range(len(nu)):
-        taken = level * columns[j] * v[j] - nu[j]
-        outside += abs(taken) if balanced_mass else max(taken, np.float32(0))
+        excess = level * columns[j] * v[j] - nu[j]
+        outside += abs(excess) if balanced_mass else max(excess, np.float32(0))
     return outside if balanced_mass else outside + abs(moved - mass)
 
 
 @njit(**OPTIONS)
-def pair_memory(queries, candidates):
+def pair_memory_size(queries, candidates):
     """How many float32 numbers of memory ``solve_pairs`` needs for pairs of (P, Q) patches."""
-    tall, wide = padded(queries, LANES) + LANES, padded(candidates, LANES) + LANES
+    tall, wide = round_up(queries, LANES) + LANES, round_up(candidates, LANES) + LANES
     return tall * wide + SINGLES * tall + 4 * tall + 4 * wide
 
 
 @njit(**OPTIONS)
-def solve_pairs(similarity, mu, nu, settings, outputs, memory):
+def solve_pairs(similarity, mu, nu, scalars, outputs, memory):
     """Solve n pairs one after the other into ``outputs``.
 
-    These are score (n,), iterations (n,), marginal error (n,), and plan (n, P, Q), which may have no rows.
+    ``outputs`` are score (n,), iterations (n,), marginal error (n,), and plan (n, P, Q), or a plan without rows.
     ``similarity`` is (wholes (n P, ``whole_columns(Q)``), singles (S, n P and a vector more)), finite in the padding
-    too; ``mu`` is (n, P), ``nu`` (n, Q). ``settings`` is (epsilon, mass, tolerance, max_iterations). ``memory`` has
-    room for ``pair_memory(P, Q)`` numbers. A pair whose similarities span too many epsilons for float32 is left out,
-    and its iterations are TOO_WIDE.
+    too; ``mu`` is (n, P), ``nu`` (n, Q). ``scalars`` are (epsilon, mass, tolerance, max_iterations). ``memory`` holds
+    at least ``pair_memory_size(P, Q)`` numbers. If the similarities of a pair span too many epsilons for float32, the
+    pair is not solved, and its iterations are TOO_WIDE.
     """
     (wholes, singles), (score, iterations, error, plan) = similarity, outputs
-    epsilon, mass, tolerance, max_iterations = settings
+    epsilon, mass, tolerance, max_iterations = scalars
     (pairs, queries), candidates = mu.shape, nu.shape[1]
-    height, whole, alone = padded(queries, FEW), wholes.shape[1], len(singles)
-    tall, width = padded(queries, LANES), whole + (LANES if alone else 0)
+    height, whole, alone = round_up(queries, FEW), wholes.shape[1], len(singles)
+    tall, width = round_up(queries, LANES), whole + (LANES if alone else 0)
     blocks, memory = take_zeros(memory, height * whole)
     flat, memory = take_zeros(memory, alone * tall)
     kernel = blocks, flat.reshape(alone, tall)
-    # behind the last block of rows there is room for a whole vector
+    # a whole vector more, because the last block of rows may read beyond the rows
     weights_p, memory = take_zeros(memory, height + LANES)
     u, memory = take_zeros(memory, height + LANES)
     rows, memory = take_zeros(memory, height + LANES)
@@ -175,17 +175,19 @@ def solve_pairs(similarity, mu, nu, settings, outputs, memory):
         if not (high - low) <= np.float32(COMPILED_SPAN) * epsilon:
             iterations[n] = TOO_WIDE
             continue
-        gibbs(pair, masks, high, epsilon, kernel)
+        fill_kernel(pair, masks, high, epsilon, kernel)
         copy(mu[n], weights_p)
         copy(nu[n], weights_q)
         level = np.float32(1)
         if mass == np.float32(1):
-            taken = balanced(kernel, weights_p, weights_q, u, v, columns, tolerance, max_iterations)
+            count = iterate_balanced(kernel, weights_p, weights_q, u, v, columns, tolerance, max_iterations)
         else:
-            taken, level = partial(kernel, weights_p, weights_q, u, v, rows, columns, mass, tolerance, max_iterations)
+            count, level = iterate_partial(
+                kernel, weights_p, weights_q, u, v, rows, columns, mass, tolerance, max_iterations
+            )
         multiply_rows(kernel, v, rows)
-        iterations[n] = taken
+        iterations[n] = count
         score[n] = level * gain(pair, masks, kernel, u, v)
-        error[n] = excess(mu[n], nu[n], u, v, rows, columns, level, mass)
+        error[n] = constraint_error(mu[n], nu[n], u, v, rows, columns, level, mass)
         if len(plan):
             write_plan(kernel, u, v, level, plan[n])

@@ -1,7 +1,7 @@
 """The fused CUDA kernel: one program takes one pair from patch descriptors to its score.
 
-Descriptors are read once and multiplied in their own precision, with sums in float32. The kernel
-K = exp((S - max S) / epsilon) stays in registers through all iterations. S itself is not kept: it is
+It reads the descriptors once and multiplies them in their own precision, with sums in float32. The kernel
+K = exp((S - max S) / epsilon) stays in registers through all iterations. S itself is not stored, because it is
 max S + epsilon log K. The mathematics is that of ``torch_backend``.
 
 P, Q and C are the patches and channels of a pair; BP, BQ and BC are the sizes of blocks that hold them.
@@ -10,7 +10,7 @@ P, Q and C are the patches and channels of a pair; BP, BQ and BC are the sizes o
 import triton
 import triton.language as tl
 
-from vpr.transport import problem
+from vpr.transport import marginals, problem
 
 # Triton reads global names only when they are constexpr.
 CAUTION = tl.constexpr(problem.CAUTION)
@@ -27,27 +27,34 @@ PATIENCE = tl.constexpr(problem.PATIENCE)
 SLOWEST_RATE = tl.constexpr(problem.SLOWEST_RATE)
 TINY = tl.constexpr(problem.TINY)
 TOO_WIDE = tl.constexpr(problem.TOO_WIDE)
+GIVEN = tl.constexpr(marginals.GIVEN)
+UNIFORM = tl.constexpr(marginals.UNIFORM)
+RELEVANCY = tl.constexpr(marginals.RELEVANCY)
+INVERSE = tl.constexpr(marginals.INVERSE)
+COMPLEMENT = tl.constexpr(marginals.COMPLEMENT)
+SOFTMAX = tl.constexpr(marginals.SOFTMAX)
+INVERSE_RATE = tl.constexpr(marginals.INVERSE_RATE)
 
 
 @triton.jit
-def raw_weight(cosine, valid, KIND: tl.constexpr):
-    """Weights before normalisation; see marginals.raw_weights. KIND is the code of the kind in marginals.CODES."""
+def raw_weights(cosine, valid, KIND: tl.constexpr):
+    """Weights before they are normalised; see marginals.raw_weights. KIND is one of marginals.CODES."""
     relevancy = tl.maximum(cosine, 0.0)
     weight = relevancy * 0.0 + 1.0
-    if KIND == 1:
+    if KIND == RELEVANCY:
         weight = relevancy
-    elif KIND == 2:
-        weight = tl.exp(relevancy * -10.0)
-    elif KIND == 3:
+    elif KIND == INVERSE:
+        weight = tl.exp(relevancy * INVERSE_RATE)
+    elif KIND == COMPLEMENT:
         weight = tl.maximum(1.0 - relevancy, 0.0)
-    elif KIND == 4:
+    elif KIND == SOFTMAX:
         weight = tl.exp(cosine - 1.0)
     return tl.where(valid, weight, 0.0)
 
 
 @triton.jit
-def normalised(weight, valid, count):
-    """Weights divided by their sum; uniform where the sum is zero."""
+def normalise(weight, valid, count):
+    """Weights divided by their sum; uniform if the sum is zero."""
     total = tl.sum(weight, 0)
     uniform = tl.where(valid, 1.0, 0.0) / count
     return tl.where(total > 0.0, weight / tl.maximum(total, TINY), uniform)
@@ -97,7 +104,7 @@ def step(sums, weights, mass, PARTIAL: tl.constexpr):
 
 
 @triton.jit
-def relaxed(old, new, omega, PARTIAL: tl.constexpr):
+def relax(old, new, omega, PARTIAL: tl.constexpr):
     """Over-relaxed step from ``old`` towards ``new``, kept positive, and at most 1 for partial transport."""
     moved = tl.maximum(old + omega * (new - old), new * KEEP)
     if PARTIAL:
@@ -106,7 +113,7 @@ def relaxed(old, new, omega, PARTIAL: tl.constexpr):
 
 
 @triton.jit
-def excess(sums, weights, PARTIAL: tl.constexpr):
+def side_error(sums, weights, PARTIAL: tl.constexpr):
     """L1 violation of one side's constraints by its sums of the plan."""
     over = sums - weights
     if PARTIAL:
@@ -131,7 +138,7 @@ def products(
             database + columns[:, None] * C + channel[None, :], (columns < Q)[:, None] & inside[None, :], other=0.0
         )
         similarity = tl.dot(a, tl.trans(b), similarity, input_precision="ieee")
-        if KIND > 0:
+        if KIND != GIVEN and KIND != UNIFORM:
             g = tl.load(query_global + channel, inside, other=0.0).to(tl.float32)
             h = tl.load(database_global + channel, inside, other=0.0).to(tl.float32)
             query_cosine += tl.sum(a.to(tl.float32) * h[None, :], 1)
@@ -151,15 +158,15 @@ def iterate(kernel, mu, nu, mass, tolerance, max_iterations, PARTIAL: tl.constex
         sums = tl.sum(kernel * v[None, :], 1)
         target, row_level = step(sums, mu, mass, PARTIAL)
         error = tl.sum(tl.abs(level * u * sums - row_level * target * sums), 0)
-        looking = (tolerance > 0.0) & (iteration > 1) & (iteration % CHECK_EVERY == 1)
-        marking = looking & (iteration % PATIENCE == 1)
+        checking = (tolerance > 0.0) & (iteration > 1) & (iteration % CHECK_EVERY == 1)
+        marking = checking & (iteration % PATIENCE == 1)
         cap, mark = tl.where(marking, next_cap(cap, error, mark), cap), tl.where(marking, error, mark)
-        omega = tl.where(looking & (previous >= 0.0), next_omega(omega, error, previous, cap), omega)
-        previous = tl.where(looking, error, previous)
-        running = (iteration < max_iterations) & ~(looking & (error <= tolerance))
-        u = relaxed(u, target, omega, PARTIAL)
+        omega = tl.where(checking & (previous >= 0.0), next_omega(omega, error, previous, cap), omega)
+        previous = tl.where(checking, error, previous)
+        running = (iteration < max_iterations) & ~(checking & (error <= tolerance))
+        u = relax(u, target, omega, PARTIAL)
         target, level = step(tl.sum(kernel * u[:, None], 0), nu, mass, PARTIAL)
-        v = relaxed(v, target, tl.where(running, omega, 1.0), PARTIAL)
+        v = relax(v, target, tl.where(running, omega, 1.0), PARTIAL)
         omega = tl.where((iteration == 1) & (tolerance > 0.0), FIRST_OMEGA, omega)
     return u, v, level, iteration
 
@@ -172,7 +179,7 @@ def pair_kernel(
     KIND: tl.constexpr, FROM_PATCHES: tl.constexpr, PARTIAL: tl.constexpr, PLAN: tl.constexpr,
     BP: tl.constexpr, BQ: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """One program for each pair. KIND -1 reads the marginals from ``given_mu`` (N, P) and ``given_nu`` (N, Q)."""
+    """One program for each pair. KIND GIVEN reads the marginals from ``given_mu`` (N, P) and ``given_nu`` (N, Q)."""
     n = tl.program_id(0).to(tl.int64)
     rows, columns = tl.arange(0, BP), tl.arange(0, BQ)
     valid = (rows < P)[:, None] & (columns < Q)[None, :]
@@ -186,27 +193,27 @@ def pair_kernel(
         )  # fmt: skip
     else:
         similarity = tl.load(given_similarity + place, valid, other=0.0)
-    if KIND < 0:
+    if KIND == GIVEN:
         mu = tl.load(given_mu + n * P + rows, rows < P, other=0.0)
         nu = tl.load(given_nu + n * Q + columns, columns < Q, other=0.0)
     else:
-        mu = normalised(raw_weight(query_cosine, rows < P, KIND), rows < P, P)
-        nu = normalised(raw_weight(database_cosine, columns < Q, KIND), columns < Q, Q)
+        mu = normalise(raw_weights(query_cosine, rows < P, KIND), rows < P, P)
+        nu = normalise(raw_weights(database_cosine, columns < Q, KIND), columns < Q, Q)
     top = tl.max(tl.max(tl.where(valid, similarity, -float("inf")), 1), 0)
     low = tl.min(tl.min(tl.where(valid, similarity, float("inf")), 1), 0)
     if top - low > epsilon * COMPILED_SPAN:
         tl.store(iterations + n, TOO_WIDE)
     else:
         kernel = tl.where(valid, tl.exp((similarity - top) / epsilon), 0.0)
-        u, v, level, taken = iterate(kernel, mu, nu, mass, tolerance, max_iterations, PARTIAL)
+        u, v, level, count = iterate(kernel, mu, nu, mass, tolerance, max_iterations, PARTIAL)
         moved = level * u[:, None] * kernel * v[None, :]
         gain = tl.where(valid, moved * (top + epsilon * tl.log(tl.where(valid, kernel, 1.0))), 0.0)
-        given, taken_mass = tl.sum(moved, 1), tl.sum(moved, 0)
-        error = excess(given, mu, PARTIAL) + excess(taken_mass, nu, PARTIAL)
+        row_mass, column_mass = tl.sum(moved, 1), tl.sum(moved, 0)
+        error = side_error(row_mass, mu, PARTIAL) + side_error(column_mass, nu, PARTIAL)
         if PARTIAL:
-            error += tl.abs(tl.sum(given, 0) - mass)
+            error += tl.abs(tl.sum(row_mass, 0) - mass)
         tl.store(score + n, tl.sum(tl.sum(gain, 1), 0))
-        tl.store(iterations + n, taken)
+        tl.store(iterations + n, count)
         tl.store(marginal_error + n, error)
         if PLAN:
             tl.store(plan + place, moved, valid)

@@ -1,7 +1,7 @@
-"""The fused CUDA kernel for grids too large for registers: K lies in a scratch that stays in L2.
+"""The fused CUDA kernel for grids that are too large for registers: K is in scratch memory that stays in L2.
 
 A program has one scratch and takes one pair after another. An iteration reads K once, one block of rows after the
-other. The sums of the rows give the scalings of the rows, and the rows so scaled are added to the column sums at once.
+other. The sums of a block give the scalings of its rows, and the scaled rows are added to the column sums at once.
 
 P, Q and C are the patches and channels of a pair; BR, BQ and BC are the sizes of blocks of rows, columns and channels.
 """
@@ -13,16 +13,17 @@ from vpr.transport.cuda.kernels import (
     CHECK_EVERY,
     COMPILED_SPAN,
     FIRST_OMEGA,
+    GIVEN,
     LARGEST_OMEGA,
     PATIENCE,
     TINY,
     TOO_WIDE,
     next_cap,
     next_omega,
-    normalised,
+    normalise,
     products,
-    raw_weight,
-    relaxed,
+    raw_weights,
+    relax,
 )
 
 
@@ -47,15 +48,15 @@ def fill_scratch(
         top = tl.maximum(top, tl.max(tl.max(tl.where(valid, similarity, -float("inf")), 1), 0))
         low = tl.minimum(low, tl.min(tl.min(tl.where(valid, similarity, float("inf")), 1), 0))
         tl.store(scratch + rows[:, None] * BQ + columns[None, :], similarity, (rows < P)[:, None])
-        if KIND >= 0:
-            weight = raw_weight(query_cosine, rows < P, KIND)
+        if KIND != GIVEN:
+            weight = raw_weights(query_cosine, rows < P, KIND)
             total += tl.sum(weight, 0)
             tl.store(weights + rows, weight, rows < P)
     return top, low, total, database_cosine
 
 
 @triton.jit
-def exponentiate(scratch, u, columns, top, epsilon, P, Q, BR: tl.constexpr, BQ: tl.constexpr):
+def fill_kernel(scratch, u, columns, top, epsilon, P, Q, BR: tl.constexpr, BQ: tl.constexpr):
     """Turn the similarities in the scratch into K = exp((S - top) / epsilon), and fill u with ones."""
     for start in range(0, P, BR):
         rows = start + tl.arange(0, BR)
@@ -67,8 +68,8 @@ def exponentiate(scratch, u, columns, top, epsilon, P, Q, BR: tl.constexpr, BQ: 
 
 
 @triton.jit
-def both_sides(scratch, mu_at, u_at, v, columns, omega, P, BR: tl.constexpr, BQ: tl.constexpr):
-    """Relax u towards mu / (K v); return K^T u and the L1 violation of the row constraints by the u that came in."""
+def sweep(scratch, mu_at, u_at, v, columns, omega, P, BR: tl.constexpr, BQ: tl.constexpr):
+    """Relax u towards mu / (K v); return K^T u and the L1 violation of the row constraints by the former u."""
     sums, violation = v * 0.0, 0.0
     for start in range(0, P, BR):
         rows = start + tl.arange(0, BR)
@@ -77,30 +78,30 @@ def both_sides(scratch, mu_at, u_at, v, columns, omega, P, BR: tl.constexpr, BQ:
         u = tl.load(u_at + rows, rows < P, other=0.0)
         row = tl.sum(kernel * v[None, :], 1)
         violation += tl.sum(tl.abs(u * row - mu), 0)
-        u = relaxed(u, mu / tl.maximum(row, TINY), omega, False)
+        u = relax(u, mu / tl.maximum(row, TINY), omega, False)
         tl.store(u_at + rows, u, rows < P)
         sums += tl.sum(kernel * u[:, None], 0)
     return sums, violation
 
 
 @triton.jit
-def marginals(
+def normalise_sides(
     mu_at, total, cosine, given_mu, given_nu, columns, P, Q,
     KIND: tl.constexpr, BR: tl.constexpr,
 ):  # fmt: skip
-    """Write mu into the program's vector, from raw weights of sum ``total`` or as given; return nu."""
+    """Write mu into the program's vector, from raw weights of sum ``total`` or from ``given_mu``; return nu."""
     for start in range(0, P, BR):
         rows = start + tl.arange(0, BR)
-        if KIND < 0:
+        if KIND == GIVEN:
             mu = tl.load(given_mu + rows, rows < P, other=0.0)
         else:
             weight = tl.load(mu_at + rows, rows < P, other=0.0)
             mu = tl.where(total > 0.0, weight / tl.maximum(total, TINY), 1.0 / P)
         tl.store(mu_at + rows, mu, rows < P)
-    if KIND < 0:
+    if KIND == GIVEN:
         return tl.load(given_nu + columns, columns < Q, other=0.0)
     else:
-        return normalised(raw_weight(cosine, columns < Q, KIND), columns < Q, Q)
+        return normalise(raw_weights(cosine, columns < Q, KIND), columns < Q, Q)
 
 
 @triton.jit
@@ -112,21 +113,21 @@ def iterate_tiled(scratch, mu_at, u_at, nu, columns, tolerance, max_iterations, 
     iteration, running = max_iterations * 0, max_iterations > 0
     while running:
         iteration += 1
-        sums, error = both_sides(scratch, mu_at, u_at, v, columns, omega, P, BR, BQ)
+        sums, error = sweep(scratch, mu_at, u_at, v, columns, omega, P, BR, BQ)
         tl.debug_barrier()
-        looking = (tolerance > 0.0) & (iteration > 1) & (iteration % CHECK_EVERY == 1)
-        running = (iteration < max_iterations) & ~(looking & (error <= tolerance))
-        v = relaxed(v, nu / tl.maximum(sums, TINY), tl.where(running, omega, 1.0), False)
-        marking = looking & (iteration % PATIENCE == 1)
+        checking = (tolerance > 0.0) & (iteration > 1) & (iteration % CHECK_EVERY == 1)
+        running = (iteration < max_iterations) & ~(checking & (error <= tolerance))
+        v = relax(v, nu / tl.maximum(sums, TINY), tl.where(running, omega, 1.0), False)
+        marking = checking & (iteration % PATIENCE == 1)
         cap, mark = tl.where(marking, next_cap(cap, error, mark), cap), tl.where(marking, error, mark)
-        omega = tl.where(looking & (previous >= 0.0), next_omega(omega, error, previous, cap), omega)
-        previous = tl.where(looking, error, previous)
+        omega = tl.where(checking & (previous >= 0.0), next_omega(omega, error, previous, cap), omega)
+        previous = tl.where(checking, error, previous)
         omega = tl.where((iteration == 1) & (tolerance > 0.0), FIRST_OMEGA, omega)
     return v, sums, iteration
 
 
 @triton.jit
-def gains(scratch, mu_at, u_at, v, columns, top, epsilon, P, Q, BR: tl.constexpr, BQ: tl.constexpr):
+def score_plan(scratch, mu_at, u_at, v, columns, top, epsilon, P, Q, BR: tl.constexpr, BQ: tl.constexpr):
     """Score of the plan and the L1 violation of its row sums."""
     gain, error = 0.0, 0.0
     for start in range(0, P, BR):
@@ -159,15 +160,15 @@ def tiled_kernel(
             database_global + j * C, columns, P, Q, C, KIND, BR, BQ, BC,
         )  # fmt: skip
         tl.debug_barrier()
-        nu = marginals(mu_at, total, cosine, given_mu + n * P, given_nu + n * Q, columns, P, Q, KIND, BR)
-        exponentiate(scratch, u_at, columns, top, epsilon, P, Q, BR, BQ)
+        nu = normalise_sides(mu_at, total, cosine, given_mu + n * P, given_nu + n * Q, columns, P, Q, KIND, BR)
+        fill_kernel(scratch, u_at, columns, top, epsilon, P, Q, BR, BQ)
         tl.debug_barrier()
         if top - low > epsilon * COMPILED_SPAN:
             tl.store(iterations + n, TOO_WIDE)
         else:
-            v, sums, taken = iterate_tiled(scratch, mu_at, u_at, nu, columns, tolerance, max_iterations, P, BR, BQ)
-            gain, error = gains(scratch, mu_at, u_at, v, columns, top, epsilon, P, Q, BR, BQ)
+            v, sums, count = iterate_tiled(scratch, mu_at, u_at, nu, columns, tolerance, max_iterations, P, BR, BQ)
+            gain, error = score_plan(scratch, mu_at, u_at, v, columns, top, epsilon, P, Q, BR, BQ)
             tl.store(score + n, gain)
-            tl.store(iterations + n, taken)
+            tl.store(iterations + n, count)
             tl.store(marginal_error + n, error + tl.sum(tl.abs(sums * v - nu), 0))
         tl.debug_barrier()

@@ -1,0 +1,103 @@
+"""Teachers of every kind, and their descriptors of the training photos: the targets of distillation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from vpr.base.processes import several_machines
+from vpr.description.foreign import ForeignDescriptors, is_foreign, read_foreign
+from vpr.description.images import ImageFiles
+from vpr.description.into_cache import Filling, describe_into_cache
+from vpr.description.spec import cache_spec
+from vpr.distill.data import TrainingData
+from vpr.distill.settings import StudentSettings, TeacherSettings, default_teacher, identity_of
+from vpr.distill.student import check_descriptor_length
+from vpr.distill.teacher import check_image_count, fit_teacher
+from vpr.distill.training.parallel import describe_together
+from vpr.models.hub import HubModel, is_hub, load_hub
+from vpr.models.loading import TEACHER, load_teacher, save_teacher
+from vpr.models.netvlad import NetVLAD
+from vpr.models.settings import HubConfig
+
+Teacher = NetVLAD | HubModel | ForeignDescriptors
+
+
+@dataclass(frozen=True)
+class TeacherSource:
+    """The teacher of a student: a given one, or a NetVLAD that is fitted before the student is trained."""
+
+    teacher: Teacher | None  # None: a NetVLAD is fitted
+    student: StudentSettings
+
+    @classmethod
+    def load(cls, path: Path | None, hub: HubConfig, student: StudentSettings, fabric: Fabric) -> TeacherSource:
+        """The teacher that ``--teacher`` names; None if it is left out.
+
+        Raises VprError as the loader of its kind does, and for descriptors of the wrong length.
+        """
+        if path is None:
+            return cls(None, student)
+        with fabric.rank_zero_first():  # it may have to be downloaded
+            teacher = open_teacher(path, hub, fabric.device)
+        check_descriptor_length(student, teacher.dim)
+        return cls(teacher, student)
+
+    def check(self, data: TrainingData) -> None:
+        """Raise VprError if the photos are too few to fit a teacher, or if a file of descriptors lacks some."""
+        if self.teacher is None:
+            check_image_count(self._fit_settings(data).teacher.dim, len(data.photos.paths))
+        elif isinstance(self.teacher, ForeignDescriptors):
+            self.teacher.of(data.photos.paths)
+
+    def identity(self, data: TrainingData) -> dict[str, Any]:
+        """The entry ``taught_by`` of config.json."""
+        if self.teacher is None:
+            return {"fitted": identity_of(self._fit_settings(data))}
+        return {"fingerprint": teacher_fingerprint(self.teacher)}
+
+    def targets(self, data: TrainingData, out: Path, fabric: Fabric) -> np.ndarray:
+        """The teacher's descriptors of the training photos, (N, C) float32. A NetVLAD is saved in the run folder."""
+        teacher = self.teacher
+        if teacher is None:
+            teacher = fit_teacher(self._fit_settings(data), data, out / TEACHER, fabric, overwrite=False)
+        elif fabric.is_global_zero and isinstance(teacher, NetVLAD):
+            save_teacher(teacher, out / TEACHER)
+        return teacher_descriptors(teacher, data, out, fabric, self.student.train.workers)
+
+    def _fit_settings(self, data: TrainingData) -> TeacherSettings:
+        return default_teacher(self.student.train.seed, self.student.model, len(data.photos.paths))
+
+
+def open_teacher(source: Path, hub: HubConfig, device: torch.device) -> Teacher:
+    """The teacher that ``--teacher`` names. Raises VprError as the loader of its kind does."""
+    if is_hub(source):
+        return load_hub(source, hub, device)
+    return read_foreign(source) if is_foreign(source) else load_teacher(source, device)
+
+
+def teacher_descriptors(teacher: Teacher, data: TrainingData, out: Path, fabric: Fabric, workers: int) -> np.ndarray:
+    """A teacher's descriptors of the training photos, (N, C) float32.
+
+    Those of a network are cached in the run folder, unless processes of several machines train: these cannot fill one
+    cache. Raises VprError if a file of descriptors lacks some photos.
+    """
+    if isinstance(teacher, ForeignDescriptors):
+        return teacher.of(data.photos.paths)
+    if several_machines():
+        images = ImageFiles.of(data.root, data.photos.paths, teacher)
+        return describe_together(fabric, teacher, images, np.arange(len(images)), workers, "teacher")
+    path = out / "cache" / f"{TEACHER}-{teacher_fingerprint(teacher)}.h5"
+    options = Filling(workers, fabric=fabric)
+    cache = describe_into_cache(path, teacher, data.root, data.photos.paths, fabric.device, options).cache
+    return np.asarray(cache.globals_[cache.rows(data.photos.paths)])
+
+
+def teacher_fingerprint(teacher: Teacher) -> str:
+    """A digest of the settings and weights that determine a teacher's descriptors."""
+    return teacher.fingerprint if isinstance(teacher, ForeignDescriptors) else cache_spec(teacher).fingerprint

@@ -1,0 +1,152 @@
+"""Miners: they choose the pairs or triplets of a batch that a loss takes.
+
+The miners of pytorch-metric-learning compare labels, so a pair is either positive or negative to them. Here a pair may
+be neither. Therefore these take masks; on labels they choose what the library's miners choose. The thresholds are the
+library's defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from pytorch_metric_learning import distances, miners
+from scipy.sparse.csgraph import connected_components
+
+from vpr.distill.losses.pairs import Indices, Pairs
+
+
+class PrecomputedCosines(distances.CosineSimilarity):
+    """The library's cosine similarity, with a precomputed matrix in place of the descriptors."""
+
+    def __init__(self, cosines: torch.Tensor) -> None:
+        super().__init__()
+        self.cosines = cosines
+
+    def compute_mat(self, query_emb: torch.Tensor, ref_emb: torch.Tensor) -> torch.Tensor:
+        return self.cosines
+
+
+class PrecomputedDistances(distances.LpDistance):
+    """The library's Euclidean distance of unit vectors, from a precomputed matrix of cosines."""
+
+    def __init__(self, cosines: torch.Tensor) -> None:
+        super().__init__()
+        self.cosines = cosines
+
+    def compute_mat(self, query_emb: torch.Tensor, ref_emb: torch.Tensor) -> torch.Tensor:
+        # clamped because the square root has no gradient at 0, the distance of an image to itself
+        return (2 - 2 * self.cosines).clamp(min=1e-8).sqrt()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Anchors and the references that they are compared with."""
+
+    descriptors: torch.Tensor  # (A, C) of the anchors
+    pairs: Pairs  # (A, N)
+    references: torch.Tensor | None = None  # (N, C) descriptors; None: the anchors themselves
+    precomputed: torch.Tensor | None = None  # (A, N) used in place of the cosines of the descriptors
+
+    def cosine_matrix(self) -> torch.Tensor:
+        """Cosine similarities (A, N)."""
+        distance = distances.CosineSimilarity() if self.precomputed is None else PrecomputedCosines(self.precomputed)
+        return distance(self.descriptors, self.references)
+
+    def distance_matrix(self) -> torch.Tensor:
+        """Euclidean distances of unit vectors (A, N)."""
+        return self.euclidean_distance()(self.descriptors, self.references)
+
+    def euclidean_distance(self) -> distances.LpDistance:
+        """The distance that the library's losses and miners take."""
+        return distances.LpDistance() if self.precomputed is None else PrecomputedDistances(self.precomputed)
+
+
+Miner = Callable[[Comparison], Indices]
+
+
+def multi_similarity(compared: Comparison, epsilon: float = 0.1) -> Indices:
+    """Positives at most ``epsilon`` more similar than the anchor's most similar negative, and negatives at most
+    ``epsilon`` less similar than its least similar positive (Wang et al., CVPR 2019, equations 10 and 11).
+
+    Pairs that are neither are never chosen, but they count as negatives in the first bound, and as positives in the
+    second.
+    """
+    cosines, pairs = compared.cosine_matrix(), compared.pairs
+    itself = torch.zeros_like(pairs.positive)
+    if compared.references is None:
+        itself.fill_diagonal_(True)
+    least = cosines.masked_fill(pairs.negative | itself, torch.inf).amin(1, keepdim=True)
+    most = cosines.masked_fill(pairs.positive | itself, -torch.inf).amax(1, keepdim=True)
+    order = cosines.argsort(1)  # the library sorts by similarity too, and the order changes the last digit of a loss
+
+    def indices(mask: torch.Tensor) -> Indices:
+        anchors, ranks = mask.gather(1, order).nonzero(as_tuple=True)
+        return anchors, order[anchors, ranks]
+
+    positive, negative = pairs.positive & (cosines - epsilon < most), pairs.negative & (cosines + epsilon > least)
+    return *indices(positive), *indices(negative)
+
+
+def batch_hard(compared: Comparison) -> Indices:
+    """A triplet per anchor: the farthest positive and the nearest negative (Hermans et al., 2017)."""
+    distance, pairs = compared.distance_matrix(), compared.pairs
+    positive = distance.masked_fill(~pairs.positive, -torch.inf).argmax(1)
+    negative = distance.masked_fill(~pairs.negative, torch.inf).argmin(1)
+    anchors = (pairs.positive.any(1) & pairs.negative.any(1)).nonzero().flatten()
+    return anchors, positive[anchors], negative[anchors]
+
+
+def batch_easy_hard(compared: Comparison) -> Indices:
+    """Two pairs per anchor: the nearest positive, and the nearest negative farther than it (Xuan et al., WACV 2020)."""
+    distance, pairs = compared.distance_matrix(), compared.pairs
+    nearest, positive = distance.masked_fill(~pairs.positive, torch.inf).min(1)
+    farther = pairs.negative & (distance > nearest[:, None])
+    negative = distance.masked_fill(~farther, torch.inf).argmin(1)
+    anchors = (pairs.positive.any(1) & farther.any(1)).nonzero().flatten()
+    return anchors, positive[anchors], anchors, negative[anchors]
+
+
+def triplet_margin(compared: Comparison, margin: float = 0.2, semi_hard: bool = False) -> Indices:
+    """Triplets whose negative is nearer than the positive, or up to ``margin`` farther; semi-hard: only the latter."""
+    distance, pairs = compared.distance_matrix(), compared.pairs
+    anchors, positives = pairs.positive.nonzero(as_tuple=True)
+    gap = distance[anchors] - distance[anchors, positives][:, None]  # (number of positive pairs, N)
+    hard = pairs.negative[anchors] & (gap <= margin)
+    number, negatives = (hard & (gap > 0) if semi_hard else hard).nonzero(as_tuple=True)
+    return anchors[number], positives[number], negatives
+
+
+def pair_margin(compared: Comparison, positive_margin: float = 0.2, negative_margin: float = 0.8) -> Indices:
+    """Positive pairs farther apart than one distance, and negative pairs nearer than another."""
+    distance, pairs = compared.distance_matrix(), compared.pairs
+    return Pairs(pairs.positive & (distance > positive_margin), pairs.negative & (distance < negative_margin)).indices()
+
+
+def distance_weighted(compared: Comparison) -> Indices:
+    """Triplets drawn at random, with negatives evenly distributed over distances (Wu et al., ICCV 2017).
+
+    The library's miner, for a batch without further references. It takes the connected components of the positive
+    pairs as labels. Triplets with a pair that is neither are dropped.
+    """
+    positive, negative = compared.pairs.positive, compared.pairs.negative
+    _, components = connected_components(positive.cpu().numpy(), directed=False)
+    labels = torch.as_tensor(components, device=positive.device).long()
+    anchors, positives, negatives = miners.DistanceWeightedMiner(distance=compared.euclidean_distance())(
+        compared.descriptors, labels
+    )
+    kept = positive[anchors, positives] & negative[anchors, negatives]
+    return anchors[kept], positives[kept], negatives[kept]
+
+
+MINERS: dict[str, Miner] = {
+    "multi-similarity": multi_similarity,
+    "batch-hard": batch_hard,
+    "batch-easy-hard": batch_easy_hard,
+    "distance-weighted": distance_weighted,
+    "triplet-margin": triplet_margin,
+    "semi-hard": partial(triplet_margin, semi_hard=True),
+    "pair-margin": pair_margin,
+}

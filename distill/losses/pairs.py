@@ -1,0 +1,37 @@
+"""Positive and negative pairs of photos. A pair may be neither, if its distance is between the two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+# Row and column numbers (K,) int64 of pairs or triplets: (anchor, positive, anchor, negative) or
+# (anchor, positive, negative). pytorch-metric-learning calls it ``indices_tuple``.
+Indices = tuple[torch.Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Which pairs of A anchors and N references are positive, and which are negative."""
+
+    positive: torch.Tensor  # (A, N) bool
+    negative: torch.Tensor  # (A, N) bool, never where `positive` is
+
+    def indices(self) -> Indices:
+        """All pairs: (anchor, positive, anchor, negative), sorted by anchor, then by reference."""
+        return *self.positive.nonzero(as_tuple=True), *self.negative.nonzero(as_tuple=True)
+
+
+@dataclass(frozen=True)
+class PhotoBatch:
+    """The photos of a batch of B images."""
+
+    photos: torch.Tensor  # (B,) int64 photo numbers
+    classes: torch.Tensor  # (B,) int64 classes, for losses with one proxy per class
+    find_pairs: Callable[[torch.Tensor, torch.Tensor], Pairs]  # the pairs of photos (A,) with photos (N,)
+
+    def pairs(self) -> Pairs:
+        """The pairs within the batch, (B, B)."""
+        return self.find_pairs(self.photos, self.photos)

@@ -1,0 +1,1 @@
+"""Training batches: places, hard examples, augmentation."""

@@ -1,0 +1,1 @@
+"""The training loop: optimiser, schedule, validation, checkpoints, several processes."""
