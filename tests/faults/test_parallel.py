@@ -40,8 +40,8 @@ def together(pair, folder, *options, command="vpr.distill", seconds=60.0):
 @pytest.mark.parametrize("structural_in", ["own", "metric"])
 def test_two_processes_end_with_the_weights_of_one(pair, case, structural_in):
     # Equal up to rounding: mining would make other batches of it, and Adam steps of it where gradients are tiny, of
-    # which a deep network has more, and a transport of less than all mass too (4e-5 inside the metric loss). Gradients of
-    # weights that are folded with batch normalisation are rounded more: without folding it was 1e-5.
+    # which a deep network has more, and a transport of less than all mass too (4e-5 inside the metric loss).
+    # Gradients of weights that are folded with batch normalisation are rounded more: without folding it was 1e-5.
     mass = 1 if structural_in == "metric" else 0.5
     options = ["--minings", 0, "--stage", 2, "--structural-in", structural_in, "--structural-mass", mass]
     assert pair[0]("vpr.distill", [*OPTIONS, *options, "--out", "one"], cwd=case).code == 0
