@@ -41,15 +41,14 @@ docs: $(ENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(ENV)/.installed-docs: $(ENV)/.installed
-	$(BIN)/python -m pip install --quiet --config-settings editable_mode=compat --editable ".[docs]"
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	touch $@
 
-# The stamp is written last, so an interrupted installation starts over. In the mode `compat` the folder is on Python's
-# path, behind all packages: python -m eval.msls runs from any folder, and an installed `datasets` stays first.
+# The stamp is written last, so an interrupted installation starts over.
 $(ENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(ENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --config-settings editable_mode=compat --editable ".[test,lint]"
+	$(BIN)/python -m pip install --quiet --editable ".[test,lint]"
 	touch $@
 
 clean-env:
