@@ -58,8 +58,9 @@ class Candidates:
     def weights(self) -> np.ndarray:
         """How much each candidate counts in a position, (Q, K): exp of `SHARPNESS` times its score in standard
         deviations, 1 for the first."""
-        spread = np.maximum(self.scores.std(1, keepdims=True), 1e-9)
-        return np.exp(SHARPNESS * (self.scores - self.scores[:, :1]) / spread)
+        scores = self.scores.astype(np.float64)  # in float32 their sum would move a mean of places by half a metre
+        spread = np.maximum(scores.std(1, keepdims=True), 1e-9)
+        return np.exp(SHARPNESS * (scores - scores[:, :1]) / spread)
 
 
 class Searcher(Protocol):

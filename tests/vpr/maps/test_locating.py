@@ -37,7 +37,7 @@ def candidates(metres, structural, scores=None):
     places = places_of(latitude.ravel(), 0 * latitude.ravel()).reshape(*metres.shape, 3)
     rows = np.arange(metres.size).reshape(metres.shape)
     table = PhotoTable.of_rows([(f"{n}.jpg", at, 0.0, 1, 1) for n, at in enumerate(latitude.ravel())])
-    scores = structural if scores is None else np.atleast_2d(np.array(scores, float))
+    scores = structural if scores is None else np.atleast_2d(scores)
     return Candidates(rows, structural, structural, scores, places), table
 
 
@@ -65,6 +65,14 @@ def test_agreeing_candidates_make_the_position():
     assert not strange.on_map and strange.familiarity == 0.25 and "familiarity 25 %" in strange.summary()
     unsure = locate(found, ["q"], context(table, None), LocateConfig())[0]
     assert unsure.probability is None and unsure.on_map
+
+
+def test_a_position_of_one_place_is_that_place_to_a_millimetre():
+    """Scores are float32, and places lie millions of metres from the Earth's centre."""
+    scores = np.random.default_rng(0).uniform(0, 9, (1, 40)).astype(np.float32)
+    found, table = candidates([[7.0] * 39 + [900.0]], scores, scores)
+    one = locate(found, ["q"], context(table), LocateConfig())[0]
+    assert one.radius_m == pytest.approx(25, abs=1e-3) and one.matches[0].metres < 1e-3
 
 
 def test_the_first_separation_is_that_of_evaluation():
