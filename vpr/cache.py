@@ -4,8 +4,7 @@ Layout (root attributes: ``fingerprint``, ``format``; every dataset contiguous a
 
     keys       (N,)       str      image path relative to the dataset's root
     bytes      (N,)       int64    size of the image file that was described; another size means another image
-    times      (N,)       int64    time of its last change, nanoseconds; 0 if it is not known
-    digests    (N,)       uint64   BLAKE2b of its content, which decides if the time differs; 0 if it is not known
+    times      (N,)       int64    time of its last change, nanoseconds; another one means another image; 0: not known
     done       (N,)       uint8    1 when the row's descriptors are there
     global     (N, G)     float32  unit vectors
     patches    (N, P, C)  float16  unit vectors, rows of the grid first; or int8, each vector scaled to +-127
@@ -33,11 +32,7 @@ from vpr.base.files import preallocate, replacing
 
 FORMAT = 1
 ARRAYS = {"bytes": (np.int64, 1), "done": (np.uint8, 1), "global": (np.float32, 2)}  # and patches, of a PatchType
-OPTIONAL = {
-    "weights": (np.float32, 2),
-    "times": (np.int64, 1),
-    "digests": (np.uint64, 1),
-}  # older files lack the last two
+OPTIONAL = {"weights": (np.float32, 2), "times": (np.int64, 1)}  # files of version 0.1 lack times
 PatchType = Literal["float16", "int8"]
 Weights = np.ndarray | None
 Keys = Sequence[str] | np.ndarray  # image files relative to the dataset's root
@@ -109,7 +104,7 @@ class DescriptorCache:
             ) from error
         self.bytes, self.done = arrays["bytes"], arrays["done"]
         self.globals_, self.patches, self.weights = arrays["global"], arrays["patches"], arrays.get("weights")
-        self.times, self.digests = arrays.get("times"), arrays.get("digests")
+        self.times = arrays.get("times")
         self._rows = {key: row for row, key in enumerate(self.keys)}
         self._check(layout, arrays, spec)
 
@@ -189,20 +184,13 @@ class DescriptorCache:
         out[:] = patches / np.maximum(np.linalg.norm(patches, axis=-1, keepdims=True), 1e-9)
         return out
 
-    def restart(self, rows: np.ndarray, sizes: np.ndarray) -> None:
-        """Take the rows (b,) as not done, to be described from image files of these sizes (b,), bytes."""
+    def restart(self, rows: np.ndarray, sizes: np.ndarray, times: np.ndarray | None = None) -> None:
+        """Take the rows (b,) as not done, to be described from image files of these sizes (b,), bytes, and times of
+        change (b,), nanoseconds; without times they are not known. Files of version 0.1 have no place for times."""
         self.done[rows] = 0
         self.bytes[rows] = sizes
-        self.record_files(rows, np.zeros(len(rows), np.int64), np.zeros(len(rows), np.uint64))
-
-    def record_files(self, rows: np.ndarray, times: np.ndarray, digests: np.ndarray) -> None:
-        """Record times of change (b,) int64, nanoseconds, and digests (b,) uint64 of the image files of the rows (b,).
-
-        Files of an earlier version have no place for them.
-        """
-        if self.times is not None and self.digests is not None:
-            self.times[rows], self.digests[rows] = times, digests
-            _flush(self.times, self.digests)
+        if self.times is not None:
+            self.times[rows] = 0 if times is None else times
 
     def read_weights(self, rows: np.ndarray) -> np.ndarray:
         """The weights of the patches of the rows (b,), (b, P) float32; raises CacheError where the file has none."""
@@ -242,7 +230,7 @@ def create(path: Path, keys: Keys, spec: CacheSpec, old: DescriptorCache | None 
         image_bytes = 4 * spec.global_dim + spec.patches * patch_bytes
         width = max((len(key.encode()) for key in every), default=1)
         # before HDF5 writes, which gives this space back and may crash where there is none
-        preallocate(temporary, STRUCTURE_BYTES + len(every) * (width + 25 + image_bytes) + 8 * ALIGNMENT_BYTES)
+        preallocate(temporary, STRUCTURE_BYTES + len(every) * (width + 17 + image_bytes) + 7 * ALIGNMENT_BYTES)
         places = {"alignment_threshold": 1, "alignment_interval": ALIGNMENT_BYTES}
         with h5py.File(temporary, "w", libver="earliest", meta_block_size=STRUCTURE_BYTES // 2, **places) as file:
             file.attrs["fingerprint"], file.attrs["format"] = spec.fingerprint, FORMAT
@@ -252,7 +240,6 @@ def create(path: Path, keys: Keys, spec: CacheSpec, old: DescriptorCache | None 
             _allocate(file, "bytes", (len(every),), np.int64)
             _allocate(file, "done", (len(every),), np.uint8)
             _allocate(file, "times", (len(every),), np.int64)
-            _allocate(file, "digests", (len(every),), np.uint64)
             _allocate(file, "global", (len(every), spec.global_dim), np.float32)
             _allocate(file, "patches", (len(every), spec.patches, spec.dim), spec.dtype)
             if spec.weights:
@@ -260,7 +247,7 @@ def create(path: Path, keys: Keys, spec: CacheSpec, old: DescriptorCache | None 
         preallocate(temporary, temporary.stat().st_size)
         if kept:
             new = DescriptorCache(temporary, writable=True)
-            stamps = ("times", "digests") if old is not None and old.times is not None else ()
+            stamps = ("times",) if old is not None and old.times is not None else ()
             for name in ("globals_", "patches", "bytes", *stamps, "done", *(("weights",) if spec.weights else ())):
                 for start in range(0, kept, 4096):
                     stop = min(start + 4096, kept)
@@ -309,7 +296,7 @@ def mend_truncated(path: Path) -> bool:
             cache = DescriptorCache(temporary, writable=True)
         except (CacheError, OverflowError, OSError) as error:  # of a length that no file can have, too
             raise CacheError(gone) from error
-        arrays = [cache.bytes, cache.done, cache.globals_, cache.patches, cache.weights, cache.times, cache.digests]
+        arrays = [cache.bytes, cache.done, cache.globals_, cache.patches, cache.weights, cache.times]
         maps = [array for array in arrays if isinstance(array, np.memmap)]
         if maps and length < min(array.offset for array in maps):
             raise CacheError(gone)

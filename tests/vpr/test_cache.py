@@ -43,7 +43,7 @@ def test_plain_h5py_reads_the_documented_layout(tmp_path):
     fill(tmp_path / "a.h5")
     globals_, patches = descriptors(len(KEYS))
     with h5py.File(tmp_path / "a.h5") as file:
-        assert set(file) == {"keys", "bytes", "times", "digests", "done", "global", "patches"}
+        assert set(file) == {"keys", "bytes", "times", "done", "global", "patches"}
         assert file.attrs["fingerprint"] == SPEC.fingerprint and file.attrs["format"] == 1
         assert list(file["keys"].asstr()[()]) == KEYS
         assert file["global"].dtype == np.float32 and (file["global"][()] == globals_).all()

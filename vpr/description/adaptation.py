@@ -84,8 +84,8 @@ def adapt_cache(cache: DescriptorCache, database: np.ndarray, folder: Path) -> D
     for images in (rows, by_key(cache, np.flatnonzero(cache.done))):  # what it is fitted to, and what it is applied to
         digest.update("\n".join(cache.keys[images].tolist()).encode())
         digest.update(cache.bytes[images].tobytes())
-        if cache.digests is not None:
-            digest.update(cache.digests[images].tobytes())
+        if cache.times is not None:
+            digest.update(cache.times[images].tobytes())
     fingerprint = digest.hexdigest()[:16]
     path = writable_path(folder / f"adapted-{fingerprint}.h5")
     spec = replace(cache.spec, fingerprint=fingerprint, global_dim=_global_dim(cache.spec.dim))

@@ -1,6 +1,5 @@
 """The descriptors of many images into a cache file, from where an earlier call left off."""
 
-import hashlib
 import logging
 import os
 import time
@@ -14,7 +13,6 @@ import torch
 from lightning_fabric import Fabric
 
 from vpr.base.processes import SINGLE_PROCESS, SingleProcess, first_process_lock
-from vpr.base.progress import progress
 from vpr.cache import CacheError, CacheSpec, DescriptorCache, Keys, PatchType, create, mend_truncated
 from vpr.description.describe import BATCH, Described, describe
 from vpr.description.images import ImageError, ImageFiles, Tolerant, undamaged
@@ -107,14 +105,8 @@ def describe_into_cache(
         start = time.perf_counter()
         describing = model if cache.weights is None else WithRollout(model)
         lost = images.unreadable if isinstance(images, Tolerant) else {}
-        times = np.zeros(len(cache), np.int64)
-        times[cache.find(keys)] = image_files.times
         for batch, described in how.describe(describing, images, own, device, how.workers, title):
-            read = [place for place, row in enumerate(batch) if row not in lost]
-            rows = np.array(batch, np.int64)[read]
-            digests = [content_digest(files.root / files.paths[row]) for row in rows]
-            cache.record_files(rows, times[rows], np.array(digests, np.uint64))
-            _write(cache, batch, described, read)
+            _write(cache, batch, described, [place for place, row in enumerate(batch) if row not in lost])
         fabric.barrier()
     unreadable = {str(cache.keys[row]): lost[row] for row in sorted(lost)}
     done = sum(map(len, batches)) - len(unreadable)
@@ -135,39 +127,27 @@ class _ImageFiles(NamedTuple):
     """Image files as they are now."""
 
     keys: list[str]  # N
-    paths: list[Path]
     sizes: np.ndarray  # (N,) int64 bytes
     times: np.ndarray  # (N,) int64 of the last change, nanoseconds
 
     def changed(self, cache: DescriptorCache, rows: np.ndarray) -> np.ndarray:
-        """Which of them differ from those that the rows (N,) of a cache were made from, (N,) bool.
-
-        A file of the same size whose time of change is another one differs if its content does.
-        """
+        """Which of them differ from those that the rows (N,) of a cache were made from, (N,) bool."""
         changed = cache.bytes[rows] != self.sizes
-        if cache.times is None or cache.digests is None:
-            return changed
-        known = (cache.digests[rows] != 0) & (cache.done[rows] != 0)
-        doubtful = np.flatnonzero(~changed & known & (cache.times[rows] != self.times))
-        title = "reading images whose time of change is another one" if len(doubtful) else None
-        for number in progress(doubtful, title=title, unit="image"):
-            changed[number] = content_digest(self.paths[number]) != int(cache.digests[rows[number]])
+        if cache.times is not None:
+            changed |= (cache.times[rows] != self.times) & (cache.times[rows] != 0)
         return changed
-
-
-def content_digest(path: Path) -> int:
-    """A digest of a file's content, of 64 bits and never 0."""
-    with undamaged(path):
-        return int.from_bytes(hashlib.blake2b(path.read_bytes(), digest_size=8).digest(), "little") or 1
 
 
 def _prepare(path: Path, images: _ImageFiles, spec: CacheSpec, overwrite: bool) -> list[list[int]]:
     """Give the file a row for every image; returns the rows that are to be described, in batches."""
     cache = _open_or_create(path, images.keys, spec, overwrite)
     rows = cache.find(images.keys)
-    changed = images.changed(cache, rows)
-    DescriptorCache(path, spec, writable=True).restart(rows[changed], images.sizes[changed])
-    return _blocks(rows, changed | (cache.done[rows] == 0))
+    changed, described = images.changed(cache, rows), cache.done[rows] != 0
+    if count := np.count_nonzero(changed & described):
+        log.info("%d images have changed since they were described (size or time of change)", count)
+    anew = changed | ~described
+    DescriptorCache(path, spec, writable=True).restart(rows[anew], images.sizes[anew], images.times[anew])
+    return _blocks(rows, anew)
 
 
 def _complete(path: Path, images: _ImageFiles, spec: CacheSpec) -> DescriptorCache | None:
@@ -227,4 +207,4 @@ def _image_files(root: Path, keys: list[str], how: Filling) -> tuple[_ImageFiles
             gone[key] = str(error)
     sizes = np.array([state.st_size for state in states.values()], np.int64)
     times = np.array([state.st_mtime_ns for state in states.values()], np.int64)
-    return _ImageFiles([*states], [root / how.file_of(key) for key in states], sizes, times), gone
+    return _ImageFiles([*states], sizes, times), gone
