@@ -124,6 +124,16 @@ def test_the_readmes_python_runs(monkeypatch, capsys):
     assert names["ranking"].numbers.shape == (1, 48) and names["match"].plan.shape == (100, 100)
 
 
+def test_what_the_pages_import_is_there():
+    """Every import of a Python block, on whatever page."""
+    seen = 0
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for line in re.findall(r"(?m)^\s*((?:from vpr|import vpr)\b.*)$", page.read_text()):
+            exec(line.split("  #")[0], {})
+            seen += 1
+    assert seen >= 10
+
+
 def test_packages_are_installed_under_our_name():
     """The name ``vpr`` on the registry belongs to others."""
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()

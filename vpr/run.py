@@ -86,7 +86,7 @@ class Run:
     def describe(self, photos: PhotoLike | Sequence[PhotoLike]) -> Described:
         """The descriptors of one photo or several: ``globals_`` (N, G) float32, ``patches`` (N, P, C) float16.
 
-        Raises ImageError for a file that cannot be decoded and for an object that is not a photo.
+        Raises ImageError for a file that cannot be decoded, VprError for an object that is not a photo.
         """
         several: Any = [photos] if _is_one(photos) else list(photos)  # type: ignore[arg-type]
         described, unreadable = self.describe_readable(several)

@@ -2,14 +2,14 @@
 
     ValueError
     └── VprError                    bad input: options, runs, weights, photos
-        ├── TransportError          vpr/transport/problem.py: arrays or settings of a transport problem
+        ├── TransportError          vpr/transport/errors.py: arrays or settings of a transport problem
         ├── CacheError              vpr/cache.py: a descriptor cache that is missing or damaged
         │   └── CacheMismatch       a cache of another model, or of another layout
         ├── ImageError              vpr/description/images.py: a photo that is missing or cannot be decoded
         ├── MapError                vpr/maps/errors.py: a map, a list of positions or a track
         ├── ClusterError            vpr/cluster/errors.py: a cluster that does not answer, or lost a shard
-        ├── DatasetError            datasets/errors.py: a dataset that is missing or damaged
-        └── PredictionError         eval/files/prediction_file.py: a prediction file or submission
+        ├── DatasetError            vpr/datasets/errors.py: a dataset that is missing or damaged
+        └── PredictionError         vpr/eval/files/prediction_file.py: a prediction file or submission
 
 `vpr.serving.limits.Refused` is not one of them: it is an HTTP answer.
 """

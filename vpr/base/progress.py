@@ -19,6 +19,7 @@ BAR_S = 15.0  # seconds between two log lines of a bar
 EVERY_S = 20.0  # longest time without a log line, seconds
 log = logging.getLogger("vpr")
 _drawn: weakref.WeakSet[tqdm] = weakref.WeakSet()  # bars on the terminal
+_lock = threading.Lock()  # of that set, which one thread goes over while another adds to it
 
 
 def progress(
@@ -35,7 +36,8 @@ def progress(
         return tqdm(items, disable=True)
     if sys.stderr.isatty():
         bar = tqdm(items, title, total, initial=done, unit=unit, dynamic_ncols=True)
-        _drawn.add(bar)
+        with _lock:
+            _drawn.add(bar)
         return bar
     if total is None and hasattr(items, "__len__"):
         total = len(items)  # type: ignore[arg-type]
@@ -98,7 +100,9 @@ def log_heartbeat(every_s: float = EVERY_S) -> Iterator[None]:
         while not ended.wait(wait):
             now = time.monotonic()
             quiet = now - last.any_time
-            drawn = any(not bar.disable and time.time() - bar.last_print_t < every_s for bar in list(_drawn))
+            with _lock:
+                bars = list(_drawn)
+            drawn = any(not bar.disable and time.time() - bar.last_print_t < every_s for bar in bars)
             if quiet >= every_s and not drawn:
                 log.info("still working, %.0f s after: %s", now - last.line_time, last.line)
                 quiet = 0.0

@@ -21,7 +21,7 @@ log = logging.getLogger("vpr")
 CONFIG, METRICS, WEIGHTS, CHECKPOINT = "config.json", "metrics.json", "model.safetensors", "checkpoint.pt"
 TRAINING_CODE = (
     "vpr/distill/**/*.py", "vpr/models/*.py", "vpr/description/images.py", "vpr/description/describe.py",
-    "vpr/transport/marginals.py", "vpr/transport/problem.py", "vpr/transport/torch_backend.py",
+    "vpr/transport/*.py",
 )  # fmt: skip
 LATER = {"data.held_out"}  # settings that have no effect until the weights are trained
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)

@@ -162,7 +162,9 @@ def _require_answer(address: str) -> None:
 def code_digest() -> str:
     """A digest of this code, 16 hexadecimal digits: all machines of a cluster must run the same code."""
     digest = hashlib.sha256()
-    for path in sorted(ROOT.rglob("*.py")):
+    folders = os.walk(ROOT, followlinks=True)  # in a checkout some rooms are links, in an installation folders
+    names = sorted(Path(folder, name) for folder, _, files in folders for name in files if name.endswith(".py"))
+    for path in names:
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\n" + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -78,9 +78,9 @@ def match(
     guides = [
         guides_of(descriptor[None], side[None], config.marginals)[0] for descriptor, side in zip(globals_, (own, other))
     ]
-    pair, settings = (own, other[None], guides[0], guides[1][None]), (config.marginals, config.epsilon, config.mass)
+    pair = own, other[None], guides[0], guides[1][None]
     given = (weights[0], weights[1][None]) if weights is not None and config.marginals == "rollout" else None
-    result = structural_similarity(*pair, *settings, weights=given, plan=True)
+    result = structural_similarity(*pair, transport=config.transport, weights=given, plan=True)
     assert result.plan is not None
     mu, nu = marginal_weights(config.marginals, *pair, given)
     return Match(float(result.score[0]), mu[0], nu[0], result.plan[0], own @ other.T)

@@ -38,9 +38,8 @@ def pruned_scores(
         if len(exact) >= config.prune and bound[some[0]] < sorted(exact, reverse=True)[config.prune - 1]:
             break
         # by the very call that scores all candidates: near ties must fall the same way
-        problem = (config.marginals, config.epsilon, config.mass)
         given = None if weights is None else (weights[0], weights[1][some])
         pairs = query, database[some], own, theirs[some]
-        structural[some] = structural_similarity(*pairs, *problem, weights=given, threads=1).score
+        structural[some] = structural_similarity(*pairs, transport=config.transport, weights=given, threads=1).score
         exact += (known[some] + weight * structural[some]).tolist()
     return structural

@@ -21,8 +21,8 @@ from vpr.description.describe import Described
 from vpr.retrieval.pruning import pruned_scores
 from vpr.retrieval.settings import RerankConfig
 from vpr.similarity import structural_similarity_pairs
+from vpr.transport.errors import TransportError
 from vpr.transport.marginals import Marginals
-from vpr.transport.problem import TransportError
 
 CPU = torch.device("cpu")
 MOST_QUERIES = 32  # in a batch: they share the images of a sequence and need little memory
@@ -54,7 +54,7 @@ class Images(Protocol):
         """The descriptors of the images (b,).
 
         with_weights: the weights of their patches too, which rollout marginals need. buffer: memory for the patches,
-        which `buffer_for` made. Raises CacheError if there are no weights.
+        which `buffer_for` made. Raises CacheError if there are no patches, or no weights.
         """
         ...
 
@@ -81,8 +81,8 @@ class CachedImages:
 
     @property
     def image_bytes(self) -> int:
-        """As float16, or as float32 if they are adapted."""
-        return max(1, (2 if self.adaptation is None else 4) * self.cache.patches[:1].size)
+        """As float16, and as float32 too if they are adapted."""
+        return max(1, (2 if self.adaptation is None else 6) * self.cache.patches[:1].size)
 
     def buffer_for(self, images: int) -> np.ndarray | None:
         """As `Images.buffer_for`."""
@@ -118,8 +118,8 @@ class ImagesInMemory:
 
     @property
     def image_bytes(self) -> int:
-        """No more than there are already."""
-        return 1
+        """As they are."""
+        return max(1, patches_of(self.described)[:1].nbytes)
 
     def buffer_for(self, images: int) -> np.ndarray | None:
         """As `Images.buffer_for`."""
@@ -127,6 +127,8 @@ class ImagesInMemory:
 
     def read(self, numbers: np.ndarray, with_weights: bool = False, buffer: np.ndarray | None = None) -> Described:
         """As `Images.read`."""
+        if with_weights and self.described.weights is None:
+            raise CacheError("these descriptors have no weights of patches, which rollout marginals need")
         weights = self.described.weights[numbers] if with_weights and self.described.weights is not None else None
         return Described(self.described.globals_[numbers], patches_of(self.described)[numbers], weights)
 
@@ -274,9 +276,7 @@ class _Comparison:
             arrays[2],
             arrays[3],
             (query, images),
-            self.config.marginals,
-            self.config.epsilon,
-            self.config.mass,
+            self.config.transport,
             weights=(arrays[4], arrays[5]) if len(arrays) > 4 else None,
             threads=self.config.threads or None,
         ).score

@@ -7,7 +7,7 @@ from typing import Any
 
 from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Share, option
 from vpr.transport.marginals import FromGlobals, Marginals
-from vpr.transport.problem import EPSILON
+from vpr.transport.problem import EPSILON, Transport
 
 PROBLEM = ("marginals", "epsilon", "mass")  # the settings of the transport problem
 
@@ -22,6 +22,11 @@ class RerankConfig:
     memory_mb: int = 512  # MiB that database patches may take
     threads: int = 0  # on a CPU; 0 takes every core
     prune: int = 0  # ranks that pruning keeps exact; 0 compares every candidate
+
+    @property
+    def transport(self) -> Transport:
+        """The transport problem."""
+        return Transport(self.marginals, self.epsilon, self.mass)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from typing_extensions import NamedTuple, TypedDict  # those of Python 3.10 cannot be generic
 
 from vpr.transport.arrays import Array, OtherArray
-from vpr.transport.errors import TransportError as TransportError
+from vpr.transport.errors import TransportError
 from vpr.transport.marginals import Marginals, check_name
 
 EPSILON = 0.05  # entropic regularisation, in units of cosine

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Generic, TypeAlias
@@ -29,6 +30,7 @@ from vpr.transport.dispatch import choose_backend, convert_for, solve_by
 from vpr.transport.errors import TransportError
 from vpr.transport.marginals import Marginals, check_marginals, marginal_weights
 from vpr.transport.problem import (
+    DEFAULT,
     Images,
     Solver,
     SolverOptions,
@@ -55,12 +57,6 @@ class SimilarityOptions(SolverOptions, Generic[Array], total=False):
     """
 
     weights: tuple[Array, Array] | None
-
-
-class PairOptions(SimilarityOptions[Array], total=False):
-    """The options of `structural_similarity_pairs`: the above, and the marginals for callers of earlier versions."""
-
-    marginals: Marginals
 
 
 def structural_similarity(
@@ -122,7 +118,9 @@ def structural_similarity(
     if weights is None:
         check_globals(stated.marginals, database_patches, query_global, database_global)
     else:
-        weights = normalise_weights(weights, query_patches, database_patches)
+        pairs = len(database_patches)
+        repeated = repeat_rows(weights[0], pairs), repeat_rows(weights[1], pairs)
+        weights = normalise_weights(repeated, (pairs, len(query_patches)), database_patches.shape[:2])
     gradient = needs_gradient(query_patches, database_patches, query_global, database_global)
     backend = choose_backend(asked, on_cuda=is_on_cuda(database_patches), gradient=gradient)
     if query_global is None or database_global is None:
@@ -138,10 +136,8 @@ def structural_similarity_pairs(
     query_global: Array,
     database_global: Array,
     pairs: tuple[Indices, Indices],
-    transport: Transport | Marginals | None = None,
-    epsilon: float | None = None,
-    mass: float | None = None,
-    **options: Unpack[PairOptions[Array]],
+    transport: Transport = DEFAULT,
+    **options: Unpack[SimilarityOptions[Array]],
 ) -> TransportResult[Array]:
     """Structural similarities of N pairs of images out of two sets in memory, in one call; on CUDA in one launch.
 
@@ -152,14 +148,10 @@ def structural_similarity_pairs(
         database_global: (M, C) unit vectors; likewise.
         pairs: index of the query (N,) and of the database image (N,) of each pair. The call is fastest if the pairs of
             a query are neighbours.
-        transport: the problem. Instead of it, callers of earlier versions pass the name of the marginals here, and
-            ``epsilon`` and ``mass`` after it.
-        epsilon: as in ``structural_similarity``.
-        mass: as in ``structural_similarity``.
+        transport: the problem.
         **options: ``weights``, (query (B, P), database (M, Q)) to use as marginals, a row for each image, each
             divided by its sum; rollout needs them. And ``backend``, ``threads``, ``tolerance`` and
-            ``max_iterations``; see ``vpr.transport.problem.SolverOptions``. And ``marginals``, for callers of
-            earlier versions.
+            ``max_iterations``; see ``vpr.transport.problem.SolverOptions``. There are no plans of pairs.
 
     Returns:
         TransportResult of the N pairs, without plans.
@@ -167,26 +159,21 @@ def structural_similarity_pairs(
     Raises:
         TransportError: as in ``structural_similarity``, or the pairs are not indices of the images.
     """
-    value, kind = transport, options.pop("marginals", None)
-    if isinstance(value, str):
-        value, kind = None, value
-    stated = choose_transport(value, kind, epsilon, mass)
     weights, asked = options.pop("weights", None), options.pop("backend", "auto")
-    options.pop("plan", None)
-    solver = Solver.from_options(**options)
+    solver = replace(Solver.from_options(**options), plan=False)
     if len(query_patches) and len(database_patches):
         check_patches(query_patches[0], database_patches)
         if weights is None:
-            check_globals(stated.marginals, database_patches, query_global[0], database_global)
+            check_globals(transport.marginals, database_patches, query_global[0], database_global)
         else:
-            weights = normalise_rows(weights, query_patches, database_patches)
+            weights = normalise_weights(weights, query_patches.shape[:2], database_patches.shape[:2])
     queries, candidates = check_indices(pairs[0], len(query_patches)), check_indices(pairs[1], len(database_patches))
     if len(queries) != len(candidates):
         raise TransportError(f"pairs have {len(queries)} queries and {len(candidates)} images; give (N,) twice")
     backend = choose_backend(asked, on_cuda=is_on_cuda(database_patches), gradient=False)
     images = Images(query_patches, database_patches, query_global, database_global)
     score = score_pairs_fused if backend in FUSED else score_pairs_by_query
-    return score(backend, images, (queries, candidates), weights, stated, solver)
+    return score(backend, images, (queries, candidates), weights, transport, solver)
 
 
 def check_patches(query_patches: Array, database_patches: Array) -> None:
@@ -214,29 +201,18 @@ def check_globals(
 
 
 def normalise_weights(
-    weights: tuple[Array, Array], query_patches: Array, database_patches: Array
+    weights: tuple[Array, Array], query_shape: tuple[int, ...], database_shape: tuple[int, ...]
 ) -> tuple[Array, Array]:
-    """Marginals (N, P) and (N, Q) from weights (query (P,) or (N, P), database (N, Q)).
+    """Marginals of these shapes from weights of patches, each row divided by its sum.
 
     Raises:
-        TransportError: the weights do not fit the patches, or are negative.
+        TransportError: the weights do not fit the patches, are negative, or are all zero.
     """
-    pairs, patches = database_patches.shape[:2]
-    query, database = weights
-    mu = repeat_rows(query / query.sum(-1)[..., None], pairs)
-    nu = repeat_rows(database / database.sum(-1)[..., None], pairs)
-    check_marginals("query weights", mu, (pairs, query_patches.shape[0]))
-    check_marginals("database weights", nu, (pairs, patches))
-    return mu, nu
-
-
-def normalise_rows(weights: tuple[Array, Array], query_patches: Array, database_patches: Array) -> tuple[Array, Array]:
-    """Marginals (B, P) and (M, Q) of two sets of images from weights of those shapes; errors as `normalise_weights`."""
     query, database = weights
     with np.errstate(invalid="ignore", divide="ignore"):  # the checks name weights of sum zero
         mu, nu = query / query.sum(-1)[..., None], database / database.sum(-1)[..., None]
-    check_marginals("query weights", mu, tuple(query_patches.shape[:2]))
-    check_marginals("database weights", nu, tuple(database_patches.shape[:2]))
+    check_marginals("query weights", mu, tuple(query_shape))
+    check_marginals("database weights", nu, tuple(database_shape))
     return mu, nu
 
 

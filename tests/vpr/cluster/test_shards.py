@@ -95,6 +95,21 @@ def test_an_answer_of_a_part_has_an_exit_code_of_its_own(tmp_path, monkeypatch, 
     assert json.loads((tmp_path / "a.json").read_text())["photos"][0]["not_searched"] == 1
 
 
+def test_code_is_the_same_by_way_of_links_and_of_folders(tmp_path, monkeypatch):
+    """In a checkout some rooms are links, in an installation they are folders."""
+    for name in ("room", "linked/vpr", "folder/vpr/eval"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("room", "folder/vpr/eval"):
+        (tmp_path / name / "a.py").write_text("x = 1\n")
+    (tmp_path / "linked/vpr/eval").symlink_to(tmp_path / "room")
+    digests = []
+    for name in ("linked", "folder"):
+        monkeypatch.setattr("vpr.cluster.connecting.ROOT", tmp_path / name / "vpr")
+        digests.append(code_digest())
+    (tmp_path / "folder/vpr/eval/a.py").write_text("x = 2\n")
+    assert digests[0] == digests[1] != code_digest()
+
+
 def test_a_part_of_another_state_is_refused(tmp_path):
     photo_map, photos = a_map(tmp_path)
     part = parts_of(photo_map, 3)[1]

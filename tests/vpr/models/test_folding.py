@@ -77,11 +77,28 @@ def test_every_normalisation_is_folded():
 
 
 def test_a_convolution_whose_output_is_used_twice_stays():
-    network = with_statistics(Small(twice=True))
-    images = torch.randn(2, 3, 16, 16)
-    before = network(images)
+    """Also in a new network, whose normalisations change nothing until weights are loaded."""
+    network, images = Small(twice=True), torch.randn(2, 3, 16, 16)
+    new = {name: value.clone() for name, value in network.state_dict().items()}
     fold_batch_norm(network)
-    assert torch.equal(network(images), before) and type(network.one) is nn.Conv2d
+    assert all(torch.equal(value, new[name]) for name, value in network.state_dict().items())
+    usual = with_statistics(Small(twice=True))
+    network.eval().load_state_dict(usual.state_dict())
+    assert torch.equal(network(images), usual(images)) and type(network.one) is nn.Conv2d
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["levit_128s", "coatnet_nano_rw_224", "visformer_tiny"])
+def test_networks_of_one_input_size_are_built(name, seams):
+    network = timm.create_model(name)
+    folded = Trunk(copy.deepcopy(network))
+    weights = with_statistics(copy.deepcopy(folded)).state_dict()
+    seams.replace("vpr.models.trunk.fold_batch_norm", lambda network: None)
+    usual = Trunk(network)
+    images = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        features = [trunk.eval()(images) for trunk in (folded, usual) if trunk.load_state_dict(weights)]
+    torch.testing.assert_close(*features, rtol=0, atol=1e-4 * float(features[1].abs().max()))
 
 
 @torch.no_grad()

@@ -86,20 +86,11 @@ def test_one_value_is_the_three_arguments(backend):
 
 
 @pytest.mark.parametrize("backend", ["numba", "torch"])
-def test_one_value_is_the_three_arguments_of_pairs(backend):
+def test_pairs_take_the_same_value(backend):
     query, database, query_global, database_global = images()
     sides = query[None], database, query_global[None], database_global
     pairs, options = ([0, 0, 0], [4, 1, 7]), {"backend": backend}
     expected = structural_similarity_pairs(*sides, pairs, PARTIAL, **options).score
-    for arguments, named in (
-        ((), {"transport": PARTIAL}),
-        (("relevancy", 0.1, 0.6), {}),
-        (("relevancy",), {"epsilon": 0.1, "mass": 0.6}),
-        ((), {"marginals": "relevancy", "epsilon": 0.1, "mass": 0.6}),
-        ((PARTIAL,), {"mass": 0.6}),
-    ):
-        found = structural_similarity_pairs(*sides, pairs, *arguments, **named, **options).score
-        np.testing.assert_array_equal(found, expected)
     alone = structural_similarity(
         query, database[[4, 1, 7]], query_global, database_global[[4, 1, 7]], transport=PARTIAL
     )
@@ -123,10 +114,8 @@ def test_one_value_is_the_two_arguments_of_solve():
 )
 def test_arguments_that_contradict_the_value_are_refused(other, words):
     query, database, query_global, database_global = images()
-    sides = query[None], database, query_global[None], database_global
     for call in (
         lambda: structural_similarity(query, database, query_global, database_global, transport=PARTIAL, **other),
-        lambda: structural_similarity_pairs(*sides, ([0], [0]), PARTIAL, **other),
         lambda: solve(*random_problem(), transport=PARTIAL, **other),
     ):
         with pytest.raises(TransportError, match=words):

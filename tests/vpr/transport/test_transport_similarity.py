@@ -9,7 +9,7 @@ from problems import images, random_problem
 from threadpoolctl import threadpool_info
 
 from vpr.similarity import structural_similarity, structural_similarity_pairs
-from vpr.transport import TransportError, available_backends, marginal_weights, solve, upper_bound
+from vpr.transport import Transport, TransportError, available_backends, marginal_weights, solve, upper_bound
 
 KINDS = ("uniform", "relevancy", "inverse", "complement", "softmax")
 BACKENDS = tuple(name for name in available_backends() if name != "reference")
@@ -101,10 +101,10 @@ def test_pairs_with_weights_equal_a_loop(backend, mass):
     weights[0][1, 2] = 0
     sources = queries, database, *(side[:, : queries.shape[2]].astype("f4") for side in zeros)
     given = {"weights": weights, "backend": backend}
-    result = structural_similarity_pairs(*sources, pairs, "rollout", mass=mass, **given)
+    result = structural_similarity_pairs(*sources, pairs, Transport("rollout", mass=mass), **given)
     tensors = [torch.from_numpy(array) for array in (*sources, *weights)]
     given["weights"] = tensors[4], tensors[5].float()
-    again = structural_similarity_pairs(*tensors[:4], pairs, "rollout", mass=mass, **given)
+    again = structural_similarity_pairs(*tensors[:4], pairs, Transport("rollout", mass=mass), **given)
     for score, same, i, j in zip(result.score, again.score, *pairs):
         one = weights[0][i], weights[1][j : j + 1]
         alone = structural_similarity(queries[i], database[j : j + 1], mass=mass, weights=one, backend=backend)
@@ -116,7 +116,7 @@ def test_pairs_with_weights_equal_a_loop(backend, mass):
         with pytest.raises(TransportError, match=words), np.errstate(all="ignore"):
             structural_similarity_pairs(*sources, pairs, weights=bad, backend=backend)
     with pytest.raises(TransportError, match="need the weights"):
-        structural_similarity_pairs(*sources, pairs, "rollout", backend=backend)
+        structural_similarity_pairs(*sources, pairs, Transport("rollout"), backend=backend)
 
 
 def test_swapping_the_images_keeps_the_score():
