@@ -17,8 +17,9 @@ import numpy as np
 
 from vpr.cache import CacheSpec, DescriptorCache, create
 from vpr.cluster.connecting import connect
-from vpr.cluster.shards import ShardedSearch, sharded
-from vpr.maps.candidates import Comparer, Described
+from vpr.cluster.shards import ShardedIndex, sharded
+from vpr.description.describe import Described
+from vpr.maps.candidates import CandidateFinder
 from vpr.maps.photo_map import Map
 from vpr.maps.store import DESCRIPTORS, PhotoTable, State, digest_of, write_array, write_table
 from vpr.run import Run, load
@@ -39,19 +40,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=given.folder) as folder, connect("local") as cluster:
         photo_map = made_up_map(Path(folder) / "map", given.photos, model)
         queries = random_queries(model.spec)
-        one = measured("one machine", photo_map.comparer, queries)
+        one = measured("one machine", photo_map.finder, queries)
         overheads = {}
         for shards in given.shards:
             start = time.perf_counter()
             with sharded(photo_map, cluster, shards) as held:
-                held.comparer.find(queries[0], DEPTH)
+                held.finder.find(queries[0], DEPTH)
                 started = time.perf_counter() - start
-                found = measured(f"{shards} shards", held.comparer, queries)
-                overheads[shards], handed = asked(held.comparer.search)
-                told = memory(held.comparer.search, given.photos // shards)
-                os.kill(process_of(held.comparer.search), signal.SIGKILL)
+                found = measured(f"{shards} shards", held.finder, queries)
+                overheads[shards], handed = asked(held.finder.shards)
+                told = memory(held.finder.shards, given.photos // shards)
+                os.kill(process_of(held.finder.shards), signal.SIGKILL)
                 start = time.perf_counter()
-                held.comparer.find(queries[0], DEPTH)
+                held.finder.find(queries[0], DEPTH)
                 back = time.perf_counter() - start
             print(
                 f"    first answer after {started:.1f} s; a question to all shards {overheads[shards]:.2f} ms, of "
@@ -97,12 +98,12 @@ def random_queries(spec: CacheSpec) -> list[Described]:
     return [Described(globals_, patches.astype(np.float16)) for globals_, patches in pairs]
 
 
-def measured(name: str, comparer: Comparer, queries: list[Described]) -> tuple[float, float]:
+def measured(name: str, finder: CandidateFinder, queries: list[Described]) -> tuple[float, float]:
     """Milliseconds of a query, and of its search alone; medians, printed."""
-    whole = median_ms([lambda query=query: comparer.find(query, DEPTH) for query in queries])
-    search = median_ms([lambda query=query: comparer.search(query.globals_, DEPTH) for query in queries])
+    whole = median_ms([lambda query=query: finder.find(query, DEPTH) for query in queries])
+    search = median_ms([lambda query=query: finder.index.search(query.globals_, DEPTH) for query in queries])
     together = Described(*(np.concatenate(side) for side in zip(*queries)))
-    many = median_ms([lambda: comparer.find(together, DEPTH)]) / len(queries)
+    many = median_ms([lambda: finder.find(together, DEPTH)]) / len(queries)
     print(f"{name}: {whole:.2f} ms a query, of which the search {search:.2f}; {many:.2f} ms of {len(queries)} together")
     return whole, search
 
@@ -120,23 +121,23 @@ def median_ms(calls: list[Callable]) -> float:
     return 1000 * float(np.median(times.min(0)))
 
 
-def asked(search: ShardedSearch) -> tuple[float, float]:
+def asked(shards: ShardedIndex) -> tuple[float, float]:
     """Milliseconds until all shards have answered a question that costs them nothing, and of handing it over alone."""
-    holders = search.shards.holders
-    given = (np.zeros((0, search.globals_.shape[1]), np.float32), 0, 0, 1)
-    whole = median_ms([lambda: holders.ask("find", [given] * len(holders))] * 20)
-    handed = median_ms([lambda: [actor.ask.remote("find", *given) for actor in holders.actors]] * 20)
+    holders = shards.holders
+    given = (np.zeros((0, 1), np.float32), 1, 0, 0)
+    whole = median_ms([lambda: holders.ask("search", [given] * len(holders))] * 20)
+    handed = median_ms([lambda: [actor.ask.remote("search", *given) for actor in holders.actors]] * 20)
     return whole, handed
 
 
-def process_of(search: ShardedSearch) -> int:
+def process_of(shards: ShardedIndex) -> int:
     """The process of the first shard."""
-    return int(search.shards.holders.names[0].split()[-1])
+    return int(shards.holders.names[0].split()[-1])
 
 
-def memory(search: ShardedSearch, photos: int) -> str:
+def memory(shards: ShardedIndex, photos: int) -> str:
     """What a shard takes: its own, and of files that the system may drop."""
-    lines = Path(f"/proc/{process_of(search)}/status").read_text().splitlines()
+    lines = Path(f"/proc/{process_of(shards)}/status").read_text().splitlines()
     values = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if line.startswith("Rss")}
     return f"a shard of {photos} photos takes {values['RssAnon']:.0f} MiB and {values['RssFile']:.0f} MiB of files"
 

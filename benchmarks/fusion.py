@@ -21,8 +21,8 @@ from vpr.eval.options import RankingConfig
 from vpr.eval.ranking import search_shortlist
 from vpr.models.loading import load_teacher
 from vpr.retrieval.fusion import reorder, trust, trusted, weighted_sum
-from vpr.retrieval.sequences import compare_sequences
 from vpr.retrieval.settings import RerankOptions
+from vpr.retrieval.vector_index import VectorIndex
 from vpr.run import load as load_run
 
 CPU = torch.device("cpu")
@@ -53,9 +53,9 @@ def main() -> None:
         for name, (queries, database) in globals_.items():
             if name == run.name:
                 continue
-            shortlist, ours = search_shortlist(data, queries, database, 100), described[run.name]
+            shortlist, ours = search_shortlist(data, queries, VectorIndex(database), 100), described[run.name]
             ranked, similarity = shortlist.ranked, shortlist.similarity
-            found = compare_sequences(ours.cache, ours.rows, ranked, RerankOptions().config(fixed))
+            found = ours.compare(ranked, RerankOptions().config(fixed))
             scores = weighted_sum(found.global_, found.structural, fixed.weight)
             places = data.places(ranked)
             agreed = trust(scores, found.structural, places, curves).lambda_

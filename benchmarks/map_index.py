@@ -22,7 +22,7 @@ from typing import NamedTuple, TypeVar
 import faiss
 import numpy as np
 
-from vpr.maps.index import KINDS, IndexKind, Search, build
+from vpr.retrieval.vector_index import KINDS, IndexKind, VectorIndex, build
 
 DIM, STREET = 128, 12  # numbers of a descriptor, photos of a street
 ALIKE, RIGHT = 0.38, 0.2  # share of a photo's variance that its street has; what a query has of the right photo
@@ -105,10 +105,10 @@ def searched(folder: Path, kind: IndexKind) -> tuple[np.ndarray, float, float]:
     faiss.omp_set_num_threads(1)
     database, queries = np.load(folder / "database.npy", mmap_mode="r"), np.load(folder / "queries.npy")
     before = memory_mb()
-    search = Search(database, kind, None if kind == "flat" else folder / f"{kind}.faiss")
-    search(queries[:1], DEPTH)
+    index = VectorIndex(database, kind, None if kind == "flat" else folder / f"{kind}.faiss")
+    index.search(queries[:1], DEPTH)
     start = time.perf_counter()
-    rows = np.concatenate([search(query[None], DEPTH)[1] for query in queries])
+    rows = np.concatenate([index.search(query[None], DEPTH)[1] for query in queries])
     return rows, 1000 * (time.perf_counter() - start) / len(queries), memory_mb() - before
 
 
@@ -123,7 +123,7 @@ def report(folder: Path, photos: int, kinds: list[IndexKind]) -> None:
     made = made_up(photos)
     np.save(folder / "database.npy", made.database)
     np.save(folder / "queries.npy", made.queries)
-    similarity, exact = Search(made.database, "flat", None)(made.queries, DEPTH)
+    similarity, exact = VectorIndex(made.database).search(made.queries, DEPTH)
     ranks = ", ".join(f"{np.median(similarity[:, rank - 1]):.2f}" for rank in (1, 2, 5, 10, 20, 50, 100))
     print(f"{photos} photos; cosines of the candidates 1, 2, 5, 10, 20, 50, 100: {ranks}")
     for kind in kinds:

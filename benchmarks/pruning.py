@@ -11,7 +11,6 @@ from vpr.eval.descriptors import default_cache, describe
 from vpr.eval.options import RankingConfig
 from vpr.eval.ranking import find_shortlist
 from vpr.retrieval.fusion import reorder, weighted_sum
-from vpr.retrieval.sequences import compare_sequences
 from vpr.retrieval.settings import RerankConfig
 from vpr.run import load as load_run
 
@@ -30,10 +29,10 @@ def main() -> None:
     run = load_run(arguments.run, cpu)
     model, weight = run.network, run.calibration.weight
     described = describe(model, data, default_cache(arguments.run / "cache", model, data, config), cpu, config)
-    cache, rows, ranked = described.cache, described.rows, find_shortlist(described, DEPTH).ranked
-    full = compare_sequences(cache, rows, ranked, RerankConfig(), weight=weight)
+    ranked = find_shortlist(described, DEPTH).ranked
+    full = described.compare(ranked, RerankConfig(), weight=weight)
     for kept in (1, 5, 10):
-        pruned = compare_sequences(cache, rows, ranked, RerankConfig(prune=kept), weight=weight)
+        pruned = described.compare(ranked, RerankConfig(prune=kept), weight=weight)
         scores = (weighted_sum(found.global_, found.structural, weight) for found in (full, pruned))
         first, found = (reorder(ranked, score)[:, :kept] for score in scores)
         same = (first == found).all(axis=1).mean()

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from vpr.cache import CacheSpec, DescriptorCache, create
-from vpr.retrieval.rerank import compare
+from vpr.retrieval.rerank import CachedImages, compare_images
 from vpr.retrieval.settings import RerankConfig
 
 PATCHES, DIM, CANDIDATES, QUERIES, ROUNDS = 49, 128, 100, 1000, 7
@@ -71,6 +71,11 @@ def make(path: Path, size: int) -> DescriptorCache:
 def unit(vectors: np.ndarray) -> np.ndarray:
     """Vectors of length 1 along the last axis."""
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def compare(cache: DescriptorCache, queries: np.ndarray, candidates: np.ndarray, config: RerankConfig) -> None:
+    """Queries (Q,) and their candidates (Q, K), both rows of the cache."""
+    compare_images(CachedImages(cache, queries), CachedImages(cache, np.arange(len(cache))), candidates, config)
 
 
 def measure(cache: DescriptorCache, config: RerankConfig, seed: int) -> tuple[float, float, float]:

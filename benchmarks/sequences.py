@@ -16,6 +16,7 @@ from vpr.retrieval.fusion import reorder
 from vpr.retrieval.search import search_groups
 from vpr.retrieval.sequences import compare_frames
 from vpr.retrieval.settings import RerankConfig
+from vpr.retrieval.vector_index import VectorIndex
 from vpr.run import load as load_run
 
 DEPTH = 50
@@ -52,9 +53,9 @@ def choices(described: DescribedSet, weight: float) -> dict[str, dict[str, float
     results = {}
     shortlists = {"descriptor of the centre frame": centres, "mean descriptor": described.global_descriptors()}
     for name, (queries, database) in shortlists.items():
-        similarity, ranked = search_groups(queries, database, data.spans(), DEPTH)
+        similarity, ranked = search_groups(queries, VectorIndex(database), data.spans(), DEPTH)
         results[name] = evaluate(ranked, data.positives)
-    frames = compare_frames(cache, rows, ranked, RerankConfig(), title="comparing frames").structural
+    frames = compare_frames(described.index, cache, rows, ranked, RerankConfig(), title="comparing frames").structural
     for name, reduce in STRUCTURAL.items():
         results[f"re-ranked, {name}"] = evaluate(reorder(ranked, similarity + weight * reduce(frames)), data.positives)
     return results

@@ -10,6 +10,7 @@ from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.description.images import read_image
 from vpr.eval.metrics import KS, Metrics, evaluate
 from vpr.eval.ranking import search_shortlist
+from vpr.retrieval.vector_index import VectorIndex
 
 PIXELS = 7
 LEVELS = 4  # of each colour in a histogram
@@ -30,7 +31,7 @@ def _ranked(data: RetrievalSet, describe: Callable[[RetrievalSet, np.ndarray], n
     sides = [side.images[:, side.images.shape[1] // 2] for side in (data.queries, data.database)]
     queries = describe(data, sides[0])
     database = queries if np.array_equal(sides[0], sides[1]) else describe(data, sides[1])
-    return search_shortlist(data, queries, database, depth).ranked
+    return search_shortlist(data, queries, VectorIndex(database), depth).ranked
 
 
 def thumbnail_descriptors(data: RetrievalSet, paths: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from vpr.base.files import writable_path
 from vpr.cache import DescriptorCache
 from vpr.cluster.connecting import Cluster
 from vpr.cluster.describing import cluster_filling
-from vpr.cluster.shards import ShardedCache
+from vpr.cluster.shards import sharded_database
 from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.description.adaptation import adapt_cache, pays
 from vpr.description.into_cache import Filling, describe_into_cache
@@ -22,8 +22,11 @@ from vpr.eval.options import RankingConfig
 from vpr.models.netvlad import NetVLAD
 from vpr.models.settings import Crop
 from vpr.models.structural import StructuralModel
-from vpr.retrieval.search import Finds
-from vpr.retrieval.sequences import CacheRows, sequence_descriptors
+from vpr.retrieval.index import Index, LocalIndex
+from vpr.retrieval.rerank import CPU, CachedImages, Similarities
+from vpr.retrieval.sequences import CacheRows, compare_sequences, sequence_descriptors
+from vpr.retrieval.settings import RerankConfig
+from vpr.retrieval.vector_index import VectorIndex
 
 
 @dataclass(frozen=True)
@@ -41,29 +44,46 @@ class DescribedSet:
     data: RetrievalSet
     cache: DescriptorCache
     rows: CacheRows  # of the entries' images in the cache
+    index: Index  # of the database, its images numbered as in the cache
     adapted: bool = False  # whether the descriptors were adapted to the database
     latency_ms: float | None = None  # per image that was described; None if all were in the cache
     crop: Crop = "resize"  # the part of a photo that the model takes
-    shards: ShardedCache | None = None  # hold the database on a cluster; None without a cluster
 
     @classmethod
     def from_cache(
-        cls, data: RetrievalSet, cache: DescriptorCache, adapted: bool = False, latency_ms: float | None = None
+        cls,
+        data: RetrievalSet,
+        cache: DescriptorCache,
+        device: torch.device = CPU,
+        adapted: bool = False,
+        latency_ms: float | None = None,
     ) -> DescribedSet:
-        """The set with the rows of its images in the cache; raises CacheError if the cache lacks an image."""
-        rows = CacheRows.of(cache, data.queries.images, data.database.images)
-        return cls(data, cache, rows, adapted, latency_ms)
+        """The set with the rows of its images in the cache; raises CacheError if the cache lacks an image.
 
-    def search_sides(self) -> tuple[np.ndarray, np.ndarray | Finds]:
-        """The descriptors of the queries, and those of the database or the search function of its shards."""
-        if self.shards is None:
-            return self.global_descriptors()
-        return sequence_descriptors(self.cache, self.rows.query), self.shards.search
+        device: for the comparison of patches.
+        """
+        rows = CacheRows.of(cache, data.queries.images, data.database.images)
+        entries = VectorIndex(sequence_descriptors(cache, rows.database))
+        index = LocalIndex(entries, CachedImages(cache, np.arange(len(cache))), device)
+        return cls(data, cache, rows, index, adapted, latency_ms)
 
     def global_descriptors(self) -> tuple[np.ndarray, np.ndarray]:
         """Unit vectors of the queries (Q, C) and of the database (N, C), float32."""
         queries, database = (sequence_descriptors(self.cache, side) for side in (self.rows.query, self.rows.database))
         return queries, database
+
+    def compare(
+        self,
+        ranked: np.ndarray,
+        config: RerankConfig,
+        *,
+        queries: np.ndarray | slice = slice(None),
+        weight: float = 1.0,
+        title: str | None = None,
+    ) -> Similarities:
+        """S_global and S_struct of some queries and their candidates (S, K), as `compare_sequences`."""
+        rows = CacheRows(self.rows.query[queries], self.rows.database)
+        return compare_sequences(self.index, self.cache, rows, ranked, config, weight=weight, title=title)
 
 
 def describe(
@@ -85,16 +105,16 @@ def describe(
     filling = cluster_filling(None if sharding is None else sharding.cluster, filling)
     filled, images, seconds, _ = describe_into_cache(cache, model, data.root, files, device, filling)
     latency = 1000 * seconds / images if images else None
-    described = DescribedSet.from_cache(data, filled, latency_ms=latency)
+    described = DescribedSet.from_cache(data, filled, device, latency_ms=latency)
     database = described.rows.database.ravel()
     if filled.spec.patches and _is_adapted(model, config, len(set(database))):
-        described = DescribedSet.from_cache(data, adapt_cache(filled, database, cache.parent), True, latency)
+        described = DescribedSet.from_cache(data, adapt_cache(filled, database, cache.parent), device, True, latency)
     described = replace(described, crop=model.crop)
     if sharding is None:
         return described
-    shards = ShardedCache(sharding.cluster, sharding.shards, described.cache, described.rows.database)
-    shards.wait()
-    return replace(described, shards=shards)
+    index = sharded_database(sharding.cluster, sharding.shards, described.cache, described.rows.database)
+    index.wait()
+    return replace(described, index=index)
 
 
 def _is_adapted(model: StructuralModel | NetVLAD, config: RankingConfig, images: int) -> bool:

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from vpr.base.errors import VprError
+from vpr.datasets.msls.dataset import MSLS
 from vpr.datasets.ragged import Ragged
 from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.eval.confidence import ConfidenceScore, score_confidence
@@ -96,7 +97,7 @@ class Evaluator:
             log.info("no city was held out of this run: the weight of S_struct is the default, %g", weight)
         elif self.ranking.weight is None and (others := self.rerank.overridden(calibration)):
             log.warning("the weight %g was fixed under %s; pass --weight with other settings", weight, others)
-        return rerank(described, shortlist, config, weight=weight, fusion=fusion, curves=run.curves, device=self.device)
+        return rerank(described, shortlist, config, weight=weight, fusion=fusion, curves=run.curves)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +175,13 @@ class Answers:
         if curve is None or stage.separation is None:
             return np.full(len(stage.ranked), np.nan)
         return np.where(stage.ranked[:, 0] >= 0, curve(stage.separation), np.nan)
+
+
+def require_positions(dataset: MSLS) -> None:
+    """Raise VprError if the true positions of a city are unknown, because nothing can be scored then."""
+    if dataset.without_ground_truth:
+        cities = ", ".join(dataset.without_ground_truth)
+        raise VprError(f"{cities}: the true positions are unknown, so nothing can be scored; name other --cities")
 
 
 def submit(path: Path, data: RetrievalSet, answers: Answers) -> str:

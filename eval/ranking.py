@@ -5,10 +5,8 @@ Rankings are (Q, K) int64 database numbers, best first, filled up with -1 if a q
 
 import time
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
-import torch
 
 from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.description.foreign import ForeignDescriptors
@@ -16,10 +14,10 @@ from vpr.eval.descriptors import DescribedSet
 from vpr.eval.options import Fusion
 from vpr.retrieval.confidence import Curves, separation
 from vpr.retrieval.fusion import Trust, reciprocal_rank, reorder, trust, trusted, weighted_sum
-from vpr.retrieval.rerank import CPU, compare
-from vpr.retrieval.search import Finds, search_groups
-from vpr.retrieval.sequences import compare_sequences, unit_mean
+from vpr.retrieval.search import Searchable, search_groups
+from vpr.retrieval.sequences import sequence_descriptors, unit_mean
 from vpr.retrieval.settings import RerankConfig
+from vpr.retrieval.vector_index import VectorIndex
 
 UNCALIBRATED = Curves()
 
@@ -59,8 +57,8 @@ def find_shortlist(described: DescribedSet, depth: int, full_depth: int = 0) -> 
 
     full_depth: length of the complete ranking; the candidates after the first ``depth`` are the tail.
     """
-    queries, database = described.search_sides()
-    full = search_shortlist(described.data, queries, database, max(depth, full_depth))
+    queries = sequence_descriptors(described.cache, described.rows.query)
+    full = search_shortlist(described.data, queries, described.index, max(depth, full_depth))
     if full.ranked.shape[1] <= depth or full.similarity is None:
         return full
     ranked, similarity = full.ranked[:, :depth], full.similarity[:, :depth]
@@ -68,11 +66,8 @@ def find_shortlist(described: DescribedSet, depth: int, full_depth: int = 0) -> 
     return Shortlist(ranked, similarity, full.latency_ms, confidence, tail=full.ranked[:, depth:])
 
 
-def search_shortlist(data: RetrievalSet, queries: np.ndarray, database: np.ndarray | Finds, depth: int) -> Shortlist:
-    """The shortlist by unit descriptors of the queries (Q, C) and the database (N, C), each group searched by itself.
-
-    database: descriptors, or the search function of the shards that hold them, as `search_groups` takes them.
-    """
+def search_shortlist(data: RetrievalSet, queries: np.ndarray, database: Searchable, depth: int) -> Shortlist:
+    """The shortlist by unit descriptors of the queries (Q, C), each group searched by itself."""
     start = time.perf_counter()
     count = depth if data.own is None else depth + 1
     similarity, ranked = data.without_own(*search_groups(queries, database, data.spans(), count))
@@ -89,7 +84,7 @@ def foreign_shortlist(data: RetrievalSet, foreign: ForeignDescriptors, depth: in
         unit_mean(foreign.of(side.images.ravel()).reshape(*side.images.shape, foreign.dim))
         for side in (data.queries, data.database)
     )
-    return search_shortlist(data, queries, database, depth)
+    return search_shortlist(data, queries, VectorIndex(database), depth)
 
 
 def rerank(
@@ -100,7 +95,6 @@ def rerank(
     weight: float,
     fusion: Fusion = "auto",
     curves: Curves = UNCALIBRATED,
-    device: torch.device = CPU,
 ) -> Reranking:
     """Order each shortlist by S_global + weight * S_struct, or by this score fused with that of the shortlist.
 
@@ -108,11 +102,9 @@ def rerank(
     """
     fusion = resolve_fusion(fusion, shortlist.same_model)
     ranked, places = shortlist.ranked, described.data.places(shortlist.ranked)
-    pair_function = compare if described.shards is None else described.shards.compare
-    compare_rows = partial(compare_sequences, described.cache, weight=weight, device=device, by=pair_function)
-    compare_rows(described.rows.first(), ranked[:1], config)  # compiles at the first call, outside of the timing
+    described.compare(ranked[:1], config, queries=slice(1), weight=weight)  # compiles now, outside of the timing
     start = time.perf_counter()
-    similarities = compare_rows(described.rows, ranked, config, title="re-ranking")
+    similarities = described.compare(ranked, config, weight=weight, title="re-ranking")
     scores = weighted_sum(similarities.global_, similarities.structural, weight)
     estimated = None
     if fusion == "reciprocal-rank":

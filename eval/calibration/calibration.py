@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.eval.calibration.criterion import PLACE_CRITERION, Criterion
@@ -20,8 +19,7 @@ from vpr.eval.descriptors import DescribedSet
 from vpr.eval.ranking import Shortlist, find_shortlist
 from vpr.retrieval.confidence import Curve, Curves, separation
 from vpr.retrieval.fusion import reorder, weighted_sum
-from vpr.retrieval.rerank import CPU, Similarities
-from vpr.retrieval.sequences import CacheRows, compare_sequences
+from vpr.retrieval.rerank import Similarities
 from vpr.retrieval.settings import RerankConfig
 from vpr.transport.marginals import FromGlobals
 
@@ -67,10 +65,9 @@ class Sample:
         """The positives of each query."""
         return [self.described.data.answers[query] for query in self.queries]
 
-    def compare(self, config: RerankConfig, device: torch.device) -> Similarities:
+    def compare(self, config: RerankConfig) -> Similarities:
         """The similarities (S, K) of the queries and their candidates."""
-        rows = CacheRows(self.described.rows.query[self.queries], self.described.rows.database)
-        return compare_sequences(self.described.cache, rows, self.ranked, config, device=device)
+        return self.described.compare(self.ranked, config, queries=self.queries)
 
     def sweep_weights(self, similarities: Similarities) -> dict[float, dict[str, float]]:
         """Metrics with each of `WEIGHTS`, and with their doubles while the largest is better than all others."""
@@ -124,9 +121,7 @@ class CalibrationResult:
         }
 
 
-def calibrate(
-    described: DescribedSet, held_out: str, device: torch.device = CPU, criterion: Criterion = PLACE_CRITERION
-) -> CalibrationResult:
+def calibrate(described: DescribedSet, held_out: str, criterion: Criterion = PLACE_CRITERION) -> CalibrationResult:
     """Choose marginals, mass and weight by re-ranking queries of held-out data; fit the curves of probabilities.
 
     held_out: the name of the data. The marginals of the criterion, `MASSES` and `WEIGHTS` are tried. Of equally good
@@ -137,7 +132,7 @@ def calibrate(
     similarities: dict[tuple[FromGlobals, float], Similarities] = {}
     metrics: dict[Setting, dict[str, float]] = {}
     for marginals, mass in itertools.product(criterion.marginals, MASSES):
-        compared = sample.compare(replace(config, marginals=marginals, mass=mass), device)
+        compared = sample.compare(replace(config, marginals=marginals, mass=mass))
         similarities[marginals, mass] = compared
         for weight, scores in sample.sweep_weights(compared).items():
             metrics[Setting(marginals, mass, weight)] = scores

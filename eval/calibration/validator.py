@@ -21,8 +21,8 @@ from vpr.eval.options import RankingConfig
 from vpr.eval.ranking import search_shortlist
 from vpr.models.netvlad import NetVLAD
 from vpr.models.structural import StructuralModel
-from vpr.retrieval.rerank import CPU
 from vpr.retrieval.settings import RerankConfig
+from vpr.retrieval.vector_index import VectorIndex
 
 CACHE = "validation.h5"  # descriptors of the model in training, in the cache folder of the run
 
@@ -54,7 +54,7 @@ class Validator:
         (self.out / "cache" / CACHE).unlink(missing_ok=True)
         cache = self.out / "cache" / f"{self.held_out.replace(' ', '-')}-{cache_spec(model).fingerprint}.h5"
         described = describe(model, self.data, cache, self.device, RankingConfig(adapt=self.criterion.adapt))
-        return {"calibration": calibrate(described, self.held_out, self.device, self.criterion).record()}
+        return {"calibration": calibrate(described, self.held_out, self.criterion).record()}
 
     def score(self, model: StructuralModel | NetVLAD) -> dict[str, float]:
         """The validation of a model in training: ``score``, the value of the criterion, and its reported metric.
@@ -72,7 +72,7 @@ class Validator:
         sample = Sample.draw(DescribedSet.from_cache(self.data, filled.cache), self.criterion)
         best: dict[str, float] = {}
         for marginals in self.criterion.marginals:
-            metrics = sample.sweep_weights(sample.compare(RerankConfig(marginals=marginals), CPU))
+            metrics = sample.sweep_weights(sample.compare(RerankConfig(marginals=marginals)))
             best = max(best, *metrics.values(), key=lambda candidate: value(candidate) if candidate else -1)
         return {"score": value(best), reported: best[reported], f"shortlist_{reported}": metrics[0.0][reported]}
 
@@ -80,7 +80,7 @@ class Validator:
         """The validation of a teacher, which has no patches to re-rank by."""
         chosen = sample_queries(data)
         queries, database = (self._descriptors(model, data, side) for side in (data.queries, data.database))
-        ranked = search_shortlist(data, queries, database, DEPTH).ranked[chosen]
+        ranked = search_shortlist(data, queries, VectorIndex(database), DEPTH).ranked[chosen]
         metrics = self.criterion.metrics(ranked, [data.answers[query] for query in chosen])
         return {"score": self.criterion.value(metrics), self.criterion.reported: metrics[self.criterion.reported]}
 

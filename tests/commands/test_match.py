@@ -6,11 +6,11 @@ import shutil
 import numpy as np
 import pytest
 from commands import refused
+from comparing import compare
 from PIL import Image
 
 from vpr import match
 from vpr.description.into_cache import describe_into_cache
-from vpr.retrieval.rerank import compare
 from vpr.retrieval.settings import RerankOptions
 from vpr.run import load
 

@@ -8,7 +8,6 @@ from vpr.datasets.msls import Protocol, load
 from vpr.eval.baselines import chance
 from vpr.eval.descriptors import DescribedSet
 from vpr.eval.ranking import find_shortlist
-from vpr.retrieval.sequences import compare_sequences
 from vpr.retrieval.settings import RerankConfig
 from vpr.similarity import structural_similarity
 
@@ -45,9 +44,10 @@ def test_shortlists_keep_to_their_scope(described, scope):
 
 def test_sequences_count_each_query_frame_with_its_best_partner(described):
     dataset, cache = described
-    rows = DescribedSet.from_cache(dataset.retrieval_set, cache).rows
+    described_set = DescribedSet.from_cache(dataset.retrieval_set, cache)
+    rows = described_set.rows
     ranked = np.array([[0, 2, -1]] * len(rows.query))
-    found = compare_sequences(cache, rows, ranked, RerankConfig())
+    found = described_set.compare(ranked, RerankConfig())
     for query in (0, len(rows.query) - 1):
         for place, entry in enumerate((0, 2)):
             best = [

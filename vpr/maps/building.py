@@ -13,8 +13,7 @@ from vpr.cache import DescriptorCache
 from vpr.description.adaptation import Adaptation, blocks, fit_to, pays
 from vpr.description.images import ImageError
 from vpr.description.into_cache import USUAL, Filling
-from vpr.maps import index as indices
-from vpr.maps.candidates import Comparer
+from vpr.maps.candidates import CandidateFinder
 from vpr.maps.described import (
     Stamp,
     compact,
@@ -49,6 +48,10 @@ from vpr.maps.store import (
     write_table,
 )
 from vpr.maps.tables import Position
+from vpr.retrieval import vector_index
+from vpr.retrieval.index import LocalIndex
+from vpr.retrieval.rerank import CachedImages
+from vpr.retrieval.vector_index import VectorIndex
 from vpr.run import Run
 
 Row = tuple[object, ...]  # of a `PhotoTable`
@@ -251,16 +254,16 @@ def _write(folder: Path, model: Run, content: Content, cache: DescriptorCache, f
     else:
         anew = np.isin(table.keys, [*fresh]) if fresh else np.zeros(len(table), bool)
     globals_ = _globals(cache, rows, adaptation, content.globals_, anew)
-    kind = indices.kind_for(len(table))
+    kind = vector_index.kind_for(len(table))
     roles = ["photos", "globals", "strangers", *([] if kind == "flat" else ["index"])]
     paths = {role: _path(folder, role, change) for role in roles}
     write_table(paths["photos"], table)
     write_array(paths["globals"], globals_)
-    indices.build(globals_, kind, _path(folder, "index", change))
-    search = indices.Search(globals_, kind, paths.get("index"))
+    vector_index.build(globals_, kind, _path(folder, "index", change))
+    entries = VectorIndex(globals_, kind, paths.get("index"))
+    photos = LocalIndex(entries, CachedImages(cache, rows, adaptation, globals_), model.device)
     places = places_of(table.latitude, table.longitude)
-    comparer = Comparer(model.calibration, model.device, cache, rows, search, adaptation, places)
-    unknown_scores = unknown_place_scores(comparer)
+    unknown_scores = unknown_place_scores(CandidateFinder(model.calibration, photos, places))
     write_array(paths["strangers"], unknown_scores)
     files = {role: file for role, file in files.items() if role == "adaptation"}
     files |= {role: _recorded(path) for role, path in paths.items()}

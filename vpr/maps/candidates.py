@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
-import torch
 
-from vpr.cache import DescriptorCache
-from vpr.description.adaptation import Adaptation
 from vpr.description.describe import Described
 from vpr.retrieval.confidence import ELSEWHERE_M, separations
 from vpr.retrieval.fusion import reorder, weighted_sum
-from vpr.retrieval.rerank import CachedImages, ImagesInMemory, compare_images, patches_of
-from vpr.retrieval.settings import Calibration, RerankConfig
+from vpr.retrieval.index import Index, LocalIndex
+from vpr.retrieval.rerank import ImagesInMemory, patches_of
+from vpr.retrieval.settings import Calibration
 
-MEMORY_MB = 512  # that the candidates' patches may take
+MEMORY_MB = 512  # maximum memory of the candidates' patches
 SHARPNESS = 3.0  # fixed on the held-out city of mini-MSLS, as 0.5, 1, 2, 5 and 8 were not better
 
 
@@ -63,60 +60,43 @@ class Candidates:
         return np.exp(SHARPNESS * (scores - scores[:, :1]) / spread)
 
 
-class Searcher(Protocol):
-    """The search of a map's global descriptors, on one machine or in shards."""
-
-    @property
-    def globals_(self) -> np.ndarray: ...
-    def __call__(self, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]: ...
-    def cosines(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray: ...
-
-
 @dataclass(frozen=True, eq=False)
-class Comparer:
-    """The photos of a map, searched by global descriptors and compared by patches."""
+class CandidateFinder:
+    """Finds the candidates of photos in a map: search by global descriptors, then re-ranking by patches."""
 
     calibration: Calibration
-    device: torch.device  # that compares patches
-    cache: DescriptorCache
-    rows: np.ndarray  # (N,) of the map's photos in the cache
-    search: Searcher
-    adaptation: Adaptation | None
+    photos: LocalIndex  # all photos of the map
     places: np.ndarray  # (N, 3) of the photos, metres
+
+    @property
+    def index(self) -> Index:
+        """The index that is searched."""
+        return self.photos
 
     def find(self, described: Described, depth: int, shortlist: np.ndarray | None = None) -> Candidates:
         """The candidates of photos, at most ``depth`` for each, re-ranked.
 
-        described: of the photos, by the run alone. shortlist (Q, K): photos of the map that another model found; None
-        takes those that the search finds. Raises CacheError for descriptors that are not finite numbers.
+        described: of the photos, not adapted. shortlist (Q, K): photos of the map that another model found; None
+        searches the map. Raises CacheError for descriptors that are not finite numbers.
         """
         adapted = self.adapted(described)
         if shortlist is None:
-            similar, rows = self.search(adapted.globals_, depth)
+            similar, rows = self.index.search(adapted.globals_, depth)
         else:
             rows = shortlist[:, :depth]
-            similar = self.search.cosines(adapted.globals_, rows)
+            similar = self.photos.entries.cosines(adapted.globals_, rows)
         width = max(1, int((rows >= 0).sum(1).min(initial=rows.shape[1])))  # an index may find fewer for some photos
         similar, rows = similar[:, :width], np.maximum(rows[:, :width], 0)
-        structural = self.structural(adapted, rows)
+        config = self.calibration.config(memory_mb=MEMORY_MB)
+        structural = self.index.compare(ImagesInMemory(adapted), rows, config).structural
         scores = weighted_sum(similar, structural, self.calibration.weight)
         ordered, similar, structural = (reorder(side, scores) for side in (rows, similar, structural))
         return Candidates(ordered, similar, structural, reorder(scores, scores), self.places[ordered])
 
     def adapted(self, described: Described) -> Described:
-        """The descriptors of photos as those of the map are; float32."""
-        patches = patches_of(described).astype(np.float32)
-        if self.adaptation is None:
+        """The descriptors of photos, adapted as those of the map; float32."""
+        patches, adaptation = patches_of(described).astype(np.float32), self.photos.images.adaptation
+        if adaptation is None:
             return Described(described.globals_, patches)
-        patches = self.adaptation.patches(patches)
-        return Described(self.adaptation.globals_(patches), patches)
-
-    def structural(self, own: Described, rows: np.ndarray) -> np.ndarray:
-        """S_struct (Q, K) of photos, adapted, and photos of the map (Q, K); -inf for a row of -1."""
-        photos = CachedImages(self.cache, self.rows, self.adaptation, self.search.globals_)
-        return compare_images(ImagesInMemory(own), photos, rows, self.config, device=self.device).structural
-
-    @property
-    def config(self) -> RerankConfig:
-        """How patches are compared."""
-        return self.calibration.config(memory_mb=MEMORY_MB)
+        patches = adaptation.patches(patches)
+        return Described(adaptation.globals_(patches), patches)

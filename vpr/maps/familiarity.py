@@ -8,24 +8,25 @@ scores that are lower than the S_struct of its own best match. It is low for a p
 import numpy as np
 
 from vpr.description.describe import Described
-from vpr.maps.candidates import Comparer
+from vpr.maps.candidates import CandidateFinder
 from vpr.retrieval.confidence import ELSEWHERE_M
 
 SAMPLE, FEWEST = 200, 20  # map photos to query, at most and at least
 DEPTH = 100
 
 
-def unknown_place_scores(comparer: Comparer) -> np.ndarray:
+def unknown_place_scores(finder: CandidateFinder) -> np.ndarray:
     """The unknown-place scores of a map: S_struct, ascending, (S,) float32.
 
     Empty if fewer than `FEWEST` photos have a match elsewhere, as in small maps and in maps of a few places.
     """
-    photos = np.unique(np.linspace(0, len(comparer.rows) - 1, SAMPLE).astype(int))
+    images = finder.photos.images
+    photos = np.unique(np.linspace(0, len(images) - 1, SAMPLE).astype(int))
     if len(photos) < FEWEST:
         return np.zeros(0, np.float32)
-    cache, rows = comparer.cache, comparer.rows[photos]
-    found = comparer.find(Described(np.asarray(cache.globals_[rows]), cache.read_patches(rows)), DEPTH)
-    away = np.linalg.norm(found.places - comparer.places[photos][:, None], axis=2) > ELSEWHERE_M
+    rows = images.rows[photos]
+    found = finder.find(Described(np.asarray(images.cache.globals_[rows]), images.cache.read_patches(rows)), DEPTH)
+    away = np.linalg.norm(found.places - finder.places[photos][:, None], axis=2) > ELSEWHERE_M
     best = np.where(away, found.scores, -np.inf).argmax(1)
     scores = found.structural[np.arange(len(photos)), best][away.any(1)]
     if len(scores) < FEWEST:

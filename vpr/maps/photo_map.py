@@ -18,11 +18,10 @@ from vpr.description.describe import BATCH
 from vpr.description.foreign import ForeignDescriptors
 from vpr.description.images import ImageError
 from vpr.maps.building import Added, add_photos, known_positions, read_map, remove_photos
-from vpr.maps.candidates import Candidates, Comparer
+from vpr.maps.candidates import CandidateFinder, Candidates
 from vpr.maps.errors import MapError
 from vpr.maps.familiarity import FEWEST
 from vpr.maps.geodesy import places_of
-from vpr.maps.index import Search
 from vpr.maps.left_out import nothing_to_add, reason
 from vpr.maps.locating import USUAL, MapContext, locate
 from vpr.maps.options import LocateConfig
@@ -30,7 +29,10 @@ from vpr.maps.paths import RealPaths
 from vpr.maps.positions import find_photos
 from vpr.maps.results import Located
 from vpr.maps.store import DESCRIPTORS, MAP, Content, State, damaged, read_unchanged
+from vpr.retrieval.index import LocalIndex
+from vpr.retrieval.rerank import CachedImages
 from vpr.retrieval.search import search
+from vpr.retrieval.vector_index import VectorIndex
 from vpr.run import PhotoLike, Run, load
 
 log = logging.getLogger("vpr")
@@ -47,7 +49,7 @@ class Map:
     folder: Path
     model: Run
     content: Content
-    comparer: Comparer
+    finder: CandidateFinder
     added: Added | None = None  # what adding photos did, of a map that `build` or `add` returned
 
     @classmethod
@@ -74,12 +76,13 @@ class Map:
                 f"{path} is missing, damaged or incomplete; remove it where it is damaged, and {said}"
             ) from error
         try:
-            search = Search(content.globals_, content.state.index, content.index)
+            entries = VectorIndex(content.globals_, content.state.index, content.index)
         except RuntimeError as error:
             raise damaged(folder / "index", error) from error
         places = places_of(content.table.latitude, content.table.longitude)
-        comparer = Comparer(model.calibration, model.device, cache, rows, search, content.adaptation, places)
-        return cls(folder, model, content, comparer)
+        images = CachedImages(cache, rows, content.adaptation, content.globals_)
+        finder = CandidateFinder(model.calibration, LocalIndex(entries, images, model.device), places)
+        return cls(folder, model, content, finder)
 
     @classmethod
     def build(cls, folder: str | Path, *sources: str | Path, model: Run | None = None, crs: str = "") -> Map:
@@ -163,7 +166,7 @@ class Map:
                 kept = [start + number for number in range(len(batch)) if number not in wrong]
                 if kept:
                     rows = None if shortlist is None else shortlist[kept]
-                    parts.append(self.comparer.find(described, config.depth, rows))
+                    parts.append(self.finder.find(described, config.depth, rows))
                 bar.update(len(batch))
         read = [name for number, name in enumerate(names) if number not in unreadable]
         known = MapContext(

@@ -30,7 +30,7 @@ from vpr.base.files import replacing, write_bytes, write_json
 from vpr.description.adaptation import Adaptation
 from vpr.maps.errors import MapError
 from vpr.maps.geodesy import are_degrees
-from vpr.maps.index import KINDS, IndexKind
+from vpr.retrieval.vector_index import KINDS, IndexKind
 
 MAP, DESCRIPTORS = "map.json", "descriptors.h5"
 FORMAT = 2

@@ -152,22 +152,6 @@ class QueryBatch:
     images: Described
 
 
-def compare(
-    cache: DescriptorCache,
-    queries: np.ndarray,
-    candidates: np.ndarray,
-    config: RerankConfig,
-    *,
-    weight: float = 1.0,
-    device: torch.device = CPU,
-    title: str | None = None,
-) -> Similarities:
-    """`compare_images` of queries (Q,) and their candidates (Q, K), both rows of one cache."""
-    database = CachedImages(cache, np.arange(len(cache)))
-    sides = CachedImages(cache, queries), database
-    return compare_images(*sides, candidates, config, weight=weight, device=device, title=title)
-
-
 def compare_images(
     queries: Images,
     database: Images,

@@ -1,16 +1,26 @@
 """Shortlists by FAISS: for each query the database images with the most similar global descriptors."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache, partial
-from typing import Any
+from typing import Any, Protocol
 
 import faiss
 import numpy as np
 
 from vpr.retrieval.fusion import NO_CANDIDATE
 
-Finds = Callable[[np.ndarray, slice, int], tuple[np.ndarray, np.ndarray]]
-MOST_ON_GPU = 2048  # neighbours that FAISS finds on a GPU
+MOST_ON_GPU = 2048  # maximum number of neighbours of FAISS on a GPU
+
+
+class Searchable(Protocol):
+    """Entries that are searched by their global descriptors."""
+
+    def search(self, queries: np.ndarray, depth: int, entries: slice | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The nearest entries of unit vectors (Q, C): similarities (Q, k) float32, descending, and entries (Q, k).
+
+        entries: the range to search; None for all. Entries are numbered from the first of all, not of the range.
+        """
+        ...
 
 
 def search(queries: np.ndarray, database: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
@@ -34,25 +44,20 @@ def gpu_resources() -> Any:
 
 
 def search_groups(
-    queries: np.ndarray, database: np.ndarray | Finds, spans: Iterable[tuple[slice, slice]], depth: int
+    queries: np.ndarray, database: Searchable, spans: Iterable[tuple[slice, slice]], depth: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Search each group of queries in its own part of the database.
 
-    queries (Q, C), database (N, C) unit vectors; or who holds them, called with queries, the rows that are searched and
-    a depth, to find as `search` does, numbered from the first of the rows. spans: the queries of each group and the
-    database rows that they are searched in; together they hold every query once. Returns similarities (Q, k) float32,
-    falling, and database rows (Q, k) int64, filled up with -inf and -1 where a group has fewer rows; k is depth, or the
-    largest group's size.
+    queries (Q, C): unit vectors. spans: for each group its queries, and the range of database entries to search; each
+    query is in one group. Returns similarities (Q, k) float32, descending, and entries (Q, k) int64, padded with -inf
+    and -1 if a group has fewer entries; k is depth, or the size of the largest range if that is smaller.
     """
     spans = list(spans)
-    depth = min(depth, max(rows.stop - rows.start for _, rows in spans))
+    depth = min(depth, max(entries.stop - entries.start for _, entries in spans))
     similarity = np.full((len(queries), depth), -np.inf, np.float32)
     ranked = np.full((len(queries), depth), NO_CANDIDATE, np.int64)
-    for group, rows in spans:
-        if callable(database):
-            scores, found = database(queries[group], rows, depth)
-        else:
-            scores, found = search(queries[group], database[rows], depth)
+    for group, entries in spans:
+        scores, found = database.search(queries[group], depth, entries)
         similarity[group, : found.shape[1]] = scores
-        ranked[group, : found.shape[1]] = found + rows.start
+        ranked[group, : found.shape[1]] = found
     return similarity, ranked

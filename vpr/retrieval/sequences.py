@@ -1,14 +1,13 @@
 """Sequences of images, described by the descriptors of their frames; a single image is a sequence of one."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from vpr.cache import DescriptorCache
 from vpr.retrieval.fusion import NO_CANDIDATE
-from vpr.retrieval.rerank import CPU, Similarities, compare
+from vpr.retrieval.index import Index
+from vpr.retrieval.rerank import CachedImages, Similarities
 from vpr.retrieval.settings import RerankConfig
 
 BLOCK = 1024  # sequences whose frames are read at a time
@@ -26,10 +25,6 @@ class CacheRows:
         """Look up the image files (Q, Lq) and (N, Ld) str; raises CacheError when one is missing."""
         return cls(*(cache.rows(images.ravel()).reshape(images.shape) for images in (queries, database)))
 
-    def first(self) -> "CacheRows":
-        """Of the first query alone."""
-        return CacheRows(self.query[:1], self.database)
-
 
 def sequence_descriptors(cache: DescriptorCache, rows: np.ndarray) -> np.ndarray:
     """Global descriptors of sequences (S, L): the mean of the frames' descriptors, of unit length, (S, C) float32."""
@@ -46,51 +41,49 @@ def unit_mean(descriptors: np.ndarray) -> np.ndarray:
 
 
 def compare_frames(
+    index: Index,
     cache: DescriptorCache,
     rows: CacheRows,
     ranked: np.ndarray,
     config: RerankConfig,
     *,
     weight: float = 1.0,
-    device: torch.device = CPU,
     title: str | None = None,
-    by: Callable[..., Similarities] = compare,
 ) -> Similarities:
     """Every frame of each query with every frame of its candidates, both fields (Q, Lq, K, Ld).
 
-    ranked (Q, K) numbers of database sequences; -inf where it holds -1. weight, device, title: as `compare` takes them.
-    by: what compares, with the arguments of `compare`.
+    index: of the database, its images numbered as in the cache. ranked (Q, K): database sequences, or -1, for which the
+    result is -inf. weight, title: as in `compare_images`.
     """
     (queries, length), (_, width) = rows.query.shape, rows.database.shape
     candidates = np.where(ranked[:, :, None] >= 0, rows.database[ranked], NO_CANDIDATE)
     repeated = np.repeat(candidates.reshape(queries, -1), length, axis=0)
-    found = by(cache, rows.query.ravel(), repeated, config, weight=weight, device=device, title=title)
+    found = index.compare(CachedImages(cache, rows.query.ravel()), repeated, config, weight=weight, title=title)
     shape = (queries, length, ranked.shape[1], width)
     return Similarities(found.global_.reshape(shape), found.structural.reshape(shape))
 
 
 def compare_sequences(
+    index: Index,
     cache: DescriptorCache,
     rows: CacheRows,
     ranked: np.ndarray,
     config: RerankConfig,
     *,
     weight: float = 1.0,
-    device: torch.device = CPU,
     title: str | None = None,
-    by: Callable[..., Similarities] = compare,
 ) -> Similarities:
-    """S_global and S_struct of each query and its shortlist (Q, K); -inf where the shortlist holds -1.
+    """S_global and S_struct of each query and its shortlist (Q, K); -inf if the shortlist holds -1.
 
-    Sequences: S_global is the cosine of the sequence descriptors; for S_struct every frame of the query counts with its
-    best partner among the candidate's frames, and the frames of the query are averaged (docs/notes/protocol.md compares
-    the simple choices). weight, device, title, by: as `compare_frames` takes them.
+    Sequences: S_global is the cosine of the sequence descriptors. For S_struct the best partner of every query frame
+    among the candidate's frames is taken, and the frames of the query are averaged (docs/notes/protocol.md compares the
+    simple choices). Arguments as in `compare_frames`.
     """
-    found = compare_frames(cache, rows, ranked, config, weight=weight, device=device, title=title, by=by)
+    found = compare_frames(index, cache, rows, ranked, config, weight=weight, title=title)
     if found.global_.shape[1] == found.global_.shape[3] == 1:
         return Similarities(found.global_[:, 0, :, 0], found.structural[:, 0, :, 0])
     own, theirs = (sequence_descriptors(cache, side) for side in (rows.query, rows.database))
     similarity = np.empty(ranked.shape, np.float32)
-    for query, candidates in enumerate(ranked):  # never (Q, K, C) at a time
+    for query, candidates in enumerate(ranked):  # (Q, K, C) would not fit into memory
         similarity[query] = theirs[candidates] @ own[query]
     return Similarities(np.where(ranked >= 0, similarity, -np.inf), found.structural.max(3).mean(1))

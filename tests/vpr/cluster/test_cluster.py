@@ -84,7 +84,7 @@ def town(tmp_path_factory):
 
 def processes(held):
     """Those that answered last, by shard."""
-    return {number: int(name.split()[-1]) for number, name in held.comparer.search.shards.holders.names.items()}
+    return {number: int(name.split()[-1]) for number, name in held.finder.shards.holders.names.items()}
 
 
 def actors(kind):
@@ -146,7 +146,7 @@ class TestMapInThreeShards:
 
     def test_a_shard_whose_file_is_gone_is_said_and_comes_back_with_it(self, held, town, caplog):
         photo_map, asked = town
-        config, path = LocateConfig(top=30), photo_map.comparer.cache.path
+        config, path = LocateConfig(top=30), photo_map.finder.photos.images.cache.path
         whole = held.locate(asked[0], config)
         away = path.rename(path.with_suffix(".away"))
         os.kill(processes(held)[1], signal.SIGKILL)
@@ -161,7 +161,7 @@ class TestMapInThreeShards:
     def test_a_shard_that_does_not_answer_is_gone_after_a_while(self, held, town):
         photo_map, asked = town
         held.locate(asked[0])
-        stopped, asking = processes(held)[2], held.comparer.search.shards.holders
+        stopped, asking = processes(held)[2], held.finder.shards.holders
         asking.answer_s = 2.0
         os.kill(stopped, signal.SIGSTOP)
         found = held.locate(asked[0])

@@ -10,14 +10,16 @@ from here import CLUSTER, hold_here
 
 from vpr.cache import CacheError, CacheSpec, DescriptorCache, create
 from vpr.cluster.errors import ClusterError
-from vpr.cluster.shards import CachePart, ShardedCache
+from vpr.cluster.shards import CachePart, ShardedIndex, sharded_database
 from vpr.datasets.msls import Protocol, load
 from vpr.eval.descriptors import Sharding
 from vpr.eval.evaluator import Evaluator
 from vpr.eval.options import RankingConfig, SourceConfig
-from vpr.retrieval.rerank import compare
+from vpr.retrieval.index import LocalIndex
+from vpr.retrieval.rerank import CachedImages
 from vpr.retrieval.search import search_groups
 from vpr.retrieval.settings import RerankConfig, RerankOptions
+from vpr.retrieval.vector_index import VectorIndex
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +43,11 @@ def cache(tmp_path_factory):
     return DescriptorCache(path, spec)
 
 
+def local(cache):
+    """All images of a cache as an index of this machine."""
+    return LocalIndex(VectorIndex(cache.globals_), CachedImages(cache, np.arange(len(cache))))
+
+
 DATABASE = np.random.default_rng(1).permutation(40)[:30][:, None]  # rows of the entries, in an order of their own
 
 
@@ -51,8 +58,8 @@ def test_re_ranking_in_shards_is_re_ranking(cache, shards, marginals):
     queries = rng.integers(0, 40, 150)
     candidates = np.where(rng.uniform(size=(150, 6)) < 0.2, -1, DATABASE[rng.integers(0, 30, (150, 6)), 0])
     config = RerankConfig(marginals)
-    ours = ShardedCache(CLUSTER, shards, cache, DATABASE).compare(cache, queries, candidates, config, title="x")
-    whole = compare(cache, queries, candidates, config)
+    index = sharded_database(CLUSTER, shards, cache, DATABASE)
+    ours, whole = (one.compare(CachedImages(cache, queries), candidates, config) for one in (index, local(cache)))
     np.testing.assert_array_equal(ours.global_, whole.global_)
     np.testing.assert_allclose(ours.structural, whole.structural, atol=1e-6)
 
@@ -60,9 +67,9 @@ def test_re_ranking_in_shards_is_re_ranking(cache, shards, marginals):
 def test_pruning_in_shards_keeps_the_first_ranks(cache):
     queries = np.arange(40)
     candidates = np.tile(DATABASE[:, 0], (40, 1))
-    sharded_cache, first = ShardedCache(CLUSTER, 3, cache, DATABASE), []
-    for by, prune in ((compare, 0), (sharded_cache.compare, 4)):
-        found = by(cache, queries, candidates, RerankConfig(prune=prune), weight=2.0)
+    first = []
+    for index, prune in ((local(cache), 0), (sharded_database(CLUSTER, 3, cache, DATABASE), 4)):
+        found = index.compare(CachedImages(cache, queries), candidates, RerankConfig(prune=prune), weight=2.0)
         first.append(np.argsort(-(found.global_ + 2 * found.structural), axis=1)[:, :4])
     np.testing.assert_array_equal(*first)
 
@@ -70,12 +77,12 @@ def test_pruning_in_shards_keeps_the_first_ranks(cache):
 @pytest.mark.parametrize("length", [1, 3])
 def test_groups_are_searched_in_shards_as_in_one(cache, length):
     entries = np.stack([np.roll(DATABASE[:, 0], -step) for step in range(length)], 1)  # images lie in several
-    shards = ShardedCache(CLUSTER, 4, cache, entries)
+    shards = sharded_database(CLUSTER, 4, cache, entries)
     database = unit(cache.globals_[entries].mean(1)) if length > 1 else cache.globals_[entries[:, 0]]
     queries, groups = unit(np.random.default_rng(3).normal(size=(10, 8))), [(0, 4, 0, 11), (4, 10, 11, 30)]
     cut = [(slice(a, b), slice(c, d)) for a, b, c, d in groups]
     for depth in (3, 15):
-        ours, whole = (search_groups(queries, by, iter(cut), depth) for by in (shards.search, database))
+        ours, whole = (search_groups(queries, one, iter(cut), depth) for one in (shards, VectorIndex(database)))
         np.testing.assert_allclose(ours[0], whole[0], atol=1e-6)
         np.testing.assert_array_equal(ours[1], whole[1])
 
@@ -87,7 +94,7 @@ def test_an_evaluation_in_shards_is_an_evaluation(tiny_tree, tmp_path, task):
     alone = Evaluator(RankingConfig(depth=8), RerankOptions(), torch.device("cpu"))
     whole = alone.answer(data, source)
     ours = replace(alone, sharding=Sharding(CLUSTER, 3)).answer(data, source)
-    assert ours.described.shards is not None and ours.scores(data) == whole.scores(data)
+    assert isinstance(ours.described.index, ShardedIndex) and ours.scores(data) == whole.scores(data)
     for name, stage in whole.stages().items():
         np.testing.assert_array_equal(ours.stages()[name].ranked, stage.ranked)
         np.testing.assert_allclose(ours.stages()[name].similarity, stage.similarity, atol=1e-6)
@@ -95,10 +102,10 @@ def test_an_evaluation_in_shards_is_an_evaluation(tiny_tree, tmp_path, task):
 
 
 def test_an_evaluation_wants_every_shard(cache):
-    shards = ShardedCache(CLUSTER, 3, cache, DATABASE)
-    shards.shards.holders.lose = [{1}]
+    shards = sharded_database(CLUSTER, 3, cache, DATABASE)
+    shards.holders.lose = [{1}]
     with pytest.raises(ClusterError, match="shard 2 is gone, and an evaluation needs all"):
-        shards.search(unit(np.ones((1, 8))), slice(0, 30), 5)
+        shards.search(unit(np.ones((1, 8))), 5)
     part = CachePart(cache.path, cache.spec, "x", 0, DATABASE)
     with pytest.raises(ClusterError, match="holds other images"):
         part.open()

@@ -14,9 +14,9 @@ from vpr import locate, map
 from vpr.cluster.connecting import code_digest, require_code
 from vpr.cluster.errors import ClusterError
 from vpr.cluster.shards import parts_of, sharded
-from vpr.maps import index
 from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
+from vpr.retrieval import vector_index
 
 
 @pytest.fixture(autouse=True)
@@ -42,15 +42,17 @@ def test_a_map_in_shards_answers_as_one(tmp_path, shards, head, count):
 def test_a_map_in_an_order_of_its_own_is_read_by_its_rows(tmp_path):
     photo_map, photos = a_map(tmp_path)
     photo_map = photo_map.remove(photos[3]).add(photos[3])  # whose row in the file is another one now
-    assert (np.diff(photo_map.comparer.rows) != 1).any() or photo_map.content.table.keys[-1] == str(photos[3])
+    assert (np.diff(photo_map.finder.photos.images.rows) != 1).any() or photo_map.content.table.keys[-1] == str(
+        photos[3]
+    )
     with sharded(photo_map, CLUSTER, 3) as held:
         alike(held.locate_all(photos), photo_map.locate_all(photos))
 
 
 def test_large_shards_have_an_index(tmp_path, monkeypatch, seams):
     photo_map, photos = a_map(tmp_path, 240)
-    usual = index.kind_for
-    seams.replace("vpr.maps.index.kind_for", lambda count: usual(count, (50, 10_000)))
+    usual = vector_index.kind_for
+    seams.replace("vpr.retrieval.vector_index.kind_for", lambda count: usual(count, (50, 10_000)))
     monkeypatch.setenv("VPR_CACHE_DIR", str(tmp_path / "cache"))
     for _ in range(2):  # made, and then read
         with sharded(photo_map, CLUSTER, 3) as held:
@@ -63,7 +65,7 @@ def test_what_lies_in_shards_that_are_gone_is_left_out_and_said(tmp_path):
     config = LocateConfig(top=24)
     whole = photo_map.locate(photos[2], config)
     with sharded(photo_map, CLUSTER, 3) as held:
-        holders = held.comparer.search.shards.holders
+        holders = held.finder.shards.holders
         for lose in ([{0}, {0}], [set(), {0}, {0}, {0}]):  # before the search, and between it and the comparison
             holders.lose = lose
             found = held.locate(photos[2], config)

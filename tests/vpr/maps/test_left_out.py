@@ -189,4 +189,4 @@ def test_what_was_left_out_is_no_photo_of_the_map(tmp_path, photos):
     (photos / "003.jpg").write_bytes((photos / "003.jpg").read_bytes()[:-200])
     add(folder, model, photos)
     remove_photos(folder, model, ["001"])
-    assert len(Map.open(folder, model)) == len(Map.open(folder, model).comparer.cache) == 10
+    assert len(Map.open(folder, model)) == len(Map.open(folder, model).finder.photos.images.cache) == 10

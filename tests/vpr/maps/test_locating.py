@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from comparing import compare
 from photos import a_model, add, write_photo, write_photos
 
 from vpr.base.errors import VprError
 from vpr.cache import CacheSpec, DescriptorCache, create
 from vpr.description.foreign import ForeignDescriptors
-from vpr.maps import index
 from vpr.maps.candidates import SHARPNESS, Candidates
 from vpr.maps.described import key_of
 from vpr.maps.drives import calibrate_vote, votes
@@ -23,8 +23,10 @@ from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
 from vpr.maps.results import as_geojson, as_rows
 from vpr.maps.store import PhotoTable
+from vpr.retrieval import vector_index
 from vpr.retrieval.confidence import Curve, separation
-from vpr.retrieval.rerank import compare
+from vpr.retrieval.rerank import CachedImages
+from vpr.retrieval.vector_index import VectorIndex
 
 DEGREE_M = 110574.4  # of latitude at the equator, metres
 CURVE = Curve(2.0, -0.5)
@@ -131,9 +133,10 @@ def test_few_unknown_place_scores_give_no_familiarity(alone, told):
     away = places[:, None] + np.where(np.arange(40) < alone, 1000.0, 0.0)[:, None, None]
     found = SimpleNamespace(places=away, scores=np.ones((40, 1)), structural=np.linspace(1, 0, 40)[:, None])
     cache = SimpleNamespace(globals_=np.zeros((40, 2)), read_patches=lambda rows: np.zeros((len(rows), 1, 2)))
-    comparer = SimpleNamespace(rows=np.arange(40), cache=cache, places=places, find=lambda *_: found)
+    photos = SimpleNamespace(images=CachedImages(cache, np.arange(40)))
+    finder = SimpleNamespace(photos=photos, places=places, find=lambda *_: found)
     expected = np.sort(found.structural[:told, 0]).astype(np.float32)
-    np.testing.assert_array_equal(unknown_place_scores(comparer), expected)
+    np.testing.assert_array_equal(unknown_place_scores(finder), expected)
 
 
 def test_the_similarities_are_those_of_re_ranking(tmp_path):
@@ -141,7 +144,7 @@ def test_the_similarities_are_those_of_re_ranking(tmp_path):
     photo_map = Map.build(tmp_path / "map", photos, model=model)
     query = write_photo(tmp_path / "q.jpg", None, seed=50)
     one = photo_map.locate(query, LocateConfig(top=20, threshold=0.0))
-    described, cache = model.describe([query]), photo_map.comparer.cache
+    described, cache = model.describe([query]), photo_map.finder.photos.images.cache
     keys = ["q", *map(key_of, cache.keys)]
     create(tmp_path / "a.h5", keys, CacheSpec("x", 4, 8))
     both = DescriptorCache(tmp_path / "a.h5", writable=True)
@@ -163,21 +166,21 @@ def test_an_index_finds_what_flat_search_finds(tmp_path, monkeypatch, kind):
     centres = rng.normal(size=(150, 16))
     points = centres[rng.integers(0, 150, 1500)] + 0.2 * rng.normal(size=(1500, 16))
     points = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
-    index.build(points, kind, tmp_path / "i.faiss")
-    exact, near = (index.Search(points, k, p) for k, p in (("flat", None), (kind, tmp_path / "i.faiss")))
-    expected, found = exact(points[:50], 10), near(points[:50], 10)
+    vector_index.build(points, kind, tmp_path / "i.faiss")
+    exact, near = VectorIndex(points), VectorIndex(points, kind, tmp_path / "i.faiss")
+    expected, found = exact.search(points[:50], 10), near.search(points[:50], 10)
     assert np.mean([len({*a} & {*b}) for a, b in zip(expected[1], found[1])]) > 9
     same = expected[1] == found[1]
     np.testing.assert_allclose(expected[0][same], found[0][same], atol=1e-5)
     with pytest.raises(RuntimeError, match="holds 1500 descriptors"):
-        index.Search(points[:9], kind, tmp_path / "i.faiss")
+        VectorIndex(points[:9], kind, tmp_path / "i.faiss")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("limits", [(200, 1000), (200, 250)])
 def test_a_map_takes_the_index_that_fits_its_number(tmp_path, seams, limits):
-    model, photos, usual = a_model(), write_photos(tmp_path / "photos", range(300)), index.kind_for
-    seams.replace("vpr.maps.index.kind_for", lambda count: usual(count, limits))
+    model, photos, usual = a_model(), write_photos(tmp_path / "photos", range(300)), vector_index.kind_for
+    seams.replace("vpr.retrieval.vector_index.kind_for", lambda count: usual(count, limits))
     add(tmp_path / "map", model, photos)
     photo_map = Map.open(tmp_path / "map", model)
     assert photo_map.content.state.index == usual(300, limits) != "flat"

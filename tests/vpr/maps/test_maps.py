@@ -45,7 +45,7 @@ def test_photos_go_in_out_and_in_again(tmp_path, photos):
     assert State.of(folder).change == 1
     assert remove_photos(folder, model, ["003.jpg", "004", str(photos / "005.jpg")]) == 3
     smaller = Map.open(folder, model)
-    assert len(smaller) == 9 and len(smaller.comparer.cache) == 9
+    assert len(smaller) == 9 and len(smaller.finder.photos.images.cache) == 9
     with pytest.raises(MapError, match="no photo of"):
         remove_photos(folder, model, ["003.jpg"])
     with pytest.raises(MapError, match="would leave no photo"):
@@ -105,7 +105,7 @@ def test_the_model_adapts_and_again_when_the_map_has_doubled(tmp_path):
     shutil.rmtree(photos / "a")  # no photo is read again
     assert add(folder, model, write_photos(photos / "d", range(300, 420))).adapted_to == 260
     last = Map.open(folder, model)
-    patches = last.comparer.cache.read_patches(last.comparer.rows)
+    patches = last.finder.photos.images.cache.read_patches(last.finder.photos.images.rows)
     expected = Adaptation.fit(patches)
     np.testing.assert_allclose(last.content.globals_, expected.globals_(expected.patches(patches)), atol=1e-5)
     assert np.abs(last.content.globals_[:130] - first.content.globals_).max() > 0.01

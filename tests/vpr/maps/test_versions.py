@@ -86,7 +86,7 @@ def test_readers_have_the_map_of_before_while_a_changed_photo_is_described(tmp_p
     assert (done.changed, done.described) == (4, 4)
     assert changes == [1, 1, 2, 2]  # described, and then written anew without the rows of before
     after = Map.open(folder, model)
-    assert len(after.comparer.cache) == 12 and before.locate(photos / "001.jpg") == found
+    assert len(after.finder.photos.images.cache) == 12 and before.locate(photos / "001.jpg") == found
     changed = (after.content.globals_ != before.content.globals_).any(1)
     assert np.flatnonzero(changed).tolist() == list(range(0, 12, 3))
 
@@ -97,10 +97,10 @@ def test_versions_of_before_stay_until_they_are_many(tmp_path, photos):
     for turn in range(6):
         replace_photo(photos / "002.jpg", 50 + turn, (64 + turn, 48))
         assert add(folder, model, photos).described == 1
-        rows.append(len(Map.open(folder, model).comparer.cache))
+        rows.append(len(Map.open(folder, model).finder.photos.images.cache))
     assert rows == [13, 14, 15, 12, 13, 14]
     remove_photos(folder, model, ["001.jpg"])
-    assert len(Map.open(folder, model).comparer.cache) == 11  # nothing is left of what was removed
+    assert len(Map.open(folder, model).finder.photos.images.cache) == 11  # nothing is left of what was removed
 
 
 def test_a_map_without_its_table_is_added_to_folder_by_folder(tmp_path, photos):
@@ -110,7 +110,7 @@ def test_a_map_without_its_table_is_added_to_folder_by_folder(tmp_path, photos):
     for number in range(4):
         replace_photo(photos / f"{number:03d}.jpg", 50 + number)
     assert [add(folder, model, one).described for one in (photos, more)] == [4, 0]
-    assert len(Map.open(folder, model)) == len(Map.open(folder, model).comparer.cache) == 24
+    assert len(Map.open(folder, model)) == len(Map.open(folder, model).finder.photos.images.cache) == 24
 
 
 def test_a_map_of_format_1_opens_and_grows(tmp_path, photos):
@@ -158,15 +158,15 @@ def meanwhile(monkeypatch, owner, name, change, times):
     monkeypatch.setattr(owner, name, changing)
 
 
-@pytest.mark.parametrize(("owner", "name"), [(store, "_verified"), (DescriptorCache, "_open"), (photo_map, "Search")])
+@pytest.mark.parametrize(("owner", "name"), [(store, "_verified"), (DescriptorCache, "_open"), (photo_map, "VectorIndex")])
 def test_a_map_that_changes_while_it_is_opened_is_opened_as_it_is_then(tmp_path, photos, monkeypatch, owner, name):
     model, folder = a_model(), tmp_path / "map"
     add(folder, model, photos)
     meanwhile(monkeypatch, owner, name, lambda: remove_photos(folder, model, ["001.jpg"]), 1)
     opened = Map.open(folder, model)
     assert len(opened) == 11 and opened.content.state.change == 2
-    np.testing.assert_array_equal(opened.comparer.cache.globals_[opened.comparer.rows], opened.content.globals_)
-    assert opened.comparer.cache.keys[opened.comparer.rows].tolist() == [*opened.content.table.described_as]
+    np.testing.assert_array_equal(opened.finder.photos.images.cache.globals_[opened.finder.photos.images.rows], opened.content.globals_)
+    assert opened.finder.photos.images.cache.keys[opened.finder.photos.images.rows].tolist() == [*opened.content.table.described_as]
 
 
 def test_a_map_that_keeps_changing_is_an_error(tmp_path, photos, monkeypatch):

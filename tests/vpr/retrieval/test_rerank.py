@@ -5,11 +5,11 @@ from functools import partial
 
 import numpy as np
 import pytest
+from comparing import compare
 
 from vpr.cache import CacheError, CacheMismatch, CacheSpec, DescriptorCache, create
 from vpr.retrieval import rerank
 from vpr.retrieval.fusion import reorder, weighted_sum
-from vpr.retrieval.rerank import compare
 from vpr.retrieval.settings import RerankConfig
 from vpr.similarity import structural_similarity, structural_similarity_pairs
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from vpr.retrieval.search import gpu_resources, search, search_groups
+from vpr.retrieval.vector_index import VectorIndex
 
 
 def unit(rng, *shape):
@@ -33,7 +34,7 @@ def test_groups_are_searched_apart():
     rng = np.random.default_rng(1)
     queries, database = unit(rng, 5, 8), unit(rng, 9, 8)
     spans = [(slice(0, 2), slice(0, 3)), (slice(2, 5), slice(3, 9))]
-    similarity, ranked = search_groups(queries, database, iter(spans), 4)
+    similarity, ranked = search_groups(queries, VectorIndex(database), iter(spans), 4)
     for group, rows in spans:
         for query in range(group.start, group.stop):
             expected = sorted(range(rows.start, rows.stop), key=lambda row: -queries[query] @ database[row])[:4]

@@ -1,0 +1,57 @@
+"""An index: database entries that are searched by global descriptors, and images that are compared by patches.
+
+An entry is an image, or a sequence of images. `LocalIndex` is on this machine. `vpr.cluster.shards.ShardedIndex` is
+spread over the processes of a cluster. Evaluation, maps and the service use either.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from vpr.retrieval.rerank import CPU, CachedImages, Images, Similarities, compare_images
+from vpr.retrieval.search import Searchable
+from vpr.retrieval.settings import RerankConfig
+from vpr.retrieval.vector_index import VectorIndex
+
+
+class Index(Searchable, Protocol):
+    """Entries that are searched, and images that are compared."""
+
+    def compare(
+        self,
+        queries: Images,
+        candidates: np.ndarray,
+        config: RerankConfig,
+        *,
+        weight: float = 1.0,
+        title: str | None = None,
+    ) -> Similarities:
+        """As `compare_images`; candidates (Q, K) are numbers of images, -1 for none."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class LocalIndex:
+    """An index on this machine."""
+
+    entries: VectorIndex
+    images: CachedImages
+    device: torch.device = CPU  # for the comparison of patches
+
+    def search(self, queries: np.ndarray, depth: int, entries: slice | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """As `Searchable.search`."""
+        return self.entries.search(queries, depth, entries)
+
+    def compare(
+        self,
+        queries: Images,
+        candidates: np.ndarray,
+        config: RerankConfig,
+        *,
+        weight: float = 1.0,
+        title: str | None = None,
+    ) -> Similarities:
+        """As `Index.compare`."""
+        return compare_images(queries, self.images, candidates, config, weight=weight, device=self.device, title=title)
