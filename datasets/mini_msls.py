@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vpr.base.command import run_command
-from vpr.base.settings import NonNegativeInt, PositiveInt, option
+from vpr.base.settings import NonNegativeInt, PositiveInt, option, output
 from vpr.datasets.default import Scale, ensure_mini_msls
 
 
@@ -17,11 +17,13 @@ from vpr.datasets.default import Scale, ensure_mini_msls
 class MiniOptions:
     """World."""
 
-    out: Path | None = option(None, "folder of the tree; the user's cache folder when left out")
+    out: Path | None = output(None, "folder of the tree; the user's cache folder when left out", "folder")
     scale: Scale = option("small", "number of streets: x1, x4, x16")
     seed: NonNegativeInt = option(0, "world number")
     workers: PositiveInt | None = option(None, "rendering processes; one for each core when left out")
-    contact_sheet: Path | None = option(None, "also draw places (rows) under their traverses (columns) into this .png")
+    contact_sheet: Path | None = output(
+        None, "also draw places (rows) under their traverses (columns) into this .png", "figure"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vpr.base.command import run_command
-from vpr.base.settings import NonNegativeInt, PositiveInt, option
+from vpr.base.settings import NonNegativeInt, PositiveInt, option, output
 from vpr.datasets.labels.layouts import Layout
 from vpr.datasets.labels.mini import ensure_mini_retrieval
 
@@ -17,11 +17,13 @@ from vpr.datasets.labels.mini import ensure_mini_retrieval
 class BirdOptions:
     """World."""
 
-    out: Path | None = option(None, "folder of the set; the user's cache folder when left out")
+    out: Path | None = output(None, "folder of the set; the user's cache folder when left out", "folder")
     layout: Layout = option("folders", "how the images lie")
     seed: NonNegativeInt = option(0, "world number")
     workers: PositiveInt | None = option(None, "rendering processes; one for each core when left out")
-    contact_sheet: Path | None = option(None, "also draw images (columns) of some species (rows) into this .png")
+    contact_sheet: Path | None = output(
+        None, "also draw images (columns) of some species (rows) into this .png", "figure"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

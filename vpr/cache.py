@@ -90,10 +90,10 @@ class DescriptorCache:
         try:
             with h5py.File(self.path, "r", locking=False) as file:
                 self.fingerprint, layout = str(file.attrs["fingerprint"]), int(file.attrs["format"])
-                if file["keys"].external:
-                    raise CacheError(f"{path} keeps its keys in other files, which are not opened; remove it")
-                self.keys = file["keys"].asstr()[part]
                 names = (*ARRAYS, "patches", *(name for name in OPTIONAL if name in file))
+                for name in ("keys", *names):
+                    self._require_inside(file, name)
+                self.keys = file["keys"].asstr()[part]
                 arrays = {name: self._open(file[name], writable)[part] for name in names}
         except CacheError:
             raise
@@ -123,10 +123,21 @@ class DescriptorCache:
         if spec is not None and spec.weights:
             self._given_weights()
 
+    def _require_inside(self, file: h5py.File, name: str) -> None:
+        """Raise CacheError for a dataset in another file: a link, external storage or a virtual dataset.
+
+        If the other file is gone, its numbers would read as zeros.
+        """
+        if isinstance(file.get(name, getlink=True), h5py.HardLink):
+            dataset = file[name]
+            if not dataset.external and not dataset.is_virtual:
+                return
+        elif name not in file:
+            raise KeyError(f"{name} is missing")
+        raise CacheError(f"{self.path} keeps {name} in other files, which are not opened; remove it")
+
     def _open(self, dataset: h5py.Dataset, writable: bool) -> np.ndarray:
-        """The dataset as a memory map where it is contiguous, as an array in memory where it is not."""
-        if dataset.external:
-            raise CacheError(f"{self.path} keeps {dataset.name} in other files, which are not opened; remove it")
+        """The dataset as a memory map if it is contiguous, otherwise as an array in memory."""
         offset = dataset.id.get_offset()
         if dataset.size == 0:
             return np.zeros(dataset.shape, dataset.dtype)

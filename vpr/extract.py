@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vpr.base.command import log_to, run_command
 from vpr.base.machine import Device
-from vpr.base.settings import NonNegativeInt, option, required
+from vpr.base.settings import NonNegativeInt, option, required_output
 from vpr.cache import PatchType
 from vpr.cluster.options import ClusterOptions
 from vpr.datasets.msls.options import DatasetOptions
@@ -17,7 +17,7 @@ from vpr.datasets.msls.options import DatasetOptions
 class ExtractOptions:
     """Model and cache."""
 
-    cache: Path = required("HDF5 file to create or to continue")
+    cache: Path = required_output("HDF5 file to create or to continue", "cache")
     run: Path = option(Path("runs/distill"), "run folder of the structural model, or 'builtin'")
     patches: PatchType = option("float16", "number type of patch descriptors; int8 takes half the space")
     rollout: bool = option(False, "also store a weight per patch, for rollout marginals (vision transformers only)")

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from vpr.base.command import INCOMPLETE, one_line, run_command
 from vpr.base.errors import VprError
-from vpr.base.files import is_writable_at, write_bytes, write_json
+from vpr.base.files import write_bytes, write_json
 from vpr.base.machine import Device
-from vpr.base.settings import option, positional
+from vpr.base.settings import option, output, positional
 from vpr.cluster.options import ShardOptions
 from vpr.maps.options import LocateConfig
 
@@ -29,10 +29,10 @@ class LocateOptions:
 
     map: Path = positional("folder of a map made by vpr.map", "MAP")
     photos: tuple[Path, ...] = positional("photos or folders of photos", "PHOTO|FOLDER")
-    json: Path | None = option(None, "write positions, probabilities and matches to this JSON file")
-    geojson: Path | None = option(None, "write the positions to this GeoJSON file, as points")
-    csv: Path | None = option(None, "write one row per photo to this CSV file")
-    report: Path | None = option(None, "write photos and matches to this HTML file")
+    json: Path | None = output(None, "write positions, probabilities and matches to this JSON file", "json")
+    geojson: Path | None = output(None, "write the positions to this GeoJSON file, as points", "json")
+    csv: Path | None = output(None, "write one row per photo to this CSV file", "csv")
+    report: Path | None = output(None, "write photos and matches to this HTML file", "html")
     shortlist: Path | None = option(
         None, "find candidates by another model's descriptors of the map's photos and of these (.h5, .npy, or a folder)"
     )
@@ -56,8 +56,6 @@ def _work(options: LocateOptions, config: LocateConfig, cluster: ShardOptions) -
 
     photos = [*dict.fromkeys(photo for place in options.photos for photo in photos_in(place))]
     photo_map = Map.open(options.map, load(options.run, options.device) if options.run else None, options.device)
-    for output in _outputs(options):
-        _check_output(output, options, photos, photo_map)
     if why := photo_map.untold(config):
         print(one_line(f"probabilities unavailable: {why}"), file=sys.stderr)
     by = None if options.shortlist is None else read_foreign(options.shortlist)
@@ -111,26 +109,6 @@ def _natural(path: Path) -> list[tuple[str, int]]:
 
 def _outputs(options: LocateOptions) -> list[Path]:
     return [path for path in (options.json, options.geojson, options.csv, options.report) if path]
-
-
-def _check_output(output: Path, options: LocateOptions, photos: list[Path], photo_map: Map) -> None:
-    """Raise VprError if an output would replace another file that is needed, or cannot be written."""
-    path = output.resolve()
-    if [other.resolve() for other in _outputs(options)].count(path) > 1:
-        problem = "two of --json, --geojson, --csv and --report are the same file"
-        raise VprError(problem, thing=output, remedy="name another for one of them")
-    shortlist = None if options.shortlist is None else options.shortlist.resolve()
-    of_shortlist = path.exists() and shortlist in (path, path.with_suffix(".npy"), path.parent)
-    if path in {photo.resolve() for photo in photos}:
-        replaced = "one of the photos"
-    elif of_shortlist or photo_map.lies_at(path):
-        replaced = f"{output}, a file of {options.shortlist if of_shortlist else 'the map, or one of its photos'}"
-    elif is_writable_at(path):
-        return
-    else:
-        remedy = "check its folder and the permissions there, or name another file"
-        raise VprError(f"{output} cannot be written", thing=output, remedy=remedy)
-    raise VprError(f"an output names {replaced}, which would be replaced", thing=output, remedy="name another file")
 
 
 def _summary(located: list[Located], unreadable: dict[str, str]) -> str:

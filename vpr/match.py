@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vpr.base.command import printable, run_command
-from vpr.base.errors import VprError
 from vpr.base.files import write_json
 from vpr.base.machine import Device
-from vpr.base.settings import NonNegativeFloat, PositiveInt, option, positional
+from vpr.base.settings import NonNegativeFloat, PositiveInt, option, output, positional
 from vpr.retrieval.settings import ProblemOptions, RerankConfig
 
 if TYPE_CHECKING:
@@ -29,8 +28,10 @@ class MatchOptions:
     query: Path = positional("query photo", "A.jpg")
     database: Path = positional("database photo to compare it with", "B.jpg")
     run: Path = option(Path("builtin"), "run folder of the structural model, or 'builtin'")
-    out: Path = option(Path("match.png"), "figure to write: .png, .pdf or .svg")
-    json: Path | None = option(None, "write scores, marginals, transport plan and correspondences to this JSON file")
+    out: Path = output(Path("match.png"), "figure to write: .png, .pdf or .svg", "figure")
+    json: Path | None = output(
+        None, "write scores, marginals, transport plan and correspondences to this JSON file", "json"
+    )
     lines: PositiveInt = option(30, "maximum number of correspondences in the figure and in --json")
     weight: NonNegativeFloat | None = option(None, "weight of S_struct; default: the calibrated weight of the run")
     device: Device = option("auto", "device to compute on")
@@ -50,7 +51,6 @@ def _work(options: MatchOptions, problem: ProblemOptions) -> None:
     photos = options.query, options.database
     require_files(photos)
     format_of(options.out)
-    _refuse_overwriting(options)
     run = load(options.run, options.device)
     config = problem.config(run.calibration)
     weight = run.calibration.weight if options.weight is None else options.weight
@@ -60,17 +60,6 @@ def _work(options: MatchOptions, problem: ProblemOptions) -> None:
     if options.json:
         write_json(options.json, _as_json(options, config, found, weight))
     print(printable(f"written: {', '.join(str(path) for path in (options.out, options.json) if path)}"))
-
-
-def _refuse_overwriting(options: MatchOptions) -> None:
-    """Raise VprError if an output would replace a photo, or the other output."""
-    outputs = [path.resolve() for path in (options.out, options.json) if path]
-    if {options.query.resolve(), options.database.resolve()} & {*outputs}:
-        problem = "--out or --json names one of the photos, which would be replaced"
-        raise VprError(problem, thing="--out", remedy="name another file")
-    if len({*outputs}) < len(outputs):
-        problem = f"--out and --json are the same file, {options.out}"
-        raise VprError(problem, thing=options.out, remedy="name another file for one of them")
 
 
 def _print_scores(options: MatchOptions, config: RerankConfig, found: MatchedPhotos, weight: float) -> None:

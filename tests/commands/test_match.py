@@ -91,4 +91,4 @@ def test_a_photo_of_any_shape_is_drawn(distilled_run, photos, tmp_path, size):
 
 def test_a_photo_is_not_replaced(distilled_run, photos, capsys):
     line = refused(capsys, match.main, *photos, "--run", distilled_run, "--json", photos[0])
-    assert "names one of the photos" in line
+    assert "is an input" in line

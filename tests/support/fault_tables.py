@@ -38,7 +38,7 @@ LOCATE = ["map", QUERY, "--run", "run", "--device", "cpu"]
 UNNAMED = ["map", QUERY, "--device", "cpu"]  # by the model that the map names
 SERVE = ["map", "--run", "run", "--device", "cpu", "--port", "0"]
 EXTRACT = ["--run", "run", "--data", "tree", "--cache", "new.h5", "--device", "cpu"]
-FUSED = "not exact for ranks that are fused"
+FUSED = "not exact for a fused ranking"
 
 
 # fmt: off
@@ -101,7 +101,7 @@ REFUSED = [
     ("eval.partial", [*USUAL, "--run", "run", "--masses", "1,x"], nothing, "--masses: 'x' is not a number"),
     ("eval.partial", [*USUAL, "--run", "run", "--masses", "0"], nothing, "0 is out of range"),
     ("eval.partial", [*USUAL, "--run", "run", "--masses", ""], nothing, "--masses: give at least one"),
-    ("eval.partial", [*USUAL, "--run", "run", "--mass", "0.5"], nothing, "give the shares by --masses"),
+    ("eval.partial", [*USUAL, "--run", "run", "--mass", "0.5"], nothing, "pass the shares of the mass as --masses"),
     ("eval.partial", [*LABELLED, "--retrieval", "--split", "test"], nothing, "leave the options of the MSLS protocol"),
     ("vpr.match", MATCH, nothing, "no photo A.jpg; check the path"),
     ("vpr.match", MATCH, photos(to_folder), "no photo B.jpg; check the path"),
@@ -114,8 +114,8 @@ REFUSED = [
     ("vpr.match", [*MATCH, "--mass", "0"], photos(), "--mass: 0 is out of range"),
     ("vpr.match", [*MATCH, "--out", "m.jpg"], photos(), "is written as .png, .pdf or .svg"),
     ("vpr.match", [*MATCH, "--out", "/proc/x/m.png"], photos(), "/proc/x"),
-    ("vpr.match", [*MATCH, "--json", "A.jpg"], photos(), "names one of the photos"),
-    ("vpr.match", [*MATCH, "--out", "m.png", "--json", "m.png"], photos(), "are the same file"),
+    ("vpr.match", [*MATCH, "--json", "A.jpg"], photos(), "B.jpg is an input"),
+    ("vpr.match", [*MATCH, "--out", "m.png", "--json", "m.png"], photos(), "are the same path"),
     ("eval.patches", [*PATCHES, "--run", "nowhere"], nothing, "nowhere"),
     ("eval.patches", [*PATCHES, "--run", "teacher"], nothing, "not a structural model"),
     ("eval.patches", [*PATCHES, "--model", "resnet"], nothing, "similar names: "),
@@ -170,11 +170,11 @@ REFUSED = [
     ("vpr.locate", [*LOCATE, "--shortlist", "teacher.h5"], nothing, "no file or folder teacher.h5 of descriptors"),
     ("vpr.locate", [*LOCATE, "--threshold", "-1"], nothing, "--threshold: -1 is out of range"),
     ("vpr.locate", [*LOCATE, "--json", "/proc/x/a.json"], nothing, "a.json cannot be written; check its folder"),
-    ("vpr.locate", [*LOCATE, "--json", "map"], nothing, "map cannot be written; check its folder"),
-    ("vpr.locate", [*LOCATE, "--json", "map/map.json"], nothing, "names map/map.json, a file of the map"),
+    ("vpr.locate", [*LOCATE, "--json", "map"], nothing, "--json map is an input"),
+    ("vpr.locate", [*LOCATE, "--json", "map/map.json"], nothing, "map/map.json belongs to the map in"),
     ("vpr.locate", [*LOCATE, "--familiarity", "1.5"], nothing, "--familiarity: 1.5 is out of range, give a value >= 0"),
-    ("vpr.locate", [*LOCATE, "--json", "a.x", "--csv", "a.x"], nothing, "are the same file"),
-    ("vpr.locate", ["map", "B.jpg", *LOCATE[2:], "--csv", "B.jpg"], photos(), "names one of the photos"),
+    ("vpr.locate", [*LOCATE, "--json", "a.x", "--csv", "a.x"], nothing, "are the same path"),
+    ("vpr.locate", ["map", "B.jpg", *LOCATE[2:], "--csv", "B.jpg"], photos(), "B.jpg is an input"),
     ("vpr.locate", LOCATE, on("map/map.json", scramble), "map.json is damaged"),
     ("vpr.locate", LOCATE, on("map/map.json", to_folder), "no map at map"),
     ("vpr.locate", LOCATE, on("map/photos-1.csv", cut, 0.5), "photos-1.csv is damaged"),
@@ -216,14 +216,14 @@ REFUSED = [
     ("eval.msls", [*SCORE[:3], "p.csv", "--cluster", "local"], nothing, "is scored on this machine alone"),
     ("vpr.retrieval", LEARN, on("set", shutil.rmtree), "no folder set; pass --data"),
     ("vpr.retrieval", [*LEARN, "--held-out", "0.9"], nothing, "leaves fewer than two"),
-    ("vpr.retrieval", [*LEARN, *METRIC, "--memory", "9"], nothing, "--structural-in metric does not go with --memory"),
+    ("vpr.retrieval", [*LEARN, *METRIC, "--memory", "9"], nothing, "cannot be combined with --memory"),
     ("vpr.retrieval", [*LEARN, "--structural-in", "loss"], nothing, "'loss' is not one of own, metric"),
     ("vpr.retrieval", [*LEARN, "--out", "run"], nothing, "holds a run with other settings"),
     ("vpr.scratch", [*TRAIN, "--crop", "middle"], nothing, "--crop: 'middle' is not one of resize, centre"),
     ("vpr.scratch", [*TRAIN, "--grid", "30"], nothing, "finer than the 7 x 7 features"),
     ("vpr.scratch", [*TRAIN, "--validate-every", "2", "--held-out", ""], nothing, "pass --held-out"),
-    ("vpr.teacher", [*TRAIN[:4], "--patience", "2", "--dim", "16"], nothing, "--patience goes by validations"),
-    ("vpr.scratch", [*TRAIN, "--schedule", "plateau"], nothing, "--schedule plateau goes by validations"),
+    ("vpr.teacher", [*TRAIN[:4], "--patience", "2", "--dim", "16"], nothing, "--patience needs validations"),
+    ("vpr.scratch", [*TRAIN, "--schedule", "plateau"], nothing, "--schedule plateau needs validations"),
     ("vpr.scratch", [*TRAIN, "--plateau-factor", "0"], nothing, "0 is out of range"),
     ("vpr.scratch", [*TRAIN, "--places", "1"], nothing, "1 is out of range, give a value >= 2"),
     ("vpr.scratch", [*TRAIN, "--images-per-place", "1"], nothing, "1 is out of range, give a value >= 2"),
@@ -233,7 +233,7 @@ REFUSED = [
 ]
 
 SAID = [
-    ("eval.msls", [*EVALUATE, "--mass", "0.5"], nothing, "was fixed under mass"),
+    ("eval.msls", [*EVALUATE, "--mass", "0.5"], nothing, "was calibrated with mass"),
     ("eval.msls", [*EVALUATE, "--shortlist", "s.csv"], lambda c: repeated(c / "p.csv", c / "s.csv"), "repeated in its"),
     ("eval.msls", EVALUATE, on("run/log.txt", to_folder), "no log in run"),
     ("eval.msls", EVALUATE, on("a.h5", cut, 0.9), "was cut short"),

@@ -1,6 +1,7 @@
 """The descriptor cache: its layout as plain HDF5, memory maps, refusals, growth, and files that were cut short."""
 
 import os
+import shutil
 from dataclasses import replace
 
 import h5py
@@ -270,3 +271,33 @@ def test_int8_patches_keep_their_directions_in_half_the_space(tmp_path):
     assert sizes["int8"] * 2 == sizes["float16"]
     with pytest.raises(CacheMismatch, match="int8.*float16|float16.*int8"):
         DescriptorCache(tmp_path / "int8", CacheSpec("x", 9, 32))
+
+
+def _external_link(file, name, source):
+    file[name] = h5py.ExternalLink(str(source), name)
+
+
+def _soft_link(file, name, source):
+    file[f"other_{name}"] = h5py.File(source)[name][()]
+    file[name] = h5py.SoftLink(f"/other_{name}")
+
+
+def _virtual(file, name, source):
+    with h5py.File(source) as other:
+        layout = h5py.VirtualLayout(other[name].shape, other[name].dtype)
+        layout[...] = h5py.VirtualSource(other[name])
+    file.create_virtual_dataset(name, layout)
+
+
+@pytest.mark.parametrize("elsewhere", [_external_link, _soft_link, _virtual])
+@pytest.mark.parametrize("name", ["keys", "bytes", "done", "global", "patches", "weights", "times"])
+def test_arrays_of_other_files_are_refused(tmp_path, name, elsewhere):
+    """With the other file gone they would read as zeros."""
+    source, path = tmp_path / "source.h5", tmp_path / "a.h5"
+    create(source, ["a.jpg", "b.jpg"], CacheSpec("x", 4, 8, weights=True))
+    shutil.copy(source, path)
+    with h5py.File(path, "r+") as file:
+        del file[name]
+        elsewhere(file, name, source)
+    with pytest.raises(CacheError, match=f"a.h5 keeps {name} in other files, which are not opened; remove it"):
+        DescriptorCache(path)

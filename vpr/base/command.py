@@ -7,15 +7,17 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vpr.base.errors import VprError
 from vpr.base.interrupt import INTERRUPTED, MISUSED, interrupt_message
 from vpr.base.machine import shorten_busy_waiting
+from vpr.base.outputs import check_outputs
 from vpr.base.progress import log_heartbeat
 from vpr.base.recipes import DEFAULT_RECIPE, PLAIN_RECIPE, apply_recipe, recipes
-from vpr.base.settings import make_parser, parse
+from vpr.base.settings import Parsed, make_parser, parse
 
 FAILED, INCOMPLETE = 1, 3  # exit codes; 3: answered, but only part of the map was searched
 FIRST_MARK = 0xE000  # a character that no text has, which stands for a path
@@ -53,7 +55,7 @@ def run_command(
     parser = make_parser(command, description, stages, epilog)
     arguments = sys.argv[1:] if argv is None else argv
     try:
-        debug, filled = parse(parser, apply_recipe(parser, arguments, recipe_folder) if names else arguments, stages)
+        given = parse(parser, apply_recipe(parser, arguments, recipe_folder) if names else arguments, stages)
     except ValueError as error:
         return _print_error(parser.prog, error, MISUSED)
     except SystemExit as end:  # --help and --print-config
@@ -63,7 +65,13 @@ def run_command(
     logging.basicConfig(handlers=[handler])
     logging.getLogger("vpr").setLevel(logging.INFO)
     with contextlib.nullcontext() if serves else log_heartbeat():
-        return carry_out(work, filled, parser.prog, debug, parallel)
+        return carry_out(partial(_checked, work, given), given.stages, parser.prog, given.debug, parallel)
+
+
+def _checked(work: Callable[..., int | None], given: Parsed, *filled: Any) -> int | None:
+    """Check the outputs, then work."""
+    check_outputs(filled, given.configs)
+    return work(*filled)
 
 
 def carry_out(work: Callable[..., int | None], filled: Sequence[Any], prog: str, debug: bool, parallel: bool) -> int:

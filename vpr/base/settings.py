@@ -21,7 +21,7 @@ import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
 from jsonargparse import typing as restricted
@@ -49,6 +49,10 @@ else:
     Share = restricted.restricted_number_type("Share", float, [(">", 0), ("<=", 1)])
 
 
+# What an output is; "curves" are a figure as .png and as .pdf, "predictions" a .csv or a .zip.
+Form = Literal["json", "csv", "html", "figure", "curves", "cache", "predictions", "folder"]
+
+
 class Names(tuple[str, ...]):
     """Names in order: ``a,b`` on the command line, that or a list in a YAML file."""
 
@@ -66,9 +70,19 @@ def option(default: T, meaning: str) -> T:
     return dataclasses.field(default=default, metadata={"help": meaning})
 
 
+def output(default: T, meaning: str, form: Form) -> T:
+    """An option for a path that the command writes; `vpr.base.outputs` checks it."""
+    return dataclasses.field(default=default, metadata={"help": meaning, "output": form})
+
+
 def required(meaning: str) -> Any:
     """A dataclass field that becomes an option without a default; the user must give it."""
     return dataclasses.field(metadata={"help": meaning})
+
+
+def required_output(meaning: str, form: Form) -> Any:
+    """An option without a default for a path that the command writes."""
+    return dataclasses.field(metadata={"help": meaning, "output": form})
 
 
 def positional(meaning: str, metavar: str, least: int = 1) -> Any:
@@ -173,8 +187,17 @@ def default_text(default: object) -> str:
     return f" (default: {default:.3g})" if isinstance(default, float) else f" (default: {default})"
 
 
-def parse(parser: ArgumentParser, argv: list[str] | None, stages: Sequence[Any]) -> tuple[bool, list[Any]]:
-    """Whether ``--debug`` was given, and the stages with the values of the command line and ``--config``.
+@dataclasses.dataclass(frozen=True)
+class Parsed:
+    """A command line."""
+
+    stages: list[Any]  # filled
+    debug: bool = False
+    configs: tuple[Path, ...] = ()  # the files of ``--config``
+
+
+def parse(parser: ArgumentParser, argv: list[str] | None, stages: Sequence[Any]) -> Parsed:
+    """The stages with the values of the command line and ``--config``.
 
     Raises ValueError for an unknown option or an invalid value; its message is one line that names the option.
     """
@@ -182,7 +205,8 @@ def parse(parser: ArgumentParser, argv: list[str] | None, stages: Sequence[Any])
         given = parser.parse_args(_merge_repeated(sys.argv[1:] if argv is None else argv, stages))
     except argparse.ArgumentError as error:
         raise ValueError(_one_line_message(str(error), parser)) from error
-    return given.debug, [_fill(stage, given) for stage in stages]
+    configs = tuple(Path(str(config)) for config in given.config or ())
+    return Parsed([_fill(stage, given) for stage in stages], given.debug, configs)
 
 
 def _merge_repeated(argv: Sequence[str], stages: Sequence[Any]) -> list[str]:

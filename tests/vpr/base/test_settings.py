@@ -49,7 +49,7 @@ class Files:
 
 
 def filled(*arguments, stages=(Stage,)):
-    _, values = parse(make_parser("x", "Does x.", stages), [str(argument) for argument in arguments], stages)
+    values = parse(make_parser("x", "Does x.", stages), [str(argument) for argument in arguments], stages).stages
     return values[0] if len(values) == 1 else values
 
 

@@ -1,0 +1,160 @@
+"""No output of a command replaces an input, or a file that a run, a map or a dataset consists of."""
+
+import dataclasses
+import importlib
+import pkgutil
+import shutil
+import typing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import module_of, refused
+from damage import snapshot
+from photos import a_model, add, write_photos
+
+import vpr
+from vpr.base.errors import VprError
+from vpr.base.outputs import check_outputs
+from vpr.base.settings import output, positional
+
+# Options of a path that commands read. Every other option of a path is an output.
+READ = {
+    "data", "run", "teacher", "map", "photos", "shortlist", "gpx", "query", "database", "predictions", "file",
+    "test_classes", "training",
+}  # fmt: skip
+RUN, DATA, CPU = ["--run", "run"], ["--data", "tree"], ["--device", "cpu"]
+PAIR = ["photos/000.jpg", "photos/001.jpg"]
+COMMANDS = [
+    ("eval.msls", [*RUN, *DATA, *CPU], ["--json", "--report", "--confidence", "--submission", "--cache"]),
+    ("eval.msls", ["--predictions", "mine.csv", *DATA], ["--json", "--report", "--submission"]),
+    ("eval.retrieval", [*RUN, "--data", "set", *CPU], ["--json", "--report", "--cache"]),
+    ("eval.compare", ["run", "other=mine.csv", *DATA, *CPU], ["--json", "--report", "--submission"]),
+    ("vpr.extract", [*RUN, *DATA, *CPU], ["--cache"]),
+    ("vpr.match", [*PAIR, *RUN, *CPU], ["--json", "--out"]),
+    ("vpr.locate", ["map", "photos", *CPU], ["--json", "--geojson", "--csv", "--report"]),
+    ("datasets.mini_msls", ["--out", "new"], ["--contact-sheet"]),
+]
+PRECIOUS = [
+    "run/config.json", "run/metrics.json", "run/model.safetensors", "run/log.txt", "run/teacher/model.safetensors",
+    "map/map.json", "map/descriptors.h5", "map/globals-1.npy", "map/photos-1.csv", "notes.bin",
+]  # fmt: skip
+OF_DATA = ["tree/train_val/cph/query/raw.csv", "tree/train_val/cph/query/images/new.csv", "tree/test/x.json"]
+CASES = [(*case, target) for *case, targets in [(*one, PRECIOUS) for one in COMMANDS] for target in targets]
+CASES += [(*one, target) for one in COMMANDS if "tree" in one[1] for target in OF_DATA]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory, tiny_tree, distilled_run):
+    """A folder with a run, a map, a dataset, photos and a prediction file."""
+    house = tmp_path_factory.mktemp("house")
+    shutil.copytree(distilled_run, house / "run")
+    shutil.copytree(tiny_tree, house / "tree")
+    write_photos(house / "photos", range(3))
+    add(house / "map", a_model(), house / "photos")
+    (house / "mine.csv").write_text("a b\n")
+    for name in ("notes.bin", "notes.png"):
+        (house / name).write_bytes(b"\x80\x04notes")
+    np.save(house / "other.npy", np.zeros((2, 2)))
+    (house / "other.txt").write_text("a.jpg\nb.jpg\n")
+    return house
+
+
+@pytest.mark.parametrize(("command", "given", "options", "target"), CASES)
+def test_what_is_precious_is_not_replaced(house, monkeypatch, capsys, command, given, options, target):
+    monkeypatch.chdir(house)
+    before = snapshot(house)
+    for option in options:
+        line = refused(capsys, module_of(command).main, *given, option, target)
+        assert option in line and target.partition(".")[0] in line and "name another" in line, line
+    assert snapshot(house) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "words"),
+    [
+        ("eval.msls", [*RUN, *DATA, "--json", "new.x", "--report", "./new.x"], "are the same path"),
+        ("eval.msls", [*RUN, *DATA, "--predictions", "mine.csv", "--submission", "mine.csv"], "mine.csv is an input"),
+        ("eval.msls", [*RUN, *DATA, "--shortlist", "mine.csv", "--confidence", "mine.csv"], "mine.csv is an input"),
+        ("eval.msls", [*RUN, *DATA, "--shortlist", "other.npy", "--confidence", "other.txt"], "belongs to other.npy"),
+        ("eval.msls", [*RUN, *DATA, "--json", "link.json"], "link.json belongs to the run in"),
+        ("eval.compare", ["run", "a=mine.csv", *DATA, "--submission", "mine.csv"], "mine.csv is an input"),
+        ("eval.compare", ["run", *DATA, "--curves", "c.pdf", "--report", "c.png"], "are the same path"),
+        ("eval.compare", ["run", *DATA, "--curves", "notes.bin"], "--curves notes.png exists and has another form"),
+        ("vpr.match", [*PAIR, "--out", PAIR[1]], "001.jpg is an input"),
+        ("vpr.match", [*PAIR, "--out", "photos/../photos/000.jpg"], "000.jpg is an input"),
+        ("vpr.locate", ["map", "photos", "--csv", PAIR[0]], "has another form"),
+        ("vpr.locate", ["map", "photos", "--csv", "photos"], "photos is an input"),
+        ("vpr.distill", ["--teacher", "run", "--out", "run"], "--out run is an input"),
+        ("vpr.scratch", ["--data", "tree", "--out", "tree"], "--out tree is an input"),
+        ("vpr.scratch", ["--config", "options.yaml", "--out", "options.yaml"], "--out options.yaml is an input"),
+        ("eval.msls", [*RUN, *DATA, "--json", "map"], "--json map is a folder"),
+        ("eval.msls", [*RUN, *DATA, "--json", "/proc/x/a.json"], "cannot be written; check its folder"),
+    ],
+)
+def test_an_input_or_another_output_is_not_replaced(house, monkeypatch, capsys, command, given, words):
+    monkeypatch.chdir(house)
+    (house / "link.json").unlink(missing_ok=True)
+    (house / "link.json").symlink_to("run/metrics.json")
+    (house / "options.yaml").write_text("steps: 1\n")
+    before = snapshot(house)
+    line = refused(capsys, module_of(command).main, *given)
+    assert words in line and "name " in line, line
+    assert snapshot(house) == before
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """Options."""
+
+    photos: tuple[Path, ...] = positional("read", "PHOTO")
+    json: Path | None = output(None, "written", "json")
+    csv: Path | None = output(None, "written", "csv")
+    page: Path | None = output(None, "written", "html")
+    zip: Path | None = output(None, "written", "predictions")
+    figure: Path | None = output(None, "written", "figure")
+    cache: Path | None = output(None, "written", "cache")
+
+
+@pytest.mark.parametrize(
+    ("field", "name", "content"),
+    [
+        ("json", "a.json", b'{"a": 1}'), ("json", "b.json", b"\n[]"), ("json", "empty.json", b""),
+        ("csv", "a.csv", "\ufeffphoto,é\n".encode()), ("page", "a.html", b"<!doctype html>"),
+        ("zip", "a.zip", b"PK\x03\x04"), ("zip", "a.csv", b"a b\n"), ("figure", "a.png", b"\x89PNG\r\n\x1a\n"),
+        ("figure", "a.pdf", b"%PDF-1.4"), ("figure", "a.svg", b"<?xml"), ("cache", "a.h5", b"\x89HDF\r\n\x1a\n"),
+    ],
+)  # fmt: skip
+def test_an_earlier_output_is_replaced(tmp_path, field, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    check_outputs([Stage((tmp_path / "photos",), **{field: path})])
+    others = [other for other in ("json", "page", "cache") if other != field] if content else []
+    for other in others:
+        with pytest.raises(VprError, match="exists and has another form"):
+            check_outputs([Stage((), **{other: path})])
+
+
+def test_results_may_lie_in_a_run_and_beside_photos(tmp_path):
+    for name in ("run/config.json", "photos/a.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("{}")
+    stage = Stage((tmp_path / "photos",), tmp_path / "run/results.json", tmp_path / "photos/places.csv")
+    check_outputs([dataclasses.replace(stage, cache=tmp_path / "run/cache/a.h5", page=tmp_path / "new/a.html")])
+    assert not (tmp_path / "new").exists()
+
+
+def test_every_option_of_a_path_is_known_to_be_read_or_written():
+    found, read = set(), set()
+    for module in pkgutil.walk_packages(vpr.__path__, "vpr."):
+        if module.name.endswith("__main__") or "cuda" in module.name:
+            continue
+        for stage in vars(importlib.import_module(module.name)).values():
+            if not (isinstance(stage, type) and dataclasses.is_dataclass(stage)):
+                continue
+            hints = typing.get_type_hints(stage) if any("help" in f.metadata for f in dataclasses.fields(stage)) else {}
+            for field in dataclasses.fields(stage):
+                if "help" in field.metadata and "Path" in str(hints[field.name]):
+                    found.add(field.name)
+                    read |= set() if "output" in field.metadata else {field.name}
+    assert read == READ and {"json", "cache", "out", "report", "submission"} <= found - read

@@ -1,0 +1,164 @@
+"""No output of a command replaces an input. `check_outputs` runs before the command does.
+
+An output must not be an input, another output, or a file that a run, a map or a dataset consists of. It may replace a
+file of an earlier command: an existing file is replaced only if it has the form of what is written.
+"""
+
+from __future__ import annotations
+
+import codecs
+import dataclasses
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vpr.base.errors import VprError
+from vpr.base.files import is_writable_at
+from vpr.base.photo_files import HEAD, format_of
+
+# What folders of ours consist of: a file that marks the folder, and the paths inside that belong to it.
+OWN_FILES = {
+    "config.json": re.compile(
+        r"(config|metrics)\.json|model\.safetensors|checkpoint\.pt|log\.txt|events\..*|"
+        r"teacher(/.*)?|base/(config|metrics)\.json|base/.*\.(safetensors|pt)"
+    ),
+    "map.json": re.compile(r"map\.json|descriptors\.h5|(photos|globals|strangers|index|adaptation)-\d+\.\w+"),
+    "train_val": re.compile(r"(train_val|test)(/.*)?"),
+    "test": re.compile(r"(train_val|test)(/.*)?"),
+}
+KINDS = {"config.json": "run", "map.json": "map", "train_val": "dataset", "test": "dataset"}
+# Endings of files that belong to a file of descriptors or predictions, beside it.
+BESIDE = (".npy", ".txt", ".csv", ".json")
+DEPTH = 6  # maximum number of folders above a file that belongs to a run, a map or a dataset
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output as the user gave it."""
+
+    option: str
+    path: Path
+    form: str
+
+    @property
+    def files(self) -> list[Path]:
+        """The paths that are written."""
+        if self.form == "curves":
+            return [self.path.with_suffix(suffix) for suffix in (".png", ".pdf")]
+        return [self.path]
+
+
+def check_outputs(filled: Sequence[Any], configs: Sequence[Path] = ()) -> None:
+    """Raise VprError if an output of the filled stages would replace an input, or cannot be written.
+
+    configs: the files that options were read from.
+    """
+    outputs, inputs = list(_outputs(filled)), [*_inputs(filled), *map(Path, configs)]
+    seen: dict[str, Output] = {}
+    for output in outputs:
+        for path in output.files:
+            real = os.path.realpath(path)
+            if real in seen:
+                problem = f"{seen[real].option} and {output.option} are the same path, {path}"
+                raise VprError(problem, thing=path, remedy="name another one for one of them")
+            seen[real] = output
+            _check_one(output, path, inputs)
+
+
+def _check_one(output: Output, path: Path, inputs: Sequence[Path]) -> None:
+    replaced = _what_is_replaced(path, inputs) or _other_form(output, path)
+    if replaced:
+        raise VprError(f"{output.option} {path} {replaced}", thing=path, remedy="name another path")
+    if output.form == "folder":
+        return
+    if path.is_dir():
+        raise VprError(f"{output.option} {path} is a folder", thing=path, remedy="name a file")
+    may_be_read_only = output.form == "cache" and path.exists()  # a complete cache is only read
+    if not may_be_read_only and not is_writable_at(path):
+        remedy = "check its folder and the permissions there, or name another file"
+        raise VprError(f"{output.option} {path} cannot be written", thing=path, remedy=remedy)
+
+
+def _outputs(filled: Sequence[Any]) -> Iterator[Output]:
+    for stage in filled:
+        for field in dataclasses.fields(stage):
+            path = getattr(stage, field.name)
+            if "output" in field.metadata and path is not None:
+                yield Output("--" + field.name.replace("_", "-"), path, field.metadata["output"])
+
+
+def _inputs(filled: Sequence[Any]) -> Iterator[Path]:
+    """The files and folders that the other options name; a text may be ``NAME=PATH``."""
+    for stage in filled:
+        for field in dataclasses.fields(stage):
+            value = getattr(stage, field.name)
+            if "output" in field.metadata or "help" not in field.metadata:
+                continue
+            for one in value if isinstance(value, tuple) else (value,):
+                if isinstance(one, Path):
+                    yield one
+                elif isinstance(one, str) and one:
+                    yield from (Path(text) for text in {one, one.rpartition("=")[2]} if text and os.path.exists(text))
+
+
+def _what_is_replaced(path: Path, inputs: Sequence[Path]) -> str:
+    """What an output would replace, as the end of a sentence; empty for nothing."""
+    real = Path(os.path.realpath(path))
+    for given in inputs:
+        own = Path(os.path.realpath(given))
+        if real == own or (path.exists() and given.exists() and path.samefile(given)):
+            return "is an input"
+        is_beside = real.parent == own.parent and real.stem == own.stem and real.suffix in BESIDE
+        if is_beside and own.suffix == ".npy" and path.exists():
+            return f"belongs to {given}"
+        if own in real.parents and (own / "database_descriptors.npy").is_file() and path.exists():
+            return f"belongs to {given}"
+    for folder in real.parents[:DEPTH]:
+        inside = real.relative_to(folder).as_posix()
+        for marker, own_files in OWN_FILES.items():
+            if own_files.fullmatch(inside) and (folder / marker).exists() and (KINDS[marker] != "dataset" or any(
+                folder == Path(os.path.realpath(given)) for given in inputs
+            )):  # fmt: skip
+                return f"belongs to the {KINDS[marker]} in {folder}"
+    return ""
+
+
+def _other_form(output: Output, path: Path) -> str:
+    """Why an existing file is not replaced by an output of its form, as the end of a sentence; empty if it may be."""
+    if output.form == "folder" or not path.is_file():
+        return ""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError:  # reported by the check whether it can be written
+        return ""
+    if not head or _has_form(output.form, path, head):
+        return ""
+    return "exists and has another form, so this command did not write it"
+
+
+def _has_form(form: str, path: Path, head: bytes) -> bool:
+    """Whether the first bytes of a file fit a form."""
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if form == "json":
+        return start[:1] in (b"{", b"[")
+    if form == "html":
+        return start[:9].lower() == b"<!doctype"
+    if form == "cache":
+        return head.startswith(b"\x89HDF")
+    if form == "predictions" and path.suffix.lower() == ".zip":
+        return head.startswith(b"PK")
+    if form in ("csv", "predictions"):
+        return _is_text(head) and start[:1] not in (b"{", b"<") and head[:2] != b"PK"
+    return format_of(head) is not None or start.startswith((b"%PDF", b"<"))  # a figure
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether the first bytes of a file are UTF-8; the last character may be cut."""
+    try:
+        return "\0" not in codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
