@@ -2,8 +2,8 @@
 PYTHON ?= python3
 ENV := .venv
 BIN := $(ENV)/bin
-# The tests take the cores, so each process has one thread; tests stay together for what they share (tests/conftest.py).
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
+# Tests stay together for what they share (tests/conftest.py).
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
 .PHONY: env demo retrieval-demo test test-fast test-processors lint docs clean-env
 
@@ -19,17 +19,18 @@ retrieval-demo: $(ENV)/.installed
 	$(BIN)/python -m eval.retrieval --run runs/retrieval/base --rerank
 	$(BIN)/python -m eval.retrieval --rerank
 
+# The tests take the cores, so each process has one thread.
 test: $(ENV)/.installed
-	$(PYTEST)
+	OMP_NUM_THREADS=1 $(PYTEST)
 
 test-fast: $(ENV)/.installed
-	$(PYTEST) -m "not slow"
+	OMP_NUM_THREADS=1 $(PYTEST) -m "not slow"
 
 # The numerical tests as on an x86-64 processor with AVX2 and two threads, and as on one with SSE alone and one thread.
 NUMERICS := tests/vpr/transport tests/vpr/description tests/vpr/maps tests/vpr/retrieval tests/vpr/models
 test-processors: $(ENV)/.installed
-	tests/support/as_processor avx2 env OMP_NUM_THREADS=2 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(NUMERICS)
-	tests/support/as_processor plain env OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(NUMERICS)
+	tests/support/as_processor avx2 env OMP_NUM_THREADS=2 $(PYTEST) $(NUMERICS)
+	tests/support/as_processor plain env OMP_NUM_THREADS=1 $(PYTEST) $(NUMERICS)
 
 lint: $(ENV)/.installed
 	$(BIN)/ruff check .

@@ -22,9 +22,8 @@ from vpr.models.settings import HubConfig, ModelConfig
 
 @dataclass(frozen=True)
 class DistillOptions:
-    """Output and teacher."""
+    """Teacher."""
 
-    out: Path = option(Path("runs/distill"), "run folder")
     teacher: Path | None = option(
         None,
         "teacher: a vpr.teacher run, a NetVLAD checkpoint, 'builtin', descriptors of the photos (.h5, .npy or folder), "
@@ -73,7 +72,7 @@ def _work(
 
     settings = StudentSettings(model, objective, structural, train, distillation)
     load_teacher = partial(TeacherSource.load, options.teacher, hub, settings)
-    run_student("vpr.distill", settings, config, options.out, Validator.load_city, load_teacher)
+    run_student("vpr.distill", settings, config, Validator.load_city, load_teacher)
 
 
 if __name__ == "__main__":

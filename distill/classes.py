@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vpr.base.command import run_command
 from vpr.base.machine import Device
-from vpr.base.settings import BelowOne, NonNegativeFloat, NonNegativeInt, option
+from vpr.base.settings import BelowOne, NonNegativeFloat, NonNegativeInt, option, output
 from vpr.datasets.labels.options import LabelOptions
 from vpr.distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig, StudentSettings, TrainConfig
 from vpr.models.settings import ModelConfig
@@ -21,7 +21,9 @@ BASE = "base"  # folder of the first training, in the run folder
 class LabelRun:
     """Run."""
 
-    out: Path = option(Path("runs/retrieval"), "run folder; the training without the structural loss is in its base/")
+    out: Path = output(
+        Path("runs/retrieval"), "run folder; the training without the structural loss is in its base/", "folder"
+    )
     held_out: BelowOne = option(
         0.15, "share of the training classes held out to calibrate weight, mass and marginals; 0 holds none out"
     )
@@ -65,6 +67,11 @@ def _work(
     from vpr.models.loading import load_student
 
     fabric = launch_fabric(choose_device(run.device), train.precision)
+    keep = DistillationConfig(keep_weight=run.keep_weight)
+    first = StudentSettings(model, objective, replace(structural, structural_weight=0.0), train, keep)
+    longer = replace(train, steps=run.struct_steps or train.steps)
+    second = StudentSettings(model, objective, replace(structural, structural_from=0.0), longer, keep)
+    check_settings(second)
     with fabric.rank_zero_first():  # mini-retrieval may have to be rendered
         training = labels.load().training
     images, held_out = hold_out(training, run.held_out)
@@ -72,11 +79,6 @@ def _work(
     name = "" if held_out is None else f"{count - kept} of {count} training classes"
     data = class_data(images, labels.layout, name, training.fingerprint)
     check_validation(train, name)
-    keep = DistillationConfig(keep_weight=run.keep_weight)
-    first = StudentSettings(model, objective, replace(structural, structural_weight=0.0), train, keep)
-    train = replace(train, steps=run.struct_steps or train.steps)
-    second = StudentSettings(model, objective, replace(structural, structural_from=0.0), train, keep)
-    check_settings(second)
 
     base, out = run.out / BASE, run.out
     base_identity = run_identity(COMMAND, first, data, taught_by=None)

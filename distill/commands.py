@@ -15,10 +15,10 @@ from vpr.distill.distillation_targets import TeacherSource
 from vpr.distill.runs import open_run, run_identity
 from vpr.distill.settings import RunConfig, StudentSettings, TeacherSettings
 from vpr.distill.student import check_settings, recalibrate, train_student
-from vpr.distill.teacher import check_image_count, fit_teacher
+from vpr.distill.teacher import check_image_count, check_teacher, fit_teacher
 from vpr.distill.training.validation import Validator, check_validation
 
-# The root of a tree, the name of the held-out city or "", the run folder and the device.
+# From the root of a tree, the name of the held-out city or "", the run folder and the device.
 LoadValidator = Callable[[Path, str, Path, torch.device], Validator]
 
 
@@ -26,22 +26,22 @@ def run_student(
     command: str,
     settings: StudentSettings,
     config: RunConfig,
-    out: Path,
     load_validator: LoadValidator,
     load_teacher: Callable[[Fabric], TeacherSource] | None = None,
 ) -> None:
-    """Train a student into a run folder. A complete run is only calibrated again, if its held-out city changed.
+    """Train a student into a run folder. If the run is complete and its held-out city changed, calibrate it again.
 
     command: the module of the command, for config.json. load_teacher: loads the teacher of a distillation.
     """
     fabric = launch_fabric(choose_device(config.device), settings.train.precision)
-    teacher = None if load_teacher is None else load_teacher(fabric)
     check_settings(settings)
+    teacher = None if load_teacher is None else load_teacher(fabric)
     with fabric.rank_zero_first():  # mini-MSLS may have to be rendered
         data = training_data(config)
     if teacher is not None:
         teacher.check(data)
     check_validation(settings.train, data.held_out)
+    out = config.out
     validator = load_validator(data.root, data.held_out, out, fabric.device)
     taught_by = None if teacher is None else teacher.identity(data)
     identity = run_identity(command, settings, data, taught_by=taught_by)
@@ -54,14 +54,16 @@ def run_student(
     fabric.print(f"{'scratch' if teacher is None else 'distilled'}: {out}")
 
 
-def run_teacher(settings: TeacherSettings, config: RunConfig, out: Path, load_validator: LoadValidator) -> None:
+def run_teacher(settings: TeacherSettings, config: RunConfig, load_validator: LoadValidator) -> None:
     """Fit a NetVLAD teacher into a run folder."""
     fabric = launch_fabric(choose_device(config.device), settings.train.precision)
+    check_teacher(settings)
     with fabric.rank_zero_first():  # mini-MSLS may have to be rendered
         data = training_data(config)
     check_image_count(settings.teacher.dim, len(data.photos.paths))
     check_validation(settings.train, data.held_out)
     held_out = data.held_out if settings.train.validate_every else ""
+    out = config.out
     validator = load_validator(data.root, held_out, out, fabric.device)
     with first_process_lock(fabric, out):
         fit_teacher(settings, data, out, fabric, config.overwrite, validator)

@@ -33,7 +33,7 @@ class TrainingData:
     root: Path
     photos: Photos
     held_out: str  # name of the held-out data; empty for none
-    identity: dict  # cities, held-out city and fingerprint, for config.json
+    identity: dict  # cities or classes, held-out data and fingerprint, for config.json
 
 
 def training_data(config: RunConfig) -> TrainingData:
@@ -58,7 +58,8 @@ def training_data(config: RunConfig) -> TrainingData:
 
 
 def _held_out_city(config: RunConfig, root: Path) -> str:
-    """The held-out city of the options; without one the default city, if it exists and is not a training city."""
+    """The held-out city of the options. If they name none: the default city if it exists and is not a training city,
+    else ""."""
     if config.held_out is not None:
         return config.held_out
     if HELD_OUT not in config.cities and Location(HELD_OUT, "train_val") in existing_cities(root):

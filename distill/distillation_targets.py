@@ -37,9 +37,9 @@ class TeacherSource:
 
     @classmethod
     def load(cls, path: Path | None, hub: HubConfig, student: StudentSettings, fabric: Fabric) -> TeacherSource:
-        """The teacher that ``--teacher`` names; None if it is left out.
+        """With the teacher that ``--teacher`` names, or a NetVLAD to fit if the option is left out.
 
-        Raises VprError as the loader of its kind does, and for descriptors of the wrong length.
+        Raises VprError as the loader of the teacher does, and for descriptors of the wrong length.
         """
         if path is None:
             return cls(None, student)
@@ -75,7 +75,10 @@ class TeacherSource:
 
 
 def open_teacher(source: Path, hub: HubConfig, device: torch.device) -> Teacher:
-    """The teacher that ``--teacher`` names. Raises VprError as the loader of its kind does."""
+    """The teacher that ``--teacher`` names: a model of torch.hub, a file of descriptors, or a NetVLAD.
+
+    Raises VprError if it is missing or damaged.
+    """
     if is_hub(source):
         return load_hub(source, hub, device)
     return read_foreign(source) if is_foreign(source) else load_teacher(source, device)

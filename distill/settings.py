@@ -19,6 +19,7 @@ from vpr.base.settings import (
     Several,
     Share,
     option,
+    output,
 )
 from vpr.models.settings import ModelConfig, TeacherConfig
 from vpr.transport.problem import EPSILON
@@ -42,9 +43,10 @@ class RunConfig:
     cities: Names = option(Names(), "training cities; if left out, the official ones that the tree has")
     held_out: str | None = option(
         None,
-        "training-side city held out of training, to calibrate the weight of S_struct; '' for none; if left out, "
-        "amsterdam, unless the tree lacks it or --cities names it",
+        "city held out of training, to calibrate the weight of S_struct; '' for none; if left out, amsterdam, unless "
+        "the tree lacks it or --cities names it",
     )
+    out: Path = output(Path("runs/distill"), "run folder", "folder")
     device: Device = option("auto", "device to compute on")
     overwrite: bool = option(False, "replace a run with other settings")
 
@@ -155,6 +157,11 @@ class TrainConfig:
         0, "processes that decode training images; 0: the training process, which keeps up to 2 GiB of decoded images"
     )
     tensorboard: bool = option(False, "also write TensorBoard files, into RUN/tensorboard")
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a full batch, of all processes together."""
+        return self.places * self.images_per_place
 
 
 @dataclass(frozen=True)

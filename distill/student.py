@@ -93,13 +93,16 @@ def training_model_config(settings: StudentSettings) -> ModelConfig:
 
 
 def check_settings(settings: StudentSettings) -> None:
-    """Find errors before anything is read or trained, by building the network and describing one image.
+    """Find errors in the settings before the teacher and the photos are read.
+
+    Builds the network, and describes one image.
 
     Raises VprError for an unknown network, weights that do not fit, an image size that it cannot take, a grid finer
-    than its features, missing layers, and losses, miners and memories that cannot be combined.
+    than its features, missing layers, a loss, miner and memory that cannot be combined, and a memory smaller than a
+    batch.
     """
     check_objective(settings.objective)
-    check_memory(settings.objective, settings.train.places * settings.train.images_per_place)
+    check_memory(settings.objective, settings.train.batch_size)
     if settings.structural.structural_in == "metric":
         check_metric_structure(settings.objective)
     model = StructuralModel(training_model_config(settings))

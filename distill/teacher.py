@@ -17,7 +17,7 @@ from vpr.base.run_folder import CHECKPOINT, finish_run
 from vpr.description.describe import BATCH, global_descriptors
 from vpr.description.images import Images
 from vpr.distill.data import TrainingData, load_images
-from vpr.distill.losses.metric_loss import MetricLoss
+from vpr.distill.losses.metric_loss import MetricLoss, check_memory, check_objective
 from vpr.distill.losses.objective import Objective
 from vpr.distill.runs import open_run, run_identity
 from vpr.distill.sampling.places import Guard, Places
@@ -69,6 +69,15 @@ def fit_teacher(
         finish_run(out, lambda path: save_weights(model, path), {"losses": losses, **trainer.validations.metrics()})
     fabric.barrier()
     return model if first else load_teacher(out, device)  # each process has its own running statistics
+
+
+def check_teacher(settings: TeacherSettings) -> None:
+    """Find errors in the settings before photos are read.
+
+    Raises VprError for a loss, miner and memory that cannot be combined, and a memory smaller than a batch.
+    """
+    check_objective(settings.objective)
+    check_memory(settings.objective, settings.train.batch_size)
 
 
 def check_image_count(dim: int, count: int) -> None:

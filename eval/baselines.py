@@ -17,16 +17,16 @@ LEVELS = 4  # of each colour in a histogram
 
 
 def thumbnails(data: RetrievalSet, metrics: Metrics = evaluate, depth: int = max(KS)) -> dict[str, float]:
-    """Metrics with thumbnails of 7x7 pixels, mean removed, as global descriptors; of a sequence the centre frame."""
-    return metrics(_ranked(data, thumbnail_descriptors, depth), data.answers)
+    """Metrics with thumbnails of 7x7 pixels, mean removed, as global descriptors; for sequences of the centre frame."""
+    return metrics(_rank(data, thumbnail_descriptors, depth), data.answers)
 
 
 def colour_histograms(data: RetrievalSet, metrics: Metrics = evaluate, depth: int = max(KS)) -> dict[str, float]:
     """Metrics with colour histograms, 4 levels each of red, green and blue, as global descriptors."""
-    return metrics(_ranked(data, histogram_descriptors, depth), data.answers)
+    return metrics(_rank(data, histogram_descriptors, depth), data.answers)
 
 
-def _ranked(data: RetrievalSet, describe: Callable[[RetrievalSet, np.ndarray], np.ndarray], depth: int) -> np.ndarray:
+def _rank(data: RetrievalSet, describe: Callable[[RetrievalSet, np.ndarray], np.ndarray], depth: int) -> np.ndarray:
     """Rankings (Q, K) by descriptors of the centre frames."""
     sides = [side.images[:, side.images.shape[1] // 2] for side in (data.queries, data.database)]
     queries = describe(data, sides[0])
@@ -39,7 +39,7 @@ def thumbnail_descriptors(data: RetrievalSet, paths: np.ndarray) -> np.ndarray:
     rows = np.empty((len(paths), 3 * PIXELS**2), np.float32)
     for row, image in enumerate(_small_images(data, paths, "thumbnails")):
         rows[row] = np.asarray(image.resize((PIXELS, PIXELS), Image.Resampling.BOX), np.float32).ravel()
-    return _unit(rows - rows.mean(1, keepdims=True))
+    return _normalise(rows - rows.mean(1, keepdims=True))
 
 
 def histogram_descriptors(data: RetrievalSet, paths: np.ndarray) -> np.ndarray:
@@ -48,7 +48,7 @@ def histogram_descriptors(data: RetrievalSet, paths: np.ndarray) -> np.ndarray:
     for row, image in enumerate(_small_images(data, paths, "colours")):
         levels = np.asarray(image, np.int64).reshape(-1, 3) * LEVELS // 256
         rows[row] = np.bincount(levels @ (LEVELS**2, LEVELS, 1), minlength=LEVELS**3)
-    return _unit(np.sqrt(rows))
+    return _normalise(np.sqrt(rows))
 
 
 def _small_images(data: RetrievalSet, paths: np.ndarray, title: str) -> Iterator[Image.Image]:
@@ -56,7 +56,7 @@ def _small_images(data: RetrievalSet, paths: np.ndarray, title: str) -> Iterator
         yield Image.fromarray(read_image(data.root / path, (8 * PIXELS, 8 * PIXELS)))
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
+def _normalise(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
 
 
@@ -69,5 +69,6 @@ def chance(data: RetrievalSet) -> dict[str, float]:
 
 
 def _chance(entries: int, positives: int, k: int) -> float:
+    """The probability of a positive among k random entries."""
     drawn = np.arange(min(k, entries))
     return 1 - float(np.prod(np.clip(entries - positives - drawn, 0, None) / (entries - drawn)))

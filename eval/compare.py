@@ -11,7 +11,7 @@ from vpr.base.command import run_command
 from vpr.base.errors import VprError
 from vpr.base.files import write_json
 from vpr.base.machine import choose_device
-from vpr.base.settings import option, positional
+from vpr.base.settings import option, output, positional
 from vpr.datasets.default import data_root
 from vpr.datasets.msls import Protocol, load
 from vpr.datasets.msls.cities import OFFICIAL_CITIES
@@ -39,9 +39,11 @@ class CompareOptions:
         "RUN",
     )
     format: TableFormat = option("text", "format of the printed table")
-    submission: Path | None = option(None, "rank the test cities with the last run and write a .zip or .csv")
-    json: Path | None = option(None, "write the table as JSON")
-    curves: Path | None = option(None, "draw Recall@N against N into this file, as .png and as .pdf")
+    submission: Path | None = output(
+        None, "rank the test cities with the last run and write a .zip or .csv", "predictions"
+    )
+    json: Path | None = output(None, "write the table as JSON", "json")
+    curves: Path | None = output(None, "draw Recall@N against N into this file, as .png and as .pdf", "curves")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -61,7 +63,6 @@ def _work(
     from vpr.eval.comparison.methods import parse_methods
     from vpr.eval.evaluator import Evaluator
 
-    page.check()
     methods = parse_methods(compared.runs)
     _check(compared, options, page, methods)
     evaluator = Evaluator(ranking, rerank, choose_device(ranking.device))
@@ -91,7 +92,7 @@ def _check(compared: CompareOptions, options: SeveralProtocols, page: ReportOpti
     if options.several and (page.report is not None or compared.curves is not None):
         raise VprError("--report and --curves need one protocol; give one --task and one --subtask")
     if options.task == "all" and any(method.is_file for method in methods):
-        raise VprError("a prediction file answers one task; name it with --task")
+        raise VprError("a prediction file is for one task; pass it as --task")
 
 
 def _submit(path: Path, method: Method, dataset: MSLS, evaluator: Evaluator) -> str:
@@ -113,7 +114,7 @@ def _write_page(path: Path, comparison: Comparison, options: ReportOptions) -> s
     matched = [row for row in rows if row.answers is not None]
     several = [f"{len(row.rankings)} of {row.name}" for row in rows if len(row.rankings) > 1]
     if several:
-        lines.append(f"trainings: {', '.join(several)}; recalls are means over them, all else is of the first one")
+        lines.append(f"trainings: {', '.join(several)}; recalls are means over them, the rest is of the first one")
     subject = Subject(
         title="Visual place recognition: " + ", ".join(row.name for row in rows),
         lines=tuple(lines),

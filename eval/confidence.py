@@ -39,16 +39,16 @@ def score_confidence(stage: Shortlist | Reranking, data: RetrievalSet, curve: Cu
 
 
 def first_is_right(ranked: np.ndarray, data: RetrievalSet, queries: np.ndarray) -> np.ndarray:
-    """(S,) bool: whether the first entry of each ranking (S, K) answers its query, by number of the queries (S,)."""
+    """(S,) bool: whether the first entry of each ranking (S, K) is a positive. queries: (S,) numbers of the queries."""
     return np.array([first in data.answers[query] for first, query in zip(ranked[:, 0], queries)], bool)
 
 
 def confidence_baselines(similarity: np.ndarray, places: np.ndarray | None) -> dict[str, np.ndarray | None]:
-    """Measures of confidence by the cosines (Q, K) of global descriptors, each (Q,); higher is more confident.
+    """Measures of confidence from the cosines (Q, K) of global descriptors, each (Q,); higher is more confident.
 
     l2: minus the distance of the first answer. pa, perceptual aliasing: minus the ratio of the first two distances.
-    sue: minus the spread of the first 10 answers' positions (Q, K, 2), in square metres, each weighing exp(-350 times
-    its distance), offsets cut at 500 m; None without positions.
+    sue: minus the variance of the positions (Q, K, 2) of the first 10 answers, in square metres; None without
+    positions. The weight of an answer is exp(-350 times its distance). Offsets from the first answer are cut at 500 m.
     """
     distance = np.sqrt(np.maximum(2 - 2 * np.where(np.isfinite(similarity), similarity, -1), 1e-12))
     second = distance[:, min(1, distance.shape[1] - 1)]
@@ -59,6 +59,7 @@ def confidence_baselines(similarity: np.ndarray, places: np.ndarray | None) -> d
 
 
 def _spread(distance: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The weighted variance (Q,) of positions (Q, K, 2), as `confidence_baselines` describes it."""
     weights = np.exp(-SUE_DECAY * (distance - distance.min(1, keepdims=True)))
     weights /= weights.sum(1, keepdims=True)
     offset = places - places[:, :1]
@@ -90,6 +91,6 @@ def calibration_error(probabilities: np.ndarray, right: np.ndarray) -> float:
 
 
 def probability_bins(probabilities: np.ndarray) -> list[np.ndarray]:
-    """(Q,) bool for each bin of probabilities that is not empty, rising: whether it holds the query."""
+    """For each bin that is not empty, in rising order: whether the probability of a query is in it, (Q,) bool."""
     place = np.minimum((probabilities * BINS).astype(int), BINS - 1)
     return [place == number for number in np.unique(place)]

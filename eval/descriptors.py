@@ -118,7 +118,7 @@ def describe(
 
 
 def _is_adapted(model: StructuralModel | NetVLAD, config: RankingConfig, images: int) -> bool:
-    """Whether the descriptors of a model are adapted to a database with so many images."""
+    """Whether the descriptors of a model are adapted to a database with this many images."""
     if config.adapt is not None:
         return config.adapt
     return isinstance(model, StructuralModel) and model.config.head == "whitening" and pays(images)

@@ -52,30 +52,68 @@ class PredictionOptions:
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """How a data set is answered and scored."""
+    """The model and the options of an evaluation."""
 
     source: SourceConfig
     ranking: RankingConfig = RankingConfig()
     rerank: RerankOptions = RerankOptions()
     predictions: PredictionOptions = PredictionOptions()
     cluster: ShardOptions = ShardOptions()
-    answered: bool = True  # whether the run answers; False scores the prediction file alone
+    answered: bool = True  # whether the run ranks the database; False scores the prediction file alone
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """The results of one evaluation. Shares are in [0, 1]."""
 
-    protocol: dict[str, Any]  # split, cities, task, subtask, seq_length, radius_m, scope
-    counts: dict[str, int]  # queries, queries_without_positives, database
     results: dict[str, dict[str, Any]]  # metrics and confidence of the stages shortlist, rerank, predictions
-    latency_ms: dict[str, float]  # milliseconds of each stage that was timed
-    adapted: bool  # whether the descriptors were adapted to the database
-    weight: float | None  # of S_struct; None without re-ranking
-    fusion: dict[str, Any] | None  # rule, lambda and the estimates of trust; None without re-ranking
     dataset: MSLS = field(repr=False)
     answers: Answers | None = field(default=None, repr=False)  # of the run; None if only a file was scored
     predictions: np.ndarray | None = field(default=None, repr=False)  # (Q, K) rankings of the prediction file
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """``split``, ``cities``, ``task``, ``subtask``, ``seq_length``, ``radius_m`` and ``scope``."""
+        protocol = self.dataset.protocol
+        return {
+            "split": protocol.split,
+            "cities": [city.name for city in self.dataset.cities],
+            "task": protocol.task,
+            "subtask": protocol.subtask,
+            "seq_length": protocol.seq_length,
+            "radius_m": protocol.radius_m,
+            "scope": protocol.scope,
+        }
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The numbers of ``queries`` that are scored, ``queries_without_positives``, and ``database`` entries."""
+        return self.dataset.retrieval_set.counts()
+
+    @property
+    def reranking(self) -> Reranking | None:
+        """The re-ranking of the run; None without one."""
+        return None if self.answers is None else self.answers.reranking
+
+    @property
+    def latency_ms(self) -> dict[str, float]:
+        """Milliseconds of each stage that was timed."""
+        return {} if self.answers is None else self.answers.latency_ms()
+
+    @property
+    def adapted(self) -> bool:
+        """Whether the descriptors were adapted to the database."""
+        return self.answers is not None and self.answers.adapted
+
+    @property
+    def weight(self) -> float | None:
+        """The weight of S_struct; None without re-ranking."""
+        return None if self.reranking is None else self.reranking.weight
+
+    @property
+    def fusion(self) -> dict[str, Any] | None:
+        """The fusion, as `fusion_record`; None without re-ranking."""
+        return fusion_record(self.reranking)
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
@@ -107,11 +145,11 @@ class Evaluation:
         """The lines and tables of the results, or the reason why there is no score."""
         if self.dataset.without_ground_truth:
             cities = ", ".join(self.dataset.without_ground_truth)
-            remedy = "write a --submission"
-            return [f"no score: {cities} has no postprocessed.csv, so the true positions are unknown; {remedy}"]
+            reason = f"{cities} has no postprocessed.csv, so the true positions are unknown"
+            return [f"no score: {reason}; write a --submission"]
         blocks: list[str | Table] = [metrics_table(self.metrics)]
-        if self.answers is not None and self.answers.reranking is not None:
-            blocks.append(describe_reranking(self.answers.reranking))
+        if self.reranking is not None:
+            blocks.append(describe_reranking(self.reranking))
         scores = [(stage, values["confidence"]) for stage, values in self.results.items() if "confidence" in values]
         measured = {
             stage: {**score["auprc"], "ece": score["ece"]}
@@ -156,8 +194,8 @@ class Evaluation:
         if self.answers is not None:
             stages += answer_stages(self.answers)
         lines = self.header()
-        if self.answers is not None and self.answers.reranking is not None:
-            lines.append(describe_reranking(self.answers.reranking))
+        if self.reranking is not None:
+            lines.append(describe_reranking(self.reranking))
         table = None if data.positives is None else subtask_table(self.dataset, stages)
         subject = Subject(
             title=f"Visual place recognition: {', '.join(city.name for city in self.dataset.cities)}",
@@ -174,7 +212,7 @@ class Evaluation:
 
     def _run_answers(self) -> Answers:
         if self.answers is None:
-            raise VprError("only a prediction file was scored, so there are no rankings of a run; re-rank as well")
+            raise VprError("only a prediction file was scored, so there are no rankings of a run; pass rerank too")
         return self.answers
 
 
@@ -229,26 +267,14 @@ def evaluate_dataset(dataset: MSLS, settings: EvaluationSettings) -> Evaluation:
         predictions = read_rankings(settings.predictions.predictions, dataset, settings.predictions.strict)
         if scored:
             results["predictions"] = dict(metrics.evaluate(predictions, data.answers))
-    reranking = None if answers is None else answers.reranking
-    return Evaluation(
-        protocol=_protocol_record(dataset),
-        counts=data.counts(),
-        results=results,
-        latency_ms={} if answers is None else answers.latency_ms(),
-        adapted=answers is not None and answers.adapted,
-        weight=None if reranking is None else reranking.weight,
-        fusion=None if reranking is None else _fusion_record(reranking),
-        dataset=dataset,
-        answers=answers,
-        predictions=predictions,
-    )
+    return Evaluation(results, dataset, answers, predictions)
 
 
 def dataset_notes(dataset: MSLS) -> list[str]:
-    """Remarks on a data set: counts that differ from the official ones, cities that are left out, missing files."""
+    """Remarks on a data set: counts that differ from the official ones, cities that are left out, and missing files."""
     notes = count_remarks(dataset)
-    notes += [f"{city} is left out: the protocol leaves no queries or no database" for city in dataset.skipped]
-    notes += [f"{city} has no raw.csv, so its panoramas are unknown and stay in" for city in dataset.with_panoramas]
+    notes += [f"{city} is left out: it has no queries or no database under this protocol" for city in dataset.skipped]
+    notes += [f"{city} has no raw.csv, so its panoramas are unknown and not removed" for city in dataset.with_panoramas]
     return notes
 
 
@@ -259,8 +285,19 @@ def describe_reranking(reranking: Reranking) -> str:
         return f"{score}, fusion: {reranking.fusion}"
     fused = f"{score}, fused with the shortlist's order (lambda {trust.lambda_:.2f}"
     if trust.ours is None or trust.theirs is None:
-        return f"{fused}; the run has no calibration to estimate trust by)"
+        return f"{fused}; the run has no calibration, so trust is not estimated)"
     return f"{fused}; estimated right: ours {100 * trust.ours:.0f} %, the shortlist {100 * trust.theirs:.0f} %)"
+
+
+def fusion_record(reranking: Reranking | None) -> dict[str, Any] | None:
+    """The fusion of a re-ranking for a JSON file: ``rule``, ``lambda``, and with trust its estimates."""
+    if reranking is None:
+        return None
+    trust = reranking.trust
+    if trust is None:
+        return {"rule": reranking.fusion, "lambda": None}
+    estimates = {"ours": trust.ours, "theirs": trust.theirs, "agreement": trust.agreement}
+    return {"rule": reranking.fusion, "lambda": trust.lambda_, **estimates}
 
 
 def _answer(dataset: MSLS, settings: EvaluationSettings) -> Answers:
@@ -277,7 +314,7 @@ def _answer(dataset: MSLS, settings: EvaluationSettings) -> Answers:
 
 
 def _external_shortlist(dataset: MSLS, settings: EvaluationSettings) -> Shortlist | None:
-    """The shortlist out of the file of predictions or descriptors that the settings name; None if they name none."""
+    """The shortlist from the file of predictions or descriptors that the settings name; None if they name none."""
     from vpr.description.foreign import is_foreign, read_foreign
     from vpr.eval.ranking import Shortlist, foreign_shortlist
 
@@ -285,24 +322,3 @@ def _external_shortlist(dataset: MSLS, settings: EvaluationSettings) -> Shortlis
     if is_foreign(path):
         return foreign_shortlist(dataset.retrieval_set, read_foreign(path), depth)
     return Shortlist(read_shortlist(path, dataset, depth)) if path.is_file() else None
-
-
-def _protocol_record(dataset: MSLS) -> dict[str, Any]:
-    protocol = dataset.protocol
-    return {
-        "split": protocol.split,
-        "cities": [city.name for city in dataset.cities],
-        "task": protocol.task,
-        "subtask": protocol.subtask,
-        "seq_length": protocol.seq_length,
-        "radius_m": protocol.radius_m,
-        "scope": protocol.scope,
-    }
-
-
-def _fusion_record(reranking: Reranking) -> dict[str, Any]:
-    trust = reranking.trust
-    if trust is None:
-        return {"rule": reranking.fusion, "lambda": None}
-    estimates = {"ours": trust.ours, "theirs": trust.theirs, "agreement": trust.agreement}
-    return {"rule": reranking.fusion, "lambda": trust.lambda_, **estimates}

@@ -35,7 +35,7 @@ SUBMISSION_DEPTH = 20  # predictions for each query in a submission
 
 @dataclass(frozen=True)
 class Evaluator:
-    """How runs are evaluated."""
+    """Ranks a retrieval set by runs, with the same options for each."""
 
     ranking: RankingConfig
     rerank: RerankOptions
@@ -44,9 +44,9 @@ class Evaluator:
     sharding: Sharding | None = None  # the cluster to work on; None for this process alone
 
     def answer(self, data: RetrievalSet, source: SourceConfig, external: Shortlist | None = None) -> "Answers":
-        """The shortlist of a run, or an external one, and its re-ranking if the source asks for it.
+        """The rankings of a run: its shortlist, or an external one, and the re-ranking if ``source.rerank`` is set.
 
-        Raises VprError for a missing run, a cache of another model, and a shortlist that is missing.
+        Raises VprError for a missing run, a cache of another model, and a missing shortlist.
         """
         self._check_pruning(data, source, external)
         shortlist = external
@@ -68,12 +68,13 @@ class Evaluator:
         return Answers(shortlist, reranking, described, self.rerank.config(run.calibration), curves)
 
     def _check_pruning(self, data: RetrievalSet, source: SourceConfig, external: Shortlist | None) -> None:
-        """Raise VprError if pruning could change the first ranks: its bound holds for the sum of a pair of images."""
+        """Raise VprError if pruning could change the first ranks. Its bound holds for pairs of images and the fusion
+        ``similarity``."""
         same_model = external is None and source.shortlist == "student"
         fused = resolve_fusion(self.ranking.fusion, same_model) != "similarity"
         frames = data.queries.images.shape[1] * data.database.images.shape[1]
         if self.rerank.prune and source.rerank and (fused or frames > 1):
-            case = "sequences" if frames > 1 else "ranks that are fused"
+            case = "sequences" if frames > 1 else "a fused ranking"
             remedy = "leave it out" if frames > 1 else "leave it out, or pass --fusion similarity"
             raise VprError(f"--prune {self.rerank.prune} is not exact for {case}; {remedy}")
 
@@ -96,7 +97,7 @@ class Evaluator:
         if self.ranking.weight is None and not run.calibrated:
             log.info("no city was held out of this run: the weight of S_struct is the default, %g", weight)
         elif self.ranking.weight is None and (others := self.rerank.overridden(calibration)):
-            log.warning("the weight %g was fixed under %s; pass --weight with other settings", weight, others)
+            log.warning("the weight %g was calibrated with %s; pass --weight with other settings", weight, others)
         return rerank(described, shortlist, config, weight=weight, fusion=fusion, curves=run.curves)
 
 
@@ -106,7 +107,7 @@ class Answers:
 
     shortlist: Shortlist
     reranking: Reranking | None = None
-    described: DescribedSet | None = None  # with the descriptors of the student; None if it was not needed
+    described: DescribedSet | None = None  # with the descriptors of the student; None if they were not needed
     rerank_config: RerankConfig = RerankConfig()  # of the comparison of patches
     curves: Curves = Curves()  # from the separations of each stage to probabilities
 
@@ -178,10 +179,10 @@ class Answers:
 
 
 def require_positions(dataset: MSLS) -> None:
-    """Raise VprError if the true positions of a city are unknown, because nothing can be scored then."""
+    """Raise VprError if the true positions of a city are unknown, so that nothing can be scored."""
     if dataset.without_ground_truth:
         cities = ", ".join(dataset.without_ground_truth)
-        raise VprError(f"{cities}: the true positions are unknown, so nothing can be scored; name other --cities")
+        raise VprError(f"{cities}: the true positions are unknown, so nothing can be scored; pass other --cities")
 
 
 def submit(path: Path, data: RetrievalSet, answers: Answers) -> str:

@@ -11,8 +11,8 @@ positives : Ragged, or Q sequences of int
 Both have these rules:
 
 - Ties: a ranking has none; ties of scores are broken before.
-- Queries without positives are not scored; VprError if all queries are without.
-- Of a repeated prediction the first counts; the others are wrong.
+- Queries without positives are not scored. VprError is raised if no query has a positive.
+- If a prediction is repeated, the first one counts, and the others are wrong.
 - Self-matches are not special: queries and database are different images in MSLS.
 """
 
@@ -68,7 +68,7 @@ def _mean_average_precision(hits: np.ndarray, counts: np.ndarray, ks: Sequence[i
 
 
 def rectangular(rows: np.ndarray | Rankings, columns: int) -> np.ndarray:
-    """(Q, columns) int64: each row cut to ``columns`` entries, or filled up with -1."""
+    """(Q, columns) int64: each row, cut to ``columns`` entries or filled up with -1."""
     result = np.full((len(rows), columns), -1, np.int64)
     if isinstance(rows, np.ndarray) and rows.ndim == 2:
         width = min(columns, rows.shape[1])
@@ -81,7 +81,10 @@ def rectangular(rows: np.ndarray | Rankings, columns: int) -> np.ndarray:
 
 
 def first_hits(ranked: np.ndarray | Rankings, positives: Rankings, depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of the scored queries: (S, depth) bool, the first hit of each positive, and (S,) int, the number of positives."""
+    """The hits, (S, depth) bool, and the number of positives, (S,) int, of the scored queries.
+
+    A hit is the first rank of a positive. Raises VprError if no query has a positive.
+    """
     if len(ranked) != len(positives):
         raise ValueError(f"{len(ranked)} rankings for {len(positives)} queries; give one for each query")
     ranked = rectangular(ranked, depth)

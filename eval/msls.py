@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vpr.base.command import log_to, run_command
 from vpr.base.files import write_json
-from vpr.base.settings import option
+from vpr.base.settings import output
 from vpr.cluster.options import ShardOptions
 from vpr.datasets.msls.options import ProtocolOptions
 from vpr.eval.evaluation import EvaluationSettings, PredictionOptions, dataset_notes, evaluate_dataset
@@ -26,9 +26,11 @@ log = logging.getLogger("vpr")
 class FileOptions(PredictionOptions):
     """Files."""
 
-    submission: Path | None = option(None, "write the final rankings as a submission to the challenge, .zip or .csv")
-    confidence: Path | None = option(None, "write the first answer of each query and its confidence as CSV")
-    json: Path | None = option(None, "write protocol, counts and results as JSON")
+    submission: Path | None = output(
+        None, "write the final rankings as a submission to the challenge, .zip or .csv", "predictions"
+    )
+    confidence: Path | None = output(None, "write the first answer of each query and its confidence as CSV", "csv")
+    json: Path | None = output(None, "write protocol, counts and results as JSON", "json")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,7 +50,6 @@ def _work(
 ) -> None:
     if files.submission is not None:
         check_suffix(files.submission)
-    page.check()
     answered = bool(files.predictions is None or source.rerank or files.submission or files.confidence)
     dataset = options.load()
     show(describe_protocol(dataset), describe_counts(dataset.retrieval_set))

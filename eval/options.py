@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vpr.base.machine import Device
-from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveInt, load_stage, option
+from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveInt, load_stage, option, output
 from vpr.cache import PatchType
 
 Fusion = Literal["auto", "similarity", "trust", "reciprocal-rank"]
@@ -24,7 +24,9 @@ class SourceConfig:
         "model (.h5, .npy, folder)",
     )
     rerank: bool = option(False, "re-rank the shortlist by S_global + weight * S_struct")
-    cache: Path | None = option(None, "HDF5 file that caches the descriptors; if left out, a file in the run folder")
+    cache: Path | None = output(
+        None, "HDF5 file that caches the descriptors; if left out, a file in the run folder", "cache"
+    )
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,12 @@ def fill_stages(stages: Sequence[type], values: Mapping[str, Any]) -> list[Any]:
     filled: list[Any] = []
     for stage in stages:
         present = [field.name for field in fields(stage) if field.name in values]
-        filled.append(load_stage(stage, {name: _plain(values[name]) for name in present}))
+        filled.append(load_stage(stage, {name: _yaml_value(values[name]) for name in present}))
     return filled
 
 
-def _plain(value: Any) -> Any:
-    """The value as a file of options holds it."""
+def _yaml_value(value: Any) -> Any:
+    """The value as a YAML file has it: paths as text, tuples as lists."""
     if isinstance(value, Path):
         return str(value)
     return list(value) if isinstance(value, tuple) else value

@@ -15,7 +15,7 @@ from vpr.base.command import run_command
 from vpr.base.errors import VprError
 from vpr.base.files import replacing, write_json
 from vpr.base.machine import choose_device
-from vpr.base.settings import Names, option
+from vpr.base.settings import Names, option, output
 from vpr.datasets.labels.layouts import Layout
 from vpr.datasets.msls.options import ProtocolOptions
 from vpr.eval.options import RankingConfig, SourceConfig
@@ -37,7 +37,7 @@ class PartialOptions:
 
     run: Path = option(Path("runs/distill"), "run folder of the structural model, or 'builtin'")
     masses: Names = option(MASSES, "shares of the mass to transport, in (0, 1]")
-    out: Path = option(Path("runs/partial"), "folder for the table and the figure")
+    out: Path = output(Path("runs/partial"), "folder for the table and the figure", "folder")
     retrieval: bool = option(False, "evaluate on the test half of a labelled set instead of MSLS")
     layout: Layout = option("folders", "layout of the labelled images in --data, with --retrieval")
 
@@ -62,9 +62,11 @@ def main(argv: list[str] | None = None) -> int:
 def _work(options: PartialOptions, protocol: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions) -> None:
     masses = [_parse_mass(text) for text in options.masses]
     if not masses or rerank.mass is not None:
-        raise VprError("--mass: give the shares by --masses here" if masses else "--masses: give at least one")
-    prepare = _label_study if options.retrieval else _place_study
-    study = prepare(options, protocol, ranking, rerank)
+        raise VprError("--mass: pass the shares of the mass as --masses" if masses else "--masses: give at least one")
+    if options.retrieval:
+        study = _label_study(options, protocol, ranking, rerank)
+    else:
+        study = _place_study(protocol, ranking, rerank)
     show(study.title)
     rows: dict[str, dict[str, float]] = {}
     for mass in masses:
@@ -88,17 +90,13 @@ def _parse_mass(text: str) -> float:
     return mass
 
 
-def _place_study(
-    options: PartialOptions, protocol: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions
-) -> Study:
+def _place_study(protocol: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions) -> Study:
     """A study on MSLS."""
-    from vpr.eval.evaluator import Evaluator
+    from vpr.eval.evaluator import Evaluator, require_positions
     from vpr.eval.metrics import evaluate
 
     dataset = protocol.load()
-    if dataset.without_ground_truth:
-        cities = ", ".join(dataset.without_ground_truth)
-        raise VprError(f"{cities}: the true positions are unknown, so nothing can be scored; name other --cities")
+    require_positions(dataset)
     evaluator = Evaluator(ranking, rerank, choose_device(ranking.device))
     columns = ("recall@1", "recall@5", "map@10")
     return Study(describe_protocol(dataset), dataset.retrieval_set, evaluator, evaluate, columns)
@@ -108,12 +106,11 @@ def _label_study(
     options: PartialOptions, protocol: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions
 ) -> Study:
     """A study on the test half of a labelled set."""
-    from vpr.datasets.labels import load
-    from vpr.datasets.labels.mini import labelled_root
+    from vpr.datasets.labels.options import LabelOptions
     from vpr.eval.labels.label_evaluator import label_evaluator, labelled_folder
     from vpr.eval.labels.label_metrics import evaluate_labels
 
-    halves = load(options.layout, labelled_root(labelled_folder(protocol), options.layout))
+    halves = LabelOptions(options.layout, labelled_folder(protocol)).load()
     data = halves.testing.retrieval_set()
     evaluator = label_evaluator(options.run, data, halves, ranking, rerank)
     title = f"{options.layout}: {len(data.queries)} images, each a query"

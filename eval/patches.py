@@ -14,7 +14,7 @@ from vpr.base.command import run_command
 from vpr.base.errors import VprError
 from vpr.base.files import replacing, write_json
 from vpr.base.machine import Device, choose_device
-from vpr.base.settings import Names, NonNegativeInt, PositiveInt, option, repeated
+from vpr.base.settings import Names, NonNegativeInt, PositiveInt, option, output, repeated
 from vpr.datasets.msls.options import DatasetOptions
 from vpr.eval.tables import show
 from vpr.retrieval.settings import ProblemOptions
@@ -49,7 +49,7 @@ class PatchesOptions:
     patch: Names = repeated(Names(), "ROW,COLUMN of a patch of A, from 0; if left out, the patches that move most mass")
     marks: PositiveInt = option(3, "number of patches that are drawn if --patch is left out")
     seed: NonNegativeInt = option(0, "seed for the choice of images and for random weights")
-    out: Path = option(Path("runs/patches"), "folder for the table and the figures")
+    out: Path = output(Path("runs/patches"), "folder for the table and the figures", "folder")
     device: Device = option("auto", "device for the computation")
 
 

@@ -53,7 +53,7 @@ class Reranking:
 
 
 def find_shortlist(described: DescribedSet, depth: int, full_depth: int = 0) -> Shortlist:
-    """The database entries with the most similar global descriptors, each group searched by itself.
+    """The database entries with the most similar global descriptors. Each group (city) is searched by itself.
 
     full_depth: length of the complete ranking; the candidates after the first ``depth`` are the tail.
     """
@@ -76,7 +76,7 @@ def search_shortlist(data: RetrievalSet, queries: np.ndarray, database: Searchab
 
 
 def foreign_shortlist(data: RetrievalSet, foreign: ForeignDescriptors, depth: int) -> Shortlist:
-    """The shortlist by the descriptors of another model; those of a sequence are averaged.
+    """The shortlist by the descriptors of another model. A sequence has the mean of its images' descriptors.
 
     Raises VprError if an image has no descriptor.
     """
@@ -96,7 +96,7 @@ def rerank(
     fusion: Fusion = "auto",
     curves: Curves = UNCALIBRATED,
 ) -> Reranking:
-    """Order each shortlist by S_global + weight * S_struct, or by this score fused with that of the shortlist.
+    """Order each shortlist by S_global + weight * S_struct, or by the fusion of this score and the shortlist's.
 
     fusion: as `resolve_fusion`. curves: from separations to probabilities, to estimate trust.
     """

@@ -12,8 +12,9 @@ import numpy as np
 from vpr.base.command import log_to, run_command
 from vpr.base.files import write_json
 from vpr.base.run_folder import revision
-from vpr.base.settings import option
+from vpr.base.settings import option, output
 from vpr.datasets.labels.options import LabelOptions
+from vpr.eval.evaluation import describe_reranking, fusion_record
 from vpr.eval.options import RankingConfig, SourceConfig
 from vpr.eval.report.subject import ReportOptions, Subject, answer_stages
 from vpr.eval.tables import metrics_table, show
@@ -30,8 +31,10 @@ class EvalOptions:
     rerank: bool = option(False, "re-rank the shortlist by S_global + weight * S_struct")
     all_test: bool = option(False, "test on all classes, including those of the training half")
     count_query: bool = option(False, "count the query as one of its positives, as the code of the paper does")
-    cache: Path | None = option(None, "HDF5 file that caches the descriptors; if left out, a file in the run folder")
-    json: Path | None = option(None, "write counts and results as JSON")
+    cache: Path | None = output(
+        None, "HDF5 file that caches the descriptors; if left out, a file in the run folder", "cache"
+    )
+    json: Path | None = output(None, "write counts and results as JSON", "json")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,7 +53,6 @@ def _work(
     from vpr.eval.labels.label_metrics import chance_of_labels, evaluate_labels
     from vpr.eval.report.page import write_report
 
-    page.check()
     if options.run.is_dir():
         log_to(options.run)
     halves = labels.load()
@@ -72,18 +74,20 @@ def _work(
         "colours": colour_histograms(data, metrics, evaluator.full_depth),
     }
     show(metrics_table(baselines | results, tuple(results["shortlist"])))
-    if answers.reranking is not None:
-        lines.append(f"re-ranked by S_global + {answers.reranking.weight:g} x S_struct")
+    reranking = answers.reranking
+    if reranking is not None:
+        lines.append(describe_reranking(reranking))
         show(lines[-1])
     if options.json is not None:
         record = {
             "protocol": {"layout": labels.layout, "classes": classes, "all_test": options.all_test},
             "counts": counts,
             "results": results,
-            "floors": baselines,
+            "floors": baselines,  # the key of version 0.1.0, kept for programs that read the file
             "latency_ms": answers.latency_ms(),
             "adapted": answers.adapted,
-            "weight": None if answers.reranking is None else answers.reranking.weight,
+            "weight": None if reranking is None else reranking.weight,
+            "fusion": fusion_record(reranking),
             "dataset": data.fingerprint,
             "revision": revision(),
         }

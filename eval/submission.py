@@ -10,7 +10,7 @@ from pathlib import Path
 from vpr.base.command import run_command
 from vpr.base.settings import positional
 from vpr.datasets.msls.options import DatasetOptions
-from vpr.eval.files.faults import faults_of_file
+from vpr.eval.files.faults import find_faults
 
 MAX_PRINTED = 20  # faults of one kind; the others are counted
 
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _work(options: SubmissionOptions, dataset_options: DatasetOptions) -> int:
     dataset = dataset_options.load()
-    faults = faults_of_file(options.file, dataset)
+    faults = find_faults(options.file, dataset)
     for line in summarise(faults):
         print(line)
     if faults:
@@ -43,7 +43,7 @@ def _work(options: SubmissionOptions, dataset_options: DatasetOptions) -> int:
 
 
 def summarise(faults: Iterable[tuple[str, str]]) -> list[str]:
-    """One line for each fault, ``kind: place``; after `MAX_PRINTED` of a kind the number of the others.
+    """One line for each fault, ``kind: place``. After `MAX_PRINTED` lines of a kind: the number of the others.
 
     faults: kind and place of each.
     """

@@ -20,7 +20,7 @@ from vpr.base.command import run_command
 from vpr.base.errors import VprError
 from vpr.base.machine import choose_device
 from vpr.base.recipes import recipes
-from vpr.base.settings import Names, PositiveInt, option
+from vpr.base.settings import Names, PositiveInt, option, output
 from vpr.datasets.labels.layouts import Layout
 from vpr.datasets.msls.options import ProtocolOptions
 from vpr.eval.options import RankingConfig, SourceConfig
@@ -37,8 +37,7 @@ log = logging.getLogger("vpr")
 
 def start_command(command: str, arguments: list[str]) -> int:
     """Run a command of this package in its own process; returns its exit code."""
-    module = command if command.startswith("vpr.") else f"vpr.{command}"  # the installed package has vpr.eval, not eval
-    return subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
+    return subprocess.run([sys.executable, "-m", command, *arguments], check=False).returncode
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,10 @@ class TableOptions:
     """Table."""
 
     seeds: PositiveInt = option(3, "number of trainings of each model, with the seeds 0, 1, ...")
-    out: Path | None = option(
-        None, "folder for the runs and the table; if left out, runs/table, or runs/retrieval-table with --retrieval"
+    out: Path | None = output(
+        None,
+        "folder for the runs and the table; if left out, runs/table, or runs/retrieval-table with --retrieval",
+        "folder",
     )
     recipe: Names = option(Names(["lite"]), "recipe of the students; several with --retrieval, each a method")
     training: Path | None = option(None, "YAML file with options for the training commands, such as steps")
@@ -63,16 +64,16 @@ class Trainings:
     out: Path  # folder of the runs
     start: Callable[[str, list[str]], int]  # as `start_command`
 
-    def train(self, command: str, run: Path, seed: int, options: list[Any]) -> None:
+    def train(self, command: str, recipe: str, run: Path, seed: int, options: list[Any]) -> None:
         """Train one model by its command; a complete run is kept.
 
-        Raises VprError if the command fails. Its own message is printed before.
+        options: of the command. They override the options of ``--training``, which override the recipe. Raises VprError
+        if the command fails, after its own message.
         """
-        training = self.table.training
-        arguments = [*options[:2], *(["--config", training] if training else []), *options[2:]]
-        arguments += ["--out", run, "--seed", seed]
+        config = [] if self.table.training is None else ["--config", self.table.training]
+        arguments = ["--recipe", recipe, *config, *options, "--out", run, "--seed", seed]
         if self.start(command, [str(argument) for argument in arguments]):
-            raise VprError(f"training {run} failed, see the message above; correct that and give the command again")
+            raise VprError(f"training {run} failed, see the message above; correct that and run the command again")
 
     def train_seeds(self, train: Callable[[int], dict[str, Values]]) -> list[dict[str, Values]]:
         """The rows of each seed, by a function that trains and evaluates one seed."""
@@ -122,20 +123,17 @@ def make_place_table(
 ) -> SeedTable:
     """Train and evaluate on MSLS."""
     from vpr.eval.comparison.seed_results import Results
-    from vpr.eval.evaluator import Evaluator
+    from vpr.eval.evaluator import Evaluator, require_positions
 
     dataset = options.load()
-    if dataset.without_ground_truth:
-        cities = ", ".join(dataset.without_ground_truth)
-        raise VprError(f"{cities}: the true positions are unknown, so nothing can be compared; name other --cities")
+    require_positions(dataset)
     data = dataset.retrieval_set
     evaluator = Evaluator(ranking, rerank, choose_device(ranking.device))
 
     def train(seed: int) -> dict[str, Values]:
         runs = {name: trainings.out / f"seed{seed}" / name for name in ("scratch", "distill")}
         for name, run in runs.items():
-            options = ["--recipe", trainings.table.recipe[0], "--data", dataset.root]
-            trainings.train(f"vpr.{name}", run, seed, options)
+            trainings.train(f"vpr.{name}", trainings.table.recipe[0], run, seed, ["--data", dataset.root])
         return place_recalls(runs, data, evaluator)
 
     results = Results(trainings.train_seeds(train), data)
@@ -146,16 +144,14 @@ def make_label_table(
     trainings: Trainings, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions
 ) -> SeedTable:
     """Train and evaluate on the halves of a labelled set; the notes are the published results on it."""
-    from vpr.datasets.labels import load
-    from vpr.datasets.labels.mini import labelled_root
+    from vpr.datasets.labels.options import LabelOptions
     from vpr.eval.comparison.published_results import published_lines
     from vpr.eval.comparison.seed_results import Results
     from vpr.eval.labels.label_evaluator import label_evaluator, labelled_folder
     from vpr.eval.labels.label_metrics import metrics_per_query
 
     table = trainings.table
-    root = labelled_root(labelled_folder(options), table.layout)
-    halves = load(table.layout, root)
+    halves = LabelOptions(table.layout, labelled_folder(options)).load()
     data = halves.testing.retrieval_set()
 
     def evaluate(run: Path) -> dict[str, Values]:
@@ -166,10 +162,10 @@ def make_label_table(
         rows: dict[str, Values] = {}
         for recipe in table.recipe:
             folder = trainings.out / f"seed{seed}" / recipe
-            usual = ["--recipe", recipe, "--layout", table.layout, "--data", root]
+            usual = ["--layout", table.layout, "--data", data.root]
             no_steps = ["--steps", 0, "--struct-steps", 0]
-            trainings.train("vpr.retrieval", folder / "untrained", seed, [*usual, *no_steps])
-            trainings.train("vpr.retrieval", folder / "struct", seed, usual)
+            trainings.train("vpr.retrieval", recipe, folder / "untrained", seed, [*usual, *no_steps])
+            trainings.train("vpr.retrieval", recipe, folder / "struct", seed, usual)
             runs = {"untrained": folder / "untrained", "base": folder / "struct" / "base", "struct": folder / "struct"}
             method = f"{recipe}: " if len(table.recipe) > 1 else ""
             for name, run in runs.items():
@@ -179,7 +175,7 @@ def make_label_table(
 
     title = f"{table.layout}: {len(data.queries)} images of {len(set(halves.testing.classes.tolist()))} unseen classes"
     published = published_lines(table.layout if halves.remark() is None else None)
-    return SeedTable(Results(trainings.train_seeds(train), data, "classes"), title, published)
+    return SeedTable(Results(trainings.train_seeds(train), data, group_title="classes"), title, published)
 
 
 def check(table: TableOptions) -> None:
@@ -195,7 +191,7 @@ def check(table: TableOptions) -> None:
 
 
 def place_recalls(runs: dict[str, Path], data: RetrievalSet, evaluator: Evaluator) -> dict[str, Values]:
-    """The recall hits of each scored query, by name of row."""
+    """The recall hits of each scored query, for each row of the table."""
     from vpr.eval.comparison.seed_results import recall_hits
 
     sources = {

@@ -18,7 +18,7 @@ COLUMNS = ("recall@1", "recall@5", "recall@10", "recall@20", "map@1", "map@5", "
 
 
 def describe_protocol(dataset: MSLS) -> str:
-    """One line: the protocol under which the numbers hold."""
+    """One line: the protocol of an evaluation."""
     protocol = dataset.protocol
     length = "" if protocol.task == "im2im" else f" of {protocol.seq_length} frames"
     searched = "searched city by city" if protocol.scope == "city" else "searched in one merged index"
@@ -30,7 +30,7 @@ def describe_protocol(dataset: MSLS) -> str:
 
 
 def describe_counts(data: RetrievalSet) -> str:
-    """One line of counts."""
+    """One line: the numbers of queries and of database entries."""
     counts = data.counts()
     if data.positives is None:
         return f"{counts['queries']} queries, {counts['database']} database entries; no ground truth, no score"

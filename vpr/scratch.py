@@ -1,23 +1,13 @@
 """``python -m vpr.scratch``: train the structural model without a teacher."""
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from vpr.base.command import run_command
-from vpr.base.settings import option
 from vpr.distill.settings import ObjectiveConfig, RunConfig, StructuralConfig, StudentSettings, TrainConfig
 from vpr.models.settings import ModelConfig
 
-
-@dataclass(frozen=True)
-class Output:
-    """Output."""
-
-    out: Path = option(Path("runs/scratch"), "run folder")
-
-
-STAGES = [Output, RunConfig, ModelConfig, ObjectiveConfig, StructuralConfig, TrainConfig]
+STAGES = [RunConfig(out=Path("runs/scratch")), ModelConfig, ObjectiveConfig, StructuralConfig, TrainConfig]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,7 +17,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _work(
-    output: Output,
     config: RunConfig,
     model: ModelConfig,
     objective: ObjectiveConfig,
@@ -38,7 +27,7 @@ def _work(
     from vpr.eval.calibration.validator import Validator
 
     settings = StudentSettings(model, objective, structural, train)
-    run_student("vpr.scratch", settings, config, output.out, Validator.load_city)
+    run_student("vpr.scratch", settings, config, Validator.load_city)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,9 @@
 """``python -m vpr.teacher``: fit the NetVLAD teacher (k-means, contrastive training, PCA whitening)."""
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from vpr.base.command import run_command
-from vpr.base.settings import option
 from vpr.distill.settings import (
     TEACHER_OBJECTIVE,
     TEACHER_TRAIN,
@@ -17,15 +15,7 @@ from vpr.distill.settings import (
 )
 from vpr.models.settings import TeacherConfig
 
-
-@dataclass(frozen=True)
-class Output:
-    """Output."""
-
-    out: Path = option(Path("runs/teacher"), "run folder")
-
-
-STAGES = [Output, RunConfig, TeacherConfig, WhiteningConfig, TEACHER_OBJECTIVE, TEACHER_TRAIN]
+STAGES = [RunConfig(out=Path("runs/teacher")), TeacherConfig, WhiteningConfig, TEACHER_OBJECTIVE, TEACHER_TRAIN]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,7 +25,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _work(
-    output: Output,
     config: RunConfig,
     teacher: TeacherConfig,
     whitening: WhiteningConfig,
@@ -46,7 +35,7 @@ def _work(
     from vpr.eval.calibration.validator import Validator
 
     settings = TeacherSettings(teacher, objective, train, whitening)
-    run_teacher(settings, config, output.out, Validator.load_city)
+    run_teacher(settings, config, Validator.load_city)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Losses that compare the student with its teacher, or with its own start. Pure functions."""
+"""Losses that compare the student with its teacher, or with the untrained student. Pure functions."""
 
 import torch
 from torch.nn import functional as F

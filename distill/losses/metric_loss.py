@@ -1,7 +1,7 @@
 """The loss on global descriptors: a loss of pytorch-metric-learning, on pairs of photos, with a miner and a memory.
 
-The library is given pairs by its argument ``indices_tuple``, not labels: a pair of photos may be neither positive nor
-negative.
+The library gets pairs, by its argument ``indices_tuple``, and no labels. With labels each pair is positive or negative.
+But a pair of photos may be neither.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ class MetricLoss(nn.Module):
     """The configured loss. Its parameters, such as proxies, are trained with those of the model."""
 
     def __init__(self, config: ObjectiveConfig, dim: int, classes: int) -> None:
-        """dim: length of a descriptor. classes: number of classes. Raises VprError as `check_objective` does."""
+        """dim: length of a descriptor. classes: number of classes.
+
+        The memory must hold a whole batch, see `check_memory`. Raises VprError as `check_objective` does.
+        """
         super().__init__()
         check_objective(config)
         self.config = config
@@ -79,13 +82,13 @@ class MetricLoss(nn.Module):
     def _compare(self, descriptors: torch.Tensor, batch: PhotoBatch, cosines: torch.Tensor | None) -> Comparison:
         """The batch with itself, or with the cross-batch memory, which then holds the batch too."""
         if self.memory is None:
-            return Comparison(descriptors, batch.pairs(), None, cosines)
+            return Comparison(descriptors, batch.pairs(), batch.same_photo(batch.photos), None, cosines)
         memory, size = self.memory, self.config.memory
-        check_memory(self.config, len(descriptors))
         memory.add_to_memory(descriptors, batch.photos, len(descriptors))
         filled = size if memory.has_been_filled else memory.queue_idx
-        pairs = batch.find_pairs(batch.photos, memory.label_memory[:filled])
-        return Comparison(descriptors, pairs, memory.embedding_memory[:filled], cosines)
+        photos, references = memory.label_memory[:filled], memory.embedding_memory[:filled]
+        pairs, same_photo = batch.find_pairs(batch.photos, photos), batch.same_photo(photos)
+        return Comparison(descriptors, pairs, same_photo, references, cosines)
 
     def _loss_with(self, cosines: torch.Tensor) -> nn.Module:
         """The loss on a precomputed matrix (B, B) of cosines."""
@@ -112,7 +115,7 @@ def check_objective(config: ObjectiveConfig) -> None:
         problem, remedy = "--miner distance-weighted", "pass --miner multi-similarity"
     else:
         return
-    raise VprError(f"--memory does not go with {problem}", thing="--memory", remedy=remedy)
+    raise VprError(f"--memory cannot be combined with {problem}", thing="--memory", remedy=remedy)
 
 
 def check_memory(config: ObjectiveConfig, batch: int) -> None:
@@ -130,4 +133,4 @@ def check_metric_structure(config: ObjectiveConfig) -> None:
         problem, remedy = f"--loss {PROXY_ANCHOR}", "pass --loss margin --miner distance-weighted"
     else:
         return
-    raise VprError(f"--structural-in metric does not go with {problem}", thing="--structural-in", remedy=remedy)
+    raise VprError(f"--structural-in metric cannot be combined with {problem}", thing="--structural-in", remedy=remedy)

@@ -47,6 +47,7 @@ class Comparison:
 
     descriptors: torch.Tensor  # (A, C) of the anchors
     pairs: Pairs  # (A, N)
+    same_photo: torch.Tensor  # (A, N) bool: pairs of a photo with itself, or with its copy in the batch or the memory
     references: torch.Tensor | None = None  # (N, C) descriptors; None: the anchors themselves
     precomputed: torch.Tensor | None = None  # (A, N) used in place of the cosines of the descriptors
 
@@ -72,14 +73,11 @@ def multi_similarity(compared: Comparison, epsilon: float = 0.1) -> Indices:
     ``epsilon`` less similar than its least similar positive (Wang et al., CVPR 2019, equations 10 and 11).
 
     Pairs that are neither are never chosen, but they count as negatives in the first bound, and as positives in the
-    second.
+    second. Pairs of a photo with itself do not count.
     """
-    cosines, pairs = compared.cosine_matrix(), compared.pairs
-    itself = torch.zeros_like(pairs.positive)
-    if compared.references is None:
-        itself.fill_diagonal_(True)
-    least = cosines.masked_fill(pairs.negative | itself, torch.inf).amin(1, keepdim=True)
-    most = cosines.masked_fill(pairs.positive | itself, -torch.inf).amax(1, keepdim=True)
+    cosines, pairs, same_photo = compared.cosine_matrix(), compared.pairs, compared.same_photo
+    least = cosines.masked_fill(pairs.negative | same_photo, torch.inf).amin(1, keepdim=True)
+    most = cosines.masked_fill(pairs.positive | same_photo, -torch.inf).amax(1, keepdim=True)
     order = cosines.argsort(1)  # the library sorts by similarity too, and the order changes the last digit of a loss
 
     def indices(mask: torch.Tensor) -> Indices:

@@ -17,7 +17,7 @@ from vpr.models.descriptors import Descriptors
 
 @dataclass(frozen=True)
 class Targets:
-    """What the losses compare the descriptors of a batch of B images with."""
+    """The data of a batch of B images that the losses need besides its descriptors."""
 
     photos: PhotoBatch
     teacher: torch.Tensor | None = None  # (B, C) teacher descriptors
@@ -59,7 +59,7 @@ class Objective(nn.Module):
         return terms
 
     def _active_structural(self, progress: float) -> StructuralConfig | None:
-        """The structural settings, or None if their weight is 0 or the training has not come to them yet."""
+        """The structural settings; None if their weight is 0, or before the step at which they begin."""
         config = self.structural
         if config is None or not config.structural_weight or progress < config.structural_from:
             return None

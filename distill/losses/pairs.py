@@ -17,7 +17,7 @@ class Pairs:
     """Which pairs of A anchors and N references are positive, and which are negative."""
 
     positive: torch.Tensor  # (A, N) bool
-    negative: torch.Tensor  # (A, N) bool, never where `positive` is
+    negative: torch.Tensor  # (A, N) bool; no pair is both
 
     def indices(self) -> Indices:
         """All pairs: (anchor, positive, anchor, negative), sorted by anchor, then by reference."""
@@ -35,3 +35,7 @@ class PhotoBatch:
     def pairs(self) -> Pairs:
         """The pairs within the batch, (B, B)."""
         return self.find_pairs(self.photos, self.photos)
+
+    def same_photo(self, references: torch.Tensor) -> torch.Tensor:
+        """(B, N) bool: the pairs of a photo of the batch and the same photo among photos (N,)."""
+        return self.photos[:, None] == references[None]

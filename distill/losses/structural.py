@@ -13,7 +13,7 @@ from vpr.distill.settings import StructuralConfig
 from vpr.models.descriptors import Descriptors
 from vpr.transport import marginal_weights, solve
 
-PAIRS_AT_ONCE = 2048  # of images; the backward pass solves further parts of a batch a second time, to save memory
+PAIRS_AT_ONCE = 2048  # of images; with more, the backward pass solves each part a second time, to save memory
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class StructuralSample:
 def sample_pairs(pairs: Pairs, negatives: int) -> StructuralSample:
     """For each anchor with a positive and a negative: a random positive, and up to ``negatives`` random negatives.
 
-    Hard negatives, which look more similar than a positive in other weather, make the loss fall fastest by making all
-    scores equal, and S_struct learns nothing.
+    Negatives are random, because the hardest ones look more similar than a positive in other weather. With these the
+    loss falls fastest if all scores become equal, and S_struct learns nothing.
     """
     anchors = (pairs.positive.any(1) & pairs.negative.any(1)).nonzero().flatten()
     positive, negative = pairs.positive[anchors], pairs.negative[anchors]

@@ -59,11 +59,6 @@ class BatchShape:
     places: int
     images: int  # per place
 
-    @property
-    def size(self) -> int:
-        """Images in a batch."""
-        return self.places * self.images
-
 
 class Places:
     """Photos, each with its positives.
@@ -97,8 +92,8 @@ class Places:
         Two photos of a place have different classes if a border of two squares lies between them.
         """
         squares = np.floor(self.photos.utm / self.guard.negative_radius_m).astype(np.int64)
-        of_city = np.column_stack([self.photos.city, squares])
-        return np.unique(of_city, axis=0, return_inverse=True)[1].reshape(-1)
+        city_squares = np.column_stack([self.photos.city, squares])
+        return np.unique(city_squares, axis=0, return_inverse=True)[1].reshape(-1)
 
     def positives(self, photo: int) -> np.ndarray:
         """The numbers of the positives of a photo."""

@@ -25,7 +25,7 @@ from vpr.distill.sampling.batches import BatchSampler
 
 
 class Shards:
-    """A batch of B images, divided among the processes. The division depends on B alone."""
+    """A batch of B images, divided among the processes. It depends only on B and their number."""
 
     def __init__(self, fabric: Fabric, groups: list[np.ndarray]) -> None:
         """groups: positions in the batch, each (k,), that stay together; process r of N gets groups r, r + N, ...

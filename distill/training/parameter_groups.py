@@ -45,7 +45,7 @@ def _backbone_scales(backbone: nn.Module, config: TrainConfig) -> dict[str, floa
     last = max(layers.values(), default=0)
     if config.frozen_blocks > last:
         problem = f"--frozen-blocks {config.frozen_blocks}: the backbone has {last} layers"
-        raise VprError(problem, thing="--frozen-blocks", remedy="pass fewer")
+        raise VprError(problem, thing="--frozen-blocks", remedy="pass a smaller number")
     for name in scales:
         frozen = config.frozen_blocks and layers[name] <= config.frozen_blocks
         scales[name] = 0.0 if frozen else scales[name] * config.layer_decay ** (last - layers[name])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from vpr.distill.settings import TrainConfig
 
-WARM_UP = 20  # the warm-up takes one in so many steps
+WARM_UP = 20  # the warm-up takes one step of 20
 
 
 def learning_rate(config: TrainConfig, step: int, scores: Sequence[float] = ()) -> float:
@@ -59,7 +59,7 @@ def validation_steps(config: TrainConfig) -> Sequence[int]:
     return [*range(every, last, every), last] if every else []
 
 
-def pauses(config: TrainConfig, step: int) -> list[int]:
+def pause_steps(config: TrainConfig, step: int) -> list[int]:
     """The later steps at which the loop pauses to mine, validate, save or end."""
     saves = range(config.checkpoint_every, config.steps, config.checkpoint_every)
     steps = {*saves, *mining_steps(config), *validation_steps(config), config.steps}

@@ -33,7 +33,7 @@ from vpr.distill.settings import TrainConfig
 from vpr.distill.training.checkpoint import Stateful, load_checkpoint, save_checkpoint
 from vpr.distill.training.parallel import ShardedBatch, ShardSampler, describe_together
 from vpr.distill.training.parameter_groups import LR_SCALE, parameter_groups
-from vpr.distill.training.schedule import learning_rate, mining_steps, pauses, validation_steps
+from vpr.distill.training.schedule import learning_rate, mining_steps, pause_steps, validation_steps
 from vpr.distill.training.training_log import LEARNING_RATE, LOG_EVERY, TrainingLog
 from vpr.distill.training.validation import ValidationHistory
 from vpr.models.descriptors import Descriptors
@@ -69,7 +69,7 @@ class StepHistory:
 
 
 class Trainer:
-    """Trains one model on places, by an objective.
+    """Trains one model on the photos of places, with an objective.
 
     images: the photos of `places`, in the same order. fabric: the processes that train together.
     """
@@ -130,7 +130,7 @@ class Trainer:
         self.network.train()
         first_step, start = self.step, time.monotonic()
         with progress(total=config.steps, done=self.step, title=title, unit="step") as bar:
-            for pause in pauses(config, self.step):
+            for pause in pause_steps(config, self.step):
                 if self.validations.should_stop:
                     log.info("early stopping: no improvement since step %d", self.validations.best_step)
                     break
@@ -194,7 +194,7 @@ class Trainer:
     ) -> dict[str, torch.Tensor]:
         """The loss terms of a batch of B photos.
 
-        images: those of this process, (b, 3, H, W). number: of the batch among all, which determines random numbers.
+        images: those of this process, (b, 3, H, W). number: of the batch, counted from 0; it determines random numbers.
         """
         device, seed = self.fabric.device, self.config.seed * 1_000_003 + number
         height, width = self.images.size if isinstance(self.images, ImageFiles) else images.shape[-2:]
@@ -296,7 +296,7 @@ class Trainer:
 
 
 def _mean_losses(steps: list[Losses]) -> Losses:
-    """The mean of each loss that the last of some steps has; a loss that a step lacks counts as 0."""
+    """The mean of each loss over some steps. The last step has all of them; in a step that lacks one it counts as 0."""
     return {name: float(np.mean([losses.get(name, 0) for losses in steps])) for name in (steps[-1] if steps else {})}
 
 

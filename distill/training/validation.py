@@ -31,19 +31,17 @@ class Validator(Protocol):
 
 
 def check_validation(config: TrainConfig, held_out: str) -> None:
-    """Raise VprError if the options need validations, held-out data or TensorBoard that are missing.
+    """Raise VprError if validations, held-out data or TensorBoard are missing that the options need.
 
     held_out: name of the held-out data; empty for none.
     """
     if config.tensorboard:
         require_tensorboard()
     if config.validate_every and not held_out:
-        raise VprError(
-            "--validate-every needs something to validate on", thing="--validate-every", remedy="pass --held-out"
-        )
+        raise VprError("--validate-every needs held-out data", thing="--validate-every", remedy="pass --held-out")
     if not config.validate_every and (config.patience or config.schedule == "plateau"):
         option = "--patience" if config.patience else "--schedule plateau"
-        raise VprError(f"{option} goes by validations", thing=option, remedy="pass --validate-every STEPS")
+        raise VprError(f"{option} needs validations", thing=option, remedy="pass --validate-every STEPS")
 
 
 class ValidationHistory:

@@ -1,1 +1,1 @@
-"""The weight of S_struct and the probability of an answer, fixed on held-out data."""
+"""The weight of S_struct and the probability of an answer, calibrated on held-out data."""

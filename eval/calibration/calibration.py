@@ -25,7 +25,7 @@ from vpr.transport.marginals import FromGlobals
 
 log = logging.getLogger("vpr")
 
-WEIGHTS = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0)  # doubled while the largest is the best
+WEIGHTS = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0)  # the largest is doubled as long as it is the best
 MAX_WEIGHT = 1000.0
 MASSES = (1.0, 0.85, 0.7)
 QUERIES = 500
@@ -57,7 +57,7 @@ class Sample:
 
     @property
     def ranked(self) -> np.ndarray:
-        """(S, K) their shortlists."""
+        """(S, K) the shortlists of the queries."""
         return self.shortlist.ranked[self.queries]
 
     @property
@@ -70,7 +70,7 @@ class Sample:
         return self.described.compare(self.ranked, config, queries=self.queries)
 
     def sweep_weights(self, similarities: Similarities) -> dict[float, dict[str, float]]:
-        """Metrics with each of `WEIGHTS`, and with their doubles while the largest is better than all others."""
+        """The metrics of each of `WEIGHTS`. The largest weight is doubled as long as it is better than all others."""
         results: dict[float, dict[str, float]] = {}
         weights = list(WEIGHTS)
         for weight in weights:
@@ -94,7 +94,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class CalibrationResult:
-    """The settings that `calibrate` chose, and what it measured."""
+    """The settings that `calibrate` chose, and its measurements."""
 
     held_out: str  # the city, or a count of classes
     weight: float  # of S_struct; S_global has weight 1
@@ -124,8 +124,8 @@ class CalibrationResult:
 def calibrate(described: DescribedSet, held_out: str, criterion: Criterion = PLACE_CRITERION) -> CalibrationResult:
     """Choose marginals, mass and weight by re-ranking queries of held-out data; fit the curves of probabilities.
 
-    held_out: the name of the data. The marginals of the criterion, `MASSES` and `WEIGHTS` are tried. Of equally good
-    settings the first marginals, the larger mass and the smaller weight are taken.
+    held_out: the name of the data. The marginals of the criterion, `MASSES` and `WEIGHTS` are tried. If settings are
+    equally good, the first marginals, then the larger mass, then the smaller weight are chosen.
     """
     sample, config = Sample.draw(described, criterion), RerankConfig()
     log.info("calibrating the weight of S_struct on %s: %d queries", held_out, len(sample.queries))
@@ -145,7 +145,7 @@ def calibrate(described: DescribedSet, held_out: str, criterion: Criterion = PLA
     several = len(criterion.marginals) > 1
     before, after = (100 * metrics[setting][criterion.reported] for setting in (best._replace(weight=0.0), best))
     log.info(
-        "weight of S_struct: %g, mass %g%s, fixed on %s (%d queries, %s %.1f %% -> %.1f %%)",
+        "weight of S_struct: %g, mass %g%s, calibrated on %s (%d queries, %s %.1f %% -> %.1f %%)",
         best.weight,
         best.mass,
         f", marginals {best.marginals}" if several else "",

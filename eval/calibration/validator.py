@@ -28,7 +28,7 @@ CACHE = "validation.h5"  # descriptors of the model in training, in the cache fo
 
 
 class Validator:
-    """A held-out set with the criterion that models are validated by. Without a set nothing is validated."""
+    """A held-out set, and the criterion that scores models on it. Without a set there is no validation."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Validator:
 
     @classmethod
     def load_city(cls, root: Path, city: str, out: Path, device: torch.device) -> Validator:
-        """A validator with a city of a tree; an empty name gives none. Raises DatasetError for a missing city."""
+        """A validator with a city, or without a set if the name is empty. Raises DatasetError for a missing city."""
         data = load(root, Protocol(split="val", cities=(city,))).retrieval_set if city else None
         return cls(city, data, out, device)
 
@@ -57,10 +57,10 @@ class Validator:
         return {"calibration": calibrate(described, self.held_out, self.criterion).record()}
 
     def score(self, model: StructuralModel | NetVLAD) -> dict[str, float]:
-        """The validation of a model in training: ``score``, the value of the criterion, and its reported metric.
+        """The metrics of a model in training: ``score``, the value of the criterion, and its reported metric.
 
-        Those of a student are after re-ranking, with the best weight of S_struct and the best marginals; the reported
-        metric before re-ranking is there too, with the prefix ``shortlist_``. Raises ValueError without a held-out set.
+        A student is scored after re-ranking, with the best weight of S_struct and the best marginals. Its metrics also
+        have the reported metric before re-ranking, ``shortlist_NAME``. Raises ValueError without a held-out set.
         """
         if self.data is None:
             raise ValueError("there is no held-out city")
@@ -77,7 +77,7 @@ class Validator:
         return {"score": value(best), reported: best[reported], f"shortlist_{reported}": metrics[0.0][reported]}
 
     def _score_teacher(self, model: NetVLAD, data: RetrievalSet) -> dict[str, float]:
-        """The validation of a teacher, which has no patches to re-rank by."""
+        """The metrics of a teacher. It has no patches, so there is no re-ranking."""
         chosen = sample_queries(data)
         queries, database = (self._descriptors(model, data, side) for side in (data.queries, data.database))
         ranked = search_shortlist(data, queries, VectorIndex(database), DEPTH).ranked[chosen]

@@ -19,7 +19,6 @@ from rich.table import Column
 from rich.table import Table as RichTable
 
 from vpr.base.command import printable
-from vpr.base.errors import VprError
 from vpr.base.machine import choose_device
 from vpr.datasets.msls.options import ProtocolOptions
 from vpr.datasets.msls.protocol import Split, Task
@@ -28,7 +27,7 @@ from vpr.eval.baselines import chance, thumbnails
 from vpr.eval.comparison.intervals import Estimate, interval, resampling_groups
 from vpr.eval.comparison.methods import BASELINES, Method, parse_methods
 from vpr.eval.comparison.seed_results import recall_hits
-from vpr.eval.evaluator import Evaluator
+from vpr.eval.evaluator import Evaluator, require_positions
 from vpr.eval.files.foreign import read_rankings
 from vpr.eval.metrics import evaluate
 from vpr.eval.options import RankingConfig, SourceConfig, TableFormat, fill_stages
@@ -67,7 +66,7 @@ class Row:
 
     @cached_property
     def hits(self) -> dict[str, np.ndarray]:
-        """(T, S) for each ``recall@k``: whether each training answers each scored query among its first k."""
+        """(T, S) for each ``recall@k``: 1.0 if a training has a positive among the first k of a scored query."""
         hits = [recall_hits(ranked, self.data) for ranked in self.rankings]
         return {name: np.stack([training[name] for training in hits]) for name in hits[0]}
 
@@ -165,8 +164,12 @@ def compare(
 ) -> Comparison:
     """Compare runs and prediction files under one protocol, as ``python -m eval.compare`` does.
 
-    runs: run folders, 'builtin' or prediction files, each as SOURCE or NAME=SOURCE. Other arguments and errors: as of
-    `vpr.eval.evaluation.evaluate`, but for ``run``, ``rerank``, ``shortlist``, ``predictions`` and ``cluster``.
+    runs: run folders, 'builtin' or prediction files, each as SOURCE or NAME=SOURCE. data: the root of an MSLS tree;
+    None takes mini-MSLS, rendered on first use. cities: folders of the tree; empty takes the cities of the split.
+    options: other options of the command by name. For the protocol: ``seq_length``, ``subtask``, ``radius``,
+    ``scope``. For the ranking: ``depth``, ``weight``, ``fusion``, ``adapt``, ``patches``, ``device``, ``workers``. For
+    the re-ranking: ``marginals``, ``epsilon``, ``mass``, ``memory_mb``, ``threads``, ``prune``. Errors as
+    `vpr.eval.evaluation.evaluate`.
     """
     methods = parse_methods([str(run) for run in runs])
     values = {"data": data, "split": split, "cities": tuple(cities), "task": task}
@@ -177,13 +180,11 @@ def compare(
 def compare_methods(methods: Sequence[Method], dataset: MSLS, evaluator: Evaluator) -> Comparison:
     """Evaluate every method on a data set.
 
-    A run has rows for its shortlist and its re-ranking. Before them are those of the teacher inside the run, unless an
-    earlier run had the same teacher. Raises VprError without true positions, and as `Evaluator.answer` and
-    `read_rankings`.
+    A run has two rows: its shortlist and its re-ranking. The two rows of the teacher inside the run come before them,
+    unless an earlier run had the same teacher. Raises VprError if true positions are unknown, and as `Evaluator.answer`
+    and `read_rankings`.
     """
-    if dataset.without_ground_truth:
-        cities = ", ".join(dataset.without_ground_truth)
-        raise VprError(f"{cities}: the true positions are unknown, so nothing can be compared; name other --cities")
+    require_positions(dataset)
     data, rows, teachers = dataset.retrieval_set, list[Row](), set[str]()
     for method in methods:
         if method.is_file:
@@ -231,7 +232,7 @@ def _rich(table: pd.DataFrame) -> RichTable:
 
 
 def _wide(comparison: Comparison) -> pd.DataFrame:
-    """A column for each metric, in per cent with its interval; baselines have no interval."""
+    """A column for each metric, in per cent with its interval. Baselines have no interval."""
     import pandas as pd
 
     rows: dict[str, dict[str, str]] = {}

@@ -1,6 +1,7 @@
-"""Bootstrap intervals of a mean over queries. Whole drives are resampled, and trainings if there are several.
+"""Bootstrap intervals of a mean over queries. Whole groups are resampled, and trainings if there are several.
 
-Neighbouring queries of a drive succeed and fail together, so single queries must not be resampled.
+A group is a drive, or a class. Neighbouring queries of a drive succeed and fail together, so single queries must not be
+resampled.
 """
 
 from dataclasses import dataclass
@@ -36,15 +37,15 @@ def resampling_groups(data: RetrievalSet) -> np.ndarray:
     return data.drives[data.scored] if known else data.scored  # type: ignore[index]
 
 
-def interval(values: np.ndarray, drives: np.ndarray, seed: int = 0) -> Estimate:
+def interval(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> Estimate:
     """The mean of values (T, Q) over T trainings and Q queries, with its percentile bootstrap interval of 95 %.
 
-    drives: (Q,) int, equal for queries of one drive. Each draw takes as many trainings and as many drives as there are,
+    groups: (Q,) int, equal for queries of one group. Each draw takes as many trainings and as many groups as there are,
     with replacement. For the difference of two methods pass the differences of their values, so that both share the
     draws.
     """
     values = np.atleast_2d(np.asarray(values, np.float64))
-    _, number = np.unique(drives, return_inverse=True)
+    _, number = np.unique(groups, return_inverse=True)
     count = np.bincount(number)
     sums = np.stack([np.bincount(number, row) for row in values])
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""The methods of a comparison: runs, one or several trainings of a kind, and prediction files."""
+"""The methods of a comparison: runs, with one or several trainings each, and prediction files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Argument:
     """One source on the command line."""
 
     source: Path
-    name: str  # empty if none was given
+    name: str  # empty if the argument has none
 
     @classmethod
     def parse(cls, text: str) -> Argument:
@@ -57,8 +57,8 @@ def parse_methods(texts: Sequence[str]) -> list[Method]:
     """The methods of a command line: ``SOURCE`` or ``NAME=SOURCE``. Sources with the same given name are trainings of
     one method.
 
-    Raises VprError for a prediction file that is missing, for one that shares its name, and if two rows would have one
-    name.
+    Raises VprError for a missing prediction file, for a prediction file with the same name as another source, and if
+    two rows would have the same name.
     """
     arguments = [Argument.parse(text) for text in texts]
     unnamed = Counter(argument.default_name for argument in arguments if not argument.name)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from vpr.datasets.retrieval_set import RetrievalSet
 
-BROKEN = (":", "-.", "--")  # lines
+BROKEN = (":", "-.", "--")  # styles of broken lines
 MAX_N = 50
 
 
@@ -39,22 +39,22 @@ def legend_text(name: str) -> str:
 
 def draw_recall(axes: Any, data: RetrievalSet, curves: Sequence[RecallCurve]) -> None:
     """Draw Recall@N against N, a line for each curve."""
-    place, broken = 0, itertools.cycle(BROKEN)
+    colour_number, broken = 0, itertools.cycle(BROKEN)
     for curve in curves:
         ks = range(1, min(MAX_N, *(ranked.shape[1] for ranked in curve.rankings)) + 1)
         recalls = [recall_at_k(ranked, data.answers, ks) for ranked in curve.rankings]
         means = [100 * float(np.mean([recall[k] for recall in recalls])) for k in ks]
-        colour = MORE_COLOURS[place % len(MORE_COLOURS)]
-        line = next(broken) if not curve.solid else "-" if place < len(MORE_COLOURS) else "--"
+        colour = MORE_COLOURS[colour_number % len(MORE_COLOURS)]
+        line = next(broken) if not curve.solid else "-" if colour_number < len(MORE_COLOURS) else "--"
         axes.plot(ks, means, line, label=legend_text(curve.name), color=colour)
         if curve.solid:
-            place, broken = place + 1, itertools.cycle(BROKEN)
+            colour_number, broken = colour_number + 1, itertools.cycle(BROKEN)
     axes.set(xlabel="N", ylabel="Recall@N, %")
     axes.legend(frameon=False)
 
 
 def recall_figure(data: RetrievalSet, curves: Sequence[RecallCurve]) -> Figure:
-    """A figure of `draw_recall`."""
+    """A figure with the curves, as `draw_recall`."""
     from matplotlib.figure import Figure
 
     with style():

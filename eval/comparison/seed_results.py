@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from vpr.base.files import replacing, write_json
 from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.eval.comparison.intervals import Estimate, interval, resampling_groups
+from vpr.eval.metrics import first_hits
 from vpr.eval.tables import title_of
 
 KS = (1, 5, 10)
@@ -32,7 +33,7 @@ Values = dict[str, np.ndarray]  # (S,) for each metric: the value of each scored
 
 def recall_hits(ranked: np.ndarray, data: RetrievalSet) -> Values:
     """``recall@k``, (S,): 1.0 if a scored query has a positive among its first k = 1, 5 and 10, otherwise 0.0."""
-    hits = np.stack([np.isin(ranked[query, : max(KS)], data.answers[query]) for query in data.scored.tolist()])
+    hits, _ = first_hits(ranked, data.answers, max(KS))
     return {f"recall@{k}": hits[:, :k].any(1).astype(float) for k in KS}
 
 
@@ -40,13 +41,13 @@ def recall_hits(ranked: np.ndarray, data: RetrievalSet) -> Values:
 class Results:
     """The results of several trainings on one retrieval set; each training has the same rows."""
 
-    trainings: Sequence[dict[str, Values]]  # by name of row
+    trainings: Sequence[dict[str, Values]]  # for each training the values of each row, by name
     data: RetrievalSet
-    groups: str = "drives"  # the name of the groups that queries are resampled by
+    group_title: str = "drives"  # the name of the groups that are resampled together
 
     @cached_property
-    def drives(self) -> np.ndarray:
-        """(S,) the group of each scored query, as `resampling_groups`."""
+    def groups(self) -> np.ndarray:
+        """(S,) int: the group of each scored query, as `resampling_groups`."""
         return resampling_groups(self.data)
 
     @property
@@ -67,7 +68,7 @@ class Results:
     def estimates(self) -> dict[str, dict[str, Estimate]]:
         """The mean and interval of each row and metric, in [0, 1]."""
         return {
-            row: {name: interval(self.values(row, name), self.drives) for name in self.metrics} for row in self.rows
+            row: {name: interval(self.values(row, name), self.groups) for name in self.metrics} for row in self.rows
         }
 
     @cached_property
@@ -78,7 +79,7 @@ class Results:
         """
         compared = self.metrics[:1] if self.metrics[0].startswith("recall") else self.metrics
         return {
-            (name, above, below): interval(self.values(above, name) - self.values(below, name), self.drives)
+            (name, above, below): interval(self.values(above, name) - self.values(below, name), self.groups)
             for above, below in self._pairs()
             for name in compared
         }
@@ -91,8 +92,8 @@ class Results:
 
     def table(self) -> Table:
         """The metrics of each row, in per cent, with intervals."""
-        count = len(np.unique(self.drives))
-        title = f"mean of {len(self.trainings)} trainings; 95 % intervals over {count} {self.groups}"
+        count = len(np.unique(self.groups))
+        title = f"mean of {len(self.trainings)} trainings; 95 % intervals over {count} {self.group_title}"
         table = Table("", *(Column(title_of(name), justify="right") for name in self.metrics), title=title)
         for row, by_metric in self.estimates.items():
             table.add_row(row, *(estimate.percent for estimate in by_metric.values()))
@@ -115,8 +116,8 @@ def write_results(out: Path, results: Results, protocol: str) -> None:
     }
     record = {
         "protocol": protocol,
-        "queries": len(results.drives),
-        results.groups: len(np.unique(results.drives)),
+        "queries": len(results.groups),
+        results.group_title: len(np.unique(results.groups)),
         "recall": {row: {name: asdict(one) for name, one in by_metric.items()} for row, by_metric in estimates.items()},
         "by_training": {
             row: {name: results.values(row, name).mean(1).tolist() for name in metrics} for row in estimates

@@ -27,11 +27,24 @@ def read_rankings(path: Path, dataset: MSLS, strict: bool) -> np.ndarray:
 
 
 def read_shortlist(path: Path, dataset: MSLS, depth: int) -> np.ndarray:
-    """The first ``depth`` of each ranking, (Q, K) int64; what is odd about the file is logged with its count.
+    """The first ``depth`` of each ranking, (Q, K) int64, with -1 behind. What is odd about the file is logged with its
+    count. An entry that a row repeats is left out: re-ranking would give it two ranks.
 
     Raises PredictionError for a file that cannot be used, and for unknown keys: nothing can be re-ranked for them.
     """
     resolved = resolve(read_predictions(path), dataset, unknown="error")
     for problem in resolved.problems:
         log.warning("%s: %s", path, problem)
-    return resolved.ranked[:, :depth].astype(np.int64)
+    ranked = _without_repeats(resolved.ranked)
+    if repeats := np.count_nonzero(resolved.ranked >= 0) - np.count_nonzero(ranked >= 0):
+        log.warning("%s: %d repeated predictions are left out of the shortlist, the first of each stays", path, repeats)
+    return ranked[:, :depth].astype(np.int64)
+
+
+def _without_repeats(ranked: np.ndarray) -> np.ndarray:
+    """Rankings (Q, K) with each number once in its row, where it is first, and -1 behind."""
+    result = np.full_like(ranked, -1)
+    for row, numbers in enumerate(ranked.tolist()):
+        once = [number for number in dict.fromkeys(numbers) if number >= 0]
+        result[row, : len(once)] = once
+    return result

@@ -1,4 +1,4 @@
-"""Look-up of names (keys, or sequences' keys joined by commas) in a loaded dataset."""
+"""Look-up of names in a loaded dataset. A name is a key, or the keys of a sequence joined by commas."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ UNKNOWN = "unknown"
 
 
 class NameIndex:
-    """Names to the numbers of the retrieval set, and for names that have none the reason.
+    """The numbers of names in the retrieval set, and the reason if a name has none.
 
-    The same name may stand in several cities (hand-made trees number their images): predictions are
-    looked up in the query's own city first, and an ambiguous query name is reported by ``query``.
+    Several cities may have the same name, if a tree numbers its images. Predictions are looked up in the city of the
+    query first. `query` reports an ambiguous query.
     """
 
     def __init__(self, dataset: MSLS) -> None:
@@ -33,9 +33,9 @@ class NameIndex:
         self._descriptions: dict[tuple[str, Role], str] = {}
 
     def query(self, name: str) -> int | None:
-        """Number of a query, None when it is no query of the protocol.
+        """The number of a query; None if it is not a query of the protocol.
 
-        Raises KeyError naming the cities when several hold a query of this name.
+        Raises KeyError, with the names of the cities, if several have a query of this name.
         """
         found = self._queries.get(name)
         if found is None:
@@ -46,23 +46,23 @@ class NameIndex:
         return found[0]
 
     def cities(self, name: str) -> list[int]:
-        """Numbers of the cities that have a query of this name."""
+        """The numbers of the cities that have a query of this name."""
         return [self.query_city[index] for index in self._queries.get(name, [])]
 
     def is_query(self, name: str) -> bool:
-        """Whether some city has a query of this name."""
+        """Whether a city has a query of this name."""
         return name in self._queries
 
     def database(self, city: int) -> dict[str, int]:
-        """Names of one city's database with their numbers."""
+        """The numbers of the database entries of one city, by name."""
         return self._database[city]
 
     def database_anywhere(self, name: str) -> int | None:
-        """Number of a database name in the first city that holds it."""
+        """The number of a database entry in the first city that has its name; None if there is none."""
         return next((names[name] for names in self._database if name in names), None)
 
     def describe(self, name: str, role: Role) -> str:
-        """Why ``name`` is no query (or database entry) of the protocol: a few words, or 'unknown'."""
+        """The reason why a name is not a query (or a database entry) of the protocol, in a few words; or 'unknown'."""
         if (name, role) not in self._descriptions:
             self._descriptions[name, role] = self._describe(name.split(","), role)
         return self._descriptions[name, role]
@@ -72,18 +72,19 @@ class NameIndex:
         for position, city in enumerate(self._dataset.cities):
             rows = self._rows(position, role, keys)
             if rows is not None:
-                return self._why_filtered(city, role, rows)
+                return self._filter_reason(city, role, rows)
             if self._rows(position, other, keys) is not None:
                 return f"{other} image"
         elsewhere = self.city_not_chosen(",".join(keys))
-        return UNKNOWN if elsewhere is None else f"of {elsewhere}, a city not among those chosen"
+        return UNKNOWN if elsewhere is None else f"of {elsewhere}, a city that is not chosen"
 
     def city_not_chosen(self, name: str) -> str | None:
-        """The city of the tree, beside those loaded, that all images of ``name`` are from."""
+        """The city of all images of a name, if the tree has it but it is not loaded; else None."""
         cities = {self._other_keys.get(key) for key in name.split(",")}
         return cities.pop() if len(cities) == 1 else None
 
-    def _why_filtered(self, city: City, role: Role, rows: list[int]) -> str:
+    def _filter_reason(self, city: City, role: Role, rows: list[int]) -> str:
+        """The reason why the protocol filters the images of a city out."""
         protocol = self._dataset.protocol
         side: Side = getattr(city, role)
         length = side.frames.shape[1]
@@ -96,12 +97,13 @@ class NameIndex:
         return f"no sequence of {length} frames in subtask {protocol.subtask}"
 
     def _rows(self, position: int, role: Role, keys: list[str]) -> list[int] | None:
+        """The rows of keys in a side of a city; None if it lacks one."""
         known = self._frame_rows[position, role]
         return [known[key] for key in keys] if all(key in known for key in keys) else None
 
     @cached_property
     def _frame_rows(self) -> dict[tuple[int, Role], dict[str, int]]:
-        """Rows of all images by key, filtered or not, for each city and side."""
+        """For each city and side: the row of each image by key, filtered or not."""
         return {
             (position, role): {key: row for row, key in enumerate(getattr(city, role).keys.tolist())}
             for position, city in enumerate(self._dataset.cities)

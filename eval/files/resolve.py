@@ -1,16 +1,15 @@
-"""Names of a prediction file looked up in a loaded dataset, and every oddity named and counted.
+"""Look-up of the names of a prediction file in a loaded dataset. Problems are counted by kind.
 
-What the official evaluator does is kept, with its faults put right:
+The rules are those of the official evaluator, without its faults:
 
-- A query that is to be scored and has no row is an error, and so is a query with two rows.
-- A prediction that is no database entry of the protocol (a panorama, another subtask, a name that is no
-  sequence of this length, a query image, an unknown key) moves to the end of its row, in every row. The
-  official tool means to do so, but does it only in rows where all predictions are such.
-- A prediction from another loaded city is a wrong answer that holds its rank, whichever the scope;
-  in scope ``city`` it is named and counted, as it shows that the file came from a merged search.
-- A repeated prediction is named, counted, and right at most once. The official tool refuses it, but
-  looks at other rows than it means to.
-- Rows of queries without positives, and of queries outside the protocol, are left aside.
+- It is an error if a scored query has no row, or if a query has two rows.
+- A prediction that is not a database entry of the protocol (a panorama, another subtask, not a sequence of this length,
+  a query image, an unknown key) moves to the end of its row. The official tool is meant to do this in every row, but
+  does it only in rows that have no other predictions.
+- A prediction from another loaded city is a wrong answer and keeps its rank. In scope ``city`` it is reported, because
+  the file then comes from a merged search.
+- A repeated prediction is reported, and is right at most once. The official tool refuses it, but checks the wrong rows.
+- Rows of queries without positives, and of queries outside the protocol, are ignored.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Problem:
-    """One kind of oddity: how often, and where it stands first."""
+    """A kind of problem, with its count and its first line."""
 
-    kind: str  # e.g. 'panorama as prediction'
+    kind: str  # such as 'prediction repeated in its row'
     count: int
     examples: tuple[str, ...]  # up to three names, in the order of the file
     line: int  # of the first one
@@ -48,15 +47,15 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Resolved:
-    """Rankings in the numbers of the retrieval set: Q queries of all cities, K the longest row."""
+    """Rankings by the numbers of the retrieval set. Q: queries of all cities; K: length of the longest row."""
 
-    ranked: np.ndarray  # (Q, K) int32 database numbers, -1 where there is no valid prediction
-    covered: np.ndarray  # (Q,) bool, the queries that have a row in the file
-    problems: tuple[Problem, ...]  # what was named and counted
+    ranked: np.ndarray  # (Q, K) int32 database numbers, filled up with -1
+    covered: np.ndarray  # (Q,) bool, whether a query has a row in the file
+    problems: tuple[Problem, ...]  # one for each kind
 
 
 class _Tally:
-    """Collects oddities by kind, each with its name and the current line."""
+    """Collects problems by kind, each with its name and the current line."""
 
     def __init__(self) -> None:
         self._found: dict[str, list[tuple[str, int]]] = {}
@@ -81,15 +80,15 @@ def resolve(
     unknown: Leniency = "error",
     filtered: Leniency = "count",
 ) -> Resolved:
-    """Rankings of every query of ``dataset`` from the rows of a prediction file.
+    """The rankings of every query of the dataset, from the rows of a prediction file.
 
-    ``unknown``: keys in no city of the tree. ``filtered``: keys of the tree that are no query or
-    database entry under this protocol, repeats, uneven rows, and in scope ``city`` predictions from
-    other cities. ``count`` names them in ``problems``, ``error`` raises PredictionError for the first
-    kind. A doubled query, and a scored query without a row, raise PredictionError always.
+    unknown: for keys that no city of the tree has. filtered: for keys of the tree that are not a query or database
+    entry of the protocol, for repeats and uneven rows, and in scope ``city`` for predictions from other cities.
+    ``count`` reports them in ``problems``; ``error`` raises PredictionError for the first kind. Always raises
+    PredictionError for a doubled query, and for a scored query without a row.
     """
     for name, first, line in predictions.repeated_queries():
-        fault = f"query {name} stands already on line {first}; keep one row for each query"
+        fault = f"query {name} is already on line {first}; keep one row for each query"
         raise PredictionError(f"{predictions.path}, line {line}: {fault}")
     index, tally = NameIndex(dataset), _Tally()
     width = max(len(row) for row in predictions.rows)
@@ -114,6 +113,7 @@ def resolve(
 
 
 def _query(predictions: Predictions, index: NameIndex, name: str, line: int) -> int | None:
+    """As `NameIndex.query`; raises PredictionError for an ambiguous query."""
     try:
         return index.query(name)
     except KeyError as cities:
@@ -122,7 +122,7 @@ def _query(predictions: Predictions, index: NameIndex, name: str, line: int) -> 
 
 
 def _look_up(index: NameIndex, row: list[str], city: int, scope: Scope, tally: _Tally) -> list[int]:
-    """Database numbers of the valid predictions in their order; the others are tallied."""
+    """The database numbers of the valid predictions, in their order. The others are tallied."""
     if len(set(row)) != len(row):
         for position, name in enumerate(row):
             if name in row[:position]:
@@ -145,6 +145,7 @@ def _look_up(index: NameIndex, row: list[str], city: int, scope: Scope, tally: _
 
 
 def _refuse(predictions: Predictions, problems: tuple[Problem, ...], unknown: Leniency, filtered: Leniency) -> None:
+    """Raise PredictionError for the first problem that is to be an error."""
     for problem in problems:
         is_unknown = problem.kind in (UNKNOWN_QUERY, UNKNOWN_PREDICTION)
         if (unknown if is_unknown else filtered) == "error":
@@ -154,19 +155,20 @@ def _refuse(predictions: Predictions, problems: tuple[Problem, ...], unknown: Le
 
 
 def _hint(name: str) -> str:
-    """What often makes a name unknown."""
+    """The usual reason why a name is unknown; empty if there is none."""
     if "." in name:
-        return ", keys carry no file extension"
+        return ", keys have no file extension"
     return ", names are separated by spaces, and commas join those of a sequence" if "," in name else ""
 
 
 def _check_coverage(predictions: Predictions, dataset: MSLS, covered: np.ndarray) -> None:
+    """Raise PredictionError if a scored query has no row."""
     data = dataset.retrieval_set
     scored = data.scored
     missing = scored[~covered[scored]]
     if len(missing):
         name = data.queries.names[missing[0]]
         raise PredictionError(
-            f"{predictions.path}: {len(missing)} of {len(scored)} queries to be scored have no row, e.g. {name};"
-            " add them, or choose the cities, task and subtask that the file was made for"
+            f"{predictions.path}: {len(missing)} of {len(scored)} scored queries have no row, such as {name};"
+            " add them, or pass the --cities, --task and --subtask that the file was made for"
         )

@@ -12,22 +12,22 @@ from vpr.eval.files.prediction_file import write_predictions
 
 
 def name_rankings(data: RetrievalSet, ranked: np.ndarray) -> tuple[list[str], list[list[str]]]:
-    """Rankings (Q, K) as names: the queries, and for each its predictions without the -1s."""
+    """Rankings (Q, K) as names: the queries, and the predictions of each. Entries of -1 are dropped."""
     names = data.database.names.astype(object)
     return data.queries.names.tolist(), [names[row[row >= 0]].tolist() for row in ranked]
 
 
 def write_submission(path: Path, data: RetrievalSet, ranked: np.ndarray, header: Sequence[str] = ()) -> None:
-    """Write the rankings of all queries as ``path``: a .csv, or a .zip with one .csv at its root.
+    """Write the rankings of all queries, atomically: a .csv, or a .zip with one .csv at its root.
 
-    ``ranked``: (Q, K) int, each row as long as its query has predictions, then -1s, and free of repeats. A small city,
-    or a short row of a shortlist, has fewer; the others are not cut to it. The file appears whole or not at all. Raises
-    PredictionError for another suffix, ValueError for a row that is empty or has a gap or a repeat, or a wrong Q.
+    ranked: (Q, K) int, the predictions of each query without repeats, filled up with -1. Rows may differ in length: a
+    small city has fewer entries. Raises PredictionError for another suffix, and ValueError for a row that is empty or
+    has a gap or a repeat, and for a wrong Q.
     """
     if len(ranked) != len(data.queries):
         raise ValueError(f"{len(ranked)} rankings for {len(data.queries)} queries; rank every query")
-    there, ordered = ranked >= 0, np.sort(ranked, axis=1)
-    gaps = (~there[:, :-1] & there[:, 1:]).any() or not there.any(1).all()
+    valid, ordered = ranked >= 0, np.sort(ranked, axis=1)
+    gaps = (~valid[:, :-1] & valid[:, 1:]).any() or not valid.any(1).all()
     if gaps or ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():
         raise ValueError("a ranking is empty, or has a gap or a repeat; give every query different predictions")
     write_predictions(path, *name_rankings(data, ranked), header)

@@ -41,7 +41,7 @@ def is_trained_on_classes(run: Path) -> bool:
 
 
 def labelled_folder(options: ProtocolOptions) -> Path | None:
-    """``--data`` out of the options of MSLS. Raises VprError if other options of MSLS are given."""
+    """``--data`` of the options of MSLS. Raises VprError if other options of MSLS are given."""
     if options != ProtocolOptions(data=options.data):
         raise VprError("--retrieval takes --data and --layout; leave the options of the MSLS protocol out")
     return options.data
@@ -50,11 +50,11 @@ def labelled_folder(options: ProtocolOptions) -> Path | None:
 def _label_defaults(
     ranking: RankingConfig, rerank: RerankOptions, run: Path, training: str
 ) -> tuple[RankingConfig, RerankOptions]:
-    """The options, with defaults for classes if they are left out.
+    """The options, with the defaults for class labels.
 
     training: the fingerprint of the training half. A run that was trained on this half is not adapted to the test half.
-    A run that was calibrated on streets gets mass 1 and the default weight: two photos of one object show all of it,
-    two photos of one place do not.
+    A run that was calibrated on streets gets mass 1 and the default weight: two photos of one object show the whole
+    object, but two photos of one place show different parts of it.
     """
     config = read_config(run_of(run), COMMAND)
     if config.get("command") == COMMAND:

@@ -5,11 +5,11 @@ query, as `eval.metrics` does. R is the number of positives of a query:
 
 - P@1: share of the queries whose first entry is a positive.
 - RP, R-precision: share of positives among the first R, the mean over queries.
-- MAP@R: the mean over i = 1..R of the precision at i if the i-th is a positive, else 0. A perfect ranking scores 1.
+- MAP@R: the mean over i = 1..R of the precision at i if entry i is a positive, else of 0. A perfect ranking scores 1.
 - Recall@k: share of the queries with a positive among the first k.
 
-Source: Musgrave et al., "A Metric Learning Reality Check", ECCV 2020. A query is not a
-positive of itself and is not ranked. Queries without positives are not scored. Of a repeated entry the first counts.
+Source: Musgrave et al., "A Metric Learning Reality Check", ECCV 2020. A query is not a positive of itself, and is not
+ranked. Queries without positives are not scored. If an entry is repeated, the first one counts.
 """
 
 from __future__ import annotations

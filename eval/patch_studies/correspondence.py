@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HEAT, MARK = COLOURS[1], COLOURS[2]
-LONGEST_LABEL = 22  # characters, before the text about the shares
+LONGEST_LABEL = 22  # characters of a model's name in a title
 TITLE: dict[str, Any] = {"loc": "left", "fontsize": 9, "pad": 3}
 PatchIndex = tuple[int, int]  # row and column of a patch
 
@@ -28,9 +28,7 @@ class Correspondence:
     patch: PatchIndex
     answer: PatchIndex | None  # the patch of the other photo that gets most of its mass; None if no mass is moved
     moved: float  # the share of its marginal that is moved, in [0, 1]
-    shares: (
-        np.ndarray
-    )  # (Q,) share of the moved mass for each patch of the other photo, sum 1; zeros if no mass is moved
+    shares: np.ndarray  # (Q,) share of the moved mass for each patch of the other photo; zeros if no mass is moved
 
     def as_json(self) -> dict[str, Any]:
         """The numbers without the shares of all patches; ``share`` is the largest."""
@@ -50,7 +48,7 @@ def correspondence(match: Match, patch: PatchIndex) -> Correspondence:
 
 
 def heaviest_patches(match: Match, count: int) -> list[PatchIndex]:
-    """The patches of the query that move most mass; no two of them touch."""
+    """The patches of the query that move most mass. No two of them touch."""
     moved = match.plan.sum(1)
     side, chosen = grid_of(moved.size), list[PatchIndex]()
     for number in np.argsort(-moved, kind="stable").tolist():
@@ -85,7 +83,7 @@ def correspondences(matches: dict[str, Match], patches: list[PatchIndex]) -> dic
 
 
 def draw_correspondences(photos: Photos, matches: dict[str, Match], patches: list[PatchIndex]) -> Figure:
-    """A row for each patch of the first photo: the patch, then for each model where its mass goes in the second photo.
+    """A row for each patch of the first photo: the patch, then the targets of its mass in the second photo, by model.
 
     patches: as in `correspondences`.
     """

@@ -59,7 +59,7 @@ def mean_cosine(patches: torch.Tensor) -> torch.Tensor:
 
 
 def similarity_by_depth(network: Network, images: ImageFiles, device: torch.device) -> list[Layer]:
-    """The blocks of the network in order, then the head if there is one.
+    """The similarity of each block of the network, in order, then of the head if there is one.
 
     Layers with a single patch are left out. Raises VprError if the network has no blocks with patches.
     """
@@ -101,7 +101,7 @@ def block_outputs(model: nn.Module, add: Callable[[str, torch.Tensor], None]) ->
 
         return receive
 
-    handles = [block.register_forward_hook(hook(name)) for name, block in blocks_of(model).items()]
+    handles = [block.register_forward_hook(hook(name)) for name, block in find_blocks(model).items()]
     try:
         yield
     finally:
@@ -109,8 +109,8 @@ def block_outputs(model: nn.Module, add: Callable[[str, torch.Tensor], None]) ->
             handle.remove()
 
 
-def blocks_of(model: nn.Module) -> dict[str, nn.Module]:
-    """The blocks of a timm network by name; of networks without repeated blocks (VGG) the levels that timm names."""
+def find_blocks(model: nn.Module) -> dict[str, nn.Module]:
+    """The blocks of a timm network by name. Networks without repeated blocks (VGG) have the levels that timm names."""
     blocks = dict(_blocks("", model))
     if blocks:
         return blocks

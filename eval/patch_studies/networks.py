@@ -12,7 +12,7 @@ from vpr.models.imagenet import input_statistics
 from vpr.models.settings import IMAGENET
 from vpr.models.structural import StructuralModel
 
-USUAL_SIDE = 224  # pixels, of a network without a size of its own
+USUAL_SIDE = 224  # pixels; for a network without a size of its own
 
 
 def run_network(label: str, model: StructuralModel) -> Network:

@@ -1,7 +1,6 @@
 """The figures of a page: SVG in the colour of the text around them, light or dark."""
 
 import io
-import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +13,8 @@ from vpr.eval.comparison.recall_curves import RecallCurve, draw_recall
 from vpr.eval.confidence import confidence_baselines, first_is_right, probability_bins
 from vpr.eval.report.subject import Stage
 
-INK = "#010203"  # a placeholder for the colour of the text around the figure
-PRECISION = 0.95  # of the line below the calibration figure
+INK = "#010203"  # replaced by the colour of the text around the figure
+PRECISION = 0.95  # in the line below the calibration figure
 
 
 def recall_curves(stages: tuple[Stage, ...], data: RetrievalSet) -> str:
@@ -60,19 +59,20 @@ def reliability(probability: np.ndarray, right: np.ndarray) -> str:
 
 
 def precision_line(probability: np.ndarray, right: np.ndarray) -> str:
-    """One line: the least probability above which a share of `PRECISION` of the answers is right, and their count."""
-    order = np.argsort(-probability, kind="stable")
-    precision = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
-    last = np.r_[np.diff(probability[order]) != 0, True]  # equal probabilities stay together
-    enough = np.flatnonzero((precision >= PRECISION) & last)
-    if not len(enough):
-        return f"At no probability are {100 * PRECISION:.0f} % of the answers right."
-    count = enough[-1] + 1
-    least = math.floor(100 * probability[order[count - 1]])
-    return (
-        f"Of the answers with a probability of {least} % or more, {100 * precision[count - 1]:.1f} % are right: "
-        f"{count} of {len(order)} queries ({100 * count / len(order):.0f} %)."
-    )
+    """One line: the smallest percentage p for which a share of `PRECISION` of the answers with p or more is right.
+
+    probability (S,), right (S,) bool. Probabilities are rounded down to whole percentages, as the line shows them.
+    """
+    percent = np.searchsorted(np.arange(101) / 100, probability, side="right") - 1  # exact, but 100 * 0.29 is below 29
+    for least in np.unique(percent):
+        chosen = percent >= least
+        precision, count = right[chosen].mean(), int(chosen.sum())
+        if precision >= PRECISION:
+            return (
+                f"Of the answers with a probability of {least} % or more, {100 * precision:.1f} % are right: "
+                f"{count} of {len(right)} queries ({100 * count / len(right):.0f} %)."
+            )
+    return f"There is no probability above which {100 * PRECISION:.0f} % of the answers are right."
 
 
 def _svg(name: str, draw: Callable[[Any], None]) -> str:

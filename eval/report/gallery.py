@@ -12,7 +12,7 @@ from vpr.eval.report.subject import Stage, Subject, natural_key
 
 ANSWERS = 5  # first answers of each stage
 SEED = 0  # of the sample
-BETWEEN_CITIES_M = 1e6  # least distance of cities in a retrieval set; a city is smaller
+BETWEEN_CITIES_M = 1e6  # cities of a retrieval set are farther apart than this, and smaller
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Gallery:
 
     @cached_property
     def files(self) -> list[str]:
-        """The image files of the queries, then those of the entries; of a sequence its centre frame."""
+        """The image files of the queries, then those of the entries. A sequence has its centre frame."""
         data = self.subject.data
         sides = (data.queries.images[self.queries], data.database.images[self.entries])
         return [name for images in sides for name in images[:, images.shape[1] // 2].tolist()]
@@ -71,7 +71,7 @@ class Gallery:
             "matched": self.subject.matched,
             "scored": data.positives is not None,
             "facets": [{"name": name, "values": values[name]} for name in labels],
-            "queries": [self._query(number, query) for number, query in enumerate(self.queries.tolist())],
+            "queries": [self._query(query) for query in self.queries.tolist()],
             "entries": [
                 {"key": str(data.database.names[entry]), "at": self._place(data.positions, entry)}
                 for entry in self.entries.tolist()
@@ -80,7 +80,7 @@ class Gallery:
                        for number in range(len(self.queries))],
         }  # fmt: skip
 
-    def _query(self, number: int, query: int) -> dict[str, Any]:
+    def _query(self, query: int) -> dict[str, Any]:
         """One query: its key, its position, and the first answers of each stage."""
         data, stages = self.subject.data, self.subject.stages
         positives = set() if data.positives is None else set(data.positives[query].tolist())
@@ -92,7 +92,7 @@ class Gallery:
 
     @cached_property
     def _starts(self) -> np.ndarray | None:
-        """(G,) rising: the first easting of each city, as cities lie far apart; None if positions are unknown."""
+        """(G,) the first easting of each city, in rising order; None if positions are unknown. Cities lie far apart."""
         data = self.subject.data
         if data.positions is None or data.query_positions is None:
             return None
@@ -115,16 +115,16 @@ def _answers(stage: Stage, query: int, entries: np.ndarray, positives: set[int])
     first = first[first >= 0]
     hits = np.flatnonzero(np.isin(ranked, list(positives)))
     sides = (stage.global_similarity, stage.structural)
-    scores = [None if side is None else _rounded(side[query, : len(first)]) for side in sides]
+    scores = [None if side is None else _round(side[query, : len(first)]) for side in sides]
     return {
         "entries": np.searchsorted(entries, first).tolist(),
         "right": [entry in positives for entry in first.tolist()],
         "global": scores[0],
         "structural": scores[1],
         "rank": int(hits[0]) + 1 if len(hits) else None,
-        "probability": None if stage.probability is None else _rounded(stage.probability[query : query + 1])[0],
+        "probability": None if stage.probability is None else _round(stage.probability[query : query + 1])[0],
     }
 
 
-def _rounded(values: np.ndarray) -> list[float | None]:
+def _round(values: np.ndarray) -> list[float | None]:
     return [round(float(value), 3) if np.isfinite(value) else None for value in values]

@@ -66,15 +66,15 @@ def pack(matched: Match) -> bytes:
     filled = np.zeros((LINES, 2), np.uint8)
     filled[: len(lines)] = lines
     shares = (side / side.max() for side in (matched.query_weights, matched.database_weights))
-    parts = [*map(_bytes, [*shares, *matched.taken]), order.astype(np.uint8), _bytes(mass)]
+    parts = [*map(_to_bytes, [*shares, *matched.taken]), order.astype(np.uint8), _to_bytes(mass)]
     parts += [np.array([len(lines)], np.uint8), filled]
     return b"".join(part.tobytes() for part in parts)
 
 
 def packed_matches(answers: Answers, pairs: Sequence[tuple[int, int]], names: Sequence[str]) -> PackedMatches | None:
-    """The matches of pairs of query and database numbers; of sequences the centre frames are matched.
+    """The matches of pairs of query and database numbers. For sequences the centre frames are matched.
 
-    names: of the pairs on the page. None unless a model with a square grid of at most 255 patches described the photos.
+    names: of the pairs on the page. None unless the patches of the model are a square grid of at most 255.
     """
     described = answers.described
     if described is None or not 0 < described.cache.spec.patches <= 255:
@@ -84,7 +84,7 @@ def packed_matches(answers: Answers, pairs: Sequence[tuple[int, int]], names: Se
         return None
     cache, rows = described.cache, described.rows
 
-    def one(pair: tuple[int, int]) -> str:
+    def pack_pair(pair: tuple[int, int]) -> str:
         sides = (rows.query[pair[0]], rows.database[pair[1]])
         centre = np.array([side[len(side) // 2] for side in sides])
         patches, globals_ = cache.read_patches(centre), np.asarray(cache.globals_[centre])
@@ -95,10 +95,10 @@ def packed_matches(answers: Answers, pairs: Sequence[tuple[int, int]], names: Se
 
     # the threads here share the pairs; further threads of BLAS would slow them down
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(usable_cores()) as workers:
-        packed = progress(workers.map(one, pairs), title="matches", unit="pair", total=len(pairs))
+        packed = progress(workers.map(pack_pair, pairs), title="matches", unit="pair", total=len(pairs))
         middle = 0.0 if described.crop == "resize" else 1 / WIDER
         return PackedMatches(grid, middle, dict(zip(names, packed)))
 
 
-def _bytes(shares: np.ndarray) -> np.ndarray:
+def _to_bytes(shares: np.ndarray) -> np.ndarray:
     return np.rint(255 * np.clip(shares, 0, 1)).astype(np.uint8)

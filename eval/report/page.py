@@ -25,7 +25,7 @@ from vpr.eval.report.tables import facet_tables, headline
 log = logging.getLogger("vpr")
 
 OTHER_BYTES = 400_000  # of a page without the data of its script
-MATCHES_SHARE = 0.35  # largest share of the page for matches; beyond it fewer pairs have a match
+MATCHES_SHARE = 0.35  # largest share of the page for matches; if they need more, fewer pairs have a match
 POLICY = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 BASE64 = 4 / 3  # bytes of base64 for each byte
 
@@ -35,14 +35,14 @@ class Content:
     """The data for the script of a page."""
 
     gallery: Gallery
-    record: dict[str, Any]  # all but the two below
+    record: dict[str, Any]  # all data except the thumbnails and the matches
     images: list[str]  # thumbnails, base64
     matches: PackedMatches | None
 
-    def embedded(self) -> str:
-        """All data as JSON."""
+    def json(self) -> str:
+        """All data as JSON that is safe inside a script element."""
         matches = None if self.matches is None else self.matches.record()
-        return _embedded(self.record | {"thumbnails": self.images, "matches": matches})
+        return _script_json(self.record | {"thumbnails": self.images, "matches": matches})
 
 
 def write_report(path: Path, subject: Subject, options: ReportOptions) -> str:
@@ -65,7 +65,7 @@ def _fit(subject: Subject, options: ReportOptions) -> Content:
     while limit:
         gallery = Gallery.sample(subject, limit)
         record = gallery.record() | {"results": subject.results}
-        room = options.report_mb * 1_000_000 - OTHER_BYTES - len(_embedded(record))
+        room = options.report_mb * 1_000_000 - OTHER_BYTES - len(_script_json(record))
         matches = _matches(subject, gallery, int(MATCHES_SHARE * room)) if room > 0 else None
         images = _images(subject, gallery, room - (0 if matches is None else matches.bytes))
         if images is not None:
@@ -73,7 +73,7 @@ def _fit(subject: Subject, options: ReportOptions) -> Content:
         limit = min(limit, len(gallery.queries)) // 2
         if limit:
             log.info("the report would exceed %d MB: its gallery gets %d queries", options.report_mb, limit)
-    raise VprError(f"--report-mb {options.report_mb} is too small for a single query; give a larger size")
+    raise VprError(f"--report-mb {options.report_mb} is too small for a single query; pass a larger size")
 
 
 def _images(subject: Subject, gallery: Gallery, room: int) -> list[str] | None:
@@ -115,7 +115,7 @@ def _render(subject: Subject, content: Content) -> str:
             tables=_tables(subject),
             charts=_charts(subject),
             shown=len(content.gallery.queries),
-            data=content.embedded(),
+            data=content.json(),
             **parts,
         )
     )
@@ -144,7 +144,7 @@ def _charts(subject: Subject) -> list[dict[str, str]]:
     return charts
 
 
-def _embedded(record: dict[str, Any]) -> str:
+def _script_json(record: dict[str, Any]) -> str:
     """JSON that is safe inside a script element, whatever its strings contain."""
     text = json.dumps(record, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vpr.base.errors import VprError
-from vpr.base.settings import PositiveInt, option
+from vpr.base.settings import PositiveInt, option, output
 
 if TYPE_CHECKING:
     from vpr.datasets.retrieval_set import RetrievalSet
@@ -21,20 +20,13 @@ if TYPE_CHECKING:
 class ReportOptions:
     """Report."""
 
-    report: Path | None = option(None, "write an HTML page with figures, a map, the queries and their matches")
+    report: Path | None = output(None, "write an HTML page with figures, a map, the queries and their matches", "html")
     report_queries: PositiveInt = option(
         1000, "maximum number of queries on the page, drawn at random if there are more"
     )
     report_mb: PositiveInt = option(
         40, "maximum size of the page, MB; the thumbnails shrink first, then queries are left out"
     )
-
-    def check(self) -> None:
-        """Raise VprError if the page cannot be written, before anything is computed."""
-        if self.report is not None and self.report.is_dir():
-            raise VprError(
-                f"--report {self.report}: is a directory; name a file, such as {self.report / 'report.html'}"
-            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +52,7 @@ class Subject:
     """The content of a page."""
 
     title: str
-    lines: tuple[str, ...]  # under the title: protocol, counts, how the shortlist was re-ranked
+    lines: tuple[str, ...]  # under the title: the protocol, the counts, the re-ranking
     data: RetrievalSet
     stages: tuple[Stage, ...]  # the first is "before", the last "after"
     results: dict[str, dict[str, Any]]  # metrics by stage, with the names that --json uses; empty without ground truth

@@ -74,7 +74,7 @@ def nearest_positive(data: RetrievalSet) -> np.ndarray | None:
 
 
 def subtask_table(dataset: MSLS, stages: tuple[Stage, ...]) -> Table | None:
-    """Recall by subtask, of the rankings with only the queries and database entries of the subtask.
+    """Recall by subtask. Of the rankings only the queries and database entries of the subtask count.
 
     None if the dataset has no subtasks.
     """
@@ -90,8 +90,8 @@ def subtask_table(dataset: MSLS, stages: tuple[Stage, ...]) -> Table | None:
         ]
         rows.append((name, str(len(hits[0])), *_recalls(hits)))
     note = (
-        "Of the rankings above, only the queries and database entries of each subtask. --subtask searches only these "
-        "entries, and so finds more of them."
+        "The rankings above, reduced to the queries and database entries of each subtask. With --subtask only these "
+        "entries are searched, so more of them are found."
     )
     return Table("Recall by subtask", _columns(stages), tuple(rows), note) if rows else None
 

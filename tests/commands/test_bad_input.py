@@ -63,6 +63,7 @@ def test_bad_combinations_of_evaluation(tiny_tree, distilled_run, capsys, argume
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--teacher", "nowhere", "--grid", "99"], "--grid 99 is finer than"),  # before the teacher is read
         (["--teacher", "nowhere"], "no run at nowhere; make it with: python -m vpr.teacher"),
         (["--cities", "boston", "--held-out", "boston"], "boston is held out"),
         (["--cities", "atlantis"], "no city 'atlantis'"),
@@ -144,7 +145,7 @@ def test_unknown_names_in_prediction_files(tiny_tree, distilled_run, perfect, tm
     usual = ["--data", tiny_tree, "--run", distilled_run, "--device", "cpu"]
     for option in ("--predictions", "--shortlist"):
         assert "unknown query" in refused(capsys, msls.main, *usual, option, unknown_query)
-        assert "1 of 20 queries to be scored have no row" in refused(capsys, msls.main, *usual, option, missing_query)
+        assert "1 of 20 scored queries have no row" in refused(capsys, msls.main, *usual, option, missing_query)
     assert "unknown prediction" in refused(capsys, msls.main, *usual, "--shortlist", unknown_prediction)
     assert "unknown prediction" in refused(capsys, msls.main, *usual, "--predictions", unknown_prediction, "--strict")
     evaluate(tiny_tree, distilled_run, tmp_path, "--predictions", unknown_prediction)

@@ -113,7 +113,7 @@ def test_what_does_not_go_together_is_said_at_once(tiny_tree, distilled_run, per
     usual = ["--data", tiny_tree, "--device", "cpu"]
     for arguments, words in [
         ([distilled_run, "--task", "all", "--report", "a.html"], "need one protocol"),
-        ([perfect, "--task", "all"], "answers one task"),
+        ([perfect, "--task", "all"], "is for one task"),
         ([distilled_run, perfect, "--submission", tmp_path / "a.zip"], "is a prediction file"),
         ([tmp_path / "none.csv"], "no such prediction file"),
         ([f"x={perfect}", f"x={distilled_run}"], "x names a prediction file and another source"),

@@ -79,15 +79,17 @@ def test_rollout_reranks_by_a_cache_of_its_own(run, tiny_set, tmp_path):
     assert (DescriptorCache(path).weights.sum(1) - 1 < 1e-5).all()
 
 
-def test_evaluation_scores_both_orders(run, tiny_set, tmp_path):
+def test_evaluation_scores_both_orders(run, tiny_set, tmp_path, capsys):
     found = evaluated(tmp_path, "--run", run, "--data", tiny_set, "--rerank")
+    assert "x S_struct, fusion: similarity" in capsys.readouterr().out
+    assert found["fusion"] == {"rule": "similarity", "lambda": None}
     assert set(found["results"]) == {"shortlist", "rerank"} and found["counts"]["queries"] == 32
     for metrics in found["results"].values():
         assert set(metrics) == METRICS and all(0 <= value <= 1 for value in metrics.values())
     assert found["protocol"] == {"layout": "folders", "classes": 4, "all_test": False} and not found["adapted"]
     assert all(math.isfinite(value) for floor in found["floors"].values() for value in floor.values())
     every = evaluated(tmp_path, "--run", run, "--data", tiny_set, "--all-test")
-    assert every["counts"]["queries"] == 64 and set(every["results"]) == {"shortlist"}
+    assert every["counts"]["queries"] == 64 and set(every["results"]) == {"shortlist"} and every["fusion"] is None
 
 
 def test_what_lies_behind_the_shortlist_keeps_its_place(run, tiny_set, tmp_path):
@@ -162,8 +164,9 @@ def test_bad_input_is_one_line(tiny_set, tmp_path, capsys, run):
     assert "no class is left to test on" in refused(
         capsys, retrieval.main, "--run", run, "--data", tiny_set, "--test-classes", "/dev/null"
     )
+    assert "--grid 99 is finer" in refused(capsys, train, "--data", "nowhere", *LABELS, "--grid", "99")
     assert "no run at" in refused(capsys, retrieval.main, "--run", tmp_path / "none", "--data", tiny_set)
     arguments = ["--data", tiny_set, "--out", tmp_path / "new", *LABELS]
-    assert "needs something to validate on" in refused(capsys, train, *arguments, "--validate-every", "2")
+    assert "needs held-out data" in refused(capsys, train, *arguments, "--validate-every", "2")
     assert "leaves fewer than two" in refused(capsys, train, *arguments, "--held-out", "0.9")
     assert not (tmp_path / "new" / "config.json").exists()

@@ -116,6 +116,13 @@ def test_a_tree_without_the_usual_held_out_city_trains_and_says_what_that_means(
     assert "no city was held out of this run: the weight of S_struct is the default, 5" in caplog.text
 
 
+def test_a_memory_smaller_than_a_batch_is_refused_before_anything_is_read(tmp_path, capsys):
+    options = ["--data", "nowhere", "--out", tmp_path / "run", *TEACHER, "--memory", "7"]
+    for main in (teacher.main, scratch.main):
+        assert "--memory 7 is smaller than a batch of 8 photos" in refused(capsys, main, *options)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_teacher_that_cannot_be_whitened_is_refused_before_it_is_trained(tiny_tree, tmp_path, capsys):
     options = ["--data", tiny_tree, "--out", tmp_path / "run", "--device", "cpu", "--recipe", "mini"]
     for main in (teacher.main, distill.main):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from pair_batches import NEITHER, PLACE, photo_batch, random_descriptors
-from pytorch_metric_learning import losses
+from pytorch_metric_learning import losses, miners
 
 from vpr.base.errors import VprError
 from vpr.distill.losses.metric_loss import (
@@ -129,6 +129,29 @@ def test_the_memory_is_compared_with_by_place(name, miner):
     assert float(value) > 0
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_with_a_memory_a_miner_ignores_the_copies_of_the_batch(name):
+    """The memory holds the batch too. On labels the loss is the library's, which removes the copies."""
+    place, rows = torch.arange(32) // 4 % 4, torch.arange(32)
+    x, batch = random_descriptors(32, 4).float(), photo_batch(place)
+    loss = MetricLoss(ObjectiveConfig(name, "multi-similarity", memory=24), 6, 4)
+    library = losses.CrossBatchMemory(LOSSES[name](ObjectiveConfig(name)), 6, 24, miners.MultiSimilarityMiner())
+    for half in (slice(0, 16), slice(16, 32)):
+        value = loss(x[half], PhotoBatch(rows[half], place[half], batch.find_pairs))
+        assert float(value) == pytest.approx(float(library(x[half], place[half])), rel=1e-5) and float(value) > 0
+
+
+def test_the_same_photo_is_found_in_the_batch_and_in_the_memory():
+    batch, x = photo_batch(), random_descriptors().float()
+    twice = PhotoBatch(torch.tensor([2, 5, 2]), batch.classes[:3], batch.find_pairs)
+    loss, with_memory = (MetricLoss(ObjectiveConfig(memory=memory), 6, 4) for memory in (0, 6))
+    assert loss._compare(x[:3], twice, None).same_photo.nonzero().tolist() == [[0, 0], [0, 2], [1, 1], [2, 0], [2, 2]]
+    other = PhotoBatch(torch.tensor([5, 7, 0]), batch.classes[:3], batch.find_pairs)
+    with_memory(x[3:6], other)
+    found = with_memory._compare(x[:3], twice, None).same_photo
+    assert found.nonzero().tolist() == [[0, 3], [0, 5], [1, 0], [1, 4], [2, 3], [2, 5]]
+
+
 def test_a_restored_memory_continues_where_it_was():
     batch, x = photo_batch(), random_descriptors().float()
     config = ObjectiveConfig(memory=12)
@@ -163,8 +186,8 @@ def test_precomputed_replace_those_of_the_descriptors(loss, miner):
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        (ObjectiveConfig(PROXY_ANCHOR), "does not go with --loss proxy-anchor; pass --loss margin"),
-        (ObjectiveConfig(memory=8), "does not go with --memory"),
+        (ObjectiveConfig(PROXY_ANCHOR), "cannot be combined with --loss proxy-anchor; pass --loss margin"),
+        (ObjectiveConfig(memory=8), "cannot be combined with --memory"),
     ],
 )
 def test_losses_without_cosines_are_refused(config, words):
@@ -175,9 +198,9 @@ def test_losses_without_cosines_are_refused(config, words):
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        (ObjectiveConfig(FAST_AP, memory=8), "--memory does not go with --loss fast-ap"),
-        (ObjectiveConfig(PROXY_ANCHOR, memory=8), "--memory does not go with --loss proxy-anchor"),
-        (ObjectiveConfig("infonce", "distance-weighted", 8), "--memory does not go with --miner distance-weighted"),
+        (ObjectiveConfig(FAST_AP, memory=8), "--memory cannot be combined with --loss fast-ap"),
+        (ObjectiveConfig(PROXY_ANCHOR, memory=8), "--memory cannot be combined with --loss proxy-anchor"),
+        (ObjectiveConfig("infonce", "distance-weighted", 8), "cannot be combined with --miner distance-weighted"),
     ],
 )
 def test_impossible_combinations_are_refused(config, words):
@@ -190,6 +213,6 @@ def test_impossible_combinations_are_refused(config, words):
 def test_a_memory_smaller_than_a_batch_is_refused():
     config = ObjectiveConfig(memory=7)
     with pytest.raises(VprError, match="--memory 7 is smaller than a batch of 8 photos; pass a larger --memory, or 0"):
-        MetricLoss(config, 6, 4)(random_descriptors().float(), photo_batch())
+        check_memory(config, 8)
     check_memory(config, 7)
     check_memory(ObjectiveConfig(), 8)

@@ -1,10 +1,10 @@
-"""The schedule: learning rates, minings, validations, pauses."""
+"""The schedule: learning rates, and the steps of minings, validations and pauses."""
 
 import pytest
 import torch
 
 from vpr.distill.settings import TrainConfig
-from vpr.distill.training.schedule import learning_rate, mining_steps, pauses, plateaus, validation_steps
+from vpr.distill.training.schedule import learning_rate, mining_steps, pause_steps, plateaus, validation_steps
 
 
 def rates(config, scores=()):
@@ -43,6 +43,6 @@ def test_plateaus_are_those_of_torch(patience):
 def test_pauses_are_in_order_and_complete():
     config = TrainConfig(steps=20, checkpoint_every=7, minings=2, validate_every=9)
     assert list(mining_steps(config)) == [4, 12] and list(validation_steps(config)) == [9, 18, 20]
-    assert pauses(config, 4) == [7, 9, 12, 14, 18, 20]
+    assert pause_steps(config, 4) == [7, 9, 12, 14, 18, 20]
     tuples = TrainConfig(steps=20, mining="tuples", cached_queries=48, places=8, checkpoint_every=100)
-    assert list(mining_steps(tuples)) == [0, 6, 12, 18] and pauses(tuples, 0) == [6, 12, 18, 20]
+    assert list(mining_steps(tuples)) == [0, 6, 12, 18] and pause_steps(tuples, 0) == [6, 12, 18, 20]

@@ -85,7 +85,7 @@ def test_an_interrupted_distillation_reaches_the_same_weights(tmp_path):
     assert set(losses) == {"infonce", "structural", "distillation"}
 
 
-@pytest.mark.parametrize("damage", [0.0, 0.5, 0.99, "other", "foreign", "late", "older"])
+@pytest.mark.parametrize("damage", [0.0, 0.5, 0.99, "other", "foreign", "late"])
 def test_a_damaged_checkpoint_is_named_with_the_remedy(undisturbed, tmp_path, damage):
     path = tmp_path / "checkpoint.pt"
     with pytest.raises(KeyboardInterrupt):
@@ -99,11 +99,26 @@ def test_a_damaged_checkpoint_is_named_with_the_remedy(undisturbed, tmp_path, da
             "other": {"model": {}},
             "foreign": {"history": "x"},
             "late": {"history": late},
-            "older": {"format": 1},
         }
         state |= damaged[damage]
         torch.save(state, path)
-    with pytest.raises(VprError, match="checkpoint.pt (is|was) .*; remove it"):
+    with pytest.raises(VprError, match="checkpoint.pt is .*; remove it"):
+        train(path, Pictures())
+
+
+@pytest.mark.parametrize("version", ["0.1.0", "later"])
+def test_a_checkpoint_of_another_version_is_refused(undisturbed, tmp_path, version):
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(path, Pictures(stop_at=int(0.9 * undisturbed[2])))
+    state = torch.load(path, weights_only=True)
+    if version == "later":
+        state["format"] += 1
+    else:  # no format, and step, losses and log beside the parts
+        state = {name: state[name] for name in ("model", "optimizer", "objective", "precision", "validations")}
+        state |= {"rates": {"rate": 1.0}, "step": 3, "recent": [{"infonce": 1.0}], "record": [{"step": 3}]}
+    torch.save(state, path)
+    with pytest.raises(VprError, match="checkpoint.pt was written by another version of vpr; remove it to train from"):
         train(path, Pictures())
 
 

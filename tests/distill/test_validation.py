@@ -98,9 +98,9 @@ def test_tensorboard_gets_the_same_numbers_after_an_interruption(tmp_path):
 @pytest.mark.parametrize(
     ("options", "held_out", "words"),
     [
-        ({"validate_every": 5}, "", "--validate-every needs something to validate on; pass --held-out"),
-        ({"patience": 2}, "cph", "--patience goes by validations; pass --validate-every STEPS"),
-        ({"schedule": "plateau"}, "cph", "--schedule plateau goes by validations"),
+        ({"validate_every": 5}, "", "--validate-every needs held-out data; pass --held-out"),
+        ({"patience": 2}, "cph", "--patience needs validations; pass --validate-every STEPS"),
+        ({"schedule": "plateau"}, "cph", "--schedule plateau needs validations"),
     ],
 )
 def test_options_that_need_validations_are_refused_without_them(options, held_out, words):

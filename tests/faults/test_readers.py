@@ -19,9 +19,9 @@ from vpr.base.errors import VprError
 from vpr.cache import DescriptorCache, mend_truncated
 from vpr.datasets.msls import Protocol, load
 from vpr.description.foreign import read_foreign
-from vpr.eval.files.faults import faults_of_file
+from vpr.eval.files.faults import find_faults
 from vpr.eval.files.foreign import read_rankings, read_shortlist
-from vpr.maps.exif import exif_position
+from vpr.maps.exif import read_exif
 from vpr.maps.store import Content
 from vpr.maps.tables import read_list
 from vpr.maps.video import read_track
@@ -87,7 +87,7 @@ READERS = {
     "places.csv": read_places,
     "places.geojson": read_places,
     "track.gpx": read_track,
-    "photo.jpg": exif_position,
+    "photo.jpg": read_exif,
     "map/map.json": read_map,
     "map/photos-1.csv": read_map,
     f"{SIDE}/seq_info.csv": read_tree,
@@ -109,7 +109,7 @@ PREDICTIONS = {
     "csv": lambda path, dataset: read_rankings(path, dataset, strict=False),
     "strict": lambda path, dataset: read_rankings(path, dataset, strict=True),
     "shortlist": lambda path, dataset: read_shortlist(path, dataset, 10),
-    "check": faults_of_file,
+    "check": find_faults,
 }
 
 

@@ -2,16 +2,16 @@
 
 import importlib
 import json
+import re
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from vpr.__main__ import COMMANDS
 from vpr.eval import msls
 
-MODULES = ["vpr.teacher", "vpr.scratch", "vpr.distill", "vpr.extract"]
-MODULES += ["eval.msls", "eval.compare", "eval.submission", "eval.table", "datasets.mini_msls"]
-MODULES += ["vpr.retrieval", "eval.retrieval", "datasets.mini_retrieval", "eval.partial"]
-MODULES += ["vpr.match", "eval.patches", "vpr.map", "vpr.locate", "vpr.serve"]
+# What follows ``python -m`` for each command, in a checkout: ``vpr.distill``, ``eval.msls``.
+MODULES = [re.sub(r"^vpr\.(?=datasets\.|eval\.)|\.__main__$", "", module) for module, _ in COMMANDS.values()]
 
 
 def module_of(command):

@@ -6,7 +6,7 @@
   const SVG = "http://www.w3.org/2000/svg";
   const at = (id) => document.getElementById(id);
 
-  // Control and bidirectional characters of keys are shown by their codes: they change the order of what stands near.
+  // Control and bidirectional characters of keys are shown as codes, because they change the order of the text around them.
   const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
   const plain = (text) => text.replace(HIDDEN, (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
 
@@ -85,8 +85,8 @@
     return select;
   });
   if (D.queries.some((query) => query.answers[last].probability !== null)) {
-    at("order").append(make("option", { value: "unsure", text: "least sure first" }));
-    at("order").append(make("option", { value: "sure", text: "surest first" }));
+    at("order").append(make("option", { value: "unsure", text: "lowest probability first" }));
+    at("order").append(make("option", { value: "sure", text: "highest probability first" }));
   }
 
   let shown = [], chosen = -1, cards = 0;
@@ -227,7 +227,7 @@
       }
     });
   }
-  // Where a model sees the middle square alone, the patches cover that.
+  // If a model takes only the central square of a photo, the patches cover that square.
   function placePatches(image) {
     const [width, height] = [image.naturalWidth, image.naturalHeight], middle = D.matches ? D.matches.middle : 0;
     if (!middle || !width) return;

@@ -7,6 +7,7 @@ import pytest
 from msls_tree import make_rows, random_rows, write_city
 
 from vpr.datasets.msls import Protocol, load
+from vpr.eval.files.foreign import read_rankings, read_shortlist
 from vpr.eval.files.prediction_file import PredictionError, read_predictions, write_predictions
 from vpr.eval.files.resolve import resolve
 from vpr.eval.files.submission import name_rankings
@@ -108,9 +109,9 @@ def test_keys_of_the_tree_that_the_protocol_leaves_out(file, root):
     assert kinds(resolved) == {
         "prediction moved to the end of its row, outside subtask s2w": 1,
         "prediction moved to the end of its row, query image": 1,
-        "prediction moved to the end of its row, of goa, a city not among those chosen": 1,
+        "prediction moved to the end of its row, of goa, a city that is not chosen": 1,
         "query ignored, outside subtask s2w": 1,
-        "query ignored, of sf, a city not among those chosen": 1,
+        "query ignored, of sf, a city that is not chosen": 1,
         "query ignored, database image": 1,
         "row shorter than the longest": 4,
     }
@@ -123,13 +124,26 @@ def test_repeats_are_named(file, dataset):
     assert resolved.ranked[0].tolist() == [1, 1, 0]
 
 
+def test_repeats_are_left_out_of_a_shortlist(tmp_path, dataset, caplog):
+    """The first of each stays, and the next prediction moves up. A file that is scored keeps its repeats."""
+    rows = ("q0000 d0001 d0001 d0003 d0000 d0001", "q0001 d0001 d0002", CPH[2], *SF)
+    (tmp_path / "p.csv").write_text("\n".join(rows))
+    assert read_shortlist(tmp_path / "p.csv", dataset, 2).tolist() == [[1, 0], [1, 2], [1, 2], [4, 3], [4, 3]]
+    assert "2 repeated predictions are left out of the shortlist, the first of each stays" in caplog.text
+    assert read_rankings(tmp_path / "p.csv", dataset, strict=False)[0].tolist() == [1, 1, 0, 1, -1]
+    caplog.clear()
+    (tmp_path / "p.csv").write_text("\n".join((*CPH, *SF)))
+    assert read_shortlist(tmp_path / "p.csv", dataset, 2).tolist() == [[0, 1], [1, 2], [1, 2], [4, 3], [4, 3]]
+    assert caplog.text == ""
+
+
 def test_a_doubled_query_is_an_error(file, dataset):
-    with pytest.raises(PredictionError, match="line 6: query q0001 stands already on line 2"):
+    with pytest.raises(PredictionError, match="line 6: query q0001 is already on line 2"):
         resolve(file(*CPH, *SF, "q0001 d0000 d0001"), dataset)
 
 
 def test_a_scored_query_without_a_row_is_an_error(file, dataset):
-    with pytest.raises(PredictionError, match=r"1 of 5 queries to be scored have no row, e.g. q0001"):
+    with pytest.raises(PredictionError, match=r"1 of 5 scored queries have no row, such as q0001"):
         resolve(file(CPH[0], CPH[2], *SF), dataset)
 
 
@@ -228,7 +242,7 @@ def test_names_with_other_white_space_come_back(tmp_path):
     write_predictions(tmp_path / "p.csv", *name_rankings(data, ranked))
     assert np.array_equal(resolve(read_predictions(tmp_path / "p.csv"), dataset).ranked, ranked)
     for name in ("", "a b", "a\nb", "a\tb", "#a", " a"):
-        with pytest.raises(PredictionError, match="cannot stand in a prediction file"):
+        with pytest.raises(PredictionError, match="cannot be written into a prediction file"):
             write_predictions(tmp_path / "q.csv", [name], [["d"]])
 
 

@@ -50,25 +50,25 @@ def test_a_valid_file(check):
 
 FAULTS = {
     "missing query": (ROWS[:2], ["missing query: q0002"]),
-    "doubled query": ((*ROWS, ROWS[1]), ["doubled query: line 4, q0001 stands already on line 2"]),
+    "doubled query": ((*ROWS, ROWS[1]), ["doubled query: line 4, q0001 is already on line 2"]),
     "doubled prediction": (("q0000 d0001 d0001", *ROWS[1:]), ["doubled prediction: line 1, d0001"]),
     "unknown prediction": (("q0000 d0009 d0001", *ROWS[1:]), ["unknown key: line 1, prediction d0009"]),
     "unknown query": ((*ROWS, "x d0000 d0001"), ["unknown key: line 4, query x"]),
     "uneven rows": (
-        ("q0000 d0000", *ROWS[1:]), ["uneven rows: line 1, 1 predictions where most rows have 2"],
+        ("q0000 d0000", *ROWS[1:]), ["uneven rows: line 1, 1 predictions, but most rows have 2"],
     ),
     "no predictions": (
         ("q0000", "q0001", "q0002 d0000"),
-        ["uneven rows: line 1, no predictions where most rows have 1",
-         "uneven rows: line 2, no predictions where most rows have 1"],
+        ["uneven rows: line 1, no predictions, but most rows have 1",
+         "uneven rows: line 2, no predictions, but most rows have 1"],
     ),
     "prediction with an extension": (
         ("q0000 d0000.jpg d0001", *ROWS[1:]),
-        ["key with an extension: line 1, prediction d0000.jpg: keys carry no file extension"],
+        ["key with an extension: line 1, prediction d0000.jpg: keys have no file extension"],
     ),
     "query with an extension": (
         ("q0000.JPG d0000 d0001", *ROWS[1:]),
-        ["missing query: q0000", "key with an extension: line 1, query q0000.JPG: keys carry no file extension"],
+        ["missing query: q0000", "key with an extension: line 1, query q0000.JPG: keys have no file extension"],
     ),
     "wrong split": (
         (*ROWS, "r0000 e0000 e0001"),
@@ -192,4 +192,4 @@ def test_a_row_is_as_long_as_its_query_has_predictions(check, root, tmp_path):
     assert main([str(path), "--data", str(root)]) == 0
     write_submission(path, data, np.array([[2, 0, 1], [1, 2, 0], [0, 1, -1], [4, 3, -1]]))
     code, lines = check(path.read_text().split("\n")[:-1])
-    assert code == 1 and "uneven rows: line 3, 2 predictions where most rows have 3" in lines
+    assert code == 1 and "uneven rows: line 3, 2 predictions, but most rows have 3" in lines

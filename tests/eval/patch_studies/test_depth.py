@@ -13,7 +13,7 @@ from vpr.eval.patch_studies.depth import (
     Network,
     as_patches,
     block_outputs,
-    blocks_of,
+    find_blocks,
     mean_cosine,
     similarity_by_depth,
 )
@@ -54,7 +54,7 @@ def test_every_block_of_a_network_is_seen_with_its_patches(name):
     network, seen = create_network(name, side).eval(), {}
     with torch.inference_mode(), block_outputs(network, lambda block, patches: seen.update({block: patches.shape[1]})):
         network.forward_features(torch.zeros(1, 3, side, side))
-    assert list(seen) == list(blocks_of(network)) and len(seen) == blocks and list(seen.values())[-1] == last
+    assert list(seen) == list(find_blocks(network)) and len(seen) == blocks and list(seen.values())[-1] == last
     assert not any(module._forward_hooks for module in network.modules())
 
 

@@ -93,9 +93,9 @@ def test_filters_choose_queries(made_up):
 
 
 def test_the_least_sure_come_first(made_up):
-    made_up.choose("#order", "surest first")
+    made_up.choose("#order", "highest probability first")
     assert made_up.keys() == [f"query{number}" for number in reversed(range(QUERIES))]
-    made_up.choose("#order", "least sure first")
+    made_up.choose("#order", "lowest probability first")
     assert made_up.keys() == [f"query{number}" for number in range(QUERIES)]
 
 

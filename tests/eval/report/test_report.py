@@ -233,7 +233,16 @@ def test_the_confidence_that_is_enough_counts_ties_together():
     said = precision_line(probability, right)
     assert said.endswith("90 % or more, 95.0 % are right: 20 of 30 queries (67 %).")
     assert "99 % or more, 100.0 % are right" in precision_line(np.array([0.996]), np.array([True]))
-    assert precision_line(np.array([0.5, 0.5]), np.array([True, False])).startswith("At no probability are 95 %")
+    assert "29 % or more" in precision_line(np.array([0.29]), np.array([True]))
+    assert precision_line(np.array([0.5, 0.5]), np.array([True, False])).startswith("There is no probability above")
+
+
+def test_the_confidence_that_is_enough_is_judged_by_the_percentage_that_is_shown():
+    """Of 25 answers with 90 % or more 20 are right, whatever the digits behind the point."""
+    probability, right = np.array([0.909] * 20 + [0.901] * 5), np.array([True] * 20 + [False] * 5)
+    assert precision_line(probability, right).startswith("There is no probability above")
+    said = precision_line(np.r_[probability, [0.92] * 30], np.r_[right, [True] * 30])
+    assert said.endswith("92 % or more, 100.0 % are right: 30 of 55 queries (55 %).")
 
 
 def test_without_ground_truth_nothing_is_scored(tiny_tree, distilled_run, tmp_path):
