@@ -72,6 +72,8 @@ def _work(options: LocateOptions, config: LocateConfig, cluster: ShardOptions) -
         _print_located(one)
     print(_summary(located, unreadable))
     _write(options, photo_map, located, unreadable)
+    if config.sequence and 2 * sum(one.on_map for one in located) < len(located):
+        print(f"frames support each other if they lie at most --reach ({config.reach:g} m) apart", file=sys.stderr)
     if unreadable:
         print(one_line(f"cannot be read: {listed([*unreadable.values()])}"), file=sys.stderr)
         raise VprError(f"{len(unreadable)} of {len(photos)} photos cannot be read; the others were located")

@@ -6,8 +6,6 @@ continues when it is given again. Photos that are already described are not desc
 
 from __future__ import annotations
 
-import hashlib
-import os
 import sys
 import time
 from dataclasses import dataclass
@@ -22,7 +20,6 @@ from vpr.cluster.options import ClusterOptions
 
 if TYPE_CHECKING:
     from vpr.maps.left_out import LeftOut
-    from vpr.maps.positions import Photo
     from vpr.run import Run
 
 
@@ -81,6 +78,7 @@ def _model(options: MapOptions) -> Run:
 def _add(options: MapOptions, cluster_options: ClusterOptions) -> None:
     from vpr.cluster.describing import cluster_filling
     from vpr.maps.building import add_photos, known_positions, require_place
+    from vpr.maps.frames import take_frames
     from vpr.maps.left_out import nothing_to_add
     from vpr.maps.positions import find_photos
     from vpr.maps.video import VIDEOS
@@ -95,12 +93,19 @@ def _add(options: MapOptions, cluster_options: ClusterOptions) -> None:
     model = _model(options)
     found = find_photos(others, options.crs, known_positions(options.map, model.spec.patches))
     _print_left_out(found.left_out)
-    photos = [*found.photos, *_frames(options, videos)]
+    frames = [] if options.gpx is None else take_frames(options.map, videos, options.gpx, options.every, options.start)
+    photos = [*found.photos, *(photo for video in frames for photo in video.photos)]
     if not photos:
         raise nothing_to_add(found.left_out)
     with cluster_options.connect() as cluster:
-        done = add_photos(options.map, model, photos, cluster_filling(cluster))
+        filling = cluster_filling(cluster)
+        done = add_photos(
+            options.map, model, photos, filling, lambda key: any(video.is_outdated(key) for video in frames)
+        )
+    for video in frames:
+        video.finish()
     changes = f"{done.new} new, {done.changed} changed, {done.unchanged} unchanged; {done.described} described"
+    changes += f"; {done.removed} removed, which an earlier command placed otherwise" if done.removed else ""
     print(one_line(f"{options.map}: {done.photos} photos ({changes}), {time.perf_counter() - start:.1f} s"))
     print(f"the model is adapted to {done.adapted_to} of them" if done.adapted_to else "too few photos to adapt to")
     _print_left_out(done.left_out)
@@ -113,23 +118,6 @@ def _print_left_out(left_out: LeftOut) -> None:
     """Print how many photos are left out, with the first names."""
     for line in left_out.lines():
         print(one_line(line), file=sys.stderr)
-
-
-def _frames(options: MapOptions, videos: list[Path]) -> list[Photo]:
-    """The frames of the videos, saved in the map's folder."""
-    from vpr.maps.building import FRAMES
-    from vpr.maps.video import frames_of, read_track
-
-    if options.gpx is None:
-        return []
-    track, photos = read_track(options.gpx), []
-    for video in videos:
-        if not video.is_file():
-            raise VprError(f"no video {video}", thing=video, remedy="check the path")
-        digest = hashlib.sha256(f"{os.path.realpath(video)} {video.stat().st_size}".encode()).hexdigest()[:8]
-        folder = Path(os.path.realpath(options.map)) / FRAMES / f"{video.stem}-{digest}"
-        photos += frames_of(video, track, folder, options.every, options.start)
-    return photos
 
 
 def _remove(options: MapOptions) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,11 +20,21 @@ from vpr.base.run_folder import METRICS, read_metrics
 from vpr.base.settings import load_stage
 from vpr.cache import CacheSpec
 from vpr.description.describe import BATCH, Described, describe
-from vpr.description.images import UNREADABLE, ImageError, Tolerant, fitted, opened, read_image, upright
+from vpr.description.images import (
+    UNREADABLE,
+    ImageError,
+    Size,
+    Tolerant,
+    fitted,
+    read_image,
+    read_opened,
+    upright,
+)
 from vpr.description.spec import cache_spec
 from vpr.models.builtin import NAME, caches_of, run_of
 from vpr.models.loading import load_student, load_teacher
 from vpr.models.netvlad import NetVLAD
+from vpr.models.settings import Crop, Interpolation
 from vpr.models.structural import StructuralModel
 from vpr.retrieval.confidence import Curves
 from vpr.retrieval.fusion import reorder, weighted_sum
@@ -191,19 +200,23 @@ class _Photos(Dataset[torch.Tensor]):
     def __getitem__(self, index: int) -> torch.Tensor:
         photo = self.photos[index]
         how = (self.network.input_size, self.network.interpolation, self.network.crop)
-        pixels = read_image(Path(photo), *how) if isinstance(photo, str | Path) else fitted(_image(photo), *how)
-        return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+        return torch.from_numpy(_pixels(photo, *how).transpose(2, 0, 1).copy())
+
+
+def _pixels(photo: Any, size: Size, interpolation: Interpolation, crop: Crop) -> np.ndarray:
+    """As `read_image`. A file in memory gives the pixels of the file on disk.
+
+    Raises ImageError for an image that cannot be decoded, VprError for what is no photo.
+    """
+    if isinstance(photo, str | Path):
+        return read_image(Path(photo), size, interpolation, crop)
+    if isinstance(photo, bytes) or hasattr(photo, "read"):
+        return read_opened(photo, getattr(photo, "name", "the photo"), size, interpolation, crop)
+    return fitted(_image(photo), size, interpolation, crop)
 
 
 def _image(photo: Any) -> Image.Image:
-    """In RGB, upright. Raises ImageError for an image that cannot be decoded, VprError for what is no photo."""
-    if isinstance(photo, bytes) or hasattr(photo, "read"):
-        file = io.BytesIO(photo) if isinstance(photo, bytes) else photo
-        try:
-            with opened(file, getattr(file, "name", "the photo")) as image:
-                return upright(image)
-        except UNREADABLE as error:
-            raise ImageError(f"{getattr(file, 'name', 'the photo')} cannot be decoded ({error})") from error
+    """An image of Pillow or an array, in RGB and upright; errors as `_pixels`."""
     if isinstance(photo, Image.Image):
         try:
             return upright(photo)

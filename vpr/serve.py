@@ -15,9 +15,10 @@ from vpr.base.command import printable, run_command
 from vpr.base.errors import VprError
 from vpr.base.machine import Device
 from vpr.base.packages import install_extra
+from vpr.base.photo_files import MOST_PIXELS
 from vpr.base.settings import NonNegativeInt, option, positional
 from vpr.maps.options import LocateConfig
-from vpr.serving.limits import PILLOWS_MOST, Limits
+from vpr.serving.limits import Limits
 
 PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")  # of the extra ``serve``
 TOKEN = "VPR_TOKEN"  # environment variable
@@ -68,8 +69,8 @@ def _check(limits: Limits, config: LocateConfig) -> None:
     if config.sequence:
         remedy = "leave --sequence out, or use vpr.locate"
         raise VprError("vpr.serve locates each photo by itself", thing="--sequence", remedy=remedy)
-    if limits.max_pixels > PILLOWS_MOST:
-        problem = f"photos of more than {PILLOWS_MOST} pixels cannot be opened"
+    if limits.max_pixels > MOST_PIXELS:
+        problem = f"photos of more than {MOST_PIXELS} pixels cannot be opened"
         raise VprError(problem, thing="--max-pixels", remedy="give --max-pixels a smaller number")
     if limits.max_bytes < 1:
         raise VprError("--max-mb is less than a byte", thing="--max-mb", remedy="give more")

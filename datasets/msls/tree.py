@@ -10,6 +10,9 @@ from vpr.datasets.errors import DatasetError, file_error
 from vpr.datasets.msls.cities import OFFICIAL_CITIES
 
 BRANCHES: tuple[str, ...] = ("train_val", "test")
+SIDES = ("query", "database")  # folders of a city
+OTHER_SIDES = ("queries", *SIDES)  # of a data set of VPR-datasets-downloader
+OTHER_LAYOUT = "that is the layout of another tool: docs/guides/own_data.md makes a tree of photos with positions"
 
 
 @dataclass(frozen=True)
@@ -31,26 +34,35 @@ def existing_cities(root: Path) -> list[Location]:
     branches = [branch for branch in BRANCHES if (root / branch).is_dir()]
     if not branches:
         raise file_error(root, "not an MSLS tree, it has neither train_val/ nor test/", _hint(root))
-    return [
+    cities = [
         Location(folder.name, branch)
         for branch in branches
         for folder in sorted((root / branch).iterdir())
         if folder.is_dir() and not is_hidden(folder.name)
     ]
+    if cities and all(place.name in OTHER_SIDES for place in cities):
+        raise file_error(root, f"not an MSLS tree, {branches[0]}/{cities[0].name}/ is no city", OTHER_LAYOUT)
+    return cities
 
 
 def _hint(root: Path) -> str:
-    """What to give instead of a folder that is no tree."""
-    for place in (root, *root.absolute().parents[:3]):
-        if place.name in BRANCHES:
-            return f"give {place.parent}"
+    """What to give instead of a folder that is no tree. A folder is advised only if it is a tree."""
+    near = [place.parent for place in (root, *root.absolute().parents[:3]) if place.name in BRANCHES]
     inside = [path for path in sorted(root.iterdir()) if path.is_dir() and not is_hidden(path.name)]
-    if found := next((path for path in inside if any((path / branch).is_dir() for branch in BRANCHES)), None):
+    if found := next((place for place in (*near, *inside) if _is_tree(place)), None):
         return f"give {found}"
-    names = {path.name for path in inside}
-    if names & {"database", "query", "queries"}:
-        return "that is the layout of another tool: docs/guides/own_data.md makes a tree of photos with positions"
+    if root.absolute().name in OTHER_SIDES or any(path.name in OTHER_SIDES for path in inside):
+        return OTHER_LAYOUT
     return "give the folder that holds them"
+
+
+def _is_tree(place: Path) -> bool:
+    """Whether a folder has a city with both of its sides."""
+    return any(
+        (city / SIDES[0]).is_dir() and (city / SIDES[1]).is_dir()
+        for branch in BRANCHES
+        for city in place.glob(f"{branch}/*")
+    )
 
 
 def locate(root: Path, split: str, names: tuple[str, ...]) -> list[Location]:

@@ -74,6 +74,20 @@ def test_a_drive_is_located_in_the_order_of_names(town, capsys):
     assert "photos are on the map" in capsys.readouterr().out
 
 
+def test_a_drive_of_which_little_is_found_names_the_distance_of_frames(tmp_path, capsys):
+    """The photos of the map itself, 111 m apart."""
+    for number in range(24):
+        write_photo(tmp_path / "photos" / f"{number:03d}.jpg", (47 + number / 1000, 8.0), seed=number, size=(160, 120))
+    assert map.main([str(tmp_path / "map"), "add", str(tmp_path / "photos"), "--device", "cpu"]) == 0
+    words = "frames support each other if they lie at most --reach (20 m) apart"
+    for more, said in (([], ""), (["--sequence"], words), (["--sequence", "--reach", "150"], "")):
+        capsys.readouterr()
+        given = [str(tmp_path / "map"), str(tmp_path / "photos"), "--device", "cpu", "--top", "1", *more]
+        assert locate.main(given) == 0
+        out, err = capsys.readouterr()
+        assert ("24 of 24 photos are on the map" in out) == (not said) and (words in err) == bool(said)
+
+
 def test_photos_without_a_position_are_named_and_counted(town, tmp_path, capsys):
     folder = shutil.copytree(town / "database", tmp_path / "photos")
     for number in range(5):
@@ -154,7 +168,8 @@ def test_outputs_replace_nothing_of_the_map(town, tmp_path, capsys):
     given = [link, town / "query", "--device", "cpu", "--shortlist", listed]
     kept = [link / path.name for path in made.iterdir() if path.suffix != ".lock"]
     for output in (*kept, photo, listed, listed.with_suffix(".txt")):
-        assert f"an output names {output}, a file of" in refused(capsys, locate.main, *given, "--csv", output)
+        line = refused(capsys, locate.main, *given, "--csv", output)
+        assert f"--csv {output} " in line and "; name another path" in line
     assert before == {path: path.read_bytes() for path in before}
 
 

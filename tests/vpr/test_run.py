@@ -1,6 +1,7 @@
 """Runs from Python: photos described in any form, ranked and matched as the commands do."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 import vpr
 from vpr.base.errors import VprError
 from vpr.description.images import ImageError
+from vpr.models.structural import ModelConfig, StructuralModel
 from vpr.retrieval.rerank import ImagesInMemory, compare_images
 
 CPU = torch.device("cpu")
@@ -33,6 +35,24 @@ def test_one_photo_is_described_in_any_form(files):
         forms.append(file)
         for form in forms:
             np.testing.assert_allclose(run.describe(form).globals_, expected.globals_, atol=BETWEEN_BATCHES)
+
+
+@pytest.mark.parametrize("crop", ["resize", "centre"])
+def test_bytes_and_open_files_are_described_as_the_file_of_a_path(tmp_path, crop):
+    """Bit for bit: a JPEG's decoder takes short cuts for a large photo, and has to take them for all of these."""
+    noise = np.random.default_rng(0).integers(0, 256, (400, 600, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.jpg")
+    torch.manual_seed(0)
+    network = StructuralModel(ModelConfig(dim=8, grid=2, image_size=32, crop=crop)).eval()
+    run, data = replace(a_model(), network=network), (tmp_path / "a.jpg").read_bytes()
+    expected = run.describe(tmp_path / "a.jpg")
+    with (tmp_path / "a.jpg").open("rb") as file:
+        file.read(100)
+        for form in (data, io.BytesIO(data), file):
+            found = run.describe(form)
+            assert np.array_equal(found.globals_, expected.globals_) and np.array_equal(found.patches, expected.patches)
+    decoded = run.describe(np.asarray(Image.open(tmp_path / "a.jpg")))
+    assert not np.array_equal(decoded.globals_, expected.globals_), "without the short cuts it is another picture"
 
 
 def test_no_photos_have_no_descriptors():

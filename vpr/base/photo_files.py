@@ -6,6 +6,7 @@ What systems and programs keep beside photos is no photo: trash, thumbnails, old
 from __future__ import annotations
 
 import os
+import string
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ HIDDEN = (
     "network trash folder", "thumbs.db", "ehthumbs.db", "desktop.ini",
 )  # fmt: skip
 HEAD = 64  # bytes of a file that tell its format
+MOST_PIXELS = 178_956_970  # of a photo. Pillow opens no larger one. The decoder of JPEG shrinks larger ones
+BLANK = string.whitespace  # white space around names in lists, that of ASCII; a name may begin and end with other kinds
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"miaf")
 AVIF_BRANDS = (b"avif", b"avis")
 STARTS = (

@@ -23,7 +23,7 @@ import h5py
 import numpy as np
 
 from vpr.base.errors import VprError
-from vpr.base.photo_files import ENDINGS
+from vpr.base.photo_files import BLANK, ENDINGS
 from vpr.cache import DescriptorCache
 
 log = logging.getLogger("vpr")
@@ -32,7 +32,6 @@ HDF5 = (".h5", ".hdf5")
 PARTS = ("database", "queries")  # of VPR-methods-evaluation
 FOLDERS = {"database": "database", "query": "queries", "queries": "queries"}  # of images, and the part that they are of
 OTHER_ENDINGS = (".npy", ".npz", ".pt", ".pth", ".h5", ".json")  # of names, besides those of photos
-BLANK = " \t\r"  # around the names of a list; they may begin and end with other white space
 UNREADABLE = (
     OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, EOFError, SyntaxError, ArithmeticError,
     MemoryError, tokenize.TokenError, zipfile.BadZipFile,
@@ -181,13 +180,18 @@ def _numpy(path: Path, listed: Path) -> tuple[list[str], np.ndarray]:
 
 def _hdf5(path: Path) -> tuple[list[str], np.ndarray]:
     with h5py.File(path, "r", locking=False) as file:
-        if elsewhere := file.visititems_links(_is_link) or file.visititems(_is_elsewhere):
+        groups: list[str] = []
+
+        def visit(name: str, link: object) -> str | None:
+            """Collect the names of descriptors; returns what is wrong with a link, which ends the walk."""
+            if name.endswith("/global_descriptor"):
+                groups.append(name)
+            return _elsewhere(file, name, link)
+
+        if elsewhere := file.visititems_links(visit):
             raise ValueError(elsewhere)
         ours = "fingerprint" in file.attrs
-        groups: list[str] = []
-        if not ours:
-            file.visititems(lambda name, found: groups.append(name) if name.endswith("/global_descriptor") else None)
-            vectors = [_vector(name, file[name]) for name in groups]
+        vectors = [] if ours else [_vector(name, file[name]) for name in groups]
     if ours:
         cache = DescriptorCache(path)
         done = np.flatnonzero(cache.done)
@@ -197,13 +201,12 @@ def _hdf5(path: Path) -> tuple[list[str], np.ndarray]:
     return [name.removesuffix("/global_descriptor") for name in groups], np.stack(vectors)
 
 
-def _is_link(name: str, link: object) -> str | None:
-    """What is said of a link; None for what lies in the file."""
-    return f"{name} is a link, which is not followed" if isinstance(link, h5py.ExternalLink | h5py.SoftLink) else None
-
-
-def _is_elsewhere(name: str, found: object) -> str | None:
-    """What is said of a dataset whose numbers lie in other files, or may: if one is gone, they read as zeros."""
+def _elsewhere(file: h5py.File, name: str, link: object) -> str | None:
+    """What is said of a link to another place, and of a dataset whose numbers lie in other files: if one is gone, they
+    read as zeros. None for what lies in the file."""
+    if not isinstance(link, h5py.HardLink):
+        return f"{name} is a link, which is not followed"
+    found = file[name]
     elsewhere = isinstance(found, h5py.Dataset) and (found.external or found.is_virtual)
     return f"it keeps {name} in other files, which are not opened" if elsewhere else None
 

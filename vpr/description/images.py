@@ -1,6 +1,8 @@
 """Street photos as tensors: decoded, turned upright, resized; an unreadable one is an error that names it."""
 
+import io
 import math
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -15,7 +17,7 @@ from torch.utils.data import Dataset, Subset
 
 from vpr.base.errors import VprError
 from vpr.base.packages import install_extra
-from vpr.base.photo_files import HEAD, format_of
+from vpr.base.photo_files import HEAD, MOST_PIXELS, format_of
 from vpr.models.settings import Crop, Interpolation
 
 TURNS = {
@@ -36,21 +38,23 @@ UNREADABLE = (
     AssertionError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 # what decoders raise of files that are damaged
-MOST_PIXELS = 178_956_970  # that are decoded; Pillow opens no larger image, but of a JPEG, which its decoder can shrink
 MOST_PROGRESSIVE = 2 * MOST_PIXELS  # of a progressive JPEG, whose decoder holds all of it
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")  # modes of Pillow for them
-DEPTHS = (8, 10, 12, 14)  # bits of the values of cameras that are kept in 16 or 32
-DARK = 15  # largest value of a colour that is left of 12 bits, if the upper 8 of 16 are kept
+DEPTHS = (8, 12, 16)  # bits of grey values that are kept in 16 or 32: of most pictures, of cameras, and of scanners
+DARK = 15  # largest value that is left of 12 bits in 16 if the upper 8 are kept
 DNG = 50706  # the tag of raw photos
 MOST_PAGES = 16  # of a TIFF that are looked at for one that is no thumbnail
+FROM_PROCESS = re.compile(r"Caught ImageError in .*^[\w.]*ImageError: (.*)", re.DOTALL | re.MULTILINE)
 
 
 class ImageError(VprError):
     """An image file that is missing or cannot be decoded."""
 
-    def __str__(self) -> str:
-        """The message; a DataLoader's process puts its traceback in front of it, which is left out."""
-        return super().__str__().rpartition("ImageError: ")[2].strip()
+    def __init__(self, what: object = "", *, thing: object = "", remedy: str = "") -> None:
+        """As `VprError`. A DataLoader raises the error of its process anew, with the traceback in front of the message,
+        which is left out."""
+        found = FROM_PROCESS.fullmatch(str(what))
+        super().__init__(found[1].strip() if found else what, thing=thing, remedy=remedy)
 
 
 class TooManyPixels(ValueError):
@@ -72,24 +76,49 @@ def read_image(path: Path, size: Size, interpolation: Interpolation = "bicubic",
     """Decode one image into an array of shape (height, width, 3), uint8 RGB, upright, resized with anti-aliasing.
 
     ``resize`` does not keep the aspect ratio, as in the MSLS baselines. ``centre`` keeps it: the photo is resized to
-    cover `widened` of the size, and the middle of that is taken. Errors and short cuts as `read_whole`.
+    cover `widened` of the size, and the middle of that is taken. Short cuts as `uncut`. Raises ImageError naming the
+    file.
     """
-    if crop == "resize":
-        return read_whole(path, size, interpolation)
-    return cut(read_whole(path, widened(size), interpolation, middle=True), size)
+    whole = read_whole(path, size, interpolation, crop)
+    return whole if crop == "resize" else cut(whole, size)
 
 
-def read_whole(path: Path, size: Size, interpolation: Interpolation, middle: bool = False) -> np.ndarray:
-    """Decode one image, all of it or the largest part in its middle that has the proportions of the size.
+def read_whole(path: Path, size: Size, interpolation: Interpolation, crop: Crop = "resize") -> np.ndarray:
+    """As `read_image`, with what the crop leaves out around it, as `uncut`."""
+    with undamaged(path), path.open("rb") as file, opened(file, path) as image:
+        return uncut(image, size, interpolation, crop)
+
+
+def read_opened(
+    file: IO[bytes] | bytes,
+    name: object,
+    size: Size,
+    interpolation: Interpolation = "bicubic",
+    crop: Crop = "resize",
+) -> np.ndarray:
+    """As `read_image`, of an open file, from its beginning, or of the bytes of one. The file stays open.
+
+    name: what messages call it. Raises ImageError naming it.
+    """
+    stream = io.BytesIO(file) if isinstance(file, bytes) else file
+    with undamaged(name):
+        stream.seek(0)
+        with opened(stream, name) as image:
+            whole = uncut(image, size, interpolation, crop)
+    return whole if crop == "resize" else cut(whole, size)
+
+
+def uncut(image: Image.Image, size: Size, interpolation: Interpolation, crop: Crop) -> np.ndarray:
+    """The pixels that a crop is cut from, uint8 RGB, of an image that Pillow has opened and not decoded yet.
+
+    ``resize``: all of the image, (height, width, 3). ``centre``: the largest part in its middle with the proportions of
+    the size; its height and width are those of `widened`.
 
     Bicubic takes the decoder's and Pillow's short cuts, which change a value by a few 255ths; bilinear is exact, as
-    torchvision resizes. Raises ImageError naming the file.
+    torchvision resizes. Raises one of `UNREADABLE`.
     """
-    return resized(open_image(path, _least(size, interpolation)), size, interpolation, middle)
-
-
-def opened_whole(image: Image.Image, size: Size, interpolation: Interpolation, middle: bool = False) -> np.ndarray:
-    """As `read_whole`, of an image that Pillow has opened and not decoded yet; raises one of `UNREADABLE`."""
+    middle = crop != "resize"
+    size = widened(size) if middle else size
     return resized(upright(image, _least(size, interpolation)), size, interpolation, middle)
 
 
@@ -107,7 +136,7 @@ def fitted(image: Image.Image, size: Size, interpolation: Interpolation, crop: C
 
 
 def resized(upright: Image.Image, size: Size, interpolation: Interpolation, middle: bool = False) -> np.ndarray:
-    """As `read_whole`, of an image in RGB and upright."""
+    """An image in RGB and upright, all of it or the largest part in its middle that has the proportions of the size."""
     height, width = size
     box = _middle(upright.size, (width, height)) if middle else None
     if interpolation == "bilinear":
@@ -134,20 +163,22 @@ def open_image(path: Path, least: tuple[int, int] | None = None) -> Image.Image:
 
 
 @contextmanager
-def undamaged(path: Path) -> Iterator[None]:
-    """Inside, what is wrong with an image file is raised as ImageError, which names it."""
+def undamaged(name: object) -> Iterator[None]:
+    """Inside, what is wrong with an image file is raised as ImageError, which names it.
+
+    name: what messages call it, a path or another.
+    """
     try:
         yield
     except ImageError:  # a format that needs another package
         raise
     except FileNotFoundError:
-        raise ImageError(f"{path} is missing; unpack the image archives again") from None
+        raise ImageError(f"{name} is missing", remedy="unpack the image archives again") from None
     except PermissionError:
-        raise ImageError(f"{path} may not be read; check its permissions") from None
+        raise ImageError(f"{name} may not be read", remedy="check its permissions") from None
     except UNREADABLE as error:
-        raise ImageError(
-            f"{path} cannot be decoded ({fault_of(error)}); restore it (MSLS: unpack msls_patch_v1.1.zip on top)"
-        ) from None
+        remedy = "restore it (MSLS: unpack msls_patch_v1.1.zip on top)"
+        raise ImageError(f"{name} cannot be decoded ({fault_of(error)})", remedy=remedy) from None
 
 
 def fault_of(error: BaseException) -> str:
@@ -159,18 +190,18 @@ def fault_of(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def opened(file: IO[bytes], name: object) -> Image.Image:
+def opened(file: IO[bytes], name: object, ending: str | None = None) -> Image.Image:
     """An image that is not decoded yet, out of an open file, by what it holds and not by its ending.
 
-    name: what messages call it, a path or another. Raises ImageError for a format that needs another package, and one
-    of `UNREADABLE`.
+    name: what messages call it, a path or another. ending: of the file, by default that of the name. It counts only if
+    the first bytes say nothing. Raises ImageError for a format that needs another package, and one of `UNREADABLE`.
     """
     head = file.read(HEAD)
     file.seek(0)
     if format_of(head) == "JPEG":  # past Pillow's limit of pixels, which `upright` keeps
         return JpegImagePlugin.jpeg_factory(file)
     try:
-        image = Image.open(file, formats=_formats(head, name))
+        image = Image.open(file, formats=_formats(head, name, Path(str(name)).suffix if ending is None else ending))
     except Image.DecompressionBombError:
         raise TooManyPixels(f"it has more than {MOST_PIXELS // 10**6} million pixels, save a smaller copy") from None
     if image.format == "HEIF":
@@ -178,14 +209,14 @@ def opened(file: IO[bytes], name: object) -> Image.Image:
     return image
 
 
-def _formats(head: bytes, name: object) -> tuple[str, ...]:
+def _formats(head: bytes, name: object, ending: str) -> tuple[str, ...]:
     """The formats that a file may have, by its first bytes."""
     kind = format_of(head)
     if kind == "AVIF":
         if not features.check("avif"):
             raise ImageError(f"{name} is AVIF, which this Pillow does not read: pip install -U pillow")
         return ("AVIF",)
-    if kind != "HEIF" and (kind is not None or Path(str(name)).suffix.lower() not in HEIC):
+    if kind != "HEIF" and (kind is not None or ending.lower() not in HEIC):
         return FORMATS
     try:
         from pillow_heif import register_heif_opener
@@ -232,7 +263,7 @@ def upright(image: Image.Image, least: tuple[int, int] | None = None) -> Image.I
     Raises one of `UNREADABLE`. The orientation is asked for after decoding: the decoder of TIFF turns pictures itself,
     and then says that they are upright.
     """
-    _to_picture(image)
+    choose_page(image)
     shrunk = _shrunk(image, least)
     if shrunk is not None:
         image.draft("RGB", shrunk)
@@ -244,9 +275,11 @@ def upright(image: Image.Image, least: tuple[int, int] | None = None) -> Image.I
     return pixels if turn is None else pixels.transpose(turn)
 
 
-def _to_picture(image: Image.Image) -> None:
-    """Go to the first page of a TIFF that is a picture; raises ValueError if all it has is a thumbnail, as raw photos
-    have."""
+def choose_page(image: Image.Image) -> None:
+    """Go to the first page of a TIFF that is a picture, so that the image has its size; other formats stay as they are.
+
+    Raises one of `UNREADABLE`, and ValueError if all it has is a thumbnail, as raw photos have.
+    """
     if image.format != "TIFF" or not hasattr(image, "tag_v2"):
         return
     for page in range(1, MOST_PAGES):
@@ -312,8 +345,9 @@ def coloured(image: Image.Image) -> Image.Image:
 def _eight_bits(image: Image.Image) -> np.ndarray:
     """Grey pixels (height, width) uint8 of an image of 16 or 32 bits.
 
-    Their range is that of the bits which a TIFF says, or else the fewest bits of a camera that hold the largest value:
-    values of 8 or 12 bits in 16 would be black.
+    Their range is that of the bits which a TIFF says, from 9 to 15. Otherwise it is the smallest of `DEPTHS` that holds
+    all values. With finer guesses the brightness of a photo would depend on its largest value. Raises ValueError for
+    values of more than 16 bits.
     """
     tags = getattr(image, "tag_v2", {})
     pixels = np.asarray(image)  # uint16, or int32 of mode I
@@ -321,8 +355,8 @@ def _eight_bits(image: Image.Image) -> np.ndarray:
     if low < 0 or high > 65535:
         raise ValueError("its pixels have more than 16 bits")
     said = tags.get(ExifTags.Base.BitsPerSample)
-    depths = [said[0]] if isinstance(said, tuple) and said and 8 < said[0] < 16 else DEPTHS
-    bits = next((bits for bits in depths if high < 2**bits), 16)
+    known = said[0] if isinstance(said, tuple) and said and 8 < said[0] < 16 else None
+    bits = known if known and high < 2**known else next(depth for depth in DEPTHS if high < 2**depth)
     grey = (pixels // 257 if bits == 16 else pixels >> (bits - 8)).astype(np.uint8)
     if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:  # white is zero, which Pillow minds for 8 bits alone
         grey = 255 - grey
@@ -397,8 +431,7 @@ class ImageFiles(Dataset[torch.Tensor]):
         crop."""
         if self._kept is not None and index in self._kept:
             return self._kept[index]
-        path, middle = self.root / self.paths[index], self.crop == "centre"
-        pixels = read_whole(path, widened(self.size) if middle else self.size, self.interpolation, middle)
+        pixels = read_whole(self.root / self.paths[index], self.size, self.interpolation, self.crop)
         tensor = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
         if self._kept is not None:
             self._kept[index] = tensor

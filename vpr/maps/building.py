@@ -1,7 +1,7 @@
 """Photos into a map, and out of it."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from vpr.maps.described import (
 )
 from vpr.maps.errors import MapError
 from vpr.maps.familiarity import unknown_place_scores
+from vpr.maps.frames import FRAMES
 from vpr.maps.geodesy import places_of
 from vpr.maps.left_out import LeftOut, reason
 from vpr.maps.paths import RealPaths
@@ -56,7 +57,6 @@ from vpr.run import Run
 
 Row = tuple[object, ...]  # of a `PhotoTable`
 
-FRAMES = "frames"  # the folder in a map that keeps what was taken out of videos
 RESTORE = "restore it, or take it out of the map (vpr.map MAP remove PHOTO), and give the same command again"
 GROWTH = 2  # a map that has grown so many times is adapted to again
 
@@ -72,6 +72,7 @@ class Added:
     described: int  # read and described by the model
     adapted_to: int  # photos that the model is adapted to; 0 where it is not
     left_out: LeftOut = LeftOut()
+    removed: int = 0  # photos that are no longer right
 
 
 def known_positions(folder: Path, patches: int) -> dict[str, Position]:
@@ -84,8 +85,16 @@ def known_positions(folder: Path, patches: int) -> dict[str, Position]:
     return {real(key): (float(latitude), float(longitude)) for key, (latitude, longitude) in same.items()}  # type: ignore
 
 
-def add_photos(folder: Path, model: Run, photos: Sequence[Photo], how: Filling = USUAL) -> Added:
+def add_photos(
+    folder: Path,
+    model: Run,
+    photos: Sequence[Photo],
+    how: Filling = USUAL,
+    is_outdated: Callable[[str], bool] = lambda key: False,
+) -> Added:
     """Add photos to a map, which is made when it is missing.
+
+    is_outdated: whether a photo of the map, by its path, is no longer right; it is removed by the same change.
 
     A photo whose file has the size and the time of change of before is not described again. Of other photos the
     descriptors are kept one by one, so a call that was killed and is given again continues. Photos that cannot be read
@@ -94,6 +103,8 @@ def add_photos(folder: Path, model: Run, photos: Sequence[Photo], how: Filling =
     """
     with _writing(folder):
         before = _before(folder, model)
+        outdated = np.array([is_outdated(str(key)) for key in before.table.keys], bool)
+        before = _take(before, ~outdated) if outdated.any() else before
         known = {str(row[0]): row for row in before.table.rows()}
         real = RealPaths()
         called = {real(key): key for key in known}  # another path to a photo of the map is that photo
@@ -109,13 +120,17 @@ def add_photos(folder: Path, model: Run, photos: Sequence[Photo], how: Filling =
         merged = PhotoTable.of_rows([*(known | rows).values()])
         require_described(done.cache, merged.described_as)
         after = before
-        if new or changed or done.described:
+        if new or changed or done.described or outdated.any():
             fresh = [*new, *(key for key in changed if known[key][-1] != rows[key][-1])]
             after = _write(folder, model, replace_table(before, merged), done.cache, fresh)
         after.state.clean(folder)
-        drop_old_versions(folder, done.cache, merged)
+        if outdated.any():
+            names = done.cache.keys
+            compact(done.cache, names[[not is_outdated(path_of(folder, key_of(str(name)))) for name in names]])
+        else:
+            drop_old_versions(folder, done.cache, merged)
         counts = len(merged), len(new), len(changed), len(rows) - len(new) - len(changed), done.described
-        return Added(*counts, after.state.adapted_to, LeftOut(unreadable=lost))
+        return Added(*counts, after.state.adapted_to, LeftOut(unreadable=lost), int(outdated.sum()))
 
 
 def _lost(folder: Path, known: Mapping[str, Row], unreadable: Mapping[str, str]) -> dict[str, str]:
@@ -155,8 +170,7 @@ def remove_photos(folder: Path, model: Run, names: Sequence[str]) -> int:
         if not stay.any():
             raise MapError(f"that would leave no photo in {folder}; remove the folder instead")
         if not stay.all():
-            smaller = replace(before, table=before.table.take(stay), globals_=before.globals_[stay])
-            before = _write(folder, model, smaller, cache, [])
+            before = _write(folder, model, _take(before, stay), cache, [])
         before.state.clean(folder)
         compact(cache, before.table.described_as)
         return len(gone)
@@ -229,6 +243,11 @@ def require_model(folder: Path, state: State, model: Run) -> None:
         f"{folder} was made by another model ({state.run}, {state.fingerprint}), not by this one ({own}); "
         f"pass --run {state.run}, or make a new map"
     )
+
+
+def _take(content: Content, rows: np.ndarray) -> Content:
+    """The map with some of its photos."""
+    return replace(content, table=content.table.take(rows), globals_=content.globals_[rows])
 
 
 def replace_table(before: Content, table: PhotoTable) -> Content:

@@ -13,6 +13,8 @@ from vpr.maps.candidates import Candidates
 from vpr.retrieval.confidence import ELSEWHERE_M, Curve
 
 SLOPE, INTERCEPT = 2.0, 0.5  # fitted on the held-out city of mini-MSLS, to 1.98 and 0.49
+LIKELY = 0.5  # probability of a frame that says how far apart the frames lie
+FEWEST_PAIRS = 3  # of such frames, one behind the other
 
 
 def calibrate_vote(vote: np.ndarray) -> np.ndarray:
@@ -46,3 +48,15 @@ def votes(found: Candidates, curve: Curve, window: int, reach: float) -> np.ndar
         if len(voters) > 1:
             result[frame] = calibrate_vote(result[frame])
     return result
+
+
+def frame_spacing(found: Candidates, curve: Curve) -> float | None:
+    """The median distance between frames one behind the other, metres, by the first candidate of each.
+
+    Only frames count whose own probability is `LIKELY`. None if there are fewer than `FEWEST_PAIRS` pairs of them.
+    """
+    likely = curve(found.separations[:, 0]) >= LIKELY
+    pairs = np.flatnonzero(likely[:-1] & likely[1:])
+    if len(pairs) < FEWEST_PAIRS:
+        return None
+    return float(np.median(np.linalg.norm(found.places[pairs + 1, 0] - found.places[pairs, 0], axis=1)))

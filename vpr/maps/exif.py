@@ -25,11 +25,6 @@ class Exif:
     why: str = ""  # a position is there and is not taken; empty if none is there
 
 
-def exif_position(path: Path) -> tuple[float, float] | None:
-    """Latitude and longitude (degrees, WGS 84) of a photo's EXIF; None where there are none, as `read_exif`."""
-    return read_exif(path).position
-
-
 def read_exif(path: Path) -> Exif:
     """The position in a photo's EXIF.
 
@@ -79,7 +74,8 @@ def _degrees(what: str, parts: object, side: object, sides: str) -> float:
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         raise NoPosition(f"its EXIF {what} is no degrees, minutes and seconds") from None
     shown = ", ".join(f"{number:g}" for number in numbers)
-    if not (minutes <= 60 and seconds <= 60 and degrees <= 180):  # a second may be rounded up to 60; false for NaN
+    most = 60 if minutes else 3600  # some programs write no minutes but all as seconds; a second may be rounded up
+    if not (minutes <= 60 and seconds <= most and degrees <= 180):  # false for NaN
         raise NoPosition(f"its EXIF {what} ({shown}) is out of range")
     if (degrees % 1 > WHOLE and (minutes or seconds)) or (minutes % 1 > WHOLE and seconds):
         raise NoPosition(f"the parts of its EXIF {what} ({shown}) say two things")

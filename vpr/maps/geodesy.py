@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 DEGREES, CENTRED = "EPSG:4326", "EPSG:4978"
 BANDS = "CDEFGHJKLMNPQRSTUVWX"  # letters of UTM latitude bands, from the south; N is the first north of the equator
 BAND = 8  # degrees of latitude of each, from 80 south on
-BEYOND = 6, 30  # degrees of longitude and latitude that a system is used beyond its area: a city may lie on two zones
-UTM_EASTINGS = 50_000, 950_000  # metres; a country may be written in one zone
+BEYOND = 20, 30  # degrees of longitude and latitude that a system is used beyond its area: a national table of Norway
+# or Italy has one UTM zone for the whole country
+UTM_EASTINGS = -1_000_000, 2_000_000  # metres; likewise. Others are mostly a northing
+NULL_ISLAND = 0.2  # degrees; this near to 0, 0 there is only sea
+MOST_KM = 20_040  # from one side of the Earth to the other
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 UNSIGNED = r"(\d+(?:\.\d*)?)"
 ANGLE = re.compile(
@@ -100,21 +103,34 @@ def to_degrees(easting: float, northing: float, crs: str) -> tuple[float, float]
     return float(latitude), float(longitude)
 
 
-def _is_in_area(crs: str, latitude: float, longitude: float) -> bool:
+def _is_in_area(crs: str, latitude: float, longitude: float, beyond: tuple[float, float] = BEYOND) -> bool:
     """Whether a place is in the area that a reference system is made for, or not far from it."""
     west, south, east, north = _area(crs)
     width = (east - west) % 360 or 360.0
-    ahead = (longitude - west + BEYOND[0]) % 360  # degrees eastwards of the edge
-    return ahead <= width + 2 * BEYOND[0] and south - BEYOND[1] <= latitude <= north + BEYOND[1]
+    ahead = (longitude - west + beyond[0]) % 360  # degrees eastwards of the edge
+    return ahead <= width + 2 * beyond[0] and south - beyond[1] <= latitude <= north + beyond[1]
 
 
-def are_metres_of(easting: float, northing: float, crs: str) -> bool:
-    """Whether two numbers may be an easting and a northing of a system: no degrees, and no kilometres of a UTM zone."""
+def wrong_unit(easting: float, northing: float, crs: str) -> str:
+    """The unit of two numbers that cannot be metres of a reference system: ``degrees``, ``kilometres`` or ``no
+    metres``; empty if they can be.
+
+    Numbers are kilometres if they lie outside of the system's area and a thousand times as much does not.
+
+    >>> wrong_unit(448251.8, 5411932.7, "EPSG:32631"), wrong_unit(448.25, 5411.93, "EPSG:32631")
+    ('', 'kilometres')
+    """
     if _is_geographic(crs):
-        return True
+        return ""
     if are_degrees(northing, easting):  # within 180 m of the origin
-        return False
-    return not _is_utm(crs) or UTM_EASTINGS[0] <= easting <= UTM_EASTINGS[1]
+        return "degrees"
+    latitude, longitude = to_degrees(easting, northing, crs)
+    is_at_sea = abs(latitude) < NULL_ISLAND and abs(longitude) < NULL_ISLAND
+    is_outside = is_at_sea or not _is_in_area(crs, latitude, longitude, beyond=(0, 0))
+    is_small = max(abs(easting), abs(northing)) < MOST_KM
+    if is_outside and is_small and are_degrees(*to_degrees(1000 * easting, 1000 * northing, crs)):
+        return "kilometres"
+    return "no metres" if _is_utm(crs) and not UTM_EASTINGS[0] <= easting <= UTM_EASTINGS[1] else ""
 
 
 @cache

@@ -1,18 +1,22 @@
 """From candidates to positions: the agreeing candidates, the probability, and whether the photo is on the map."""
 
+import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from vpr.maps.candidates import Candidates
-from vpr.maps.drives import votes
+from vpr.maps.drives import frame_spacing, votes
 from vpr.maps.familiarity import familiarity
 from vpr.maps.geodesy import degrees_of
 from vpr.maps.options import LocateConfig
 from vpr.maps.results import Located, MapMatch
 from vpr.maps.store import PhotoTable
 from vpr.retrieval.confidence import ELSEWHERE_M, Curve
+
+log = logging.getLogger("vpr")
 
 USUAL = LocateConfig()
 
@@ -46,6 +50,7 @@ def locate(found: Candidates, names: Sequence[str], context: MapContext, config:
     curve = context.curve
     probabilities = None if curve is None else curve(found.separations)
     if config.sequence and curve is not None:
+        _warn_of_reach(found, curve, config)
         probabilities = votes(found, curve, config.window, config.reach)
         orders = np.argsort(-probabilities, axis=1, kind="stable")
     else:
@@ -55,6 +60,16 @@ def locate(found: Candidates, names: Sequence[str], context: MapContext, config:
         probability = None if probabilities is None else float(probabilities[photo, order[0]])
         located.append(_locate_one(name, found, _Ranking(photo, order, probability), context, config))
     return located
+
+
+def _warn_of_reach(found: Candidates, curve: Curve, config: LocateConfig) -> None:
+    """Log a warning if the frames of a drive lie further apart than they may: then no frame supports another one."""
+    spacing = frame_spacing(found, curve)
+    if config.window and spacing is not None and spacing > ELSEWHERE_M + config.reach:
+        log.warning(
+            "frames of this drive lie about %.0f m apart, and --reach is %g m, so that they do not support each other; "
+            "pass --reach %d", spacing, config.reach, 10 * math.ceil(0.15 * spacing),
+        )  # fmt: skip
 
 
 def _locate_one(name: str, found: Candidates, ranking: _Ranking, context: MapContext, config: LocateConfig) -> Located:

@@ -15,7 +15,6 @@ import re
 from vpr.maps.errors import NoPosition
 from vpr.maps.geodesy import (
     are_degrees,
-    are_metres_of,
     is_in_band,
     is_unknown,
     metres_between,
@@ -23,14 +22,15 @@ from vpr.maps.geodesy import (
     number_in,
     to_degrees,
     utm_crs,
+    wrong_unit,
 )
 
 FIELDS = 14  # of a name of the downloader
 EASTINGS, NORTHINGS = (100_000, 900_000), (0, 10_000_000)  # of UTM, metres
 AGREE_M = 100.0  # between two positions of one photo that say the same
-DEGREES = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,2})\.([0-9]+)", re.ASCII)
+DEGREES = re.compile(r"[+-]?[0-9]{1,4}\.([0-9]+)", re.ASCII)  # padded with zeros or not
 DIGITS = 4  # behind the point of one of two numbers that are degrees; metres have fewer
-METRES_OF_NO_SYSTEM = "its name has metres of no known system, pass --crs EPSG:..."
+METRES_OF_NO_SYSTEM = "its name has metres of no known system, pass --crs EPSG:... (EPSG:4326 for degrees)"
 Position = tuple[float, float]  # latitude and longitude, degrees
 
 
@@ -61,7 +61,7 @@ def name_position(name: str, crs: str = "") -> Position | None:
     look_like_degrees = not whole and _are_degrees(first, second)
     if crs and math.isfinite(x + y):
         found = named_to_degrees(x, y, crs)
-        if not are_degrees(*found) or (look_like_degrees and not are_metres_of(y, x, crs)):
+        if not are_degrees(*found) or (look_like_degrees and wrong_unit(y, x, crs)):
             raise NoPosition(f"{first}, {second} in its name is no position in {crs}")
         return found
     return (x, y) if look_like_degrees else None
@@ -90,7 +90,7 @@ def _degrees(latitude: str, longitude: str, strict: bool) -> Position | None:
 
 
 def _are_degrees(first: str, second: str) -> bool:
-    """Whether two texts are degrees and not metres: written to 10 m, not padded with zeros, and neither exactly 0."""
+    """Whether two texts are degrees and not metres: written to 10 m, and neither exactly 0."""
     found = [DEGREES.fullmatch(text) for text in (first, second)]
     x, y = number_in(first), number_in(second)
     return all(found) and are_degrees(x, y) and bool(x and y) and max(len(one[1]) for one in found if one) >= DIGITS

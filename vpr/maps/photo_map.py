@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from vpr.maps.options import LocateConfig
 from vpr.maps.paths import RealPaths
 from vpr.maps.positions import find_photos
 from vpr.maps.results import Located
-from vpr.maps.store import DESCRIPTORS, MAP, Content, State, damaged, read_unchanged
+from vpr.maps.store import DESCRIPTORS, Content, State, damaged, read_unchanged
 from vpr.retrieval.index import LocalIndex
 from vpr.retrieval.rerank import CachedImages
 from vpr.retrieval.search import search
@@ -174,15 +173,6 @@ class Map:
         )
         located = locate(Candidates.joined(parts), read, known, config) if parts else []
         return located, {names[number]: reason(why) for number, why in unreadable.items()}
-
-    def lies_at(self, path: Path) -> bool:
-        """Whether a file is one of the map's, or a photo of it."""
-        path, own = path.resolve(), (MAP, DESCRIPTORS, *(name for name, _ in self.content.state.files.values()))
-        if not path.exists():
-            return False
-        return path in {(self.folder / name).resolve() for name in own} or any(
-            os.path.realpath(key) == str(path) for key in self.content.table.keys
-        )
 
     def untold(self, config: LocateConfig = USUAL) -> str:
         """Why no probabilities are told; empty where they are."""

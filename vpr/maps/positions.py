@@ -124,6 +124,8 @@ def _of_list(source: Path, crs: str, found: Found) -> list[Photo]:
             found.missing.append(one.name)
         elif one.position is None:
             found.without.append(path)
+            if one.why:
+                found.refused[path.as_posix()] = one.why
         else:
             photo = Photo(path, *one.position)
             first = photos.setdefault(photo.key, photo)

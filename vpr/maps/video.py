@@ -13,6 +13,7 @@ import logging
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -87,10 +88,11 @@ def _between(
 def read_track(path: Path) -> Track:
     """A GPX file's points that have a time and a position on Earth; others are counted in the log.
 
-    Raises MapError where there are fewer than two, two of one time lie apart, or it cannot be read.
+    A time with two positions has none, and cuts its segment in two. Raises MapError where there are fewer than two
+    points, or it cannot be read.
     """
     try:
-        import gpxpy
+        import gpxpy  # for times alone, in all the forms that they are written in; its reader wants UTF-8
     except ImportError:
         raise MapError(f"{path} needs more packages: {install_extra('video')}") from None
     if not path.is_file():
@@ -99,16 +101,22 @@ def read_track(path: Path) -> Track:
         read = _read(path.read_bytes(), gpxpy.gpxfield.parse_time)
     except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
         raise MapError(f"{path} is no GPX track ({error}); export it again") from error
-    parts = [part for points in read.segments for part in _steady(_in_order(path, points))]
+    ordered = [_in_order(points) for points in read.segments]
+    parts = [part for of_segment, _ in ordered for run in of_segment for part in _steady(run)]
+    double = [when for _, unclear in ordered for when in unclear]
     kept = sum(map(len, parts))
+    twice = f"{len(double)} times have two positions more than {APART_M:.0f} m apart" if double else ""
     if kept < 2:
-        if read.bad:
-            raise MapError(f"{path}: {read.bad}, and {kept} others are left; mend it, or export the track again")
+        if read.bad or twice:
+            problem = read.bad or f"{twice}, the first is {_shown(double[0])} UTC"
+            raise MapError(f"{path}: {problem}, and {kept} others are left; mend it, or export the track again")
         raise MapError(
             f"{path} has {read.points} points, {kept} of them with a time; a track of two or more with times is "
             "needed: export it with them"
         )
-    if lost := read.points - read.double - kept:
+    if twice:
+        log.warning("%s: %s, and are left out; the first is %s UTC", path, twice, _shown(double[0]))
+    if lost := read.points - read.double - len(double) - kept:
         log.warning("%s: %d of %d points have no time or cannot be, and are left out", path, lost, read.points)
     numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     seconds, latitude, longitude = np.concatenate(parts).T
@@ -161,20 +169,28 @@ def _local(element: ElementTree.Element) -> str:
 def _when(point: ElementTree.Element, parse_time: Callable[[str], Any]) -> float | None:
     text = next((child.text for child in point if _local(child) == "time"), None)
     try:
-        return _seconds(parse_time(text)) if text else None
+        return _seconds(parse_time(text.strip())) if text else None
     except Exception:  # noqa: BLE001 - whatever the parser makes of a time that is none
         return None
 
 
-def _in_order(path: Path, points: list[Point]) -> np.ndarray:
-    """Points (T, 3) in the order of their times, each time once; raises MapError for two that lie apart."""
+def _in_order(points: list[Point]) -> tuple[list[np.ndarray], list[float]]:
+    """Points of a segment in the order of their times, each time once, and the times whose positions lie apart.
+
+    Such a time has no point. The segment is cut there into arrays (T, 3), because nobody knows the way past it.
+    """
     once: dict[float, Point] = {}
+    unclear = set[float]()
     for point in points:
-        if (apart := metres_between(once.setdefault(point[0], point)[1:], point[1:])) > APART_M:
-            raise MapError(
-                f"{path}: two points at {_shown(point[0])} UTC lie {apart:.0f} m apart; take the wrong one out"
-            )
-    return np.array([once[when] for when in sorted(once)]).reshape(-1, 3)
+        if metres_between(once.setdefault(point[0], point)[1:], point[1:]) > APART_M:
+            unclear.add(point[0])
+    parts: list[list[Point]] = [[]]
+    for when in sorted(once):
+        if when in unclear:
+            parts.append([])
+        else:
+            parts[-1].append(once[when])
+    return [np.array(part).reshape(-1, 3) for part in parts], sorted(unclear)
 
 
 def _steady(points: np.ndarray) -> list[np.ndarray]:
@@ -244,22 +260,25 @@ def _shown(seconds: float) -> str:
 
 
 def _frames(video: Path, every_s: float, start: str) -> Iterator[tuple[float, Any, float]]:
-    """Every so manieth frame: its second after the first frame, itself, and when the video began."""
+    """A frame every so many seconds: its second after the first frame, itself, and when the video began.
+
+    Times are fractions: with floating-point numbers, second 0.3 would come before 3 times 0.1.
+    """
     try:
         import av
     except ImportError:
         raise MapError(f"{video} is a video, which needs more packages: {install_extra('video')}") from None
     try:
         with av.open(str(video)) as container:
-            began, first, wanted = _start(video, start, container), None, 0.0
+            began, first, every, wanted = _start(video, start, container), None, Fraction(str(every_s)), 0
             for frame in container.decode(video=0):
-                if frame.time is None:
+                if frame.pts is None:
                     continue
-                first = frame.time if first is None else first
-                second = frame.time - first
-                if second >= wanted - 1e-6:
-                    yield second, frame, began
-                    wanted = (second // every_s + 1) * every_s
+                time = frame.pts * frame.time_base
+                first = time if first is None else first
+                if time - first >= wanted * every:
+                    yield float(time - first), frame, began
+                    wanted = (time - first) // every + 1
     except MapError:
         raise
     except (av.FFmpegError, IndexError, ValueError, RuntimeError, EOFError, MemoryError) as error:

@@ -1,11 +1,10 @@
-"""What a request may cost, and what is said of one that is refused."""
+"""The limits of a request, and the error of one that is refused."""
 
 from dataclasses import dataclass
 
 from vpr.base.settings import PositiveFloat, PositiveInt, option
 
 MEGABYTE = 1_000_000
-PILLOWS_MOST = 178_956_970  # pixels; Pillow opens no larger image
 MOST_SCANS = 100  # of a JPEG; cameras and programs write 1 to 12
 MOST_SEGMENTS = 10_000  # of a JPEG
 MOST_PARTS = 70_000  # chunks of a PNG, strips or tiles of a TIFF; a strip may hold one row of one colour
@@ -19,7 +18,7 @@ class Limits:
     max_mb: PositiveFloat = option(20.0, "largest upload, in megabytes of 1,000,000 bytes")
     max_pixels: PositiveInt = option(50_000_000, "most pixels of a photo")
     timeout: PositiveFloat = option(30.0, "seconds that a request may take, its upload included")
-    queue: PositiveInt = option(64, "requests that are worked on or wait at most; further ones are told to come back")
+    queue: PositiveInt = option(64, "maximum requests in progress or queued; others get 503")
 
     @property
     def max_bytes(self) -> int:
@@ -30,6 +29,6 @@ class Limits:
 class Refused(Exception):
     """A request that gets no answer but the reason, in one sentence, and an HTTP status."""
 
-    def __init__(self, status: int, said: str) -> None:
-        super().__init__(said)
-        self.status, self.said = status, said
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status

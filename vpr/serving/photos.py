@@ -12,14 +12,15 @@ from PIL import Image
 
 from vpr.base.photo_files import HEAD, format_of
 from vpr.description.images import (
+    MOST_PAGES,
     UNREADABLE,
     ImageError,
     Takes,
     TooManyPixels,
+    choose_page,
     fault_of,
     opened,
-    opened_whole,
-    widened,
+    uncut,
 )
 from vpr.description.thumbnails import Size, thumbnail
 from vpr.serving.limits import MOST_JPEG_2000, MOST_PARTS, MOST_SCANS, MOST_SEGMENTS, Refused
@@ -44,17 +45,17 @@ def decoded(file: IO[bytes], name: str, kind: str, model: Takes, most_pixels: in
     if not _is_quick(data):
         raise Refused(422, "the photo has more parts than any camera writes; save it anew")
     try:
-        with opened(io.BytesIO(data), "photo.heic" if kind in HEIC_KINDS else name) as image:
+        ending = ".heic" if kind in HEIC_KINDS else Path(name).suffix
+        with opened(io.BytesIO(data), "the photo", ending) as image:
+            choose_page(image)
             most = min(most_pixels, MOST_JPEG_2000) if image.format == "JPEG2000" else most_pixels
             if image.width * image.height > most:
                 raise _too_many(most)
-            middle = model.crop != "resize"
-            size = widened(model.input_size) if middle else model.input_size
-            return opened_whole(image, size, model.interpolation, middle)
+            return uncut(image, model.input_size, model.interpolation, model.crop)
     except (Image.DecompressionBombError, TooManyPixels):
         raise _too_many(most_pixels) from None
     except ImageError as error:  # a format that needs another package
-        raise Refused(415, str(error).replace("photo.heic", "the photo")) from None
+        raise Refused(415, str(error)) from None
     except Image.UnidentifiedImageError:
         raise Refused(
             415, "that is no photo that can be read; send JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF or JPEG 2000"
@@ -97,20 +98,28 @@ def _is_quick_png(data: bytes) -> bool:
 
 
 def _is_quick_tiff(data: bytes) -> bool:
-    """By the strips or tiles that its first page says; a damaged page is for the decoder to refuse."""
+    """By the tags, strips and tiles of the pages that `choose_page` looks at; a damaged page is for the decoder to
+    refuse."""
     order, big = ("<" if data[:2] == b"II" else ">"), data[2:4] in (b"+\0", b"\0+")
-    start, count_of, entry = (8, "Q", "HHQ") if big else (4, "H", "HHL")
-    size = 20 if big else 12
+    where, count_of, entry = (order + kind for kind in (("Q", "Q", "HHQ") if big else ("L", "H", "HHL")))
+    start, size, left = (8, 20, MOST_PARTS) if big else (4, 12, MOST_PARTS)
     try:
-        (place,) = struct.unpack_from(order + ("Q" if big else "L"), data, start)
-        (entries,) = struct.unpack_from(order + count_of, data, place)
-        first = place + struct.calcsize(order + count_of)
-        for number in range(min(entries, MOST_PARTS)):
-            tag, _, count = struct.unpack_from(order + entry, data, first + number * size)
-            if tag in (STRIPS, TILES) and count > MOST_PARTS:
+        for _ in range(MOST_PAGES):
+            (place,) = struct.unpack_from(where, data, start)
+            if not place:
+                return True
+            (entries,) = struct.unpack_from(count_of, data, place)
+            left -= entries  # tags of all pages together
+            if left < 0:
                 return False
-        return entries <= MOST_PARTS
-    except struct.error:
+            first = place + struct.calcsize(count_of)
+            start = first + entries * size  # the place of the next page
+            for at in range(first, start, size):
+                tag, _, count = struct.unpack_from(entry, data, at)
+                if tag in (STRIPS, TILES) and count > MOST_PARTS:
+                    return False
+        return True
+    except (struct.error, OverflowError):
         return True
 
 

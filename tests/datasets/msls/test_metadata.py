@@ -211,13 +211,20 @@ def test_keys_with_other_white_space(tmp_path):
         ("tree/train_val/cph/query", "give {root}/tree"),
         (".", "give {root}/tree"),
         ("other", "docs/guides/own_data.md makes a tree of photos with positions"),
-        ("other/queries", "give the folder that holds them"),
+        ("other/queries", "docs/guides/own_data.md makes a tree of photos with positions"),
+        ("images/test", "docs/guides/own_data.md makes a tree of photos with positions"),
+        ("images/test/queries", "docs/guides/own_data.md makes a tree of photos with positions"),
+        ("images", "docs/guides/own_data.md makes a tree of photos with positions"),
+        ("empty", "give the folder that holds them"),
     ],
 )
 def test_a_folder_that_is_no_tree_says_which_is(tmp_path, given, hint):
+    """A folder that is advised is a tree, so that no advice leads back to where one came from."""
     write_city(tmp_path / "tree", "cph", make_rows(2, "q"), make_rows(2, "d"))
-    for name in ("database", "queries"):
-        (tmp_path / "other" / name).mkdir(parents=True)
+    for name in ("other/database", "other/queries", "images/test/database", "images/test/queries", "empty"):
+        (tmp_path / name).mkdir(parents=True)
+    if hint.startswith("give {root}"):
+        assert load(hint.removeprefix("give ").format(root=tmp_path), Protocol(cities=("cph",)), cache=False)
     with pytest.raises(DatasetError) as error:
         load(tmp_path / given, Protocol(), cache=False)
     assert_one_line(error, "not an MSLS tree", hint.format(root=tmp_path))

@@ -176,6 +176,21 @@ def test_numbers_in_other_files_are_refused(tmp_path, kind):
         read_foreign(tmp_path / "a.h5")
 
 
+def test_a_descriptor_with_two_names_in_a_file_is_that_of_both(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_group("a.jpg")["global_descriptor"] = unit(1)[0]
+        file["b.jpg/global_descriptor"] = file["a.jpg/global_descriptor"]
+    found = read_foreign(tmp_path / "a.h5")
+    assert found.names == ["a.jpg", "b.jpg"] and (found.of(["b.jpg"]) == found.of(["a.jpg"])).all()
+
+
+def test_a_group_that_holds_itself_ends_the_walk(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_group("a.jpg")["global_descriptor"] = unit(1)[0]
+        file["a.jpg/itself"] = file["a.jpg"]
+    assert read_foreign(tmp_path / "a.h5").names == ["a.jpg"]
+
+
 def test_a_cache_of_ours_is_not_followed_into_other_files(tmp_path):
     path = as_ours(tmp_path, IMAGES, unit())
     with h5py.File(path, "r+") as file:

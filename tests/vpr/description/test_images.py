@@ -1,5 +1,6 @@
 """Reading photos: every common kind comes out upright, RGB and of the asked size; what cannot be read is named."""
 
+import io
 import tracemalloc
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.transforms import CenterCrop, Resize
 
-from vpr.description.images import ImageError, ImageFiles, Uncut, coloured, read_image
+from vpr.description.images import ImageError, ImageFiles, Uncut, coloured, read_image, read_opened
 from vpr.description.shown import read_shown
 
 
@@ -197,6 +198,45 @@ def test_an_error_in_a_loading_process_is_still_one_line(tmp_path):
     with pytest.raises(ImageError) as caught:
         list(DataLoader(ImageFiles(tmp_path, ["a.jpg"], (8, 8)), num_workers=1))
     assert str(caught.value).startswith(str(tmp_path / "a.jpg")) and "Traceback" not in str(caught.value)
+    assert caught.value.what == f"{tmp_path / 'a.jpg'} cannot be decoded (no image)"
+    assert caught.value.remedy == "restore it (MSLS: unpack msls_patch_v1.1.zip on top)"
+
+
+@pytest.mark.parametrize("name", ["ImageError: a.jpg", "Caught ImageError in a.jpg", "a; b.jpg"])
+def test_a_name_is_no_traceback(tmp_path, name):
+    for path, problem in (
+        (tmp_path / name, "is missing"),
+        (tmp_path / "folder" / name, "cannot be decoded (no image)"),
+    ):
+        path.parent.mkdir(exist_ok=True)
+        if "decoded" in problem:
+            path.write_text("no image")
+        with pytest.raises(ImageError) as caught:
+            read_image(path, (8, 8))
+        assert caught.value.what == f"{path} {problem}" and str(caught.value).startswith(f"{path} {problem}; ")
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("crop", ["resize", "centre"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_an_open_file_or_bytes_are_read_as_the_file_of_a_path(tmp_path, name, crop, interpolation):
+    """The short cuts of a JPEG's decoder change values, so equal ones say that they are taken."""
+    noise = np.random.default_rng(0).integers(0, 256, (400, 600, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / name)
+    how = ((48, 64), interpolation, crop)
+    wanted = read_image(tmp_path / name, *how)
+    data = (tmp_path / name).read_bytes()
+    with (tmp_path / name).open("rb") as file:
+        assert np.array_equal(read_opened(file, "x", *how), wanted)
+        assert np.array_equal(read_opened(file, "x", *how), wanted), "the file stays open, and is read from its start"
+    assert wanted.shape == (48, 64, 3) and np.array_equal(read_opened(data, "x", *how), wanted)
+    assert np.array_equal(read_opened(io.BytesIO(data), "x", *how), wanted)
+
+
+@pytest.mark.parametrize(("data", "problem"), [(b"no image", "no image"), (b"", "no image"), (b"\xff\xd8\xff", "")])
+def test_what_is_wrong_with_bytes_names_them(data, problem):
+    with pytest.raises(ImageError, match=rf"\Athe photo cannot be decoded \({problem}.*\); restore it"):
+        read_opened(data, "the photo", (8, 8))
 
 
 @pytest.mark.parametrize(

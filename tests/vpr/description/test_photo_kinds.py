@@ -114,17 +114,28 @@ def of_bits(bits):
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "32.tif"])
 def test_no_bits_of_a_camera_turn_a_picture_black(tmp_path, name, bits):
+    """Values of 8 bits stay as they are, 12 and 16 bits are scaled down. Those between are dark."""
     pixels = of_bits(bits).astype(np.int32 if name == "32.tif" else np.uint16)
     Image.fromarray(pixels).save(tmp_path / name)
-    found = read_image(tmp_path / name, (64, 96), "bilinear")
-    assert np.abs(found[..., 0].astype(int) - GREY).max() <= 1
+    found = read_image(tmp_path / name, (64, 96), "bilinear")[..., 0]
+    if bits == 8:
+        assert np.array_equal(found, GREY)
+    assert np.abs(found.astype(int) - GREY // (1 if bits in (8, 12, 16) else 4)).max() <= 1
+
+
+@pytest.mark.parametrize("most", [4096, 9000, 16383, 30000, 65535])
+def test_the_brightness_of_a_photo_is_not_that_of_its_largest_value(tmp_path, most):
+    pixels = np.minimum(of_bits(16), most).astype(np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert np.array_equal(read_image(tmp_path / "a.png", (64, 96), "bilinear")[..., 0], pixels // 257)
 
 
 def test_unsigned_32_bits_and_12_bits_of_tiff(tmp_path):
-    wide = tiff(tmp_path / "wide.tif", of_bits(8).astype("<u4").tobytes(), 32)
+    eight = tiff(tmp_path / "eight.tif", of_bits(8).astype("<u4").tobytes(), 32)
+    wide = tiff(tmp_path / "wide.tif", of_bits(12).astype("<u4").tobytes(), 32)
     packed = tiff(tmp_path / "packed.tif", twelve(of_bits(12)), 12)
     dark = tiff(tmp_path / "dark.tif", twelve(of_bits(12) // 8), 12)
-    for path, wanted in ((wide, GREY), (packed, GREY), (dark, GREY // 8)):
+    for path, wanted in ((eight, GREY), (wide, GREY), (packed, GREY), (dark, GREY // 8)):
         assert np.abs(read_image(path, (64, 96), "bilinear")[..., 0].astype(int) - wanted).max() <= 1
     with pytest.raises(ImageError, match="more than 16 bits"):
         read_image(tiff(tmp_path / "b.tif", (of_bits(16) * 65537).astype("<u4").tobytes(), 32), (64, 96))

@@ -6,6 +6,7 @@ import unicodedata
 
 import pytest
 from photos import write_photo
+from pyproj import Transformer
 
 from vpr.maps.errors import MapError
 from vpr.maps.positions import find_photos
@@ -61,6 +62,12 @@ RIGHT = {  # a list, its name, and the photo that it places
     "exiftool -n": ("SourceFile,GPSLatitudeRef,GPSLatitude,GPSLongitude\na.jpg,N,47.5,8.25\n", "p.csv", "a.jpg"),
     "old lines": ("file,lat,lon\ra.jpg,47.5,8.25\r", "p.csv", "a.jpg"),
     "a folder of the list's name": ("file,lat,lon\nb.jpg,47.5,8.25\n", "day.csv", "b.jpg"),
+    "quotes in a value": ('file,street,lat,lon\na.jpg,Rue "X" 5,47.5,8.25\n', "p.csv", "a.jpg"),
+    "quotes in a quoted value": ('file,street,lat,lon\na.jpg,"Rue "X" 5",47.5,8.25\n', "p.csv", "a.jpg"),
+    "a value that begins with quotes": ('file,street,lat,lon\r\na.jpg,"X" 5,47.5,8.25\r\n', "p.csv", "a.jpg"),
+    "a value of two lines": ('file,street,lat,lon\na.jpg,"Rue ""X""\n5",47.5,8.25\n', "p.csv", "a.jpg"),
+    "rounded beside": ("file,lat,lon,GPSLatitude,GPSLongitude\na.jpg,47.5,8.25,47.5003,8.2504\n", "p.csv", "a.jpg"),
+    "an angle beside": ("file,lat,lon,GPSLatitude\na.jpg,47.5,8.25,47° 30' N\n", "p.csv", "a.jpg"),
     "metres that agree": ("file,lat,lon,easting,northing,crs\na.jpg,47.5,8.25,443517,5261002,EPSG:32632\n", "p.csv",
                           "a.jpg"),
     "null beside": (features({"file": None, "name": None, "filename": "a.jpg"}), "p.geojson", "a.jpg"),
@@ -99,16 +106,19 @@ WRONG = {  # a list, and the words that name its detail
     "swapped": ("file,lat,lon\na.jpg,151.2,-33.9\n", "151.2, -33.9 is no position on Earth; are the two swapped?"),
     "two positions": ("file,lat,lon\na.jpg,47,8\nb,1,2\na.jpg,10,10\n", "a.jpg has two positions, in rows 2 and 4"),
     "two positions by case": ("file,lat,lon\na.jpg,47,8\nA.JPG,10,10\n", "has two positions, in rows 2 and 3"),
-    "two latitudes": ("file,lat,latitude,lon\na.jpg,47,48,8\n", "row 2 has 48 and 47 for one latitude"),
     "two photos": ("file,photo,lat,lon\na.jpg,DJI_1.JPG,47,8\n", "row 2 names several photos (a.jpg and DJI_1.JPG)"),
     "hemisphere at odds": ("file,lat,lon,GPSLatitudeRef\na.jpg,-47,8,N\n", "is no position on Earth"),
-    "metres at odds": (
-        "file,lat,lon,easting,northing,crs\na.jpg,47.5,8.25,448251,5411932,EPSG:32631\n", "positions, 468 km apart"
-    ),
-    "kilometres": ("file,easting,northing,crs\na.jpg,448.25,5411.93,EPSG:32631\n", "are no metres of EPSG:32631"),
-    "degrees as metres": ("file,easting,northing,crs\na.jpg,8.25,47.5,EPSG:3857\n", "are no metres of EPSG:3857"),
-    "metres swapped": ("file,easting,northing,crs\na.jpg,5411932,448251,EPSG:32631\n", "on Earth in EPSG:32631"),
+    "kilometres": ("file,easting,northing,crs\na.jpg,448.25,5411.93,EPSG:32631\n", "of EPSG:32631 but kilometres;"),
+    "kilometres of Norway": ("file,easting,northing,crs\na.jpg,-32.25,6734.08,EPSG:25833\n", "but kilometres;"),
+    "kilometres of France": ("file,easting,northing,crs\na.jpg,652.30,6861.30,EPSG:2154\n", "but kilometres;"),
+    "kilometres of Mercator": ("file,easting,northing,crs\na.jpg,256.03,6240.99,EPSG:3857\n", "but kilometres;"),
+    "degrees as metres": ("file,easting,northing,crs\na.jpg,8.25,47.5,EPSG:3857\n", "metres of EPSG:3857 but degrees;"),
+    "an easting alone": ("file,easting,northing,crs\na.jpg,448251,,EPSG:32631\n", "has an easting or a northing alone"),
+    "metres swapped": ("file,easting,northing,crs\na.jpg,5411932,448251,EPSG:32631\n", "on Earth in EPSG:32631; check"),
     "thousands": ('file,easting,northing,crs\na.jpg,"448,251","5,411,932",EPSG:32631\n', "is no position on Earth"),
+    "a quote that never ends, beside quotes": (
+        'file,street,lat,lon\na.jpg,"Rue X,47.5,8.25\nb.jpg,"Rue "Y"",1,2\n', "is no CSV in UTF-8"
+    ),
     "a quote that never ends": ('file,lat,lon\n"a.jpg,47.5,8.25\nb.jpg,1,2\n', "is no CSV in UTF-8"),
     "UTF-16 without its mark": ("file,lat,lon\na.jpg,47,8\n".encode("utf-16-le"), "is no CSV in UTF-8 (it holds zero"),
     "other letters": (b"file,lat,lon\n\x81\x8d.jpg,47,8\n", "is no CSV in UTF-8"),
@@ -124,9 +134,58 @@ def test_a_list_that_is_wrong_names_its_detail(folder, case):
     assert words in str(caught.value) and "\n" not in str(caught.value) and "p.csv" in str(caught.value)
 
 
+AT_ODDS = {  # a list with two positions for a.jpg, its name, and the reason that is given
+    "two latitudes": ("file,lat,latitude,lon\na.jpg,47,48,8\nDJI_1.JPG,1,,2\n", "p.csv", "row 2 has 48 and 47 for"),
+    "a bit too far apart": ("file,lat,lat,lon\na.jpg,47.002,47,8\nDJI_1.JPG,1,,2\n", "p.csv", "has 47.002 and 47 for"),
+    "metres at odds": (
+        "file,lat,lon,easting,northing,crs\na.jpg,47.5,8.25,448251,5411932,EPSG:32631\nDJI_1.JPG,1,2,,,\n", "p.csv",
+        "row 2 has two positions, 468 km apart",
+    ),
+    "two eastings": (
+        "file,easting,utm_east,northing,crs\na.jpg,448251,449251,5411932,EPSG:32631\nDJI_1.JPG,166021,,1,EPSG:32631\n",
+        "p.csv", "row 2 has 448251 and 449251 for one number of its position",
+    ),
+    "two systems": (
+        "file,easting,northing,crs,crs\na.jpg,448251,5411932,EPSG:32631,EPSG:32632\nDJI_1.JPG,166021,1,EPSG:32631,\n",
+        "p.csv", "row 2 has EPSG:32631 and EPSG:32632 for one crs",
+    ),
+    "properties at odds": (
+        features({"file": "a.jpg", "latitude": 8.25, "longitude": 47.5}, {"file": "DJI_1.JPG"}), "p.geojson",
+        "row 1 has two positions, 5.52e+03 km apart",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", AT_ODDS)
+def test_a_photo_with_two_positions_in_a_row_is_left_out_and_the_others_are_not(folder, caplog, case):
+    text, name, reason = AT_ODDS[case]
+    (folder / name).write_text(text)
+    found = find_photos((folder / name,))
+    assert [photo.path.name for photo in found.photos] == ["DJI_1.JPG"] and found.without == [folder / "a.jpg"]
+    assert f"1 photos have a position that is not taken: {folder / 'a.jpg'} (" in caplog.text and reason in caplog.text
+
+
+PLACES = {  # a place, and a UTM zone that the whole country is written in
+    "Bergen in zone 32": (60.39, 5.32, "EPSG:32632"),
+    "Bergen in zone 33": (60.39, 5.32, "EPSG:25833"),  # west of 0 metres
+    "Vardø in zone 33": (70.37, 31.1, "EPSG:25833"),
+    "Bari in zone 32": (41.12, 16.87, "EPSG:25832"),
+    "Lecce in zone 32": (40.35, 18.17, "EPSG:32632"),
+    "Lecce in zone 33": (40.35, 18.17, "EPSG:32633"),
+    "Barcelona in zone 30": (41.38, 2.17, "EPSG:25830"),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_metres_of_a_zone_that_a_whole_country_uses(folder, name):
+    latitude, longitude, crs = PLACES[name]
+    east, north = Transformer.from_crs(4326, crs, always_xy=True).transform(longitude, latitude)
+    rows = f"file,easting,northing\na.jpg,{east:.2f},{north:.2f}\n"
+    assert read(folder, rows, crs=crs) == {"a.jpg": pytest.approx((latitude, longitude), abs=1e-6)}
+
+
 GEOMETRIES = {
     "swapped": ({"type": "Point", "coordinates": [-33.9, 151.2]}, {}, "row 1: -33.9, 151.2 is no position on Earth"),
-    "properties at odds": (POINT, {"latitude": 8.25, "longitude": 47.5}, "row 1 has two positions, 5.52e+03 km apart"),
     "no number": ({"type": "Point", "coordinates": ["x", 1]}, {}, "is no position on Earth"),
 }
 

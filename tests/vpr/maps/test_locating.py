@@ -112,6 +112,32 @@ def test_frames_that_see_one_place_do_not_vote():
     assert [one.probability is None for one in told] == [False, True, False]
 
 
+def drive(spacing, structural=5.0):
+    """Candidates of 5 frames: one at its place, the other one far away."""
+    return candidates([[frame * spacing, 5000 + 300 * frame] for frame in range(5)], [[structural, 0.0]] * 5)
+
+
+@pytest.mark.parametrize(("spacing", "advised"), [(111, 170), (46, 70)])
+def test_frames_that_lie_further_apart_than_they_may_name_the_option(caplog, spacing, advised):
+    found, table = drive(spacing)
+    before = locate(found, list("abcde"), context(table), LocateConfig(sequence=True))
+    assert f"frames of this drive lie about {spacing} m apart, and --reach is 20 m" in caplog.text
+    assert f"pass --reach {advised}" in caplog.text
+    caplog.clear()
+    after = locate(found, list("abcde"), context(table), LocateConfig(sequence=True, reach=advised))
+    assert after[2].probability > before[2].probability and caplog.text == ""
+
+
+def test_no_word_on_the_distance_of_frames_that_is_allowed_unknown_or_not_used(caplog):
+    for found, config in (
+        (drive(40), LocateConfig(sequence=True)), (drive(111), LocateConfig(sequence=True, reach=90.0)),
+        (drive(111, 0.0), LocateConfig(sequence=True)), (drive(111), LocateConfig()),
+        (drive(111), LocateConfig(sequence=True, window=0)),
+    ):  # fmt: skip
+        locate(found[0], list("abcde"), context(found[1]), config)
+    assert caplog.text == ""
+
+
 def test_unknown_place_scores_are_the_best_matches_elsewhere(tmp_path):
     model, photos = a_model(), write_photos(tmp_path / "photos", range(24))
     write_photo(photos / "100.jpg", (47.0, 8.0), seed=0)  # the same photo at the place of the first

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 
 from vpr.description.images import ImageError
 from vpr.maps.errors import MapError
-from vpr.maps.exif import exif_position
+from vpr.maps.exif import read_exif
 from vpr.maps.geodesy import degrees_of, places_of, to_degrees, utm_crs
 from vpr.maps.names import name_position
 from vpr.maps.positions import find_photos
@@ -25,18 +25,18 @@ EIFFEL = 48.8582, 2.2945  # UTM 31 U: 448251.8, 5411932.7
 @pytest.mark.parametrize("position", [EIFFEL, (-33.856784, 151.215297), (40.6892, -74.0445), (-54.8, -68.3)])
 def test_what_pillow_wrote_is_read(tmp_path, position):
     path = write_photo(tmp_path / "a.jpg", position)
-    assert exif_position(path) == pytest.approx(position, abs=1e-7)
+    assert read_exif(path).position == pytest.approx(position, abs=1e-7)
 
 
 def test_photos_without_a_position(tmp_path):
-    assert exif_position(write_photo(tmp_path / "none.jpg", None)) is None
-    assert exif_position(write_photo(tmp_path / "zero.jpg", (0.0, 0.0))) is None
-    assert exif_position(write_photo(tmp_path / "void.jpg", EIFFEL, status="V")) is None
-    assert exif_position(write_photo(tmp_path / "far.jpg", (95.0, 3.0))) is None
+    assert read_exif(write_photo(tmp_path / "none.jpg", None)).position is None
+    assert read_exif(write_photo(tmp_path / "zero.jpg", (0.0, 0.0))).position is None
+    assert read_exif(write_photo(tmp_path / "void.jpg", EIFFEL, status="V")).position is None
+    assert read_exif(write_photo(tmp_path / "far.jpg", (95.0, 3.0))).position is None
     (tmp_path / "text.jpg").write_text("no image")
     (tmp_path / "empty.jpg").touch()
     with pytest.raises(ImageError, match=r"text.jpg cannot be decoded \(no image\)"):
-        exif_position(tmp_path / "text.jpg")
+        read_exif(tmp_path / "text.jpg")
     found = find_photos((tmp_path,))
     assert found.photos == [] and [path.name[:4] for path in found.without] == ["far.", "none", "void", "zero"]
     assert sorted(found.unreadable) == [str(tmp_path / name) for name in ("empty.jpg", "text.jpg")]
@@ -57,7 +57,7 @@ def test_heic_is_read(tmp_path):
     pillow_heif.register_heif_opener()
     exif = Image.open(write_photo(tmp_path / "a.jpg", EIFFEL)).getexif()
     Image.new("RGB", (64, 64), "red").save(tmp_path / "a.heic", exif=exif)
-    assert exif_position(tmp_path / "a.heic") == pytest.approx(EIFFEL, abs=1e-7)
+    assert read_exif(tmp_path / "a.heic").position == pytest.approx(EIFFEL, abs=1e-7)
     from vpr.description.images import read_image
 
     assert read_image(tmp_path / "a.heic", (32, 32))[16, 16, 0] > 200
@@ -67,7 +67,7 @@ def test_heic_names_the_package_that_it_needs(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     (tmp_path / "a.heic").write_bytes(b"x")
     with pytest.raises(ImageError, match="pip install 'vpr-ot"):
-        exif_position(tmp_path / "a.heic")
+        read_exif(tmp_path / "a.heic")
 
 
 def test_names_of_the_field():
@@ -247,7 +247,7 @@ def test_a_number_needs_its_hemisphere(tmp_path, refs, known):
     exif = Image.Exif()
     exif.get_ifd(ExifTags.IFD.GPSInfo).update(gps | {tag: side for tag, side in sides if side is not None})
     Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", exif=exif)
-    found = exif_position(tmp_path / "a.jpg")
+    found = read_exif(tmp_path / "a.jpg").position
     assert found == (None if known is None else pytest.approx(known))
 
 

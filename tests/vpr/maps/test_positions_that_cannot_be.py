@@ -8,7 +8,7 @@ from PIL import ExifTags, Image
 
 from benchmarks.photo_folder import gps_exif
 from vpr.maps.errors import MapError, NoPosition
-from vpr.maps.exif import exif_position, read_exif
+from vpr.maps.exif import Exif, read_exif
 from vpr.maps.geodesy import angle_in, number_in, to_degrees
 from vpr.maps.names import name_position
 from vpr.maps.positions import find_photos
@@ -20,6 +20,8 @@ def raw(path, latitude, longitude, refs=(b"N", b"E"), kind=UNSIGNED, more=()):
     """A JPEG whose GPS tags are written byte by byte, as programs write them that Pillow would not."""
     fields = [(1, 2, refs[0] + b"\0", 2), (2, kind, latitude, 3), (3, 2, refs[1] + b"\0", 2), (4, kind, longitude, 3)]
     fields += [(tag, 2, text + b"\0", len(text) + 1) for tag, text in more]
+    if isinstance(latitude, bytes):
+        fields[1] = (2, 2, latitude + b"\0", len(latitude) + 1)
     start, rest, entries = 26 + 2 + 12 * len(fields) + 4, b"", struct.pack("<H", len(fields))
     for tag, type_, value, count in fields:
         letters = "<ll" if type_ == SIGNED else "<LL"
@@ -38,6 +40,8 @@ def whole(*numbers):
 
 REFUSED = {
     "seconds that lost their denominator": (whole(43, 1, 66448), whole(8, 48, 662), (b"N", b"W"), UNSIGNED, "range"),
+    "seconds beyond an hour": (whole(43, 0, 3601), whole(8, 48, 0), (b"N", b"E"), UNSIGNED, "range"),
+    "minutes, and seconds beyond one": (whole(43, 1, 72), whole(8, 48, 0), (b"N", b"E"), UNSIGNED, "range"),
     "minutes beyond an hour": (whole(43, 61, 0), whole(8, 48, 0), (b"N", b"E"), UNSIGNED, "range"),
     "degrees beyond the pole": (whole(95, 0, 0), whole(8, 48, 0), (b"N", b"E"), UNSIGNED, "not on Earth"),
     "swapped": (whole(151, 12, 55), whole(33, 51, 24), (b"N", b"E"), UNSIGNED, "not on Earth"),
@@ -53,6 +57,7 @@ TAKEN = {
     "degrees signed": (whole(-33, 51, 24), whole(-70, 40, 10), (b"S", b"W"), SIGNED, (-33.856667, -70.669444)),
     "minutes signed, of no degrees": (whole(0, -30, 0), whole(0, -6, 0), (b"S", b"W"), SIGNED, (-0.5, -0.1)),
     "a second rounded up": (whole(47, 59, 60), whole(8, 0, 0), (b"N", b"E"), UNSIGNED, (48.0, 8.0)),
+    "seconds of a degree, no minutes": (whole(47, 0, 1800), whole(8, 0, 72), (b"N", b"E"), UNSIGNED, (47.5, 8.02)),
     "parts of degrees alone": ([(475, 10), (0, 1), (0, 1)], whole(8, 0, 0), (b"N", b"E"), UNSIGNED, (47.5, 8.0)),
     "parts of minutes": ([(47, 1), (305, 10), (0, 1)], whole(8, 0, 0), (b"N", b"E"), UNSIGNED, (47 + 30.5 / 60, 8.0)),
 }
@@ -63,7 +68,7 @@ def test_exif_that_cannot_be_leaves_the_photo_out_and_says_why(tmp_path, caplog,
     latitude, longitude, refs, kind, words = REFUSED[case]
     path = raw(tmp_path / "a.jpg", latitude, longitude, refs, kind)
     write_photo(tmp_path / "b.jpg", (47.0, 8.0))
-    assert exif_position(path) is None and words in read_exif(path).why
+    assert read_exif(path).position is None and words in read_exif(path).why
     found = find_photos((tmp_path,))
     assert [photo.path.name for photo in found.photos] == ["b.jpg"] and found.without == [path]
     assert f"1 photos have a position that is not taken: {path} (" in caplog.text and words in caplog.text
@@ -87,9 +92,11 @@ def test_another_datum_is_converted(tmp_path):
     """Of Tokyo, by which old Japanese phones are 450 m off."""
     tokyo = whole(35, 39, 29), whole(139, 44, 28)
     expected = to_degrees(139 + 44 / 60 + 28 / 3600, 35 + 39 / 60 + 29 / 3600, "EPSG:4301")
-    assert exif_position(raw(tmp_path / "a.jpg", *tokyo, more=[(18, b"TOKYO")])) == pytest.approx(expected, abs=1e-9)
-    plain = exif_position(raw(tmp_path / "b.jpg", *tokyo, more=[(18, b"WGS-84")]))
-    assert plain == exif_position(raw(tmp_path / "c.jpg", *tokyo))
+    assert read_exif(raw(tmp_path / "a.jpg", *tokyo, more=[(18, b"TOKYO")])).position == pytest.approx(
+        expected, abs=1e-9
+    )
+    plain = read_exif(raw(tmp_path / "b.jpg", *tokyo, more=[(18, b"WGS-84")])).position
+    assert plain == read_exif(raw(tmp_path / "c.jpg", *tokyo)).position
     assert 0.002 < abs(expected[0] - plain[0]) < 0.005
 
 
@@ -99,17 +106,15 @@ def test_positions_in_every_format(tmp_path, name):
         pytest.importorskip("pillow_heif").register_heif_opener()
     exif = gps_exif(-33.856784, 151.215297)
     Image.new("RGB", (64, 64)).save(tmp_path / name, exif=exif.tobytes())
-    assert exif_position(tmp_path / name) == pytest.approx((-33.856784, 151.215297), abs=1e-6)
+    assert read_exif(tmp_path / name).position == pytest.approx((-33.856784, 151.215297), abs=1e-6)
 
 
-def test_exif_of_letters_is_no_position(tmp_path):
-    exif = Image.Exif()
-    tags = ExifTags.GPS
-    exif.get_ifd(ExifTags.IFD.GPSInfo).update({tags.GPSLatitudeRef: "N", tags.GPSLongitudeRef: "E"})
-    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
-    gps[tags.GPSMapDatum] = "WGS-84"
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", exif=exif)
-    assert read_exif(tmp_path / "a.jpg").position is None
+@pytest.mark.parametrize("text", ["473", "47,30,0", "47 deg 30' 0", "abc"])
+def test_exif_of_letters_is_no_position(tmp_path, text):
+    """Three digits are no degrees, minutes and seconds."""
+    path = raw(tmp_path / "a.jpg", text.encode(), whole(8, 0, 0))
+    assert Image.open(path).getexif().get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] == text
+    assert read_exif(path) == Exif(None, "its EXIF latitude is no degrees, minutes and seconds")
 
 
 RIO = "@0683466.70@7460687.10@23@{}@{}@1@@@@@@@@.jpg"  # 22.95190 S, 43.21060 W
@@ -131,6 +136,9 @@ NAMES = {
     "@nan@8.123456@.jpg": None,
     "@4７.123456@8.123456@.jpg": None,
     "@47.123456@8.123456@.jpg": (47.123456, 8.123456),
+    "@047.12345@0008.12345@.jpg": (47.12345, 8.12345),
+    "@-22.95190@-043.21060@.jpg": (-22.9519, -43.2106),
+    "@0448251.8000@5411932.7000@.jpg": None,
     "@-47.123456@-8.1@night@.jpg": (-47.123456, -8.1),
     "@0@0@23@K@-22.95190@-043.21060@@@@@@@@@.jpg": (-22.9519, -43.2106),
 }

@@ -158,15 +158,19 @@ def meanwhile(monkeypatch, owner, name, change, times):
     monkeypatch.setattr(owner, name, changing)
 
 
-@pytest.mark.parametrize(("owner", "name"), [(store, "_verified"), (DescriptorCache, "_open"), (photo_map, "VectorIndex")])
+SEAMS = [(store, "_verified"), (DescriptorCache, "_open"), (photo_map, "VectorIndex")]
+
+
+@pytest.mark.parametrize(("owner", "name"), SEAMS)
 def test_a_map_that_changes_while_it_is_opened_is_opened_as_it_is_then(tmp_path, photos, monkeypatch, owner, name):
     model, folder = a_model(), tmp_path / "map"
     add(folder, model, photos)
     meanwhile(monkeypatch, owner, name, lambda: remove_photos(folder, model, ["001.jpg"]), 1)
     opened = Map.open(folder, model)
     assert len(opened) == 11 and opened.content.state.change == 2
-    np.testing.assert_array_equal(opened.finder.photos.images.cache.globals_[opened.finder.photos.images.rows], opened.content.globals_)
-    assert opened.finder.photos.images.cache.keys[opened.finder.photos.images.rows].tolist() == [*opened.content.table.described_as]
+    images = opened.finder.photos.images
+    np.testing.assert_array_equal(images.cache.globals_[images.rows], opened.content.globals_)
+    assert images.cache.keys[images.rows].tolist() == [*opened.content.table.described_as]
 
 
 def test_a_map_that_keeps_changing_is_an_error(tmp_path, photos, monkeypatch):

@@ -1,13 +1,20 @@
 """Tracks and videos: where each frame was, and what is said of those that no track covers."""
 
+import csv
+import struct
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
+from photos import a_model
 from PIL import Image
 
+from vpr import map as map_command
+from vpr.cache import DescriptorCache
+from vpr.maps.described import key_of
 from vpr.maps.errors import MapError
-from vpr.maps.video import VIDEOS, frames_of, read_track
+from vpr.maps.video import VIDEOS, Track, frames_of, read_track
 
 av = pytest.importorskip("av")
 pytest.importorskip("gpxpy")
@@ -30,6 +37,12 @@ def filmed(path, seed=0, first_s=0.0, seconds=4, codec="mpeg4", when="2026-05-01
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
     return path
+
+
+def padded(path, size=100_000):
+    """An MP4 file with an empty box behind it, so that it has a size."""
+    data = path.read_bytes()
+    path.write_bytes(data + struct.pack(">L4s", size - len(data), b"free").ljust(size - len(data), b"\0"))
 
 
 def segment(points):
@@ -137,17 +150,64 @@ def test_one_bad_point_is_left_out_and_counted(tmp_path, caplog, bad):
     assert len(track.seconds) == 12 and "1 of 13 points have no time or cannot be, and are left out" in caplog.text
 
 
-def test_two_points_of_one_time_that_lie_apart(tmp_path):
-    with pytest.raises(MapError, match=r"two points at 2026-05-01 12:00:05 UTC lie 11\d\d\d m apart; take the wrong"):
-        read_track(tracked(tmp_path / "t.gpx", segment([(4, 47.0, 8.0), (5, 47.0, 8.0), (5, 47.1, 8.0)])))
+def test_a_time_with_two_positions_that_lie_apart_is_left_out(tmp_path, caplog):
+    """Nothing is interpolated past it either."""
+    points = [
+        (0, 47.0, 8.0),
+        (2, 47.0002, 8.0),
+        (4, 47.0004, 8.0),
+        (4, 47.1, 8.0),
+        (6, 47.0006, 8.0),
+        (8, 47.0008, 8.0),
+    ]
+    track = read_track(tracked(tmp_path / "t.gpx", segment(points)))
+    found = {s: track.at(START + s) for s in range(9)}
+    assert {s for s, where in found.items() if where is None} == {3, 4, 5}
+    assert found[1] == pytest.approx((47.0001, 8.0)) and found[7] == pytest.approx((47.0007, 8.0))
     assert (
-        len(
-            read_track(
-                tracked(tmp_path / "t.gpx", segment([(4, 47.0, 8.0), (5, 47.0, 8.0), (5, 47.0001, 8.0)]))
-            ).seconds
-        )
-        == 2
+        "1 times have two positions more than 100 m apart, and are left out; the first is 2026-05-01 12:00:04 UTC"
+        in (caplog.text)
     )
+    assert "have no time or cannot be" not in caplog.text
+
+
+def test_two_points_of_one_time_that_lie_near_are_one(tmp_path, caplog):
+    points = [(4, 47.0, 8.0), (5, 47.0, 8.0), (5, 47.0001, 8.0)]
+    assert len(read_track(tracked(tmp_path / "t.gpx", segment(points))).seconds) == 2 and caplog.text == ""
+
+
+def test_a_track_whose_times_have_two_positions_each(tmp_path):
+    points = [(4, 47.0, 8.0), (5, 47.0, 8.0), (5, 47.1, 8.0)]
+    with pytest.raises(MapError, match=r"1 times have two positions .* 12:00:05 UTC, and 1 others are left; mend it"):
+        read_track(tracked(tmp_path / "t.gpx", segment(points)))
+
+
+def test_white_space_around_a_time(tmp_path):
+    path = tracked(tmp_path / "t.gpx", LINE)
+    path.write_text(path.read_text().replace("<time>", "<time>\n  ").replace("</time>", " \t</time>"))
+    assert read_track(path).seconds.tolist() == [START + s for s in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("rate", "every", "wanted"),
+    [
+        (30, 1.0, [0, 30, 60, 90]), (30, 0.1, [*range(0, 100, 3)]), (30, 0.3, [*range(0, 100, 9)]),
+        (10, 0.7, [*range(0, 100, 7)]), (Fraction(30000, 1001), 1.0, [0, 30, 60, 90]), (25, 0.3, [0, 8, 15, 23, 30]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_frame_every_so_many_seconds(tmp_path, name, rate, every, wanted):
+    """Multiples of 0.1 are no exact floating-point numbers."""
+    count = wanted[-1] + 2
+    with av.open(str(tmp_path / name), "w") as out:
+        stream = out.add_stream("mpeg4", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for _ in range(count):
+            out.mux(stream.encode(av.VideoFrame.from_image(Image.new("RGB", (32, 32)))))
+        out.mux(stream.encode(None))
+    track = Track(START + np.array([0.0, 29.0]), np.array([47.0, 47.1]), np.array([8.0, 8.0]))
+    found = frames_of(tmp_path / name, track, tmp_path / "frames", every, "2026-05-01T12:00:00")
+    assert [round(float(photo.path.stem) * rate) for photo in found] == wanted
 
 
 def test_what_is_no_track(tmp_path):
@@ -172,6 +232,77 @@ def test_a_start_that_was_given_is_not_asked_for(tmp_path, start, words):
     with pytest.raises(MapError) as caught:
         frames_of(filmed(tmp_path / "a.mp4"), track, tmp_path / "frames", 1.0, start)
     assert words in str(caught.value)
+
+
+@pytest.fixture
+def drive(tmp_path, seams, capsys):
+    """A video of 8 s, its track of 12 s, and a function that adds it to a map.
+
+    It returns the latitude of each frame in the map, and what is printed. The map's folder has no other frames.
+    """
+    seams.replace("vpr.map._model", lambda options: a_model())
+    padded(filmed(tmp_path / "a.mp4", seconds=8))
+    tracked(tmp_path / "t.gpx", LINE)
+
+    def add(start, gpx="t.gpx", every=1):
+        given = [
+            tmp_path / "map",
+            "add",
+            tmp_path / "a.mp4",
+            "--gpx",
+            tmp_path / gpx,
+            "--start",
+            start,
+            "--every",
+            every,
+        ]
+        assert map_command.main([str(word) for word in given]) == 0
+        (table,) = (tmp_path / "map").glob("photos-*.csv")
+        rows = list(csv.DictReader(table.open()))
+        files = sorted(path.name for path in (tmp_path / "map" / "frames").rglob("*.jpg"))
+        assert files == sorted(row["key"].rpartition("/")[2] for row in rows), "as many files as photos"
+        found = {round(float(Path(row["key"]).stem)): round(float(row["latitude"]), 7) for row in rows}
+        cache = DescriptorCache(tmp_path / "map" / "descriptors.h5")
+        assert {key_of(name).rpartition("/")[2] for name in cache.keys} == {*files}
+        return found, capsys.readouterr().out
+
+    return add
+
+
+def test_a_start_that_is_put_right_leaves_no_frame_where_the_wrong_one_put_it(drive):
+    assert drive("2026-05-01T12:00:06Z")[0] == {s: 47 + (s + 6) / 1e4 for s in range(6)}
+    found, said = drive("2026-05-01T11:59:56Z")
+    assert found == {s: 47 + (s - 4) / 1e4 for s in range(4, 8)}
+    assert "4 photos (2 new, 2 changed, 0 unchanged; 2 described; 4 removed, which an earlier command placed" in said
+    found, said = drive("2026-05-01T11:59:56Z")
+    assert len(found) == 4 and "4 photos (0 new, 0 changed, 4 unchanged; 0 described)" in said
+
+
+def test_a_video_in_anothers_place_leaves_no_frame_of_it(tmp_path, drive):
+    """Of the same name and size, with a track that covers less of it."""
+    assert len(drive("2026-05-01T12:00:00Z")[0]) == 8
+    padded(filmed(tmp_path / "a.mp4", seed=1, seconds=8))
+    tracked(tmp_path / "u.gpx", segment([(s, 47.5, 8.0) for s in range(3)]))
+    assert drive("2026-05-01T12:00:00Z", "u.gpx")[0] == dict.fromkeys(range(3), 47.5)
+
+
+def test_a_drive_with_two_tracks_keeps_the_frames_of_both(tmp_path, drive):
+    tracked(tmp_path / "u.gpx", segment([(s, 47 + s / 1e4, 8.0) for s in range(3)]))
+    tracked(tmp_path / "v.gpx", segment([(s, 47 + s / 1e4, 8.0) for s in range(5, 8)]))
+    drive("2026-05-01T12:00:00Z", "u.gpx")
+    assert drive("2026-05-01T12:00:00Z", "v.gpx")[0] == {s: 47 + s / 1e4 for s in (0, 1, 2, 5, 6, 7)}
+    tracked(tmp_path / "u.gpx", segment([(s, 47.5, 8.0) for s in range(1, 3)]))
+    assert drive("2026-05-01T12:00:00Z", "u.gpx")[0] == {1: 47.5, 2: 47.5, **{s: 47 + s / 1e4 for s in (5, 6, 7)}}
+    assert drive("2026-05-01T12:00:00Z", "v.gpx", every=2)[0] == {1: 47.5, 2: 47.5, 6: 47.0006}
+
+
+def test_a_damaged_record_of_a_video_is_named(tmp_path, drive, capsys):
+    drive("2026-05-01T12:00:00Z")
+    (record,) = (tmp_path / "map").rglob("video.json")
+    record.write_text("{}")
+    with pytest.raises(AssertionError):
+        drive("2026-05-01T12:00:00Z")
+    assert f"{record} is damaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])

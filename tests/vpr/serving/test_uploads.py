@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+import sys
 import time
 import zlib
 from contextlib import nullcontext
@@ -160,16 +161,64 @@ def many_strips(count, big=False):
     return b"II*\0\x08\0\0\0" + struct.pack("<H", 1) + offsets + bytes(4) + bytes(400)
 
 
+def pages(*tags, loop=False):
+    """A TIFF of pages without pixels, each of some entries (tag, type, count, value)."""
+    data = b"II*\0" + struct.pack("<L", 8)
+    for number, entries in enumerate(tags):
+        end = len(data) + 6 + 12 * len(entries)
+        body = b"".join(struct.pack("<HHLL", *entry) for entry in entries)
+        last = number == len(tags) - 1
+        data += struct.pack("<H", len(entries)) + body + struct.pack("<L", (8 if loop else 0) if last else end)
+    return data
+
+
+SMALL = [(254, 4, 1, 1), (256, 4, 1, 64), (257, 4, 1, 48), (258, 4, 1, 8), (262, 4, 1, 1)]  # a page of a thumbnail
+
+
 @pytest.mark.parametrize(
     "data",
-    [many_chunks(1_000_000), many_strips(5_000_000), many_strips(5_000_000, big=True)],
-    ids=["chunks", "strips", "strips of a big TIFF"],
-)
+    [many_chunks(1_000_000), many_strips(5_000_000), many_strips(5_000_000, big=True),
+     pages(SMALL, [(256, 4, 1, 64), (273, 4, 5_000_000, 8)]), pages(SMALL, SMALL, [(324, 4, 5_000_000, 8)]),
+     pages(SMALL, *[[(700, 4, 1, 0)] * 60_000] * 2), pages([(700, 4, 1, 0)] * 60_000, loop=True)],
+    ids=["chunks", "strips", "strips of a big TIFF", "strips of a second page", "tiles of a third page", "tags",
+         "a page that is its own next"],
+)  # fmt: skip
 def test_parts_that_hold_a_decoder_are_refused_at_once(data):
     takes, began = SimpleNamespace(input_size=(32, 32), interpolation="bicubic", crop="resize"), time.perf_counter()
     with pytest.raises(Refused, match="more parts than any camera writes") as refused:
         decoded(io.BytesIO(data), "a", "", takes, 10**9)
     assert refused.value.status == 422 and time.perf_counter() - began < 2
+
+
+def two_pages(size):
+    """A TIFF of a thumbnail of 64 x 48 pixels, and the picture."""
+    buffer, whole = io.BytesIO(), Image.new("L", size, 200)
+    whole.encoderinfo = {"tiffinfo": {254: 0}}
+    Image.new("L", (64, 48)).save(buffer, "TIFF", save_all=True, append_images=[whole], tiffinfo={254: 1})
+    return buffer.getvalue()
+
+
+def test_the_pixels_of_a_tiff_are_those_of_the_page_that_is_decoded():
+    takes = SimpleNamespace(input_size=(32, 32), interpolation="bicubic", crop="resize")
+    assert decoded(io.BytesIO(two_pages((90, 90))), "a", "", takes, 10_000).min() == 200
+    with pytest.raises(Refused, match="more than 0.01 million pixels") as refused:
+        decoded(io.BytesIO(two_pages((130, 120))), "a", "", takes, 10_000)
+    assert refused.value.status == 413
+
+
+def test_a_big_tiff_that_says_it_begins_beyond_memory_is_refused():
+    takes = SimpleNamespace(input_size=(32, 32), interpolation="bicubic", crop="resize")
+    with pytest.raises(Refused):
+        decoded(io.BytesIO(b"II+\0\x08\0\0\0" + b"\xff" * 80), "a", "", takes, 10_000)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("photo", "image/heic"), ("photo.heic", ""), ("my photo.heic.HEIC", "")])
+def test_a_format_that_needs_a_package_is_told_of_the_photo(monkeypatch, name, kind):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    takes = SimpleNamespace(input_size=(32, 32), interpolation="bicubic", crop="resize")
+    with pytest.raises(Refused, match="^the photo is HEIC, which needs another package: pip install") as refused:
+        decoded(io.BytesIO(b"what no format begins with"), name, kind, takes, 10_000)
+    assert refused.value.status == 415
 
 
 def test_parts_of_usual_files_are_read():

@@ -1,0 +1,72 @@
+"""The frames of a video in a map: those of the last command, and what an earlier one has left.
+
+The frames lie in ``MAP/frames/NAME-DIGEST``, where the digest is that of the video's path and size. ``video.json`` has
+the digest of the video itself, the start that was given, and the track of each frame. A frame of an earlier command
+stays if video and start are the same and the track is another file: a drive may have two tracks.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vpr.base.files import write_json
+from vpr.maps.errors import MapError
+from vpr.maps.positions import Photo
+from vpr.maps.store import digest_of
+from vpr.maps.video import frames_of, read_track
+
+FRAMES = "frames"  # the folder in a map that keeps what was taken out of videos
+RECORD = "video.json"
+
+
+@dataclass(frozen=True)
+class VideoFrames:
+    """The frames of one video."""
+
+    folder: Path
+    photos: list[Photo]  # of this command
+    source: dict[str, str]  # the video's digest, and the start that was given
+    tracks: dict[str, str]  # the track of each file that is right: of this command, and of earlier ones that stay
+
+    def is_outdated(self, key: str) -> bool:
+        """Whether a photo of the map is a frame that an earlier command placed otherwise."""
+        folder, _, name = key.rpartition("/")
+        return folder == self.folder.as_posix() and name not in self.tracks
+
+    def finish(self) -> None:
+        """Remove the files of outdated frames and write the record, once the map is written."""
+        for path in self.folder.glob("*.jpg"):
+            if path.name not in self.tracks:
+                path.unlink()
+        write_json(self.folder / RECORD, {**self.source, "tracks": self.tracks})
+
+
+def take_frames(folder: Path, videos: Sequence[Path], gpx: Path, every_s: float, start: str) -> list[VideoFrames]:
+    """Save the frames of videos in a map's folder; arguments and errors as `frames_of` and `read_track`."""
+    track, found = read_track(gpx), []
+    for video in videos:
+        if not video.is_file():
+            raise MapError(f"no video {video}", thing=video, remedy="check the path")
+        digest = hashlib.sha256(f"{os.path.realpath(video)} {video.stat().st_size}".encode()).hexdigest()[:8]
+        place = Path(os.path.realpath(folder)) / FRAMES / f"{video.stem}-{digest}"
+        photos = frames_of(video, track, place, every_s, start)
+        source, this = {"video": digest_of(video), "start": start}, os.path.realpath(gpx)
+        tracks = {name: other for name, other in _earlier(place / RECORD, source).items() if other != this}
+        tracks |= {photo.path.name: this for photo in photos}
+        found.append(VideoFrames(place, photos, source, tracks))
+    return found
+
+
+def _earlier(record: Path, source: dict[str, str]) -> dict[str, str]:
+    """The track of each frame of earlier commands; none if the video or its start was another one."""
+    if not record.is_file():
+        return {}
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+        same = all(content[name] == value for name, value in source.items())
+        return dict(content["tracks"]) if same else {}
+    except (ValueError, LookupError, TypeError) as error:
+        raise MapError(f"{record} is damaged ({error})", thing=record, remedy="remove it") from error
