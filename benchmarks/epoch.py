@@ -68,7 +68,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for recipe in arguments.recipes:
         options = apply_recipe(known := make_parser("", "", STAGES), ["--recipe", recipe, "--weights", ""], "student")
-        settings = StudentSettings(*parse(known, options, STAGES)[1])
+        settings = StudentSettings(*parse(known, options, STAGES).stages)
         print(row(recipe, settings, arguments.photos, arguments.batch), flush=True)
 
 

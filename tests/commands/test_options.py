@@ -1,7 +1,9 @@
 """What every command's options promise."""
 
+import dataclasses
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,39 @@ def test_commands_run_as_modules(command, tmp_path):
     done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.splitlines()[-1].startswith(f"python -m {command}: error: ") and "nowhere" in done.stderr
+
+
+PLACES = {
+    "vpr.extract": ["--cache", "a.h5"], "eval.compare": ["a"], "eval.submission": ["a.csv"], "vpr.match": ["a", "b"],
+    "vpr.map": ["map", "info"], "vpr.locate": ["map", "a.jpg"], "vpr.serve": ["map"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ["null", "[null]", "{}", ".nan", "'no'"])
+@pytest.mark.parametrize("command", MODULES)
+def test_a_file_of_options_gives_every_option_a_value_of_its_type(command, value, tmp_path, capsys, monkeypatch):
+    """A value is refused by a line that names the option, or the option gets a value of its type."""
+    given, main, path = list[list](), module_of(command).main, tmp_path / "options.yaml"
+
+    def keep(work, filled, *others):
+        given.append(filled)
+        return 0
+
+    monkeypatch.setattr("vpr.base.command.carry_out", keep)
+    assert main(PLACES.get(command, [])) == 0
+    names = [field.name for stage in given[0] for field in dataclasses.fields(stage) if "help" in field.metadata]
+    assert len(names) > 2
+    for name in names:
+        given.clear()
+        path.write_text(f"{name}: {value}\n")
+        code, line = main([*PLACES.get(command, []), "--config", str(path)]), capsys.readouterr().err
+        if code:
+            assert code == 2 and line.count("\n") == 1 and "Parser key" not in line and "Not of type" not in line
+            continue
+        for stage in given[0]:
+            hints = typing.get_type_hints(type(stage))
+            for field in dataclasses.fields(stage):
+                found, hint = getattr(stage, field.name), hints[field.name]
+                assert found is not None or type(None) in typing.get_args(hint), (name, field.name)
+                assert isinstance(found, bool) or hint is not bool, (name, found)
+                assert found == found and not (isinstance(found, tuple) and None in found), (name, found)

@@ -25,13 +25,17 @@ OWN_FILES = {
         r"(config|metrics)\.json|model\.safetensors|checkpoint\.pt|log\.txt|events\..*|"
         r"teacher(/.*)?|base/(config|metrics)\.json|base/.*\.(safetensors|pt)"
     ),
-    "map.json": re.compile(r"map\.json|descriptors\.h5|(photos|globals|strangers|index|adaptation)-\d+\.\w+"),
+    "map.json": re.compile(r"map\.json|descriptors\.h5|frames/.*|(photos|globals|strangers|index|adaptation)-\d+\.\w+"),
     "train_val": re.compile(r"(train_val|test)(/.*)?"),
     "test": re.compile(r"(train_val|test)(/.*)?"),
 }
 KINDS = {"config.json": "run", "map.json": "map", "train_val": "dataset", "test": "dataset"}
 # Endings of files that belong to a file of descriptors or predictions, beside it.
 BESIDE = (".npy", ".txt", ".csv", ".json")
+FORMS = {
+    "json": "JSON file", "csv": "CSV file", "html": "HTML page", "figure": "figure", "curves": "figure",
+    "cache": "HDF5 file", "predictions": "prediction file",
+}  # fmt: skip
 DEPTH = 6  # maximum number of folders above a file that belongs to a run, a map or a dataset
 
 
@@ -137,7 +141,7 @@ def _other_form(output: Output, path: Path) -> str:
         return ""
     if not head or _has_form(output.form, path, head):
         return ""
-    return "exists and has another form, so this command did not write it"
+    return f"exists and is no {FORMS[output.form]}, so no command of ours wrote it"
 
 
 def _has_form(form: str, path: Path, head: bytes) -> bool:

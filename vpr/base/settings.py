@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
 from jsonargparse import typing as restricted
 
+from vpr.base.config_file import check_config
 from vpr.base.interrupt import program
 
 T = TypeVar("T")
@@ -201,8 +202,13 @@ def parse(parser: ArgumentParser, argv: list[str] | None, stages: Sequence[Any])
 
     Raises ValueError for an unknown option or an invalid value; its message is one line that names the option.
     """
+    arguments = _merge_repeated(sys.argv[1:] if argv is None else argv, stages)
+    options = {"debug", *(field.name for stage in stages for field in _fields(stage))}
+    for argument, value in zip(arguments, [*arguments[1:], ""]):
+        if argument == "--config" or argument.startswith("--config="):
+            check_config(Path(argument.partition("=")[2] or value), options)
     try:
-        given = parser.parse_args(_merge_repeated(sys.argv[1:] if argv is None else argv, stages))
+        given = parser.parse_args(arguments)
     except argparse.ArgumentError as error:
         raise ValueError(_one_line_message(str(error), parser)) from error
     configs = tuple(Path(str(config)) for config in given.config or ())
@@ -274,6 +280,15 @@ def _has_type(value: object, hint: Any) -> bool:
 
 def _fill(stage: Any, given: argparse.Namespace) -> Any:
     values = {field.name: _plain(getattr(given, field.name)) for field in _fields(stage)}
+    hints = typing.get_type_hints(stage if isinstance(stage, type) else type(stage))
+    for name, value in values.items():
+        option_name = "--" + name.replace("_", "-")
+        if hints[name] is bool and not isinstance(value, bool):  # the parser takes any value for a switch
+            raise ValueError(f"{option_name}: {value!r} is not a valid {_metavar(bool)}; write true or false")
+        if value is None and not _has_type(value, hints[name]):
+            raise ValueError(
+                f"{option_name}: null is not a valid {_metavar(hints[name])}; leave it out for the default"
+            )
     return dataclasses.replace(stage, **values) if not isinstance(stage, type) else stage(**values)
 
 
@@ -293,11 +308,13 @@ def _one_line_message(message: str, parser: ArgumentParser) -> str:
     if missing := re.search(r"arguments are required: (.*)", text):
         names = [_display_name(_action(parser, key)) for key in missing[1].split(", ")]
         return f"{', '.join(names)} must be given; see --help"
-    found = re.match(r'Parser key "([\w.]+)": (.*)', text)
+    found = re.match(r'Parser key "([\w.]+)"(?: element \d+)?: (.*)', text)
     if not found:
         return text
     action, text = _action(parser, found[1]), found[2]
     name = _display_name(action)
+    if text.endswith("'NoneType'"):
+        return f"{name}: null is not a valid {action.metavar}; leave it out for the default"
     given = re.search(r"(?:Given value: |Got value: |literal for int.*: |to float: )'?(.*?)'?$", text)
     if limits := re.search(r"type \w+: (\S*?) ?does not conform to restriction v(.*?)(?: - |$)", text):
         wanted = _format_limits(limits[2])
@@ -305,7 +322,10 @@ def _one_line_message(message: str, parser: ArgumentParser) -> str:
         return f"{name}: {value} is out of range, give a value {wanted}"
     if given and "Literal[" in text:
         return f"{name}: {given[1]!r} is not one of {str(action.metavar).strip('{}').replace(',', ', ')}"
-    return f"{name}: {given[1]!r} is not a valid {action.metavar}" if given else f"{name}: {text}"
+    if action.dest == "config":
+        return f"{name}: {text}"
+    wanted = f"is not a valid {action.metavar or _metavar(bool)}"
+    return f"{name}: {given[1]!r} {wanted}" if given else f"{name}: the value {wanted}"
 
 
 def _format_limits(limits: str) -> str:

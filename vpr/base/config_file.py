@@ -1,0 +1,51 @@
+"""Files of options (``--config``), checked before the parser reads them: it would accept repeated options."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import yaml
+
+MOST_BYTES = 1_000_000
+
+
+def check_config(path: Path, options: Collection[str]) -> None:
+    """Raise ValueError if a file is no YAML mapping of options, or has an option twice, an anchor or an unknown option.
+
+    options: the names of the command's options. A missing file is left to the parser.
+    """
+    if not path.is_file():
+        return
+    problem = _problem(path, options)
+    if problem:
+        raise ValueError(f"--config {path}: {problem}")
+
+
+def _problem(path: Path, options: Collection[str]) -> str:
+    """What is wrong with a file, and the remedy; empty for nothing."""
+    if path.stat().st_size > MOST_BYTES:
+        return "more than 1 MB, which is no file of options; --print-config shows what one looks like"
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            return "anchors (*name) are not read; write the value out"
+        root = yaml.compose(text, yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = "" if mark is None else f" in line {mark.line + 1}"
+        return f"no valid YAML{place}; write one option per line, as NAME: VALUE"
+    if root is None:
+        return ""
+    if not isinstance(root, yaml.MappingNode):
+        return "no list of options; write one option per line, as NAME: VALUE"
+    names = [str(key.value) for key, _ in root.value]
+    for name in names:
+        if name not in options:
+            meant = name.lstrip("-").replace("-", "_")
+            return f"{name} is not an option of this command; " + (
+                f"write {meant}" if meant in options else "see --help"
+            )
+        if names.count(name) > 1:
+            return f"{name} stands there {names.count(name)} times; keep one"
+    return ""
