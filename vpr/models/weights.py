@@ -5,6 +5,7 @@ import pickle
 import struct
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -15,6 +16,16 @@ from vpr.base.files import write_bytes
 
 # The errors of torch and safetensors for a damaged file; torch's unpickler raises many kinds.
 DAMAGED = (SafetensorError, RuntimeError, EOFError, ValueError, LookupError, AssertionError, struct.error)
+
+# NumPy's numbers and arrays, such as the best score, beside the weights; making them runs no code of the file.
+SCALAR, ARRAY = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
+NUMPY_VALUES = (
+    *((SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("_core", "core")),  # the second before NumPy 2
+    *((ARRAY, f"numpy.{core}.multiarray._reconstruct") for core in ("_core", "core")),
+    np.ndarray,
+    np.dtype,
+    *{type(np.dtype(kind)) for kind in "?bhilqBHILQefdg"},
+)
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -32,7 +43,8 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(list(NUMPY_VALUES)):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise VprError(
             f"{path} is damaged, or holds more than tensors and could run code when it is loaded",
@@ -49,7 +61,17 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     named = isinstance(content, dict) and all(isinstance(name, str) for name in content)
     if not named or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise VprError(f"{path} holds no state_dict of tensors", thing=path, remedy="save the state_dict alone")
-    return {name.removeprefix("module."): value for name, value in content.items()}
+    plain = {_without_parallel(name): value for name, value in content.items()}
+    return plain if len(plain) == len(content) else content
+
+
+def _without_parallel(name: str) -> str:
+    """The name of a tensor without the parts ``module`` that DataParallel inserts.
+
+    >>> _without_parallel("module.encoder.module.0.weight")
+    'encoder.0.weight'
+    """
+    return ".".join(part for part in name.split(".") if part != "module")
 
 
 def load_into(model: nn.Module, path: Path) -> None:

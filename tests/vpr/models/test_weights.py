@@ -85,3 +85,36 @@ def test_weights_return_as_they_were_and_must_fit(tmp_path):
         load_into(torch.nn.Linear(4, 2), tmp_path / "a.safetensors")
     with pytest.raises(VprError, match="lacks 0.weight: it belongs to another model"):
         load_into(torch.nn.Sequential(torch.nn.Linear(3, 2)), tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    "value", [np.float64(0.7), np.float32(0.7), np.int64(3), np.bool_(True), np.array([0.5, 0.7]), np.arange(3)]
+)
+def test_numbers_of_numpy_beside_the_weights_are_read(tmp_path, value):
+    torch.save({"state_dict": {"a": torch.ones(2)}, "best_score": value}, tmp_path / "a.pth.tar")
+    assert read_weights(tmp_path / "a.pth.tar")["a"].tolist() == [1, 1]
+    code = {"state_dict": {"a": torch.ones(2)}, "best_score": value, "x": Runs()}
+    torch.save(code, tmp_path / "b.pth.tar")
+    with pytest.raises(VprError, match="could run code"):
+        read_weights(tmp_path / "b.pth.tar")
+
+
+def test_objects_in_an_array_of_numpy_are_not_made(tmp_path):
+    torch.save({"state_dict": {"a": torch.ones(2)}, "x": np.array([Runs()], object)}, tmp_path / "a.pth.tar")
+    with pytest.raises(VprError, match="could run code"):
+        read_weights(tmp_path / "a.pth.tar")
+
+
+class Runs:
+    """An object whose reading would run code."""
+
+    def __reduce__(self):
+        return (pytest.fail, ("it was made",))
+
+
+def test_names_of_data_parallel_are_those_of_the_model(tmp_path):
+    weights = {"module.a": torch.ones(1), "encoder.module.0.b": torch.ones(1), "pool.module.c": torch.ones(1)}
+    torch.save({"state_dict": weights}, tmp_path / "a.pth")
+    assert list(read_weights(tmp_path / "a.pth")) == ["a", "encoder.0.b", "pool.c"]
+    torch.save({"module.a": torch.ones(1), "a": torch.zeros(1)}, tmp_path / "b.pth")
+    assert list(read_weights(tmp_path / "b.pth")) == ["module.a", "a"], "two tensors never become one"
