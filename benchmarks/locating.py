@@ -21,8 +21,8 @@ from vpr.maps.building import add_photos
 from vpr.maps.geodesy import places_of
 from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
-from vpr.maps.positions import Photo, find_photos
 from vpr.maps.results import Located
+from vpr.maps.sources.positions import Photo, find_photos
 from vpr.run import Run, load
 
 RADIUS_M = 25.0

@@ -16,7 +16,7 @@ from benchmarks.locating import RADIUS_M, chance_error, described, places, right
 from vpr.base.figures import COLOURS, save, style
 from vpr.eval.confidence import calibration_error, probability_bins
 from vpr.maps.options import LocateConfig
-from vpr.maps.positions import find_photos
+from vpr.maps.sources.positions import find_photos
 from vpr.run import Run, load
 
 FEW = 208  # queries of a city of mini-MSLS, size small

@@ -1,6 +1,6 @@
 """``python -m benchmarks.serving DATABASE QUERIES``: how fast `vpr.serve` answers clients that ask at once.
 
-DATABASE and QUERIES are folders of photos with EXIF, as `benchmarks.photo_folder` writes them. The command is started
+DATABASE and QUERIES are folders of photos with EXIF, as `tools.photo_folder` writes them. The command is started
 as a process on a map of the database. For each number of clients, so many threads send queries one after another, each
 waiting for its answer. It prints the time of an answer (median and 95 %), photos a second, requests without an answer,
 and the memory of the service. Before that comes locating in this process, without a service.
@@ -22,8 +22,8 @@ import numpy as np
 
 from vpr.maps.building import add_photos
 from vpr.maps.photo_map import Map
-from vpr.maps.positions import find_photos
 from vpr.maps.results import Located
+from vpr.maps.sources.positions import find_photos
 from vpr.run import load
 from vpr.serving.service import BATCH
 

@@ -15,7 +15,7 @@ from tiny import LABELS, SMALL, TEACHER, small_config
 
 import vpr.datasets.default
 import vpr.datasets.street_world.config
-from benchmarks.photo_folder import write_side
+from tools.photo_folder import write_side
 from vpr.base.packages import DISTRIBUTION
 from vpr.distill.settings import TEACHER_TRAIN
 
@@ -42,7 +42,7 @@ def test_the_page_says_where_things_are_and_they_are_there():
     rows = rows_of_where()
     assert set(NEEDED) <= set(rows)
     for place in [*rows.values(), (ROOT / "docs/architecture.md").read_text()]:
-        for path in re.findall(r"`((?:vpr|datasets|distill|eval|tests|benchmarks)/[\w./]*)`", place):
+        for path in re.findall(r"`((?:vpr|datasets|distill|eval|tests|benchmarks|tools)/[\w./]*)`", place):
             assert (ROOT / path).exists(), path
 
 

@@ -187,8 +187,8 @@ def test_nobody_imports_a_command():
     assert offences(IMPORTS, lambda name: name in COMMANDS) == []
 
 
-def test_nobody_imports_the_tests_or_benchmarks():
-    assert offences(IMPORTS, lambda name: is_in(name, ("tests", "benchmarks"))) == []
+def test_nobody_imports_the_tests_benchmarks_or_tools():
+    assert offences(IMPORTS, lambda name: is_in(name, ("tests", "benchmarks", "tools"))) == []
 
 
 def test_imports_make_no_circle():

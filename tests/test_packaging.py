@@ -21,7 +21,9 @@ def installed(tmp_path_factory):
     """A folder like site-packages, with the wheel and with a package ``datasets`` of somebody else."""
     folder = tmp_path_factory.mktemp("wheel")
     source, site = folder / "source", folder / "site"
-    left = shutil.ignore_patterns(".*", "runs", "build", "*.egg-info", "__pycache__", "tests", "docs", "benchmarks")
+    left = shutil.ignore_patterns(
+        ".*", "runs", "build", "*.egg-info", "__pycache__", "tests", "docs", "benchmarks", "tools"
+    )
     shutil.copytree(ROOT, source, ignore=left, symlinks=True)
     built = subprocess.run([sys.executable, "-c", BUILD, folder], cwd=source, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr

@@ -80,8 +80,8 @@ def _add(options: MapOptions, cluster_options: ClusterOptions) -> None:
     from vpr.maps.building import add_photos, known_positions, require_place
     from vpr.maps.frames import take_frames
     from vpr.maps.left_out import nothing_to_add
-    from vpr.maps.positions import find_photos
-    from vpr.maps.video import VIDEOS
+    from vpr.maps.sources.positions import find_photos
+    from vpr.maps.sources.video import VIDEOS
 
     start = time.perf_counter()
     videos = [Path(source) for source in options.sources if source.lower().endswith(VIDEOS)]

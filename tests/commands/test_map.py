@@ -9,7 +9,7 @@ import pytest
 from commands import refused
 from photos import write_photo
 
-from benchmarks.photo_folder import write_side
+from tools.photo_folder import write_side
 from vpr import locate, map
 
 pytestmark = pytest.mark.slow

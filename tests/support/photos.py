@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from benchmarks.photo_folder import gps_exif
+from tools.photo_folder import gps_exif
 from vpr.maps.building import Added, add_photos
-from vpr.maps.positions import find_photos
 from vpr.maps.results import Located
+from vpr.maps.sources.positions import find_photos
 from vpr.models.structural import ModelConfig, StructuralModel
 from vpr.retrieval.confidence import Curve, Curves
 from vpr.retrieval.settings import Calibration

@@ -32,7 +32,8 @@ from vpr.maps.frames import FRAMES
 from vpr.maps.geodesy import places_of
 from vpr.maps.left_out import LeftOut, reason
 from vpr.maps.paths import RealPaths
-from vpr.maps.positions import Photo
+from vpr.maps.sources.positions import Photo
+from vpr.maps.sources.tables import Position
 from vpr.maps.store import (
     DESCRIPTORS,
     ENDINGS,
@@ -48,7 +49,6 @@ from vpr.maps.store import (
     write_arrays,
     write_table,
 )
-from vpr.maps.tables import Position
 from vpr.retrieval import vector_index
 from vpr.retrieval.index import LocalIndex
 from vpr.retrieval.rerank import CachedImages

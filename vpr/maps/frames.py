@@ -14,9 +14,9 @@ from pathlib import Path
 
 from vpr.base.files import write_json
 from vpr.maps.errors import MapError
-from vpr.maps.positions import Photo
+from vpr.maps.sources.positions import Photo
+from vpr.maps.sources.video import frames_of, read_track
 from vpr.maps.store import digest_of
-from vpr.maps.video import frames_of, read_track
 
 FRAMES = "frames"  # the folder in a map that keeps what was taken out of videos
 RECORD = "video.json"

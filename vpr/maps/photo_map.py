@@ -25,8 +25,8 @@ from vpr.maps.left_out import nothing_to_add, reason
 from vpr.maps.locating import USUAL, MapContext, locate
 from vpr.maps.options import LocateConfig
 from vpr.maps.paths import RealPaths
-from vpr.maps.positions import find_photos
 from vpr.maps.results import Located
+from vpr.maps.sources.positions import find_photos
 from vpr.maps.store import DESCRIPTORS, Content, State, damaged, read_unchanged
 from vpr.retrieval.index import LocalIndex
 from vpr.retrieval.rerank import CachedImages

@@ -4,6 +4,7 @@ import hashlib
 import pickle
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ DAMAGED = (SafetensorError, RuntimeError, EOFError, ValueError, LookupError, Ass
 
 # NumPy's numbers and arrays, such as the best score, beside the weights; making them runs no code of the file.
 SCALAR, ARRAY = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
-NUMPY_VALUES = (
+NUMPY_VALUES: tuple[Any, ...] = (
     *((SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("_core", "core")),  # the second before NumPy 2
     *((ARRAY, f"numpy.{core}.multiarray._reconstruct") for core in ("_core", "core")),
     np.ndarray,

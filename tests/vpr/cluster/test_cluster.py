@@ -29,7 +29,7 @@ from vpr.description.into_cache import USUAL
 from vpr.maps.building import add_photos
 from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
-from vpr.maps.positions import find_photos
+from vpr.maps.sources.positions import find_photos
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from photos import write_photo
 from pyproj import Transformer
 
 from vpr.maps.errors import MapError
-from vpr.maps.positions import find_photos
+from vpr.maps.sources.positions import find_photos
 
 HERE = (47.5, 8.25)
 

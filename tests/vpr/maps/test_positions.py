@@ -13,11 +13,11 @@ from PIL import ExifTags, Image
 
 from vpr.description.images import ImageError
 from vpr.maps.errors import MapError
-from vpr.maps.exif import read_exif
 from vpr.maps.geodesy import degrees_of, places_of, to_degrees, utm_crs
-from vpr.maps.names import name_position
-from vpr.maps.positions import find_photos
-from vpr.maps.video import Track, _upright, read_track
+from vpr.maps.sources.exif import read_exif
+from vpr.maps.sources.names import name_position
+from vpr.maps.sources.positions import find_photos
+from vpr.maps.sources.video import Track, _upright, read_track
 
 EIFFEL = 48.8582, 2.2945  # UTM 31 U: 448251.8, 5411932.7
 

@@ -6,12 +6,12 @@ import pytest
 from photos import write_photo
 from PIL import ExifTags, Image
 
-from benchmarks.photo_folder import gps_exif
+from tools.photo_folder import gps_exif
 from vpr.maps.errors import MapError, NoPosition
-from vpr.maps.exif import Exif, read_exif
 from vpr.maps.geodesy import angle_in, number_in, to_degrees
-from vpr.maps.names import name_position
-from vpr.maps.positions import find_photos
+from vpr.maps.sources.exif import Exif, read_exif
+from vpr.maps.sources.names import name_position
+from vpr.maps.sources.positions import find_photos
 
 UNSIGNED, SIGNED = 5, 10  # kinds of rational numbers in EXIF
 

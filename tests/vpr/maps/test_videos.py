@@ -14,7 +14,7 @@ from vpr import map as map_command
 from vpr.cache import DescriptorCache
 from vpr.maps.described import key_of
 from vpr.maps.errors import MapError
-from vpr.maps.video import VIDEOS, Track, frames_of, read_track
+from vpr.maps.sources.video import VIDEOS, Track, frames_of, read_track
 
 av = pytest.importorskip("av")
 pytest.importorskip("gpxpy")

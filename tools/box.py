@@ -1,4 +1,4 @@
-"""``python -m benchmarks.box RUN --data DIR``: put a distilled run and its teacher into the box, vpr/weights/builtin.
+"""``python -m tools.box RUN --data DIR``: put a distilled run and its teacher into the box, vpr/weights/builtin.
 
 Weights are rounded to float16, and what the held-out city fixes is fixed again with those.
 """

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.photo_views PHOTOS --out DIR``: two altered views of each photograph, as an MSLS tree.
+"""``python -m tools.photo_views PHOTOS --out DIR``: two altered views of each photograph, as an MSLS tree.
 
 It tells what a model trained on rendered streets still knows of photographs. PHOTOS is any folder of images (game data
 packages of Debian have thousands under free licences). Each place is a square of a photograph; the database shows it

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.protocol_table RUN``: counts and scores by task, subtask and radius, into docs/notes."""
+"""``python -m tools.protocol_table RUN``: counts and scores by task, subtask and radius, into docs/notes."""
 
 import argparse
 import dataclasses

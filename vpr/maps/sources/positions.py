@@ -9,12 +9,12 @@ from pathlib import Path
 from vpr.description.images import ImageError
 from vpr.description.shown import photos_in
 from vpr.maps.errors import MapError, NoPosition
-from vpr.maps.exif import read_exif
 from vpr.maps.geodesy import metres_between, require_crs
 from vpr.maps.left_out import LeftOut, listed, reason
-from vpr.maps.names import METRES_OF_NO_SYSTEM, has_metres, name_position
 from vpr.maps.paths import RealPaths
-from vpr.maps.tables import LISTS, Position, read_list
+from vpr.maps.sources.exif import read_exif
+from vpr.maps.sources.names import METRES_OF_NO_SYSTEM, has_metres, name_position
+from vpr.maps.sources.tables import LISTS, Position, read_list
 
 log = logging.getLogger("vpr")
 

@@ -1,6 +1,6 @@
 """What must not change when code is only moved: digests of caches, rankings and scores, made through the commands.
 
-    python -m benchmarks.golden RUN --data DIR --out golden.json       before the change, and again after it
+    python -m tools.golden RUN --data DIR --out golden.json       before the change, and again after it
 
 writes the SHA-256 of a descriptor cache and of a shortlist and its re-ranking, and the scores of 20 prediction files:
 five kinds for each of the four tasks, most of them with odd rows. Equal files mean equal numbers, to the last digit.
@@ -60,7 +60,7 @@ def scores(data: Path, model: Path, folder: Path) -> dict[str, dict]:
         foreign = [*panoramas(data), rows[-1][1], rows[0][0], "no-such-key"]
         for kind, content in odd_files(rows, foreign).items():
             path = folder / f"{task}-{kind}.csv"
-            path.write_text("# made by benchmarks.golden\n" + "".join(" ".join(row) + "\n" for row in content))
+            path.write_text("# made by tools.golden\n" + "".join(" ".join(row) + "\n" for row in content))
             run("eval.msls", *usual, "--predictions", path)
             record = json.loads((folder / "scores.json").read_text())
             found[f"{task} {kind}"] = {name: record[name] for name in ("counts", "results", "dataset")}

@@ -24,7 +24,7 @@ from vpr.base.files import replacing
 from vpr.base.packages import install_extra
 from vpr.maps.errors import MapError
 from vpr.maps.geodesy import are_degrees, is_unknown, metres_between, number_in, places_of
-from vpr.maps.positions import Photo
+from vpr.maps.sources.positions import Photo
 
 log = logging.getLogger("vpr")
 

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.picture``: the README's opening picture, of one query that re-ranking answers right.
+"""``python -m tools.picture``: the README's opening picture, of one query that re-ranking answers right.
 
 It draws the wrong first answer of the shortlist, the query, and the right first answer after re-ranking, with the
 patches of the query that decided it: those whose part of S_struct is the most larger for the right answer. Without

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.photo_folder TREE CITY OUT``: a city of an MSLS tree as plain folders of photos with EXIF.
+"""``python -m tools.photo_folder TREE CITY OUT``: a city of an MSLS tree as plain folders of photos with EXIF.
 
 OUT/database and OUT/query get the city's photos, a folder for each drive and numbered by frame, with their positions as
 cameras write them. The city's metres are taken for those of a UTM zone, by default 31 north.
