@@ -77,3 +77,12 @@ def test_a_file_of_options_gives_every_option_a_value_of_its_type(command, value
                 assert found is not None or type(None) in typing.get_args(hint), (name, field.name)
                 assert isinstance(found, bool) or hint is not bool, (name, found)
                 assert found == found and not (isinstance(found, tuple) and None in found), (name, found)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_discarded(closed, tmp_path):
+    (tmp_path / "a.csv").write_text("a b\n")
+    for arguments, code in ((["--help"], 0), ([str(tmp_path / "a.csv"), "--data", str(tmp_path)], 1)):
+        words = [sys.executable, "-m", "eval.submission", *arguments]
+        done = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *words], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == code and "Traceback" not in done.stderr

@@ -57,6 +57,8 @@ def house(tmp_path_factory, tiny_tree, distilled_run):
         (house / name).write_bytes(b"\x80\x04notes")
     np.save(house / "other.npy", np.zeros((2, 2)))
     (house / "other.txt").write_text("a.jpg\nb.jpg\n")
+    (house / "vme").mkdir()
+    (house / "vme/queries_images_paths.txt").write_text("a.jpg\n")
     return house
 
 
@@ -77,6 +79,11 @@ def test_what_is_precious_is_not_replaced(house, monkeypatch, capsys, command, g
         ("eval.msls", [*RUN, *DATA, "--predictions", "mine.csv", "--submission", "mine.csv"], "mine.csv is an input"),
         ("eval.msls", [*RUN, *DATA, "--shortlist", "mine.csv", "--confidence", "mine.csv"], "mine.csv is an input"),
         ("eval.msls", [*RUN, *DATA, "--shortlist", "other.npy", "--confidence", "other.txt"], "belongs to other.npy"),
+        (
+            "eval.msls",
+            [*RUN, *DATA, "--shortlist", "vme", "--confidence", "vme/queries_images_paths.txt"],
+            "belongs to vme",
+        ),
         ("eval.msls", [*RUN, *DATA, "--json", "link.json"], "link.json belongs to the run in"),
         ("eval.compare", ["run", "a=mine.csv", *DATA, "--submission", "mine.csv"], "mine.csv is an input"),
         ("eval.compare", ["run", *DATA, "--curves", "c.pdf", "--report", "c.png"], "are the same path"),

@@ -49,6 +49,7 @@ def run_command(
     names = ", ".join(recipes(recipe_folder)) if recipe_folder else ""
     choices = f"{names} (default: {DEFAULT_RECIPE}, or {PLAIN_RECIPE} if --backbone is given)"
     epilog = f"--recipe NAME starts from the options of a built-in recipe: {choices}" if names else ""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):  # file names may contain bytes that are not valid text
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -66,6 +67,13 @@ def run_command(
     logging.getLogger("vpr").setLevel(logging.INFO)
     with contextlib.nullcontext() if serves else log_heartbeat():
         return carry_out(partial(_checked, work, given), given.stages, parser.prog, given.debug, parallel)
+
+
+def _open_closed_streams() -> None:
+    """Discard what is printed if the caller closed stdout or stderr; Python then has None in their place."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  for the rest of the process
 
 
 def _checked(work: Callable[..., int | None], given: Parsed, *filled: Any) -> int | None:

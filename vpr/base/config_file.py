@@ -10,19 +10,20 @@ import yaml
 MOST_BYTES = 1_000_000
 
 
-def check_config(path: Path, options: Collection[str]) -> None:
-    """Raise ValueError if a file is no YAML mapping of options, or has an option twice, an anchor or an unknown option.
+def check_config(path: Path, options: Collection[str], paths: Collection[str] = ()) -> None:
+    """Raise ValueError if a file is no YAML mapping of options, or has an anchor, an empty path, or an option that is
+    repeated or unknown.
 
-    options: the names of the command's options. A missing file is left to the parser.
+    options: the names of the command's options. paths: of those that are paths. A missing file is left to the parser.
     """
     if not path.is_file():
         return
-    problem = _problem(path, options)
+    problem = _problem(path, options, paths)
     if problem:
         raise ValueError(f"--config {path}: {problem}")
 
 
-def _problem(path: Path, options: Collection[str]) -> str:
+def _problem(path: Path, options: Collection[str], paths: Collection[str]) -> str:
     """What is wrong with a file, and the remedy; empty for nothing."""
     if path.stat().st_size > MOST_BYTES:
         return "more than 1 MB, which is no file of options; --print-config shows what one looks like"
@@ -40,6 +41,9 @@ def _problem(path: Path, options: Collection[str]) -> str:
     if not isinstance(root, yaml.MappingNode):
         return "no list of options; write one option per line, as NAME: VALUE"
     names = [str(key.value) for key, _ in root.value]
+    for name, (_, value) in zip(names, root.value):
+        if name in paths and value.tag.endswith(":str") and not value.value:
+            return f"{name} is an empty path; give one, or leave the line out"
     for name in names:
         if name not in options:
             meant = name.lstrip("-").replace("-", "_")

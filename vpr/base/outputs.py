@@ -30,8 +30,7 @@ OWN_FILES = {
     "test": re.compile(r"(train_val|test)(/.*)?"),
 }
 KINDS = {"config.json": "run", "map.json": "map", "train_val": "dataset", "test": "dataset"}
-# Endings of files that belong to a file of descriptors or predictions, beside it.
-BESIDE = (".npy", ".txt", ".csv", ".json")
+DESCRIPTORS = re.compile(r"(database|queries)_(descriptors\.npy|images_paths\.txt)")  # a folder of another model's
 FORMS = {
     "json": "JSON file", "csv": "CSV file", "html": "HTML page", "figure": "figure", "curves": "figure",
     "cache": "HDF5 file", "predictions": "prediction file",
@@ -115,10 +114,8 @@ def _what_is_replaced(path: Path, inputs: Sequence[Path]) -> str:
         own = Path(os.path.realpath(given))
         if real == own or (path.exists() and given.exists() and path.samefile(given)):
             return "is an input"
-        is_beside = real.parent == own.parent and real.stem == own.stem and real.suffix in BESIDE
-        if is_beside and own.suffix == ".npy" and path.exists():
-            return f"belongs to {given}"
-        if own in real.parents and (own / "database_descriptors.npy").is_file() and path.exists():
+        is_list_of_names = own.suffix == ".npy" and real == own.with_suffix(".txt")
+        if is_list_of_names or (real.parent == own and DESCRIPTORS.fullmatch(real.name)):
             return f"belongs to {given}"
     for folder in real.parents[:DEPTH]:
         inside = real.relative_to(folder).as_posix()

@@ -100,7 +100,8 @@ class Formatter(DefaultHelpFormatter):
     """Help with a short usage line. The help texts already contain types and defaults."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30, width=110)
+        # jsonargparse does not annotate it
+        super().__init__(prog, max_help_position=30, width=110)  # type: ignore[no-untyped-call]
 
     def add_usage(self, usage: str | None, actions: Any, groups: Any, prefix: str | None = None) -> None:
         """The command, its positional arguments, and ``[options]``."""
@@ -165,7 +166,7 @@ def _add_options(parser: ArgumentParser, stage: Any) -> None:
             )
 
 
-def _fields(stage: Any) -> Iterator[dataclasses.Field]:
+def _fields(stage: Any) -> Iterator[dataclasses.Field[Any]]:
     return (field for field in dataclasses.fields(stage) if "help" in field.metadata)
 
 
@@ -204,15 +205,33 @@ def parse(parser: ArgumentParser, argv: list[str] | None, stages: Sequence[Any])
     """
     arguments = _merge_repeated(sys.argv[1:] if argv is None else argv, stages)
     options = {"debug", *(field.name for stage in stages for field in _fields(stage))}
+    paths = {name for stage in stages for name in _path_options(stage)}
     for argument, value in zip(arguments, [*arguments[1:], ""]):
         if argument == "--config" or argument.startswith("--config="):
-            check_config(Path(argument.partition("=")[2] or value), options)
+            check_config(Path(argument.partition("=")[2] or value), options, paths)
+    _refuse_empty(arguments, {"--" + name.replace("_", "-") for name in paths})
     try:
         given = parser.parse_args(arguments)
     except argparse.ArgumentError as error:
         raise ValueError(_one_line_message(str(error), parser)) from error
     configs = tuple(Path(str(config)) for config in given.config or ())
     return Parsed([_fill(stage, given) for stage in stages], given.debug, configs)
+
+
+def _path_options(stage: Any) -> Iterator[str]:
+    """The names of the options that are paths."""
+    hints = typing.get_type_hints(stage if isinstance(stage, type) else type(stage))
+    return (field.name for field in _fields(stage) if Path in (hints[field.name], *typing.get_args(hints[field.name])))
+
+
+def _refuse_empty(arguments: Sequence[str], paths: set[str]) -> None:
+    """Raise ValueError for an empty path, which would mean the working folder, as from a variable that is not set."""
+    for before, argument in zip(["", *arguments], arguments):
+        name, sign, value = argument.partition("=")
+        if (name in paths and sign and not value) or (not argument and before in paths):
+            raise ValueError(f"{name if sign else before}: the path is empty; give one, or leave the option out")
+        if not argument and not before.startswith("--"):
+            raise ValueError("an argument is empty; give a path, or leave it out")
 
 
 def _merge_repeated(argv: Sequence[str], stages: Sequence[Any]) -> list[str]:
@@ -252,7 +271,8 @@ def load_stage(stage: type[T], recorded: object) -> T:
         given = parser.parse_object(dict(recorded))
     except (argparse.ArgumentError, TypeError) as error:
         raise ValueError(_one_line_message(str(error), parser)) from error
-    return _fill(stage, given)
+    filled: T = _fill(stage, given)
+    return filled
 
 
 def check_stage(stage: object) -> None:

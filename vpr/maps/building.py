@@ -271,7 +271,8 @@ def _write(folder: Path, model: Run, content: Content, cache: DescriptorCache, f
         files["adaptation"] = _recorded(_path(folder, "adaptation", change))
         anew = np.ones(len(table), bool)
     else:
-        anew = np.isin(table.keys, [*fresh]) if fresh else np.zeros(len(table), bool)
+        names = set(fresh)  # np.isin compares arrays of objects one by one
+        anew = np.fromiter((key in names for key in table.keys), bool, len(table))
     globals_ = _globals(cache, rows, adaptation, content.globals_, anew)
     kind = vector_index.kind_for(len(table))
     roles = ["photos", "globals", "strangers", *([] if kind == "flat" else ["index"])]

@@ -97,6 +97,7 @@ def test_the_help_says_kinds_and_short_defaults():
         (["--inner", "1"], "unrecognized arguments: --inner 1"),
         (["--size"], "argument --size: expected one argument"),
         (["--config", "nowhere.yaml"], "--config: File does not exist"),
+        ([""], "an argument is empty"),
     ],
 )
 def test_bad_options_are_refused_in_one_line(arguments, line):
@@ -214,3 +215,21 @@ def test_a_file_of_nested_anchors_is_refused_at_once(tmp_path):
     with pytest.raises(ValueError, match="anchors"):
         filled("--config", tmp_path / "recipe.yaml")
     assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["r1", "--cache", ""], "--cache: the path is empty; give one, or leave the option out"),
+        (["r1", "--cache="], "--cache: the path is empty"),
+        (["", "--cache", "c.h5"], "an argument is empty"),
+        (["r1", "--cache", "c.h5", ""], "an argument is empty"),
+        (["r1", "--config", "recipe.yaml"], "cache is an empty path; give one, or leave the line out"),
+    ],
+)
+def test_an_empty_path_is_not_the_working_folder(tmp_path, monkeypatch, given, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.yaml").write_text("cache: ''\nname: ''\n")
+    with pytest.raises(ValueError, match=words):
+        filled(*given, stages=(Stage, Files))
+    assert filled("r1", "--cache", "c.h5", "--name", "", stages=(Stage, Files))[0].name == ""

@@ -105,10 +105,16 @@ def raylet(node):
 
 @pytest.fixture(scope="class")
 def held(nodes, town):
-    """The map in three shards."""
-    with connect(nodes.address) as cluster, sharded(town[0], cluster, 3) as held:
+    """The map in three shards, on both nodes."""
+    with connect(nodes.address) as cluster:
         assert cluster.machines == 2
-        yield held
+        for _ in range(5):  # Ray spreads processes by the load that it knows of, which may be old
+            with sharded(town[0], cluster, 3) as held:
+                held.locate(town[1][0])
+                if len({parent(process) for process in processes(held).values()}) == 2:
+                    yield held
+                    return
+        pytest.fail("shards never lie on both nodes")
 
 
 class TestMapInThreeShards:
