@@ -1,7 +1,8 @@
-"""``python -m benchmarks.adaptation RUN --data DIR --cities a,b``: from what size of the database adaptation pays.
+"""``python -m benchmarks.adaptation RUN --data DIR --cities a,b``: the size of a database from which adaptation is
+worth it.
 
-Of each city's database some entries are drawn, with the queries that they answer; Recall@1 before and after re-ranking
-as the model is, and adapted to those entries. Markdown on standard output, the mean over cities and draws.
+Random subsets of the database of each city are searched by the model as it is, and adapted to the subset. Prints a
+Markdown table of Recall@1 before and after re-ranking: the mean over cities and subsets.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.description.adaptation import adapt_cache
 from vpr.eval.descriptors import DescribedSet, describe
 from vpr.eval.metrics import evaluate
-from vpr.eval.options import RankingConfig
+from vpr.eval.options import RankingOptions
 from vpr.eval.ranking import find_shortlist, rerank
 from vpr.retrieval.settings import RerankOptions
 from vpr.run import load as load_run
@@ -36,40 +37,40 @@ def main() -> None:
     arguments = parser.parse_args()
     device = choose_device("auto")
     run = load_run(arguments.run, device)
-    model, fixed = run.network, run.calibration
-    config, weight = RerankOptions().config(fixed), fixed.weight
-    found: dict[int, list[list[float]]] = {}
+    model, calibration = run.network, run.calibration
+    config, weight = RerankOptions().config(calibration), calibration.weight
+    recalls: dict[int, list[list[float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for city in arguments.cities.split(","):
             data = load(arguments.data, Protocol(split="val", cities=(city,))).retrieval_set
-            whole = describe(model, data, Path(folder) / f"{city}.h5", device, RankingConfig(adapt=False))
+            whole = describe(model, data, Path(folder) / f"{city}.h5", device, RankingOptions(adapt=False))
             sizes = [*[size for size in SIZES if size < len(data.database)], len(data.database)]
             for size in sizes:
                 for draw in range(DRAWS if size < len(data.database) else 1):
-                    part = drawn(data, size, np.random.default_rng([draw, size]))
-                    plain = DescribedSet.from_cache(part, whole.cache)
-                    adapted = adapt_cache(whole.cache, plain.rows.database.ravel(), Path(folder))
+                    part = draw_subset(data, size, np.random.default_rng([draw, size]))
+                    unadapted = DescribedSet.from_cache(part, whole.cache)
+                    adapted = adapt_cache(whole.cache, unadapted.rows.database.ravel(), Path(folder))
                     row = []
-                    for described in (plain, DescribedSet.from_cache(part, adapted, adapted=True)):
+                    for described in (unadapted, DescribedSet.from_cache(part, adapted, adapted=True)):
                         shortlist = find_shortlist(described, 100)
                         ranked = rerank(described, shortlist, config, weight=weight, fusion="similarity").ranked
                         row += [evaluate(order, part.answers)["recall@1"] for order in (shortlist.ranked, ranked)]
-                    found.setdefault(size, []).append(row)
+                    recalls.setdefault(size, []).append(row)
     print("| database | shortlist | adapted | re-ranked | adapted |\n|---|---|---|---|---|")
-    for size, rows in sorted(found.items()):
+    for size, rows in sorted(recalls.items()):
         before, after, before_adapted, after_adapted = 100 * np.mean(rows, axis=0)
         print(f"| {size} | {before:.1f} | {before_adapted:.1f} | {after:.1f} | {after_adapted:.1f} |")
 
 
-def drawn(data: RetrievalSet, size: int, rng: np.random.Generator) -> RetrievalSet:
-    """Some entries of the database, and all queries; those that none of the entries answers are set apart."""
+def draw_subset(data: RetrievalSet, size: int, rng: np.random.Generator) -> RetrievalSet:
+    """A random subset of the database, with all queries; positives outside of the subset are removed."""
     chosen = np.sort(rng.choice(len(data.database), size, replace=False))
     place = np.full(len(data.database), -1)
     place[chosen] = np.arange(size)
     rows = [place[row][place[row] >= 0].tolist() for row in data.answers]
-    side = data.database
+    entries = data.database
     database = dataclasses.replace(
-        side, images=side.images[chosen], names=side.names[chosen], offsets=np.array([0, size])
+        entries, images=entries.images[chosen], names=entries.names[chosen], offsets=np.array([0, size])
     )
     positions = None if data.positions is None else data.positions[chosen]
     return dataclasses.replace(data, database=database, positives=Ragged.from_rows(rows), positions=positions)

@@ -1,7 +1,7 @@
-"""``python -m benchmarks.compiling``: what compiling costs at the first use on a machine, and loading it later.
+"""``python -m benchmarks.compiling``: the cost of compiling at the first use on a machine, and of loading later.
 
-Each row is a process of its own: seconds of processor time from its start to the first result, without compiled code on
-disk, and with it.
+Each figure is of a new process: seconds of processor time from its start to the first result, without and with compiled
+code on disk.
 """
 
 import os
@@ -29,7 +29,7 @@ render_street(config, config.cities[0], 0, Path(sys.argv[1]))
 
 
 def processor_seconds(script: str, cache: str) -> float:
-    """Processor time of a new process that runs the script, its compiled code kept in a folder."""
+    """Processor time of a new process that runs the script. cache: the folder of its compiled code."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryDirectory() as out:
         subprocess.run([sys.executable, "-c", script, out], check=True, env={**os.environ, "NUMBA_CACHE_DIR": cache})

@@ -1,8 +1,7 @@
-"""What describing a photo costs, decoding included: ``python -m benchmarks.describing [--run RUN ...] [--photos N]``.
+"""The cost of describing a photo, with decoding: ``python -m benchmarks.describing [--run RUN ...] [--photos N]``.
 
-JPEGs of 1024 x 768 pixels are described as the commands do, by each run in turn; medians of milliseconds a photo.
-"decode" and "network" are the two parts alone. Both need every core, so that no way of describing can take less than
-their sum.
+Each run describes JPEGs of 1024 x 768 pixels as the commands do. Prints medians of milliseconds a photo. "decode" and
+"network" are the two parts alone. Both use all cores, so their sum is a lower bound.
 """
 
 import sys
@@ -17,36 +16,36 @@ from vpr.base.settings import Names, PositiveInt, option
 
 
 @dataclass(frozen=True)
-class Options:
+class DescribingOptions:
     """Benchmark."""
 
     run: Names = option(Names(["builtin"]), "run folders of structural models, or 'builtin'")
-    photos: PositiveInt = option(300, "photos")
-    repeats: PositiveInt = option(5, "times that each figure is measured")
+    photos: PositiveInt = option(300, "number of photos")
+    repeats: PositiveInt = option(5, "number of measurements of each figure")
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    return run_command("benchmarks.describing", "What describing a photo costs.", [Options], _work, argv)
+    return run_command("benchmarks.describing", "The cost of describing a photo.", [DescribingOptions], _work, argv)
 
 
-def _work(options: Options) -> None:
+def _work(options: DescribingOptions) -> None:
     import numpy as np
     import torch
     from PIL import Image
 
     from vpr.base.machine import choose_device
-    from vpr.description.describe import BATCH, by_threads, evaluating, global_descriptors
-    from vpr.description.images import ImageFiles
+    from vpr.description.describe import BATCH, decode_in_threads, evaluation_mode, global_descriptors
+    from vpr.description.image_files import ImageFiles
     from vpr.models.loading import load_student
 
-    def timed(work: Callable[[], object]) -> float:
+    def measure_ms(work: Callable[[], object]) -> float:
         times = []
         for _ in range(options.repeats + 1):
             start = time.perf_counter()
             work()
             times.append(1000 * (time.perf_counter() - start) / options.photos)
-        return float(np.median(times[1:]))  # the first warms up
+        return float(np.median(times[1:]))  # without the first, a warm-up
 
     device, rng = choose_device("cpu"), np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -56,21 +55,21 @@ def _work(options: Options) -> None:
             coarse.resize((1024, 768), Image.Resampling.BICUBIC).save(Path(folder) / name, quality=90)
         for run in options.run:
             model = load_student(Path(run), device)
-            images = ImageFiles.of(Path(folder), names, model)
+            images = ImageFiles.for_model(Path(folder), names, model)
             batches = [range(start, min(start + BATCH, len(images))) for start in range(0, len(images), BATCH)]
-            ready = [
+            tensors = [
                 torch.stack([images[number] for number in batch]).to(memory_format=torch.channels_last)
                 for batch in batches
             ]
 
-            def network(model: torch.nn.Module = model, ready: list[torch.Tensor] = ready) -> None:
-                with evaluating(model):
+            def network(model: torch.nn.Module = model, ready: list[torch.Tensor] = tensors) -> None:
+                with evaluation_mode(model):
                     for batch in ready:
                         model(batch)
 
-            both = timed(lambda: global_descriptors(model, images, device))  # noqa: B023  called at once
-            decode = timed(lambda: list(by_threads(images, batches)))  # noqa: B023
-            print(f"{run}: {both:.2f} ms a photo; decode {decode:.2f}, network {timed(network):.2f}")
+            both = measure_ms(lambda: global_descriptors(model, images, device))  # noqa: B023  called at once
+            decode = measure_ms(lambda: list(decode_in_threads(images, batches)))  # noqa: B023
+            print(f"{run}: {both:.2f} ms a photo; decode {decode:.2f}, network {measure_ms(network):.2f}")
 
 
 if __name__ == "__main__":

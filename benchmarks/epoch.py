@@ -1,15 +1,15 @@
-"""What an epoch of training costs: ``python -m benchmarks.epoch [--recipes lite dinov2] [--photos N] [--batch N]``.
+"""The cost of an epoch of training: ``python -m benchmarks.epoch [--recipes lite dinov2] [--photos N] [--batch N]``.
 
 Measured on this machine for each recipe, in milliseconds a photo: decoding a JPEG of 640 x 480 pixels, describing it
 (mining), and a step (forward, losses, backward, optimiser; without augmentation), in batches of ``--batch`` photos. An
-epoch takes each photo once; a recipe's minings are spread over its steps. From the parts follow
+epoch uses each photo once; the minings of a recipe are spread over its steps. From these parts it computes
 
-- this machine: decoding, minings and steps one after the other, on the cores that it has;
-- one and eight GPUs, an estimate: a step takes three times the operations that torch counts in a forward pass, and one
-  more where patches are kept, at 300 TFLOP/s (bf16, 30 % of an H100's peak), while 16 cores for each GPU decode as fast
-  as measured here for one. The slower of the two counts.
+- this machine: decoding, minings and steps one after the other, on all its cores;
+- one and eight GPUs, an estimate: a step takes three times the operations that torch counts in a forward pass (four
+  times with --keep-weight), at 300 TFLOP/s (bf16, 30 % of an H100's peak). Meanwhile 16 cores for each GPU decode, each
+  as fast as measured here. The slower of the two counts.
 
-Networks start from random weights, which cost the same.
+Networks have random weights, which does not change the cost.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from vpr.base.machine import usable_cores
 from vpr.base.processes import launch_fabric
 from vpr.base.recipes import apply_recipe
 from vpr.base.settings import make_parser, parse
-from vpr.description.describe import evaluating
+from vpr.description.describe import evaluation_mode
 from vpr.distill.losses.metric_loss import MetricLoss
 from vpr.distill.losses.objective import Objective
 from vpr.distill.sampling.mining import POOL
@@ -60,53 +60,60 @@ def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipes", nargs="+", default=["lite", "resnet50", "dinov2", "paper"])
-    parser.add_argument("--photos", type=int, default=1_400_000, help="of an epoch; about those of MSLS's training")
+    parser.add_argument(
+        "--photos",
+        type=int,
+        default=1_400_000,
+        help="photos of an epoch; the default is about the training set of MSLS",
+    )
     parser.add_argument("--batch", type=int, default=16)
     arguments = parser.parse_args()
     print(f"{usable_cores()} cores here; an epoch of {arguments.photos:,} photos; ms a photo, hours an epoch")
     print("| recipe | decode | describe | step | GFLOP a step | here | one H100 | eight |")
     print("|---|---|---|---|---|---|---|---|")
     for recipe in arguments.recipes:
-        options = apply_recipe(known := make_parser("", "", STAGES), ["--recipe", recipe, "--weights", ""], "student")
-        settings = StudentSettings(*parse(known, options, STAGES).stages)
-        print(row(recipe, settings, arguments.photos, arguments.batch), flush=True)
+        options = apply_recipe(
+            option_parser := make_parser("", "", STAGES), ["--recipe", recipe, "--weights", ""], "student"
+        )
+        settings = StudentSettings(*parse(option_parser, options, STAGES).stages)
+        print(table_row(recipe, settings, arguments.photos, arguments.batch), flush=True)
 
 
-def row(recipe: str, settings: StudentSettings, photos: int, batch: int) -> str:
-    """A recipe's row of the table."""
-    trainer = trainer_of(settings, batch)
+def table_row(recipe: str, settings: StudentSettings, photos: int, batch: int) -> str:
+    """The row of a recipe in the table."""
+    trainer = make_trainer(settings, batch)
     model, images = trainer.model, trainer.images.images.to(memory_format=torch.channels_last)  # type: ignore[attr-defined]
     steps = bare_steps(trainer)
 
-    def described() -> None:
-        with evaluating(model):
+    def describe() -> None:
+        with evaluation_mode(model):
             model(images)
 
     with FlopCounterMode(display=False) as counter:
-        described()
+        describe()
     forward = counter.get_total_flops() / batch
     flops = forward * (3 if trainer.initial_model is None else 4)
 
-    decode, described_ms = decoding(model.input_size), median(described) / batch
-    step = median(lambda: next(steps)) / batch
+    decode, describe_ms = measure_decoding(model.input_size), median_ms(describe) / batch
+    step = median_ms(lambda: next(steps)) / batch
     train = settings.train
     per_step = train.places * train.images_per_place * train.accumulate
     cached = train.cached_queries + train.cached_negatives
-    mined = len(mining_steps(train)) * (cached if train.mining == "tuples" else POOL) / (train.steps * per_step)
-    here = decode / usable_cores() * (1 + mined) + described_ms * mined + step
-    gpu = max(1000 * (flops + mined * forward) / GPU_FLOPS, decode / GPU_CORES * (1 + mined))
-    hours = [photos * milliseconds / 3.6e6 for milliseconds in (here, gpu, gpu / 8)]
-    shown = " | ".join(f"{value:.2g}" if value < 10 else f"{value:.0f}" for value in hours)
-    return f"| {recipe} | {decode:.1f} | {described_ms:.1f} | {step:.1f} | {flops / 1e9:.1f} | {shown} |"
+    mined_share = len(mining_steps(train)) * (cached if train.mining == "tuples" else POOL) / (train.steps * per_step)
+    here_ms = decode / usable_cores() * (1 + mined_share) + describe_ms * mined_share + step
+    gpu_ms = max(1000 * (flops + mined_share * forward) / GPU_FLOPS, decode / GPU_CORES * (1 + mined_share))
+    hours = [photos * milliseconds / 3.6e6 for milliseconds in (here_ms, gpu_ms, gpu_ms / 8)]
+    cells = " | ".join(f"{value:.2g}" if value < 10 else f"{value:.0f}" for value in hours)
+    return f"| {recipe} | {decode:.1f} | {describe_ms:.1f} | {step:.1f} | {flops / 1e9:.1f} | {cells} |"
 
 
-def trainer_of(settings: StudentSettings, batch: int) -> Trainer:
-    """A trainer of the recipe's network and losses on so many pictures, four a place."""
+def make_trainer(settings: StudentSettings, batch: int) -> Trainer:
+    """A trainer of the network and losses of a recipe. batch: the number of pictures, four of each place."""
     torch.manual_seed(0)
-    number, same = np.arange(batch), np.zeros(batch, int)
-    unknown, never = np.full(batch, np.nan, np.float32), np.zeros(batch, bool)
+    number, drives = np.arange(batch), np.zeros(batch, int)
+    unknown, no_flags = np.full(batch, np.nan, np.float32), np.zeros(batch, bool)
     utm = np.stack([100.0 * (number // 4), number % 4], 1)
-    photos = Photos(number.astype(str), utm, same, unknown, never, never)
+    photos = Photos(number.astype(str), utm, drives, unknown, no_flags, no_flags)
     model = StructuralModel(training_model_config(settings)).to(memory_format=torch.channels_last)
     metric_loss = MetricLoss(settings.objective, settings.model.global_length, batch)
     objective = Objective(metric_loss, settings.structural, settings.distillation)
@@ -115,15 +122,15 @@ def trainer_of(settings: StudentSettings, batch: int) -> Trainer:
     return Trainer(model, Places(photos, Guard()), Noise(batch, model.input_size), objective, config, fabric)
 
 
-def decoding(size: tuple[int, int]) -> float:
-    """Milliseconds in which one core decodes a photo and brings it to the size."""
+def measure_decoding(size: tuple[int, int]) -> float:
+    """Milliseconds in which one core decodes a photo and resizes it."""
     with tempfile.TemporaryDirectory() as folder:
         photo = SamePhoto(folder, size)
-        return median(lambda: [photo[number] for number in range(50)]) / 50
+        return median_ms(lambda: [photo[number] for number in range(50)]) / 50
 
 
-def median(work: Callable[[], object], repeats: int = 5) -> float:
-    """The median of milliseconds that some calls take, after one that warms up."""
+def median_ms(work: Callable[[], object], repeats: int = 5) -> float:
+    """The median of milliseconds of a call, after a warm-up."""
     times = []
     for _ in range(repeats + 1):
         start = time.perf_counter()

@@ -1,8 +1,8 @@
 """Image retrieval at the scale of Online Products: ``python -m benchmarks.labels_scale --out DIR [--images N]``.
 
-60,502 images of 11,316 classes with synthetic descriptors, 128 numbers and 49 patches of 128: the time of the
-shortlists (1,000 deep), of re-ranking the first 100 of each, of the metrics, and the most memory that the process took.
-The cache, 0.8 GB, is written into DIR first and kept.
+60,502 images of 11,316 classes have synthetic descriptors, 128 numbers and 49 patches of 128. Prints the time of the
+shortlists (1,000 deep), of re-ranking the first 100 of each and of the metrics, and the peak memory of the process. The
+cache, 0.8 GB, is written into DIR first and stays there.
 """
 
 import argparse
@@ -27,7 +27,7 @@ BLOCK = 4096
 
 
 def main() -> None:
-    """Make the cache, run every stage, print."""
+    """Write the cache, run each stage, and print its time."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--images", type=int, default=60_502)
@@ -41,17 +41,17 @@ def main() -> None:
         fill(path, files.tolist(), classes)
     data = images.retrieval_set()
     described = DescribedSet.from_cache(data, DescriptorCache(path))
-    shortlist = timed("shortlists", lambda: find_shortlist(described, 100, 1000))
+    shortlist = time_stage("shortlists", lambda: find_shortlist(described, 100, 1000))
     config = RerankConfig()
-    reranking = timed("re-ranking", lambda: rerank(described, shortlist, config, weight=5.0, fusion="similarity"))
-    found = timed("metrics", lambda: evaluate_labels(shortlist.with_tail(reranking.ranked), data.answers))
-    print(", ".join(f"{name} {100 * value:.1f}" for name, value in found.items()))
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"most memory: {most:.2f} GiB, the mapped cache included")
+    reranking = time_stage("re-ranking", lambda: rerank(described, shortlist, config, weight=5.0, fusion="similarity"))
+    metrics = time_stage("metrics", lambda: evaluate_labels(shortlist.with_tail(reranking.ranked), data.answers))
+    print(", ".join(f"{name} {100 * value:.1f}" for name, value in metrics.items()))
+    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"peak memory: {peak_gib:.2f} GiB, with the mapped cache")
 
 
-def timed(name: str, work: Callable[[], T]) -> T:
-    """Do the work, and print how long it took."""
+def time_stage(name: str, work: Callable[[], T]) -> T:
+    """Run a function, print its time, and return its result."""
     start = time.perf_counter()
     result = work()
     print(f"{name}: {time.perf_counter() - start:.1f} s", flush=True)
@@ -59,7 +59,7 @@ def timed(name: str, work: Callable[[], T]) -> T:
 
 
 def fill(path: Path, files: list[str], classes: np.ndarray) -> None:
-    """A cache in which images of a class are somewhat alike."""
+    """Write a cache in which images of a class are somewhat similar."""
     rng = np.random.default_rng(1)
     create(path, files, SPEC)
     cache = DescriptorCache(path, SPEC, writable=True)

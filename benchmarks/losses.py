@@ -1,8 +1,8 @@
 """A comparison of losses and miners: ``python -m benchmarks.losses --out DIR [--data DIR] [--steps N] [--seeds N]``.
 
-Trains scratch models of the recipe `lite` at 112 pixels, all with the same steps and seeds. Prints a Markdown table of
-the Recall@1 on the validation cities before and after re-ranking: the mean over seeds, and their range. Complete runs
-are not trained again.
+Trains models of the recipe `lite` at 112 pixels from scratch, with equal steps and seeds. Prints a Markdown table of
+Recall@1 on the validation cities before and after re-ranking: mean and range over the seeds. Complete runs are not
+trained again.
 """
 
 import argparse
@@ -13,12 +13,12 @@ import numpy as np
 from vpr import scratch
 from vpr.base.errors import VprError
 from vpr.base.machine import choose_device
-from vpr.datasets.default import data_root
+from vpr.datasets.default_data import data_root
 from vpr.datasets.msls import Protocol, load
 from vpr.distill.losses.miners import MINERS
 from vpr.distill.settings import Loss
 from vpr.eval.evaluator import Evaluator
-from vpr.eval.options import RankingConfig, SourceConfig
+from vpr.eval.options import RankingOptions, SourceOptions
 from vpr.retrieval.settings import RerankOptions
 
 SMALLER = ["--image-size", 112, "--train-size", 0, "--grid", 7]
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     arguments = parser.parse_args()
     data = load(data_root(arguments.data), Protocol())
-    evaluator = Evaluator(RankingConfig(), RerankOptions(), choose_device("auto"))
+    evaluator = Evaluator(RankingOptions(), RerankOptions(), choose_device("auto"))
     methods = {loss: ["--loss", loss] for loss in Loss.__args__}  # type: ignore[attr-defined]
     methods |= {f"triplet, {miner}": ["--loss", "triplet", "--miner", miner] for miner in MINERS}
     methods["infonce, memory of 1,024"] = ["--memory", "1024"]
@@ -42,10 +42,10 @@ def main() -> None:
         recalls = []
         for seed in range(arguments.seeds):
             run = arguments.out / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
-            usual = ["--data", data.root, "--out", run, "--steps", arguments.steps, "--seed", seed, *SMALLER]
-            if scratch.main([*map(str, usual), *options]):
+            common = ["--data", data.root, "--out", run, "--steps", arguments.steps, "--seed", seed, *SMALLER]
+            if scratch.main([*map(str, common), *options]):
                 raise VprError(f"the training of {run} failed")
-            scores = evaluator.answer(data.retrieval_set, SourceConfig(run, rerank=True)).scores(data.retrieval_set)
+            scores = evaluator.answer(data.retrieval_set, SourceOptions(run, rerank=True)).scores(data.retrieval_set)
             recalls.append([100 * scores[stage]["recall@1"] for stage in ("shortlist", "rerank")])
         columns = [f"{np.mean(side):.1f} ({min(side):.1f} to {max(side):.1f})" for side in zip(*recalls)]
         print(f"| {name} | {columns[0]} | {columns[1]} |", flush=True)

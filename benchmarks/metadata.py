@@ -1,12 +1,12 @@
-"""Time the data layer on metadata of chosen size: loading cold and warm, memory, and scoring.
+"""Measure the readers of MSLS on synthetic metadata: time of a cold and of a warm load, memory, and scoring.
 
     python -m benchmarks.metadata --rows 12000 --cities 1
     python -m benchmarks.metadata --rows 1600000 --cities 22 --split train
     python -m benchmarks.metadata --growth
     python -m benchmarks.metadata --scoring
 
-Each size is loaded in a fresh process, whose clock starts after the imports. Cold: no entry in the
-metadata cache (the CSVs were just written, so the system holds them in memory). Warm: the second load.
+Each size is loaded in a new process, whose clock starts after the imports. Cold: without the metadata cache (the CSVs
+were just written, so the system still has them in memory). Warm: the second load.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from vpr.eval.metrics import evaluate
 
 FRAMES_A_SEQUENCE = 25
 STEP_M = 8.0  # metres between frames
-ROWS_A_ROAD = 150  # rows, of either side, on one stretch of road: each place is passed several times
+ROWS_A_ROAD = 150  # rows of each side on one road, so that each place is passed several times
 SPAN_M = 12_000.0  # a city of 40,000 rows is a square of this side; larger cities are larger
 DRIFT_M = 3.0  # standard deviation of the position across and along the road
 GROWTH_ROWS = (25_000, 50_000, 100_000, 200_000, 400_000, 800_000)
@@ -47,7 +47,7 @@ COLUMNS = {
 
 
 def random_keys(rng: np.random.Generator, count: int) -> np.ndarray:
-    """(count,) str, 22 characters each like Mapillary's."""
+    """(count,) str of 22 characters, as those of Mapillary."""
     return ALPHABET[rng.integers(0, 64, (count, 22))].copy().view("S22")[:, 0].astype("U22")
 
 
@@ -58,7 +58,7 @@ def make_roads(rng: np.random.Generator, rows: int) -> np.ndarray:
 
 
 def make_side(rng: np.random.Generator, rows: int, roads: np.ndarray) -> pd.DataFrame:
-    """Drives along roads, every value written as long as in the real files."""
+    """Drives along roads, with values of the length of those in the real files."""
     sequence = np.arange(rows) // FRAMES_A_SEQUENCE
     drives = sequence[-1] + 1
     road = roads[rng.integers(0, len(roads), drives)][sequence]
@@ -78,7 +78,7 @@ def make_side(rng: np.random.Generator, rows: int, roads: np.ndarray) -> pd.Data
 
 
 def make_tree(root: Path, rows: int, cities: int, query_share: float = 1 / 3) -> None:
-    """``cities`` cities with ``rows`` rows together, queries and database."""
+    """Write a tree of this many cities, with this many rows in all cities together."""
     rng = np.random.default_rng(rows)
     for city in range(cities):
         total = rows // cities
@@ -93,7 +93,7 @@ def make_tree(root: Path, rows: int, cities: int, query_share: float = 1 / 3) ->
 
 
 def measure(root: Path, split: str) -> dict[str, float]:
-    """Load once and report seconds and the peak memory of this process; run in a process of its own."""
+    """Load once, in a new process; returns seconds and the peak memory of the process."""
     names = tuple(sorted(path.name for path in (root / "train_val").iterdir()))
     protocol = Protocol(split=split, cities=names)
     start, start_cpu = time.perf_counter(), time.process_time()
@@ -153,10 +153,12 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=12_000, help="rows of all cities together")
-    parser.add_argument("--cities", type=int, default=1, help="cities the rows are spread over")
+    parser.add_argument("--cities", type=int, default=1, help="number of cities")
     parser.add_argument("--split", choices=("train", "val"), default="val", help="protocol: training or validation")
-    parser.add_argument("--growth", action="store_true", help="a table over growing sizes of one city")
-    parser.add_argument("--scoring", action="store_true", help="time a prediction file instead")
+    parser.add_argument("--growth", action="store_true", help="print a table over growing sizes of one city")
+    parser.add_argument(
+        "--scoring", action="store_true", help="measure the reading and scoring of a prediction file instead"
+    )
     parser.add_argument("--measure", type=Path, help="(internal) load this tree and print the figures as JSON")
     arguments = parser.parse_args()
     if arguments.measure:

@@ -1,8 +1,8 @@
 """``python -m benchmarks.reliability OUT.png NAME=DATABASE,QUERIES ...``: are the probabilities of `vpr.locate` right?
 
-DATABASE and QUERIES are what `vpr.map add` takes, with positions. Each NAME has a panel: queries by probability, in ten
-bins, against the share whose position lies within 25 m, over the queries that have a photo of the map within 25 m. It
-prints the expected calibration error too, beside what chance alone gives for so many queries and for 208 of them.
+DATABASE and QUERIES are sources for `vpr.map add`, with positions. For each NAME it draws a panel: ten bins of queries
+by probability, against the share of right positions (within 25 m), of the queries that have a photo of the map within
+25 m. It also prints the expected calibration error, and its value by chance for all queries and for 208 of them.
 """
 
 import argparse
@@ -12,37 +12,38 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.locating import RADIUS_M, chance_error, described, places, right
+from benchmarks.locating import RADIUS_M, chance_error, describe_map, is_right, photo_places
 from vpr.base.figures import COLOURS, save, style
 from vpr.eval.confidence import calibration_error, probability_bins
 from vpr.maps.options import LocateConfig
 from vpr.maps.sources.positions import find_photos
 from vpr.run import Run, load
 
-FEW = 208  # queries of a city of mini-MSLS, size small
+MINI_QUERIES = 208  # queries of a city of mini-MSLS, size small
 
 
-def answers(model: Run, database: Path, queries: Path, crs: str) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of queries (Q,), and whether they are right (Q,) bool."""
-    there, asked = (find_photos((side,), crs).photos for side in (database, queries))
-    truth, known = places(asked), places(there)
-    answerable = np.array([np.linalg.norm(known - one, axis=1).min() <= RADIUS_M for one in truth])
+def locate_queries(model: Run, database: Path, queries: Path, crs: str) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of queries (Q,), and whether their positions are right (Q,) bool."""
+    photos, query_photos = (find_photos((side,), crs).photos for side in (database, queries))
+    truth, map_places = photo_places(query_photos), photo_places(photos)
+    answerable = np.array([np.linalg.norm(map_places - one, axis=1).min() <= RADIUS_M for one in truth])
     with tempfile.TemporaryDirectory() as folder:
-        photo_map = described(model, Path(folder) / "map", there)
-        located = photo_map.locate_all([photo.path for photo in asked], LocateConfig())
-    sure = np.array([one.probability for one in located], float)
-    return sure[answerable], right(located, truth, False)[answerable]
+        photo_map = describe_map(model, Path(folder) / "map", photos)
+        located = photo_map.locate_all([photo.path for photo in query_photos], LocateConfig())
+    probabilities = np.array([one.probability for one in located], float)
+    return probabilities[answerable], is_right(located, truth, False)[answerable]
 
 
-def draw(axes: Any, name: str, sure: np.ndarray, correct: np.ndarray) -> None:
-    """A panel."""
+def draw_panel(axes: Any, name: str, probabilities: np.ndarray, right: np.ndarray) -> None:
+    """Draw the panel of one name."""
     axes.plot([0, 100], [0, 100], color=COLOURS[0], linewidth=1)
-    bins = probability_bins(sure)
-    at, share = ([100 * side[bin_].mean() for bin_ in bins] for side in (sure, correct))
-    half = [100 * np.sqrt(correct[bin_].mean() * (1 - correct[bin_].mean()) / bin_.sum()) for bin_ in bins]
+    bins = probability_bins(probabilities)
+    at, share = ([100 * side[members].mean() for members in bins] for side in (probabilities, right))
+    half = [100 * np.sqrt(right[members].mean() * (1 - right[members].mean()) / members.sum()) for members in bins]
     axes.errorbar(at, share, yerr=half, marker="o", markersize=4, color=COLOURS[2])
+    error = 100 * calibration_error(probabilities, right)
     axes.set(xlim=(0, 100), ylim=(0, 100), aspect="equal", xlabel="probability, %",
-             title=f"{name}: {len(sure)} queries,\nerror {100 * calibration_error(sure, correct):.1f}")  # fmt: skip
+             title=f"{name}: {len(probabilities)} queries,\nerror {error:.1f}")  # fmt: skip
 
 
 def main() -> None:
@@ -53,22 +54,26 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("sides", nargs="+", metavar="NAME=DATABASE,QUERIES")
     parser.add_argument("--crs", default="")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     model = load()
     with style():
-        figure = Figure(figsize=(2.4 * len(given.sides), 2.8), layout="constrained")
-        panels = np.atleast_1d(figure.subplots(1, len(given.sides), sharey=True))
+        figure = Figure(figsize=(2.4 * len(arguments.sides), 2.8), layout="constrained")
+        panels = np.atleast_1d(figure.subplots(1, len(arguments.sides), sharey=True))
         panels[0].set_ylabel("right, %")
-        for axes, side in zip(panels, given.sides):
+        for axes, side in zip(panels, arguments.sides):
             name, _, paths = side.partition("=")
             database, queries = map(Path, paths.split(","))
-            sure, correct = answers(model, database, queries, given.crs)
-            some = np.random.default_rng(0).permutation(len(sure))[:FEW]
-            print(f"{name}: {len(sure)} queries, calibration error {100 * calibration_error(sure, correct):.1f}, by "
-                  f"chance alone {100 * chance_error(sure):.1f}, of {len(some)} {100 * chance_error(sure[some]):.1f}",
-                  flush=True)  # fmt: skip
-            draw(axes, name, sure, correct)
-    save(figure, given.out)
+            probabilities, right = locate_queries(model, database, queries, arguments.crs)
+            sample = np.random.default_rng(0).permutation(len(probabilities))[:MINI_QUERIES]
+            error = 100 * calibration_error(probabilities, right)
+            by_chance, of_few = (100 * chance_error(some) for some in (probabilities, probabilities[sample]))
+            print(
+                f"{name}: {len(probabilities)} queries, calibration error {error:.1f}, by chance {by_chance:.1f}, "
+                f"for {len(sample)} queries {of_few:.1f}",
+                flush=True,
+            )
+            draw_panel(axes, name, probabilities, right)
+    save(figure, arguments.out)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What a report costs: ``python -m benchmarks.report --data DIR [--cities A,B] [--split train] [--queries N]``.
+"""The cost of a report: ``python -m benchmarks.report --data DIR [--cities A,B] [--split train] [--queries N]``.
 
-The weights in the box answer the set, re-ranked. Then the page is written, with N queries in its gallery; its seconds
-and its size are printed. The tables and figures are of all queries.
+The built-in weights evaluate the dataset with re-ranking. Then the page is written, with N queries in its gallery, and
+its time and size are printed. Its tables and figures are of all queries.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from pathlib import Path
 from vpr.base.machine import choose_device
 from vpr.datasets.msls import Protocol, load
 from vpr.eval.evaluator import Evaluator
-from vpr.eval.options import RankingConfig, SourceConfig
+from vpr.eval.options import RankingOptions, SourceOptions
 from vpr.eval.report.page import write_report
 from vpr.eval.report.subject import ReportOptions, Subject, answer_stages
 from vpr.eval.report.tables import query_facets, subtask_table
@@ -30,8 +30,8 @@ def main() -> None:
     cities = tuple(filter(None, arguments.cities.split(",")))
     dataset = load(arguments.data, Protocol(arguments.split, cities))
     data = dataset.retrieval_set
-    evaluator = Evaluator(RankingConfig(), RerankOptions(), choose_device("auto"))
-    answers = evaluator.answer(data, SourceConfig(Path("builtin"), rerank=True))
+    evaluator = Evaluator(RankingOptions(), RerankOptions(), choose_device("auto"))
+    answers = evaluator.answer(data, SourceOptions(Path("builtin"), rerank=True))
     results = answers.scores(data)
 
     start = time.perf_counter()
@@ -40,8 +40,10 @@ def main() -> None:
     tables = () if table is None else (table,)
     subject = Subject("Report", (), data, stages, results, query_facets(dataset), tables, answers)
     with tempfile.TemporaryDirectory() as folder:
-        said = write_report(Path(folder) / "a.html", subject, ReportOptions(report_queries=arguments.queries))
-    print(f"{len(data.scored)} queries scored: {time.perf_counter() - start:.1f} s, {said.split('(')[1].rstrip(')')}")
+        message = write_report(Path(folder) / "a.html", subject, ReportOptions(report_queries=arguments.queries))
+    print(
+        f"{len(data.scored)} queries scored: {time.perf_counter() - start:.1f} s, {message.split('(')[1].rstrip(')')}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.sequences RUN``: the simple ways to compare sequences, measured on the validation cities."""
+"""``python -m benchmarks.sequences RUN``: simple ways to compare sequences, measured on the validation cities."""
 
 import argparse
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vpr.datasets.default import data_root
+from vpr.datasets.default_data import data_root
 from vpr.datasets.msls import Protocol, load
 from vpr.eval.descriptors import DescribedSet, default_cache, describe
 from vpr.eval.metrics import evaluate
-from vpr.eval.options import RankingConfig
+from vpr.eval.options import RankingOptions
 from vpr.eval.tables import metrics_table, show
 from vpr.retrieval.fusion import reorder
 from vpr.retrieval.search import search_groups
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--seq-length", type=int, default=5)
     arguments = parser.parse_args()
-    root, cpu, config = data_root(arguments.data), torch.device("cpu"), RankingConfig()
+    root, cpu, config = data_root(arguments.data), torch.device("cpu"), RankingOptions()
     run = load_run(arguments.run, cpu)
     model, weight = run.network, run.calibration.weight
     for task in ("im2seq", "seq2im", "seq2seq"):
@@ -43,11 +43,11 @@ def main() -> None:
         cache = default_cache(arguments.run / "cache", model, data, config)
         described = describe(model, data, cache, cpu, config)
         title = f"{task}, {arguments.seq_length} frames, {len(data.scored)} queries"
-        show(title, metrics_table(choices(described, weight)))
+        show(title, metrics_table(compare_choices(described, weight)))
 
 
-def choices(described: DescribedSet, weight: float) -> dict[str, dict[str, float]]:
-    """Metrics of each choice: of the descriptor before re-ranking, of the structural score after it."""
+def compare_choices(described: DescribedSet, weight: float) -> dict[str, dict[str, float]]:
+    """The metrics of each choice of descriptor before re-ranking, and of structural score after it."""
     data, cache, rows = described.data, described.cache, described.rows
     centres = [np.asarray(cache.globals_[side[:, side.shape[1] // 2]]) for side in (rows.query, rows.database)]
     results = {}

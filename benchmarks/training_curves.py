@@ -1,7 +1,7 @@
 """The course of trainings as a figure: ``python -m benchmarks.training_curves RUN [RUN ...] --out FILE``.
 
-Losses and the recalls of validations on the way, against steps, from each run's training.csv: a panel for each that is
-there. FILE ends with .png, .pdf or .svg.
+A panel for each loss and each recall of the validations, against steps, from the training.csv of each run. FILE ends
+with .png, .pdf or .svg.
 """
 
 import argparse
@@ -25,19 +25,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     courses = {str(run): pd.read_csv(run / "training.csv") for run in arguments.runs}
-    shown = [
+    columns = [
         name
         for name in dict.fromkeys(column for course in courses.values() for column in course.columns)
         if name not in (STEP, LEARNING_RATE)
         and not all(course.get(name, pd.Series(dtype=float)).isna().all() for course in courses.values())
     ]
     with style():
-        figure = Figure(figsize=(2.6 * len(shown), 2.4), layout="constrained")
-        for axes, name in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown):
+        figure = Figure(figsize=(2.6 * len(columns), 2.4), layout="constrained")
+        for axes, name in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns):
             for (run, course), colour in zip(courses.items(), itertools.cycle(MORE_COLOURS)):
                 if name in course:
-                    known = course[[STEP, name]].dropna()
-                    axes.plot(known[STEP], known[name], "." if len(known) < 10 else "-", color=colour, label=run)
+                    values = course[[STEP, name]].dropna()
+                    axes.plot(values[STEP], values[name], "." if len(values) < 10 else "-", color=colour, label=run)
             axes.set(xlabel="step", title=name)
         lines = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
         figure.legend(lines.values(), lines, loc="outside upper left", frameon=False, ncols=2)

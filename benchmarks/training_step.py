@@ -1,9 +1,9 @@
 """The overhead of a training step: ``python -m benchmarks.training_step [--data DIR] [--steps N]``.
 
-Our trainer trains one network (recipe `lite`, 112 pixels, 8 x 4 photos): with and without augmentation, from memory and
+Our trainer trains one network (recipe `lite`, 112 pixels, 8 x 4 photos) with and without augmentation, from memory and
 from JPEG files of 640 x 480 pixels. A bare loop trains the same network: forward, losses, backward and optimiser on one
-prepared batch. They take turns. Prints medians of milliseconds per step. The difference is the time for reading,
-augmentation, pairs, checks and the trainer.
+prepared batch. The steps of all alternate. Prints medians of milliseconds per step. The difference is the time for
+reading, augmentation, pairs, checks and the trainer.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from vpr.distill.settings import (
     Augmentation,
     DistillationConfig,
     ObjectiveConfig,
-    RunConfig,
+    RunOptions,
     StructuralConfig,
     TrainConfig,
 )
@@ -65,16 +65,16 @@ def main() -> None:
 
 
 def measure(folder: str) -> None:
-    """As `main`. folder: for a photo."""
+    """Measure, and print the medians. folder: for a photo."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--steps", type=int, default=40)
     arguments = parser.parse_args()
-    device, data = choose_device("auto"), training_data(RunConfig(arguments.data))
+    device, data = choose_device("auto"), training_data(RunOptions(arguments.data))
     fabric, places = launch_fabric(device), Places(data.photos, Guard())
     config = TrainConfig(steps=2 * arguments.steps, learning_rate=3e-4, minings=0, checkpoint_every=10**6)
     images = load_images(data, StructuralModel(TRUNK))
-    for number in range(len(images)):  # decoded once: they stay in memory, as after the first epoch of a training
+    for number in range(len(images)):  # decoded images stay in memory, as after the first epoch of a training
         images[number]
 
     photos = SamePhoto(folder, (TRUNK.image_size, TRUNK.image_size))
@@ -112,12 +112,12 @@ def bare_steps(trainer: Trainer) -> Iterator[None]:
     images = torch.stack([trainer.images[photo] for photo in photos.tolist()]).to(memory_format=torch.channels_last)
     batch, images = trainer.photo_batch(photos), images.to(trainer.fabric.device)
     pairs = batch.pairs()
-    prepared = dataclasses.replace(batch, find_pairs=lambda *_: pairs)
+    prepared_batch = dataclasses.replace(batch, find_pairs=lambda *_: pairs)
     trainer.network.train()
     while True:
         trainer.optimizer.zero_grad(set_to_none=True)
         described = trainer.network(images)
-        terms = trainer.objective(described, Targets(prepared, None, trainer.initial_patches(images), 0.5))
+        terms = trainer.objective(described, Targets(prepared_batch, None, trainer.initial_patches(images), 0.5))
         functools.reduce(operator.add, terms.values()).backward()
         trainer.optimizer.step()
         yield

@@ -1,11 +1,10 @@
-"""Speed and accuracy of transport, each figure beside its lower bound.
+"""Speed and accuracy of transport, with lower bounds of the time.
 
-    python -m benchmarks.transport [--repeats N]          CPU: against the published algorithm, one core and two
+    python -m benchmarks.transport [--repeats N]          CPU: compared with the published algorithm
     python -m benchmarks.transport --device cuda          CUDA: pairs a second, share of bandwidth and matrix rate
     python -m benchmarks.transport --device pruning       10,000 random problems: top-10 with and without pruning
 
-The calls take turns, and the medians of their times are printed. Descriptors are synthetic, with cosines of median
-0.14.
+The calls alternate, and the medians of their times are printed. Descriptors are synthetic; their median cosine is 0.14.
 """
 
 import argparse
@@ -28,15 +27,15 @@ FLOOR_ITERATIONS = 16
 PARTIAL = Transport(mass=0.7)
 
 
-def unit(array):
+def to_unit(array):
     """Rows of unit length, float32."""
     return (array / np.linalg.norm(array, axis=-1, keepdims=True)).astype(np.float32)
 
 
-def synthetic(patches: int, channels: int, candidates: int = CANDIDATES, seed: int = 0):
+def make_problem(patches: int, channels: int, candidates: int = CANDIDATES, seed: int = 0):
     """One query and its candidates: patches with a common direction (median cosine 0.14) and a decaying spectrum.
 
-    The first tenth of the candidates have the query's patches, in another order and blurred.
+    The first tenth of the candidates have the patches of the query, in another order and blurred.
     """
     rng = np.random.default_rng(seed)
     spectrum = (1 + np.arange(channels)) ** -0.5
@@ -45,12 +44,12 @@ def synthetic(patches: int, channels: int, candidates: int = CANDIDATES, seed: i
         blur = 0.3 + 0.5 * k / (candidates // 10)
         database[k] = (1 - blur) * query[rng.permutation(patches)] + blur * database[k]
     common = np.eye(channels)[-1] * np.sqrt(0.14)
-    query, database = (unit(np.sqrt(0.86) * unit(array) + common) for array in (query, database))
-    return query, database, unit(query.mean(0)), unit(database.mean(1))
+    query, database = (to_unit(np.sqrt(0.86) * to_unit(array) + common) for array in (query, database))
+    return query, database, to_unit(query.mean(0)), to_unit(database.mean(1))
 
 
 def median_times(calls: dict, repeats: int) -> dict:
-    """Median milliseconds of each call; the calls take turns."""
+    """Median milliseconds of each call; the calls alternate."""
     times = {name: [] for name in calls}
     for call in calls.values():
         call()
@@ -94,12 +93,12 @@ def exact_scores(arrays, transport: Transport | None = None):
     return structural_similarity(*tensors, transport=transport, **options).score.numpy()
 
 
-def cpu_case(patches: int, channels: int, repeats: int) -> None:
+def measure_case(patches: int, channels: int, repeats: int) -> None:
     """Print one row: the published algorithm, ours on one core and on all, the lower bound, the ratios, the errors.
 
-    Ours is called twice: before the first call the published algorithm has used the processor's caches.
+    Ours is called twice, as the published algorithm fills the processor's caches before the first call.
     """
-    arrays = synthetic(patches, channels)
+    arrays = make_problem(patches, channels)
     maps = feature_maps(*arrays)
     half = (arrays[0], arrays[1].astype(np.float16), *arrays[2:])
     calls = {
@@ -127,8 +126,11 @@ def cpu_case(patches: int, channels: int, repeats: int) -> None:
     )
 
 
-def pruned_top(scores, bound, k: int):
-    """Top k in order of falling bound, until no bound reaches the k-th score; and the share that is skipped."""
+def find_pruned_top(scores, bound, k: int):
+    """The top k of the candidates in order of falling bound, and the share that is skipped.
+
+    It ends at the first bound below the k-th score.
+    """
     order = np.argsort(-bound)
     best: list = []
     for place, candidate in enumerate(order):
@@ -138,15 +140,15 @@ def pruned_top(scores, bound, k: int):
     return [c for _, c in best], 0.0
 
 
-def pruning(problems: int, k: int = 10) -> None:
-    """Print on how many random problems pruning changed the top k, and the share of candidates it skipped."""
+def check_pruning(problems: int, k: int = 10) -> None:
+    """Print the number of random problems in which pruning changed the top k, and the share of skipped candidates."""
     changed, shares = 0, []
     for seed in range(problems):
-        query, database, query_global, database_global = synthetic(16, 32, seed=seed)
+        query, database, query_global, database_global = make_problem(16, 32, seed=seed)
         mu, nu = marginal_weights("complement", query, database, query_global, database_global)
         similarity = np.ascontiguousarray((database @ query.T).swapaxes(1, 2))
         scores = solve(similarity, mu, nu).score
-        top, share = pruned_top(scores, upper_bound(similarity, mu, nu), k)
+        top, share = find_pruned_top(scores, upper_bound(similarity, mu, nu), k)
         changed += top != list(np.argsort(-scores, kind="stable")[:k])
         shares.append(share)
     print(f"pruning: top-{k} changed on {changed} of {problems} problems; {np.mean(shares):.0%} of candidates skipped")
@@ -160,7 +162,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--problems", type=int, default=10000, help="problems of the pruning check (default 10000)")
     options = parser.parse_args(argv)
     if options.device == "pruning":
-        pruning(options.problems)
+        check_pruning(options.problems)
         return 0
     import torch
 
@@ -168,14 +170,14 @@ def main(argv: list[str] | None = None) -> int:
         if not torch.cuda.is_available():
             print("no CUDA device here; its figures cannot be measured", file=sys.stderr)
             return 1
-        from benchmarks.transport_cuda import cuda_figures
+        from benchmarks.transport_cuda import print_figures
 
-        cuda_figures(options.repeats)
+        print_figures(options.repeats)
         return 0
     torch.set_num_threads(1)
     with threadpool_limits(1, "blas"):
         for patches, channels in CASES:
-            cpu_case(patches, channels, options.repeats if patches < 100 else max(3, options.repeats // 3))
+            measure_case(patches, channels, options.repeats if patches < 100 else max(3, options.repeats // 3))
     return 0
 
 

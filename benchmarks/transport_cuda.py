@@ -8,11 +8,11 @@ from vpr.transport import structural_similarity_pairs
 
 CASES = ((49, 128), (196, 384))
 QUERIES, DATABASE, DEPTH = 740, 20_000, 100  # the size of MSLS validation
-H200_BYTES, H200_FLOPS = 4.8e12, 989e12  # a second: HBM3e, dense bf16
+H200_BYTES, H200_FLOPS = 4.8e12, 989e12  # per second: HBM3e, dense bf16
 
 
-def resident(patches: int, channels: int, images: int, seed: int):
-    """Random unit patches in bf16 on the device with cosines of median 0.14, and their globals."""
+def make_images(patches: int, channels: int, images: int, seed: int):
+    """Random unit patches in bf16 on the device, of median cosine 0.14, and their global descriptors."""
     generator = torch.Generator("cuda").manual_seed(seed)
     spectrum = (1 + torch.arange(channels, device="cuda")) ** -0.5
     array = torch.randn(images, patches, channels, device="cuda", generator=generator) * spectrum
@@ -22,7 +22,7 @@ def resident(patches: int, channels: int, images: int, seed: int):
     return array.bfloat16(), torch.nn.functional.normalize(array.mean(1), dim=-1)
 
 
-def seconds(call, repeats: int) -> float:
+def median_s(call, repeats: int) -> float:
     """Median time of a call on the device."""
     call()
     times = []
@@ -36,26 +36,26 @@ def seconds(call, repeats: int) -> float:
     return sorted(times)[len(times) // 2]
 
 
-def cuda_figures(repeats: int) -> None:
+def print_figures(repeats: int) -> None:
     """Print pairs a second for each case, the lower bounds, and the time of the pairs of MSLS validation."""
     print(torch.cuda.get_device_name())
     for patches, channels in CASES:
-        database, database_global = resident(patches, channels, DATABASE, 0)
-        query, query_global = resident(patches, channels, QUERIES, 1)
+        database, database_global = make_images(patches, channels, DATABASE, 0)
+        query, query_global = make_images(patches, channels, QUERIES, 1)
         queries = torch.arange(QUERIES, device="cuda").repeat_interleave(DEPTH)
         images = torch.randint(DATABASE, (QUERIES * DEPTH,), device="cuda")
         arrays = query, database, query_global, database_global
-        taken = seconds(partial(structural_similarity_pairs, *arrays, (queries, images)), repeats)
-        some = slice(0, 2 * DEPTH)
-        result = structural_similarity_pairs(*arrays, (queries[some], images[some]))
+        time_s = median_s(partial(structural_similarity_pairs, *arrays, (queries, images)), repeats)
+        sample = slice(0, 2 * DEPTH)
+        result = structural_similarity_pairs(*arrays, (queries[sample], images[sample]))
         double = [array.double() for array in arrays]
-        exact = structural_similarity_pairs(*double, (queries[some], images[some]), backend="torch").score
+        exact = structural_similarity_pairs(*double, (queries[sample], images[sample]), backend="torch").score
         pairs = len(images)
         memory = pairs * 2 * patches * channels / H200_BYTES
         matrix = pairs * 2 * patches**2 * channels / H200_FLOPS
         print(
-            f"{patches} x {channels}: {pairs / taken / 1e6:.2f} M pairs/s, {1e3 * taken:.1f} ms for"
+            f"{patches} x {channels}: {pairs / time_s / 1e6:.2f} M pairs/s, {1e3 * time_s:.1f} ms for"
             f" {QUERIES} x {DEPTH} pairs (off by {float((result.score - exact).abs().max()):.0e},"
             f" {float(result.iterations.float().mean()):.1f} iterations); floors {1e3 * memory:.2f} ms of bandwidth"
-            f" ({memory / taken:.1%} of it) and {1e3 * matrix:.3f} ms of matrix rate ({matrix / taken:.1%})"
+            f" ({memory / time_s:.1%} of it) and {1e3 * matrix:.3f} ms of matrix rate ({matrix / time_s:.1%})"
         )

@@ -1,8 +1,8 @@
-"""The published re-ranking algorithm in plain torch, as a baseline of ours.
+"""The published re-ranking algorithm in plain torch, as a baseline.
 
 One query at a time: einsum, complement marginals, then up to 100 Sinkhorn iterations of matrix-vector
 products. They stop when the row scaling moves by less than 0.1 on average over the whole batch. This is after two or
-three iterations, so its scores are not converged; that is part of the comparison.
+three iterations, so its scores have not converged; this is part of the comparison.
 """
 
 import torch
@@ -13,7 +13,7 @@ STOP = 0.1
 
 
 def feature_maps(query_patches, database_patches, query_global, database_global):
-    """The algorithm's inputs from ours (P, C), (N, Q, C): channels first, as its convolutional features are."""
+    """Its inputs from our descriptors (P, C) and (N, Q, C): channels first, as in convolutional feature maps."""
     arrays = query_patches.T, database_patches.swapaxes(1, 2), query_global, database_global
     return tuple(torch.as_tensor(array).contiguous() for array in arrays)
 

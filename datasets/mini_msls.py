@@ -10,19 +10,19 @@ from pathlib import Path
 
 from vpr.base.command import run_command
 from vpr.base.settings import NonNegativeInt, PositiveInt, option, output
-from vpr.datasets.default import Scale, ensure_mini_msls
+from vpr.datasets.default_data import Scale, ensure_mini_msls
 
 
 @dataclass(frozen=True)
 class MiniOptions:
     """World."""
 
-    out: Path | None = output(None, "folder of the tree; the user's cache folder when left out", "folder")
-    scale: Scale = option("small", "number of streets: x1, x4, x16")
-    seed: NonNegativeInt = option(0, "world number")
-    workers: PositiveInt | None = option(None, "rendering processes; one for each core when left out")
+    out: Path | None = output(None, "folder of the tree; default: in the user's cache folder", "folder")
+    scale: Scale = option("small", "number of streets: 1, 4 or 16 times")
+    seed: NonNegativeInt = option(0, "number of the world")
+    workers: PositiveInt | None = option(None, "rendering processes; default: one for each core")
     contact_sheet: Path | None = output(
-        None, "also draw places (rows) under their traverses (columns) into this .png", "figure"
+        None, "also draw places (rows) in their traverses (columns) into this .png file", "figure"
     )
 
 
@@ -35,11 +35,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _work(options: MiniOptions) -> None:
     from vpr.datasets.street_world.config import scale_config
-    from vpr.datasets.street_world.rendering import tree_of
+    from vpr.datasets.street_world.rendering import world_folder
     from vpr.datasets.street_world.sheet import write_contact_sheet
 
     root = ensure_mini_msls(options.out, options.scale, options.seed, options.workers)
-    manifest = tree_of(root, scale_config(options.scale, options.seed)).manifest
+    manifest = world_folder(root, scale_config(options.scale, options.seed)).manifest
     counts = json.loads(manifest.read_text())["counts"]
     for city, sides in counts.items():
         print(f"{city:<12} {sides['database']:>6} database {sides['query']:>6} query")

@@ -9,20 +9,20 @@ from pathlib import Path
 
 from vpr.base.command import run_command
 from vpr.base.settings import NonNegativeInt, PositiveInt, option, output
+from vpr.datasets.labels.default_data import ensure_mini_retrieval
 from vpr.datasets.labels.layouts import Layout
-from vpr.datasets.labels.mini import ensure_mini_retrieval
 
 
 @dataclass(frozen=True)
 class BirdOptions:
     """World."""
 
-    out: Path | None = output(None, "folder of the set; the user's cache folder when left out", "folder")
-    layout: Layout = option("folders", "how the images lie")
-    seed: NonNegativeInt = option(0, "world number")
-    workers: PositiveInt | None = option(None, "rendering processes; one for each core when left out")
+    out: Path | None = output(None, "folder of the set; default: in the user's cache folder", "folder")
+    layout: Layout = option("folders", "layout of the folder")
+    seed: NonNegativeInt = option(0, "number of the world")
+    workers: PositiveInt | None = option(None, "rendering processes; default: one for each core")
     contact_sheet: Path | None = output(
-        None, "also draw images (columns) of some species (rows) into this .png", "figure"
+        None, "also draw images (columns) of some species (rows) into this .png file", "figure"
     )
 
 
@@ -37,11 +37,11 @@ def _work(options: BirdOptions) -> None:
     from vpr.datasets.labels import load
 
     root = ensure_mini_retrieval(options.out, options.layout, options.seed, options.workers)
-    halves = load(options.layout, root)
-    for name, side in (("train", halves.training), ("test", halves.testing)):
+    split = load(options.layout, root)
+    for name, side in (("train", split.training), ("test", split.testing)):
         print(f"{name:<6} {len(set(side.classes.tolist())):>4} classes {len(side.files):>6} images")
     if options.contact_sheet:
-        write_contact_sheet(halves.testing, options.contact_sheet)
+        write_contact_sheet(split.testing, options.contact_sheet)
         print(f"contact sheet: {options.contact_sheet}")
     print(root)
 

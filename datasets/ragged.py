@@ -17,7 +17,7 @@ class Ragged:
 
     @classmethod
     def from_rows(cls, rows: Sequence[Sequence[int]]) -> Ragged:
-        """Ragged of any sequence of integer sequences."""
+        """Make it from a sequence of integer sequences."""
         values = np.concatenate([np.empty(0, np.int32), *(np.asarray(row, np.int32) for row in rows)])
         return cls(offsets_of([len(row) for row in rows]), values)
 
@@ -25,7 +25,7 @@ class Ragged:
         return len(self.offsets) - 1
 
     def __getitem__(self, row: int) -> np.ndarray:
-        """A view of one row; negative indices count from the end, IndexError beyond either."""
+        """A view of one row; negative indices count from the end. IndexError if there is no such row."""
         row = range(len(self))[row]
         return self.values[self.offsets[row] : self.offsets[row + 1]]
 
@@ -39,7 +39,7 @@ class Ragged:
 
 
 def offsets_of(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
-    """(S + 1,) int64: where S rows of these lengths begin and end when they follow one another.
+    """Start and end offsets (S + 1,) int64 of S consecutive rows of these lengths.
 
     >>> offsets_of([2, 0, 3]).tolist()
     [0, 2, 2, 5]
@@ -48,7 +48,7 @@ def offsets_of(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
 
 
 def concatenate(parts: Sequence[Ragged], shifts: Sequence[int]) -> Ragged:
-    """The rows of all parts, the values of part i raised by ``shifts[i]``."""
+    """The rows of all parts, with ``shifts[i]`` added to the values of part i."""
     counts = np.concatenate([part.counts for part in parts])
     values = np.concatenate([part.values + np.int32(shift) for part, shift in zip(parts, shifts)])
     return Ragged(offsets_of(counts), values)

@@ -12,12 +12,12 @@ from vpr.base.settings import option
 from vpr.distill.settings import (
     DistillationConfig,
     ObjectiveConfig,
-    RunConfig,
+    RunOptions,
     StructuralConfig,
     StudentSettings,
     TrainConfig,
 )
-from vpr.models.settings import HubConfig, ModelConfig
+from vpr.models.settings import HubOptions, ModelConfig
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class DistillOptions:
 
 STAGES = [
     DistillOptions,
-    HubConfig,
-    RunConfig,
+    HubOptions,
+    RunOptions,
     ModelConfig,
     ObjectiveConfig,
     StructuralConfig,
@@ -58,8 +58,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _work(
     options: DistillOptions,
-    hub: HubConfig,
-    config: RunConfig,
+    hub: HubOptions,
+    run_options: RunOptions,
     model: ModelConfig,
     objective: ObjectiveConfig,
     structural: StructuralConfig,
@@ -72,7 +72,7 @@ def _work(
 
     settings = StudentSettings(model, objective, structural, train, distillation)
     load_teacher = partial(TeacherSource.load, options.teacher, hub, settings)
-    run_student("vpr.distill", settings, config, Validator.load_city, load_teacher)
+    run_student("vpr.distill", settings, run_options, Validator.load_city, load_teacher)
 
 
 if __name__ == "__main__":

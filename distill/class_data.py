@@ -52,7 +52,7 @@ def hold_out(images: LabelledImages, share: float) -> tuple[LabelledImages, Retr
             remedy="pass a smaller share, or 0",
         )
     apart = classes[np.linspace(0, len(classes) - 1, count).astype(int)]
-    rest, held_out = images.of_classes(np.setdiff1d(classes, apart)), images.retrieval_set(apart)
+    rest, held_out = images.select_classes(np.setdiff1d(classes, apart)), images.retrieval_set(apart)
     if not len(held_out.scored):
         raise VprError(
             f"the {count} classes that --held-out {share:g} keeps apart have one image each",

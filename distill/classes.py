@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vpr.base.command import run_command
 from vpr.base.machine import Device
-from vpr.base.settings import BelowOne, NonNegativeFloat, NonNegativeInt, option, output
+from vpr.base.settings import NonNegativeFloat, NonNegativeInt, ShareBelowOne, option, output
 from vpr.datasets.labels.options import LabelOptions
 from vpr.distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig, StudentSettings, TrainConfig
 from vpr.models.settings import ModelConfig
@@ -18,13 +18,13 @@ BASE = "base"  # folder of the first training, in the run folder
 
 
 @dataclass(frozen=True)
-class LabelRun:
+class LabelRunOptions:
     """Run."""
 
     out: Path = output(
         Path("runs/retrieval"), "run folder; the training without the structural loss is in its base/", "folder"
     )
-    held_out: BelowOne = option(
+    held_out: ShareBelowOne = option(
         0.15, "share of the training classes held out to calibrate weight, mass and marginals; 0 holds none out"
     )
     struct_steps: NonNegativeInt = option(0, "steps of the training with the structural loss; 0: as many as --steps")
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     return run_command(
         COMMAND,
         "Train the structural model on class labels: without the structural loss, then with it.",
-        [LabelRun, LabelOptions, ModelConfig, ObjectiveConfig, StructuralConfig, TrainConfig],
+        [LabelRunOptions, LabelOptions, ModelConfig, ObjectiveConfig, StructuralConfig, TrainConfig],
         _work,
         argv,
         recipe_folder="retrieval",
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _work(
-    run: LabelRun,
+    run: LabelRunOptions,
     labels: LabelOptions,
     model: ModelConfig,
     objective: ObjectiveConfig,

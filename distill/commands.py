@@ -13,7 +13,7 @@ from vpr.base.processes import first_process_lock, launch_fabric
 from vpr.distill.data import training_data
 from vpr.distill.distillation_targets import TeacherSource
 from vpr.distill.runs import open_run, run_identity
-from vpr.distill.settings import RunConfig, StudentSettings, TeacherSettings
+from vpr.distill.settings import RunOptions, StudentSettings, TeacherSettings
 from vpr.distill.student import check_settings, recalibrate, train_student
 from vpr.distill.teacher import check_image_count, check_teacher, fit_teacher
 from vpr.distill.training.validation import Validator, check_validation
@@ -25,7 +25,7 @@ LoadValidator = Callable[[Path, str, Path, torch.device], Validator]
 def run_student(
     command: str,
     settings: StudentSettings,
-    config: RunConfig,
+    options: RunOptions,
     load_validator: LoadValidator,
     load_teacher: Callable[[Fabric], TeacherSource] | None = None,
 ) -> None:
@@ -33,20 +33,20 @@ def run_student(
 
     command: the module of the command, for config.json. load_teacher: loads the teacher of a distillation.
     """
-    fabric = launch_fabric(choose_device(config.device), settings.train.precision)
+    fabric = launch_fabric(choose_device(options.device), settings.train.precision)
     check_settings(settings)
     teacher = None if load_teacher is None else load_teacher(fabric)
     with fabric.rank_zero_first():  # mini-MSLS may have to be rendered
-        data = training_data(config)
+        data = training_data(options)
     if teacher is not None:
         teacher.check(data)
     check_validation(settings.train, data.held_out)
-    out = config.out
+    out = options.out
     validator = load_validator(data.root, data.held_out, out, fabric.device)
     taught_by = None if teacher is None else teacher.identity(data)
     identity = run_identity(command, settings, data, taught_by=taught_by)
     with first_process_lock(fabric, out):
-        if not open_run(fabric, out, identity, config.overwrite):
+        if not open_run(fabric, out, identity, options.overwrite):
             targets = None if teacher is None else teacher.targets(data, out, fabric)
             train_student(settings, data, out, fabric, validator, targets)
         elif fabric.is_global_zero:
@@ -54,17 +54,17 @@ def run_student(
     fabric.print(f"{'scratch' if teacher is None else 'distilled'}: {out}")
 
 
-def run_teacher(settings: TeacherSettings, config: RunConfig, load_validator: LoadValidator) -> None:
+def run_teacher(settings: TeacherSettings, options: RunOptions, load_validator: LoadValidator) -> None:
     """Fit a NetVLAD teacher into a run folder."""
-    fabric = launch_fabric(choose_device(config.device), settings.train.precision)
+    fabric = launch_fabric(choose_device(options.device), settings.train.precision)
     check_teacher(settings)
     with fabric.rank_zero_first():  # mini-MSLS may have to be rendered
-        data = training_data(config)
+        data = training_data(options)
     check_image_count(settings.teacher.dim, len(data.photos.paths))
     check_validation(settings.train, data.held_out)
     held_out = data.held_out if settings.train.validate_every else ""
-    out = config.out
+    out = options.out
     validator = load_validator(data.root, held_out, out, fabric.device)
     with first_process_lock(fabric, out):
-        fit_teacher(settings, data, out, fabric, config.overwrite, validator)
+        fit_teacher(settings, data, out, fabric, options.overwrite, validator)
     fabric.print(f"teacher: {out}")

@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vpr.base.errors import VprError
-from vpr.datasets.default import data_root
+from vpr.datasets.default_data import data_root
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.msls import MSLS, Protocol, Side, load
 from vpr.datasets.msls.cities import TRAIN_CITIES
 from vpr.datasets.msls.tree import Location, existing_cities, locate
-from vpr.description.images import ImageFiles, widened
+from vpr.description.image_files import ImageFiles
+from vpr.description.images import size_before_crop
 from vpr.distill.sampling.places import Photos
-from vpr.distill.settings import RunConfig
+from vpr.distill.settings import RunOptions
 from vpr.models.netvlad import NetVLAD
 from vpr.models.structural import StructuralModel
 
@@ -33,36 +35,36 @@ class TrainingData:
     root: Path
     photos: Photos
     held_out: str  # name of the held-out data; empty for none
-    identity: dict  # cities or classes, held-out data and fingerprint, for config.json
+    identity: dict[str, Any]  # cities or classes, held-out data and fingerprint, for config.json
 
 
-def training_data(config: RunConfig) -> TrainingData:
+def training_data(options: RunOptions) -> TrainingData:
     """Read the training cities.
 
     Raises DatasetError for a damaged or missing city, and VprError if the held-out city is among the training cities.
     """
-    if config.held_out in config.cities:
+    if options.held_out in options.cities:
         raise VprError(
-            f"{config.held_out} is held out of training",
+            f"{options.held_out} is held out of training",
             thing="--held-out",
             remedy="remove it from --cities, or pass another --held-out",
         )
-    wanted = HELD_OUT if config.held_out is None else config.held_out
-    root = data_root(config.data, [*config.cities, *filter(None, [wanted])], () if config.cities else TRAIN_CITIES)
-    held_out = _held_out_city(config, root)
-    photos, dataset = training_photos(root, tuple(config.cities), held_out)
+    wanted = HELD_OUT if options.held_out is None else options.held_out
+    root = data_root(options.data, [*options.cities, *filter(None, [wanted])], () if options.cities else TRAIN_CITIES)
+    held_out = _held_out_city(options, root)
+    photos, dataset = training_photos(root, tuple(options.cities), held_out)
     cities = [city.name for city in dataset.cities]
     log.info("training photos: %d of %s", len(photos.paths), ", ".join(cities))
     identity = {"cities": cities, "held_out": held_out, "fingerprint": dataset.fingerprint}
     return TrainingData(root, photos, held_out, identity)
 
 
-def _held_out_city(config: RunConfig, root: Path) -> str:
+def _held_out_city(options: RunOptions, root: Path) -> str:
     """The held-out city of the options. If they name none: the default city if it exists and is not a training city,
     else ""."""
-    if config.held_out is not None:
-        return config.held_out
-    if HELD_OUT not in config.cities and Location(HELD_OUT, "train_val") in existing_cities(root):
+    if options.held_out is not None:
+        return options.held_out
+    if HELD_OUT not in options.cities and Location(HELD_OUT, "train_val") in existing_cities(root):
         return HELD_OUT
     log.info("no city is held out: w, the weight of S_struct, keeps its default; --held-out CITY calibrates it")
     return ""
@@ -74,9 +76,9 @@ def load_images(data: TrainingData, model: StructuralModel | NetVLAD, workers: i
     They stay in memory up to `MEMORY_BYTES`, but not with worker processes, which would keep a copy each.
     """
     paths = data.photos.paths
-    height, width = model.input_size if model.crop == "resize" else widened(model.input_size)
+    height, width = model.input_size if model.crop == "resize" else size_before_crop(model.input_size)
     keep = workers == 0 and len(paths) * 3 * height * width < MEMORY_BYTES
-    return ImageFiles.of(data.root, paths, model, keep)
+    return ImageFiles.for_model(data.root, paths, model, keep)
 
 
 def training_photos(root: Path, cities: tuple[str, ...], held_out: str) -> tuple[Photos, MSLS]:

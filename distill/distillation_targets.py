@@ -10,20 +10,21 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from vpr.base.processes import several_machines
+from vpr.base.processes import spans_machines
+from vpr.description.cache_filling import CacheFillOptions, fill_cache
 from vpr.description.foreign import ForeignDescriptors, is_foreign, read_foreign
-from vpr.description.images import ImageFiles
-from vpr.description.into_cache import Filling, describe_into_cache
-from vpr.description.spec import cache_spec
+from vpr.description.image_files import ImageFiles
+from vpr.description.model_spec import cache_spec
 from vpr.distill.data import TrainingData
 from vpr.distill.settings import StudentSettings, TeacherSettings, default_teacher, identity_of
 from vpr.distill.student import check_descriptor_length
 from vpr.distill.teacher import check_image_count, fit_teacher
 from vpr.distill.training.parallel import describe_together
+from vpr.models.engine import attach_engine
 from vpr.models.hub import HubModel, is_hub, load_hub
 from vpr.models.loading import TEACHER, load_teacher, save_teacher
 from vpr.models.netvlad import NetVLAD
-from vpr.models.settings import HubConfig
+from vpr.models.settings import HubOptions
 
 Teacher = NetVLAD | HubModel | ForeignDescriptors
 
@@ -36,7 +37,7 @@ class TeacherSource:
     student: StudentSettings
 
     @classmethod
-    def load(cls, path: Path | None, hub: HubConfig, student: StudentSettings, fabric: Fabric) -> TeacherSource:
+    def load(cls, path: Path | None, hub: HubOptions, student: StudentSettings, fabric: Fabric) -> TeacherSource:
         """With the teacher that ``--teacher`` names, or a NetVLAD to fit if the option is left out.
 
         Raises VprError as the loader of the teacher does, and for descriptors of the wrong length.
@@ -53,7 +54,7 @@ class TeacherSource:
         if self.teacher is None:
             check_image_count(self._fit_settings(data).teacher.dim, len(data.photos.paths))
         elif isinstance(self.teacher, ForeignDescriptors):
-            self.teacher.of(data.photos.paths)
+            self.teacher.look_up(data.photos.paths)
 
     def identity(self, data: TrainingData) -> dict[str, Any]:
         """The entry ``taught_by`` of config.json."""
@@ -74,7 +75,7 @@ class TeacherSource:
         return default_teacher(self.student.train.seed, self.student.model, len(data.photos.paths))
 
 
-def open_teacher(source: Path, hub: HubConfig, device: torch.device) -> Teacher:
+def open_teacher(source: Path, hub: HubOptions, device: torch.device) -> Teacher:
     """The teacher that ``--teacher`` names: a model of torch.hub, a file of descriptors, or a NetVLAD.
 
     Raises VprError if it is missing or damaged.
@@ -91,13 +92,15 @@ def teacher_descriptors(teacher: Teacher, data: TrainingData, out: Path, fabric:
     cache. Raises VprError if a file of descriptors lacks some photos.
     """
     if isinstance(teacher, ForeignDescriptors):
-        return teacher.of(data.photos.paths)
-    if several_machines():
-        images = ImageFiles.of(data.root, data.photos.paths, teacher)
+        return teacher.look_up(data.photos.paths)
+    if spans_machines():
+        images = ImageFiles.for_model(data.root, data.photos.paths, teacher)
         return describe_together(fabric, teacher, images, np.arange(len(images)), workers, "teacher")
+    if isinstance(teacher, NetVLAD):
+        attach_engine(teacher, fabric.device)
     path = out / "cache" / f"{TEACHER}-{teacher_fingerprint(teacher)}.h5"
-    options = Filling(workers, fabric=fabric)
-    cache = describe_into_cache(path, teacher, data.root, data.photos.paths, fabric.device, options).cache
+    options = CacheFillOptions(workers, fabric=fabric)
+    cache = fill_cache(path, teacher, data.root, data.photos.paths, fabric.device, options).cache
     return np.asarray(cache.globals_[cache.rows(data.photos.paths)])
 
 

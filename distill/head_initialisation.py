@@ -11,10 +11,10 @@ from scipy.linalg import orthogonal_procrustes
 from sklearn.decomposition import PCA
 
 from vpr.base.errors import VprError
-from vpr.description.describe import BATCH, evaluating
-from vpr.description.images import Images
+from vpr.description.describe import BATCH, evaluation_mode
+from vpr.description.image_files import Images
 from vpr.models.structural import StructuralModel
-from vpr.models.summary import whitening
+from vpr.models.summary import fit_whitening
 
 log = logging.getLogger("vpr")
 
@@ -52,7 +52,7 @@ def initialise_whitening(model: StructuralModel, images: Images, device: torch.d
     chosen = _sample(images, seed)
     log.info("initialising the head from %d images", len(chosen))
     raw = np.concatenate(list(_describe(model, images, chosen, device, model.raw_patches)))
-    mean, weight = whitening(raw, model.config.dim, POWER, seed)
+    mean, weight = fit_whitening(raw, model.config.dim, POWER, seed)
     if len(weight) < model.config.dim:
         problem = f"the features have {len(weight)} dimensions"
         raise VprError(problem, thing="--dim", remedy=f"pass --dim {len(weight)} or less")
@@ -83,7 +83,8 @@ def _set_head(model: StructuralModel, weight: np.ndarray, mean: np.ndarray) -> N
 def _sample(images: Images, seed: int) -> list[int]:
     """The numbers of at most `PATCH_IMAGES` random images, in order."""
     rng = np.random.default_rng(seed)
-    return np.sort(rng.choice(len(images), min(PATCH_IMAGES, len(images)), replace=False)).tolist()
+    numbers: list[int] = np.sort(rng.choice(len(images), min(PATCH_IMAGES, len(images)), replace=False)).tolist()
+    return numbers
 
 
 def _describe(
@@ -94,7 +95,7 @@ def _describe(
     describe: Callable[[torch.Tensor], torch.Tensor],
 ) -> Iterator[np.ndarray]:
     """The results of ``describe`` for the chosen images, batch by batch, with the model in evaluation mode."""
-    with evaluating(model):
+    with evaluation_mode(model):
         for start in range(0, len(chosen), BATCH):
             batch = torch.stack([images[number] for number in chosen[start : start + BATCH]])
             yield describe(batch.to(device)).float().cpu().numpy()

@@ -10,14 +10,14 @@ from typing import Any, Literal
 from vpr.base.machine import Device
 from vpr.base.processes import Precision
 from vpr.base.settings import (
-    BelowOne,
+    AtLeastTwo,
     Names,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    Several,
     Share,
+    ShareBelowOne,
     option,
     output,
 )
@@ -36,7 +36,7 @@ Augmentation = Literal["none", "light", "medium", "heavy", "objects"]
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunOptions:
     """Run."""
 
     data: Path | None = option(None, "root of an MSLS tree; if left out, mini-MSLS, rendered on first use")
@@ -110,11 +110,11 @@ class TrainConfig:
     steps: NonNegativeInt = option(700, "training steps; 0 saves the initialised model")
     accumulate: PositiveInt = option(1, "batches per step, for gradient accumulation")
     precision: Precision = option("32-true", "floating-point precision of the network")
-    ema: BelowOne = option(
+    ema: ShareBelowOne = option(
         0.0, "decay per step of the weights' exponential moving average, which becomes the model; 0 disables it"
     )
-    places: Several = option(8, "places per batch")
-    images_per_place: Several = option(4, "images per place in a batch")
+    places: AtLeastTwo = option(8, "places per batch")
+    images_per_place: AtLeastTwo = option(4, "images per place in a batch")
     sampling: Literal["even", "conditions"] = option(
         "even", "sampling of places; even: uniform; conditions: more by night and sideways, with MSLS's weights"
     )

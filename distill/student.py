@@ -24,7 +24,7 @@ from vpr.distill.training.trainer import Trainer
 from vpr.distill.training.validation import Validator
 from vpr.models.loading import load_student
 from vpr.models.settings import ModelConfig
-from vpr.models.structural import StructuralModel, resized
+from vpr.models.structural import StructuralModel, resize_model
 from vpr.models.weights import save_weights
 
 log = logging.getLogger("vpr")
@@ -48,7 +48,7 @@ def train_student(
     device, seed = fabric.device, settings.train.seed
     torch.manual_seed(seed)
     config = training_model_config(settings)
-    model = StructuralModel(config) if initial is None else resized(initial, config.image_size, config.grid)
+    model = StructuralModel(config) if initial is None else resize_model(initial, config.image_size, config.grid)
     model = model.to(device).to(memory_format=torch.channels_last)
     images = load_images(data, model, settings.train.workers)
     # repeated after an interruption, because the loss "keep" compares with the initial model
@@ -66,7 +66,7 @@ def train_student(
     if not fabric.is_global_zero:
         return model
     if settings.model.train_size:
-        model = resized(model, settings.model.image_size, settings.model.grid)
+        model = resize_model(model, settings.model.image_size, settings.model.grid)
         images = load_images(data, model, settings.train.workers)
     fit_pooling(model.eval(), images, device, seed)
     metrics = {"losses": losses, **trainer.validations.metrics(), **validator.calibrate(model)}
@@ -108,7 +108,7 @@ def check_settings(settings: StudentSettings) -> None:
     model = StructuralModel(training_model_config(settings))
     parameter_groups(model, settings.train)
     if settings.model.train_size:
-        model = resized(model, settings.model.image_size, settings.model.grid)
+        model = resize_model(model, settings.model.image_size, settings.model.grid)
     side, grid = model.features_side(), settings.model.grid
     if grid > side:
         raise VprError(
@@ -123,7 +123,7 @@ def check_descriptor_length(settings: StudentSettings, teacher: int) -> None:
     length = settings.model.global_length
     if settings.distillation is None or settings.distillation.distillation != "regression" or teacher == length:
         return
-    option = "global-dim" if settings.model.summarises else "dim"
+    option = "global-dim" if settings.model.uses_summary else "dim"
     raise VprError(
         f"the teacher's descriptors have {teacher} dimensions, the student's {length}",
         thing=f"--{option}",

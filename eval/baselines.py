@@ -57,7 +57,7 @@ def _small_images(data: RetrievalSet, paths: np.ndarray, title: str) -> Iterator
 
 
 def _normalise(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9))
 
 
 def chance(data: RetrievalSet) -> dict[str, float]:

@@ -12,12 +12,12 @@ from vpr.base.errors import VprError
 from vpr.base.files import write_json
 from vpr.base.machine import choose_device
 from vpr.base.settings import option, output, positional
-from vpr.datasets.default import data_root
+from vpr.datasets.default_data import data_root
 from vpr.datasets.msls import Protocol, load
 from vpr.datasets.msls.cities import OFFICIAL_CITIES
-from vpr.datasets.msls.options import SeveralProtocols
+from vpr.datasets.msls.options import ProtocolListOptions
 from vpr.eval.files.prediction_file import check_suffix
-from vpr.eval.options import RankingConfig, SourceConfig, TableFormat
+from vpr.eval.options import RankingOptions, SourceOptions, TableFormat
 from vpr.eval.report.subject import ReportOptions
 from vpr.eval.tables import show
 from vpr.retrieval.settings import RerankOptions
@@ -48,14 +48,14 @@ class CompareOptions:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    stages = [CompareOptions, SeveralProtocols, RankingConfig, RerankOptions, ReportOptions]
+    stages = [CompareOptions, ProtocolListOptions, RankingOptions, RerankOptions, ReportOptions]
     return run_command("eval.compare", "Compare runs and prediction files.", stages, _work, argv)
 
 
 def _work(
     compared: CompareOptions,
-    options: SeveralProtocols,
-    ranking: RankingConfig,
+    options: ProtocolListOptions,
+    ranking: RankingOptions,
     rerank: RerankOptions,
     page: ReportOptions,
 ) -> None:
@@ -71,7 +71,7 @@ def _work(
         comparison = compare_methods(methods, dataset, evaluator)
         for block in comparison.blocks(compared.format, csv_header=not record):
             show(block)
-        prefix = f"{dataset.protocol.task} {dataset.protocol.subtask}: " if options.several else ""
+        prefix = f"{dataset.protocol.task} {dataset.protocol.subtask}: " if options.has_several else ""
         record |= {prefix + name: row for name, row in comparison.record().items()}
     if compared.json is not None:
         write_json(compared.json, record)
@@ -83,13 +83,13 @@ def _work(
         show(_submit(compared.submission, methods[-1], dataset, evaluator))
 
 
-def _check(compared: CompareOptions, options: SeveralProtocols, page: ReportOptions, methods: list[Method]) -> None:
+def _check(compared: CompareOptions, options: ProtocolListOptions, page: ReportOptions, methods: list[Method]) -> None:
     """Raise VprError for options that exclude one another, before anything is computed."""
     if compared.submission is not None:
         check_suffix(compared.submission)
         if methods[-1].is_file:
             raise VprError(f"--submission needs a run as the last method; {methods[-1].name} is a prediction file")
-    if options.several and (page.report is not None or compared.curves is not None):
+    if options.has_several and (page.report is not None or compared.curves is not None):
         raise VprError("--report and --curves need one protocol; give one --task and one --subtask")
     if options.task == "all" and any(method.is_file for method in methods):
         raise VprError("a prediction file is for one task; pass it as --task")
@@ -101,7 +101,7 @@ def _submit(path: Path, method: Method, dataset: MSLS, evaluator: Evaluator) -> 
 
     root = data_root(dataset.root, (), OFFICIAL_CITIES["test"])  # mini-MSLS may have been rendered in part
     test = load(root, Protocol(split="test", scope=dataset.protocol.scope)).retrieval_set
-    return submit(path, test, evaluator.answer(test, SourceConfig(method.sources[0], rerank=True)))
+    return submit(path, test, evaluator.answer(test, SourceOptions(method.sources[0], rerank=True)))
 
 
 def _write_page(path: Path, comparison: Comparison, options: ReportOptions) -> str:

@@ -66,7 +66,7 @@ def _spread(distance: np.ndarray, places: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(offset, axis=2, keepdims=True)
     offset = offset * np.minimum(1, SUE_LIMIT_M / np.maximum(length, 1e-9))
     mean = (weights[..., None] * offset).sum(1, keepdims=True)
-    return (weights * ((offset - mean) ** 2).sum(2)).sum(1)
+    return np.asarray((weights * ((offset - mean) ** 2).sum(2)).sum(1))
 
 
 def area_under_precision_recall(confidence: np.ndarray, right: np.ndarray) -> float | None:

@@ -12,13 +12,13 @@ import torch
 from vpr.base.files import writable_path
 from vpr.cache import DescriptorCache
 from vpr.cluster.connecting import Cluster
-from vpr.cluster.describing import cluster_filling
-from vpr.cluster.shards import sharded_database
+from vpr.cluster.describing import cluster_fill_options
+from vpr.cluster.shards import shard_database
 from vpr.datasets.retrieval_set import RetrievalSet
-from vpr.description.adaptation import adapt_cache, pays
-from vpr.description.into_cache import Filling, describe_into_cache
-from vpr.description.spec import cache_spec
-from vpr.eval.options import RankingConfig
+from vpr.description.adaptation import adapt_cache, is_worth_adapting
+from vpr.description.cache_filling import CacheFillOptions, fill_cache
+from vpr.description.model_spec import cache_spec
+from vpr.eval.options import RankingOptions
 from vpr.models.netvlad import NetVLAD
 from vpr.models.settings import Crop
 from vpr.models.structural import StructuralModel
@@ -62,7 +62,7 @@ class DescribedSet:
 
         device: for the comparison of patches.
         """
-        rows = CacheRows.of(cache, data.queries.images, data.database.images)
+        rows = CacheRows.look_up(cache, data.queries.images, data.database.images)
         entries = VectorIndex(sequence_descriptors(cache, rows.database))
         index = LocalIndex(entries, CachedImages(cache, np.arange(len(cache))), device)
         return cls(data, cache, rows, index, adapted, latency_ms)
@@ -91,44 +91,46 @@ def describe(
     data: RetrievalSet,
     cache: Path,
     device: torch.device,
-    config: RankingConfig,
+    ranking: RankingOptions,
     rollout: bool = False,
     sharding: Sharding | None = None,
 ) -> DescribedSet:
     """Describe the images that the cache file lacks, and adapt the descriptors if the options ask for it.
 
     rollout: whether the weights of the patches are cached too. sharding: a cluster that describes the images and holds
-    the database. Errors as `describe_into_cache`.
+    the database. Errors as `fill_cache`.
     """
     files = data.image_files()
-    filling = Filling(config.workers, dtype=config.patches, rollout=rollout)
-    filling = cluster_filling(None if sharding is None else sharding.cluster, filling)
-    filled, images, seconds, _ = describe_into_cache(cache, model, data.root, files, device, filling)
+    fill_options = CacheFillOptions(ranking.workers, dtype=ranking.patches, rollout=rollout)
+    fill_options = cluster_fill_options(None if sharding is None else sharding.cluster, fill_options)
+    filled_cache, images, seconds, _ = fill_cache(cache, model, data.root, files, device, fill_options)
     latency = 1000 * seconds / images if images else None
-    described = DescribedSet.from_cache(data, filled, device, latency_ms=latency)
+    described = DescribedSet.from_cache(data, filled_cache, device, latency_ms=latency)
     database = described.rows.database.ravel()
-    if filled.spec.patches and _is_adapted(model, config, len(set(database))):
-        described = DescribedSet.from_cache(data, adapt_cache(filled, database, cache.parent), device, True, latency)
+    if filled_cache.spec.patches and _is_adapted(model, ranking, len(set(database))):
+        described = DescribedSet.from_cache(
+            data, adapt_cache(filled_cache, database, cache.parent), device, True, latency
+        )
     described = replace(described, crop=model.crop)
     if sharding is None:
         return described
-    index = sharded_database(sharding.cluster, sharding.shards, described.cache, described.rows.database)
+    index = shard_database(sharding.cluster, sharding.shards, described.cache, described.rows.database)
     index.wait()
     return replace(described, index=index)
 
 
-def _is_adapted(model: StructuralModel | NetVLAD, config: RankingConfig, images: int) -> bool:
+def _is_adapted(model: StructuralModel | NetVLAD, ranking: RankingOptions, images: int) -> bool:
     """Whether the descriptors of a model are adapted to a database with this many images."""
-    if config.adapt is not None:
-        return config.adapt
-    return isinstance(model, StructuralModel) and model.config.head == "whitening" and pays(images)
+    if ranking.adapt is not None:
+        return ranking.adapt
+    return isinstance(model, StructuralModel) and model.config.head == "whitening" and is_worth_adapting(images)
 
 
 def default_cache(
-    folder: Path, model: StructuralModel | NetVLAD, data: RetrievalSet, config: RankingConfig, rollout: bool = False
+    folder: Path, model: StructuralModel | NetVLAD, data: RetrievalSet, ranking: RankingOptions, rollout: bool = False
 ) -> Path:
     """The cache file in a folder. Its name contains the tree and the model, so that no other model or tree uses it."""
     root = data.root.resolve()
     tree = hashlib.sha256(str(root).encode()).hexdigest()[:8]
-    kind = ("" if config.patches == "float16" else f"-{config.patches}") + ("-rollout" if rollout else "")
+    kind = ("" if ranking.patches == "float16" else f"-{ranking.patches}") + ("-rollout" if rollout else "")
     return writable_path(folder / f"{root.name}-{tree}-{cache_spec(model).fingerprint}{kind}.h5")

@@ -19,7 +19,7 @@ import numpy as np
 from rich.table import Table
 
 from vpr.base.errors import VprError
-from vpr.base.files import replacing
+from vpr.base.files import replace_file
 from vpr.base.machine import choose_device
 from vpr.base.run_folder import revision
 from vpr.base.settings import option
@@ -30,7 +30,7 @@ from vpr.datasets.msls.options import ProtocolOptions
 from vpr.datasets.msls.protocol import Split, Task
 from vpr.eval import metrics
 from vpr.eval.files.foreign import read_rankings, read_shortlist
-from vpr.eval.options import RankingConfig, SourceConfig, fill_stages
+from vpr.eval.options import RankingOptions, SourceOptions, fill_stages
 from vpr.eval.report.subject import ReportOptions, Stage, Subject, answer_stages
 from vpr.eval.tables import confidence_table, describe_counts, describe_protocol, metrics_table, text_of
 from vpr.retrieval.settings import RerankOptions
@@ -54,8 +54,8 @@ class PredictionOptions:
 class EvaluationSettings:
     """The model and the options of an evaluation."""
 
-    source: SourceConfig
-    ranking: RankingConfig = RankingConfig()
+    source: SourceOptions
+    ranking: RankingOptions = RankingOptions()
     rerank: RerankOptions = RerankOptions()
     predictions: PredictionOptions = PredictionOptions()
     cluster: ShardOptions = ShardOptions()
@@ -179,7 +179,7 @@ class Evaluation:
     def write_confidence(self, path: Path) -> None:
         """Write each query's first answer and its confidence as CSV; errors as `write_submission`."""
         answers = self._run_answers()
-        with replacing(path) as temporary:
+        with replace_file(path) as temporary:
             answers.query_table(self.dataset.retrieval_set).to_csv(temporary, index=False)
 
     def write_report(self, path: Path, options: ReportOptions | None = None) -> str:
@@ -238,7 +238,7 @@ def evaluate(
     the wrong type or out of range.
     """
     values = {"run": run, "data": data, "rerank": rerank, "split": split, "cities": tuple(cities), "task": task}
-    stages = [ProtocolOptions, SourceConfig, RankingConfig, RerankOptions, PredictionOptions, ShardOptions]
+    stages = [ProtocolOptions, SourceOptions, RankingOptions, RerankOptions, PredictionOptions, ShardOptions]
     protocol, source, ranking, problem, predictions, cluster = fill_stages(stages, {**values, **options})
     dataset = protocol.load()
     for note in dataset_notes(dataset):
@@ -283,7 +283,7 @@ def describe_reranking(reranking: Reranking) -> str:
     score, trust = f"re-ranked by S_global + {reranking.weight:g} x S_struct", reranking.trust
     if trust is None:
         return f"{score}, fusion: {reranking.fusion}"
-    fused = f"{score}, fused with the shortlist's order (lambda {trust.lambda_:.2f}"
+    fused = f"{score}, fused with the shortlist's order (lambda {trust.fusion_weight:.2f}"
     if trust.ours is None or trust.theirs is None:
         return f"{fused}; the run has no calibration, so trust is not estimated)"
     return f"{fused}; estimated right: ours {100 * trust.ours:.0f} %, the shortlist {100 * trust.theirs:.0f} %)"
@@ -297,7 +297,7 @@ def fusion_record(reranking: Reranking | None) -> dict[str, Any] | None:
     if trust is None:
         return {"rule": reranking.fusion, "lambda": None}
     estimates = {"ours": trust.ours, "theirs": trust.theirs, "agreement": trust.agreement}
-    return {"rule": reranking.fusion, "lambda": trust.lambda_, **estimates}
+    return {"rule": reranking.fusion, "lambda": trust.fusion_weight, **estimates}
 
 
 def _answer(dataset: MSLS, settings: EvaluationSettings) -> Answers:

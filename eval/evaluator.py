@@ -19,9 +19,10 @@ from vpr.eval.confidence import ConfidenceScore, score_confidence
 from vpr.eval.descriptors import DescribedSet, Sharding, default_cache, describe
 from vpr.eval.files.submission import write_submission
 from vpr.eval.metrics import Metrics, evaluate
-from vpr.eval.options import RankingConfig, SourceConfig
+from vpr.eval.options import RankingOptions, SourceOptions
 from vpr.eval.ranking import Reranking, Shortlist, find_shortlist, rerank, resolve_fusion
-from vpr.models.builtin import caches_of, run_of
+from vpr.models.builtin import descriptor_folder, resolve_run
+from vpr.models.engine import attach_engine
 from vpr.models.loading import load_teacher
 from vpr.retrieval.confidence import Curves
 from vpr.retrieval.settings import RerankConfig, RerankOptions
@@ -37,13 +38,13 @@ SUBMISSION_DEPTH = 20  # predictions for each query in a submission
 class Evaluator:
     """Ranks a retrieval set by runs, with the same options for each."""
 
-    ranking: RankingConfig
+    ranking: RankingOptions
     rerank: RerankOptions
     device: torch.device
     full_depth: int = 0  # length of the complete rankings; candidates beyond the shortlist are not re-ranked
     sharding: Sharding | None = None  # the cluster to work on; None for this process alone
 
-    def answer(self, data: RetrievalSet, source: SourceConfig, external: Shortlist | None = None) -> "Answers":
+    def answer(self, data: RetrievalSet, source: SourceOptions, external: Shortlist | None = None) -> "Answers":
         """The rankings of a run: its shortlist, or an external one, and the re-ranking if ``source.rerank`` is set.
 
         Raises VprError for a missing run, a cache of another model, and a missing shortlist.
@@ -67,7 +68,7 @@ class Evaluator:
             curves = dataclasses.replace(curves, shortlist=None)  # it was fitted to shortlists of the student
         return Answers(shortlist, reranking, described, self.rerank.config(run.calibration), curves)
 
-    def _check_pruning(self, data: RetrievalSet, source: SourceConfig, external: Shortlist | None) -> None:
+    def _check_pruning(self, data: RetrievalSet, source: SourceOptions, external: Shortlist | None) -> None:
         """Raise VprError if pruning could change the first ranks. Its bound holds for pairs of images and the fusion
         ``similarity``."""
         same_model = external is None and source.shortlist == "student"
@@ -78,7 +79,7 @@ class Evaluator:
             remedy = "leave it out" if frames > 1 else "leave it out, or pass --fusion similarity"
             raise VprError(f"--prune {self.rerank.prune} is not exact for {case}; {remedy}")
 
-    def _describe_by_student(self, data: RetrievalSet, run: Run, source: SourceConfig) -> DescribedSet:
+    def _describe_by_student(self, data: RetrievalSet, run: Run, source: SourceOptions) -> DescribedSet:
         """The set with the descriptors of the network of a run."""
         rollout = source.rerank and self.rerank.marginals == "rollout"
         cache = source.cache or default_cache(run.cache_folder, run.network, data, self.ranking, rollout)
@@ -87,7 +88,8 @@ class Evaluator:
     def _describe_by_teacher(self, data: RetrievalSet, run: Path) -> DescribedSet:
         """The set with the descriptors of the teacher inside a run, or of a teacher run."""
         model = load_teacher(run, self.device)
-        cache = default_cache(caches_of(run_of(run)), model, data, self.ranking)
+        attach_engine(model, self.device)
+        cache = default_cache(descriptor_folder(resolve_run(run)), model, data, self.ranking)
         return describe(model, data, cache, self.device, self.ranking, sharding=self.sharding)
 
     def _rerank(self, described: DescribedSet, shortlist: Shortlist, run: Run) -> Reranking:
@@ -96,7 +98,7 @@ class Evaluator:
         config = self.rerank.config(calibration)
         if self.ranking.weight is None and not run.calibrated:
             log.info("no city was held out of this run: the weight of S_struct is the default, %g", weight)
-        elif self.ranking.weight is None and (others := self.rerank.overridden(calibration)):
+        elif self.ranking.weight is None and (others := self.rerank.describe_overrides(calibration)):
             log.warning("the weight %g was calibrated with %s; pass --weight with other settings", weight, others)
         return rerank(described, shortlist, config, weight=weight, fusion=fusion, curves=run.curves)
 
@@ -168,7 +170,8 @@ class Answers:
             "separation": np.where(first >= 0, separation, np.nan),
             "probability": self.probability(name),
         }
-        return pd.DataFrame(columns)
+        table: pd.DataFrame = pd.DataFrame(columns)
+        return table
 
     def probability(self, name: str) -> np.ndarray:
         """(Q,) probability that the first answer of a stage is right, NaN if unknown."""

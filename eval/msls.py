@@ -14,7 +14,7 @@ from vpr.cluster.options import ShardOptions
 from vpr.datasets.msls.options import ProtocolOptions
 from vpr.eval.evaluation import EvaluationSettings, PredictionOptions, dataset_notes, evaluate_dataset
 from vpr.eval.files.prediction_file import check_suffix
-from vpr.eval.options import RankingConfig, SourceConfig
+from vpr.eval.options import RankingOptions, SourceOptions
 from vpr.eval.report.subject import ReportOptions
 from vpr.eval.tables import describe_counts, describe_protocol, show
 from vpr.retrieval.settings import RerankOptions
@@ -35,14 +35,14 @@ class FileOptions(PredictionOptions):
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    stages = [ProtocolOptions, SourceConfig, RankingConfig, RerankOptions, FileOptions, ReportOptions, ShardOptions]
+    stages = [ProtocolOptions, SourceOptions, RankingOptions, RerankOptions, FileOptions, ReportOptions, ShardOptions]
     return run_command("eval.msls", "Evaluate on MSLS: shortlists, re-ranking, Recall@k.", stages, _work, argv)
 
 
 def _work(
     options: ProtocolOptions,
-    source: SourceConfig,
-    ranking: RankingConfig,
+    source: SourceOptions,
+    ranking: RankingOptions,
     rerank: RerankOptions,
     files: FileOptions,
     page: ReportOptions,

@@ -14,7 +14,7 @@ TableFormat = Literal["text", "csv", "markdown", "latex"]
 
 
 @dataclass(frozen=True)
-class SourceConfig:
+class SourceOptions:
     """Model and shortlist."""
 
     run: Path = option(Path("runs/distill"), "run folder of the structural model, or 'builtin'")
@@ -30,7 +30,7 @@ class SourceConfig:
 
 
 @dataclass(frozen=True)
-class RankingConfig:
+class RankingOptions:
     """Ranking."""
 
     depth: PositiveInt = option(100, "number of candidates in a shortlist")

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from vpr.base.command import run_command
 from vpr.base.errors import VprError
-from vpr.base.files import replacing, write_json
+from vpr.base.files import replace_file, write_json
 from vpr.base.machine import choose_device
 from vpr.base.settings import Names, option, output
 from vpr.datasets.labels.layouts import Layout
 from vpr.datasets.msls.options import ProtocolOptions
-from vpr.eval.options import RankingConfig, SourceConfig
+from vpr.eval.options import RankingOptions, SourceOptions
 from vpr.eval.tables import describe_protocol, metrics_table, show, title_of
 from vpr.retrieval.settings import RerankOptions
 
@@ -55,11 +55,11 @@ class Study:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    stages = [PartialOptions, ProtocolOptions, RankingConfig, RerankOptions]
+    stages = [PartialOptions, ProtocolOptions, RankingOptions, RerankOptions]
     return run_command("eval.partial", "Recall against the mass that is transported.", stages, _work, argv)
 
 
-def _work(options: PartialOptions, protocol: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions) -> None:
+def _work(options: PartialOptions, protocol: ProtocolOptions, ranking: RankingOptions, rerank: RerankOptions) -> None:
     masses = [_parse_mass(text) for text in options.masses]
     if not masses or rerank.mass is not None:
         raise VprError("--mass: pass the shares of the mass as --masses" if masses else "--masses: give at least one")
@@ -71,7 +71,7 @@ def _work(options: PartialOptions, protocol: ProtocolOptions, ranking: RankingCo
     rows: dict[str, dict[str, float]] = {}
     for mass in masses:
         evaluator = replace(study.evaluator, rerank=replace(study.evaluator.rerank, mass=mass))
-        answers = evaluator.answer(study.data, SourceConfig(options.run, rerank=True))
+        answers = evaluator.answer(study.data, SourceOptions(options.run, rerank=True))
         scores = answers.scores(study.data, study.metrics)
         rows = {WITHOUT: scores["shortlist"], **rows, f"mass {mass:g}": scores["rerank"]}
     show(metrics_table(rows, study.columns))
@@ -90,7 +90,7 @@ def _parse_mass(text: str) -> float:
     return mass
 
 
-def _place_study(protocol: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions) -> Study:
+def _place_study(protocol: ProtocolOptions, ranking: RankingOptions, rerank: RerankOptions) -> Study:
     """A study on MSLS."""
     from vpr.eval.evaluator import Evaluator, require_positions
     from vpr.eval.metrics import evaluate
@@ -103,16 +103,16 @@ def _place_study(protocol: ProtocolOptions, ranking: RankingConfig, rerank: Rera
 
 
 def _label_study(
-    options: PartialOptions, protocol: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions
+    options: PartialOptions, protocol: ProtocolOptions, ranking: RankingOptions, rerank: RerankOptions
 ) -> Study:
     """A study on the test half of a labelled set."""
     from vpr.datasets.labels.options import LabelOptions
     from vpr.eval.labels.label_evaluator import label_evaluator, labelled_folder
     from vpr.eval.labels.label_metrics import evaluate_labels
 
-    halves = LabelOptions(options.layout, labelled_folder(protocol)).load()
-    data = halves.testing.retrieval_set()
-    evaluator = label_evaluator(options.run, data, halves, ranking, rerank)
+    split = LabelOptions(options.layout, labelled_folder(protocol)).load()
+    data = split.testing.retrieval_set()
+    evaluator = label_evaluator(options.run, data, split, ranking, rerank)
     title = f"{options.layout}: {len(data.queries)} images, each a query"
     return Study(title, data, evaluator, evaluate_labels, ("p@1", "rp", "map@r"))
 
@@ -125,7 +125,7 @@ def _write(out: Path, study: Study, masses: list[float], rows: dict[str, dict[st
     from vpr.base.figures import COLOURS, save, style
 
     write_json(out / "partial.json", {"protocol": study.title, "results": rows})
-    with replacing(out / "partial.csv") as temporary:
+    with replace_file(out / "partial.csv") as temporary:
         pd.DataFrame(rows).T.to_csv(temporary, index_label="row")
     with style():
         figure = Figure(figsize=(4, 3), layout="constrained")

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from vpr.base.command import run_command
 from vpr.base.errors import VprError
-from vpr.base.files import replacing, write_json
+from vpr.base.files import replace_file, write_json
 from vpr.base.machine import Device, choose_device
-from vpr.base.settings import Names, NonNegativeInt, PositiveInt, option, output, repeated
+from vpr.base.settings import Names, NonNegativeInt, PositiveInt, names_option, option, output
 from vpr.datasets.msls.options import DatasetOptions
 from vpr.eval.tables import show
-from vpr.retrieval.settings import ProblemOptions
+from vpr.retrieval.settings import TransportOptions
 
 if TYPE_CHECKING:
     import torch
@@ -35,8 +35,8 @@ DEFAULT_RUN = "runs/distill"
 class PatchesOptions:
     """Study."""
 
-    run: Names = repeated(Names(), f"run folders of structural models, or 'builtin' (default: {DEFAULT_RUN})")
-    model: Names = repeated(Names(), "names of timm networks")
+    run: Names = names_option(Names(), f"run folders of structural models, or 'builtin' (default: {DEFAULT_RUN})")
+    model: Names = names_option(Names(), "names of timm networks")
     weights: str = option(
         "", "weights of --model: 'imagenet', or a .safetensors or .pth file; random weights if left out"
     )
@@ -45,8 +45,10 @@ class PatchesOptions:
     )
     images: PositiveInt = option(64, "number of images to average over, drawn at random")
     photos: Path | None = option(None, "a photo or a folder of photos to use instead of the dataset")
-    pair: Names = repeated(Names(), "A.jpg,B.jpg: draw where the mass of patches of A goes in B")
-    patch: Names = repeated(Names(), "ROW,COLUMN of a patch of A, from 0; if left out, the patches that move most mass")
+    pair: Names = names_option(Names(), "A.jpg,B.jpg: draw where the mass of patches of A goes in B")
+    patch: Names = names_option(
+        Names(), "ROW,COLUMN of a patch of A, from 0; if left out, the patches that move most mass"
+    )
     marks: PositiveInt = option(3, "number of patches that are drawn if --patch is left out")
     seed: NonNegativeInt = option(0, "seed for the choice of images and for random weights")
     out: Path = output(Path("runs/patches"), "folder for the table and the figures", "folder")
@@ -65,10 +67,10 @@ class PairMatches:
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     about = "Similarity of an image's patches by depth, and semantic correspondence."
-    return run_command("eval.patches", about, [PatchesOptions, DatasetOptions, ProblemOptions], _work, argv)
+    return run_command("eval.patches", about, [PatchesOptions, DatasetOptions, TransportOptions], _work, argv)
 
 
-def _work(study: PatchesOptions, dataset: DatasetOptions, problem: ProblemOptions) -> None:
+def _work(study: PatchesOptions, dataset: DatasetOptions, problem: TransportOptions) -> None:
     from vpr.eval.patch_studies.networks import run_network, timm_network
     from vpr.run import load
 
@@ -120,12 +122,12 @@ def _choose_images(study: PatchesOptions, dataset: DatasetOptions) -> tuple[Path
     """A root and image files under it, drawn at random by the seed; raises VprError if there are none."""
     import numpy as np
 
-    from vpr.description.shown import photos_in
+    from vpr.description.photos import find_photo_files
 
     if study.photos is not None and dataset.data is not None:
         raise VprError("--photos and --data: give one of them")
     if study.photos is not None:
-        root, files = Path(), [str(path) for path in photos_in(study.photos)]
+        root, files = Path(), [str(path) for path in find_photo_files(study.photos)]
     else:
         data = dataset.load().retrieval_set
         root, files = data.root, np.unique(np.concatenate([data.queries.images, data.database.images], None)).tolist()
@@ -135,7 +137,7 @@ def _choose_images(study: PatchesOptions, dataset: DatasetOptions) -> tuple[Path
 
 def _measure(network: Network, root: Path, files: list[str], device: torch.device) -> list[Layer]:
     """The similarities of one network by layer; a line is printed."""
-    from vpr.description.images import ImageFiles
+    from vpr.description.image_files import ImageFiles
     from vpr.eval.patch_studies.depth import similarity_by_depth
 
     layers = similarity_by_depth(
@@ -153,7 +155,7 @@ def _match_pair(
     runs: dict[str, Run],
     patches: list[PatchIndex],
     marks: int,
-    problem: ProblemOptions,
+    problem: TransportOptions,
 ) -> PairMatches:
     """Match two photos by each run.
 
@@ -177,10 +179,10 @@ def _match_pair(
 def _draw_pair(path: Path, pair: PairMatches, crop: Crop) -> dict[str, Any]:
     """Draw a pair of photos, cropped as a model takes them; returns its entry of patches.json."""
     from vpr.base.figures import save
-    from vpr.description.shown import read_shown
+    from vpr.description.photos import read_for_display
     from vpr.eval.patch_studies.correspondence import correspondences, draw_correspondences
 
-    photos = read_shown(pair.photos[0], crop=crop), read_shown(pair.photos[1], crop=crop)
+    photos = read_for_display(pair.photos[0], crop=crop), read_for_display(pair.photos[1], crop=crop)
     save(draw_correspondences(photos, pair.matches, pair.patches), path, dpi=150)
     by_run = {
         run: [one.as_json() for one in by_patch]
@@ -197,7 +199,7 @@ def _write(study: PatchesOptions, images: str, layers: dict[str, list[Layer]], p
     networks = {label: [asdict(layer) for layer in by_layer] for label, by_layer in layers.items()}
     record = {"images": images, "seed": study.seed, "networks": networks, "pairs": pairs}
     write_json(study.out / "patches.json", record)
-    with replacing(study.out / "patches.csv") as temporary:
+    with replace_file(study.out / "patches.csv") as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
     _draw_depths(study.out / "patches.png", layers)
 

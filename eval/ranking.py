@@ -13,7 +13,7 @@ from vpr.description.foreign import ForeignDescriptors
 from vpr.eval.descriptors import DescribedSet
 from vpr.eval.options import Fusion
 from vpr.retrieval.confidence import Curves, separation
-from vpr.retrieval.fusion import Trust, reciprocal_rank, reorder, trust, trusted, weighted_sum
+from vpr.retrieval.fusion import Trust, estimate_trust, fuse_ranks, fuse_with_trust, reorder, weighted_sum
 from vpr.retrieval.search import Searchable, search_groups
 from vpr.retrieval.sequences import sequence_descriptors, unit_mean
 from vpr.retrieval.settings import RerankConfig
@@ -81,7 +81,7 @@ def foreign_shortlist(data: RetrievalSet, foreign: ForeignDescriptors, depth: in
     Raises VprError if an image has no descriptor.
     """
     queries, database = (
-        unit_mean(foreign.of(side.images.ravel()).reshape(*side.images.shape, foreign.dim))
+        unit_mean(foreign.look_up(side.images.ravel()).reshape(*side.images.shape, foreign.dim))
         for side in (data.queries, data.database)
     )
     return search_shortlist(data, queries, VectorIndex(database), depth)
@@ -105,15 +105,15 @@ def rerank(
     described.compare(ranked[:1], config, queries=slice(1), weight=weight)  # compiles now, outside of the timing
     start = time.perf_counter()
     similarities = described.compare(ranked, config, weight=weight, title="re-ranking")
-    scores = weighted_sum(similarities.global_, similarities.structural, weight)
+    scores = weighted_sum(similarities.global_similarity, similarities.structural, weight)
     estimated = None
     if fusion == "reciprocal-rank":
-        scores = np.where(ranked >= 0, reciprocal_rank(scores), -np.inf)
+        scores = np.where(ranked >= 0, fuse_ranks(scores), -np.inf)
     elif fusion == "trust":
-        estimated = trust(scores, similarities.structural, places, curves, shortlist.similarity)
-        scores = trusted(scores, estimated.lambda_, shortlist.similarity)
+        estimated = estimate_trust(scores, similarities.structural, places, curves, shortlist.similarity)
+        scores = fuse_with_trust(scores, estimated.fusion_weight, shortlist.similarity)
     ordered, similarity, structural = (
-        reorder(side, scores) for side in (ranked, similarities.global_, similarities.structural)
+        reorder(side, scores) for side in (ranked, similarities.global_similarity, similarities.structural)
     )
     latency = _per_query(start, ranked)
     confidence = None if config.prune else separation(structural, described.data.places(ordered))

@@ -15,7 +15,7 @@ from vpr.base.run_folder import revision
 from vpr.base.settings import option, output
 from vpr.datasets.labels.options import LabelOptions
 from vpr.eval.evaluation import describe_reranking, fusion_record
-from vpr.eval.options import RankingConfig, SourceConfig
+from vpr.eval.options import RankingOptions, SourceOptions
 from vpr.eval.report.subject import ReportOptions, Subject, answer_stages
 from vpr.eval.tables import metrics_table, show
 from vpr.retrieval.settings import RerankOptions
@@ -39,12 +39,12 @@ class EvalOptions:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    stages = [EvalOptions, LabelOptions, RankingConfig, RerankOptions, ReportOptions]
+    stages = [EvalOptions, LabelOptions, RankingOptions, RerankOptions, ReportOptions]
     return run_command("eval.retrieval", "Evaluate image retrieval with class labels.", stages, _work, argv)
 
 
 def _work(
-    options: EvalOptions, labels: LabelOptions, ranking: RankingConfig, rerank: RerankOptions, page: ReportOptions
+    options: EvalOptions, labels: LabelOptions, ranking: RankingOptions, rerank: RerankOptions, page: ReportOptions
 ) -> None:
     from functools import partial
 
@@ -55,18 +55,18 @@ def _work(
 
     if options.run.is_dir():
         log_to(options.run)
-    halves = labels.load()
-    images = halves.every if options.all_test else halves.testing
+    split = labels.load()
+    images = split.images if options.all_test else split.testing
     data = images.retrieval_set()
     classes = len(np.unique(images.classes))
     lines = [f"{labels.layout}: {len(images.files)} images of {classes} classes, each a query"]
     show(*lines)
-    if remark := halves.remark():
+    if remark := split.size_remark():
         log.warning("note: %s", remark)
     counts = data.counts()
-    evaluator = label_evaluator(options.run, data, halves, ranking, rerank)
+    evaluator = label_evaluator(options.run, data, split, ranking, rerank)
     metrics = partial(evaluate_labels, count_query=options.count_query)
-    answers = evaluator.answer(data, SourceConfig(options.run, rerank=options.rerank, cache=options.cache))
+    answers = evaluator.answer(data, SourceOptions(options.run, rerank=options.rerank, cache=options.cache))
     results = answers.scores(data, metrics)
     baselines = {
         "chance": chance_of_labels(data.answers, counts["database"] - 1),

@@ -23,7 +23,7 @@ from vpr.base.recipes import recipes
 from vpr.base.settings import Names, PositiveInt, option, output
 from vpr.datasets.labels.layouts import Layout
 from vpr.datasets.msls.options import ProtocolOptions
-from vpr.eval.options import RankingConfig, SourceConfig
+from vpr.eval.options import RankingOptions, SourceOptions
 from vpr.eval.tables import describe_counts, describe_protocol, show
 from vpr.retrieval.settings import RerankOptions
 
@@ -95,7 +95,7 @@ class SeedTable:
 
 def main(argv: list[str] | None = None, start: Callable[[str, list[str]], int] = start_command) -> int:
     """The command; returns its exit code. start: runs a training command, and returns its exit code."""
-    stages = [TableOptions, ProtocolOptions, RankingConfig, RerankOptions]
+    stages = [TableOptions, ProtocolOptions, RankingOptions, RerankOptions]
     about = "Train and evaluate for the tables of the paper, over several seeds, with intervals."
     return run_command("eval.table", about, stages, functools.partial(_work, start), argv)
 
@@ -104,7 +104,7 @@ def _work(
     start: Callable[[str, list[str]], int],
     table: TableOptions,
     options: ProtocolOptions,
-    ranking: RankingConfig,
+    ranking: RankingOptions,
     rerank: RerankOptions,
 ) -> None:
     from vpr.eval.comparison.seed_results import write_results
@@ -119,7 +119,7 @@ def _work(
 
 
 def make_place_table(
-    trainings: Trainings, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions
+    trainings: Trainings, options: ProtocolOptions, ranking: RankingOptions, rerank: RerankOptions
 ) -> SeedTable:
     """Train and evaluate on MSLS."""
     from vpr.eval.comparison.seed_results import Results
@@ -141,9 +141,9 @@ def make_place_table(
 
 
 def make_label_table(
-    trainings: Trainings, options: ProtocolOptions, ranking: RankingConfig, rerank: RerankOptions
+    trainings: Trainings, options: ProtocolOptions, ranking: RankingOptions, rerank: RerankOptions
 ) -> SeedTable:
-    """Train and evaluate on the halves of a labelled set; the notes are the published results on it."""
+    """Train and evaluate on a labelled set; the notes are the published results on it."""
     from vpr.datasets.labels.options import LabelOptions
     from vpr.eval.comparison.published_results import published_lines
     from vpr.eval.comparison.seed_results import Results
@@ -151,12 +151,12 @@ def make_label_table(
     from vpr.eval.labels.label_metrics import metrics_per_query
 
     table = trainings.table
-    halves = LabelOptions(table.layout, labelled_folder(options)).load()
-    data = halves.testing.retrieval_set()
+    split = LabelOptions(table.layout, labelled_folder(options)).load()
+    data = split.testing.retrieval_set()
 
     def evaluate(run: Path) -> dict[str, Values]:
-        evaluator = label_evaluator(run, data, halves, ranking, rerank)
-        return evaluator.answer(data, SourceConfig(run, rerank=True)).per_stage(data, metrics_per_query)
+        evaluator = label_evaluator(run, data, split, ranking, rerank)
+        return evaluator.answer(data, SourceOptions(run, rerank=True)).per_stage(data, metrics_per_query)
 
     def train(seed: int) -> dict[str, Values]:
         rows: dict[str, Values] = {}
@@ -173,8 +173,8 @@ def make_label_table(
                 rows |= {method + name: stages["shortlist"], f"{method}{name} + structure": stages["rerank"]}
         return rows
 
-    title = f"{table.layout}: {len(data.queries)} images of {len(set(halves.testing.classes.tolist()))} unseen classes"
-    published = published_lines(table.layout if halves.remark() is None else None)
+    title = f"{table.layout}: {len(data.queries)} images of {len(set(split.testing.classes.tolist()))} unseen classes"
+    published = published_lines(table.layout if split.size_remark() is None else None)
     return SeedTable(Results(trainings.train_seeds(train), data, group_title="classes"), title, published)
 
 
@@ -195,9 +195,9 @@ def place_recalls(runs: dict[str, Path], data: RetrievalSet, evaluator: Evaluato
     from vpr.eval.comparison.seed_results import recall_hits
 
     sources = {
-        "NetVLAD": SourceConfig(runs["distill"], "teacher", rerank=True),
-        "scratch": SourceConfig(runs["scratch"], rerank=True),
-        "distilled": SourceConfig(runs["distill"], rerank=True),
+        "NetVLAD": SourceOptions(runs["distill"], "teacher", rerank=True),
+        "scratch": SourceOptions(runs["scratch"], rerank=True),
+        "distilled": SourceOptions(runs["distill"], rerank=True),
     }
     rows = {}
     for name, source in sources.items():

@@ -24,6 +24,8 @@ def pytest_configure(config: pytest.Config) -> None:
         (folder / "kernels").symlink_to(config.cache.mkdir("kernels"), target_is_directory=True)
     config.stash[CACHE_FOLDER] = folder
     os.environ["VPR_CACHE_DIR"] = str(folder)
+    # Exporting the many small networks of the tests takes minutes; tests of the other engine unset it.
+    os.environ["VPR_ENGINE"] = "torch"
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -13,7 +13,7 @@ import pytest
 from commands import MODULES, evaluate, in_this_process, module_of
 from tiny import LABELS, SMALL, TEACHER, small_config
 
-import vpr.datasets.default
+import vpr.datasets.default_data
 import vpr.datasets.street_world.config
 from tools.photo_folder import write_side
 from vpr.base.packages import DISTRIBUTION
@@ -66,8 +66,8 @@ def commands_of(page):
 def test_the_readmes_commands_run(tiny_tree, tiny_set, distilled_run, tmp_path, monkeypatch, capsys):
     """On a tiny tree, in their order, training cut to a few steps."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(vpr.datasets.default, "ensure_mini_msls", lambda **rest: tiny_tree)
-    monkeypatch.setattr("vpr.datasets.labels.mini.ensure_mini_retrieval", lambda **rest: tiny_set)
+    monkeypatch.setattr(vpr.datasets.default_data, "ensure_mini_msls", lambda **rest: tiny_tree)
+    monkeypatch.setattr("vpr.datasets.labels.default_data.ensure_mini_retrieval", lambda **rest: tiny_set)
     Path("MSLS").symlink_to(tiny_tree)
     Path("docs").symlink_to(ROOT / "docs")
     for name, photo in zip(("A.jpg", "B.jpg"), sorted(tiny_tree.rglob("*.jpg"))):

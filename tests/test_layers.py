@@ -53,7 +53,7 @@ ORDER = {
         "cpu",
         "cuda",
     ],
-    "vpr.datasets": ["errors", "ragged", "retrieval_set", "rendered", "street_world", "default", "msls"],
+    "vpr.datasets": ["errors", "ragged", "retrieval_set", "rendered_folder", "street_world", "default_data", "msls"],
     "vpr.distill": ["settings", "sampling", "losses", "training"],
     "vpr.eval": [
         "options",

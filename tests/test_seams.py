@@ -8,8 +8,8 @@ from seams import Seams
 
 TESTS = Path(__file__).parent
 BY_HAND = {
-    ("test_docs.py", "vpr.datasets.default.ensure_mini_msls"): "a large tree would be rendered",
-    ("test_docs.py", "vpr.datasets.labels.mini.ensure_mini_retrieval"): "a large set would be rendered",
+    ("test_docs.py", "vpr.datasets.default_data.ensure_mini_msls"): "a large tree would be rendered",
+    ("test_docs.py", "vpr.datasets.labels.default_data.ensure_mini_retrieval"): "a large set would be rendered",
     ("test_docs.py", "vpr.datasets.mini_msls.ensure_mini_msls"): "a large tree would be rendered",
     ("test_docs.py", "vpr.datasets.mini_retrieval.ensure_mini_retrieval"): "a large set would be rendered",
     ("test_docs.py", "uvicorn.Server.run"): "it would go on without end",

@@ -1,6 +1,6 @@
-"""``python -m tools.box RUN --data DIR``: put a distilled run and its teacher into the box, vpr/weights/builtin.
+"""``python -m tools.box RUN --data DIR``: write a distilled run and its teacher into vpr/weights/builtin.
 
-Weights are rounded to float16, and what the held-out city fixes is fixed again with those.
+Weights are rounded to float16, and the run is calibrated again with these weights.
 """
 
 import argparse
@@ -23,7 +23,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def main() -> None:
-    """Write the box."""
+    """Write the built-in weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="the tree that the run was trained on")
@@ -34,26 +34,26 @@ def main() -> None:
     losses = json.loads((arguments.run / METRICS).read_text())["losses"]
     with tempfile.TemporaryDirectory() as folder:
         calibration = Validator.load_city(arguments.data, held_out, Path(folder), cpu).calibrate(model)
-    write(FOLDER, model, config, {"losses": losses, **calibration})
+    write_run(FOLDER, model, config, {"losses": losses, **calibration})
     teacher = round_to_half(load_teacher(arguments.run, cpu))
-    write(FOLDER / TEACHER, teacher, json.loads((arguments.run / TEACHER / CONFIG).read_text()), {})
+    write_run(FOLDER / TEACHER, teacher, json.loads((arguments.run / TEACHER / CONFIG).read_text()), {})
 
 
 def round_to_half(model: M) -> M:
-    """Every weight as float16 holds it, in float32."""
-    model.load_state_dict({name: halved(value).to(value.dtype) for name, value in model.state_dict().items()})
+    """Round the weights of a model to float16; they stay float32."""
+    model.load_state_dict({name: to_half(value).to(value.dtype) for name, value in model.state_dict().items()})
     return model
 
 
-def halved(value: torch.Tensor) -> torch.Tensor:
-    """Float32 as float16; whole numbers as they are."""
+def to_half(value: torch.Tensor) -> torch.Tensor:
+    """Floating-point numbers as float16; integers unchanged."""
     return value.half() if value.is_floating_point() else value
 
 
-def write(folder: Path, model: nn.Module, config: dict, metrics: dict) -> None:
-    """A run folder with float16 weights."""
+def write_run(folder: Path, model: nn.Module, config: dict, metrics: dict) -> None:
+    """Write a run folder with float16 weights."""
     write_bytes(
-        folder / WEIGHTS, save({name: halved(value).contiguous() for name, value in model.state_dict().items()})
+        folder / WEIGHTS, save({name: to_half(value).contiguous() for name, value in model.state_dict().items()})
     )
     write_json(folder / CONFIG, {"run": config["run"]})
     write_json(folder / METRICS, metrics)

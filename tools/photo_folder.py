@@ -1,7 +1,7 @@
 """``python -m tools.photo_folder TREE CITY OUT``: a city of an MSLS tree as plain folders of photos with EXIF.
 
-OUT/database and OUT/query get the city's photos, a folder for each drive and numbered by frame, with their positions as
-cameras write them. The city's metres are taken for those of a UTM zone, by default 31 north.
+The photos go to OUT/database and OUT/query, in a folder for each drive, numbered by frame. Their EXIF has positions as
+cameras write them. The metres of the city are read as those of a UTM zone, by default 31 north.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from PIL.TiffImagePlugin import IFDRational
 
 from vpr.maps.geodesy import to_degrees
 
-FINEST = 100_000  # parts of a second of arc that are written: 0.3 mm
+SECOND_PARTS = 100_000  # parts of a second of arc in which positions are written: 0.3 mm
 
 
 def gps_exif(latitude: float, longitude: float) -> Image.Exif:
@@ -23,25 +23,25 @@ def gps_exif(latitude: float, longitude: float) -> Image.Exif:
     exif.get_ifd(ExifTags.IFD.GPSInfo).update(
         {
             ExifTags.GPS.GPSLatitudeRef: "N" if latitude >= 0 else "S",
-            ExifTags.GPS.GPSLatitude: _sixty(latitude),
+            ExifTags.GPS.GPSLatitude: _to_sexagesimal(latitude),
             ExifTags.GPS.GPSLongitudeRef: "E" if longitude >= 0 else "W",
-            ExifTags.GPS.GPSLongitude: _sixty(longitude),
+            ExifTags.GPS.GPSLongitude: _to_sexagesimal(longitude),
         }
     )
     return exif
 
 
-def _sixty(degrees: float) -> tuple[IFDRational, ...]:
-    """Degrees, minutes and seconds."""
-    seconds = Fraction(round(abs(degrees) * 3600 * FINEST), FINEST)
+def _to_sexagesimal(degrees: float) -> tuple[IFDRational, ...]:
+    """An angle in degrees, minutes and seconds."""
+    seconds = Fraction(round(abs(degrees) * 3600 * SECOND_PARTS), SECOND_PARTS)
     whole, minutes = seconds // 3600, seconds % 3600 // 60
     return IFDRational(whole), IFDRational(minutes), IFDRational(seconds % 60)
 
 
 def write_side(tree: Path, city: str, side: str, out: Path, crs: str = "EPSG:32631") -> int:
-    """The photos of one side of a city, as JPEGs with EXIF below ``out / side``; returns how many.
+    """Write the photos of one side of a city as JPEGs with EXIF into ``out / side``; returns their number.
 
-    tree: of MSLS, the city in ``train_val``. Pixels are not encoded again.
+    tree: the root of an MSLS tree with the city in ``train_val``. Pixels are not encoded again.
     """
     folder = tree / "train_val" / city / side
     table = pd.read_csv(folder / "postprocessed.csv").merge(pd.read_csv(folder / "seq_info.csv"), on="key")
@@ -59,9 +59,9 @@ def main() -> None:
     parser.add_argument("tree", type=Path)
     parser.add_argument("city")
     parser.add_argument("out", type=Path)
-    given = parser.parse_args()
-    written = [write_side(given.tree, given.city, side, given.out) for side in ("database", "query")]
-    print(f"{given.out}: {written[0]} photos of the database, {written[1]} queries")
+    arguments = parser.parse_args()
+    written = [write_side(arguments.tree, arguments.city, side, arguments.out) for side in ("database", "query")]
+    print(f"{arguments.out}: {written[0]} photos of the database, {written[1]} queries")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """``python -m tools.photo_views PHOTOS --out DIR``: two altered views of each photograph, as an MSLS tree.
 
-It tells what a model trained on rendered streets still knows of photographs. PHOTOS is any folder of images (game data
-packages of Debian have thousands under free licences). Each place is a square of a photograph; the database shows it
-from the front, the query from aside, nearer, in other light, blurred or noisy. Score it with eval.msls:
+It tests a model that was trained on rendered streets on photographs. PHOTOS is any folder of images (game data packages
+of Debian have thousands under free licences). Each place is a square of a photograph. The database shows it from the
+front; the query from the side, nearer, in other light, blurred or noisy. Score it with eval.msls:
 
     python -m eval.msls --data DIR --cities photos --run RUN --rerank
 """
@@ -15,11 +15,11 @@ import pandas as pd
 from PIL import Image, UnidentifiedImageError
 from torchvision.transforms import v2
 
-LEAST = 512  # pixels of the shorter side of a photograph
-TILE = 768  # pixels of a place, at least, where a photograph shows several
+MIN_SIDE = 512  # pixels of the shorter side of a photograph, at least
+TILE = 768  # pixels of a place, at least, if a photograph is cut into several
 SIZE = 160  # pixels of a view
 APART_M = 100.0
-ALIKE = 0.85  # correlation of thumbnails from which two squares are taken for one
+SAME_CORRELATION = 0.85  # correlation of thumbnails from which two squares count as the same
 
 
 def main() -> None:
@@ -34,23 +34,23 @@ def main() -> None:
     places = 0
     known = np.zeros((arguments.places, 256), np.float32)
     for number in rng.permutation(len(files)).tolist():
-        for square in squares(files[number]):
+        for square in crop_squares(files[number]):
             small = thumbnail(square)
-            if places < arguments.places and (known @ small).max() < ALIKE:
+            if places < arguments.places and (known @ small).max() < SAME_CORRELATION:
                 known[places] = small
                 for side in ("database", "query"):
-                    save(square, arguments.out / f"train_val/photos/{side}/images/p{places:04d}{side[0]}.jpg", rng)
+                    save_view(square, arguments.out / f"train_val/photos/{side}/images/p{places:04d}{side[0]}.jpg", rng)
                 places += 1
     for side in ("database", "query"):
         write_tables(arguments.out / "train_val/photos" / side, [f"p{place:04d}{side[0]}" for place in range(places)])
     print(f"{places} places: {arguments.out}")
 
 
-def squares(path: Path) -> list[Image.Image]:
-    """The places of a photograph, side by side; none of an image that is small, transparent, flat or damaged."""
+def crop_squares(path: Path) -> list[Image.Image]:
+    """The squares of a photograph; none if it is small, transparent, flat or damaged."""
     try:
         with Image.open(path) as image:
-            if min(image.size) < LEAST or image.mode not in ("RGB", "L", "P"):
+            if min(image.size) < MIN_SIDE or image.mode not in ("RGB", "L", "P"):
                 return []
             image = image.convert("RGB")
     except (OSError, UnidentifiedImageError, ValueError):
@@ -63,14 +63,14 @@ def squares(path: Path) -> list[Image.Image]:
 
 
 def thumbnail(square: Image.Image) -> np.ndarray:
-    """16 x 16 grey pixels as a unit vector, (256,): packages hold many a picture more than once."""
+    """16 x 16 grey pixels as a unit vector (256,), to find repeated pictures."""
     pixels = np.asarray(square.convert("L").resize((16, 16), Image.Resampling.BOX), np.float32).ravel()
     pixels = pixels - pixels.mean()
     return pixels / max(float(np.linalg.norm(pixels)), 1e-6)
 
 
-def save(square: Image.Image, path: Path, rng: np.random.Generator) -> None:
-    """One view: the database's is nearly the square itself, the query's is altered."""
+def save_view(square: Image.Image, path: Path, rng: np.random.Generator) -> None:
+    """Write one view: that of the database is nearly the square itself, that of the query is altered."""
     size = square.size[0]
     query = path.parent.parent.name == "query"
     shift, least = (0.18, 0.55) if query else (0.03, 0.9)
@@ -94,7 +94,7 @@ def save(square: Image.Image, path: Path, rng: np.random.Generator) -> None:
 
 
 def to_bytes(pixels: np.ndarray) -> np.ndarray:
-    """From [0, 1] to uint8."""
+    """Convert numbers in [0, 1] to uint8."""
     return (np.clip(pixels, 0, 1) * 255).astype(np.uint8)
 
 

@@ -1,8 +1,8 @@
-"""``python -m tools.picture``: the README's opening picture, of one query that re-ranking answers right.
+"""``python -m tools.picture``: the first picture of the README, of a query that re-ranking corrects.
 
-It draws the wrong first answer of the shortlist, the query, and the right first answer after re-ranking, with the
-patches of the query that decided it: those whose part of S_struct is the most larger for the right answer. Without
---query it takes the query whose score gains most.
+It draws the wrong first answer of the shortlist, the query, and the right first answer after re-ranking. It marks the
+patches of the query whose part of S_struct grows most from the wrong to the right answer. Without --query it takes the
+query whose score gains most.
 """
 
 import argparse
@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from vpr.base.figures import COLOURS, save, style
-from vpr.datasets.default import data_root
+from vpr.datasets.default_data import data_root
 from vpr.datasets.msls import Protocol, load
 from vpr.datasets.retrieval_set import RetrievalSet
-from vpr.description.shown import read_shown
+from vpr.description.photos import read_for_display
 from vpr.eval.evaluator import Answers, Evaluator
-from vpr.eval.options import RankingConfig, SourceConfig
-from vpr.retrieval.drawing import cell, inside, lower_by_column, photo_grid, show_photo
+from vpr.eval.options import RankingOptions, SourceOptions
+from vpr.retrieval.drawing import line_height, patch_box, patch_point, photo_grid, show_photo
 from vpr.retrieval.matching import Match
 from vpr.retrieval.pairs import MatchedPhotos, match_photos
 from vpr.retrieval.settings import RerankOptions
@@ -30,8 +30,8 @@ CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, eq=False)
-class Story:
-    """A query with its wrong first answer and the right one, files and matches."""
+class Correction:
+    """A query with its wrong first answer and the right one: files and matches."""
 
     name: str
     query: Path
@@ -39,38 +39,40 @@ class Story:
     right: tuple[Path, MatchedPhotos]
 
     def gain(self, weight: float) -> float:
-        """How far the right answer's score lies above the wrong one's."""
+        """The score of the right answer minus that of the wrong one."""
         return self.right[1].score(weight) - self.wrong[1].score(weight)
 
-    def deciding(self, count: int) -> np.ndarray:
-        """The query's patches whose part of S_struct is the most larger for the right answer."""
-        right, wrong = (parts(found.match).sum(1) for _, found in (self.right, self.wrong))
+    def deciding_patches(self, count: int) -> np.ndarray:
+        """The patches of the query whose part of S_struct grows most from the wrong to the right answer."""
+        right, wrong = (pair_scores(found.match).sum(1) for _, found in (self.right, self.wrong))
         return np.argsort(wrong - right, kind="stable")[:count]
 
 
 def main() -> None:
-    """Evaluate, choose, draw."""
+    """Evaluate, choose a query, and draw it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--run", type=Path, default=Path("builtin"))
-    parser.add_argument("--query", help="its key; the one whose score gains most when left out")
+    parser.add_argument("--query", help="key of the query; default: the query whose score gains most")
     parser.add_argument("--patches", type=int, default=8)
     parser.add_argument("--out", type=Path, default=Path("docs/images/match.png"))
     options = parser.parse_args()
     data = load(data_root(options.data), Protocol()).retrieval_set
-    ranking = RankingConfig(adapt=False)  # as two photos are described
-    answers = Evaluator(ranking, RerankOptions(), CPU).answer(data, SourceConfig(options.run, rerank=True))
+    ranking = RankingOptions(adapt=False)  # as in `match_photos`
+    answers = Evaluator(ranking, RerankOptions(), CPU).answer(data, SourceOptions(options.run, rerank=True))
     weight = load_run(options.run, CPU).calibration.weight
-    told = [story for story in stories(data, answers, options.run) if options.query in (None, story.name)]
-    if not told:
-        parser.error("no such query goes from a wrong first answer to a right one")
-    best = max(told, key=lambda story: story.gain(weight))
-    save(drawn(best, weight, options.patches), options.out, dpi=110)
+    corrections = [
+        story for story in find_corrections(data, answers, options.run) if options.query in (None, story.name)
+    ]
+    if not corrections:
+        parser.error("re-ranking corrects no such query")
+    best = max(corrections, key=lambda story: story.gain(weight))
+    save(draw(best, weight, options.patches), options.out, dpi=110)
     print(f"query {best.name}: {options.out}")
 
 
-def stories(data: RetrievalSet, answers: Answers, run: Path) -> list[Story]:
-    """The queries that go from a wrong first answer to a right one."""
+def find_corrections(data: RetrievalSet, answers: Answers, run: Path) -> list[Correction]:
+    """The queries whose first answer is wrong before re-ranking and right after it."""
     loaded = load_run(run, CPU)
     model, config = loaded.network, RerankOptions().config(loaded.calibration)
     found = []
@@ -82,19 +84,19 @@ def stories(data: RetrievalSet, answers: Answers, run: Path) -> list[Story]:
         file = data.root / data.queries.images[query, 0]
         others = [data.root / data.database.images[entry, 0] for entry in (wrong, right)]
         sides = [(other, match_photos(model, (file, other), config, CPU)) for other in others]
-        found.append(Story(str(data.queries.names[query]), file, sides[0], sides[1]))
+        found.append(Correction(str(data.queries.names[query]), file, sides[0], sides[1]))
     return found
 
 
-def parts(match: Match) -> np.ndarray:
-    """What each pair of patches gives to S_struct, (P, Q)."""
+def pair_scores(match: Match) -> np.ndarray:
+    """The part of each pair of patches in S_struct, (P, Q)."""
     return match.plan * match.similarity
 
 
-def drawn(story: Story, weight: float, count: int) -> Any:
+def draw(story: Correction, weight: float, count: int) -> Any:
     """The figure: the wrong answer, the query, the right answer."""
-    photos = [read_shown(path) for path in (story.wrong[0], story.query, story.right[0])]
-    patches = story.deciding(count)
+    photos = [read_for_display(path) for path in (story.wrong[0], story.query, story.right[0])]
+    patches = story.deciding_patches(count)
     with style():
         figure, axes = photo_grid(tuple(photos), [""])
         for part, photo in zip(axes[0], photos):
@@ -103,29 +105,31 @@ def drawn(story: Story, weight: float, count: int) -> Any:
         for part, title, side in zip(axes[0], titles, (story.wrong, None, story.right)):
             score = "" if side is None else f"   score {side[1].score(weight):.1f}"
             part.set_title(title + score, loc="left", fontsize=9, pad=3)
-        most = float(parts(story.right[1].match)[patches].max())
+        most = float(pair_scores(story.right[1].match)[patches].max())
         for place, colour, side in ((0, COLOURS[1], story.wrong), (2, COLOURS[2], story.right)):
-            join((axes[0][1], axes[0][place]), (photos[1], photos[place]), side[1].match, patches, (colour, most))
+            join_patches(
+                (axes[0][1], axes[0][place]), (photos[1], photos[place]), side[1].match, patches, (colour, most)
+            )
         for patch in patches:
-            outline(axes[0][1], photos[1], patch, parts(story.right[1].match).shape[0])
+            outline(axes[0][1], photos[1], patch, pair_scores(story.right[1].match).shape[0])
     return figure
 
 
-def join(
+def join_patches(
     axes: tuple[Any, Any], photos: tuple[Any, Any], match: Match, patches: np.ndarray, look: tuple[str, float]
 ) -> None:
-    """Lines from patches of the query to what they match best, thick by what the pair gives to S_struct.
+    """Draw lines from patches of the query to their best matches, with a width by the pair's part in S_struct.
 
-    look: the colour, and what the thickest line gives.
+    look: the colour, and the part of the thickest line.
     """
     from matplotlib.patches import ConnectionPatch
     from matplotlib.patheffects import Normal, Stroke
 
-    given, (colour, most) = parts(match), look
+    given, (colour, most) = pair_scores(match), look
     own, theirs = given.shape
     for patch in patches:
-        other, lower = int(given[patch].argmax()), lower_by_column(patch, own)
-        ends = inside(photos[0], patch, own, lower), inside(photos[1], other, theirs, lower)
+        other, lower = int(given[patch].argmax()), line_height(patch, own)
+        ends = patch_point(photos[0], patch, own, lower), patch_point(photos[1], other, theirs, lower)
         wide = 0.8 + 1.2 * float(given[patch, other]) / most
         line = ConnectionPatch(ends[0], ends[1], "data", "data", axesA=axes[0], axesB=axes[1], linewidth=wide)
         line.set(color=colour, path_effects=[Stroke(linewidth=wide + 1, foreground="white"), Normal()])
@@ -134,10 +138,10 @@ def join(
 
 
 def outline(axes: Any, photo: np.ndarray, patch: int, count: int, colour: str = "white") -> None:
-    """The border of a patch."""
+    """Draw the border of a patch."""
     from matplotlib.patches import Rectangle
 
-    x, y, width, height = cell(photo, patch, count)
+    x, y, width, height = patch_box(photo, patch, count)
     axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=1.2))
 
 

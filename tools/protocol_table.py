@@ -1,4 +1,4 @@
-"""``python -m tools.protocol_table RUN``: counts and scores by task, subtask and radius, into docs/notes."""
+"""``python -m tools.protocol_table RUN``: writes counts and scores by task, subtask and radius into docs/notes."""
 
 import argparse
 import dataclasses
@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from vpr.datasets.default import data_root
+from vpr.datasets.default_data import data_root
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.msls import DEFAULT_SEQ_LENGTH, MSLS, Protocol, load
 from vpr.eval.evaluator import Answers, Evaluator
-from vpr.eval.options import RankingConfig, SourceConfig
+from vpr.eval.options import RankingOptions, SourceOptions
 from vpr.retrieval.settings import RerankOptions
 
 TASKS = ("im2im", "im2seq", "seq2im", "seq2seq")
@@ -23,7 +23,7 @@ BEGIN, END = "<!-- counts: begin -->", "<!-- counts: end -->"
 
 
 def main() -> None:
-    """Fill the marked place of docs/notes/protocol.md."""
+    """Write the table between the markers of docs/notes/protocol.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path)
@@ -33,25 +33,25 @@ def main() -> None:
     for task in tqdm(TASKS, "tasks"):
         for subtask in SUBTASKS:
             length = 1 if task == "im2im" else DEFAULT_SEQ_LENGTH
-            lines += rows(root, Protocol(task=task, subtask=subtask, seq_length=length), arguments.run)
+            lines += table_rows(root, Protocol(task=task, subtask=subtask, seq_length=length), arguments.run)
     page = Path("docs/notes/protocol.md")
     text = page.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     page.write_text(before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + rest.split(END)[1], encoding="utf-8")
 
 
-def rows(root: Path, protocol: Protocol, run: Path) -> list[str]:
-    """The table's rows of one task and subtask: ranked once, scored for each radius."""
+def table_rows(root: Path, protocol: Protocol, run: Path) -> list[str]:
+    """The rows of one task and subtask: ranked once, scored for each radius."""
     try:
         dataset = load(root, protocol)
     except DatasetError:
         return [f"| {protocol.task} | {protocol.subtask} | | 0 | | | | | | |"]
-    evaluator = Evaluator(RankingConfig(depth=DEPTH), RerankOptions(), torch.device("cpu"))
-    answers = evaluator.answer(dataset.retrieval_set, SourceConfig(run, rerank=True))
-    return [row(load(root, dataclasses.replace(protocol, radius_m=radius)), answers) for radius in RADII_M]
+    evaluator = Evaluator(RankingOptions(depth=DEPTH), RerankOptions(), torch.device("cpu"))
+    answers = evaluator.answer(dataset.retrieval_set, SourceOptions(run, rerank=True))
+    return [table_row(load(root, dataclasses.replace(protocol, radius_m=radius)), answers) for radius in RADII_M]
 
 
-def row(dataset: MSLS, answers: Answers) -> str:
+def table_row(dataset: MSLS, answers: Answers) -> str:
     """One line of the table."""
     protocol, data = dataset.protocol, dataset.retrieval_set
     scores = answers.scores(data)

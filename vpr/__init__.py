@@ -6,7 +6,7 @@
     photo_map = vpr.Map.build("MAP", "photos/")        # photos with positions; Map.open("MAP") later
     photo_map.locate("photo.jpg")
 
-What is named here is imported when it is used first.
+A name is imported when it is first used.
 """
 
 import importlib

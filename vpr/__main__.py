@@ -9,16 +9,17 @@ import sys
 from vpr import __version__
 from vpr.base.interrupt import MISUSED, program
 
-# Each module of a command, by the words that name it, with what it does.
+# The words of each command, with its module and what it does.
 COMMANDS = {
     "scratch": ("vpr.scratch", "train the structural model without a teacher"),
-    "distill": ("vpr.distill.__main__", "train the structural model, taught by a NetVLAD teacher"),
+    "distill": ("vpr.distill.__main__", "train the structural model with a NetVLAD teacher"),
     "teacher": ("vpr.teacher", "fit a NetVLAD teacher"),
     "extract": ("vpr.extract", "write global and patch descriptors to an HDF5 file"),
+    "export": ("vpr.export", "write the network as an ONNX file"),
     "match": ("vpr.match", "draw how the patches of two photos match"),
-    "map": ("vpr.map", "make, change or check a map of own photos"),
-    "locate": ("vpr.locate", "where photos were taken, by a map"),
-    "serve": ("vpr.serve", "answer requests over HTTP, by a map"),
+    "map": ("vpr.map", "make or change a map of your own photos"),
+    "locate": ("vpr.locate", "find where photos were taken, with a map"),
+    "serve": ("vpr.serve", "answer requests over HTTP with a map"),
     "retrieval": ("vpr.retrieval.__main__", "train on class labels, for image retrieval"),
     "eval msls": ("vpr.eval.msls", "evaluate by the MSLS protocol, or write a submission"),
     "eval compare": ("vpr.eval.compare", "compare runs and prediction files, with intervals"),
@@ -33,7 +34,7 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command that the first words name; returns its exit code."""
+    """Run the command of the first words; returns its exit code."""
     words = sys.argv[1:] if argv is None else argv
     if words[:1] == ["--version"]:
         print(f"vpr {__version__}")
@@ -41,20 +42,22 @@ def main(argv: list[str] | None = None) -> int:
     for count in (1, 2):
         name = " ".join(words[:count]).replace("_", "-")
         if name in COMMANDS:
-            return importlib.import_module(COMMANDS[name][0]).main(words[count:])
-    inside = [name for name in COMMANDS if words and name.startswith(f"{words[0]} ")]  # as those of ``vpr eval``
-    asked = words[1:] if inside else words
-    if not asked or asked[0] in ("-h", "--help", "help"):
-        print(_help(inside or list(COMMANDS)))
+            return int(importlib.import_module(COMMANDS[name][0]).main(words[count:]))
+    group = [
+        name for name in COMMANDS if words and name.startswith(f"{words[0]} ")
+    ]  # for example the commands of ``vpr eval``
+    rest = words[1:] if group else words
+    if not rest or rest[0] in ("-h", "--help", "help"):
+        print(_help(group or list(COMMANDS)))
         return 0
-    print(f"{program()}: error: there is no command {' '.join(words[:2])!r}; {_hint(words, inside)}", file=sys.stderr)
+    print(f"{program()}: error: there is no command {' '.join(words[:2])!r}; {_hint(words, group)}", file=sys.stderr)
     return MISUSED
 
 
-def _hint(words: list[str], inside: list[str]) -> str:
-    """What to type instead of words that name no command."""
-    if inside:
-        return f"give one of {', '.join(inside)}"
+def _hint(words: list[str], group: list[str]) -> str:
+    """A hint for words that are not a command."""
+    if group:
+        return f"give one of {', '.join(group)}"
     firsts = sorted({name.split()[0] for name in COMMANDS})
     near = difflib.get_close_matches(" ".join(words[:2]).lower(), COMMANDS, 1)
     near = near or difflib.get_close_matches(words[0].lower(), firsts, 1)
@@ -62,7 +65,7 @@ def _hint(words: list[str], inside: list[str]) -> str:
 
 
 def _help(names: list[str]) -> str:
-    """These commands, one a line."""
+    """The help text: these commands, one per line."""
     width = max(map(len, names))
     lines = [f"  {name:{width}}  {COMMANDS[name][1]}" for name in names]
     usage = [
@@ -71,7 +74,7 @@ def _help(names: list[str]) -> str:
         "Visual place recognition, re-ranked by optimal transport.",
         "",
     ]
-    return "\n".join([*usage, "commands:", *lines, "", f"{program()} COMMAND --help has the options of each."])
+    return "\n".join([*usage, "commands:", *lines, "", f"{program()} COMMAND --help lists its options."])
 
 
 if __name__ == "__main__":

@@ -37,9 +37,9 @@ def _work(options: ExtractOptions, dataset_options: DatasetOptions, cluster_opti
     from vpr.base.errors import VprError
     from vpr.base.machine import choose_device
     from vpr.base.processes import launch_fabric, require_one_machine
-    from vpr.cluster.describing import cluster_filling
-    from vpr.description.into_cache import Filling, describe_into_cache
-    from vpr.models.loading import load_student
+    from vpr.cluster.describing import cluster_fill_options
+    from vpr.description.cache_filling import CacheFillOptions, fill_cache
+    from vpr.run import load
 
     require_one_machine()
     if cluster_options.cluster and os.environ.get("WORLD_SIZE", "1") != "1":
@@ -48,15 +48,15 @@ def _work(options: ExtractOptions, dataset_options: DatasetOptions, cluster_opti
         )
     fabric = launch_fabric(choose_device(options.device))
     device = fabric.device
-    model = load_student(options.run, device)
+    model = load(options.run, device).network
     if options.run.is_dir() and fabric.is_global_zero:
         log_to(options.run)
     with fabric.rank_zero_first():  # the first process renders mini-MSLS if it is missing
         data = dataset_options.load().retrieval_set
-    how = Filling(options.workers, options.overwrite, options.patches, options.rollout, fabric)
+    fill_options = CacheFillOptions(options.workers, options.overwrite, options.patches, options.rollout, fabric)
     with cluster_options.connect() as cluster:
-        how = cluster_filling(cluster, how)
-        cache = describe_into_cache(options.cache, model, data.root, data.image_files(), device, how).cache
+        fill_options = cluster_fill_options(cluster, fill_options)
+        cache = fill_cache(options.cache, model, data.root, data.image_files(), device, fill_options).cache
     weights = "" if cache.weights is None else ", with weights"
     patches = f"{cache.spec.patches} patches x {cache.spec.dim} {cache.spec.dtype}{weights}"
     fabric.print(f"{options.cache}: {len(cache)} images, {patches}")

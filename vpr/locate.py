@@ -48,40 +48,40 @@ def main(argv: list[str] | None = None) -> int:
 
 def _work(options: LocateOptions, config: LocateConfig, cluster: ShardOptions) -> int:
     from vpr.description.foreign import read_foreign
-    from vpr.description.shown import photos_in
-    from vpr.maps.left_out import listed
+    from vpr.description.photos import find_photo_files
     from vpr.maps.photo_map import Map
     from vpr.maps.results import Located
+    from vpr.maps.skipped_photos import first_names
     from vpr.run import load
 
-    photos = [*dict.fromkeys(photo for place in options.photos for photo in photos_in(place))]
+    photos = [*dict.fromkeys(photo for place in options.photos for photo in find_photo_files(place))]
     photo_map = Map.open(options.map, load(options.run, options.device) if options.run else None, options.device)
-    if why := photo_map.untold(config):
-        print(one_line(f"probabilities unavailable: {why}"), file=sys.stderr)
-    by = None if options.shortlist is None else read_foreign(options.shortlist)
+    if problem := photo_map.probability_problem(config):
+        print(one_line(f"probabilities unavailable: {problem}"), file=sys.stderr)
+    shortlist = None if options.shortlist is None else read_foreign(options.shortlist)
     located, unreadable = list[Located](), dict[str, str]()
-    with _sharded(photo_map, cluster) as searched:
-        for drive in _drives(photos, config):
-            found, lost = searched.locate_readable(drive, config, "locating", by)
-            located += found
-            unreadable |= lost
+    with _open_in_shards(photo_map, cluster) as open_map:
+        for drive in _split_drives(photos, config):
+            drive_located, drive_unreadable = open_map.locate_readable(drive, config, "locating", shortlist)
+            located += drive_located
+            unreadable |= drive_unreadable
     if not located:
-        problem = f"no photo can be read: {listed([*unreadable.values()])}"
+        problem = f"no photo can be read: {first_names([*unreadable.values()])}"
         raise VprError(problem, remedy="restore them, or give others")
-    for one in located:
-        _print_located(one)
+    for location in located:
+        _print_located(location)
     print(_summary(located, unreadable))
     _write(options, photo_map, located, unreadable)
-    if config.sequence and 2 * sum(one.on_map for one in located) < len(located):
+    if config.sequence and 2 * sum(location.on_map for location in located) < len(located):
         print(f"frames support each other if they lie at most --reach ({config.reach:g} m) apart", file=sys.stderr)
     if unreadable:
-        print(one_line(f"cannot be read: {listed([*unreadable.values()])}"), file=sys.stderr)
+        print(one_line(f"cannot be read: {first_names([*unreadable.values()])}"), file=sys.stderr)
         raise VprError(f"{len(unreadable)} of {len(photos)} photos cannot be read; the others were located")
-    return INCOMPLETE if any(one.not_searched for one in located) else 0
+    return INCOMPLETE if any(location.not_searched for location in located) else 0
 
 
 @contextmanager
-def _sharded(photo_map: Map, options: ShardOptions) -> Iterator[Map]:
+def _open_in_shards(photo_map: Map, options: ShardOptions) -> Iterator[Map]:
     """The map in shards if ``--cluster`` is given, otherwise the map itself."""
     with options.connect() as cluster:
         if cluster is None:
@@ -89,38 +89,38 @@ def _sharded(photo_map: Map, options: ShardOptions) -> Iterator[Map]:
             return
         from vpr.cluster.shards import sharded
 
-        with sharded(photo_map, cluster, options.shards) as held:
-            yield held
+        with sharded(photo_map, cluster, options.shards) as sharded_map:
+            yield sharded_map
 
 
-def _drives(photos: list[Path], config: LocateConfig) -> list[list[Path]]:
-    """With --sequence one list per folder, sorted by name with numbers by value; without it one list of all photos."""
+def _split_drives(photos: list[Path], config: LocateConfig) -> list[list[Path]]:
+    """Split photos into drives: with --sequence one per folder, sorted by name, numbers by value; else all in one."""
     if not config.sequence:
         return [photos]
     drives: dict[Path, list[Path]] = {}
-    for photo in sorted(photos, key=_natural):
+    for photo in sorted(photos, key=_natural_key):
         drives.setdefault(photo.parent, []).append(photo)
     return [*drives.values()]
 
 
-def _natural(path: Path) -> list[tuple[str, int]]:
+def _natural_key(path: Path) -> list[tuple[str, int]]:
     """A sort key that puts frame8 before frame10."""
     parts = re.split(r"(\d+)", str(path))
     return [(text, int(number)) for text, number in zip(parts[::2], [*parts[1::2], "-1"])]
 
 
-def _outputs(options: LocateOptions) -> list[Path]:
+def _output_paths(options: LocateOptions) -> list[Path]:
     return [path for path in (options.json, options.geojson, options.csv, options.report) if path]
 
 
 def _summary(located: list[Located], unreadable: dict[str, str]) -> str:
-    text = f"{sum(one.on_map for one in located)} of {len(located)} photos are on the map"
+    text = f"{sum(location.on_map for location in located)} of {len(located)} photos are on the map"
     return text + (f", {len(unreadable)} cannot be read" if unreadable else "")
 
 
-def _print_located(one: Located) -> None:
-    print(one_line(one.summary()))
-    for match in one.matches:
+def _print_located(location: Located) -> None:
+    print(one_line(location.summary()))
+    for match in location.matches:
         print(one_line(f"    {match.metres:8.1f} m  S_global {match.s_global:.3f}  S_struct {match.s_struct:.3f}  "
                        f"{match.photo}"))  # fmt: skip
 
@@ -133,9 +133,13 @@ def _write(options: LocateOptions, photo_map: Map, located: list[Located], unrea
     from vpr.maps.results import COLUMNS, as_geojson, as_rows
 
     if options.json:
-        lost = [{"photo": photo, "error": why} for photo, why in unreadable.items()]
-        content = {"map": str(options.map), "model": photo_map.model.name, "photos": [one.as_json() for one in located]}
-        write_json(options.json, {**content, "unreadable": lost})
+        errors = [{"photo": photo, "error": message} for photo, message in unreadable.items()]
+        content = {
+            "map": str(options.map),
+            "model": photo_map.model.name,
+            "photos": [location.as_json() for location in located],
+        }
+        write_json(options.json, {**content, "unreadable": errors})
     if options.geojson:
         write_json(options.geojson, as_geojson(located))
     if options.csv:
@@ -145,7 +149,7 @@ def _write(options: LocateOptions, photo_map: Map, located: list[Located], unrea
     if options.report:
         text = page(located, photo_map.positions, f"Located on {options.map}", _summary(located, unreadable))
         write_bytes(options.report, text.encode(errors="xmlcharrefreplace"))
-    if outputs := _outputs(options):
+    if outputs := _output_paths(options):
         print(one_line(f"written: {', '.join(str(path) for path in outputs)}"))
 
 

@@ -19,7 +19,7 @@ from vpr.base.settings import PositiveFloat, option, positional
 from vpr.cluster.options import ClusterOptions
 
 if TYPE_CHECKING:
-    from vpr.maps.left_out import LeftOut
+    from vpr.maps.skipped_photos import SkippedPhotos
     from vpr.run import Run
 
 
@@ -33,7 +33,7 @@ class MapOptions:
     )
     sources: tuple[str, ...] = positional(
         "add: folders, photos, videos, and lists of photos with positions (.csv, .geojson); "
-        "remove: folders, paths or names of photos", "FOLDER|FILE", least=0,
+        "remove: folders, paths or names of photos", "FOLDER|FILE", minimum=0,
     )  # fmt: skip
     crs: str = option(
         "", "reference system (CRS) of eastings and northings if the list has none, for example EPSG:32631"
@@ -76,10 +76,10 @@ def _model(options: MapOptions) -> Run:
 
 
 def _add(options: MapOptions, cluster_options: ClusterOptions) -> None:
-    from vpr.cluster.describing import cluster_filling
+    from vpr.cluster.describing import cluster_fill_options
     from vpr.maps.building import add_photos, known_positions, require_place
     from vpr.maps.frames import take_frames
-    from vpr.maps.left_out import nothing_to_add
+    from vpr.maps.skipped_photos import nothing_to_add
     from vpr.maps.sources.positions import find_photos
     from vpr.maps.sources.video import VIDEOS
 
@@ -92,31 +92,31 @@ def _add(options: MapOptions, cluster_options: ClusterOptions) -> None:
     require_place(options.map)
     model = _model(options)
     found = find_photos(others, options.crs, known_positions(options.map, model.spec.patches))
-    _print_left_out(found.left_out)
+    _print_skipped(found.skipped)
     frames = [] if options.gpx is None else take_frames(options.map, videos, options.gpx, options.every, options.start)
     photos = [*found.photos, *(photo for video in frames for photo in video.photos)]
     if not photos:
-        raise nothing_to_add(found.left_out)
+        raise nothing_to_add(found.skipped)
     with cluster_options.connect() as cluster:
-        filling = cluster_filling(cluster)
-        done = add_photos(
-            options.map, model, photos, filling, lambda key: any(video.is_outdated(key) for video in frames)
+        fill_options = cluster_fill_options(cluster)
+        result = add_photos(
+            options.map, model, photos, fill_options, lambda key: any(video.is_outdated(key) for video in frames)
         )
     for video in frames:
         video.finish()
-    changes = f"{done.new} new, {done.changed} changed, {done.unchanged} unchanged; {done.described} described"
-    changes += f"; {done.removed} removed, which an earlier command placed otherwise" if done.removed else ""
-    print(one_line(f"{options.map}: {done.photos} photos ({changes}), {time.perf_counter() - start:.1f} s"))
-    print(f"the model is adapted to {done.adapted_to} of them" if done.adapted_to else "too few photos to adapt to")
-    _print_left_out(done.left_out)
-    if lost := len(found.unreadable) + len(done.left_out):
+    changes = f"{result.new} new, {result.changed} changed, {result.unchanged} unchanged; {result.described} described"
+    changes += f"; {result.removed} outdated frames removed" if result.removed else ""
+    print(one_line(f"{options.map}: {result.photos} photos ({changes}), {time.perf_counter() - start:.1f} s"))
+    print(f"the model is adapted to {result.adapted_to} of them" if result.adapted_to else "too few photos to adapt to")
+    _print_skipped(result.left_out)
+    if failed := len(found.unreadable) + len(result.left_out):
         count = len(photos) + len(found.unreadable)
-        raise VprError(f"{lost} of {count} photos cannot be read", remedy="restore them and add them again")
+        raise VprError(f"{failed} of {count} photos cannot be read", remedy="restore them and add them again")
 
 
-def _print_left_out(left_out: LeftOut) -> None:
-    """Print how many photos are left out, with the first names."""
-    for line in left_out.lines():
+def _print_skipped(skipped: SkippedPhotos) -> None:
+    """Print how many photos are skipped and why, with the first names."""
+    for line in skipped.lines():
         print(one_line(line), file=sys.stderr)
 
 
@@ -131,13 +131,13 @@ def _remove(options: MapOptions) -> None:
 
 def _print_info(options: MapOptions) -> None:
     from vpr.maps.building import read_map
-    from vpr.maps.described import stamp_of
-    from vpr.maps.store import read_unchanged
+    from vpr.maps.photo_versions import read_stamp
+    from vpr.maps.store import read_consistently
 
     model = _model(options)
-    content = read_unchanged(options.map, lambda: read_map(options.map, model))
+    content = read_consistently(options.map, lambda: read_map(options.map, model))
     state, table = content.state, content.table
-    stamps = [stamp_of(str(path)) for path in options.map.rglob("*") if path.is_file()]
+    stamps = [read_stamp(str(path)) for path in options.map.rglob("*") if path.is_file()]
     size = sum(stamp[0] for stamp in stamps if stamp) / 1e6
     south, north = table.latitude.min(), table.latitude.max()
     west, east = table.longitude.min(), table.longitude.max()

@@ -14,7 +14,7 @@ from vpr.base.command import printable, run_command
 from vpr.base.files import write_json
 from vpr.base.machine import Device
 from vpr.base.settings import NonNegativeFloat, PositiveInt, option, output, positional
-from vpr.retrieval.settings import ProblemOptions, RerankConfig
+from vpr.retrieval.settings import RerankConfig, TransportOptions
 
 if TYPE_CHECKING:
     from vpr.models.settings import Crop
@@ -40,10 +40,10 @@ class MatchOptions:
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     about = "How the patches of two photos match: scores, marginals, correspondences."
-    return run_command("vpr.match", about, [MatchOptions, ProblemOptions], _work, argv)
+    return run_command("vpr.match", about, [MatchOptions, TransportOptions], _work, argv)
 
 
-def _work(options: MatchOptions, problem: ProblemOptions) -> None:
+def _work(options: MatchOptions, transport: TransportOptions) -> None:
     from vpr.base.figures import format_of
     from vpr.retrieval.pairs import match_photos, require_files
     from vpr.run import load
@@ -52,48 +52,48 @@ def _work(options: MatchOptions, problem: ProblemOptions) -> None:
     require_files(photos)
     format_of(options.out)
     run = load(options.run, options.device)
-    config = problem.config(run.calibration)
+    config = transport.config(run.calibration)
     weight = run.calibration.weight if options.weight is None else options.weight
-    found = match_photos(run.network, photos, config, run.device)
-    _print_scores(options, config, found, weight)
-    _draw(options, found, run.network.crop)
+    pair = match_photos(run.network, photos, config, run.device)
+    _print_scores(options, config, pair, weight)
+    _draw(options, pair, run.network.crop)
     if options.json:
-        write_json(options.json, _as_json(options, config, found, weight))
+        write_json(options.json, _as_json(options, config, pair, weight))
     print(printable(f"written: {', '.join(str(path) for path in (options.out, options.json) if path)}"))
 
 
-def _print_scores(options: MatchOptions, config: RerankConfig, found: MatchedPhotos, weight: float) -> None:
-    problem = f"{config.marginals} marginals, epsilon {config.epsilon:g}, mass {config.mass:g}"
-    print(printable(f"{options.query} and {options.database}, by {options.run}: {problem}"))
-    print(f"S_global  {found.global_similarity:.4f}")
-    print(f"S_struct  {found.match.score:.4f}")
-    print(f"score     {found.score(weight):.4f}   S_global + {weight:g} * S_struct, higher is better")
+def _print_scores(options: MatchOptions, config: RerankConfig, pair: MatchedPhotos, weight: float) -> None:
+    settings = f"{config.marginals} marginals, epsilon {config.epsilon:g}, mass {config.mass:g}"
+    print(printable(f"{options.query} and {options.database}, by {options.run}: {settings}"))
+    print(f"S_global  {pair.global_similarity:.4f}")
+    print(f"S_struct  {pair.match.score:.4f}")
+    print(f"score     {pair.score(weight):.4f}   S_global + {weight:g} * S_struct, higher is better")
 
 
-def _draw(options: MatchOptions, found: MatchedPhotos, crop: Crop) -> None:
+def _draw(options: MatchOptions, pair: MatchedPhotos, crop: Crop) -> None:
     from vpr.base.figures import save
-    from vpr.description.shown import read_shown
+    from vpr.description.photos import read_for_display
     from vpr.retrieval.drawing import draw_match
 
-    photos = read_shown(options.query, crop=crop), read_shown(options.database, crop=crop)
-    save(draw_match(photos, found.match, options.lines), options.out, dpi=150)
+    photos = read_for_display(options.query, crop=crop), read_for_display(options.database, crop=crop)
+    save(draw_match(photos, pair.match, options.lines), options.out, dpi=150)
 
 
-def _as_json(options: MatchOptions, config: RerankConfig, found: MatchedPhotos, weight: float) -> dict[str, object]:
+def _as_json(options: MatchOptions, config: RerankConfig, pair: MatchedPhotos, weight: float) -> dict[str, object]:
     """The content of --json; patches are in row-major order from the upper left."""
-    match, taken = found.match, found.match.taken
-    sides = zip(("query", "database"), (options.query, options.database), taken, ("query_weights", "database_weights"))
+    match, shares = pair.match, pair.match.moved_shares
+    sides = zip(("query", "database"), (options.query, options.database), shares, ("query_weights", "database_weights"))
     photos = {
         name: {"photo": str(photo), "marginals": getattr(match, field).tolist(), "taken": share.tolist()}
         for name, photo, share, field in sides
     }
-    scores = {"global": found.global_similarity, "structural": match.score, "score": found.score(weight)}
+    scores = {"global": pair.global_similarity, "structural": match.score, "score": pair.score(weight)}
     return {
         "run": str(options.run),
         "settings": {"marginals": config.marginals, "epsilon": config.epsilon, "mass": config.mass, "weight": weight},
         "scores": scores,
         **photos,
-        "correspondences": found.match.listed(options.lines),
+        "correspondences": pair.match.correspondences(options.lines),
         "plan": match.plan.tolist(),
     }
 

@@ -1,4 +1,4 @@
-"""A run: the network of a run folder with what its calibration fixed, read once and ready to describe photos."""
+"""A run: the network of a run folder with its calibration, read once; it describes, ranks and matches photos."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ from vpr.base.machine import Device, choose_device
 from vpr.base.run_folder import METRICS, read_metrics
 from vpr.base.settings import load_stage
 from vpr.cache import CacheSpec
-from vpr.description.describe import BATCH, Described, describe
+from vpr.description.describe import BATCH, ImageDescriptors, describe
+from vpr.description.image_files import TolerantImages
 from vpr.description.images import (
     UNREADABLE,
     ImageError,
     Size,
-    Tolerant,
-    fitted,
+    decode_upright,
+    fit_image,
     read_image,
-    read_opened,
-    upright,
+    read_stream,
 )
-from vpr.description.spec import cache_spec
-from vpr.models.builtin import NAME, caches_of, run_of
+from vpr.description.model_spec import cache_spec
+from vpr.models.builtin import NAME, descriptor_folder, resolve_run
+from vpr.models.engine import Engine, attach_engine
 from vpr.models.loading import load_student, load_teacher
 from vpr.models.netvlad import NetVLAD
+from vpr.models.onnx_graph import export_onnx
 from vpr.models.settings import Crop, Interpolation
 from vpr.models.structural import StructuralModel
 from vpr.retrieval.confidence import Curves
@@ -41,23 +43,23 @@ from vpr.retrieval.fusion import reorder, weighted_sum
 from vpr.retrieval.pairs import MatchedPhotos, match_photos
 from vpr.retrieval.rerank import ImagesInMemory, compare_images
 from vpr.retrieval.search import search
-from vpr.retrieval.settings import PROBLEM, Calibration, RerankConfig
+from vpr.retrieval.settings import TRANSPORT_SETTINGS, Calibration, RerankConfig
 
-# A file by its path, its bytes or an open file object; pixels (H, W, 3) uint8; or an image of Pillow.
+# A photo: a path, the bytes of a file, an open file object, pixels (H, W, 3) uint8, or an image of Pillow.
 PhotoLike = str | Path | bytes | IO[bytes] | np.ndarray | Image.Image
 
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Database images in the order of their score, for each of Q queries."""
+    """Database images ordered by score, for each of Q queries."""
 
     numbers: np.ndarray  # (Q, K) int64, from 0, best first
-    scores: np.ndarray  # (Q, K) float32, falling
+    scores: np.ndarray  # (Q, K) float32, descending
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A structural model out of a run folder of ``vpr.scratch`` or ``vpr.distill``, or the one in the box.
+    """The structural model of a run folder of ``vpr.scratch`` or ``vpr.distill``, or the built-in one.
 
     run = vpr.load("builtin")
     database = run.describe(["a.jpg", "b.jpg"])     # global and patch descriptors, unit vectors
@@ -68,128 +70,167 @@ class Run:
     name: str  # 'builtin', or the absolute path of the folder
     network: StructuralModel  # in evaluation mode
     device: torch.device
-    calibration: Calibration  # weight of S_struct and the transport problem; defaults for a run without one
-    curves: Curves  # from separations to probabilities; None for a run without calibration
-    calibrated: bool = True  # whether a city was held out to calibrate on
+    calibration: Calibration  # weight of S_struct and the transport problem; defaults if there was no calibration
+    curves: Curves  # from separations to probabilities; empty if there was no calibration
+    calibrated: bool = True  # whether there was a calibration, on a held-out city
 
     @property
     def folder(self) -> Path:
         """The run folder."""
-        return run_of(Path(self.name))
+        return resolve_run(Path(self.name))
 
     @property
     def cache_folder(self) -> Path:
-        """Where descriptor caches of this run lie."""
-        return caches_of(self.folder)
+        """The folder of the descriptor caches of this run."""
+        return descriptor_folder(self.folder)
 
     @cached_property
     def teacher(self) -> NetVLAD:
         """The teacher inside the run; raises VprError if it has none."""
-        return load_teacher(self.folder, self.device)
+        teacher = load_teacher(self.folder, self.device)
+        attach_engine(teacher, self.device)
+        return teacher
+
+    def export(self, path: Path) -> float:
+        """Write the network as an ONNX file, atomically; docs/guides/export.md describes it.
+
+        Returns the largest difference to the network for ten random images. Raises VprError if a package is missing, or
+        the network cannot be exported.
+        """
+        from vpr import __version__
+
+        network, calibration = self.network, self.calibration
+        metadata = {
+            "model": os.path.basename(self.name),
+            "fingerprint": self.spec.fingerprint,
+            "input_size": list(network.input_size),
+            "interpolation": network.interpolation,
+            "crop": network.crop,
+            "global": network.global_dim,
+            "patches": [self.spec.patches, self.spec.dim],
+            "grid": network.config.grid,
+            "weight": calibration.weight,
+            "marginals": calibration.marginals,
+            "epsilon": calibration.epsilon,
+            "mass": calibration.mass,
+            "vpr": __version__,
+        }
+        try:
+            return export_onnx(network, path, metadata)
+        except ImportError as error:
+            raise VprError(f"{error.name} is not installed", remedy=f"pip install {error.name}") from error
 
     @property
     def spec(self) -> CacheSpec:
-        """Which descriptors the network makes."""
+        """The kind of descriptors that the network makes."""
         return cache_spec(self.network)
 
-    def describe(self, photos: PhotoLike | Sequence[PhotoLike]) -> Described:
+    def describe(self, photos: PhotoLike | Sequence[PhotoLike]) -> ImageDescriptors:
         """The descriptors of one photo or several: ``globals_`` (N, G) float32, ``patches`` (N, P, C) float16.
 
         Raises ImageError for a file that cannot be decoded, VprError for an object that is not a photo.
         """
-        several: Any = [photos] if _is_one(photos) else list(photos)  # type: ignore[arg-type]
+        several: Any = [photos] if _is_photo(photos) else list(photos)  # type: ignore[arg-type]
         described, unreadable = self.describe_readable(several)
         for reason in unreadable.values():
             raise ImageError(reason)
         return described
 
-    def rank(self, queries: Described, database: Described, depth: int = 100, rerank: bool = True) -> Ranking:
+    def rank(
+        self, queries: ImageDescriptors, database: ImageDescriptors, depth: int = 100, rerank: bool = True
+    ) -> Ranking:
         """The database images that are most similar to each query, at most ``depth``, best first.
 
-        The search goes by global descriptors. rerank: order what it finds by S_global + w * S_struct, as evaluation
-        does, with the weight and the transport problem of this run's calibration.
+        They are found by global descriptors. rerank: then order them by S_global + w * S_struct, with the weight and
+        the transport problem of this run's calibration, as evaluation does.
         """
         similarity, numbers = search(queries.globals_, database.globals_, depth)
         if not rerank:
             return Ranking(numbers, similarity)
         sides, config = (ImagesInMemory(queries), ImagesInMemory(database)), self.calibration.config()
-        found = compare_images(*sides, numbers, config, weight=self.calibration.weight, device=self.device)
-        scores = weighted_sum(found.global_, found.structural, self.calibration.weight)
+        compared = compare_images(*sides, numbers, config, weight=self.calibration.weight, device=self.device)
+        scores = weighted_sum(compared.global_similarity, compared.structural, self.calibration.weight)
         return Ranking(reorder(numbers, scores), reorder(scores, scores))
 
     def match(self, query: str | Path, database: str | Path, config: RerankConfig | None = None) -> MatchedPhotos:
         """How the patches of two photo files match: scores, marginals and transport plan.
 
-        config: the transport problem; None takes that of this run's calibration. Raises VprError for files that are
-        missing or no images, and for rollout marginals if the network has none.
+        config: the transport problem; None for that of this run's calibration. Raises VprError for files that are
+        missing or not images, and for rollout marginals if the network does not support them.
         """
         photos = Path(query), Path(database)
         return match_photos(self.network, photos, config or self.calibration.config(), self.device)
 
-    def describe_readable(self, photos: Sequence[PhotoLike]) -> tuple[Described, dict[int, str]]:
-        """As `describe`, without files that cannot be decoded; for each of those the reason, by its number."""
+    def describe_readable(self, photos: Sequence[PhotoLike]) -> tuple[ImageDescriptors, dict[int, str]]:
+        """As `describe`, but files that cannot be decoded are left out; also returns their errors, by number."""
         spec = self.spec
-        images = Tolerant(_Photos(photos, self.network), self.network.input_size)
+        images = TolerantImages(_Photos(photos, self.network), self.network.input_size)
         batches = [range(start, min(start + BATCH, len(photos))) for start in range(0, len(photos), BATCH)]
         parts = list(describe(self.network, images, batches, self.device))
         read = [number for number in range(len(photos)) if number not in images.unreadable]
-        none = np.zeros((0, spec.patches, spec.dim), np.float16)
-        patches = np.concatenate([none, *(part.patches for part in parts if part.patches is not None)])
+        no_patches = np.zeros((0, spec.patches, spec.dim), np.float16)
+        patches = np.concatenate([no_patches, *(part.patches for part in parts if part.patches is not None)])
         no_global = np.zeros((0, spec.global_dim), np.float32)
         global_descriptors = np.concatenate([no_global, *(part.globals_ for part in parts)])
-        return Described(global_descriptors[read], patches[read]), dict(sorted(images.unreadable.items()))
+        return ImageDescriptors(global_descriptors[read], patches[read]), dict(sorted(images.unreadable.items()))
 
 
-def load(run: str | Path = NAME, device: Device | torch.device = "auto") -> Run:
-    """A run folder of ``vpr.scratch`` or ``vpr.distill``, or the weights in the box.
+def load(run: str | Path = NAME, device: Device | torch.device = "auto", engine: Engine = "auto") -> Run:
+    """Load a run folder of ``vpr.scratch`` or ``vpr.distill``, or the built-in weights.
 
-    device: ``auto`` takes a GPU if there is one. Raises VprError if the run is missing, unfinished, damaged or of
-    another kind, and if the device is not there.
+    device: ``auto`` uses a GPU if there is one. engine: what describes photos on a CPU; ``auto`` is ONNX Runtime if the
+    network can be exported, unless the environment variable VPR_ENGINE is set.
+
+    Raises VprError if the run is missing, unfinished, damaged or of
+    another kind, and if the device is not available.
     """
-    place = device if isinstance(device, torch.device) else choose_device(device)
+    device = device if isinstance(device, torch.device) else choose_device(device)
     name = NAME if str(run) == NAME else os.path.abspath(run)
-    network = load_student(Path(run), place)
+    network = load_student(Path(run), device)
+    attach_engine(network, device, engine)
     recorded = recorded_calibration(Path(run))
     calibration, curves = calibration_of(Path(run), recorded), curves_of(Path(run), recorded)
-    return Run(name, network, place, calibration, curves, calibrated=bool(recorded))
+    return Run(name, network, device, calibration, curves, calibrated=bool(recorded))
 
 
 def recorded_calibration(run: Path) -> dict[str, Any]:
-    """The calibration in a run's metrics.json; empty without a held-out city. Raises VprError for what is no table."""
-    recorded = read_metrics(run_of(run)).get("calibration", {})
+    """The calibration in a run's metrics.json; empty if there was none. Raises VprError if it is not a JSON object."""
+    recorded = read_metrics(resolve_run(run)).get("calibration", {})
     if not isinstance(recorded, dict):
-        raise _damaged(run, "no table")
+        raise _damage_error(run, "not a JSON object")
     return recorded
 
 
 def calibration_of(run: Path, recorded: Mapping[str, Any]) -> Calibration:
-    """What a calibration fixed, out of `recorded_calibration`; raises VprError for values that no calibration gives."""
+    """The calibration of a run, from the result of `recorded_calibration`; raises VprError for invalid values."""
     try:
-        return load_stage(Calibration, {name: recorded[name] for name in ("weight", *PROBLEM) if name in recorded})
+        return load_stage(
+            Calibration, {name: recorded[name] for name in ("weight", *TRANSPORT_SETTINGS) if name in recorded}
+        )
     except ValueError as error:
-        raise _damaged(run, error) from error
+        raise _damage_error(run, error) from error
 
 
 def curves_of(run: Path, recorded: Mapping[str, Any]) -> Curves:
-    """The curves from separations to probabilities, out of `recorded_calibration`; errors as `calibration_of`."""
+    """The curves from separations to probabilities; arguments and errors as `calibration_of`."""
     try:
-        return Curves.of(recorded.get("confidence", {}))
+        return Curves.from_record(recorded.get("confidence", {}))
     except (TypeError, ValueError, AttributeError) as error:
-        raise _damaged(run, error) from error
+        raise _damage_error(run, error) from error
 
 
-def _damaged(run: Path, reason: object) -> VprError:
-    remedy = "give the command that made the run again, with --overwrite"
-    return VprError(f"{run_of(run) / METRICS}: its calibration is damaged ({reason}); {remedy}")
+def _damage_error(run: Path, reason: object) -> VprError:
+    remedy = "run the command that made it again, with --overwrite"
+    return VprError(f"{resolve_run(run) / METRICS}: its calibration is damaged ({reason}); {remedy}")
 
 
-def _is_one(photos: object) -> bool:
-    """Whether this is one photo, and no sequence of them."""
+def _is_photo(photos: object) -> bool:
+    """Whether this is one photo, not a sequence of photos."""
     return isinstance(photos, str | Path | bytes | np.ndarray | Image.Image) or hasattr(photos, "read")
 
 
 class _Photos(Dataset[torch.Tensor]):
-    """Photos as uint8 tensors (3, height, width) of a network's input size."""
+    """Photos as uint8 tensors (3, height, width) of the network's input size."""
 
     def __init__(self, photos: Sequence[PhotoLike], network: StructuralModel) -> None:
         self.photos, self.network = photos, network
@@ -198,32 +239,32 @@ class _Photos(Dataset[torch.Tensor]):
         return len(self.photos)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        photo = self.photos[index]
-        how = (self.network.input_size, self.network.interpolation, self.network.crop)
-        return torch.from_numpy(_pixels(photo, *how).transpose(2, 0, 1).copy())
+        network = self.network
+        pixels = _read_pixels(self.photos[index], network.input_size, network.interpolation, network.crop)
+        return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
 
-def _pixels(photo: Any, size: Size, interpolation: Interpolation, crop: Crop) -> np.ndarray:
-    """As `read_image`. A file in memory gives the pixels of the file on disk.
+def _read_pixels(photo: Any, size: Size, interpolation: Interpolation, crop: Crop) -> np.ndarray:
+    """As `read_image`, for any kind of photo. A file in memory gives the same pixels as the file on disk.
 
-    Raises ImageError for an image that cannot be decoded, VprError for what is no photo.
+    Raises ImageError for an image that cannot be decoded, VprError for an object that is not a photo.
     """
     if isinstance(photo, str | Path):
         return read_image(Path(photo), size, interpolation, crop)
     if isinstance(photo, bytes) or hasattr(photo, "read"):
-        return read_opened(photo, getattr(photo, "name", "the photo"), size, interpolation, crop)
-    return fitted(_image(photo), size, interpolation, crop)
+        return read_stream(photo, getattr(photo, "name", "the photo"), size, interpolation, crop)
+    return fit_image(_to_image(photo), size, interpolation, crop)
 
 
-def _image(photo: Any) -> Image.Image:
-    """An image of Pillow or an array, in RGB and upright; errors as `_pixels`."""
+def _to_image(photo: Any) -> Image.Image:
+    """An image of Pillow, or an array, in RGB and upright; errors as `_read_pixels`."""
     if isinstance(photo, Image.Image):
         try:
-            return upright(photo)
+            return decode_upright(photo)
         except UNREADABLE as error:
-            raise ImageError(f"an image {photo.size} of mode {photo.mode} cannot be read: {error}; give RGB") from error
+            raise ImageError(f"an image {photo.size} of mode {photo.mode} cannot be read: {error}; pass RGB") from error
     if not isinstance(photo, np.ndarray):
-        raise VprError(f"a {type(photo).__name__} is no photo; give a path, bytes, an array or an image of Pillow")
+        raise VprError(f"a {type(photo).__name__} is not a photo; pass a path, bytes, an array or an image of Pillow")
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
-        raise VprError(f"an array {photo.shape} of {photo.dtype} is no photo; give (height, width, 3) uint8")
+        raise VprError(f"an array {photo.shape} of {photo.dtype} is not a photo; pass (height, width, 3) uint8")
     return Image.fromarray(photo)

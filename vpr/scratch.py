@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 
 from vpr.base.command import run_command
-from vpr.distill.settings import ObjectiveConfig, RunConfig, StructuralConfig, StudentSettings, TrainConfig
+from vpr.distill.settings import ObjectiveConfig, RunOptions, StructuralConfig, StudentSettings, TrainConfig
 from vpr.models.settings import ModelConfig
 
-STAGES = [RunConfig(out=Path("runs/scratch")), ModelConfig, ObjectiveConfig, StructuralConfig, TrainConfig]
+STAGES = [RunOptions(out=Path("runs/scratch")), ModelConfig, ObjectiveConfig, StructuralConfig, TrainConfig]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _work(
-    config: RunConfig,
+    options: RunOptions,
     model: ModelConfig,
     objective: ObjectiveConfig,
     structural: StructuralConfig,
@@ -27,7 +27,7 @@ def _work(
     from vpr.eval.calibration.validator import Validator
 
     settings = StudentSettings(model, objective, structural, train)
-    run_student("vpr.scratch", settings, config, Validator.load_city)
+    run_student("vpr.scratch", settings, options, Validator.load_city)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,7 @@ from vpr.serving.limits import Limits
 PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")  # of the extra ``serve``
 TOKEN = "VPR_TOKEN"  # environment variable
 SHORTEST_TOKEN = 16  # characters
-MOST_PORTS, BACKLOG = 65535, 2048
-LAST_ANSWERS_S = 10  # seconds for open requests when the service is stopped
+MOST_PORTS = 65535
 MAKE_TOKEN = 'python -c "import secrets; print(secrets.token_urlsafe())"'
 
 
@@ -59,7 +58,7 @@ def _work(options: ServeOptions, limits: Limits, config: LocateConfig) -> None:
     with listener:
         token = _token(options, _is_loopback(listener))
         server = _server(options, limits, config, token, host)
-        listener.listen(BACKLOG)
+        listener.listen()
         address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         print(printable(f"{options.map} is served at {address}; Ctrl-C ends it"), flush=True)
         server.run(sockets=[listener])
@@ -127,11 +126,10 @@ def _server(options: ServeOptions, limits: Limits, config: LocateConfig, token: 
             importlib.import_module(package)
     except ImportError as error:
         raise VprError(f"{error.name} is not installed, and the service needs it: {install_extra('serve')}") from None
-    import uvicorn
-
     from vpr.maps.photo_map import Map
     from vpr.run import load
     from vpr.serving.app import create_app
+    from vpr.serving.connections import make_server
     from vpr.serving.guards import LOOPBACK, Access
     from vpr.serving.served import ServedMap, warm_up
 
@@ -139,12 +137,7 @@ def _server(options: ServeOptions, limits: Limits, config: LocateConfig, token: 
     warm_up(photo_map)
     served = ServedMap(photo_map, options.device, bool(options.run))
     app = create_app(served, config, limits, Access(token, (*LOOPBACK, host)))
-    return uvicorn.Server(
-        uvicorn.Config(
-            app, loop="asyncio", http="h11", ws="none", lifespan="on", log_config=None, access_log=False,
-            server_header=False, timeout_graceful_shutdown=LAST_ANSWERS_S,
-        )
-    )  # fmt: skip
+    return make_server(app, limits)
 
 
 if __name__ == "__main__":

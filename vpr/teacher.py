@@ -8,14 +8,14 @@ from vpr.distill.settings import (
     TEACHER_OBJECTIVE,
     TEACHER_TRAIN,
     ObjectiveConfig,
-    RunConfig,
+    RunOptions,
     TeacherSettings,
     TrainConfig,
     WhiteningConfig,
 )
 from vpr.models.settings import TeacherConfig
 
-STAGES = [RunConfig(out=Path("runs/teacher")), TeacherConfig, WhiteningConfig, TEACHER_OBJECTIVE, TEACHER_TRAIN]
+STAGES = [RunOptions(out=Path("runs/teacher")), TeacherConfig, WhiteningConfig, TEACHER_OBJECTIVE, TEACHER_TRAIN]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _work(
-    config: RunConfig,
+    options: RunOptions,
     teacher: TeacherConfig,
     whitening: WhiteningConfig,
     objective: ObjectiveConfig,
@@ -35,7 +35,7 @@ def _work(
     from vpr.eval.calibration.validator import Validator
 
     settings = TeacherSettings(teacher, objective, train, whitening)
-    run_teacher(settings, config, Validator.load_city)
+    run_teacher(settings, options, Validator.load_city)
 
 
 if __name__ == "__main__":

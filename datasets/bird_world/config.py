@@ -1,8 +1,9 @@
-"""What mini-retrieval consists of."""
+"""The configuration of mini-retrieval."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from vpr.datasets.labels.layouts import Layout
 
@@ -11,7 +12,7 @@ VERSION = 1  # rises whenever the same seed gives other bytes
 
 @dataclass(frozen=True)
 class BirdConfig:
-    """A whole set. Equal configurations give equal bytes."""
+    """A set. Equal configurations give equal bytes."""
 
     layout: Layout = "folders"
     seed: int = 0
@@ -19,8 +20,8 @@ class BirdConfig:
     images: int = 20  # of each class
     size: int = 160  # image side, pixels
 
-    def identity(self) -> dict:
-        """What the bytes depend on: all fields and the generator's version."""
+    def identity(self) -> dict[str, Any]:
+        """Everything that the bytes depend on: all fields and the version of the renderer."""
         return {**asdict(self), "version": VERSION}
 
 

@@ -1,4 +1,4 @@
-"""A bird in a pose, as coloured polygons drawn one over the other."""
+"""A bird in a pose, drawn as coloured polygons on top of each other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Pose:
     place: tuple[float, float]
     size: float  # of a body length
     turn: float
-    squeeze: float  # of the length, by looking at it from an angle
+    squeeze: float  # factor on the length, as the bird is seen from an angle
     mirrored: bool
     head: float  # turn of the head, the wing and the tail against the body
     wing: float
@@ -47,10 +47,10 @@ class Pose:
         return np.column_stack([linear, np.array(self.place) * pixels])
 
 
-def rotated(points: np.ndarray, centre: tuple[float, float], angle: float) -> np.ndarray:
+def rotate(points: np.ndarray, centre: tuple[float, float], angle: float) -> np.ndarray:
     """Points (n, 2) turned about a centre."""
     cos, sin = np.cos(angle), np.sin(angle)
-    return (points - centre) @ np.array([[cos, sin], [-sin, cos]]) + centre
+    return np.asarray((points - centre) @ np.array([[cos, sin], [-sin, cos]]) + centre)
 
 
 def egg(centre: tuple[float, float], length: float, height: float, taper: float = 0.0) -> np.ndarray:
@@ -61,38 +61,40 @@ def egg(centre: tuple[float, float], length: float, height: float, taper: float 
 
 
 class Canvas:
-    """An image that parts are drawn on, and what they cover."""
+    """An image to draw parts on, with a mask of what they cover."""
 
     def __init__(self, background: Image.Image, matrix: np.ndarray) -> None:
         self.image, self.matrix = background, matrix
         self.cover = Image.new("L", background.size)
 
-    def points(self, points: np.ndarray) -> list[tuple[float, float]]:
-        """In the image's coordinates."""
+    def to_pixels(self, points: np.ndarray) -> list[tuple[float, float]]:
+        """Points in the coordinates of the image."""
         moved = np.asarray(points) @ self.matrix[:, :2].T + self.matrix[:, 2]
         return [tuple(point) for point in moved.tolist()]
 
-    def part(self, outline: np.ndarray, colour: Colour, marks: Marks = (), mark: Colour = DARK) -> None:
+    def draw_part(self, outline: np.ndarray, colour: Colour, marks: Marks = (), mark: Colour = DARK) -> None:
         """Draw a polygon (n, 2), with marks (polygons) inside it."""
         mask = Image.new("L", self.image.size)
-        ImageDraw.Draw(mask).polygon(self.points(outline), 255)
+        ImageDraw.Draw(mask).polygon(self.to_pixels(outline), 255)
         layer = Image.new("RGB", self.image.size, colour)
         pen = ImageDraw.Draw(layer)
         for one in marks:
-            pen.polygon(self.points(one), mark)
+            pen.polygon(self.to_pixels(one), mark)
         self.image.paste(layer, mask=mask)
         self.cover.paste(255, mask=mask)
 
-    def line(self, points: np.ndarray, width: float, colour: Colour) -> None:
+    def draw_line(self, points: np.ndarray, width: float, colour: Colour) -> None:
         """Draw a line (n, 2) of a width in body lengths."""
         pixels = max(1, round(width * float(np.linalg.norm(self.matrix[:, 1]))))
         for image, value in ((self.image, colour), (self.cover, 255)):
-            ImageDraw.Draw(image).line(self.points(points), value, pixels, "curve")
+            ImageDraw.Draw(image).line(self.to_pixels(points), value, pixels, "curve")
 
 
-def pattern(kind: str, count: int, corner: tuple[float, float], length: float, width: float) -> list[np.ndarray]:
-    """Marks within the rectangle that starts at a corner, its length along x and its width along y, either of which may
-    be negative: polygons, none for ``plain``."""
+def pattern_marks(kind: str, count: int, corner: tuple[float, float], length: float, width: float) -> list[np.ndarray]:
+    """The marks of a pattern inside a rectangle: polygons, none for ``plain``.
+
+    The rectangle starts at a corner. Its length along x and its width along y may be negative.
+    """
     along, across = np.array([length, 0.0]), np.array([0.0, width])
 
     def quad(u0: float, u1: float, v0: float, v1: float) -> np.ndarray:
@@ -121,11 +123,11 @@ def draw_bird(canvas: Canvas, species: Species, pose: Pose) -> None:
     _draw_tail(canvas, species, pose, colour)
     for x in (-0.06, 0.08):
         foot = -height / 2 - species.leg_length
-        canvas.line(np.array([[x, -height / 3], [x + 0.03, foot], [x + 0.12, foot - 0.02]]), 0.035, colour["legs"])
-    canvas.part(egg((0, 0), 1.0, height, taper), colour["back"])
-    marks = pattern(species.breast_pattern, species.breast_marks, (-0.3, -height * 0.48), 0.8, height * 0.6)
+        canvas.draw_line(np.array([[x, -height / 3], [x + 0.03, foot], [x + 0.12, foot - 0.02]]), 0.035, colour["legs"])
+    canvas.draw_part(egg((0, 0), 1.0, height, taper), colour["back"])
+    marks = pattern_marks(species.breast_pattern, species.breast_marks, (-0.3, -height * 0.48), 0.8, height * 0.6)
     breast = egg((0.08, -height * 0.16), 0.8, height * 0.66, taper)
-    canvas.part(breast, colour["belly"], marks, COLOURS[species.breast_mark])
+    canvas.draw_part(breast, colour["belly"], marks, COLOURS[species.breast_mark])
     _draw_head(canvas, species, pose, colour)
     _draw_wing(canvas, species, pose, colour)
 
@@ -134,9 +136,11 @@ def _draw_wing(canvas: Canvas, species: Species, pose: Pose, colour: dict[str, C
     length, width = species.wing_length, 1.6 * species.wing_width
     shoulder, angle = (0.24, species.body_height * 0.14), 0.12 + pose.wing
     wing = egg((shoulder[0] - length / 2, shoulder[1]), length, width, 0.75)
-    marks = pattern(species.wing_pattern, species.wing_marks, (shoulder[0], shoulder[1] + width / 2), -length, -width)
-    turned = [rotated(one, shoulder, angle) for one in marks]
-    canvas.part(rotated(wing, shoulder, angle), colour["wing"], turned, colour["mark"])
+    marks = pattern_marks(
+        species.wing_pattern, species.wing_marks, (shoulder[0], shoulder[1] + width / 2), -length, -width
+    )
+    turned = [rotate(one, shoulder, angle) for one in marks]
+    canvas.draw_part(rotate(wing, shoulder, angle), colour["wing"], turned, colour["mark"])
 
 
 def _draw_tail(canvas: Canvas, species: Species, pose: Pose, colour: dict[str, Colour]) -> None:
@@ -149,9 +153,9 @@ def _draw_tail(canvas: Canvas, species: Species, pose: Pose, colour: dict[str, C
     ends["fan"] = [(np.cos(angle), 2.2 * np.sin(angle)) for angle in np.linspace(0.5, -0.5, 9)]
     shape = [(0, 0.35), *ends[species.tail], (0, -0.35)]
     outline = np.array([(root[0] - length * x, root[1] + width / 2 * y) for x, y in shape])
-    marks = pattern(species.tail_pattern, 4, (root[0], root[1] + width), -length, -2 * width)
-    turned = [rotated(one, root, pose.tail) for one in marks]
-    canvas.part(rotated(outline, root, pose.tail), colour["wing"], turned, colour["mark"])
+    marks = pattern_marks(species.tail_pattern, 4, (root[0], root[1] + width), -length, -2 * width)
+    turned = [rotate(one, root, pose.tail) for one in marks]
+    canvas.draw_part(rotate(outline, root, pose.tail), colour["wing"], turned, colour["mark"])
 
 
 def _draw_head(canvas: Canvas, species: Species, pose: Pose, colour: dict[str, Colour]) -> None:
@@ -159,7 +163,7 @@ def _draw_head(canvas: Canvas, species: Species, pose: Pose, colour: dict[str, C
     x, y = neck[0] + 0.6 * species.neck + size * 0.25, neck[1] + species.neck + size * 0.3
 
     def part(points: object, filled: Colour) -> None:
-        canvas.part(rotated(np.asarray(points, float), neck, pose.head), filled)
+        canvas.draw_part(rotate(np.asarray(points, float), neck, pose.head), filled)
 
     def of_head(points: object) -> np.ndarray:
         return np.asarray(points, float) * size + (x, y)

@@ -13,18 +13,18 @@ from vpr.datasets.bird_world.config import BirdConfig
 from vpr.datasets.bird_world.scene import photograph
 from vpr.datasets.bird_world.species import make_species
 from vpr.datasets.labels.layouts import CUB_FOLDER, CUB_TRAIN, SOP_TABLES
-from vpr.datasets.rendered import Rendered
+from vpr.datasets.rendered_folder import RenderedFolder
 from vpr.datasets.street_world.seeds import rng_for
 
 
 def render(config: BirdConfig, root: Path, workers: int | None = None) -> Path:
     """Render the set into ``root``, or continue where an earlier run stopped; returns ``root``.
 
-    workers: processes; None takes one for each usable core. Raises DatasetError when ``root`` holds something else.
+    workers: processes; None takes one for each usable core. Raises DatasetError if ``root`` holds something else.
     """
-    tree = Rendered(Path(root), "mini-retrieval", config.identity())
+    tree = RenderedFolder(Path(root), "mini-retrieval", config.identity())
     if tree.is_complete():
-        tree.begun.unlink(missing_ok=True)  # a kill may have come just before
+        tree.partial_manifest.unlink(missing_ok=True)  # an earlier run may have been killed before it did this
         return tree.root
     tree.begin()
     jobs = (delayed(render_class)(config, tree.root, number) for number in range(config.classes))
@@ -38,7 +38,7 @@ def render(config: BirdConfig, root: Path, workers: int | None = None) -> Path:
 
 
 def render_class(config: BirdConfig, root: Path, number: int) -> None:
-    """Render the images of a class that are not there yet; each appears whole or not at all."""
+    """Render the missing images of a class, each atomically."""
     species = make_species(config.seed, number)
     for image in range(config.images):
         path = root / image_path(config, number, image)
@@ -52,7 +52,7 @@ def is_training(config: BirdConfig, number: int) -> bool:
 
 
 def image_path(config: BirdConfig, number: int, image: int) -> str:
-    """The file of an image, where the layout has it."""
+    """The path of an image in the layout."""
     name, half = f"bird_{number:03d}", config.classes // 2
     if config.layout == "cub":  # which half a class belongs to follows from its number
         order = number + 1 if number < half else CUB_TRAIN + number - half + 1

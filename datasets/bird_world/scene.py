@@ -1,4 +1,4 @@
-"""What differs between photos of one species: background, things in front, light, camera."""
+"""What differs between photos of one species: background, things in front, light and camera."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def photograph(species: Species, size: int, rng: np.random.Generator) -> bytes:
     background = _background(pixels, rng)
     pose = Pose.draw(rng)
     canvas = Canvas(background, pose.matrix(pixels))
-    _twigs(canvas.image, rng, under=pose)
+    _draw_twigs(canvas.image, rng, under=pose)
     draw_bird(canvas, species, pose)
-    lit = _lit(canvas, rng)
-    _twigs(lit, rng)
-    return _developed(lit.resize((size, size), Image.Resampling.LANCZOS), rng)
+    lit = _add_light(canvas, rng)
+    _draw_twigs(lit, rng)
+    return _develop(lit.resize((size, size), Image.Resampling.LANCZOS), rng)
 
 
 def _texture(pixels: int, cells: int, rng: np.random.Generator) -> np.ndarray:
-    """Smooth noise of about so many cells a side, (pixels, pixels) in [0, 1]."""
+    """Smooth noise (pixels, pixels) in [0, 1], from ``cells`` x ``cells`` random values."""
     coarse = Image.fromarray(rng.integers(0, 256, (cells, cells), np.uint8))
     return np.asarray(coarse.resize((pixels, pixels), Image.Resampling.BICUBIC), np.float32) / 255
 
@@ -44,8 +44,8 @@ def _background(pixels: int, rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
 
 
-def _twigs(image: Image.Image, rng: np.random.Generator, under: Pose | None = None) -> None:
-    """Branches and leaves: one branch below the bird, or a few things in front of it."""
+def _draw_twigs(image: Image.Image, rng: np.random.Generator, under: Pose | None = None) -> None:
+    """Draw one branch below the bird, or a few leaves in front of it."""
     pen, pixels = ImageDraw.Draw(image), image.size[0]
     shade = np.array(PLACES[rng.integers(1, len(PLACES))][1]) * rng.uniform(0.6, 1.3)
     colour = tuple(int(value) for value in np.clip(shade, 0, 255))
@@ -63,8 +63,8 @@ def _twigs(image: Image.Image, rng: np.random.Generator, under: Pose | None = No
         pen.polygon([tuple(point) for point in np.array(leaf).tolist()], colour)
 
 
-def _lit(canvas: Canvas, rng: np.random.Generator) -> Image.Image:
-    """Light from one side over the bird, and feathers that are not of one colour."""
+def _add_light(canvas: Canvas, rng: np.random.Generator) -> Image.Image:
+    """The image with light from one side on the bird, and feathers of uneven colour."""
     pixels = canvas.image.size[0]
     direction = rng.uniform(-np.pi, 0)
     across, down = np.meshgrid(np.linspace(-1, 1, pixels), np.linspace(-1, 1, pixels))
@@ -76,8 +76,8 @@ def _lit(canvas: Canvas, rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8))
 
 
-def _developed(image: Image.Image, rng: np.random.Generator) -> bytes:
-    """Exposure, white balance, contrast, sharpness, noise; as JPEG."""
+def _develop(image: Image.Image, rng: np.random.Generator) -> bytes:
+    """The JPEG of the image after exposure, white balance, contrast, blur and noise."""
     if rng.random() < 0.3:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.0)))
     values = np.asarray(image, np.float32) / 255

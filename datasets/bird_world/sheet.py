@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vpr.base.files import replacing
-from vpr.datasets.labels.labelled import LabelledImages
+from vpr.base.files import replace_file
+from vpr.datasets.labels.labelled_images import LabelledImages
 
 ROWS, COLUMNS, SIDE = 12, 8, 112
 
@@ -20,5 +20,5 @@ def write_contact_sheet(images: LabelledImages, target: Path) -> None:
         for column, file in enumerate(images.files[images.classes == number][:COLUMNS]):
             with Image.open(images.root / file) as image:
                 sheet.paste(image.convert("RGB").resize((SIDE, SIDE)), (column * SIDE, row * SIDE))
-    with replacing(target) as temporary:
+    with replace_file(target) as temporary:
         sheet.save(temporary, "PNG")

@@ -17,12 +17,12 @@ COLOURS = (
     (60, 92, 140), (112, 158, 196), (84, 120, 62), (168, 172, 74), (222, 190, 66), (206, 122, 48), (164, 56, 44),
 )  # fmt: skip
 SPECIES_OF_GENUS = 4
-TRAITS_OF_SPECIES = 5  # of all, that a species has for itself
+TRAITS_OF_SPECIES = 5  # traits in which a species differs from its genus
 
 
 @dataclass(frozen=True)
 class Species:
-    """What a bird looks like from the side. Lengths are in body lengths, colours numbers of `COLOURS`."""
+    """The looks of a bird from the side. Lengths are in body lengths, colours are indices of `COLOURS`."""
 
     body_height: float
     body_taper: float  # how much slimmer the rear is
@@ -50,7 +50,7 @@ class Species:
     breast_mark: int
     cap: int  # colour of the top of the head
     cheek: int
-    eye_stripe: int  # 1 where the eye lies on a stripe
+    eye_stripe: int  # 1 if the eye lies on a stripe
     beak: int
     legs: int
 
@@ -75,7 +75,7 @@ def draw_trait(name: str, rng: np.random.Generator) -> Any:
 
 
 def make_species(seed: int, number: int) -> Species:
-    """The species of a number: its genus's traits, but for some of its own."""
+    """The species of a number: the traits of its genus, except a few of its own."""
     names = [field.name for field in fields(Species)]
     genus = rng_for(seed, "genus", number // SPECIES_OF_GENUS)
     shared = Species(**{name: draw_trait(name, genus) for name in names})

@@ -1,4 +1,4 @@
-"""Mapillary Street-Level Sequences: one call from a folder and a protocol to queries, database and ground truth.
+"""Mapillary Street-Level Sequences: ``load`` takes a folder and a protocol and returns queries, database, ground truth.
 
 dataset = load(Path("msls"), Protocol(split="val"))
 for city in dataset.cities:

@@ -1,4 +1,4 @@
-"""One city after the filters of the protocol: query side, database side and ground truth."""
+"""One city after the filters of the protocol: queries, database and ground truth."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ SIDEWAYS = VIEW_DIRECTIONS.index("Sideways")
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """Query or database of one city: R rows in the CSVs, of which S sequences of L frames are kept."""
+    """Queries or database of one city: R rows in the CSVs, and the S sequences of L frames that are kept."""
 
     folder: str  # 'train_val/cph/query', relative to the root
     keys: np.ndarray  # (R,) str
     frames: np.ndarray  # (S, L) int32 rows of each kept sequence, its centre at L // 2
-    drive: np.ndarray  # (S,) int32 number of the drive that each was cut from
+    drive: np.ndarray  # (S,) int32 number of the drive of each sequence
     utm: np.ndarray | None  # (R, 2) float64 metres; None without postprocessed.csv
-    night: np.ndarray  # (S,) bool, any frame by night; False where unknown
-    sideways: np.ndarray  # (S,) bool, any frame looking sideways; False where unknown
+    night: np.ndarray  # (S,) bool, any frame by night; False if unknown
+    sideways: np.ndarray  # (S,) bool, any frame looking sideways; False if unknown
     view_direction: np.ndarray | None  # (R,) uint8 index into metadata.VIEW_DIRECTIONS
-    compass: np.ndarray | None  # (R,) float32 degrees, NaN where unknown
-    pano: np.ndarray | None  # (R,) bool; None without raw.csv, then panoramas could not be left out
+    compass: np.ndarray | None  # (R,) float32 degrees, NaN if unknown
+    pano: np.ndarray | None  # (R,) bool; None without raw.csv; then panoramas are not removed
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def names(self) -> np.ndarray:
         """(S,) str: the key of each image, or a sequence's keys joined by commas."""
-        names = self.keys[self.frames[:, 0]]
+        names: np.ndarray = self.keys[self.frames[:, 0]]
         for column in self.frames.T[1:]:
             names = np.char.add(np.char.add(names, ","), self.keys[column])
         return names
@@ -52,16 +52,16 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class City:
-    """One city; indices of queries and database count the kept sequences of its sides."""
+    """One city; queries and database entries are indices of the kept sequences of its sides."""
 
     name: str
     query: Side
     database: Side
-    radius_m: float  # within which database entries answer a query
+    radius_m: float  # database entries within it are positives of a query
 
     @cached_property
     def positives(self) -> Ragged | None:
-        """Per query, sorted database indices; None without ground truth."""
+        """For each query its sorted database indices; None without ground truth."""
         query, database = self.query, self.database
         if query.utm is None or database.utm is None:
             return None
@@ -96,7 +96,7 @@ def _read_side(root: Path, place: Location, side: str, protocol: Protocol, cache
 
 
 def _require(folder: Path, frames: Frames, place: Location, protocol: Protocol) -> None:
-    """The files that this split and branch cannot do without."""
+    """Raise DatasetError if a file is missing that this split and branch need."""
     needed = {SUBTASKS: frames.subtasks} if protocol.split != "train" else {}
     if place.branch == "train_val" or protocol.split == "train":
         needed |= {RAW: frames.pano, POSITIONS: frames.utm}
@@ -106,7 +106,7 @@ def _require(folder: Path, frames: Frames, place: Location, protocol: Protocol) 
 
 
 def _filter_side(folder: str, frames: Frames, protocol: Protocol, length: int) -> Side:
-    """Sequences first, then the subtask of the centre frame, then panoramas by the centre frame."""
+    """Cut sequences, then filter them by the subtask of the centre frame, then by whether that is a panorama."""
     kept = frame_sequences(frames.drive, frames.frame_number, length)
     if protocol.split != "train" and frames.subtasks is not None:
         kept = centre_filter(kept, frames.subtasks[:, SUBTASK_NAMES.index(protocol.subtask)])

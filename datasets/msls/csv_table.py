@@ -1,8 +1,8 @@
-"""One CSV file as columns, cut from its bytes without a Python loop over rows.
+"""One CSV file as columns, parsed without a Python loop over rows.
 
-MSLS has 1.6 million rows in four files a side. Separators are found in the byte buffer at once, each
-field is a pair of offsets into it, and a column becomes an array of fixed-width byte strings that
-NumPy converts in one call. Every fault is located, so an error names its row.
+MSLS has 1.6 million rows, in four files for each side. All separators are found in the byte buffer at once. A field is
+a pair of offsets into it, and a column is an array of fixed-width byte strings, which NumPy converts in one call.
+Errors name their row.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vpr.datasets.errors import DatasetError, file_error, row_error
 
 NEWLINE, COMMA, UNIT_SEPARATOR, UNDERSCORE = 10, 44, 31, 95
 UNPACK = "unpack the metadata again, or repair this file"
-FARTHEST_M = 1e9  # UTM coordinates are below 1e7
+MAX_COORDINATE_M = 1e9  # UTM coordinates are below 1e7
 TRUE_WORDS, FALSE_WORDS = (b"True", b"true", b"TRUE", b"1"), (b"False", b"false", b"FALSE", b"0")
 
 
@@ -42,7 +42,7 @@ class Table:
         return column in self.header
 
     def text(self, column: str) -> np.ndarray:
-        """(rows,) byte strings, empty where the field is empty; DatasetError without the column."""
+        """(rows,) byte strings, empty for an empty field; DatasetError if there is no such column."""
         if column not in self.header:
             known = ", ".join(name for name in self.header if name)
             raise file_error(self.path, f"column '{column}' is missing (it has {known})", UNPACK)
@@ -70,7 +70,7 @@ class Table:
         return true
 
     def integers(self, column: str) -> np.ndarray:
-        """(rows,) int64; whole numbers written as floats ('12.0') are taken."""
+        """(rows,) int64; whole numbers written as floats ('12.0') are accepted."""
         numbers = self.floats(column)
         with np.errstate(invalid="ignore"):
             whole = np.isfinite(numbers) & (np.abs(numbers) < 2**53) & (np.floor(numbers) == numbers)
@@ -78,7 +78,7 @@ class Table:
         return numbers.astype(np.int64)
 
     def floats(self, column: str) -> np.ndarray:
-        """(rows,) float64, NaN where the field is empty; text is a DatasetError."""
+        """(rows,) float64, NaN for an empty field; text is a DatasetError."""
         fields = self.text(column)
         letters = fields.view(np.uint8).reshape(len(fields), -1) if len(fields) else np.zeros((0, 1), np.uint8)
         self._refuse((letters == UNDERSCORE).any(1), column, fields, "is not a number")  # Python reads 4_7 as 47
@@ -91,14 +91,14 @@ class Table:
             raise
 
     def coordinates(self, column: str) -> np.ndarray:
-        """(rows,) float64 metres; NaN, an empty field, infinity or what is far outside UTM is a DatasetError."""
+        """(rows,) float64 metres; NaN, an empty field, infinity or a value far outside UTM is a DatasetError."""
         numbers = self.floats(column)
         self._refuse(~np.isfinite(numbers), column, self.text(column), "is not a finite coordinate")
-        self._refuse(np.abs(numbers) > FARTHEST_M, column, self.text(column), "is not a coordinate in metres")
+        self._refuse(np.abs(numbers) > MAX_COORDINATE_M, column, self.text(column), "is not a coordinate in metres")
         return numbers
 
     def _refuse(self, faulty: np.ndarray, column: str, fields: np.ndarray, fault: str) -> None:
-        """Raise for the first row of the mask, if it has one."""
+        """Raise DatasetError for the first row of the mask, if any."""
         if faulty.any():
             row = int(np.argmax(faulty))
             value = fields[row].decode("utf-8", "replace")
@@ -108,9 +108,9 @@ class Table:
 def parse(path: Path, data: bytes) -> Table:
     """The table in ``data``, read from ``path``.
 
-    Lines end with LF or CRLF and a byte order mark is dropped. Raises DatasetError for an empty file, a
-    column that is there twice, NUL bytes, bytes that are not UTF-8, a row with more or fewer fields than
-    the header, and a file that stops without a line end: pandas writes one, so such a file was cut.
+    Lines end with LF or CRLF; a byte order mark is ignored. Raises DatasetError for an empty file, a repeated column,
+    NUL bytes, bytes that are not UTF-8, a row with more or fewer fields than the header, and a file without a final
+    line end: pandas writes one, so the file is truncated.
     """
     data = _clean(path, data)
     separator = COMMA
@@ -118,7 +118,7 @@ def parse(path: Path, data: bytes) -> Table:
         data, separator = _unquote(data), UNIT_SEPARATOR
     header = tuple(data[: data.index(b"\n")].decode().split(chr(separator)))
     if twice := next((name for name in header if name and header.count(name) > 1), None):
-        raise row_error(path, -1, f"column '{twice}' is there twice", UNPACK)
+        raise row_error(path, -1, f"column '{twice}' is repeated", UNPACK)
     buffer = np.frombuffer(data, dtype=np.uint8)
     newlines = buffer == NEWLINE
     separators = np.flatnonzero(newlines | (buffer == separator))
@@ -143,24 +143,24 @@ def _clean(path: Path, data: bytes) -> bytes:
             raise row_error(path, row, "the text is not UTF-8", "save the file as UTF-8") from None
     if not data.endswith(b"\n"):
         row = data.count(b"\n") - 1
-        remedy = f"{UNPACK} (if it is whole, end it with a line break)"
-        raise row_error(path, row, "the file stops inside this row, it is truncated", remedy)
+        remedy = f"{UNPACK} (if it is complete, add a line break at its end)"
+        raise row_error(path, row, "the file ends inside this row, so it is truncated", remedy)
     return data.rstrip(b"\n") + b"\n"
 
 
 def _unquote(data: bytes) -> bytes:
-    """The same table without quotes, its fields parted by the ASCII unit separator."""
+    """The same table without quotes; its fields are separated by the ASCII unit separator."""
     rows = csv.reader(io.StringIO(data.decode("utf-8"), newline=""))
     return "".join(chr(UNIT_SEPARATOR).join(row) + "\n" for row in rows).encode("utf-8")
 
 
 def _check_widths(path: Path, separators: np.ndarray, newlines: np.ndarray, width: int) -> None:
-    """Each line holds ``width`` fields, or DatasetError for the first that does not."""
+    """Raise DatasetError for the first line that does not have ``width`` fields."""
     fields = np.diff(np.searchsorted(separators, newlines), prepend=-1)
     wrong = np.flatnonzero(fields != width)
     if len(wrong):
         row = int(wrong[0]) - 1
-        raise row_error(path, row, f"{fields[wrong[0]]} fields where the header names {width}", UNPACK)
+        raise row_error(path, row, f"{fields[wrong[0]]} fields, but the header has {width}", UNPACK)
 
 
 def _is_number(field: bytes) -> bool:
@@ -172,7 +172,7 @@ def _is_number(field: bytes) -> bool:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's bytes; DatasetError naming the file when it is missing or unreadable."""
+    """The bytes of a file; DatasetError if it is missing or unreadable."""
     try:
         return path.read_bytes()
     except FileNotFoundError:

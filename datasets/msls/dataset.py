@@ -1,4 +1,4 @@
-"""The MSLS reader: from a folder and a protocol to cities, and to the retrieval set that everything else takes."""
+"""The MSLS reader: from a folder and a protocol to cities, and to the retrieval set that other packages use."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ APART_M = 1e7  # metres between cities: eastings of different zones are not comp
 class MSLS:
     """A loaded dataset, immutable.
 
-    Numbering: within a city, queries and database entries count the kept sequences of its sides. Across cities they
-    follow one another in the order of ``cities``, and so they do in the retrieval set.
+    Numbering: within a city, queries and database entries are numbers of the kept sequences of its sides. The retrieval
+    set numbers them through all cities, in the order of ``cities``.
     """
 
     root: Path
     protocol: Protocol
     cities: tuple[City, ...]  # at least one, none without queries or database
-    skipped: tuple[str, ...]  # cities left without queries or without database
-    fingerprint: str  # SHA-256 over the CSVs read, of all cities, skipped ones included
+    skipped: tuple[str, ...]  # cities without queries or without database after the filters
+    fingerprint: str  # SHA-256 of the CSVs of all cities, also of skipped ones
 
     @cached_property
     def retrieval_set(self) -> RetrievalSet:
@@ -56,7 +56,7 @@ class MSLS:
 
     @property
     def positives(self) -> Ragged | None:
-        """Per query of all cities its database numbers; None when a city has no ground truth."""
+        """For each query of all cities its database numbers; None if a city has no ground truth."""
         parts = [city.positives for city in self.cities if city.positives is not None]
         if len(parts) < len(self.cities):
             return None
@@ -69,7 +69,7 @@ class MSLS:
 
     @property
     def with_panoramas(self) -> tuple[str, ...]:
-        """Cities where a missing raw.csv left panoramas in."""
+        """Cities without raw.csv, whose panoramas are not removed."""
         return tuple(c.name for c in self.cities if c.query.pano is None or c.database.pano is None)
 
 
@@ -77,8 +77,8 @@ def load(root: Path, protocol: Protocol, cache: bool = True) -> MSLS:
     """Read the metadata of the protocol's cities under ``root`` and apply the protocol.
 
     ``cache`` keeps parsed CSVs in the user's cache folder (see ``metadata_cache``). No image is read.
-    Raises DatasetError, one line with the remedy, for a folder that is no MSLS tree, an unknown city, a
-    missing or malformed CSV, and when no city keeps both queries and database.
+    Raises DatasetError, one line with the remedy, for a folder that is not an MSLS tree, an unknown city, a
+    missing or malformed CSV, and if no city keeps both queries and database.
     """
     root = Path(root)
     cities, skipped, digest = [], [], hashlib.sha256()
@@ -90,7 +90,7 @@ def load(root: Path, protocol: Protocol, cache: bool = True) -> MSLS:
         else:
             skipped.append(place.name)
     if not cities:
-        raise _nothing_left(root, protocol, skipped)
+        raise _no_city_error(root, protocol, skipped)
     return MSLS(root, protocol, tuple(cities), tuple(skipped), digest.hexdigest())
 
 
@@ -103,7 +103,7 @@ def _entries(sides: list[Side]) -> Entries:
 
 
 def _positions(sides: list[Side]) -> np.ndarray | None:
-    """(N, 2) of the entries' centre frames, metres, cities moved apart; None when a city has no coordinates."""
+    """(N, 2) of the entries' centre frames, metres, with cities far apart; None if a city has no coordinates."""
     known = [side.utm[centres(side.frames)] for side in sides if side.utm is not None]
     if len(known) < len(sides):
         return None
@@ -111,14 +111,14 @@ def _positions(sides: list[Side]) -> np.ndarray | None:
 
 
 def _drives(sides: list[Side]) -> np.ndarray:
-    """(S,) numbers of the entries' drives, no number twice in different cities."""
+    """(S,) numbers of the entries' drives, different in different cities."""
     cities = np.repeat(np.arange(len(sides)), [len(side) for side in sides])
     pairs = np.stack([cities, np.concatenate([side.drive for side in sides])], axis=1)
     return np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
 
 
-def _nothing_left(root: Path, protocol: Protocol, skipped: list[str]) -> DatasetError:
-    """The error when no city keeps both queries and database."""
+def _no_city_error(root: Path, protocol: Protocol, skipped: list[str]) -> DatasetError:
+    """The error if no city keeps both queries and database."""
     return DatasetError(
         f"{root}: no queries with a database are left in {', '.join(skipped)} for {protocol.task} of length"
         f" {protocol.seq_length}, subtask {protocol.subtask}; choose another subtask, length or city"

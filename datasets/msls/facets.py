@@ -1,4 +1,4 @@
-"""What is known of the queries beside their images: city, light, view direction."""
+"""Labels of the queries besides their images: city, light, view direction."""
 
 import numpy as np
 
@@ -11,16 +11,16 @@ UNKNOWN = "unknown"
 
 
 def facets(dataset: MSLS) -> dict[str, np.ndarray]:
-    """(Q,) str labels of the queries by name of facet; a facet that tells no query from another is left out.
+    """(Q,) str labels of the queries by facet, without facets that have the same label for all queries.
 
     ``city``; ``light``: day or night; ``view``: the direction of the centre frame.
     """
-    by_city = [_of_city(city) for city in dataset.cities]
-    every = {name: np.concatenate([labels[name] for labels in by_city]) for name in by_city[0]}
-    return {name: labels for name, labels in every.items() if len(set(labels.tolist())) > 1}
+    by_city = [_city_facets(city) for city in dataset.cities]
+    all_labels = {name: np.concatenate([labels[name] for labels in by_city]) for name in by_city[0]}
+    return {name: labels for name, labels in all_labels.items() if len(set(labels.tolist())) > 1}
 
 
-def _of_city(city: City) -> dict[str, np.ndarray]:
+def _city_facets(city: City) -> dict[str, np.ndarray]:
     side = city.query
     view = np.full(len(side), UNKNOWN, dtype=object)
     if side.view_direction is not None:

@@ -1,4 +1,4 @@
-"""Which other city of a tree an image key belongs to, for messages about foreign keys."""
+"""Finds the city of an image key that is not in the loaded cities, for error messages."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from vpr.datasets.msls.tree import existing_cities
 
 
 def keys_of_other_cities(root: Path, loaded: Collection[str]) -> dict[str, str]:
-    """Each image key of the cities of ``root`` that are not in ``loaded``, with its city's name.
+    """The image keys of the cities of ``root`` that are not in ``loaded``, with their city's name.
 
-    A city whose seq_info.csv cannot be read is left out: it was not asked for.
+    A city whose seq_info.csv cannot be read is skipped.
     """
     keys: dict[str, str] = {}
     for place in existing_cities(root):

@@ -1,7 +1,7 @@
 """The frames of one side (query or database) of one city: its four CSVs, read, checked and aligned.
 
-Columns are taken by name, as their order differs between releases. Rows of the files correspond by
-position, which is checked by their keys.
+Columns are found by name, because their order differs between releases. Row i of all files is the same image, which is
+checked by the keys.
 """
 
 from __future__ import annotations
@@ -18,19 +18,18 @@ SEQUENCES, POSITIONS, RAW, SUBTASKS = "seq_info.csv", "postprocessed.csv", "raw.
 FILES: tuple[str, ...] = (SEQUENCES, SUBTASKS, RAW, POSITIONS)
 SUBTASK_NAMES: tuple[str, ...] = ("all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d")
 VIEW_DIRECTIONS: tuple[str, ...] = ("Forward", "Backward", "Sideways", "Other")
-UNFIT = np.isin(np.arange(256), [*range(1, 33), *b"/\\,"])  # bytes that no key holds
-UNFIT_FIRST = np.isin(np.arange(256), [*b".#"])  # and none begins with
-MOST_DEGREES = 180.0, 90.0  # of longitude and latitude
-FEWEST_SPREAD = 20  # rows that do not lie within a metre of one another, so that what is below one is degrees
+FORBIDDEN_BYTES = np.isin(np.arange(256), [*range(1, 33), *b"/\\,"])  # bytes that are not in keys
+FORBIDDEN_FIRST_BYTES = np.isin(np.arange(256), [*b".#"])  # bytes that do not start a key
+MAX_DEGREES = 180.0, 90.0  # of longitude and latitude
+MIN_ROWS = 20  # as many photos never lie within one metre, so if their numbers do, they are degrees
 ALIGN = "the files of a folder must list the same images in the same order, so unpack them again together"
 
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """Every row of one side's CSVs, R of them; a field is None when its file is not there.
+    """Every row of one side's CSVs, R of them; a field is None if its file is missing.
 
-    Files absent: test cities came without raw.csv and postprocessed.csv, and training needs no
-    subtask_index.csv.
+    Test cities have no raw.csv and postprocessed.csv, and training does not need subtask_index.csv.
     """
 
     keys: np.ndarray  # (R,) str, from seq_info.csv
@@ -38,7 +37,7 @@ class Frames:
     frame_number: np.ndarray  # (R,) int64
     subtasks: np.ndarray | None  # (R, 7) bool, columns as SUBTASK_NAMES
     pano: np.ndarray | None  # (R,) bool
-    compass: np.ndarray | None  # (R,) float32 degrees, NaN where unknown
+    compass: np.ndarray | None  # (R,) float32 degrees, NaN if unknown
     utm: np.ndarray | None  # (R, 2) float64 metres, easting and northing
     night: np.ndarray | None  # (R,) bool
     view_direction: np.ndarray | None  # (R,) uint8, index into VIEW_DIRECTIONS
@@ -48,10 +47,10 @@ class Frames:
 
 
 def read_frames(folder: Path, contents: dict[str, bytes]) -> Frames:
-    """Frames from the bytes of the CSVs of ``folder``, named as in FILES; seq_info.csv must be one.
+    """Frames from the bytes of the CSVs of ``folder``, by name as in FILES; seq_info.csv is required.
 
     Raises DatasetError, one line with file, row and remedy, for a malformed file, a missing column, a
-    value of the wrong type, a coordinate that is not finite, a doubled key, and rows that do not align.
+    value of the wrong type, a coordinate that is not finite, a repeated key, and rows that do not align.
     """
     tables = {name: parse(folder / name, data) for name, data in contents.items()}
     info = tables[SEQUENCES]
@@ -107,20 +106,20 @@ def _positions(table: Table | None) -> dict[str, np.ndarray | None]:
 
 
 def _check_metres(table: Table, utm: np.ndarray) -> None:
-    """Refuse degrees in the place of metres: with them every image lies within 25 of every other one."""
-    spread = np.ptp(utm, axis=0) if len(utm) >= FEWEST_SPREAD else np.zeros(2)
-    if spread.any() and (spread < 1).all() and (np.abs(utm) <= MOST_DEGREES).all():
+    """Refuse degrees instead of metres, as every image would be within 25 of every other one."""
+    spread = np.ptp(utm, axis=0) if len(utm) >= MIN_ROWS else np.zeros(2)
+    if spread.any() and (spread < 1).all() and (np.abs(utm) <= MAX_DEGREES).all():
         fault = f"easting and northing look like degrees ({utm[0, 0]:g}, {utm[0, 1]:g})"
-        raise file_error(table.path, fault, "give metres, such as UTM; docs/guides/own_data.md makes them of degrees")
+        raise file_error(table.path, fault, "give metres, such as UTM; docs/guides/own_data.md converts degrees")
 
 
 def _check_names(table: Table, keys: np.ndarray) -> None:
-    """Keys are names of files inside the image folder, and words of prediction files."""
+    """Refuse keys that are not file names, or not words of prediction files."""
     letters = keys.view(np.uint8).reshape(len(keys), keys.itemsize)
-    faulty = UNFIT[letters].any(1) | UNFIT_FIRST[letters[:, 0]]
+    faulty = FORBIDDEN_BYTES[letters].any(1) | FORBIDDEN_FIRST_BYTES[letters[:, 0]]
     if faulty.any():
         row = int(np.argmax(faulty))
-        fault = f"key '{keys[row].decode()}' is no name of an image"
+        fault = f"key '{keys[row].decode()}' is not the name of an image"
         raise row_error(table.path, row, fault, "use letters, digits, '-' and '_', without '/', ',' or spaces")
 
 
@@ -130,19 +129,19 @@ def _check_unique(table: Table, keys: np.ndarray) -> None:
     if len(repeated):
         later = int(order[repeated + 1].min())
         first = int(np.flatnonzero(keys == keys[later])[0])
-        fault = f"key '{keys[later].decode()}' stands already in row {first}"
+        fault = f"key '{keys[later].decode()}' is already in row {first}"
         raise row_error(table.path, later, fault, "each image is listed once, so remove one row from each file")
 
 
 def _check_aligned(info: Table, keys: np.ndarray, table: Table) -> None:
-    """The table's keys are those of seq_info.csv, row by row."""
+    """Refuse a table whose keys differ from those of seq_info.csv, row by row."""
     other = table.text("key")
     shared = min(len(keys), len(other))
     different = np.flatnonzero(keys[:shared] != other[:shared])
     if len(different):
         row = int(different[0])
-        fault = f"key '{other[row].decode()}' where {info.path.name} has '{keys[row].decode()}'"
+        fault = f"key '{other[row].decode()}' but {info.path.name} has '{keys[row].decode()}'"
         raise row_error(table.path, row, fault, ALIGN)
     if len(keys) != len(other):
-        fault = f"{len(other)} rows where {info.path.name} has {len(keys)}, they part at row {shared}"
+        fault = f"{len(other)} rows, but {info.path.name} has {len(keys)}; they differ from row {shared} on"
         raise file_error(table.path, fault, ALIGN)

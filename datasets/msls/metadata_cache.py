@@ -1,9 +1,8 @@
 """Frames from a binary cache keyed by the content of the CSVs, or from the CSVs themselves.
 
-A cache file is an uncompressed .npz named by the SHA-256 of the CSVs' bytes: changed metadata has
-another name and a stale entry can never be read. Whatever is wrong with a cache file (cut, foreign,
-of an older layout) it is ignored and written anew, and a folder that cannot be written is tolerated:
-the cache only ever saves time.
+A cache file is an uncompressed .npz, named by the SHA-256 of the bytes of the CSVs, so that changed metadata has
+another name. A cache file that is damaged, foreign or of an older layout is ignored and written again. A folder that
+cannot be written is no error: the cache only saves time.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from vpr.base.files import cache_folder, replacing
+from vpr.base.files import cache_folder, replace_file
 from vpr.datasets.msls.csv_table import read_bytes
 from vpr.datasets.msls.metadata import FILES, SEQUENCES, SUBTASK_NAMES, Frames, decode, read_frames
 
-LAYOUT = 4  # raise it when Frames changes, or what is refused
+LAYOUT = 4  # raise it if Frames or the checks change
 FIELDS = tuple(field.name for field in fields(Frames))
 KINDS = {"keys": "S", "drive": "i", "frame_number": "i", "compass": "f", "utm": "f", "view_direction": "u"}  # or bool
 WIDTHS = {"subtasks": (len(SUBTASK_NAMES),), "utm": (2,)}  # of the fields that are tables
@@ -32,8 +31,8 @@ REQUIRED = ("keys", "drive", "frame_number")
 def load_frames(folder: Path, cache: bool = True) -> tuple[Frames, str]:
     """The frames of one side and the fingerprint (SHA-256, hexadecimal) of its CSVs.
 
-    Each CSV is read once, and parsed only without a cache entry for these very bytes. Raises
-    DatasetError as ``read_frames`` does, also when seq_info.csv is missing.
+    Each CSV is read once, and parsed only if these bytes are not in the cache. Raises DatasetError as ``read_frames``,
+    and if seq_info.csv is missing.
     """
     present = [name for name in FILES if name == SEQUENCES or (folder / name).exists()]
     contents = {name: read_bytes(folder / name) for name in present}
@@ -56,7 +55,7 @@ def _fingerprint(contents: dict[str, bytes]) -> str:
 
 
 def _read(path: Path) -> Frames | None:
-    """The cached frames; None when there are none that can be trusted (the zip carries checksums)."""
+    """The cached frames; None if the file is missing or damaged (a zip file has checksums)."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays: dict[str, Any] = {name: stored[name] if name in stored.files else None for name in FIELDS}
@@ -74,8 +73,8 @@ def _read(path: Path) -> Frames | None:
 
 
 def _write(path: Path, frames: Frames) -> None:
-    """Store atomically: a reader sees the whole file or none."""
+    """Write the cache file atomically."""
     arrays = {name: getattr(frames, name) for name in FIELDS}
     arrays["keys"] = np.char.encode(frames.keys, "utf-8")
-    with contextlib.suppress(OSError), replacing(path) as temporary, temporary.open("wb") as file:
+    with contextlib.suppress(OSError), replace_file(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **{name: array for name, array in arrays.items() if array is not None})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from vpr.base.settings import Names, NonNegativeInt, PositiveFloat, option
-from vpr.datasets.default import data_root
+from vpr.datasets.default_data import data_root
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.msls.cities import OFFICIAL_CITIES
 from vpr.datasets.msls.dataset import MSLS, load
@@ -20,17 +20,17 @@ log = logging.getLogger("vpr")
 class DatasetOptions:
     """Dataset."""
 
-    data: Path | None = option(None, "root of an MSLS tree; mini-MSLS, rendered on first use, when left out")
+    data: Path | None = option(None, "root of an MSLS tree; default: mini-MSLS, rendered on first use")
     split: Split = option("val", "default cities and filters")
-    cities: Names = option(Names(), "any folders of train_val/ or test/; the split's cities when left out")
+    cities: Names = option(Names(), "any folders of train_val/ or test/; default: the cities of the split")
     task: Task = option("im2im", "images or sequences as queries and as database")
     seq_length: NonNegativeInt = option(
-        0, f"frames of a sequence, odd; 0 is 1 for im2im and {DEFAULT_SEQ_LENGTH} otherwise"
+        0, f"number of frames of a sequence, odd; 0 means 1 for im2im and {DEFAULT_SEQ_LENGTH} otherwise"
     )
     subtask: Subtask = option("all", "summer/winter, old/new, day/night; judged by the centre frame")
 
     def protocol(self) -> Protocol:
-        """The dataset's protocol. Raises DatasetError when the options contradict one another."""
+        """The protocol of the dataset. Raises DatasetError if the options contradict each other."""
         length = self.seq_length or (1 if self.task == "im2im" else DEFAULT_SEQ_LENGTH)
         return Protocol(self.split, tuple(self.cities), self.task, self.subtask, length)
 
@@ -40,7 +40,7 @@ class DatasetOptions:
         return load(self.root(), protocol)
 
     def root(self) -> Path:
-        """The root of the tree; of mini-MSLS, the protocol's cities are rendered on first use."""
+        """The root of the tree. Missing cities of mini-MSLS are rendered first."""
         return data_root(self.data, self.cities, () if self.cities else OFFICIAL_CITIES[self.split])
 
 
@@ -49,7 +49,7 @@ class ProtocolOptions(DatasetOptions):
     """Dataset and protocol."""
 
     radius: PositiveFloat = option(25.0, "distance within which a database image is a positive, metres")
-    scope: Scope = option("city", "search each city by itself, or all cities merged into one index")
+    scope: Scope = option("city", "search each city alone, or all cities in one index")
 
     def protocol(self) -> Protocol:
         """The protocol with its radius and scope; errors as `DatasetOptions.protocol`."""
@@ -57,7 +57,7 @@ class ProtocolOptions(DatasetOptions):
 
 
 @dataclass(frozen=True)
-class SeveralProtocols(ProtocolOptions):
+class ProtocolListOptions(ProtocolOptions):
     """Dataset and protocols."""
 
     task: Literal[Task, "all"] = option("im2im", "images or sequences as queries and as database; all: one by one")  # type: ignore[assignment]
@@ -66,13 +66,15 @@ class SeveralProtocols(ProtocolOptions):
     )
 
     @property
-    def several(self) -> bool:
-        """Whether more than one protocol is asked for."""
+    def has_several(self) -> bool:
+        """Whether the options select more than one protocol."""
         return self.task == "all" or self.subtask == "each"
 
     def load_each(self) -> Iterator[MSLS]:
-        """The dataset under each protocol that was asked for, in turn; errors as `load`. Where several subtasks are
-        asked for, one that keeps nothing is left out, and that is said."""
+        """Yield the dataset under each selected protocol; errors as `load`.
+
+        With ``--subtask each``, a subtask without scored queries is skipped and logged.
+        """
         root = self.root()
         tasks = get_args(Task) if self.task == "all" else (self.task,)
         subtasks = get_args(Subtask) if self.subtask == "each" else (self.subtask,)

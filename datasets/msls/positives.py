@@ -1,4 +1,4 @@
-"""Ground truth: which database sequences lie within a radius of which query sequences."""
+"""Ground truth: the database sequences within a radius of each query sequence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 
 from vpr.datasets.ragged import Ragged
 
-QUERY_CHUNK = 100_000  # frames joined at a time, which bounds the memory for pairs
+QUERY_CHUNK = 100_000  # frames that are compared at a time, to limit the memory
 
 
 def sequences_within(
@@ -20,9 +20,9 @@ def sequences_within(
 ) -> Ragged:
     """For each query sequence (Sq, Lq), the database sequences (Sd, Ld) within ``radius_m`` metres.
 
-    Two sequences are within the radius when any frame of the one lies at most ``radius_m`` from any
-    frame of the other (inclusive, Euclidean on the UTM plane); frames of sequences that were filtered
-    out take no part. ``*_utm``: (R, 2) float64 metres. Returns sorted, unique database indices.
+    Two sequences are within the radius if any frame of one is at most ``radius_m`` from any frame of the other
+    (Euclidean, on the UTM plane). Frames of sequences that were filtered out are not used. ``*_utm``: (R, 2) float64
+    metres. Returns sorted, unique database indices.
     """
     query_rows, query_members = _membership(query)
     database_rows, database_members = _membership(database)
@@ -36,7 +36,7 @@ def sequences_within(
 
 
 def _membership(sequences: np.ndarray) -> tuple[np.ndarray, csr_array]:
-    """The rows used, sorted (U,), and which of them each sequence holds: (S, U) boolean."""
+    """The rows of all sequences, sorted (U,), and whether each sequence has each row, (S, U) boolean."""
     rows, columns = np.unique(sequences, return_inverse=True)
     count, length = sequences.shape
     offsets = np.arange(count + 1) * length
@@ -45,12 +45,12 @@ def _membership(sequences: np.ndarray) -> tuple[np.ndarray, csr_array]:
 
 
 def _frames_within(query: np.ndarray, database: np.ndarray, radius_m: float) -> csr_array:
-    """(Q, D) boolean: which points (Q, 2) and (D, 2) lie within the radius."""
+    """(Q, D) boolean: whether each pair of points (Q, 2) and (D, 2) lies within the radius."""
     tree = cKDTree(database)
     firsts, seconds = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for start in range(0, len(query), QUERY_CHUNK):
         chunk = query[start : start + QUERY_CHUNK]
-        # The tree works on rounded squares: it proposes a hair beyond, the plain formula decides.
+        # The tree rounds squares, so it searches slightly further, and the exact formula decides.
         pairs = cKDTree(chunk).sparse_distance_matrix(tree, radius_m * (1 + 1e-9), output_type="ndarray")
         offset = chunk[pairs["i"]] - database[pairs["j"]]
         inside = (offset * offset).sum(axis=1) <= radius_m * radius_m

@@ -11,21 +11,21 @@ from vpr.datasets.errors import DatasetError
 Split = Literal["train", "val", "test"]
 Task = Literal["im2im", "im2seq", "seq2im", "seq2seq"]
 Subtask = Literal["all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d"]
-Scope = Literal["city", "merged"]  # each city is searched by itself, or all in one index
+Scope = Literal["city", "merged"]  # each city is searched alone, or all in one index
 
-DEFAULT_SEQ_LENGTH = 5  # what a command offers for the sequence tasks when no length is given
+DEFAULT_SEQ_LENGTH = 5  # the default of commands for the tasks with sequences
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """The MSLS protocol; DatasetError when a field does not fit the others.
+    """The MSLS protocol; raises DatasetError if fields contradict each other.
 
-    The split sets the default cities and the filters (the subtask holds in val and test; training
-    takes every frame), whichever cities are named.
+    The split sets the default cities and, for any cities, the filters: val and test filter by the subtask, training
+    uses all frames.
     """
 
     split: Split = "val"
-    cities: tuple[str, ...] = ()  # empty: the split's official cities that are there
+    cities: tuple[str, ...] = ()  # empty: the existing official cities of the split
     task: Task = "im2im"
     subtask: Subtask = "all"
     seq_length: int = 1  # frames of a sequence, odd; 1 for im2im, 3 or more for the other tasks
@@ -37,7 +37,7 @@ class Protocol:
             _check_choice(name, getattr(self, name), get_args(choices))
         self._check_length()
         if not (math.isfinite(self.radius_m) and self.radius_m > 0):
-            raise DatasetError(f"a radius of {self.radius_m} m is no distance; give metres above 0")
+            raise DatasetError(f"a radius of {self.radius_m} m is not a distance; give metres above 0")
 
     @property
     def query_length(self) -> int:

@@ -1,4 +1,4 @@
-"""Sequences of consecutive frames, and the filters that judge them by their centre frame."""
+"""Sequences of consecutive frames, and filters of sequences by their centre frame."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 
 
 def frame_sequences(drive: np.ndarray, frame_number: np.ndarray, length: int) -> np.ndarray:
-    """Every sequence of ``length`` frames, one for each row that can be its centre.
+    """All sequences of ``length`` frames, one for each row that can be a centre.
 
     A sequence is ``length`` consecutive rows of one drive (R,) whose frame_number (R,) rises by exactly
-    1; sequences overlap and none reaches over the first or last row. ``length`` is odd; with 1 every
+    1; sequences overlap, and none extends beyond the first or last row. ``length`` is odd; with 1 every
     row is a sequence. Returns (S, length) int32 row indices in the order of their centres.
 
     >>> frame_sequences(np.array([0, 0, 0, 0, 1]), np.array([4, 5, 6, 8, 9]), 3).tolist()
@@ -25,8 +25,9 @@ def frame_sequences(drive: np.ndarray, frame_number: np.ndarray, length: int) ->
 
 
 def centre_filter(sequences: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """The sequences (S, L) whose centre frame is kept by ``keep`` (R,) bool, in the same order."""
-    return sequences[keep[centres(sequences)]]
+    """The sequences (S, L) whose centre frame has ``keep`` (R,) bool, in the same order."""
+    kept: np.ndarray = sequences[keep[centres(sequences)]]
+    return kept
 
 
 def centres(sequences: np.ndarray) -> np.ndarray:

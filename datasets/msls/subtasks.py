@@ -1,4 +1,4 @@
-"""The subtasks of a dataset that was loaded whole: which queries and which database entries each of them has."""
+"""The queries and database entries of each subtask, of a dataset that was loaded with subtask ``all``."""
 
 from dataclasses import dataclass, replace
 
@@ -10,16 +10,18 @@ from vpr.datasets.msls.metadata import SUBTASK_NAMES
 
 
 @dataclass(frozen=True, eq=False)
-class Members:
-    """What a subtask keeps of a dataset."""
+class SubtaskMembers:
+    """The queries and database entries of a dataset that a subtask keeps."""
 
-    queries: np.ndarray  # (q,) int64, rising numbers of queries
+    queries: np.ndarray  # (q,) int64, ascending numbers of queries
     database: np.ndarray  # (N,) bool
 
 
-def subtask_members(dataset: MSLS) -> dict[str, Members]:
-    """The members of each subtask that keeps queries and database; none where the dataset is a subtask already, or of
-    the training split, which has none."""
+def subtask_members(dataset: MSLS) -> dict[str, SubtaskMembers]:
+    """The members of each subtask that keeps queries and database.
+
+    Empty if the dataset is itself a subtask, or of the training split, which has no subtasks.
+    """
     if dataset.protocol.split == "train" or dataset.protocol.subtask != "all":
         return {}
     found = {}
@@ -29,7 +31,7 @@ def subtask_members(dataset: MSLS) -> dict[str, Members]:
         except DatasetError:  # nothing is left in any city
             continue
         whole, kept = dataset.retrieval_set, part.retrieval_set
-        # an entry is known by the file of its first frame
+        # an entry is identified by the file of its first frame
         queries = np.flatnonzero(np.isin(whole.queries.images[:, 0], kept.queries.images[:, 0]))
-        found[name] = Members(queries, np.isin(whole.database.images[:, 0], kept.database.images[:, 0]))
+        found[name] = SubtaskMembers(queries, np.isin(whole.database.images[:, 0], kept.database.images[:, 0]))
     return found

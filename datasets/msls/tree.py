@@ -1,4 +1,4 @@
-"""Where the cities of an MSLS tree lie: ``train_val/<city>`` and ``test/<city>``."""
+"""Finds the cities of an MSLS tree: ``train_val/<city>`` and ``test/<city>``."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ OTHER_LAYOUT = "that is the layout of another tool: docs/guides/own_data.md make
 
 @dataclass(frozen=True)
 class Location:
-    """One city's place in the tree."""
+    """The place of one city in the tree."""
 
     name: str
     branch: str  # 'train_val' or 'test'
 
     def side_folder(self, side: str) -> str:
-        """'train_val/cph/query', relative to the root, with forward slashes everywhere."""
+        """'train_val/cph/query', relative to the root, with forward slashes on every system."""
         return f"{self.branch}/{self.name}/{side}"
 
 
 def existing_cities(root: Path) -> list[Location]:
-    """Every city folder of the tree, by branch and name; DatasetError when ``root`` is no MSLS tree."""
+    """Every city folder of the tree, by branch and name; DatasetError if ``root`` is not an MSLS tree."""
     if not root.is_dir():
         raise file_error(root, "the folder does not exist", "give the folder that holds train_val/ and test/")
     branches = [branch for branch in BRANCHES if (root / branch).is_dir()]
@@ -41,12 +41,12 @@ def existing_cities(root: Path) -> list[Location]:
         if folder.is_dir() and not is_hidden(folder.name)
     ]
     if cities and all(place.name in OTHER_SIDES for place in cities):
-        raise file_error(root, f"not an MSLS tree, {branches[0]}/{cities[0].name}/ is no city", OTHER_LAYOUT)
+        raise file_error(root, f"not an MSLS tree, {branches[0]}/{cities[0].name}/ is not a city", OTHER_LAYOUT)
     return cities
 
 
 def _hint(root: Path) -> str:
-    """What to give instead of a folder that is no tree. A folder is advised only if it is a tree."""
+    """The remedy for a folder that is not a tree: a folder nearby that is one, if there is one."""
     near = [place.parent for place in (root, *root.absolute().parents[:3]) if place.name in BRANCHES]
     inside = [path for path in sorted(root.iterdir()) if path.is_dir() and not is_hidden(path.name)]
     if found := next((place for place in (*near, *inside) if _is_tree(place)), None):
@@ -66,10 +66,10 @@ def _is_tree(place: Path) -> bool:
 
 
 def locate(root: Path, split: str, names: tuple[str, ...]) -> list[Location]:
-    """The places of the named cities, in the order given, or of the split's official cities there are.
+    """The places of the named cities in their order, or of the existing official cities of the split.
 
-    A name found under both branches is taken from test/ in the test split and from train_val/ else.
-    Raises DatasetError for an unknown or doubled name and when no official city of the split is there.
+    A name that is in both branches is taken from test/ in the test split, otherwise from train_val/. Raises
+    DatasetError for an unknown or repeated name, and if there is no official city of the split.
     """
     existing = existing_cities(root)
     if not existing:

@@ -1,4 +1,4 @@
-"""A city's own style library: building types, colours, streets and plants."""
+"""The styles of a city: building types, colours, streets and plants."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALIASED = 0.35  # share of the blocks that repeat a sequence of the pool
 
 @dataclass(frozen=True)
 class City:
-    """What the streets of one city have in common."""
+    """The properties that all streets of a city share."""
 
     name: str
     seed: int
@@ -68,7 +68,7 @@ def draw_style(rng: np.random.Generator) -> np.ndarray:
 
 
 def make_city(seed: int, name: str) -> City:
-    """Build the style library of a city from the seed and its name alone."""
+    """Make the styles of a city from the seed and its name only."""
     rng = rng_for(seed, "city", name)
     shares = np.array([0.20, 0.23, 0.18, 0.08, 0.09, 0.06, 0.05, 0.11]) * rng.uniform(0.6, 1.4, len(SCENES))
     species = rng.dirichlet([4.0, 1.2, 0.35, 0.8])

@@ -115,5 +115,5 @@ LIGHT_WIDTH = 29
     G_WATER,
     G_EYE,
 ) = range(24)
-# G_WATER: from how far to the right of the centre line water lies, 0 without; G_EYE: camera height, 0 for a car's.
+# G_WATER: distance of water to the right of the centre line, 0 for none; G_EYE: camera height, 0 for that of a car.
 GROUND_WIDTH = 24

@@ -1,4 +1,4 @@
-"""What a rendered world consists of: cities, streets, traverses, image size."""
+"""The configuration of a rendered world: cities, streets, traverses, image size."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ SCALES = {"small": 1, "medium": 4, "large": 16}  # factor on the number of stree
 
 @dataclass(frozen=True)
 class CityPlan:
-    """One city of the tree and how much of it is driven."""
+    """One city of the tree, and the streets that are driven."""
 
     name: str  # the official folder name
     part: str  # train_val or test
     streets: int  # streets that the database covers
-    strays: int  # streets driven by a query alone: no positive within 25 m
+    strays: int  # streets driven only by queries, which have no positive within 25 m
     queries: int  # query traverses of every street
     second_database: float  # share of the streets with another database traverse
 
 
 @dataclass(frozen=True)
 class MiniConfig:
-    """A whole world. Equal configurations give equal bytes."""
+    """A world. Equal configurations give equal bytes."""
 
     scale: str = "small"
     seed: int = 0
@@ -35,7 +35,7 @@ class MiniConfig:
     supersample: int = 2  # rays a pixel side
 
     def identity(self) -> dict:
-        """What the bytes of the world depend on: all fields and the generator's version."""
+        """Everything that the bytes depend on: all fields and the version of the renderer."""
         return {**asdict(self), "cities": [asdict(city) for city in self.cities], "version": VERSION}
 
 

@@ -1,4 +1,4 @@
-"""Who drove where and when: the traverses of a street and the pose of every frame. Nothing is rendered here."""
+"""Plans the traverses of a street and the pose of each frame, without rendering."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TURN = {"Forward": 0.0, "Backward": np.pi, "Sideways": np.pi / 2}
 
 @dataclass(frozen=True)
 class Frame:
-    """One photograph to be taken."""
+    """The plan of one photograph."""
 
     key: str
     number: int  # frame_number in its sequence
@@ -39,7 +39,7 @@ class Frame:
 class Traverse:
     """One drive along a street."""
 
-    words: tuple  # seed, city, street number, side, traverse number: the source of its randomness
+    words: tuple  # seed, city, street number, side, traverse number: the seed of its random numbers
     side: str  # query or database
     sequence: str
     view: str  # Forward, Backward or Sideways
@@ -48,7 +48,7 @@ class Traverse:
 
 
 def street_length(config: MiniConfig) -> float:
-    """Driven length of every street, metres."""
+    """The length of each street that is driven, metres."""
     return (config.frames - 1) * STEP_M
 
 
@@ -62,12 +62,12 @@ def street_origin(city: City, number: int) -> tuple[float, float, float]:
 
 
 def is_stray(plan: CityPlan, number: int) -> bool:
-    """Whether a street is driven by a query alone."""
+    """Whether a street is driven only by queries."""
     return number >= plan.streets
 
 
 def pick(table: dict[str, float], rng: np.random.Generator, without: tuple = ()) -> str:
-    """Draw a name from a table of shares; the names in ``without`` are left out."""
+    """Draw a name from a table of shares, except the names in ``without``."""
     names = [name for name in table if name not in without]
     shares = np.array([table[name] for name in names])
     return names[int(rng.choice(len(names), p=shares / shares.sum()))]

@@ -1,4 +1,4 @@
-"""Natural texture: a tile with a 1/f spectrum and its mip levels, and an integer hash."""
+"""Natural texture: a tile with a 1/f spectrum and its mip levels; and an integer hash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Worker processes that render streets side by side."""
+"""Worker processes that render streets in parallel."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ PACKAGE_ROOT = Path(vpr.base.__file__).resolve().parents[2]
 
 
 def kernel_folder() -> Path:
-    """Where compiled kernels are kept: one folder for every state of the sources.
+    """The folder of compiled kernels, another one for each state of the sources.
 
-    Numba looks only at the file of the function that Python calls. It would not notice a change in another file.
+    Numba checks only the file of the function that Python calls, and would not notice a change in another file.
     """
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
@@ -58,7 +58,7 @@ def start_worker(config: MiniConfig, root: Path) -> subprocess.Popen:
 
 
 def feed(process: subprocess.Popen, units: queue.SimpleQueue, replies: queue.SimpleQueue) -> None:
-    """Give one process unit after unit until none is left; put every answer into `replies`."""
+    """Give units to one process until none is left; put its answers into `replies`."""
     try:
         while True:
             unit = units.get_nowait()
@@ -73,9 +73,9 @@ def feed(process: subprocess.Popen, units: queue.SimpleQueue, replies: queue.Sim
 
 
 def render_units(
-    config: MiniConfig, root: Path, units: list[tuple[int, int]], workers: int, done: Callable[[int], None]
+    config: MiniConfig, root: Path, units: list[tuple[int, int]], workers: int, report: Callable[[int], None]
 ) -> None:
-    """Render all units (city index, street number); call `done` with the number of new images after each.
+    """Render all units (city index, street number); call `report` with the number of new images after each.
 
     Raises:
         DatasetError: a process died or could not write. The images so far stay, and the same call continues from there.
@@ -95,22 +95,22 @@ def render_units(
             reply = replies.get()
             if "error" in reply:
                 raise DatasetError(f"{reply['error']}; run the same command again to resume")
-            done(reply["images"])
+            report(reply["images"])
 
-    kernels, left = kernel_folder(), len(units)
+    kernels, remaining = kernel_folder(), len(units)
     try:
-        if not (kernels / "compiled").exists():  # one process compiles, so that the others find it done
+        if not (kernels / "compiled").exists():  # one process compiles, and the others load the result
             with work_lock(kernels / ".compiling.lock"):
                 if not (kernels / "compiled").exists():
                     log.info("compiling the renderer for this processor, once (about half a minute)")
                 start()
                 take(1)
-                with contextlib.suppress(OSError):  # it is compiled again where nothing can be kept
+                with contextlib.suppress(OSError):  # if the folder cannot be written, the next run compiles again
                     (kernels / "compiled").touch()
-            left -= 1
+            remaining -= 1
         while len(processes) < min(workers, len(units)):
             start()
-        take(left)
+        take(remaining)
     except BaseException:
         for process in processes:
             process.kill()

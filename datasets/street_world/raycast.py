@@ -58,7 +58,7 @@ MAX_HITS = 96
 
 @njit(cache=True, fastmath=True)
 def sunlit(shadow, x, y, z):
-    """How much sun reaches (x, y, z), 0..1. shadow: (rows, columns) heights, their place in row 0; see `shadow_map`."""
+    """The share of sun at (x, y, z), 0..1. shadow: (rows, columns) heights, their place in row 0; see `shadow_map`."""
     cell = shadow[0, 2]
     i, j = int((y - shadow[0, 1]) / cell) + 1, int((x - shadow[0, 0]) / cell)
     if i < 1 or j < 0 or i >= shadow.shape[0] - 1 or j >= shadow.shape[1] - 1:
@@ -72,7 +72,7 @@ def sunlit(shadow, x, y, z):
 
 @njit(cache=True, fastmath=True)
 def lamplight(lamps, x, y, z, light):
-    """How bright street lamps make a point. lamps: (K, 3) positions, metres."""
+    """The brightness of a point by street lamps. lamps: (K, 3) positions, metres."""
     total = 0.0
     for k in range(lamps.shape[0]):
         dx, dy, dz = lamps[k, 0] - x, lamps[k, 1] - y, lamps[k, 2] - z

@@ -1,4 +1,4 @@
-"""A tree on disk, or some cities of it: begun, continued, completed, or refused because it is another one."""
+"""Renders a tree, or some of its cities, into a folder; an interrupted rendering continues."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 from vpr.base.machine import usable_cores
 from vpr.base.progress import progress
 from vpr.datasets.errors import DatasetError
-from vpr.datasets.rendered import Rendered
+from vpr.datasets.rendered_folder import RenderedFolder
 from vpr.datasets.street_world.config import CityPlan, MiniConfig
 from vpr.datasets.street_world.pool import render_units
 from vpr.datasets.street_world.tables import count_images, is_rendered, write_tables
 
 
-def tree_of(root: Path, config: MiniConfig) -> Rendered:
-    """The folder that holds, or is going to hold, this world."""
-    return Rendered(root, "mini-MSLS", config.identity())
+def world_folder(root: Path, config: MiniConfig) -> RenderedFolder:
+    """The folder of this world, with its manifests."""
+    return RenderedFolder(root, "mini-MSLS", config.identity())
 
 
 def make_folders(root: Path, config: MiniConfig, cities: Sequence[CityPlan]) -> None:
-    """Write the note of what the tree is going to be, and make the folders of some of its cities."""
-    tree_of(root, config).begin()
+    """Write the partial manifest of the tree, and make the folders of some of its cities."""
+    world_folder(root, config).begin()
     for plan in cities:
         for side in ("query", "database"):
             images = root / plan.part / plan.name / side / "images"
@@ -30,7 +30,7 @@ def make_folders(root: Path, config: MiniConfig, cities: Sequence[CityPlan]) -> 
 
 
 def tree_digest(root: Path) -> str:
-    """SHA-256 over the names and bytes of all images and tables; what killed writers left is removed."""
+    """SHA-256 over the names and bytes of all images and tables. Files that killed processes left are removed."""
     digest = hashlib.sha256()
     for path in sorted(path for part in ("test", "train_val") for path in (root / part).rglob("*") if path.is_file()):
         if path.name.startswith("."):
@@ -46,9 +46,9 @@ def render(config: MiniConfig, root: Path, workers: int | None = None, cities: S
 
     Args:
         config: the world.
-        root: folder of the tree; created when missing.
+        root: folder of the tree; created if missing.
         workers: rendering processes; None takes one for each usable core.
-        cities: names of the cities that are wanted; the others stay as they are. None takes all.
+        cities: names of the cities to render; the others stay as they are. None takes all.
 
     Raises:
         DatasetError: `root` holds something else, the world lacks a city, or a rendering process failed.
@@ -56,9 +56,9 @@ def render(config: MiniConfig, root: Path, workers: int | None = None, cities: S
     root = Path(root)
     if workers is not None and workers < 1:
         raise DatasetError(f"at least one worker is needed: {workers}")
-    tree, wanted = tree_of(root, config), _named(config, cities)
+    tree, wanted = world_folder(root, config), _select_plans(config, cities)
     if tree.is_complete():
-        tree.begun.unlink(missing_ok=True)  # a kill may have come just before
+        tree.partial_manifest.unlink(missing_ok=True)  # an earlier run may have been killed before it did this
         return root
     todo = [plan for plan in wanted if not is_rendered(root, plan)]
     if todo:
@@ -78,7 +78,7 @@ def render(config: MiniConfig, root: Path, workers: int | None = None, cities: S
     return root
 
 
-def _named(config: MiniConfig, cities: Sequence[str] | None) -> list[CityPlan]:
+def _select_plans(config: MiniConfig, cities: Sequence[str] | None) -> list[CityPlan]:
     """The plans of the cities of these names; raises DatasetError for one that the world lacks."""
     plans = {plan.name: plan for plan in config.cities}
     if cities is None:

@@ -1,4 +1,4 @@
-"""Random numbers and names that depend on words only, never on the order of the work."""
+"""Random numbers and names that depend only on words, not on the order of the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cast shadows of a whole street as one height per ground cell: below it lies shade."""
+"""Cast shadows of a street: one height for each ground cell, below which is shade."""
 
 from __future__ import annotations
 

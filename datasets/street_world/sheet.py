@@ -1,4 +1,4 @@
-"""A contact sheet: places in rows, the traverses that saw them in columns."""
+"""A contact sheet: places in rows, their traverses in columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LABEL_PX = 12
 
 
 def write_contact_sheet(root: Path, target: Path, config: MiniConfig, streets: int = 12) -> None:
-    """Draw one place of each of the first streets, spread over the cities, in all its traverses (database first)."""
+    """Draw one place of each of the first streets of all cities in its traverses, those of the database first."""
     side = config.size
     cells = [(plan, number) for number in range(streets) for plan in config.cities if number < plan.streets][:streets]
     sheet = Image.new("RGB", (COLUMNS * side, len(cells) * (side + LABEL_PX)), "white")

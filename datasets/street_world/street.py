@@ -11,7 +11,7 @@ from vpr.datasets.street_world.city import ALIASED, BLOCK_POOL, SCENES, STYLES, 
 from vpr.datasets.street_world.ground import centre_line
 from vpr.datasets.street_world.seeds import rng_for
 
-BEFORE_M, AFTER_M = 50.0, 110.0  # how far the street goes on before the first and behind the last frame
+BEFORE_M, AFTER_M = 50.0, 110.0  # length of the street before the first and behind the last frame
 
 # half width of the road, pavement, setback of the buildings (from, to), storeys (from, to), tree spacing, gap share
 SCENE_SHAPES = {
@@ -25,7 +25,7 @@ SCENE_SHAPES = {
     "passage": ((1.4, 2.6), (0.6, 1.4), (0.0, 0.0), (1, 1), 1e9, 0.0),
 }
 
-FAR_TREES_M = {"park": 30.0, "country": 40.0, "suburb": 6.0, "vista": 75.0}  # how far off the pavement trees grow
+FAR_TREES_M = {"park": 30.0, "country": 40.0, "suburb": 6.0, "vista": 75.0}  # distance of trees from the pavement
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Street:
     buildings: np.ndarray  # (B, BUILDING_WIDTH)
     ground: np.ndarray  # (GROUND_WIDTH,)
     lamps: np.ndarray  # (K, 3)
-    heights: np.ndarray  # (Y, X) what casts shadows, on cells of CELL_M
+    heights: np.ndarray  # (Y, X) heights of objects that cast shadows, on cells of CELL_M
     corner: tuple[float, float]  # x, y of the first cell
 
 
@@ -118,7 +118,7 @@ class Builder:
     def building(self, style: int, rng: np.random.Generator, storeys: int) -> int:
         """Append the row of a building and return its number.
 
-        The style's deviations are drawn from `rng`, what is unique to the building from the street's generator.
+        Deviations from the style are drawn from `rng`, unique properties from the generator of the street.
         """
         b = self.city.styles[style].copy()
         b[c.B_SEED] = rng.integers(1, 9000)
@@ -200,7 +200,7 @@ def lay_side(builder: Builder, side: int, words: tuple) -> None:
 
 
 def lay_front(builder: Builder, side: int) -> None:
-    """Add what stands before the houses: fences, hedges, trees, lamps, signs."""
+    """Add the objects before the houses: fences, hedges, trees, lamps, signs."""
     rng, scene, g = builder.rng, builder.scene, builder.ground
     edge = g[c.G_ROAD] + g[c.G_WALK]
     if scene in ("suburb", "country", "park", "industrial", "vista"):

@@ -21,7 +21,7 @@ METRES_PER_DEGREE = 111_320.0
 
 
 def captured_at(traverse: Traverse, index: int) -> int:
-    """When a frame was taken, milliseconds since 1970, local time read as UTC."""
+    """The time of a frame, milliseconds since 1970 (local time read as UTC)."""
     weather = traverse.weather
     start = datetime(weather.year, weather.month, weather.day, weather.hour, 12, tzinfo=timezone.utc)
     return int(start.timestamp() * 1000) + 2000 * index
@@ -34,7 +34,7 @@ def lon_lat(frame: Frame) -> tuple[float, float]:
 
 
 def subtask_flags(traverse: Traverse) -> dict[str, bool]:
-    """The flags of all frames of a traverse: for x2y, x is the query's condition and y the database's."""
+    """The flags of all frames of a traverse: for x2y, x is the condition of queries and y that of the database."""
     weather, query = traverse.weather, traverse.side == "query"
     summer, old, new = weather.month in SUMMER, weather.year <= OLD_UNTIL, weather.year >= NEW_FROM
     pairs = {
@@ -86,7 +86,7 @@ def city_tables(config: MiniConfig, plan: CityPlan) -> dict[str, dict[str, pd.Da
 
 
 def write_tables(root: Path, config: MiniConfig, plan: CityPlan) -> None:
-    """Write all CSV files of a city, whose images are there; the last one says that the city is complete."""
+    """Write all CSV files of a city after its images; the last file marks the city as complete."""
     for side, tables in city_tables(config, plan).items():
         for name, table in tables.items():
             write_bytes(_table(root, plan, side, name), table.to_csv(lineterminator="\n").encode())

@@ -1,4 +1,4 @@
-"""What another day brings: parked and moving cars, walkers. Redrawn for every traverse."""
+"""Parked and moving cars, and walkers; drawn again for each traverse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hour, season and weather of a traverse, and the light that follows from them."""
+"""Hour, season, weather and light of a traverse."""
 
 from __future__ import annotations
 

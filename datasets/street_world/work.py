@@ -1,4 +1,4 @@
-"""One unit of work: a street with all its traverses, planned or rendered to files."""
+"""One unit of work: plans or renders a street with all its traverses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def plan_street(config: MiniConfig, plan: CityPlan, number: int) -> tuple[City, 
 
 
 def image_path(root: Path, plan: CityPlan, side: str, key: str) -> Path:
-    """File of an image in a city's query or database."""
+    """The file of an image of a city. side: query or database."""
     return root / plan.part / plan.name / side / "images" / f"{key}.jpg"
 
 
@@ -45,10 +45,7 @@ def render_frame(config: MiniConfig, street: Street, frame: Frame, camera: Camer
 
 
 def render_street(config: MiniConfig, plan: CityPlan, number: int, root: Path) -> int:
-    """Render the images of a street that are not there yet, and return their number.
-
-    Every file appears whole or not at all.
-    """
+    """Render the missing images of a street, each atomically; returns their number."""
     _, street, traverses = plan_street(config, plan, number)
     written = 0
     for traverse in traverses:

@@ -1,6 +1,6 @@
-"""A rendering process: reads streets from stdin, one JSON line each, and answers every one with a line.
+"""A rendering process: reads streets from stdin, one JSON line each, and answers each with one line.
 
-It is started by `pool`; it ends when its stdin ends, so it never outlives the process that started it for long.
+`pool` starts it. It ends when its stdin ends, so it ends soon after the process that started it.
 """
 
 from __future__ import annotations

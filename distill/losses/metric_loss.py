@@ -71,13 +71,15 @@ class MetricLoss(nn.Module):
             with torch.no_grad():
                 mined = MINERS[self.config.miner](compared)
         if self.config.loss == PROXY_ANCHOR:
-            return self.loss(descriptors, batch.classes, mined)
+            proxy_loss: torch.Tensor = self.loss(descriptors, batch.classes, mined)
+            return proxy_loss
         indices = compared.pairs.indices() if mined is None else mined
         if self.config.loss == FAST_AP:
             weights = convert_to_weights(indices, batch.photos, dtype=descriptors.dtype)
             return fast_ap(compared.distance_matrix() ** 2, compared.pairs, weights)
         loss = self.loss if cosines is None else self._loss_with(cosines)
-        return loss(descriptors, None, indices, compared.references)
+        pair_loss: torch.Tensor = loss(descriptors, None, indices, compared.references)
+        return pair_loss
 
     def _compare(self, descriptors: torch.Tensor, batch: PhotoBatch, cosines: torch.Tensor | None) -> Comparison:
         """The batch with itself, or with the cross-batch memory, which then holds the batch too."""

@@ -54,11 +54,13 @@ class Comparison:
     def cosine_matrix(self) -> torch.Tensor:
         """Cosine similarities (A, N)."""
         distance = distances.CosineSimilarity() if self.precomputed is None else PrecomputedCosines(self.precomputed)
-        return distance(self.descriptors, self.references)
+        cosines: torch.Tensor = distance(self.descriptors, self.references)
+        return cosines
 
     def distance_matrix(self) -> torch.Tensor:
         """Euclidean distances of unit vectors (A, N)."""
-        return self.euclidean_distance()(self.descriptors, self.references)
+        distance: torch.Tensor = self.euclidean_distance()(self.descriptors, self.references)
+        return distance
 
     def euclidean_distance(self) -> distances.LpDistance:
         """The distance that the library's losses and miners take."""

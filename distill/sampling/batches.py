@@ -52,7 +52,7 @@ class BatchSampler:
     def _probabilities(self) -> np.ndarray:
         photos, anchors = self.places.photos, self.places.anchors
         weights = sampling_weights(photos.night[anchors], photos.sideways[anchors])
-        return weights / weights.sum()
+        return np.asarray(weights / weights.sum())
 
     def __len__(self) -> int:
         return len(self.steps)

@@ -26,7 +26,8 @@ def similar_places(describe: Describe, anchors: np.ndarray, rng: np.random.Gener
     pool = np.sort(rng.choice(anchors, min(POOL, len(anchors)), replace=False))
     descriptors = describe(pool)
     _, rows = search(descriptors, descriptors, NEIGHBOURS + 1)
-    return pool[_move_self_first(rows)]
+    groups: np.ndarray = pool[_move_self_first(rows)]
+    return groups
 
 
 def _move_self_first(rows: np.ndarray) -> np.ndarray:
@@ -72,7 +73,8 @@ def hard_tuples(
     descriptors = describe(described)
 
     def look_up(numbers: np.ndarray) -> np.ndarray:
-        return descriptors[np.searchsorted(described, numbers)]
+        rows: np.ndarray = descriptors[np.searchsorted(described, numbers)]
+        return rows
 
     query_descriptors = look_up(queries)
     nearest = np.array([group[np.argmax(look_up(group) @ query)] for query, group in zip(query_descriptors, positives)])
@@ -84,9 +86,10 @@ def hard_tuples(
     positive_similarity = (query_descriptors * look_up(nearest)).sum(1)
     hard = _distance(positive_similarity) + MARGIN > _distance(similarity.max(1))
     complete = negative.sum(1) >= mining.negatives
-    return tuples[complete & hard] if (complete & hard).any() else tuples[complete]
+    chosen = complete & hard if (complete & hard).any() else complete
+    return np.asarray(tuples[chosen])
 
 
 def _distance(similarity: np.ndarray) -> np.ndarray:
     """The Euclidean distance of unit vectors with the given inner product."""
-    return np.sqrt(np.maximum(2 - 2 * similarity, 0))
+    return np.asarray(np.sqrt(np.maximum(2 - 2 * similarity, 0)))

@@ -49,7 +49,7 @@ class Guard:
     def same_heading(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Whether headings (degrees) differ by at most ``heading_deg``; True if one is unknown."""
         turn = np.abs((first - second + 180) % 360 - 180)
-        return np.isnan(turn) | (turn <= self.heading_deg)
+        return np.asarray(np.isnan(turn) | (turn <= self.heading_deg))
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ class Places:
 
     def _pairs(self, rows: np.ndarray) -> np.ndarray:
         tree = cKDTree(self.photos.utm[rows])
-        return rows[tree.query_pairs(self.guard.positive_radius_m, output_type="ndarray")]
+        pairs: np.ndarray = rows[tree.query_pairs(self.guard.positive_radius_m, output_type="ndarray")]
+        return pairs
 
     @cached_property
     def cells(self) -> np.ndarray:

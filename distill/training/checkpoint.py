@@ -12,7 +12,7 @@ import torch
 
 from vpr.base.errors import VprError
 from vpr.base.files import write_bytes
-from vpr.models.weights import DAMAGED
+from vpr.models.weights import FILE_ERRORS
 
 FORMAT = 2  # raised when the entries of the file change
 
@@ -43,6 +43,6 @@ def load_checkpoint(path: Path, parts: Mapping[str, Stateful], device: torch.dev
             for name, part in parts.items():
                 part.load_state_dict(state[name])
             return
-    except (*DAMAGED, pickle.UnpicklingError, TypeError, AttributeError, MemoryError) as error:
+    except (*FILE_ERRORS, pickle.UnpicklingError, TypeError, AttributeError, MemoryError) as error:
         raise VprError(f"{path} is damaged", thing=path, remedy=remedy) from error
     raise VprError(f"{path} was written by another version of vpr", thing=path, remedy=remedy)

@@ -19,7 +19,7 @@ from torch.utils.data import Subset
 
 from vpr.base.errors import VprError
 from vpr.description.describe import BATCH, global_descriptors
-from vpr.description.images import Images
+from vpr.description.image_files import Images
 from vpr.distill.sampling.augmentation import split_batch
 from vpr.distill.sampling.batches import BatchSampler
 

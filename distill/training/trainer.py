@@ -21,7 +21,7 @@ from torch import nn
 from vpr.base.errors import VprError
 from vpr.base.progress import progress
 from vpr.description.describe import load_batches
-from vpr.description.images import ImageFiles, Images, Uncut
+from vpr.description.image_files import ImageFiles, Images, UncroppedImages
 from vpr.distill.losses.objective import Objective, Targets
 from vpr.distill.losses.pairs import Pairs, PhotoBatch
 from vpr.distill.losses.structural import ProcessRank
@@ -164,7 +164,7 @@ class Trainer:
         count = self.config.accumulate
         self.sampler.steps = range(self.step * count, stop * count)
         sampler = ShardSampler(self.sampler, self.fabric)
-        images = Uncut(self.images) if isinstance(self.images, ImageFiles) else self.images
+        images = UncroppedImages(self.images) if isinstance(self.images, ImageFiles) else self.images
         batches = load_batches(images, sampler, self.config.workers)
         while self.step < stop:
             self.learning_rate = learning_rate(self.config, self.step, self.validations.scores)
@@ -214,7 +214,7 @@ class Trainer:
             ProcessRank(self.fabric.global_rank, self.fabric.world_size),
         )
         torch.manual_seed(seed)  # the same on all processes
-        terms = self.objective(whole, targets)
+        terms: dict[str, torch.Tensor] = self.objective(whole, targets)
         self._require_finite(terms)
         return terms
 
@@ -234,7 +234,8 @@ class Trainer:
         if self.initial_model is None:
             return None
         with torch.no_grad(), self.fabric.autocast():
-            return self.initial_model(images).patch_descriptors
+            described: Descriptors = self.initial_model(images)
+        return described.patch_descriptors
 
     def _require_finite(self, values: dict[str, torch.Tensor]) -> None:
         """Raise VprError if a value is NaN or infinite, because the weights would be lost."""

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from vpr.base.errors import VprError
-from vpr.base.files import replacing
+from vpr.base.files import replace_file
 from vpr.base.packages import install_extra
 
 TABLE, TENSORBOARD = "training.csv", "tensorboard"  # in the run folder
@@ -51,7 +51,7 @@ class TrainingLog:
 
     def write(self, folder: Path) -> None:
         """Write the table, and flush TensorBoard."""
-        with replacing(folder / TABLE) as temporary:
+        with replace_file(folder / TABLE) as temporary:
             pd.DataFrame(self.rows).to_csv(temporary, index=False)
         if self.writer is not None:
             self.writer.flush()

@@ -58,7 +58,8 @@ class Sample:
     @property
     def ranked(self) -> np.ndarray:
         """(S, K) the shortlists of the queries."""
-        return self.shortlist.ranked[self.queries]
+        ranked: np.ndarray = self.shortlist.ranked[self.queries]
+        return ranked
 
     @property
     def positives(self) -> list[np.ndarray]:
@@ -75,7 +76,7 @@ class Sample:
         weights = list(WEIGHTS)
         for weight in weights:
             best = max(map(self.criterion.value, results.values()), default=0.0)
-            order = reorder(self.ranked, weighted_sum(similarities.global_, similarities.structural, weight))
+            order = reorder(self.ranked, weighted_sum(similarities.global_similarity, similarities.structural, weight))
             results[weight] = self.criterion.metrics(self.shortlist.with_tail(order, self.queries), self.positives)
             if weight == weights[-1] and weight < MAX_WEIGHT and self.criterion.value(results[weight]) > best:
                 weights.append(2 * weight)
@@ -84,7 +85,7 @@ class Sample:
     def fit_curves(self, similarities: Similarities, weight: float) -> Curves:
         """The curves from separations to probabilities, before and after re-ranking with a weight."""
         data, before = self.described.data, self.shortlist.separation
-        scores = weighted_sum(similarities.global_, similarities.structural, weight)
+        scores = weighted_sum(similarities.global_similarity, similarities.structural, weight)
         ordered, structural = reorder(self.ranked, scores), reorder(similarities.structural, scores)
         after = separation(structural, data.places(ordered))
         right = first_is_right(self.ranked, data, self.queries)
@@ -171,7 +172,8 @@ def calibrate(described: DescribedSet, held_out: str, criterion: Criterion = PLA
 def sample_queries(data: RetrievalSet) -> np.ndarray:
     """Numbers of at most `QUERIES` queries with positives, evenly spaced."""
     scored = data.scored
-    return scored[np.unique(np.linspace(0, len(scored) - 1, min(QUERIES, len(scored))).astype(int))]
+    sample: np.ndarray = scored[np.unique(np.linspace(0, len(scored) - 1, min(QUERIES, len(scored))).astype(int))]
+    return sample
 
 
 def _key(setting: Setting, several: bool) -> str:

@@ -10,14 +10,14 @@ import torch
 
 from vpr.datasets.msls import Protocol, load
 from vpr.datasets.retrieval_set import Entries, RetrievalSet
+from vpr.description.cache_filling import CacheFillOptions, fill_cache
 from vpr.description.describe import global_descriptors
-from vpr.description.images import ImageFiles
-from vpr.description.into_cache import Filling, describe_into_cache
-from vpr.description.spec import cache_spec
+from vpr.description.image_files import ImageFiles
+from vpr.description.model_spec import cache_spec
 from vpr.eval.calibration.calibration import DEPTH, Sample, calibrate, sample_queries
 from vpr.eval.calibration.criterion import PLACE_CRITERION, Criterion
 from vpr.eval.descriptors import DescribedSet, describe
-from vpr.eval.options import RankingConfig
+from vpr.eval.options import RankingOptions
 from vpr.eval.ranking import search_shortlist
 from vpr.models.netvlad import NetVLAD
 from vpr.models.structural import StructuralModel
@@ -53,7 +53,7 @@ class Validator:
             return {}
         (self.out / "cache" / CACHE).unlink(missing_ok=True)
         cache = self.out / "cache" / f"{self.held_out.replace(' ', '-')}-{cache_spec(model).fingerprint}.h5"
-        described = describe(model, self.data, cache, self.device, RankingConfig(adapt=self.criterion.adapt))
+        described = describe(model, self.data, cache, self.device, RankingOptions(adapt=self.criterion.adapt))
         return {"calibration": calibrate(described, self.held_out, self.criterion).record()}
 
     def score(self, model: StructuralModel | NetVLAD) -> dict[str, float]:
@@ -68,7 +68,7 @@ class Validator:
             return self._score_teacher(model, self.data)
         reported, value = self.criterion.reported, self.criterion.value
         files, path = self.data.image_files(), self.out / "cache" / CACHE
-        filled = describe_into_cache(path, model, self.data.root, files, self.device, Filling(overwrite=True))
+        filled = fill_cache(path, model, self.data.root, files, self.device, CacheFillOptions(overwrite=True))
         sample = Sample.draw(DescribedSet.from_cache(self.data, filled.cache), self.criterion)
         best: dict[str, float] = {}
         for marginals in self.criterion.marginals:
@@ -86,4 +86,4 @@ class Validator:
 
     def _descriptors(self, model: NetVLAD, data: RetrievalSet, side: Entries) -> np.ndarray:
         """Global descriptors of single images (S, C)."""
-        return global_descriptors(model, ImageFiles.of(data.root, side.images.ravel(), model), self.device)
+        return global_descriptors(model, ImageFiles.for_model(data.root, side.images.ravel(), model), self.device)

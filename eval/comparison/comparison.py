@@ -22,7 +22,7 @@ from vpr.base.command import printable
 from vpr.base.machine import choose_device
 from vpr.datasets.msls.options import ProtocolOptions
 from vpr.datasets.msls.protocol import Split, Task
-from vpr.description.spec import cache_spec
+from vpr.description.model_spec import cache_spec
 from vpr.eval.baselines import chance, thumbnails
 from vpr.eval.comparison.intervals import Estimate, interval, resampling_groups
 from vpr.eval.comparison.methods import BASELINES, Method, parse_methods
@@ -30,10 +30,10 @@ from vpr.eval.comparison.seed_results import recall_hits
 from vpr.eval.evaluator import Evaluator, require_positions
 from vpr.eval.files.foreign import read_rankings
 from vpr.eval.metrics import evaluate
-from vpr.eval.options import RankingConfig, SourceConfig, TableFormat, fill_stages
+from vpr.eval.options import RankingOptions, SourceOptions, TableFormat, fill_stages
 from vpr.eval.report.subject import Stage, Table, answer_stages
 from vpr.eval.tables import describe_counts, describe_protocol, text_of, title_of
-from vpr.models.builtin import run_of
+from vpr.models.builtin import resolve_run
 from vpr.models.loading import TEACHER, load_teacher
 from vpr.retrieval.settings import RerankOptions
 
@@ -173,7 +173,7 @@ def compare(
     """
     methods = parse_methods([str(run) for run in runs])
     values = {"data": data, "split": split, "cities": tuple(cities), "task": task}
-    protocol, ranking, problem = fill_stages([ProtocolOptions, RankingConfig, RerankOptions], {**values, **options})
+    protocol, ranking, problem = fill_stages([ProtocolOptions, RankingOptions, RerankOptions], {**values, **options})
     return compare_methods(methods, protocol.load(), Evaluator(ranking, problem, choose_device(ranking.device)))
 
 
@@ -202,14 +202,14 @@ def compare_methods(methods: Sequence[Method], dataset: MSLS, evaluator: Evaluat
 
 def _teacher_fingerprints(method: Method, evaluator: Evaluator) -> set[str]:
     """The fingerprints of the teachers inside the runs; empty unless every run has one."""
-    if not all((run_of(run) / TEACHER).is_dir() for run in method.sources):
+    if not all((resolve_run(run) / TEACHER).is_dir() for run in method.sources):
         return set()
     return {cache_spec(load_teacher(run, evaluator.device)).fingerprint for run in method.sources}
 
 
 def _run_rows(method: Method, data: RetrievalSet, evaluator: Evaluator, shortlist: str) -> list[Row]:
     """The rows of a shortlist and of its re-ranking."""
-    answers = [evaluator.answer(data, SourceConfig(run, shortlist, rerank=True)) for run in method.sources]
+    answers = [evaluator.answer(data, SourceOptions(run, shortlist, rerank=True)) for run in method.sources]
     stages = [answer_stages(training) for training in answers]
     return [
         Row(
@@ -240,7 +240,8 @@ def _wide(comparison: Comparison) -> pd.DataFrame:
         rows[name] = {title_of(metric): f"{100 * metrics[metric]:.1f}" for metric in COLUMNS}
     for row in comparison.rows:
         rows[row.name] = {title_of(metric): row.estimate(metric).percent for metric in COLUMNS}
-    return pd.DataFrame(rows).T.rename(index=printable)
+    table: pd.DataFrame = pd.DataFrame(rows).T.rename(index=printable)
+    return table
 
 
 def _long(comparison: Comparison) -> pd.DataFrame:
@@ -254,7 +255,7 @@ def _long(comparison: Comparison) -> pd.DataFrame:
     for row in comparison.rows:
         estimates = [(metric, row.estimate(metric)) for metric in COLUMNS]
         lines += [(row.name, metric, estimate.mean, estimate.low, estimate.high) for metric, estimate in estimates]
-    table = pd.DataFrame(lines, columns=["row", "metric", "mean", "low", "high"])
+    table: pd.DataFrame = pd.DataFrame(lines, columns=["row", "metric", "mean", "low", "high"])
     table.insert(0, "subtask", protocol.subtask)
     table.insert(0, "task", protocol.task)
     return table

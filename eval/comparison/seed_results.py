@@ -10,7 +10,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Column, Table
 
-from vpr.base.files import replacing, write_json
+from vpr.base.files import replace_file, write_json
 from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.eval.comparison.intervals import Estimate, interval, resampling_groups
 from vpr.eval.metrics import first_hits
@@ -130,9 +130,9 @@ def write_results(out: Path, results: Results, protocol: str) -> None:
         for row, by_metric in estimates.items()
         for name, one in by_metric.items()
     ]
-    with replacing(out / "table.csv") as temporary:
+    with replace_file(out / "table.csv") as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
-    with replacing(out / "table.txt") as temporary, temporary.open("w", encoding="utf-8") as file:
+    with replace_file(out / "table.txt") as temporary, temporary.open("w", encoding="utf-8") as file:
         console = Console(file=file, width=100)
         console.print(protocol, highlight=False)
         console.print(results.table())

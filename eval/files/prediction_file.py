@@ -22,11 +22,11 @@ import numpy as np
 
 from vpr.base.errors import VprError
 from vpr.base.files import write_bytes
-from vpr.base.photo_files import BLANK, is_hidden
+from vpr.base.photo_files import WHITE_SPACE, is_hidden
 
 SUFFIXES = (".csv", ".zip")
 MAX_BYTES = 512 << 20  # of an unpacked .csv; a submission to MSLS has 20 MB
-SEPARATORS = re.compile(f"[{BLANK}]+")
+SEPARATORS = re.compile(f"[{WHITE_SPACE}]+")
 ZIP_TIME = (2020, 1, 1, 0, 0, 0)  # constant, so that the same predictions give the same bytes
 
 

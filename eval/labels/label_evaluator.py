@@ -7,13 +7,13 @@ from pathlib import Path
 from vpr.base.errors import VprError
 from vpr.base.machine import choose_device
 from vpr.base.run_folder import read_config
-from vpr.datasets.labels import Halves
+from vpr.datasets.labels import ClassSplit
 from vpr.datasets.msls.options import ProtocolOptions
 from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.eval.evaluator import Evaluator
 from vpr.eval.labels.label_metrics import KS
-from vpr.eval.options import RankingConfig
-from vpr.models.builtin import run_of
+from vpr.eval.options import RankingOptions
+from vpr.models.builtin import resolve_run
 from vpr.retrieval.settings import Calibration, RerankOptions
 
 log = logging.getLogger("vpr")
@@ -22,7 +22,7 @@ COMMAND = "vpr.retrieval"  # trains, and calibrates, on classes
 
 
 def label_evaluator(
-    run: Path, data: RetrievalSet, halves: Halves, ranking: RankingConfig, rerank: RerankOptions
+    run: Path, data: RetrievalSet, split: ClassSplit, ranking: RankingOptions, rerank: RerankOptions
 ) -> Evaluator:
     """An evaluator with rankings as deep as the metrics need: the largest k of the database, and all positives.
 
@@ -30,14 +30,14 @@ def label_evaluator(
     """
     if not len(data.scored):
         raise VprError(f"{data.root}: no test class has two images, so nothing can be scored; add images")
-    ranking, rerank = _label_defaults(ranking, rerank, run, halves.training.fingerprint)
+    ranking, rerank = _label_defaults(ranking, rerank, run, split.training.fingerprint)
     full_depth = max([k for k in KS if k < len(data.database)] + [int(data.answers.counts.max())])
     return Evaluator(ranking, rerank, choose_device(ranking.device), full_depth)
 
 
 def is_trained_on_classes(run: Path) -> bool:
     """Whether a run was trained and calibrated on class labels."""
-    return read_config(run_of(run), COMMAND).get("command") == COMMAND
+    return read_config(resolve_run(run), COMMAND).get("command") == COMMAND
 
 
 def labelled_folder(options: ProtocolOptions) -> Path | None:
@@ -48,15 +48,15 @@ def labelled_folder(options: ProtocolOptions) -> Path | None:
 
 
 def _label_defaults(
-    ranking: RankingConfig, rerank: RerankOptions, run: Path, training: str
-) -> tuple[RankingConfig, RerankOptions]:
+    ranking: RankingOptions, rerank: RerankOptions, run: Path, training: str
+) -> tuple[RankingOptions, RerankOptions]:
     """The options, with the defaults for class labels.
 
     training: the fingerprint of the training half. A run that was trained on this half is not adapted to the test half.
     A run that was calibrated on streets gets mass 1 and the default weight: two photos of one object show the whole
     object, but two photos of one place show different parts of it.
     """
-    config = read_config(run_of(run), COMMAND)
+    config = read_config(resolve_run(run), COMMAND)
     if config.get("command") == COMMAND:
         data = config.get("data")
         same_set = isinstance(data, dict) and data.get("fingerprint") == training

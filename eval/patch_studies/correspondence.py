@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vpr.base.figures import COLOURS, style
-from vpr.retrieval.drawing import Photos, cell, grid_of, on_grid, photo_grid, show_photo
+from vpr.retrieval.drawing import Photos, grid_side, patch_box, photo_grid, show_photo, to_grid
 from vpr.retrieval.matching import Match
 
 if TYPE_CHECKING:
@@ -38,19 +38,19 @@ class Correspondence:
 
 def correspondence(match: Match, patch: PatchIndex) -> Correspondence:
     """The targets of the mass of a patch of the query."""
-    side = grid_of(match.plan.shape[0])
+    side = grid_side(match.plan.shape[0])
     number = patch[0] * side + patch[1]
-    row, moved = match.plan[number], float(match.taken[0][number])
+    row, moved = match.plan[number], float(match.moved_shares[0][number])
     if row.sum() <= 0:
         return Correspondence(patch, None, 0.0, np.zeros_like(row))
-    best = divmod(int(row.argmax()), grid_of(row.size))
+    best = divmod(int(row.argmax()), grid_side(row.size))
     return Correspondence(patch, best, moved, row / row.sum())
 
 
 def heaviest_patches(match: Match, count: int) -> list[PatchIndex]:
     """The patches of the query that move most mass. No two of them touch."""
     moved = match.plan.sum(1)
-    side, chosen = grid_of(moved.size), list[PatchIndex]()
+    side, chosen = grid_side(moved.size), list[PatchIndex]()
     for number in np.argsort(-moved, kind="stable").tolist():
         row, column = divmod(number, side)
         apart = all(max(abs(row - other), abs(column - beside)) > 1 for other, beside in chosen)
@@ -74,7 +74,7 @@ def correspondences(matches: dict[str, Match], patches: list[PatchIndex]) -> dic
 
     patches: on the grid of the first model; for other models the patches at these positions on their grids are taken.
     """
-    grids = {label: grid_of(match.plan.shape[0]) for label, match in matches.items()}
+    grids = {label: grid_side(match.plan.shape[0]) for label, match in matches.items()}
     first = next(iter(grids.values()))
     return {
         label: [correspondence(match, on_other_grid(patch, first, grids[label])) for patch in patches]
@@ -88,7 +88,7 @@ def draw_correspondences(photos: Photos, matches: dict[str, Match], patches: lis
     patches: as in `correspondences`.
     """
     by_model = correspondences(matches, patches)
-    side = grid_of(next(iter(matches.values())).plan.shape[0])
+    side = grid_side(next(iter(matches.values())).plan.shape[0])
     with style():
         figure, axes = photo_grid((photos[0], *[photos[1]] * len(matches)), [""] * len(patches))
         for number, (parts, patch) in enumerate(zip(axes, patches)):
@@ -113,7 +113,7 @@ def _show_shares(axes: Axes, photo: np.ndarray, one: Correspondence) -> None:
 
     height, width = photo.shape[:2]
     show_photo(axes, np.repeat(photo.mean(2, keepdims=True).astype(np.uint8), 3, 2))
-    grid = on_grid(one.shares / max(float(one.shares.max()), 1e-12))
+    grid = to_grid(one.shares / max(float(one.shares.max()), 1e-12))
     colours = np.concatenate([np.broadcast_to(to_rgb(HEAT), (*grid.shape, 3)), 0.85 * grid[..., None]], 2)
     axes.imshow(colours, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
     if one.answer is not None:
@@ -124,6 +124,6 @@ def _outline(axes: Axes, photo: np.ndarray, patch: PatchIndex, side: int) -> Non
     """Draw the border of a patch on a wider white one, so that it is visible on any photo."""
     from matplotlib.patches import Rectangle
 
-    x, y, width, height = cell(photo, patch[0] * side + patch[1], side * side)
+    x, y, width, height = patch_box(photo, patch[0] * side + patch[1], side * side)
     for wide, colour in ((4.0, "white"), (2.0, MARK)):
         axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=wide))

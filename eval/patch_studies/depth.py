@@ -17,8 +17,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from vpr.base.errors import VprError
-from vpr.description.describe import by_threads, evaluating
-from vpr.description.images import ImageFiles
+from vpr.description.describe import decode_in_threads, evaluation_mode
+from vpr.description.image_files import ImageFiles
 from vpr.models.settings import Crop
 
 BATCH = 16
@@ -72,8 +72,8 @@ def similarity_by_depth(network: Network, images: ImageFiles, device: torch.devi
             counts[name] = patches.shape[1]
             values.setdefault(name, []).append(mean_cosine(patches).cpu())
 
-    with block_outputs(network.model, add), evaluating(network.model):
-        for batch in by_threads(images, batches):
+    with block_outputs(network.model, add), evaluation_mode(network.model):
+        for batch in decode_in_threads(images, batches):
             patches = getattr(network.describe(batch.to(device)), "patch_descriptors", None)
             if patches is not None:
                 add(HEAD, patches)

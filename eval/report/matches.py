@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from vpr.base.machine import usable_cores
 from vpr.base.progress import progress
-from vpr.description.images import WIDER
+from vpr.description.images import CROP_MARGIN
 from vpr.retrieval.matching import Match, match
 
 if TYPE_CHECKING:
@@ -62,11 +62,11 @@ def pack(matched: Match) -> bytes:
     """
     order = np.argsort(-matched.plan, axis=1, kind="stable")[:, :TARGETS]
     mass = np.take_along_axis(matched.plan, order, 1) / np.maximum(matched.query_weights[:, None], 1e-12)
-    lines = matched.strongest(LINES)
+    lines = matched.strongest_pairs(LINES)
     filled = np.zeros((LINES, 2), np.uint8)
     filled[: len(lines)] = lines
     shares = (side / side.max() for side in (matched.query_weights, matched.database_weights))
-    parts = [*map(_to_bytes, [*shares, *matched.taken]), order.astype(np.uint8), _to_bytes(mass)]
+    parts = [*map(_to_bytes, [*shares, *matched.moved_shares]), order.astype(np.uint8), _to_bytes(mass)]
     parts += [np.array([len(lines)], np.uint8), filled]
     return b"".join(part.tobytes() for part in parts)
 
@@ -96,9 +96,9 @@ def packed_matches(answers: Answers, pairs: Sequence[tuple[int, int]], names: Se
     # the threads here share the pairs; further threads of BLAS would slow them down
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(usable_cores()) as workers:
         packed = progress(workers.map(pack_pair, pairs), title="matches", unit="pair", total=len(pairs))
-        middle = 0.0 if described.crop == "resize" else 1 / WIDER
+        middle = 0.0 if described.crop == "resize" else 1 / CROP_MARGIN
         return PackedMatches(grid, middle, dict(zip(names, packed)))
 
 
 def _to_bytes(shares: np.ndarray) -> np.ndarray:
-    return np.rint(255 * np.clip(shares, 0, 1)).astype(np.uint8)
+    return np.asarray(np.rint(255 * np.clip(shares, 0, 1)), np.uint8)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from vpr.base.errors import VprError
-from vpr.base.files import replacing
+from vpr.base.files import replace_file
 from vpr.base.pages import asset, environment, style
-from vpr.description.thumbnails import SIZES, next_size, thumbnails
+from vpr.description.thumbnails import SIZES, fitting_size, thumbnails
 from vpr.eval.confidence import first_is_right
 from vpr.eval.report.charts import precision_line, precision_recall, recall_curves, reliability
 from vpr.eval.report.gallery import Gallery
@@ -52,7 +52,7 @@ def write_report(path: Path, subject: Subject, options: ReportOptions) -> str:
     """
     content = _fit(subject, options)
     page = _render(subject, content)
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     count, scored = len(content.gallery.queries), len(subject.data.scored)
     part = f"{count} queries" if count == scored else f"{count} of {scored} queries in the gallery"
@@ -79,7 +79,7 @@ def _fit(subject: Subject, options: ReportOptions) -> Content:
 def _images(subject: Subject, gallery: Gallery, room: int) -> list[str] | None:
     """The thumbnails as base64, as large as fit into the room, in bytes; None if the smallest do not fit."""
     files, first = gallery.files, 0
-    while (first := next_size(subject.data.root, files, int(room / BASE64), first)) < len(SIZES):
+    while (first := fitting_size(subject.data.root, files, int(room / BASE64), first)) < len(SIZES):
         images = [base64.b64encode(image).decode() for image in thumbnails(subject.data.root, files, SIZES[first])]
         if sum(len(image) + 3 for image in images) <= room:
             return images

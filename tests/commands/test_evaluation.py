@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 def test_reranking_twice_gives_the_same_numbers_and_the_second_time_uses_the_cache(
     tiny_tree, run_copy, tmp_path, seams, validation
 ):
-    images = seams.watch("vpr.description.images.read_whole")
+    images = seams.watch("vpr.description.image_files.read_uncropped")
     first = evaluate(tiny_tree, run_copy, tmp_path, "--rerank")
     assert len(list((run_copy / "cache").glob("*.h5"))) == 1
     images.forbid()
@@ -96,7 +96,7 @@ def test_sequences_are_reranked(tiny_tree, distilled_run, tmp_path):
 
 
 def test_extraction_resumes_and_serves_evaluation(tiny_tree, run_copy, tmp_path, seams):
-    images, path = seams.watch("vpr.description.images.read_whole"), tmp_path / "a.h5"
+    images, path = seams.watch("vpr.description.image_files.read_uncropped"), tmp_path / "a.h5"
     arguments = ["--run", str(run_copy), "--data", str(tiny_tree), "--cache", str(path), "--device", "cpu"]
     assert extract.main(arguments) == 0
     whole = path.read_bytes()

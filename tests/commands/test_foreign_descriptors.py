@@ -9,7 +9,7 @@ from tiny import SMALL
 
 from vpr.datasets.msls import Protocol, load
 from vpr.description.describe import global_descriptors
-from vpr.description.images import ImageFiles
+from vpr.description.image_files import ImageFiles
 from vpr.distill import __main__ as distill
 from vpr.distill.data import training_photos
 from vpr.eval import msls
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 def described(teacher_run, root, names):
     """The teacher's descriptors of images, as somebody would have computed them."""
     model = load_teacher(teacher_run, torch.device("cpu"))
-    images = ImageFiles.of(root, names, model)
+    images = ImageFiles.for_model(root, names, model)
     return global_descriptors(model, images, torch.device("cpu"))
 
 
@@ -61,7 +61,7 @@ def test_what_is_missing_is_said_before_the_work(tiny_tree, distilled_run, tmp_p
     rng = np.random.default_rng(0)
     path = as_hloc(tmp_path, names[1:], rng.standard_normal((len(names) - 1, 16)))
     options = ["--data", tiny_tree, "--teacher", path, "--out", tmp_path / "run", "--grid", "3", *SMALL]
-    assert f"lacks 1 of {len(names)} images, {names[0]} the first" in refused(capsys, distill.main, *options)
+    assert f"lacks 1 of {len(names)} images, the first is {names[0]}" in refused(capsys, distill.main, *options)
     assert not (tmp_path / "run" / "config.json").exists()
     usual = ["--data", tiny_tree, "--run", distilled_run, "--device", "cpu"]
     assert "lacks" in refused(capsys, msls.main, *usual, "--shortlist", path)

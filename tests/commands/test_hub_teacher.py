@@ -10,7 +10,7 @@ from layouts import as_numpy
 from tiny import SMALL
 
 from vpr.description.describe import global_descriptors
-from vpr.description.images import ImageFiles
+from vpr.description.image_files import ImageFiles
 from vpr.distill import __main__ as distill
 from vpr.distill.data import training_photos
 

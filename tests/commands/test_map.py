@@ -147,7 +147,7 @@ def test_a_video_along_a_track(tmp_path, capsys):
     given = [tmp_path / "map", "add", tmp_path / "drive.mp4", "--device", "cpu"]
     assert "a video needs a GPX track" in refused(capsys, map.main, *given)
     given += ["--gpx", tmp_path / "t.gpx"]
-    assert "does not say when it was taken" in refused(capsys, map.main, *given)
+    assert "the file has no start time" in refused(capsys, map.main, *given)
     assert "covers none" in refused(capsys, map.main, *given, "--start", "2026-05-02T12:00:00")
     given += ["--start", "2026-05-01T12:00:00"]
     assert map.main([str(word) for word in given]) == 0
@@ -175,7 +175,7 @@ def test_outputs_replace_nothing_of_the_map(town, tmp_path, capsys):
 
 def test_frames_come_in_the_order_of_their_numbers_and_once():
     names = ["b/frame10.jpg", "b/frame8.jpg", "a/2x10.jpg", "a/2x9.jpg", "a/x.jpg"]
-    drives = locate._drives([map.Path(name) for name in names], locate.LocateConfig(sequence=True))
+    drives = locate._split_drives([map.Path(name) for name in names], locate.LocateConfig(sequence=True))
     assert [[str(path) for path in drive] for drive in drives] == [
         ["a/2x9.jpg", "a/2x10.jpg", "a/x.jpg"], ["b/frame8.jpg", "b/frame10.jpg"],
     ]  # fmt: skip

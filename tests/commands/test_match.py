@@ -10,7 +10,7 @@ from comparing import compare
 from PIL import Image
 
 from vpr import match
-from vpr.description.into_cache import describe_into_cache
+from vpr.description.cache_filling import fill_cache
 from vpr.retrieval.settings import RerankOptions
 from vpr.run import load
 
@@ -49,9 +49,9 @@ def test_the_scores_are_those_of_re_ranking(distilled_run, photos, tmp_path, cap
     assert np.asarray(Image.open(tmp_path / "m.png")).std() > 5
     run = load(distilled_run, "cpu")
     keys = [photo.name for photo in photos]
-    cache = describe_into_cache(tmp_path / "a.h5", run.network, tmp_path, keys, run.device).cache
+    cache = fill_cache(tmp_path / "a.h5", run.network, tmp_path, keys, run.device).cache
     expected = compare(cache, np.array([0]), np.array([[1]]), RerankOptions(mass=mass).config(run.calibration))
-    assert found["scores"]["global"] == pytest.approx(float(expected.global_[0, 0]), abs=1e-4)
+    assert found["scores"]["global"] == pytest.approx(float(expected.global_similarity[0, 0]), abs=1e-4)
     assert found["scores"]["structural"] == pytest.approx(float(expected.structural[0, 0]), abs=1e-4)
     score = found["scores"]["global"] + run.calibration.weight * found["scores"]["structural"]
     assert found["scores"]["score"] == pytest.approx(score) and f"score     {score:.4f}" in capsys.readouterr().out

@@ -10,7 +10,7 @@ from PIL import Image
 from vpr.eval import patches
 from vpr.eval.patch_studies.correspondence import correspondence
 from vpr.retrieval.pairs import match_photos
-from vpr.retrieval.settings import ProblemOptions
+from vpr.retrieval.settings import TransportOptions
 from vpr.run import load
 
 pytestmark = pytest.mark.slow
@@ -41,7 +41,7 @@ def test_runs_and_networks_beside_one_another(tiny_tree, distilled_run, pair, tm
     assert (tmp_path / "first/patches.csv").read_text().count("\n") == 18
     assert "3 images of" in (said := capsys.readouterr().out) and "pair1.png" in said
     run = load(distilled_run, "cpu")
-    config = ProblemOptions(mass=0.8).config(run.calibration)
+    config = TransportOptions(mass=0.8).config(run.calibration)
     match = match_photos(run.network, pair, config, run.device).match
     found = first["pairs"][0]["correspondences"]
     expected = [correspondence(match, patch).as_json() for patch in ((0, 2), (1, 1))]

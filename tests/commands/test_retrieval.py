@@ -156,7 +156,7 @@ def test_classes_of_one_image_cannot_be_scored(tiny_set, tmp_path, capsys):
     words = refused(capsys, retrieval.main, "--run", "builtin", "--data", alone)
     assert "no test class has two images" in words
     with pytest.raises(VprError, match="have one image each; give another"):
-        hold_out(load("folders", alone).every, 0.5)
+        hold_out(load("folders", alone).images, 0.5)
 
 
 def test_bad_input_is_one_line(tiny_set, tmp_path, capsys, run):

@@ -31,7 +31,7 @@ def test_a_distilled_run_holds_what_made_it(distilled_run, tiny_tree):
 
 def test_a_complete_run_is_not_trained_again(distilled_run, teacher_run, tiny_tree, tmp_path, seams):
     before = (distilled_run / "model.safetensors").read_bytes()
-    images = seams.watch("vpr.description.images.read_whole")
+    images = seams.watch("vpr.description.image_files.read_uncropped")
     arguments = ["--data", str(tiny_tree), "--teacher", str(teacher_run), "--grid", "3", *SMALL]
     assert distill.main([*arguments, "--out", str(tmp_path / "run")]) == 0  # a new run reads images
     images.forbid()

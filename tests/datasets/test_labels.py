@@ -36,8 +36,8 @@ def contents(root):
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_each_layout_has_the_same_images_in_the_same_halves(sets, layout):
-    halves = load(layout, sets[layout])
-    sides = halves.training, halves.testing
+    split = load(layout, sets[layout])
+    sides = split.training, split.testing
     assert [len(side.files) for side in sides] == [32, 32]
     assert [np.unique(side.classes, return_counts=True)[1].tolist() for side in sides] == [[8] * 4] * 2
     assert not set(sides[0].classes) & set(sides[1].classes)
@@ -48,8 +48,8 @@ def test_each_layout_has_the_same_images_in_the_same_halves(sets, layout):
             for one in (side, known)
         )
         assert first == second
-    assert (halves.remark() is None) == (layout == "folders")
-    with Image.open(halves.testing.root / halves.testing.files[0]) as image:
+    assert (split.size_remark() is None) == (layout == "folders")
+    with Image.open(split.testing.root / split.testing.files[0]) as image:
         assert image.size == (48, 48) and np.asarray(image).std() > 5
 
 
@@ -78,27 +78,27 @@ def test_a_search_leaves_the_query_out(sets):
 
 
 def test_the_table_of_cars_is_read(sets, tmp_path):
-    halves = load("cars", sets["cars"])
-    files = np.concatenate([halves.training.files, halves.testing.files])
-    classes = np.concatenate([halves.training.classes, halves.testing.classes])
+    split = load("cars", sets["cars"])
+    files = np.concatenate([split.training.files, split.testing.files])
+    classes = np.concatenate([split.training.classes, split.testing.classes])
     row = np.dtype([("relative_im_path", object), ("class", object)])
     table = np.array([(file, number + 1) for file, number in zip(files, classes)], row)
-    names = np.array(halves.every.names, object)
+    names = np.array(split.images.names, object)
     scipy.io.savemat(tmp_path / "cars_annos.mat", {"annotations": table, "class_names": names})
     again = load("cars", tmp_path)
-    assert again.testing.files.tolist() == halves.testing.files.tolist()
-    assert again.testing.fingerprint == halves.testing.fingerprint
+    assert again.testing.files.tolist() == split.testing.files.tolist()
+    assert again.testing.fingerprint == split.testing.fingerprint
     (tmp_path / "cars_annos.mat").write_bytes((tmp_path / "cars_annos.mat").read_bytes()[:200])
-    with pytest.raises(DatasetError, match="is no cars_annos.mat"):
+    with pytest.raises(DatasetError, match="is not a cars_annos.mat"):
         load("cars", tmp_path)
 
 
 def test_classes_to_test_on_may_be_named(sets, tmp_path):
     (tmp_path / "a.txt").write_text("bird_000\n\nbird_007 \n")
-    halves = load("folders", sets["folders"], tmp_path / "a.txt")
-    assert {Path(file).parts[0] for file in halves.testing.files} == {"bird_000", "bird_007"}
+    split = load("folders", sets["folders"], tmp_path / "a.txt")
+    assert {Path(file).parts[0] for file in split.testing.files} == {"bird_000", "bird_007"}
     (tmp_path / "b.txt").write_text("bird_000\nalbatross\n")
-    with pytest.raises(DatasetError, match=r"names 'albatross', which is no class \(1 such\)"):
+    with pytest.raises(DatasetError, match=r"names 'albatross', which is not a class \(1 such names\)"):
         load("folders", sets["folders"], tmp_path / "b.txt")
 
 
@@ -117,7 +117,7 @@ def test_what_is_missing_or_odd_is_named(sets, tmp_path):
     with pytest.raises(DatasetError, match="class folders of CUB are named NNN.NAME"):
         load("cub", tmp_path)
     table = (sets["sop"] / "Ebay_train.txt").read_text()
-    odd = {table.replace("path", "where"): "has not the columns", table: "a class is in both tables"}
+    odd = {table.replace("path", "where"): "lacks the columns", table: "a class is in both tables"}
     for content, words in odd.items():
         for name in ("Ebay_train.txt", "Ebay_test.txt"):
             (tmp_path / name).write_text(content)
@@ -129,7 +129,7 @@ def test_a_name_that_is_no_text_is_named(sets, tmp_path):
     folder = tmp_path / "set" / "lark"
     folder.mkdir(parents=True)
     (folder / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"")
-    with pytest.raises(DatasetError, match="a name that is not UTF-8; rename it"):
+    with pytest.raises(DatasetError, match="the name is not UTF-8; rename it"):
         load("folders", tmp_path / "set")
 
 
@@ -149,7 +149,7 @@ def classes_of(folder, names, images=3):
 def test_near_copies_of_systems_are_no_images(tmp_path, caplog):
     caplog.set_level("INFO", "vpr")
     classes_of(tmp_path, ("lark", "wren", "crow", "kite"))
-    before = load("folders", tmp_path).every
+    before = load("folders", tmp_path).images
     for path in list(tmp_path.rglob("*.jpg")):
         photo(path.parent / "@eaDir" / path.name / "SYNOPHOTO_THUMB_M.jpg", 0)
         photo(path.parent / ".ipynb_checkpoints" / f"{path.stem}-checkpoint.jpg", 0)
@@ -157,41 +157,43 @@ def test_near_copies_of_systems_are_no_images(tmp_path, caplog):
         path.with_name(f"._{path.name}").write_bytes(b"x")
     for name in ("@eaDir", ".Trash-1000", "#recycle", "__MACOSX"):
         photo(tmp_path / name / "a.jpg", 0)
-    after = load("folders", tmp_path).every
+    after = load("folders", tmp_path).images
     assert after.files.tolist() == before.files.tolist() and after.fingerprint == before.fingerprint
-    assert "passed over" not in caplog.text
+    assert "skipped" not in caplog.text
     photo(tmp_path / "lark" / "small" / "0.jpg", 0)
     (tmp_path / "lark" / "notes.txt").write_text("x")
-    assert load("folders", tmp_path).every.fingerprint == before.fingerprint
-    assert "2 other files are passed over (1 .txt, 1 in folders below class folders)" in caplog.text
+    assert load("folders", tmp_path).images.fingerprint == before.fingerprint
+    assert "2 other files are skipped (1 .txt, 1 in folders below class folders)" in caplog.text
 
 
 @pytest.mark.parametrize("layout", ["folders", "cars"])
 def test_folders_above_class_folders_are_no_classes(tmp_path, layout):
     for half in ("train", "test"):
         classes_of(tmp_path / half, ("lark", "wren"))
-    with pytest.raises(DatasetError, match=r"test holds no images but folders of them \(test/lark\); pass the folder"):
+    with pytest.raises(DatasetError, match=r"test has only folders of images \(test/lark\); pass the folder"):
         load(layout, tmp_path)
-    assert len(load(layout, tmp_path / "train").every.files) == 6
+    assert len(load(layout, tmp_path / "train").images.files) == 6
 
 
 def test_cars_of_kaggle_are_no_classes(tmp_path):
     for half in ("cars_train", "cars_test"):
         photo(tmp_path / "nested" / half / half / "00001.jpg", 0)
         photo(tmp_path / "flat" / half / "00001.jpg", 0)
-    with pytest.raises(DatasetError, match=r"cars_test holds no images but folders of them .*cars_annos.mat"):
+    with pytest.raises(DatasetError, match=r"cars_test has only folders of images .*cars_annos.mat"):
         load("cars", tmp_path / "nested")
     for layout in ("cars", "folders"):
-        with pytest.raises(DatasetError, match="holds cars_test, cars_train, which are no classes; known layouts: CUB"):
+        with pytest.raises(
+            DatasetError, match="holds cars_test, cars_train, which are not classes; known layouts: CUB"
+        ):
             load(layout, tmp_path / "flat")
 
 
 def test_images_of_one_class_have_no_wrong_answer(tmp_path):
     classes_of(tmp_path, ("lark", "wren"))
-    halves = load("folders", tmp_path)
+    split = load("folders", tmp_path)
     with pytest.raises(DatasetError, match="all 3 images are of one class, so every answer would be right"):
-        halves.testing.retrieval_set()
-    assert len(halves.every.retrieval_set().scored) == 6
+        split.testing.retrieval_set()
+    assert len(split.images.retrieval_set().scored) == 6
 
 
 def test_an_image_that_is_listed_twice(sets, tmp_path):
@@ -199,12 +201,12 @@ def test_an_image_that_is_listed_twice(sets, tmp_path):
         (tmp_path / name).write_text((sets["sop"] / name).read_text())
     lines = (tmp_path / "Ebay_test.txt").read_text().split("\n")
     (tmp_path / "Ebay_test.txt").write_text("\n".join([*lines[:-1], lines[1], ""]))
-    with pytest.raises(DatasetError, match=r"lists .*jpg twice \(1 such\); an image would be its own answer"):
+    with pytest.raises(DatasetError, match=r"lists .*jpg twice \(1 such images\); an image would be its own answer"):
         load("sop", tmp_path)
     fields = lines[1].split()
     fields[1] += ".5"
     (tmp_path / "Ebay_test.txt").write_text("\n".join([lines[0], " ".join(fields), *lines[2:]]))
-    with pytest.raises(DatasetError, match="a class_id is no whole number"):
+    with pytest.raises(DatasetError, match="a class_id is not a whole number"):
         load("sop", tmp_path)
 
 
@@ -212,14 +214,14 @@ def test_names_of_classes_with_other_white_space(tmp_path):
     names = ("a\u00a0b", "c\u2028d", "e", "f\u3000")
     classes_of(tmp_path / "set", names)
     (tmp_path / "a.txt").write_bytes("\ufeffa\u00a0b\r\nc\u2028d\r\nf\u3000\r\n".encode())
-    assert load("folders", tmp_path / "set", tmp_path / "a.txt").in_training.tolist() == [False, False, True, False]
+    assert load("folders", tmp_path / "set", tmp_path / "a.txt").is_training.tolist() == [False, False, True, False]
 
 
 @pytest.mark.parametrize("ending", [".JFIF", ".avif", ".gif", ".MPO", ".webp", ".jp2"])
 def test_images_of_other_endings_are_images(tmp_path, ending):
     classes_of(tmp_path, ("lark", "wren"))
     (tmp_path / "lark" / f"z{ending}").write_bytes(b"x")
-    assert len(load("folders", tmp_path).every.files) == 7
+    assert len(load("folders", tmp_path).images.files) == 7
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"{", b'{"config": [1]}', b"[]"])

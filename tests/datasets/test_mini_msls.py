@@ -18,12 +18,12 @@ import pytest
 from PIL import Image
 
 from vpr.datasets import mini_msls
-from vpr.datasets.default import NOTE, ensure_mini_msls
+from vpr.datasets.default_data import PARTIAL_MANIFEST, ensure_mini_msls
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.msls.options import DatasetOptions
 from vpr.datasets.street_world import rendering
 from vpr.datasets.street_world.config import scale_config, tiny_config
-from vpr.datasets.street_world.rendering import render, tree_of
+from vpr.datasets.street_world.rendering import render, world_folder
 from vpr.datasets.street_world.tables import FILES, city_tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,9 +76,9 @@ def test_the_layout_is_that_of_msls(tree):
         assert sorted(path.stem for path in (folder / "images").iterdir()) == sorted(tables[0]["key"])
         keys += list(tables[0]["key"])
     assert len(set(keys)) == len(keys) and all(len(key) == 22 for key in keys)
-    counts = json.loads(tree_of(tree, tiny_config()).manifest.read_text())["counts"]
+    counts = json.loads(world_folder(tree, tiny_config()).manifest.read_text())["counts"]
     assert sum(sum(side.values()) for side in counts.values()) == len(keys)
-    assert not tree_of(tree, tiny_config()).begun.exists()
+    assert not world_folder(tree, tiny_config()).partial_manifest.exists()
 
 
 def test_columns_and_values(tree):
@@ -158,24 +158,24 @@ def test_a_killed_run_resumes_to_the_same_bytes(tree, tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not tree_of(out, tiny_config()).manifest.exists()
+    assert not world_folder(out, tiny_config()).manifest.exists()
     render(tiny_config(), out, workers=2)
     assert fingerprints(out) == fingerprints(tree)
 
 
 def test_a_kill_before_the_note_is_written_leaves_a_folder_that_can_be_used(tmp_path, seams):
-    seams.replace("vpr.datasets.rendered.write_json", lambda *_: 1 / 0)
+    seams.replace("vpr.datasets.rendered_folder.write_json", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         rendering.make_folders(tmp_path, tiny_config(), tiny_config().cities)
     (tmp_path / ".mini_msls.partial.json.host.1-1.tmp").touch()
-    assert not tree_of(tmp_path, tiny_config()).is_complete()
+    assert not world_folder(tmp_path, tiny_config()).is_complete()
 
 
 def test_city_after_city_is_the_same_tree(tree, tmp_path):
     for cities in (["sf", "cph"], [], ["cph"], ["london"]):
         render(tiny_config(), tmp_path, workers=1, cities=cities)
     assert {path.name for path in (tmp_path / "train_val").iterdir()} == {"sf", "cph", "london"}
-    assert not tree_of(tmp_path, tiny_config()).manifest.exists()
+    assert not world_folder(tmp_path, tiny_config()).manifest.exists()
     render(tiny_config(), tmp_path, workers=1)
     assert fingerprints(tmp_path) == fingerprints(tree)
     with pytest.raises(DatasetError, match=r"no city 'atlantis'; it holds trondheim, "):
@@ -198,12 +198,15 @@ def test_a_command_renders_the_cities_that_it_reads(options, wanted, seams):
 
 
 def test_a_tree_that_is_named_and_not_complete_is_continued(tmp_path, seams):
-    root = tree_of(tmp_path, scale_config("medium", 3))
+    root = world_folder(tmp_path, scale_config("medium", 3))
     assert DatasetOptions(data=tmp_path).root() == tmp_path  # no tree of ours
     root.begin()
     asked = []
     seams.replace("vpr.datasets.street_world.rendering.render", lambda *given: asked.append(given) or given[1])
-    assert root.begun.name == NOTE and DatasetOptions(data=tmp_path, split="test").root() == tmp_path
+    assert (
+        root.partial_manifest.name == PARTIAL_MANIFEST
+        and DatasetOptions(data=tmp_path, split="test").root() == tmp_path
+    )
     assert asked == [(scale_config("medium", 3), tmp_path, None, ["miami"])]
 
 

@@ -12,7 +12,7 @@ from vpr.eval import compare as compare_command
 from vpr.eval import msls
 from vpr.eval.comparison.comparison import compare
 from vpr.eval.evaluation import evaluate
-from vpr.eval.options import RankingConfig, SourceConfig, fill_stages
+from vpr.eval.options import RankingOptions, SourceOptions, fill_stages
 
 pytestmark = pytest.mark.slow
 
@@ -112,7 +112,7 @@ def test_wrong_arguments_are_named(tiny_tree):
 
 
 def test_options_are_filled_by_name(tmp_path):
-    source, ranking = fill_stages([SourceConfig, RankingConfig], {"run": tmp_path, "depth": 7, "weight": 2})
-    assert source == SourceConfig(tmp_path) and ranking == RankingConfig(depth=7, weight=2.0)
+    source, ranking = fill_stages([SourceOptions, RankingOptions], {"run": tmp_path, "depth": 7, "weight": 2})
+    assert source == SourceOptions(tmp_path) and ranking == RankingOptions(depth=7, weight=2.0)
     assert fill_stages([msls.FileOptions], {"strict": True})[0].strict
     assert np.isscalar(ranking.weight)

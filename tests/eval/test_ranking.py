@@ -60,8 +60,8 @@ def test_sequences_count_each_query_frame_with_its_best_partner(described):
             assert found.structural[query, place] == pytest.approx(np.mean(best), abs=5e-5)
             means = [cache.globals_[side].mean(0) for side in (rows.query[query], rows.database[entry])]
             cosine = means[0] @ means[1] / np.linalg.norm(means[0]) / np.linalg.norm(means[1])
-            assert found.global_[query, place] == pytest.approx(cosine, abs=1e-5)
-    assert (found.global_[:, 2] == -np.inf).all() and (found.structural[:, 2] == -np.inf).all()
+            assert found.global_similarity[query, place] == pytest.approx(cosine, abs=1e-5)
+    assert (found.global_similarity[:, 2] == -np.inf).all() and (found.structural[:, 2] == -np.inf).all()
 
 
 def test_chance_is_what_random_orders_reach(described):

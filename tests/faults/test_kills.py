@@ -12,7 +12,7 @@ import pytest
 from tiny import LABELS, SMALL, TEACHER, small_config
 
 from vpr.cache import DescriptorCache
-from vpr.maps.store import DESCRIPTORS, Content
+from vpr.maps.store import DESCRIPTORS, MapContent
 
 pytestmark = pytest.mark.slow
 
@@ -130,9 +130,9 @@ def test_a_kill_before_any_file_operation_costs_nothing_but_time(pair, case, tmp
 
 def read_map(folder):
     """The photos of a map with their global descriptors, and how many rows its cache has; raises where readers do."""
-    content, cache = Content.read(folder, 9), DescriptorCache(folder / DESCRIPTORS)
+    content, cache = MapContent.read(folder, 9), DescriptorCache(folder / DESCRIPTORS)
     cache.rows(content.table.described_as)
-    return dict(zip(content.table.keys, content.globals_.tolist(), strict=True)), len(cache)
+    return dict(zip(content.table.keys, content.global_descriptors.tolist(), strict=True)), len(cache)
 
 
 def test_a_kill_while_changed_photos_are_added_leaves_the_map_of_before_or_after(warm, case):

@@ -24,7 +24,7 @@ from vpr.eval.files.foreign import read_rankings, read_shortlist
 from vpr.maps.sources.exif import read_exif
 from vpr.maps.sources.tables import read_list
 from vpr.maps.sources.video import read_track
-from vpr.maps.store import Content
+from vpr.maps.store import MapContent
 from vpr.models.weights import read_weights
 from vpr.run import load as load_run
 
@@ -63,7 +63,7 @@ def read_run(path):
 def read_descriptors(path):
     """Read descriptors that were computed elsewhere, and look an image up."""
     foreign = read_foreign(path)
-    foreign.of(foreign.names[:1])
+    foreign.look_up(foreign.names[:1])
 
 
 def read_options(path):
@@ -80,7 +80,7 @@ def read_places(path):
 
 def read_map(path):
     """Read a map, one of whose files is given."""
-    Content.read(path.parent, 9)
+    MapContent.read(path.parent, 9)
 
 
 READERS = {

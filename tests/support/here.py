@@ -1,17 +1,17 @@
-"""Shards in this process, without Ray, some of which may be gone."""
+"""Shards in this process, without Ray, some of which may not answer."""
 
 from vpr.cluster import shards
 from vpr.cluster.connecting import Cluster
-from vpr.cluster.holders import Unavailable
+from vpr.cluster.shard_actors import ShardFailure
 
 CLUSTER = Cluster(3, 3, "")
 
 
 class Here:
-    """The parts in this process, some of which may be gone."""
+    """The parts in this process, some of which may not answer."""
 
     def __init__(self, cluster, makes):
-        self.parts, self.gone, self.lose = [make() for make in makes], {}, []
+        self.parts, self.failures, self.lose = [make() for make in makes], {}, []
 
     def __len__(self):
         return len(self.parts)
@@ -19,15 +19,15 @@ class Here:
     def share(self, value):
         return value
 
-    def why(self):
-        return f"shard {min(self.gone) + 1} is gone"
+    def failure_text(self):
+        return f"shard {min(self.failures) + 1} does not answer"
 
     def ask(self, question, arguments, lost=frozenset()):
-        """What is in ``lose`` are numbers of parts that go away, one set for each question."""
+        """What is in ``lose`` holds the numbers of parts that fail, one set for each question."""
         away = self.lose.pop(0) if self.lose else lost
-        self.gone = dict.fromkeys(away, "")
+        self.failures = dict.fromkeys(away, "")
         return [
-            None if given is None else Unavailable("") if number in away else getattr(part, question)(*given)
+            None if given is None else ShardFailure("") if number in away else getattr(part, question)(*given)
             for number, (part, given) in enumerate(zip(self.parts, arguments))
         ]
 
@@ -37,4 +37,4 @@ class Here:
 
 def hold_here(monkeypatch):
     """Have shards of maps and of databases lie in this process."""
-    monkeypatch.setattr(shards, "Holders", Here)
+    monkeypatch.setattr(shards, "ShardActors", Here)

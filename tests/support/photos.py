@@ -9,7 +9,7 @@ import torch
 from PIL import ExifTags, Image
 
 from tools.photo_folder import gps_exif
-from vpr.maps.building import Added, add_photos
+from vpr.maps.building import AddResult, add_photos
 from vpr.maps.results import Located
 from vpr.maps.sources.positions import find_photos
 from vpr.models.structural import ModelConfig, StructuralModel
@@ -57,6 +57,6 @@ def write_photos(folder: Path, numbers) -> Path:
     return folder
 
 
-def add(folder: Path, model: Run, *sources: Path) -> Added:
+def add(folder: Path, model: Run, *sources: Path) -> AddResult:
     """Add what the sources hold to a map."""
     return add_photos(folder, model, find_photos(sources).photos)

@@ -1,13 +1,15 @@
 """A served map of made-up photos, and uploads that want to break it."""
 
 import io
+import os
+import socket
 import struct
 import threading
 import time
 import zlib
 from contextlib import contextmanager
+from pathlib import Path
 
-import uvicorn
 from fastapi.testclient import TestClient
 from photos import a_model, add, write_photos
 from PIL import Image
@@ -15,10 +17,12 @@ from PIL import Image
 from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
 from vpr.serving.app import create_app
+from vpr.serving.connections import make_server
 from vpr.serving.guards import Access
 from vpr.serving.limits import Limits
 from vpr.serving.served import ServedMap
 
+HEAD = b"POST /locate HTTP/1.1\r\nHost: localhost\r\n"
 TOKEN = "a-token-that-nobody-guesses"
 
 
@@ -41,19 +45,60 @@ def client_of(served, access=None, **limits):
 
 
 @contextmanager
-def listening(served, **limits):
-    """The application behind uvicorn in a thread; gives the server and its port."""
-    config = uvicorn.Config(app_of(served, **limits), port=0, log_config=None, access_log=False, ws="none", http="h11")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    until(lambda: server.started)
-    try:
-        yield server, server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join(30)
-        assert not thread.is_alive()
+def listening(served, prefix="", **limits):
+    """The application behind the server, in a thread; gives the server and its port.
+
+    prefix: the path under which a proxy serves it.
+    """
+    app = app_of(served, **limits)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server, port = (
+            make_server(behind_proxy(app, prefix) if prefix else app, Limits(**limits)),
+            listener.getsockname()[1],
+        )
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        until(lambda: server.started)
+        try:
+            yield server, port
+        finally:
+            server.should_exit = True
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+def raw(port, data=b""):
+    """A connection to the service, which has sent some bytes."""
+    line = socket.create_connection(("127.0.0.1", port), 20)
+    line.sendall(data)
+    return line
+
+
+def behind_proxy(app, prefix, strips=True):
+    """An application as a proxy serves it under a path: the path is taken away, or named in ``root_path``."""
+
+    async def proxy(scope, receive, send):
+        if scope["type"] == "http":
+            path = scope["path"]
+            inside = path.removeprefix(prefix) if path.startswith(f"{prefix}/") else "/outside"
+            scope = {**scope, "path": inside} if strips else {**scope, "root_path": prefix}
+        await app(scope, receive, send)
+
+    return proxy
+
+
+def decoders_of(parent=None):
+    """The numbers of the processes that decode for a service, by default for one in this process."""
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, number = status.read_text().rpartition(")")[2].split()[:2]
+            command = (status.parent / "cmdline").read_bytes()
+        except OSError:  # it has ended meanwhile
+            continue
+        if int(number) == (parent or os.getpid()) and b"decoder\0" in command and state != "Z":
+            found.add(int(status.parent.name))
+    return found
 
 
 def until(holds, seconds=20.0):

@@ -114,7 +114,7 @@ def _serve() -> None:
     )
     for name in MODULES:
         module_of(name)
-    ours += ("vpr.base.figures", "vpr.retrieval.drawing", "vpr.description.into_cache")
+    ours += ("vpr.base.figures", "vpr.retrieval.drawing", "vpr.description.cache_filling")
     for name in [*heavy, *ours, "vpr.datasets.street_world.rendering"]:
         importlib.import_module(name)
     _use_once()

@@ -69,9 +69,9 @@ def test_weights_of_patches_are_there_where_asked_for(tmp_path):
     os.truncate(tmp_path / "a.h5", opened.weights.offset + 3 * 16 + 5)
     assert mend_truncated(tmp_path / "a.h5")
     assert DescriptorCache(tmp_path / "a.h5").done.tolist() == [1, 1, 1, 0, 0, 0, 0]
-    with pytest.raises(CacheMismatch, match="no weights of patches"):
+    with pytest.raises(CacheMismatch, match="no patch weights"):
         DescriptorCache(fill(tmp_path / "c.h5").path, spec)
-    with pytest.raises(CacheMismatch, match="no weights of patches"):
+    with pytest.raises(CacheMismatch, match="no patch weights"):
         DescriptorCache(tmp_path / "c.h5").read_weights(np.arange(2))
 
 
@@ -126,7 +126,7 @@ def test_another_layout_is_refused(tmp_path):
         del file["patches"]
         file["patches"] = np.ones((len(KEYS), 4, 8), np.float64)
     for name in ("old.h5", "uneven.h5", "wide.h5"):
-        with pytest.raises(CacheMismatch, match="has not the layout"):
+        with pytest.raises(CacheMismatch, match="does not have the layout"):
             DescriptorCache(tmp_path / name)
 
 
@@ -138,7 +138,7 @@ def test_what_is_no_cache_is_refused(tmp_path):
     with h5py.File(tmp_path / "numbers.h5", "w") as file:
         file.attrs["fingerprint"], file.attrs["format"], file["keys"] = "x", 1, np.arange(3)
     for name in ("text.h5", "empty.h5", "foreign.h5", "numbers.h5"):
-        with pytest.raises(CacheError, match=f"{name} is damaged or no descriptor cache"):
+        with pytest.raises(CacheError, match=f"{name} is damaged or not a descriptor cache"):
             DescriptorCache(tmp_path / name)
     with pytest.raises(CacheError, match="no descriptor cache at .*vpr.extract"):
         DescriptorCache(tmp_path / "missing.h5")
@@ -150,9 +150,9 @@ def test_rows_are_found_in_any_order_and_lacking_ones_named(tmp_path):
     assert cache.find(["nowhere", KEYS[2]]).tolist() == [-1, 2]
     writable = DescriptorCache(tmp_path / "a.h5", SPEC, writable=True)
     writable.restart(np.array([5]), np.array([1]))
-    with pytest.raises(CacheError, match="lacks 2 images, nowhere the first"):
+    with pytest.raises(CacheError, match="lacks 2 images, the first is nowhere"):
         cache.rows([KEYS[0], "nowhere", KEYS[5]])
-    with pytest.raises(CacheError, match=f"lacks 1 images, {KEYS[5]}"):
+    with pytest.raises(CacheError, match=f"lacks 1 images, the first is {KEYS[5]}"):
         cache.rows([KEYS[5], KEYS[6]])
 
 
@@ -221,7 +221,7 @@ def test_a_file_cut_in_its_structure_is_refused_and_left_alone(tmp_path):
     assert keys_begin == STRUCTURE_BYTES < min(offset for name, (offset, _) in extents(path).items() if name != "keys")
     for length in [0, 7, 40, 47, *range(48, keys_begin, 97), *range(keys_begin, keys_begin + len(KEYS) * key_bytes)]:
         path.write_bytes(whole[:length])
-        with pytest.raises(CacheError, match="(?s)a.h5 (was cut before|is damaged).*pass another --cache"):
+        with pytest.raises(CacheError, match="(?s)a.h5 (is truncated before|is damaged).*pass another --cache"):
             mend_truncated(path)
             DescriptorCache(path)
         assert path.read_bytes() == whole[:length]

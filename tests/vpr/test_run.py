@@ -66,8 +66,8 @@ def test_no_photos_have_no_descriptors():
         (b"no image", ImageError, "the photo cannot be decoded"),
         (io.BytesIO(b"x"), ImageError, "the photo cannot be decoded"),
         (Path("gone.jpg"), ImageError, "gone.jpg is missing"),
-        ([3], VprError, "a int is no photo; give a path, bytes, an array or an image of Pillow"),
-        (np.zeros((2, 2)), VprError, r"an array \(2, 2\) of float64 is no photo"),
+        ([3], VprError, "a int is not a photo; pass a path, bytes, an array or an image of Pillow"),
+        (np.zeros((2, 2)), VprError, r"an array \(2, 2\) of float64 is not a photo"),
     ],
 )
 def test_what_is_no_photo_is_named(wrong, kind, words):

@@ -17,7 +17,7 @@ from vpr.base.machine import shorten_busy_waiting
 from vpr.base.outputs import check_outputs
 from vpr.base.progress import log_heartbeat
 from vpr.base.recipes import DEFAULT_RECIPE, PLAIN_RECIPE, apply_recipe, recipes
-from vpr.base.settings import Parsed, make_parser, parse
+from vpr.base.settings import CommandLine, make_parser, parse
 
 FAILED, INCOMPLETE = 1, 3  # exit codes; 3: answered, but only part of the map was searched
 FIRST_MARK = 0xE000  # a character that no text has, which stands for a path
@@ -66,7 +66,7 @@ def run_command(
     logging.basicConfig(handlers=[handler])
     logging.getLogger("vpr").setLevel(logging.INFO)
     with contextlib.nullcontext() if serves else log_heartbeat():
-        return carry_out(partial(_checked, work, given), given.stages, parser.prog, given.debug, parallel)
+        return carry_out(partial(_check_and_work, work, given), given.stages, parser.prog, given.debug, parallel)
 
 
 def _open_closed_streams() -> None:
@@ -76,7 +76,7 @@ def _open_closed_streams() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  for the rest of the process
 
 
-def _checked(work: Callable[..., int | None], given: Parsed, *filled: Any) -> int | None:
+def _check_and_work(work: Callable[..., int | None], given: CommandLine, *filled: Any) -> int | None:
     """Check the outputs, then work."""
     check_outputs(filled, given.configs)
     return work(*filled)
@@ -88,7 +88,7 @@ def carry_out(work: Callable[..., int | None], filled: Sequence[Any], prog: str,
     `vpr.base.interrupt` finds this function on the stack by its name.
     """
     try:
-        with _log_files_closed():
+        with _close_log_files():
             if not parallel:
                 _refuse_torchrun()
             shorten_busy_waiting()
@@ -118,17 +118,17 @@ def _print_error(prog: str, error: Exception, code: int) -> int:
     elif isinstance(error, OSError) and error.filename is not None:
         message = f"{os.fsdecode(error.filename)}: {str(error.strerror).lower()}; check the path and its permissions"
     message = " ".join(printable(message).split())
-    message = shortened(message, LONGEST_LINE - len(f"{prog}: error: "))
+    message = shorten(message, LONGEST_LINE - len(f"{prog}: error: "))
     print(f"{prog}: error: {message}", file=sys.stderr)
     return code
 
 
-def shortened(text: str, length: int) -> str:
+def shorten(text: str, length: int) -> str:
     """Text without its middle if it is longer than ``length``: its beginning names the problem, its end the remedy.
 
     Paths count as one character and are never cut, whether short or long.
 
-    >>> shortened("/a/b/photo.jpg cannot be read (" + 50 * "x" + "); restore it", 36)
+    >>> shorten("/a/b/photo.jpg cannot be read (" + 50 * "x" + "); restore it", 36)
     '/a/b/photo.jpg cannot be rea ... xx); restore it'
     """
     paths = PATH.findall(text)
@@ -191,7 +191,7 @@ def log_to(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _log_files_closed() -> Iterator[None]:
+def _close_log_files() -> Iterator[None]:
     """Close log files that the block opened, so that the next command of this process does not write to them."""
     root = logging.getLogger()
     before = list(root.handlers)

@@ -1,4 +1,4 @@
-"""Files of options (``--config``), checked before the parser reads them: it would accept repeated options."""
+"""Checks of option files (``--config``), because the parser would accept repeated options."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ MOST_BYTES = 1_000_000
 
 
 def check_config(path: Path, options: Collection[str], paths: Collection[str] = ()) -> None:
-    """Raise ValueError if a file is no YAML mapping of options, or has an anchor, an empty path, or an option that is
-    repeated or unknown.
+    """Raise ValueError if a file is not a YAML mapping of options, or has an anchor, an empty path, or an option that
+    is repeated or unknown.
 
     options: the names of the command's options. paths: of those that are paths. A missing file is left to the parser.
     """
@@ -24,9 +24,9 @@ def check_config(path: Path, options: Collection[str], paths: Collection[str] = 
 
 
 def _problem(path: Path, options: Collection[str], paths: Collection[str]) -> str:
-    """What is wrong with a file, and the remedy; empty for nothing."""
+    """The problem of a file, and the remedy; empty if there is none."""
     if path.stat().st_size > MOST_BYTES:
-        return "more than 1 MB, which is no file of options; --print-config shows what one looks like"
+        return "more than 1 MB, too large for options; --print-config prints an example"
     try:
         text = path.read_text(encoding="utf-8-sig")
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
@@ -35,11 +35,11 @@ def _problem(path: Path, options: Collection[str], paths: Collection[str]) -> st
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = "" if mark is None else f" in line {mark.line + 1}"
-        return f"no valid YAML{place}; write one option per line, as NAME: VALUE"
+        return f"not valid YAML{place}; write one option per line, as NAME: VALUE"
     if root is None:
         return ""
     if not isinstance(root, yaml.MappingNode):
-        return "no list of options; write one option per line, as NAME: VALUE"
+        return "not a list of options; write one option per line, as NAME: VALUE"
     names = [str(key.value) for key, _ in root.value]
     for name, (_, value) in zip(names, root.value):
         if name in paths and value.tag.endswith(":str") and not value.value:
@@ -51,5 +51,5 @@ def _problem(path: Path, options: Collection[str], paths: Collection[str]) -> st
                 f"write {meant}" if meant in options else "see --help"
             )
         if names.count(name) > 1:
-            return f"{name} stands there {names.count(name)} times; keep one"
+            return f"{name} is given {names.count(name)} times; keep one"
     return ""

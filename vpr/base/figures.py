@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vpr.base.errors import VprError
-from vpr.base.files import replacing
+from vpr.base.files import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,5 +52,5 @@ def format_of(path: Path) -> str:
 def save(figure: Figure, path: Path, dpi: int = 200) -> None:
     """Write a figure atomically. The same figure gives the same bytes. Errors as `format_of`."""
     kind = format_of(path)
-    with style(), replacing(path) as temporary:  # hatches and SVG ids are read when it is saved
+    with style(), replace_file(path) as temporary:  # hatches and SVG ids are read when it is saved
         figure.savefig(temporary, format=kind, dpi=dpi, metadata=UNDATED[kind])

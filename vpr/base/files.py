@@ -23,7 +23,7 @@ HOST = re.sub(r"[^A-Za-z0-9_-]", "_", socket.gethostname())  # in temporary name
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replace_file(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``. On success it is renamed to ``path``, otherwise it is removed.
 
     A symlink stays a symlink: its target is replaced. A pipe or a device is written to directly. Temporary files that
@@ -124,7 +124,7 @@ def work_lock(lock: Path) -> Iterator[None]:
     """
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        held: FileLock | contextlib.nullcontext = FileLock(lock, thread_local=False)
+        held: FileLock | contextlib.nullcontext[None] = FileLock(lock, thread_local=False)
         held.__enter__()
     except (OSError, NotImplementedError):  # the latter from file systems without locks
         held = contextlib.nullcontext()
@@ -136,7 +136,7 @@ def work_lock(lock: Path) -> Iterator[None]:
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write a file atomically."""
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         temporary.write_bytes(data)
 
 

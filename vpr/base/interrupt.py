@@ -10,8 +10,8 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-MISUSED, INTERRUPTED = 2, 130  # exit codes: bad options; the shell's for Ctrl-C
-PACKAGES = ("vpr", "datasets", "eval")  # that contain commands
+MISUSED, INTERRUPTED = 2, 130  # exit codes: bad options; Ctrl-C, as in a shell
+PACKAGES = ("vpr", "datasets", "eval")  # packages that contain commands
 SCRIPT = "vpr"
 
 
@@ -20,7 +20,7 @@ def program(command: str = "") -> str:
 
     If the user started this process in another way, it is ``python -m`` and the module.
     """
-    words, started = command.removeprefix("vpr.").replace(".", " ").replace("_", "-"), started_as()
+    words, started = command.removeprefix("vpr.").replace(".", " ").replace("_", "-"), start_words()
     if started in (SCRIPT, f"python -m {SCRIPT}"):
         return f"{started} {words}".strip()
     if started and command in ("", started.removeprefix("python -m ").removeprefix("vpr.")):
@@ -28,7 +28,7 @@ def program(command: str = "") -> str:
     return f"python -m {command or SCRIPT}"
 
 
-def started_as() -> str | None:
+def start_words() -> str | None:
     """How one of our commands was started: the script's name, or ``python -m`` and the module; else None."""
     words = sys.orig_argv
     module = words[words.index("-m") + 1] if "-m" in words[:-1] else ""
@@ -40,7 +40,7 @@ def started_as() -> str | None:
 def end_imports_in_one_line() -> None:
     """In a process that runs a command, let Ctrl-C during an import end it at once with one line."""
     usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if started_as() and usual and threading.current_thread() is threading.main_thread():
+    if start_words() and usual and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, _interrupt)
 
 

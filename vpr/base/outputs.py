@@ -1,7 +1,7 @@
-"""No output of a command replaces an input. `check_outputs` runs before the command does.
+"""Checks of the outputs of a command, before it works: no output may replace an input.
 
 An output must not be an input, another output, or a file that a run, a map or a dataset consists of. It may replace a
-file of an earlier command: an existing file is replaced only if it has the form of what is written.
+file of an earlier command: an existing file is replaced only if it has the same form as the output.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vpr.base.errors import VprError
 from vpr.base.files import is_writable_at
 from vpr.base.photo_files import HEAD, format_of
 
-# What folders of ours consist of: a file that marks the folder, and the paths inside that belong to it.
+# The folders that our commands write: a file that marks the folder, and the paths inside that belong to it.
 OWN_FILES = {
     "config.json": re.compile(
         r"(config|metrics)\.json|model\.safetensors|checkpoint\.pt|log\.txt|events\..*|"
@@ -33,7 +33,7 @@ KINDS = {"config.json": "run", "map.json": "map", "train_val": "dataset", "test"
 DESCRIPTORS = re.compile(r"(database|queries)_(descriptors\.npy|images_paths\.txt)")  # a folder of another model's
 FORMS = {
     "json": "JSON file", "csv": "CSV file", "html": "HTML page", "figure": "figure", "curves": "figure",
-    "cache": "HDF5 file", "predictions": "prediction file",
+    "cache": "HDF5 file", "onnx": "ONNX file", "predictions": "prediction file",
 }  # fmt: skip
 DEPTH = 6  # maximum number of folders above a file that belongs to a run, a map or a dataset
 
@@ -68,11 +68,11 @@ def check_outputs(filled: Sequence[Any], configs: Sequence[Path] = ()) -> None:
                 problem = f"{seen[real].option} and {output.option} are the same path, {path}"
                 raise VprError(problem, thing=path, remedy="name another one for one of them")
             seen[real] = output
-            _check_one(output, path, inputs)
+            _check_output(output, path, inputs)
 
 
-def _check_one(output: Output, path: Path, inputs: Sequence[Path]) -> None:
-    replaced = _what_is_replaced(path, inputs) or _other_form(output, path)
+def _check_output(output: Output, path: Path, inputs: Sequence[Path]) -> None:
+    replaced = _replacement_problem(path, inputs) or _form_problem(output, path)
     if replaced:
         raise VprError(f"{output.option} {path} {replaced}", thing=path, remedy="name another path")
     if output.form == "folder":
@@ -107,8 +107,8 @@ def _inputs(filled: Sequence[Any]) -> Iterator[Path]:
                     yield from (Path(text) for text in {one, one.rpartition("=")[2]} if text and os.path.exists(text))
 
 
-def _what_is_replaced(path: Path, inputs: Sequence[Path]) -> str:
-    """What an output would replace, as the end of a sentence; empty for nothing."""
+def _replacement_problem(path: Path, inputs: Sequence[Path]) -> str:
+    """The input or the file of ours that an output would replace, as the end of a sentence; empty if none."""
     real = Path(os.path.realpath(path))
     for given in inputs:
         own = Path(os.path.realpath(given))
@@ -127,14 +127,14 @@ def _what_is_replaced(path: Path, inputs: Sequence[Path]) -> str:
     return ""
 
 
-def _other_form(output: Output, path: Path) -> str:
-    """Why an existing file is not replaced by an output of its form, as the end of a sentence; empty if it may be."""
+def _form_problem(output: Output, path: Path) -> str:
+    """The problem if an existing file has another form than the output, as the end of a sentence; else empty."""
     if output.form == "folder" or not path.is_file():
         return ""
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)
-    except OSError:  # reported by the check whether it can be written
+    except OSError:  # the check of write access reports it
         return ""
     if not head or _has_form(output.form, path, head):
         return ""
@@ -148,6 +148,8 @@ def _has_form(form: str, path: Path, head: bytes) -> bool:
         return start[:1] in (b"{", b"[")
     if form == "html":
         return start[:9].lower() == b"<!doctype"
+    if form == "onnx":
+        return head[:1] == b"\x08"
     if form == "cache":
         return head.startswith(b"\x89HDF")
     if form == "predictions" and path.suffix.lower() == ".zip":

@@ -56,7 +56,7 @@ def launch_fabric(device: torch.device, precision: Precision = "32-true") -> Fab
     return fabric
 
 
-def several_machines() -> bool:
+def spans_machines() -> bool:
     """Whether torchrun started processes on several machines, whose memory maps of one file may differ."""
     count = os.environ.get("WORLD_SIZE", "1")
     return os.environ.get("LOCAL_WORLD_SIZE", count) != count
@@ -64,7 +64,7 @@ def several_machines() -> bool:
 
 def require_one_machine() -> None:
     """Raise VprError if torchrun started processes on several machines."""
-    if several_machines():
+    if spans_machines():
         raise VprError(
             "processes of several machines cannot fill one cache",
             thing="--cache",

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 BAR_S = 15.0  # seconds between two log lines of a bar
 EVERY_S = 20.0  # longest time without a log line, seconds
 log = logging.getLogger("vpr")
-_drawn: weakref.WeakSet[tqdm] = weakref.WeakSet()  # bars on the terminal
-_lock = threading.Lock()  # of that set, which one thread goes over while another adds to it
+_drawn_bars: weakref.WeakSet[tqdm] = weakref.WeakSet()  # bars on the terminal
+_lock = threading.Lock()  # of this set, because one thread reads it while others add to it
 
 
 def progress(
@@ -37,7 +37,7 @@ def progress(
     if sys.stderr.isatty():
         bar = tqdm(items, title, total, initial=done, unit=unit, dynamic_ncols=True)
         with _lock:
-            _drawn.add(bar)
+            _drawn_bars.add(bar)
         return bar
     if total is None and hasattr(items, "__len__"):
         total = len(items)  # type: ignore[arg-type]
@@ -101,7 +101,7 @@ def log_heartbeat(every_s: float = EVERY_S) -> Iterator[None]:
             now = time.monotonic()
             quiet = now - last.any_time
             with _lock:
-                bars = list(_drawn)
+                bars = list(_drawn_bars)
             drawn = any(not bar.disable and time.time() - bar.last_print_t < every_s for bar in bars)
             if quiet >= every_s and not drawn:
                 log.info("still working, %.0f s after: %s", now - last.line_time, last.line)

@@ -23,24 +23,24 @@ TRAINING_CODE = (
     "vpr/distill/**/*.py", "vpr/models/*.py", "vpr/description/images.py", "vpr/description/describe.py",
     "vpr/transport/*.py",
 )  # fmt: skip
-LATER = {"data.held_out"}  # settings that have no effect until the weights are trained
-DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
+POST_TRAINING_SETTINGS = {"data.held_out"}  # settings that have no effect until the weights are trained
+DOCSTRING_NODES = (ast.Module, ast.ClassDef, ast.FunctionDef)
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "h5py")  # results depend on their versions
 
 
-def start_run(out: Path, config: dict, overwrite: bool) -> bool:
+def start_run(out: Path, config: dict[str, Any], overwrite: bool) -> bool:
     """Create the run folder, or continue an existing one; returns whether the run is already complete.
 
     config: the settings that define the run, of JSON types. overwrite: start over if the folder holds a complete run or
-    a run of another configuration. An interrupted run of the same configuration always continues. Settings that apply
-    after the training (`LATER`) may differ, and are written again. Raises VprError if the folder holds a run of another
+    a run of another configuration. An interrupted run of the same configuration always continues. Settings in
+    `POST_TRAINING_SETTINGS` may differ, and are written again. Raises VprError if the folder holds a run of another
     configuration and ``overwrite`` is off, and if it holds other files.
     """
     config = json.loads(json.dumps(config))
     if (out / CONFIG).is_file():
         before = read_config(out)
-        changed = sorted({*_differences(before, config)} - LATER)
+        changed = sorted({*_differences(before, config)} - POST_TRAINING_SETTINGS)
         complete = (out / WEIGHTS).is_file() and (out / METRICS).is_file()
         if not overwrite and changed:
             raise VprError(
@@ -70,7 +70,7 @@ def training_code() -> str:
     for path in sorted(path for pattern in TRAINING_CODE for path in ROOT.glob(pattern)):
         tree = ast.parse(path.read_bytes())
         for node in ast.walk(tree):
-            if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
+            if isinstance(node, DOCSTRING_NODES) and ast.get_docstring(node) is not None:
                 node.body = node.body[1:] or [ast.Pass()]
         digest.update(f"{path.relative_to(ROOT)}\n{ast.unparse(tree)}\n".encode())
     return digest.hexdigest()[:16]
@@ -87,14 +87,14 @@ def _warn_other_code(out: Path, complete: bool) -> None:
         )  # fmt: skip
 
 
-def finish_run(out: Path, save_weights: Callable[[Path], None], metrics: dict) -> None:
+def finish_run(out: Path, save_weights: Callable[[Path], None], metrics: dict[str, Any]) -> None:
     """Write the weights, then metrics.json, which marks the run as complete; then remove the checkpoint."""
     save_weights(out / WEIGHTS)
     write_json(out / METRICS, metrics)
     (out / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _differences(before: dict, after: dict, prefix: str = "") -> list[str]:
+def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:
     """The dotted names of settings that differ, or that only one of the two has."""
     names = []
     for key in before.keys() | after.keys():
@@ -120,7 +120,8 @@ def read_config(folder: Path, command: str = "vpr.distill") -> dict[str, Any]:
     config = _read_json(path, f"remove {folder} or pass another folder")
     if not isinstance(config, dict) or not isinstance(config.get("run"), dict):
         raise VprError(f"{path} is not the configuration of a run", thing=path, remedy="pass another folder")
-    return config["run"]
+    run: dict[str, Any] = config["run"]
+    return run
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:

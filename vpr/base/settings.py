@@ -33,37 +33,37 @@ T = TypeVar("T")
 
 if TYPE_CHECKING:  # type checkers see the plain types behind the ranges
     PositiveInt: TypeAlias = int
-    Several: TypeAlias = int
+    AtLeastTwo: TypeAlias = int
     NonNegativeInt: TypeAlias = int
     PositiveFloat: TypeAlias = float
     NonNegativeFloat: TypeAlias = float
     Share: TypeAlias = float
-    BelowOne: TypeAlias = float
-    UpToOne: TypeAlias = float
+    ShareBelowOne: TypeAlias = float
+    UnitInterval: TypeAlias = float
 else:
     PositiveInt, NonNegativeInt = restricted.PositiveInt, restricted.NonNegativeInt
-    Several = restricted.restricted_number_type("Several", int, [(">=", 2)])
+    AtLeastTwo = restricted.restricted_number_type("Several", int, [(">=", 2)])
     PositiveFloat = restricted.restricted_number_type("PositiveFinite", float, [(">", 0), ("<", float("inf"))])
     NonNegativeFloat = restricted.restricted_number_type("NonNegativeFinite", float, [(">=", 0), ("<", float("inf"))])
-    BelowOne = restricted.restricted_number_type("BelowOne", float, [(">=", 0), ("<", 1)])
-    UpToOne = restricted.ClosedUnitInterval
+    ShareBelowOne = restricted.restricted_number_type("BelowOne", float, [(">=", 0), ("<", 1)])
+    UnitInterval = restricted.ClosedUnitInterval
     Share = restricted.restricted_number_type("Share", float, [(">", 0), ("<=", 1)])
 
 
 # What an output is; "curves" are a figure as .png and as .pdf, "predictions" a .csv or a .zip.
-Form = Literal["json", "csv", "html", "figure", "curves", "cache", "predictions", "folder"]
+OutputForm = Literal["json", "csv", "html", "figure", "curves", "cache", "onnx", "predictions", "folder"]
 
 
 class Names(tuple[str, ...]):
     """Names in order: ``a,b`` on the command line, that or a list in a YAML file."""
 
 
-def _names(given: str | Sequence[str]) -> Names:
+def _parse_names(given: str | Sequence[str]) -> Names:
     parts = given.split(",") if isinstance(given, str) else given
     return Names(name.strip() for name in parts if name.strip())
 
 
-restricted.register_type(Names, serializer=",".join, deserializer=_names)
+restricted.register_type(Names, serializer=",".join, deserializer=_parse_names)
 
 
 def option(default: T, meaning: str) -> T:
@@ -71,7 +71,7 @@ def option(default: T, meaning: str) -> T:
     return dataclasses.field(default=default, metadata={"help": meaning})
 
 
-def output(default: T, meaning: str, form: Form) -> T:
+def output(default: T, meaning: str, form: OutputForm) -> T:
     """An option for a path that the command writes; `vpr.base.outputs` checks it."""
     return dataclasses.field(default=default, metadata={"help": meaning, "output": form})
 
@@ -81,17 +81,17 @@ def required(meaning: str) -> Any:
     return dataclasses.field(metadata={"help": meaning})
 
 
-def required_output(meaning: str, form: Form) -> Any:
+def required_output(meaning: str, form: OutputForm) -> Any:
     """An option without a default for a path that the command writes."""
     return dataclasses.field(metadata={"help": meaning, "output": form})
 
 
-def positional(meaning: str, metavar: str, least: int = 1) -> Any:
-    """A positional argument; a tuple takes one or more values, or any number with ``least=0``."""
-    return dataclasses.field(metadata={"help": meaning, "metavar": metavar, "nargs": "+" if least else "*"})
+def positional(meaning: str, metavar: str, minimum: int = 1) -> Any:
+    """A positional argument; a tuple takes one or more values, or any number with ``minimum=0``."""
+    return dataclasses.field(metadata={"help": meaning, "metavar": metavar, "nargs": "+" if minimum else "*"})
 
 
-def repeated(default: Names, meaning: str) -> Names:
+def names_option(default: Names, meaning: str) -> Names:
     """An option of names that may be repeated: ``--field A --field B`` means ``--field A,B``."""
     return dataclasses.field(default=default, metadata={"help": f"{meaning}; may be repeated", "repeated": True})
 
@@ -150,8 +150,8 @@ def _add_options(parser: ArgumentParser, stage: Any) -> None:
         hint, meaning = hints[field.name], field.metadata["help"]
         if "metavar" in field.metadata:
             parts = typing.get_args(hint) if typing.get_origin(hint) is tuple else ()
-            how = {"nargs": field.metadata["nargs"], "type": parts[0]} if parts else {"type": hint}
-            group.add_argument(field.name, help=meaning, metavar=field.metadata["metavar"], **how)
+            keywords = {"nargs": field.metadata["nargs"], "type": parts[0]} if parts else {"type": hint}
+            group.add_argument(field.name, help=meaning, metavar=field.metadata["metavar"], **keywords)
             continue
         name, default = "--" + field.name.replace("_", "-"), getattr(stage, field.name, MISSING)
         if hint == bool | None:
@@ -190,7 +190,7 @@ def default_text(default: object) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Parsed:
+class CommandLine:
     """A command line."""
 
     stages: list[Any]  # filled
@@ -198,7 +198,7 @@ class Parsed:
     configs: tuple[Path, ...] = ()  # the files of ``--config``
 
 
-def parse(parser: ArgumentParser, argv: list[str] | None, stages: Sequence[Any]) -> Parsed:
+def parse(parser: ArgumentParser, argv: list[str] | None, stages: Sequence[Any]) -> CommandLine:
     """The stages with the values of the command line and ``--config``.
 
     Raises ValueError for an unknown option or an invalid value; its message is one line that names the option.
@@ -215,7 +215,7 @@ def parse(parser: ArgumentParser, argv: list[str] | None, stages: Sequence[Any])
     except argparse.ArgumentError as error:
         raise ValueError(_one_line_message(str(error), parser)) from error
     configs = tuple(Path(str(config)) for config in given.config or ())
-    return Parsed([_fill(stage, given) for stage in stages], given.debug, configs)
+    return CommandLine([_fill_stage(stage, given) for stage in stages], given.debug, configs)
 
 
 def _path_options(stage: Any) -> Iterator[str]:
@@ -271,7 +271,7 @@ def load_stage(stage: type[T], recorded: object) -> T:
         given = parser.parse_object(dict(recorded))
     except (argparse.ArgumentError, TypeError) as error:
         raise ValueError(_one_line_message(str(error), parser)) from error
-    filled: T = _fill(stage, given)
+    filled: T = _fill_stage(stage, given)
     return filled
 
 
@@ -298,8 +298,8 @@ def _has_type(value: object, hint: Any) -> bool:
     return not isinstance(value, float) or any(issubclass(kind, float) for kind in kinds)
 
 
-def _fill(stage: Any, given: argparse.Namespace) -> Any:
-    values = {field.name: _plain(getattr(given, field.name)) for field in _fields(stage)}
+def _fill_stage(stage: Any, given: argparse.Namespace) -> Any:
+    values = {field.name: _to_plain(getattr(given, field.name)) for field in _fields(stage)}
     hints = typing.get_type_hints(stage if isinstance(stage, type) else type(stage))
     for name, value in values.items():
         option_name = "--" + name.replace("_", "-")
@@ -312,7 +312,7 @@ def _fill(stage: Any, given: argparse.Namespace) -> Any:
     return dataclasses.replace(stage, **values) if not isinstance(stage, type) else stage(**values)
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     """A number as a plain int or float, a list as a tuple."""
     if isinstance(value, list):
         return tuple(value)

@@ -1,1 +1,1 @@
-"""Several machines, with Ray: describing photos, maps and caches in shards, merging the answers."""
+"""Several machines, with Ray: describing photos, and searching maps and databases in shards."""

@@ -27,9 +27,9 @@ LONGEST_FOLDER = 16  # bytes of the path of the temporary folder
 STORE_BYTES = 512 << 20  # maximum size of Ray's shared memory on this machine
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # preface of HTTP/2, as in Ray
 SETTINGS = 4  # frame type of the answer
-QUIET = {
+RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",  # log no lost workers: `vpr.cluster.holders` does
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",  # log no lost workers: `vpr.cluster.shard_actors` does
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -58,21 +58,21 @@ def connect(address: str) -> Iterator[Cluster]:
         _require_answer(address)
     with ExitStack() as stack:
         if address == LOCAL:
-            stack.enter_context(_own_token())
+            stack.enter_context(_protect_with_token())
         ray = _ray()
         if address == LOCAL:
             settings = {"num_cpus": usable_cores(), "include_dashboard": False, "object_store_memory": STORE_BYTES}
             folder = tempfile.TemporaryDirectory(
-                prefix=f"vpr-ray-{os.getpid()}-", dir=short_folder(), ignore_cleanup_errors=True
+                prefix=f"vpr-ray-{os.getpid()}-", dir=socket_folder(), ignore_cleanup_errors=True
             )
             settings["_temp_dir"] = stack.enter_context(folder)
         stack.callback(ray.shutdown)
         try:
-            with _silent():
+            with _silence_stderr():
                 ray.init(**settings, namespace="vpr", log_to_driver=False, logging_level=logging.ERROR)
         except (RuntimeError, ValueError, OSError) as error:
             remedy = "start Ray of the same version on this machine too: ray start --address=HOST:PORT"
-            problem = f"--cluster {address} cannot be joined ({_short(error)})"
+            problem = f"--cluster {address} cannot be joined ({_shorten(error)})"
             raise ClusterError(problem, thing="--cluster", remedy=remedy) from error
         alive = [node for node in ray.nodes() if node["Alive"]]
         cluster = Cluster(len(alive), max(1, int(ray.cluster_resources().get("CPU", 1))), code_digest())
@@ -82,7 +82,7 @@ def connect(address: str) -> Iterator[Cluster]:
 
 def _ray() -> Any:
     """Import Ray with its logging turned off; raises ClusterError if it is not installed."""
-    for name, value in QUIET.items():
+    for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
         import ray
@@ -97,7 +97,7 @@ def _ray() -> Any:
 
 
 @contextmanager
-def _own_token() -> Iterator[None]:
+def _protect_with_token() -> Iterator[None]:
     """Protect a local Ray cluster with a random token, because anybody who reaches its ports could run code.
 
     This process and its child processes know the token. Enter it before Ray is imported. Ray before 2.52 has no tokens.
@@ -114,7 +114,7 @@ def _own_token() -> Iterator[None]:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def _silence_stderr() -> Iterator[None]:
     """Redirect standard error to /dev/null, because Ray's core prints its log level there."""
     sys.stderr.flush()
     stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -127,7 +127,7 @@ def _silent() -> Iterator[None]:
         os.close(null)
 
 
-def short_folder() -> str:
+def socket_folder() -> str:
     """The folder for Ray's sockets: the usual temporary folder, or ``/tmp`` if its path is too long.
 
     The path of a socket is limited to 107 characters, and Ray and our own folder need 90.
@@ -176,5 +176,5 @@ def require_code(digest: str) -> None:
         raise ClusterError(problem, thing=socket.gethostname(), remedy="install the same on every machine")
 
 
-def _short(error: Exception) -> str:
+def _shorten(error: Exception) -> str:
     return " ".join(str(error).split())[:120]

@@ -24,9 +24,10 @@ from vpr.base.machine import limit_cores
 from vpr.base.progress import progress
 from vpr.cluster.connecting import Cluster, require_code
 from vpr.cluster.errors import ClusterError
-from vpr.description.describe import Described, describe
-from vpr.description.images import ImageError, ImageFiles, Size, Tolerant
-from vpr.description.into_cache import USUAL, Filling
+from vpr.description.cache_filling import DEFAULT_FILL, CacheFillOptions
+from vpr.description.describe import ImageDescriptors, describe
+from vpr.description.image_files import ImageFiles, TolerantImages
+from vpr.description.images import ImageError, Size
 from vpr.models.settings import Crop, Interpolation
 
 BLOCKS = 4096  # maximum number of tasks; a task is one batch, or several of a large set
@@ -47,20 +48,20 @@ class PhotoReader:
         return ImageFiles(Path(self.root), names, self.size, self.interpolation, self.crop)
 
 
-def cluster_filling(cluster: Cluster | None, how: Filling = USUAL) -> Filling:
-    """The options for filling a cache, with the photos described on the cluster; unchanged without a cluster."""
-    return how if cluster is None else replace(how, describe=partial(_describe, cluster))
+def cluster_fill_options(cluster: Cluster | None, options: CacheFillOptions = DEFAULT_FILL) -> CacheFillOptions:
+    """The options for filling a cache, so that photos are described on the cluster; unchanged without a cluster."""
+    return options if cluster is None else replace(options, describe=partial(_describe, cluster))
 
 
 def _describe(
     cluster: Cluster,
     model: torch.nn.Module,
-    images: ImageFiles | Tolerant,
+    images: ImageFiles | TolerantImages,
     batches: Batches,
     device: torch.device,
     workers: int,
     title: str | None,
-) -> Iterator[tuple[Sequence[int], Described]]:
+) -> Iterator[tuple[Sequence[int], ImageDescriptors]]:
     """Each batch with its descriptors, in the order of arrival.
 
     Workers decode in their own threads; ``workers`` is ignored. They compute on the kind of device given, which every
@@ -72,8 +73,8 @@ def _describe(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     shared_model = ray.put(copy.deepcopy(model).cpu())
-    tolerant = isinstance(images, Tolerant)
-    files = cast(ImageFiles, images.images if isinstance(images, Tolerant) else images)
+    tolerant = isinstance(images, TolerantImages)
+    files = cast(ImageFiles, images.images if isinstance(images, TolerantImages) else images)
     names = [{"number": n, "names": "\0".join(files.paths[row] for row in rows)} for n, rows in enumerate(batches)]
     cuda = device.type == "cuda"
     count = int(ray.cluster_resources().get("GPU", 0)) if cuda else cluster.cores
@@ -90,9 +91,9 @@ def _describe(
             if row["error"]:
                 raise ImageError(row["error"])
             parts, batch = load(row["descriptors"]), batches[row["number"]]
-            if isinstance(images, Tolerant):
+            if isinstance(images, TolerantImages):
                 images.unreadable |= {batch[int(place)]: why for place, why in json.loads(row["unreadable"]).items()}
-            yield batch, Described(parts["globals"], parts.get("patches"), parts.get("weights"))
+            yield batch, ImageDescriptors(parts["globals"], parts.get("patches"), parts.get("weights"))
     except RayError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ClusterError(
@@ -132,8 +133,8 @@ class Worker:
     def _describe(self, names: list[str]) -> tuple[bytes, dict[int, str]]:
         """The descriptors of a batch, and the problems of photos that are left out, by position in the batch."""
         files = self.reader.files(names)
-        images = Tolerant(files, files.size) if self.tolerant else files
+        images = TolerantImages(files, files.size) if self.tolerant else files
         found = next(describe(self.model, images, [range(len(names))], self.device))
         parts = {"globals": found.globals_, "patches": found.patches, "weights": found.weights}
         descriptors = save({name: part for name, part in parts.items() if part is not None})
-        return descriptors, images.unreadable if isinstance(images, Tolerant) else {}
+        return descriptors, images.unreadable if isinstance(images, TolerantImages) else {}

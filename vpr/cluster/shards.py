@@ -1,7 +1,7 @@
-"""Shards: every process holds a part of a map, or of an evaluation's database, searches it and compares its images.
+"""Shards: each process searches a part of a map, or of the database of an evaluation, and compares its images.
 
-Every machine opens the same files by their paths. A map answers without the shards that are gone and says how many
-photos those are. An evaluation needs all of them: without one it would be another evaluation.
+Every machine opens the same files by their paths. A map answers also if some shards do not, and reports how many photos
+were not searched. An evaluation needs all shards.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -20,10 +20,10 @@ from vpr.base.progress import progress
 from vpr.cache import CacheSpec, DescriptorCache
 from vpr.cluster.connecting import Cluster
 from vpr.cluster.errors import ClusterError
-from vpr.cluster.holders import Holders, Unavailable
 from vpr.cluster.merging import merge, spans, to_global, to_local
+from vpr.cluster.shard_actors import ShardActors, ShardFailure
 from vpr.description.adaptation import Adaptation
-from vpr.description.describe import Described
+from vpr.description.describe import ImageDescriptors
 from vpr.maps.candidates import CandidateFinder, Candidates
 from vpr.maps.store import DESCRIPTORS, State
 from vpr.retrieval import vector_index
@@ -37,7 +37,7 @@ from vpr.retrieval.vector_index import VectorIndex
 if TYPE_CHECKING:
     from vpr.maps.photo_map import Map
 
-QUERIES = 128  # in one message to the shards
+QUERIES = 128  # maximum queries in one message to the shards
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,38 +59,43 @@ class Shard:
         similarity, rows = self.index.search(queries, depth, slice(begin, end))
         return similarity, to_global(rows, self.first_entry)
 
-    def compare(self, own: tuple, candidates: np.ndarray, config: RerankConfig, weight: float) -> Similarities:
-        """As `Index.compare`, by the fields of the queries' `Described`; -inf for candidates of other shards."""
+    def compare(
+        self, own: tuple[Any, ...], candidates: np.ndarray, config: RerankConfig, weight: float
+    ) -> Similarities:
+        """As `Index.compare`; own: the fields of the queries' `ImageDescriptors`.
+
+        The result is -inf for other shards' candidates.
+        """
         mine = to_local(candidates, self.first_image, self.first_image + len(self.index.images))
-        return self.index.compare(ImagesInMemory(Described(*own)), mine, config, weight=weight)
+        return self.index.compare(ImagesInMemory(ImageDescriptors(*own)), mine, config, weight=weight)
 
 
-class Part(Protocol):
-    """The description of a shard; it travels to the process that opens the shard."""
+class ShardSpec(Protocol):
+    """The specification of a shard. It is sent to the process that opens the shard."""
 
     def open(self) -> Shard:
         """The shard; raises VprError or OSError if files are missing, or have changed."""
         ...
 
 
-class ShardLost(Exception):
-    """A shard went away between the search and the comparison."""
+class ShardLostError(Exception):
+    """A shard failed between the search and the comparison."""
 
 
 class ShardedIndex:
     """An index in shards, each in a process of its own. Patches are compared on CPUs.
 
-    With pruning every shard keeps its own first ranks exact, and so those of all.
+    With pruning, the first ranks of every shard are exact, and so are those of all together.
     """
 
     def __init__(
-        self, cluster: Cluster, parts: Sequence[Part], entries: int, owner: np.ndarray, needs_all: bool = False
+        self, cluster: Cluster, parts: Sequence[ShardSpec], entries: int, owner: np.ndarray, needs_all: bool = False
     ) -> None:
-        """entries: their number in all shards. owner: the shard that compares each image, (M,).
+        """entries: the number of entries in all shards. owner: the shard that compares each image, (M,).
 
-        needs_all: whether a shard that is gone is an error.
+        needs_all: whether a shard that does not answer is an error.
         """
-        self.holders = Holders(cluster, [part.open for part in parts])
+        self.actors = ShardActors(cluster, [part.open for part in parts])
         self.entries, self.owner, self.needs_all = entries, owner, needs_all
 
     def wait(self) -> None:
@@ -98,17 +103,17 @@ class ShardedIndex:
         self.search(np.zeros((0, 1), np.float32), 1, slice(0, 0))
 
     def search(self, queries: np.ndarray, depth: int, entries: slice | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """As `Searchable.search`, without the entries of shards that are gone.
+        """As `Searchable.search`, without the entries of shards that do not answer.
 
         Raises ClusterError if no shard answers, or if one does not and all are needed.
         """
         first, last, _ = (slice(None) if entries is None else entries).indices(self.entries)
-        answers = self.holders.ask("search", [(queries, depth, first, last)] * len(self.holders))
-        found = [answer for answer in answers if not isinstance(answer, Unavailable)]
+        answers = self.actors.ask("search", [(queries, depth, first, last)] * len(self.actors))
+        results = [answer for answer in answers if not isinstance(answer, ShardFailure)]
         self._require_all()
-        if not found:
-            raise ClusterError(f"{self.holders.why()}, and so are all others; see that their machines run")
-        return merge(found, min(depth, last - first) if last > first else depth)
+        if not results:
+            raise ClusterError(f"{self.actors.failure_text()}, nor do the others; check that their machines run")
+        return merge(results, min(depth, last - first) if last > first else depth)
 
     def compare(
         self,
@@ -121,7 +126,7 @@ class ShardedIndex:
     ) -> Similarities:
         """As `Index.compare`; each pair is computed by the shard that holds the candidate.
 
-        Raises ShardLost if a shard that holds a candidate is gone, and ClusterError if all are needed.
+        Raises ShardLostError if a shard that holds a candidate does not answer, and ClusterError if all are needed.
         """
         result = Similarities(*(np.full(candidates.shape, -np.inf, np.float32) for _ in range(2)))
         with progress(total=len(candidates), title=title, unit="query") as bar:
@@ -129,35 +134,39 @@ class ShardedIndex:
                 part = slice(start, min(start + QUERIES, len(candidates)))
                 own = queries.read(np.arange(part.start, part.stop), config.marginals == "rollout")
                 for answer in self._ask(own, candidates[part], config, weight):
-                    for total, found in zip((result.global_, result.structural), (answer.global_, answer.structural)):
+                    for total, found in zip(
+                        (result.global_similarity, result.structural), (answer.global_similarity, answer.structural)
+                    ):
                         np.maximum(total[part], found, out=total[part])
                 bar.update(part.stop - part.start)
         return result
 
-    def _ask(self, own: Described, candidates: np.ndarray, config: RerankConfig, weight: float) -> list[Similarities]:
+    def _ask(
+        self, own: ImageDescriptors, candidates: np.ndarray, config: RerankConfig, weight: float
+    ) -> list[Similarities]:
         """The answers of the shards that hold candidates."""
         owner = np.where(candidates >= 0, self.owner[candidates], NO_CANDIDATE)
-        shared = self.holders.share(tuple(own))
+        shared = self.actors.share(tuple(own))
         arguments = [
             (shared, np.where(owner == number, candidates, NO_CANDIDATE), config, weight)
             if (owner == number).any()
             else None
-            for number in range(len(self.holders))
+            for number in range(len(self.actors))
         ]
-        answers = [answer for answer in self.holders.ask("compare", arguments) if answer is not None]
-        if any(isinstance(answer, Unavailable) for answer in answers):
+        answers = [answer for answer in self.actors.ask("compare", arguments) if answer is not None]
+        if any(isinstance(answer, ShardFailure) for answer in answers):
             self._require_all()
-            raise ShardLost
+            raise ShardLostError
         return answers
 
     def _require_all(self) -> None:
-        if self.needs_all and self.holders.gone:
-            why = self.holders.why()
-            raise ClusterError(f"{why}, and an evaluation needs all; mend it, and give the same command again")
+        if self.needs_all and self.actors.failures:
+            problem = self.actors.failure_text()
+            raise ClusterError(f"{problem}, and an evaluation needs all; repair it, and run the same command again")
 
 
 def digest_of_keys(keys: np.ndarray) -> str:
-    """A digest that tells lists of images apart."""
+    """A digest of a list of images."""
     return hashlib.sha256("\n".join(keys).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -165,26 +174,26 @@ def digest_of_keys(keys: np.ndarray) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class MapPart:
-    """Some photos of a map: those from start to stop."""
+class MapShardSpec:
+    """The photos of a map from start to stop."""
 
-    folder: Path  # of the map, from the root: the same on every machine
+    folder: Path  # of the map; an absolute path, the same on every machine
     state: State
     spec: CacheSpec
     start: int
     stop: int
     rows: np.ndarray  # (stop - start,) of these photos in the descriptor cache
-    keys: str  # their digest
+    keys: str  # digest of their keys
     adaptation: Adaptation | None
 
     def open(self) -> Shard:
-        """As `Part.open`; the files are memory maps."""
+        """As `ShardSpec.open`; the files are memory maps."""
         if State.of(self.folder) != self.state:
-            raise ClusterError(f"{self.folder} is another map by now; give the command again")
+            raise ClusterError(f"{self.folder} has changed meanwhile; run the command again")
         first = int(self.rows.min())
         cache = DescriptorCache(self.folder / DESCRIPTORS, self.spec, part=slice(first, int(self.rows.max()) + 1))
         if self.rows.max() - first >= len(cache) or digest_of_keys(cache.keys[self.rows - first]) != self.keys:
-            raise ClusterError(f"{cache.path} holds other photos than before; give the command again")
+            raise ClusterError(f"{cache.path} has changed meanwhile; run the command again")
         vectors = np.load(self.folder / self.state.files["globals"][0], mmap_mode="r", allow_pickle=False)
         entries = self._entries(vectors[self.start : self.stop])
         images = CachedImages(cache, self.rows - first, self.adaptation, entries.vectors)
@@ -201,21 +210,21 @@ class MapPart:
         return VectorIndex(vectors, kind, path)
 
 
-def parts_of(photo_map: Map, shards: int) -> list[MapPart]:
-    """A map in at most ``shards`` parts of about the same number of photos."""
+def split_map(photo_map: Map, shards: int) -> list[MapShardSpec]:
+    """Split a map into at most ``shards`` parts of about the same number of photos."""
     state, images = photo_map.content.state, photo_map.finder.photos.images
     folder = photo_map.folder.resolve()
     parts = []
     for start, stop in spans(len(images), shards):
         rows = images.rows[start:stop]
         keys = digest_of_keys(images.cache.keys[rows])
-        parts.append(MapPart(folder, state, images.cache.spec, start, stop, rows, keys, images.adaptation))
+        parts.append(MapShardSpec(folder, state, images.cache.spec, start, stop, rows, keys, images.adaptation))
     return parts
 
 
 @dataclass(frozen=True, eq=False)
 class ShardedFinder(CandidateFinder):
-    """The candidates of a map in shards, without the photos of shards that are gone."""
+    """Finds candidates of a map in shards, without the photos of shards that do not answer."""
 
     shards: ShardedIndex
     spans: Sequence[tuple[int, int]]  # the photos of each shard
@@ -225,24 +234,24 @@ class ShardedFinder(CandidateFinder):
         """The shards."""
         return self.shards
 
-    def find(self, described: Described, depth: int, shortlist: np.ndarray | None = None) -> Candidates:
-        """As `CandidateFinder.find`; ``not_searched`` counts the photos of shards that are gone.
+    def find(self, described: ImageDescriptors, depth: int, shortlist: np.ndarray | None = None) -> Candidates:
+        """As `CandidateFinder.find`; ``not_searched`` counts the photos of shards that do not answer.
 
-        Raises ClusterError if no shard answers, or shards come and go.
+        Raises ClusterError if no shard answers, or shards keep failing.
         """
-        for _ in range(len(self.shards.holders) + 1):
+        for _ in range(len(self.shards.actors) + 1):
             try:
-                rows = None if shortlist is None else self._present(shortlist)
-                found = super().find(described, depth, rows)
-            except ShardLost:
+                rows = None if shortlist is None else self._remove_failed(shortlist)
+                candidates = super().find(described, depth, rows)
+            except ShardLostError:
                 continue
-            gone = [self.spans[number] for number in self.shards.holders.gone]
-            return replace(found, not_searched=sum(stop - start for start, stop in gone))
-        raise ClusterError(f"{self.shards.holders.why()}, and shards come and go; see that their machines run")
+            failed = [self.spans[number] for number in self.shards.actors.failures]
+            return replace(candidates, not_searched=sum(stop - start for start, stop in failed))
+        raise ClusterError(f"{self.shards.actors.failure_text()}, and shards keep failing; check their machines")
 
-    def _present(self, rows: np.ndarray) -> np.ndarray:
-        """Rows (Q, K) without those of shards that are gone; padded with -1."""
-        for number in self.shards.holders.gone:
+    def _remove_failed(self, rows: np.ndarray) -> np.ndarray:
+        """Rows (Q, K) without those of shards that do not answer; padded with -1."""
+        for number in self.shards.actors.failures:
             start, stop = self.spans[number]
             rows = np.where((rows >= start) & (rows < stop), NO_CANDIDATE, rows)
         return np.take_along_axis(rows, np.argsort(rows < 0, axis=1, kind="stable"), 1)
@@ -250,52 +259,50 @@ class ShardedFinder(CandidateFinder):
 
 @contextmanager
 def sharded(photo_map: Map, cluster: Cluster, shards: int | None) -> Iterator[Map]:
-    """Inside, the map is searched and compared in shards on a cluster; shards: None makes one for each machine."""
-    parts, whole = parts_of(photo_map, shards or cluster.machines), photo_map.finder
+    """The map in shards on a cluster, until the block ends. shards: their number; None for one per machine."""
+    parts, whole = split_map(photo_map, shards or cluster.machines), photo_map.finder
     owner = np.repeat(np.arange(len(parts)), [part.stop - part.start for part in parts])
     index = ShardedIndex(cluster, parts, len(owner), owner)
     try:
         ends = [(part.start, part.stop) for part in parts]
         yield replace(photo_map, finder=ShardedFinder(whole.calibration, whole.photos, whole.places, index, ends))
     finally:
-        index.holders.end()
+        index.actors.end()
 
 
 # Evaluations
 
 
 @dataclass(frozen=True, eq=False)
-class CachePart:
-    """Some entries of an evaluation's database, all of whose images lie in one cache file."""
+class CacheShardSpec:
+    """Some entries of an evaluation's database. The images of all shards are in one cache file."""
 
-    path: Path  # of the cache, from the root: the same on every machine
+    path: Path  # of the cache; an absolute path, the same on every machine
     spec: CacheSpec
-    keys: str  # the digest of all its images
+    keys: str  # digest of the keys of all its images
     start: int  # the first entry
     rows: np.ndarray  # (n, L) of the entries' images in the cache
 
     def open(self) -> Shard:
-        """As `Part.open`; the file is a memory map."""
+        """As `ShardSpec.open`; the file is a memory map."""
         cache = DescriptorCache(self.path, self.spec)
         if digest_of_keys(cache.keys) != self.keys:
-            raise ClusterError(f"{self.path} holds other images than before; give the command again")
+            raise ClusterError(f"{self.path} has changed meanwhile; run the command again")
         entries = VectorIndex(sequence_descriptors(cache, self.rows))
         return Shard(LocalIndex(entries, CachedImages(cache, np.arange(len(cache)))), self.start)
 
 
-def sharded_database(
-    cluster: Cluster, shards: int | None, cache: DescriptorCache, database: np.ndarray
-) -> ShardedIndex:
-    """The database of an evaluation in shards, all of which are needed.
+def shard_database(cluster: Cluster, shards: int | None, cache: DescriptorCache, database: np.ndarray) -> ShardedIndex:
+    """The database of an evaluation in shards; all of them are needed.
 
-    database: rows (N, L) of the entries' images in the cache. shards: None makes one for each machine.
+    database: rows (N, L) of the entries' images in the cache. shards: their number; None for one per machine.
     """
     path, keys = cache.path.resolve(), digest_of_keys(cache.keys)
     parts = [
-        CachePart(path, cache.spec, keys, start, database[start:stop])
+        CacheShardSpec(path, cache.spec, keys, start, database[start:stop])
         for start, stop in spans(len(database), shards or cluster.machines)
     ]
     owner = np.full(len(cache), NO_CANDIDATE)
-    for number, part in reversed([*enumerate(parts)]):  # of an image in several sequences, the first
+    for number, part in reversed([*enumerate(parts)]):  # an image in several sequences belongs to the first
         owner[part.rows] = number
     return ShardedIndex(cluster, parts, len(database), owner, needs_all=True)

@@ -1,1 +1,1 @@
-"""From image files to descriptors, and into a cache."""
+"""From image files to descriptors in a cache."""

@@ -1,4 +1,4 @@
-"""The loop that describes images in order; caches, mining and teachers share it."""
+"""Describes images in batches: the loop that caches, mining and teachers share."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,22 +13,22 @@ from torch.utils.data import DataLoader
 
 from vpr.base.machine import usable_cores
 from vpr.base.progress import progress
-from vpr.description.images import Images
+from vpr.description.image_files import Images
 
 BATCH = 64
-AHEAD = 2  # batches that are decoded while one is described
+PREFETCHED_BATCHES = 2  # decoded while a batch is described
 
 
-class Described(NamedTuple):
-    """Descriptors of b images."""
+class ImageDescriptors(NamedTuple):
+    """The descriptors of b images."""
 
     globals_: np.ndarray  # (b, G) float32
     patches: np.ndarray | None  # (b, P, C) float16; None from models without patches
-    weights: np.ndarray | None = None  # (b, P) float32 of the patches, from models that give them
+    weights: np.ndarray | None = None  # (b, P) float32 patch weights, from models with rollout
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """The model in evaluation mode, without gradients; its mode is restored afterwards."""
     training = model.training
     if training:  # setting the mode of each layer takes as long as describing an image
@@ -48,18 +48,22 @@ def describe(
     device: torch.device,
     workers: int = 0,
     title: str | None = None,
-) -> Iterator[Described]:
-    """Yield the descriptors of each batch of image numbers.
+) -> Iterator[ImageDescriptors]:
+    """Yield the descriptors of each batch of image numbers. The images are loaded by `load_batches`.
 
-    Images are decoded ahead, as `load_batches` does. title: the progress bar's text; no bar without one.
+    title: text of the progress bar; None for no bar.
     """
     loader = load_batches(images, batches, workers)
     for batch in progress(loader, title=title, unit="batch", total=len(batches)):
-        with evaluating(model):
-            batch = batch.to(device, memory_format=torch.channels_last, non_blocking=True)
-            description = model(batch)
+        engine = getattr(model, "engine", None)  # of a finished model on the CPU
+        if engine is not None:
+            description = engine(batch)
+        else:
+            with evaluation_mode(model):
+                batch = batch.to(device, memory_format=torch.channels_last, non_blocking=True)
+                description = model(batch)
         patches, weights = description.patch_descriptors, description.weights
-        yield Described(
+        yield ImageDescriptors(
             description.global_descriptor.float().cpu().numpy(),
             None if patches is None else patches.half().cpu().numpy(),
             None if weights is None else weights.float().cpu().numpy(),
@@ -67,22 +71,24 @@ def describe(
 
 
 def load_batches(images: Images, batches: Iterable[Sequence[int]], workers: int = 0) -> Iterator[torch.Tensor]:
-    """The batches of image numbers in order, as tensors (b, 3, H, W), decoded while those before are worked on: by
-    threads, or by ``workers`` processes."""
-    return iter(_by_processes(images, batches, workers)) if workers else by_threads(images, batches)
+    """The batches of image numbers in order, as tensors (b, 3, H, W). The next ones are decoded in the background.
+
+    workers: processes that decode; 0 decodes in threads.
+    """
+    return iter(_decode_in_processes(images, batches, workers)) if workers else decode_in_threads(images, batches)
 
 
-def _by_processes(images: Images, batches: Iterable[Sequence[int]], workers: int) -> DataLoader[torch.Tensor]:
+def _decode_in_processes(images: Images, batches: Iterable[Sequence[int]], workers: int) -> DataLoader[torch.Tensor]:
     return DataLoader(images, batch_sampler=(list(batch) for batch in batches), num_workers=workers)
 
 
-def by_threads(images: Images, batches: Iterable[Sequence[int]]) -> Iterator[torch.Tensor]:
-    """The batches in order, decoded ahead: Pillow lets go of the interpreter's lock while it works."""
+def decode_in_threads(images: Images, batches: Iterable[Sequence[int]]) -> Iterator[torch.Tensor]:
+    """The batches in order, decoded in threads: Pillow releases the interpreter's lock while it decodes."""
     pool, ahead = ThreadPoolExecutor(usable_cores()), deque[list[Future[torch.Tensor]]]()
     try:
         for batch in batches:
             ahead.append([pool.submit(images.__getitem__, number) for number in batch])
-            if len(ahead) > AHEAD:
+            if len(ahead) > PREFETCHED_BATCHES:
                 yield torch.stack([image.result() for image in ahead.popleft()])
         while ahead:
             yield torch.stack([image.result() for image in ahead.popleft()])
@@ -93,6 +99,6 @@ def by_threads(images: Images, batches: Iterable[Sequence[int]]) -> Iterator[tor
 def global_descriptors(
     model: nn.Module, images: Images, device: torch.device, workers: int = 0, title: str | None = None
 ) -> np.ndarray:
-    """The global descriptors of all images, (N, C) float32."""
+    """The global descriptors of all images, (N, G) float32."""
     batches = [range(start, min(start + BATCH, len(images))) for start in range(0, len(images), BATCH)]
     return np.concatenate([batch.globals_ for batch in describe(model, images, batches, device, workers, title)])

@@ -1,12 +1,12 @@
-"""Global descriptors that were computed elsewhere, looked up by image.
+"""Global descriptors from other tools, looked up by image.
 
-Layouts (N images, D numbers):
+Layouts, for N images and descriptors of length D:
 
-- hloc (Sarlin et al., CVPR 2019): HDF5, a group for each image, named by its path, with ``global_descriptor`` (D,).
-- VPR-methods-evaluation (Berton): a folder with ``database_descriptors.npy`` and ``queries_descriptors.npy``, and
-  beside each the list of its images: ``database_images_paths.txt``, ``queries_images_paths.txt``, a path a line.
-- One ``NAME.npy`` (N, D) and ``NAME.txt``, a path a line.
-- A descriptor cache of ours.
+- hloc (Sarlin et al., CVPR 2019): HDF5 with a group for each image, named by its path, with ``global_descriptor`` (D,).
+- VPR-methods-evaluation (Berton): a folder with ``database_descriptors.npy`` and ``queries_descriptors.npy``, and the
+  lists of their images, ``database_images_paths.txt`` and ``queries_images_paths.txt``, with one path per line.
+- ``NAME.npy`` (N, D) and ``NAME.txt`` with one path per line.
+- A descriptor cache of this software.
 """
 
 import hashlib
@@ -23,16 +23,16 @@ import h5py
 import numpy as np
 
 from vpr.base.errors import VprError
-from vpr.base.photo_files import BLANK, ENDINGS
+from vpr.base.photo_files import ENDINGS, WHITE_SPACE
 from vpr.cache import DescriptorCache
 
 log = logging.getLogger("vpr")
 
 HDF5 = (".h5", ".hdf5")
-PARTS = ("database", "queries")  # of VPR-methods-evaluation
-FOLDERS = {"database": "database", "query": "queries", "queries": "queries"}  # of images, and the part that they are of
-OTHER_ENDINGS = (".npy", ".npz", ".pt", ".pth", ".h5", ".json")  # of names, besides those of photos
-UNREADABLE = (
+PARTS = ("database", "queries")  # of the layout of VPR-methods-evaluation
+FOLDERS = {"database": "database", "query": "queries", "queries": "queries"}  # folders of images, with their part
+OTHER_ENDINGS = (".npy", ".npz", ".pt", ".pth", ".h5", ".json")  # extensions of names, besides those of photos
+READ_ERRORS = (
     OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, EOFError, SyntaxError, ArithmeticError,
     MemoryError, tokenize.TokenError, zipfile.BadZipFile,
 )  # fmt: skip
@@ -40,178 +40,185 @@ UNREADABLE = (
 
 @dataclass(frozen=True, eq=False)
 class ForeignDescriptors:
-    """Unit descriptors by the names that somebody gave the images."""
+    """Descriptors of unit length, with the names of the images in the file."""
 
     path: Path
     names: list[str]  # paths or parts of paths, forward slashes
     vectors: np.ndarray  # (N, D) float32
-    part: Sequence[str] = ()  # of `PARTS`, that each is of; empty where the layout has no parts
+    part: Sequence[str] = ()  # (N,) of `PARTS`; empty if the layout has no parts
 
     @property
     def dim(self) -> int:
-        """Numbers of a descriptor."""
-        return self.vectors.shape[1]
+        """Length of a descriptor."""
+        return int(self.vectors.shape[1])
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of names and numbers, 16 hexadecimal digits."""
+        """A digest of names and descriptors, 16 hexadecimal digits."""
         digest = hashlib.sha256("\n".join(self.names).encode())
         digest.update(self.vectors.tobytes())
         return digest.hexdigest()[:16]
 
-    def of(self, images: Sequence[str] | np.ndarray) -> np.ndarray:
-        """The descriptors (K, D) of images, given by their paths relative to the dataset's root.
+    def look_up(self, images: Sequence[str] | np.ndarray) -> np.ndarray:
+        """The descriptors (K, D) of images, given by their paths relative to the root of the dataset.
 
-        A name fits that is the path, its end, or a longer path with that end; the longest one wins. Where none is,
-        one with the same file name, or with it between @, fits if there is no other. Endings do not count. Of a layout
-        with parts, an image in a folder ``database``, ``query`` or ``queries`` is looked for in that part. Raises
-        VprError naming the first image without a descriptor, images that would share one, and one that has two.
+        A name matches if it is the path, an end of the path, or a longer path with the same end. The longest match
+        wins. If there is none, a name with the same file name matches, also between two @, if it is the only one.
+        Extensions are ignored. In a layout with parts, an image in a folder ``database``, ``query`` or ``queries`` is
+        looked up in that part. Raises VprError for an image without a descriptor, images with the same descriptor, and
+        an image with two descriptors.
         """
         rows = [self._row(str(image)) for image in images]
         if missing := [image for image, row in zip(images, rows) if row is None]:
-            lacks = f"{len(missing)} of {len(rows)} images, {missing[0]} the first"
-            raise VprError(f"{self.path} lacks {lacks}; describe them there too, and name them by their paths")
+            lacking = f"{len(missing)} of {len(rows)} images, the first is {missing[0]}"
+            raise VprError(f"{self.path} lacks {lacking}; add their descriptors, named by their paths")
         return self.vectors[np.array(rows, np.int64)]
 
     def _row(self, image: str) -> int | None:
-        parts = _parts(image)
-        named = {row: _parts(self.names[row]) for row in self._of_part(image, self._rows.get(parts[-1], []))}
-        fitting = [row for row, name in named.items() if _ends(parts, name) or _ends(name, parts)]
+        parts = _split_name(image)
+        named = {row: _split_name(self.names[row]) for row in self._select_part(image, self._rows.get(parts[-1], []))}
+        fitting = [row for row, name in named.items() if _ends_with(parts, name) or _ends_with(name, parts)]
         longest = max((len(named[row]) for row in fitting), default=0)
         rows = [row for row in fitting if len(named[row]) == longest]
         if len(rows) > 1 and (self.vectors[rows] != self.vectors[rows[0]]).any():
-            raise VprError(f"{self.path} has {image} twice; name both by longer paths, from the dataset's folder on")
+            raise VprError(
+                f"{self.path} has two descriptors of {image}; use longer paths, from the dataset's folder on"
+            )
         if not rows and len(named) == 1:
             rows = list(named)
-        if rows and self._taken.setdefault(rows[0], image) != image:
-            name, other = self.names[rows[0]], self._taken[rows[0]]
-            raise VprError(f"{self.path}: {name} could be {other} or {image}; name images by their paths")
+        if rows and self._image_of_row.setdefault(rows[0], image) != image:
+            name, other = self.names[rows[0]], self._image_of_row[rows[0]]
+            raise VprError(f"{self.path}: {name} could be {other} or {image}; use the paths of images as names")
         return rows[0] if rows else None
 
-    def _of_part(self, image: str, rows: list[int]) -> list[int]:
-        """Those of the rows that are of the image's part, if its folders say one and some are of it."""
+    def _select_part(self, image: str, rows: list[int]) -> list[int]:
+        """The rows in the part that the image's folders name; all rows if they name none, or the part has no row."""
         parts = {FOLDERS[folder] for folder in PurePosixPath(image).parts[:-1] if folder in FOLDERS}
         if not self.part or len(parts) != 1:
             return rows
         return [row for row in rows if self.part[row] in parts] or rows
 
     @cached_property
-    def _taken(self) -> dict[int, str]:
-        """The image that each row was given to."""
+    def _image_of_row(self) -> dict[int, str]:
+        """The image that each row belongs to, for the rows used so far."""
         return {}
 
     @cached_property
     def _rows(self) -> dict[str, list[int]]:
-        """The rows of each file name without its ending, and of each part of it between @."""
+        """The rows by file name without extension, and by its parts between @."""
         rows: dict[str, list[int]] = {}
         for row, name in enumerate(self.names):
-            stem = _parts(name)[-1]
+            stem = _split_name(name)[-1]
             for part in {stem, *filter(None, stem.split("@"))}:
                 rows.setdefault(part, []).append(row)
         return rows
 
 
-def _parts(name: str) -> tuple[str, ...]:
-    """The folders of a name, and its file without the ending; letters composed, as some systems write them apart."""
+def _split_name(name: str) -> tuple[str, ...]:
+    """The folders of a name and its file name without extension, in Unicode's composed form (NFC)."""
     path = PurePosixPath(unicodedata.normalize("NFC", name))
     known = path.suffix.lower() in (*ENDINGS, *OTHER_ENDINGS)
     return (path.with_suffix("") if known else path).parts or ("",)
 
 
-def _ends(path: tuple[str, ...], end: tuple[str, ...]) -> bool:
-    """Whether a path ends with all parts of another."""
+def _ends_with(path: tuple[str, ...], end: tuple[str, ...]) -> bool:
+    """Whether the last parts of a path are those of another path."""
     return path[-len(end) :] == end
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether a path is one of the layouts, by its name and, for folders, by what lies in it."""
+    """Whether a path has one of the layouts: by its extension, or for a folder by its content."""
     if path.is_dir():
         return all((path / f"{part}_descriptors.npy").is_file() for part in PARTS)
     return path.is_file() and path.suffix.lower() in (*HDF5, ".npy")
 
 
 def read_foreign(path: Path) -> ForeignDescriptors:
-    """Read descriptors of one of the layouts.
+    """Read descriptors in one of the layouts.
 
-    Raises VprError for a file that is missing, damaged or of no such layout, and for descriptors that are no numbers.
+    Raises VprError for a file that is missing, damaged or of another layout, and for descriptors that are zero or not
+    finite.
     """
     if not path.exists():
-        raise VprError(f"no file or folder {path} of descriptors; check the path")
+        raise VprError(f"there are no descriptors at {path}; check the path")
     if path.suffix.lower() == ".npz":
-        raise VprError(f"{path} may hold several arrays; save one as .npy, with the list of its images as .txt")
+        raise VprError(f"{path} may have several arrays; save one as .npy, and the list of its images as .txt")
     part: Sequence[str] = ()
     try:
         if path.is_dir():
-            parts = [_numpy(path / f"{part}_descriptors.npy", path / f"{part}_images_paths.txt") for part in PARTS]
+            parts = [_read_numpy(path / f"{part}_descriptors.npy", path / f"{part}_images_paths.txt") for part in PARTS]
             names, vectors = [name for half in parts for name in half[0]], np.concatenate([half[1] for half in parts])
             part = np.repeat(PARTS, [len(half[0]) for half in parts]).tolist()
         elif path.suffix.lower() == ".npy":
-            names, vectors = _numpy(path, path.with_suffix(".txt"))
+            names, vectors = _read_numpy(path, path.with_suffix(".txt"))
         else:
-            names, vectors = _hdf5(path)
-    except UNREADABLE as error:
+            names, vectors = _read_hdf5(path)
+    except READ_ERRORS as error:
         raise VprError(f"{path} cannot be read as descriptors ({error}); write it again") from error
     if vectors.ndim != 2 or not vectors.size or not np.issubdtype(vectors.dtype, np.floating):
-        raise VprError(f"{path} holds {vectors.dtype} {vectors.shape}, no descriptors (images, numbers)")
+        raise VprError(f"{path} has an array {vectors.shape} of {vectors.dtype}, not descriptors (images, numbers)")
     vectors = vectors.astype(np.float32)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     broken = ~np.isfinite(lengths[:, 0]) | (lengths[:, 0] == 0)
     if broken.any():
-        raise VprError(f"{path}: the descriptor of {names[int(broken.argmax())]} is no direction; describe it again")
+        name = names[int(broken.argmax())]
+        raise VprError(f"{path}: the descriptor of {name} is zero or not finite; compute it again")
     if np.abs(lengths - 1).max() > 0.01:
-        log.warning("%s: descriptors are not of unit length; they are scaled to it", path)
+        log.warning("%s: the descriptors are scaled to unit length", path)
         vectors = vectors / lengths
     return ForeignDescriptors(path, names, vectors, part)
 
 
-def _numpy(path: Path, listed: Path) -> tuple[list[str], np.ndarray]:
-    """An array and the names of its rows; raises VprError when the list is missing or of another length."""
+def _read_numpy(path: Path, listed: Path) -> tuple[list[str], np.ndarray]:
+    """An array and the names of its rows; raises VprError if the list is missing or has another length."""
     vectors = np.load(path, allow_pickle=False)
     if not isinstance(vectors, np.ndarray):
-        raise ValueError("it holds several arrays")
+        raise ValueError("it has several arrays")
     if not listed.is_file():
-        raise VprError(f"{listed} is missing: the list of the images in {path}, a path a line")
-    lines = [line.strip(BLANK) for line in listed.read_text(encoding="utf-8-sig").split("\n")]
+        raise VprError(f"{listed} is missing; write the list of the images in {path}, one path per line")
+    lines = [line.strip(WHITE_SPACE) for line in listed.read_text(encoding="utf-8-sig").split("\n")]
     names = [line.replace("\\", "/") for line in lines if line]
     if len(names) != len(vectors):
         raise VprError(f"{listed} names {len(names)} images, {path} has {len(vectors)} descriptors; write both again")
     return names, vectors
 
 
-def _hdf5(path: Path) -> tuple[list[str], np.ndarray]:
+def _read_hdf5(path: Path) -> tuple[list[str], np.ndarray]:
     with h5py.File(path, "r", locking=False) as file:
         groups: list[str] = []
 
         def visit(name: str, link: object) -> str | None:
-            """Collect the names of descriptors; returns what is wrong with a link, which ends the walk."""
+            """Collect the names of descriptors; the problem of a link is returned, and ends the walk."""
             if name.endswith("/global_descriptor"):
                 groups.append(name)
-            return _elsewhere(file, name, link)
+            return _outside_problem(file, name, link)
 
-        if elsewhere := file.visititems_links(visit):
-            raise ValueError(elsewhere)
-        ours = "fingerprint" in file.attrs
-        vectors = [] if ours else [_vector(name, file[name]) for name in groups]
-    if ours:
+        if problem := file.visititems_links(visit):
+            raise ValueError(problem)
+        is_cache = "fingerprint" in file.attrs
+        vectors = [] if is_cache else [_read_vector(name, file[name]) for name in groups]
+    if is_cache:
         cache = DescriptorCache(path)
         done = np.flatnonzero(cache.done)
         return cache.keys[done].tolist(), np.asarray(cache.globals_[done])
     if not groups:
-        raise ValueError("it has no dataset global_descriptor and is no cache of ours")
+        raise ValueError("it has no dataset global_descriptor, and is not a cache of this software")
     return [name.removesuffix("/global_descriptor") for name in groups], np.stack(vectors)
 
 
-def _elsewhere(file: h5py.File, name: str, link: object) -> str | None:
-    """What is said of a link to another place, and of a dataset whose numbers lie in other files: if one is gone, they
-    read as zeros. None for what lies in the file."""
+def _outside_problem(file: h5py.File, name: str, link: object) -> str | None:
+    """The problem of a link, or of a dataset whose data lie in other files; None if the data are in this file.
+
+    If another file is missing, its data would read as zeros.
+    """
     if not isinstance(link, h5py.HardLink):
         return f"{name} is a link, which is not followed"
-    found = file[name]
-    elsewhere = isinstance(found, h5py.Dataset) and (found.external or found.is_virtual)
-    return f"it keeps {name} in other files, which are not opened" if elsewhere else None
+    item = file[name]
+    is_outside = isinstance(item, h5py.Dataset) and (item.external or item.is_virtual)
+    return f"it keeps {name} in other files, which are not opened" if is_outside else None
 
 
-def _vector(name: str, dataset: h5py.Dataset) -> np.ndarray:
+def _read_vector(name: str, dataset: h5py.Dataset) -> np.ndarray:
     vector = np.asarray(dataset[()])
     if vector.size != max(vector.shape, default=1):
         raise ValueError(f"{name} is {vector.shape}, not one vector")

@@ -1,4 +1,4 @@
-"""Thumbnails as JPEG files in memory, small enough together."""
+"""Thumbnails as JPEG files in memory, of a size that fits a budget."""
 
 import io
 from collections.abc import Sequence
@@ -11,34 +11,46 @@ from PIL import Image
 
 from vpr.base.machine import usable_cores
 from vpr.base.progress import progress
-from vpr.description.images import open_image
+from vpr.description.images import decode_image
 
-SAMPLE = 32  # images whose size tells that of the others
+SAMPLE = 32  # images from which the total size is estimated
 
 
 @dataclass(frozen=True)
-class Size:
-    """How thumbnails are made."""
+class ThumbnailSize:
+    """Size and quality of thumbnails."""
 
     pixels: int  # of the longer side
     quality: int  # of JPEG
 
 
-SIZES = (Size(288, 80), Size(224, 75), Size(176, 70), Size(144, 62), Size(112, 55), Size(88, 45))
+SIZES = (
+    ThumbnailSize(288, 80),
+    ThumbnailSize(224, 75),
+    ThumbnailSize(176, 70),
+    ThumbnailSize(144, 62),
+    ThumbnailSize(112, 55),
+    ThumbnailSize(88, 45),
+)
 
 
-def thumbnail(path: Path, size: Size) -> bytes:
-    """A photo as a small JPEG, upright, its aspect ratio kept, never enlarged. Raises ImageError naming the file."""
-    image = open_image(path, (size.pixels, size.pixels))
+def thumbnail(path: Path, size: ThumbnailSize) -> bytes:
+    """A photo as a small JPEG: upright, with its aspect ratio, never enlarged.
+
+    Raises ImageError, which names the file.
+    """
+    image = decode_image(path, (size.pixels, size.pixels))
     image.thumbnail((size.pixels, size.pixels), Image.Resampling.LANCZOS, reducing_gap=2.0)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=size.quality, optimize=True)
     return buffer.getvalue()
 
 
-def next_size(root: Path, files: Sequence[str], budget: int, first: int = 0) -> int:
-    """The number of the first of `SIZES`, from ``first`` on, at which all files fit into the budget, in bytes, going by
-    some of them; how many sizes there are where none does."""
+def fitting_size(root: Path, files: Sequence[str], budget: int, first: int = 0) -> int:
+    """The number of the first of `SIZES`, from ``first`` on, with which all files fit into the budget, in bytes.
+
+    The total is estimated from some of them. The result is ``len(SIZES)`` if no size fits.
+    """
     if not files:
         return first
     some = [files[number] for number in np.unique(np.linspace(0, len(files) - 1, SAMPLE).astype(int))]
@@ -48,8 +60,11 @@ def next_size(root: Path, files: Sequence[str], budget: int, first: int = 0) -> 
     return len(SIZES)
 
 
-def thumbnails(root: Path, files: Sequence[str], size: Size) -> list[bytes]:
-    """Of each file in order; errors as `thumbnail`."""
+def thumbnails(root: Path, files: Sequence[str], size: ThumbnailSize) -> list[bytes]:
+    """The thumbnail of each file, in order; errors as `thumbnail`."""
     with ThreadPoolExecutor(usable_cores()) as pool:
         made = pool.map(lambda name: thumbnail(root / name, size), files)
         return list(progress(made, title="thumbnails", unit="image", total=len(files)))
+
+
+Size = ThumbnailSize  # the name that vpr/serving still imports; it goes when that takes the new one

@@ -1,1 +1,1 @@
-"""Maps of own photos with positions, and photos located on them."""
+"""Maps of own photos with positions, and locating other photos on them."""

@@ -1,4 +1,4 @@
-"""From descriptors of photos to candidates of a map: search, and re-ranking by transport."""
+"""The candidates of photos in a map: search by global descriptors, then re-ranking by transport."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from functools import cached_property
 
 import numpy as np
 
-from vpr.description.describe import Described
+from vpr.description.describe import ImageDescriptors
 from vpr.retrieval.confidence import ELSEWHERE_M, separations
 from vpr.retrieval.fusion import reorder, weighted_sum
 from vpr.retrieval.index import Index, LocalIndex
-from vpr.retrieval.rerank import ImagesInMemory, patches_of
+from vpr.retrieval.rerank import ImagesInMemory, require_patches
 from vpr.retrieval.settings import Calibration
 
-MEMORY_MB = 512  # maximum memory of the candidates' patches
-SHARPNESS = 3.0  # fixed on the held-out city of mini-MSLS, as 0.5, 1, 2, 5 and 8 were not better
+MEMORY_MB = 512  # maximum memory for the patches of candidates
+SHARPNESS = 3.0  # chosen on the held-out city of mini-MSLS; 0.5, 1, 2, 5 and 8 were not better
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """The candidates of Q photos, best first; all (Q, K)."""
+    """The candidates of Q photos, best first; all arrays are (Q, K)."""
 
-    rows: np.ndarray  # int64 photos of the map
-    global_: np.ndarray  # S_global
+    rows: np.ndarray  # int64, photos of the map
+    global_similarity: np.ndarray  # S_global
     structural: np.ndarray  # S_struct
-    scores: np.ndarray  # S_global + w S_struct, falling
+    scores: np.ndarray  # S_global + w * S_struct, descending
     places: np.ndarray  # (Q, K, 3) metres
-    not_searched: int = 0  # photos of the map that could not be looked at
+    not_searched: int = 0  # photos of the map in shards that did not answer
 
     @classmethod
-    def joined(cls, parts: Sequence[Candidates]) -> Candidates:
-        """Those of several batches, one after another."""
-        width = min(part.rows.shape[1] for part in parts)  # an index may find fewer for some
-        names = ("rows", "global_", "structural", "scores", "places")
+    def join(cls, parts: Sequence[Candidates]) -> Candidates:
+        """The candidates of several batches, one after another."""
+        width = min(part.rows.shape[1] for part in parts)  # an index may find fewer candidates
+        names = ("rows", "global_similarity", "structural", "scores", "places")
         arrays = {name: np.concatenate([getattr(part, name)[:, :width] for part in parts]) for name in names}
         return cls(**arrays, not_searched=max(part.not_searched for part in parts))
 
@@ -43,21 +43,23 @@ class Candidates:
 
     @cached_property
     def separations(self) -> np.ndarray:
-        """How far each candidate's S_struct stands above the best elsewhere, in standard deviations, (Q, K)."""
+        """The separation of each candidate by S_struct, (Q, K); see `vpr.retrieval.confidence.separation`."""
         return separations(self.structural, self.places)
 
     @cached_property
-    def tell(self) -> np.ndarray:
-        """Whether a photo has candidates elsewhere, from which the first can stand out, (Q,) bool."""
-        return (np.linalg.norm(self.places - self.places[:, :1], axis=2) > ELSEWHERE_M).any(1)
+    def has_rivals(self) -> np.ndarray:
+        """Whether a photo has candidates elsewhere than the first one, (Q,) bool."""
+        return np.asarray((np.linalg.norm(self.places - self.places[:, :1], axis=2) > ELSEWHERE_M).any(1))
 
     @cached_property
     def weights(self) -> np.ndarray:
-        """How much each candidate counts in a position, (Q, K): exp of `SHARPNESS` times its score in standard
-        deviations, 1 for the first."""
-        scores = self.scores.astype(np.float64)  # in float32 their sum would move a mean of places by half a metre
+        """The weights of the candidates in a position, (Q, K): exp(`SHARPNESS` * z), which is 1 for the first.
+
+        z is the score minus that of the first candidate, in standard deviations of all scores.
+        """
+        scores = self.scores.astype(np.float64)  # with float32, mean places would be wrong by half a metre
         spread = np.maximum(scores.std(1, keepdims=True), 1e-9)
-        return np.exp(SHARPNESS * (scores - scores[:, :1]) / spread)
+        return np.asarray(np.exp(SHARPNESS * (scores - scores[:, :1]) / spread))
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,22 +72,22 @@ class CandidateFinder:
 
     @property
     def index(self) -> Index:
-        """The index that is searched."""
+        """The index to search."""
         return self.photos
 
-    def find(self, described: Described, depth: int, shortlist: np.ndarray | None = None) -> Candidates:
+    def find(self, described: ImageDescriptors, depth: int, shortlist: np.ndarray | None = None) -> Candidates:
         """The candidates of photos, at most ``depth`` for each, re-ranked.
 
-        described: of the photos, not adapted. shortlist (Q, K): photos of the map that another model found; None
-        searches the map. Raises CacheError for descriptors that are not finite numbers.
+        described: descriptors of the photos before adaptation. shortlist (Q, K): candidates from another model; None
+        searches the map. Raises CacheError for descriptors with NaN or infinity.
         """
-        adapted = self.adapted(described)
+        adapted = self.adapt(described)
         if shortlist is None:
             similar, rows = self.index.search(adapted.globals_, depth)
         else:
             rows = shortlist[:, :depth]
             similar = self.photos.entries.cosines(adapted.globals_, rows)
-        width = max(1, int((rows >= 0).sum(1).min(initial=rows.shape[1])))  # an index may find fewer for some photos
+        width = max(1, int((rows >= 0).sum(1).min(initial=rows.shape[1])))  # an index may find fewer candidates
         similar, rows = similar[:, :width], np.maximum(rows[:, :width], 0)
         config = self.calibration.config(memory_mb=MEMORY_MB)
         structural = self.index.compare(ImagesInMemory(adapted), rows, config).structural
@@ -93,10 +95,10 @@ class CandidateFinder:
         ordered, similar, structural = (reorder(side, scores) for side in (rows, similar, structural))
         return Candidates(ordered, similar, structural, reorder(scores, scores), self.places[ordered])
 
-    def adapted(self, described: Described) -> Described:
-        """The descriptors of photos, adapted as those of the map; float32."""
-        patches, adaptation = patches_of(described).astype(np.float32), self.photos.images.adaptation
+    def adapt(self, described: ImageDescriptors) -> ImageDescriptors:
+        """The descriptors of photos with the adaptation of the map, float32."""
+        patches, adaptation = require_patches(described).astype(np.float32), self.photos.images.adaptation
         if adaptation is None:
-            return Described(described.globals_, patches)
-        patches = adaptation.patches(patches)
-        return Described(adaptation.globals_(patches), patches)
+            return ImageDescriptors(described.globals_, patches)
+        patches = adaptation.adapt_patches(patches)
+        return ImageDescriptors(adaptation.global_descriptors(patches), patches)

@@ -13,8 +13,8 @@ from vpr.maps.candidates import Candidates
 from vpr.retrieval.confidence import ELSEWHERE_M, Curve
 
 SLOPE, INTERCEPT = 2.0, 0.5  # fitted on the held-out city of mini-MSLS, to 1.98 and 0.49
-LIKELY = 0.5  # probability of a frame that says how far apart the frames lie
-FEWEST_PAIRS = 3  # of such frames, one behind the other
+LIKELY = 0.5  # minimum probability of a frame for the estimate of the spacing
+FEWEST_PAIRS = 3  # minimum number of consecutive pairs of such frames
 
 
 def calibrate_vote(vote: np.ndarray) -> np.ndarray:
@@ -24,7 +24,7 @@ def calibrate_vote(vote: np.ndarray) -> np.ndarray:
     [0.62, 0.96]
     """
     odds = np.exp(INTERCEPT) * (vote / np.maximum(1 - vote, 1e-9)) ** SLOPE
-    return odds / (1 + odds)
+    return np.asarray(odds / (1 + odds))
 
 
 def votes(found: Candidates, curve: Curve, window: int, reach: float) -> np.ndarray:
@@ -36,7 +36,7 @@ def votes(found: Candidates, curve: Curve, window: int, reach: float) -> np.ndar
     result = np.zeros(probabilities.shape)
     for frame in range(len(found)):
         around = range(max(0, frame - window), min(len(found), frame + window + 1))
-        voters = [other for other in around if other == frame or found.tell[other]]
+        voters = [other for other in around if other == frame or found.has_rivals[other]]
         for other in voters:
             if other == frame:
                 result[frame] += probabilities[frame]
@@ -51,9 +51,9 @@ def votes(found: Candidates, curve: Curve, window: int, reach: float) -> np.ndar
 
 
 def frame_spacing(found: Candidates, curve: Curve) -> float | None:
-    """The median distance between frames one behind the other, metres, by the first candidate of each.
+    """The median distance between consecutive frames, metres, by their first candidates.
 
-    Only frames count whose own probability is `LIKELY`. None if there are fewer than `FEWEST_PAIRS` pairs of them.
+    Only frames with a probability of at least `LIKELY` are used. None if there are fewer than `FEWEST_PAIRS` pairs.
     """
     likely = curve(found.separations[:, 0]) >= LIKELY
     pairs = np.flatnonzero(likely[:-1] & likely[1:])

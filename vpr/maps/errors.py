@@ -8,4 +8,4 @@ class MapError(VprError):
 
 
 class NoPosition(MapError):
-    """A position of one photo that cannot be; the message says why. The photo is left out, the others are not."""
+    """The position of a photo is invalid; the message says why. Only this photo is left out."""

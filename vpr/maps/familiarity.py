@@ -7,11 +7,11 @@ scores that are lower than the S_struct of its own best match. It is low for a p
 
 import numpy as np
 
-from vpr.description.describe import Described
+from vpr.description.describe import ImageDescriptors
 from vpr.maps.candidates import CandidateFinder
 from vpr.retrieval.confidence import ELSEWHERE_M
 
-SAMPLE, FEWEST = 200, 20  # map photos to query, at most and at least
+SAMPLE, FEWEST = 200, 20  # maximum and minimum number of map photos to query
 DEPTH = 100
 
 
@@ -25,7 +25,9 @@ def unknown_place_scores(finder: CandidateFinder) -> np.ndarray:
     if len(photos) < FEWEST:
         return np.zeros(0, np.float32)
     rows = images.rows[photos]
-    found = finder.find(Described(np.asarray(images.cache.globals_[rows]), images.cache.read_patches(rows)), DEPTH)
+    found = finder.find(
+        ImageDescriptors(np.asarray(images.cache.globals_[rows]), images.cache.read_patches(rows)), DEPTH
+    )
     away = np.linalg.norm(found.places - finder.places[photos][:, None], axis=2) > ELSEWHERE_M
     best = np.where(away, found.scores, -np.inf).argmax(1)
     scores = found.structural[np.arange(len(photos)), best][away.any(1)]

@@ -1,7 +1,7 @@
-"""Positions: degrees (WGS 84), coordinates of other reference systems, and metres between them.
+"""Positions: degrees (WGS 84), coordinates in other reference systems, and distances in metres.
 
-A *place* is a point of the ellipsoid in metres from the Earth's centre, (3,). Straight distances between places are
-those on the ground to 1 mm within 10 km, everywhere, without zones or seams.
+A *place* is a point on the ellipsoid in metres from the Earth's centre, (3,). Within 10 km, straight distances between
+places equal distances on the ground to 1 mm, everywhere on Earth and without zones.
 """
 
 from __future__ import annotations
@@ -20,52 +20,53 @@ if TYPE_CHECKING:
 
 DEGREES, CENTRED = "EPSG:4326", "EPSG:4978"
 BANDS = "CDEFGHJKLMNPQRSTUVWX"  # letters of UTM latitude bands, from the south; N is the first north of the equator
-BAND = 8  # degrees of latitude of each, from 80 south on
-BEYOND = 20, 30  # degrees of longitude and latitude that a system is used beyond its area: a national table of Norway
-# or Italy has one UTM zone for the whole country
-UTM_EASTINGS = -1_000_000, 2_000_000  # metres; likewise. Others are mostly a northing
-NULL_ISLAND = 0.2  # degrees; this near to 0, 0 there is only sea
-MOST_KM = 20_040  # from one side of the Earth to the other
+BAND_DEGREES = 8  # height of a band, degrees of latitude; the first begins at 80 south
+# Degrees of longitude and latitude by which positions may exceed the area of their reference system: national tables of
+# Norway and Italy have one UTM zone for the whole country.
+AREA_MARGIN = 20, 30
+UTM_EASTINGS = -1_000_000, 2_000_000  # metres, for the same reason; other values are mostly northings
+NULL_ISLAND = 0.2  # degrees; positions this near to 0, 0 are at sea
+MOST_KM = 20_040  # half the circumference of the Earth
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 UNSIGNED = r"(\d+(?:\.\d*)?)"
 ANGLE = re.compile(
     rf"([+-]?){UNSIGNED}\s*(?:°|º|deg|d)?\s*(?:{UNSIGNED}\s*(?:'|′|’|min|m)\s*(?:{UNSIGNED}\s*(?:\"|″|”|''|sec|s))?)?",
     re.ASCII | re.IGNORECASE,
-)  # degrees, or degrees and minutes, or those and seconds
+)  # degrees; degrees and minutes; or degrees, minutes and seconds
 
 
-def number_in(text: str) -> float:
-    """A number in digits, with a point; NaN for any other text.
+def parse_number(text: str) -> float:
+    """A decimal number with a point; NaN for any other text.
 
-    Python reads ``4_7`` as 47, and digits of other scripts.
+    Python's ``float`` would read ``4_7`` as 47, and digits of other scripts.
 
-    >>> number_in(" -47.5"), number_in("4_7"), number_in("nan")
+    >>> parse_number(" -47.5"), parse_number("4_7"), parse_number("nan")
     (-47.5, nan, nan)
     """
     text = text.strip()
     return float(text) if NUMBER.fullmatch(text) else math.nan
 
 
-def angle_in(text: str, sides: str) -> float:
-    r"""Degrees in a text, signed or with their hemisphere; NaN for any other text.
+def parse_angle(text: str, sides: str) -> float:
+    r"""An angle in degrees, with a sign or the letter of a hemisphere; NaN for any other text.
 
-    sides: the letters of the positive and the negative hemisphere. Minutes and seconds are below 60.
+    sides: the letters of the positive and the negative hemisphere. Minutes and seconds must be below 60.
 
-    >>> angle_in("-47.5", "NS"), angle_in("47 deg 30' 0.00\" S", "NS"), angle_in("47°75' N", "NS")
+    >>> parse_angle("-47.5", "NS"), parse_angle("47 deg 30' 0.00\" S", "NS"), parse_angle("47°75' N", "NS")
     (-47.5, -47.5, nan)
     """
     text = text.strip().upper()
     letters = [side for side in sides if text.startswith(side) or text.endswith(side)]
     if not letters:
-        value = number_in(text)
-        return _angle(text) if math.isnan(value) else value
-    value = _angle(text.removeprefix(letters[0]).removesuffix(letters[0]).strip())
+        value = parse_number(text)
+        return _parse_parts(text) if math.isnan(value) else value
+    value = _parse_parts(text.removeprefix(letters[0]).removesuffix(letters[0]).strip())
     if len(letters) > 1 or (value < 0 and letters[0] == sides[0]):
         return math.nan
     return abs(value) if letters[0] == sides[0] else -abs(value)
 
 
-def _angle(text: str) -> float:
+def _parse_parts(text: str) -> float:
     found = ANGLE.fullmatch(text)
     if found is None:
         return math.nan
@@ -79,22 +80,22 @@ def _angle(text: str) -> float:
 
 @cache
 def _transformer(source: str, target: str) -> Transformer:
-    """Between two reference systems, easting or longitude first; raises MapError for one that is not known."""
+    """A transformer between reference systems, easting or longitude first; raises MapError for an unknown system."""
     from pyproj import Transformer
     from pyproj.exceptions import ProjError
 
     try:
         return Transformer.from_crs(source, target, always_xy=True)
     except ProjError as error:
-        raise _unknown(source) from error
+        raise _unknown_crs(source) from error
 
 
 def to_degrees(easting: float, northing: float, crs: str) -> tuple[float, float]:
-    """Latitude and longitude of a point in another reference system; NaN where it lies far outside of its area, as with
-    easting and northing swapped.
+    """Latitude and longitude of a point in another reference system.
 
-    crs: whatever pyproj reads, for example EPSG:32631. Raises MapError for one that is not known, or has no eastings
-    and northings or degrees.
+    NaN if the point is far outside of the system's area, for example if easting and northing are swapped. crs: any
+    system that pyproj reads, for example EPSG:32631. Raises MapError for an unknown system, and for a system without
+    eastings and northings or degrees.
     """
     _is_geographic(crs)
     longitude, latitude = _transformer(crs, DEGREES).transform(easting, northing)
@@ -103,19 +104,19 @@ def to_degrees(easting: float, northing: float, crs: str) -> tuple[float, float]
     return float(latitude), float(longitude)
 
 
-def _is_in_area(crs: str, latitude: float, longitude: float, beyond: tuple[float, float] = BEYOND) -> bool:
-    """Whether a place is in the area that a reference system is made for, or not far from it."""
+def _is_in_area(crs: str, latitude: float, longitude: float, beyond: tuple[float, float] = AREA_MARGIN) -> bool:
+    """Whether a position is in the area of use of a reference system, extended by a margin."""
     west, south, east, north = _area(crs)
     width = (east - west) % 360 or 360.0
-    ahead = (longitude - west + beyond[0]) % 360  # degrees eastwards of the edge
-    return ahead <= width + 2 * beyond[0] and south - beyond[1] <= latitude <= north + beyond[1]
+    east_of_edge = (longitude - west + beyond[0]) % 360  # degrees
+    return east_of_edge <= width + 2 * beyond[0] and south - beyond[1] <= latitude <= north + beyond[1]
 
 
 def wrong_unit(easting: float, northing: float, crs: str) -> str:
-    """The unit of two numbers that cannot be metres of a reference system: ``degrees``, ``kilometres`` or ``no
-    metres``; empty if they can be.
+    """The unit of two numbers that are not metres of a reference system; empty if they may be metres.
 
-    Numbers are kilometres if they lie outside of the system's area and a thousand times as much does not.
+    It is ``degrees``, ``kilometres`` or ``no metres``. Numbers are kilometres if they are outside of the system's area,
+    and a thousand times the numbers are inside.
 
     >>> wrong_unit(448251.8, 5411932.7, "EPSG:32631"), wrong_unit(448.25, 5411.93, "EPSG:32631")
     ('', 'kilometres')
@@ -142,21 +143,23 @@ def _is_utm(crs: str) -> bool:
 
 @cache
 def _area(crs: str) -> tuple[float, float, float, float]:
-    """West, south, east and north of the area that a reference system is made for; of all where it says none."""
+    """West, south, east and north of the area of use of a reference system; the whole Earth if it has none."""
     from pyproj import CRS
 
     area = CRS.from_user_input(crs).area_of_use
     return (-180.0, -90.0, 180.0, 90.0) if area is None else (area.west, area.south, area.east, area.north)
 
 
-def named_to_degrees(first: float, second: float, crs: str) -> tuple[float, float]:
-    """As `to_degrees`, of two numbers as names of files have them: easting and northing, or, where the reference system
-    is one of degrees, latitude and longitude, whatever the order of its axes."""
+def name_fields_to_degrees(first: float, second: float, crs: str) -> tuple[float, float]:
+    """As `to_degrees`, for two numbers in a file name: easting and northing.
+
+    In a reference system of degrees they are latitude and longitude, for any order of its axes.
+    """
     return to_degrees(second, first, crs) if _is_geographic(crs) else to_degrees(first, second, crs)
 
 
 def require_crs(crs: str) -> None:
-    """Raise MapError for a reference system that is not known, or has no eastings and northings or degrees."""
+    """Raise MapError for an unknown reference system, and for one without eastings and northings or degrees."""
     _is_geographic(crs)
 
 
@@ -168,20 +171,20 @@ def _is_geographic(crs: str) -> bool:
     try:
         system = CRS.from_user_input(crs)
     except ProjError as error:
-        raise _unknown(crs) from error
+        raise _unknown_crs(crs) from error
     if not (system.is_geographic or system.is_projected):
-        raise MapError(f"crs {crs!r} ({system.name}) has no eastings and northings; give one such as EPSG:32631")
+        raise MapError(f"crs {crs!r} ({system.name}) has no eastings and northings; pass one such as EPSG:32631")
     return bool(system.is_geographic)
 
 
-def _unknown(crs: str) -> MapError:
-    return MapError(f"unknown crs {crs!r}; give a code such as EPSG:32631 (UTM 31 north)")
+def _unknown_crs(crs: str) -> MapError:
+    return MapError(f"unknown crs {crs!r}; pass a code such as EPSG:32631 (UTM 31 north)")
 
 
 def utm_crs(zone: int, letter: str) -> str:
-    """The code of a UTM zone: its number and the letter of its latitude band.
+    """The EPSG code of a UTM zone. letter: that of the latitude band.
 
-    Raises NoPosition for a zone that is none.
+    Raises NoPosition for an invalid zone or letter.
 
     >>> utm_crs(10, "S"), utm_crs(56, "H")
     ('EPSG:32610', 'EPSG:32756')
@@ -193,42 +196,42 @@ def utm_crs(zone: int, letter: str) -> str:
 
 
 def are_degrees(latitude: float, longitude: float) -> bool:
-    """Whether two numbers are a latitude and a longitude."""
+    """Whether two numbers are a valid latitude and longitude."""
     return bool(np.isfinite([latitude, longitude]).all()) and abs(latitude) <= 90 and abs(longitude) <= 180
 
 
 def is_unknown(latitude: float, longitude: float) -> bool:
-    """Whether a latitude and a longitude are exactly 0, 0, which cameras and tables have for "unknown"."""
+    """Whether a position is exactly 0, 0, which cameras and tables use for "unknown"."""
     return latitude == 0 and longitude == 0
 
 
 def is_in_band(latitude: float, letter: str, beyond: float = 1.0) -> bool:
-    """Whether a latitude lies in the UTM band of a letter, or not far beyond it.
+    """Whether a latitude is in the UTM band of a letter, or at most ``beyond`` degrees outside.
 
     >>> is_in_band(37.7, "S"), is_in_band(67.2, "S"), is_in_band(83.0, "X")
     (True, False, True)
     """
-    south = -80 + BAND * BANDS.index(letter.upper())
-    return south - beyond <= latitude <= south + (12 if letter.upper() == "X" else BAND) + beyond
+    south = -80 + BAND_DEGREES * BANDS.index(letter.upper())
+    return south - beyond <= latitude <= south + (12 if letter.upper() == "X" else BAND_DEGREES) + beyond
 
 
 def metres_between(first: tuple[float, float], second: tuple[float, float]) -> float:
-    """The straight distance of two positions in degrees."""
-    places = places_of(*np.array([first, second]).T)
+    """The distance of two positions in degrees, metres."""
+    places = to_places(*np.array([first, second]).T)
     return float(np.linalg.norm(places[0] - places[1]))
 
 
-def places_of(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
-    """Degrees (N,) and (N,) to places (N, 3), metres.
+def to_places(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
+    """Latitudes and longitudes (N,), degrees, as places (N, 3), metres.
 
-    >>> places_of(np.array([0.0]), np.array([0.0])).round(1).tolist()
+    >>> to_places(np.array([0.0]), np.array([0.0])).round(1).tolist()
     [[6378137.0, 0.0, 0.0]]
     """
     x, y, z = _transformer("EPSG:4979", CENTRED).transform(longitude, latitude, np.zeros(len(latitude)))
     return np.stack([x, y, z], 1).astype(np.float64).reshape(-1, 3)
 
 
-def degrees_of(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places (N, 3) to latitudes and longitudes (N,); points above or below the ground are set upon it."""
+def places_to_degrees(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places (N, 3) as latitudes and longitudes (N,), degrees; points off the ground are projected onto it."""
     longitude, latitude, _ = _transformer(CENTRED, "EPSG:4979").transform(*np.asarray(places, np.float64).T)
     return np.asarray(latitude), np.asarray(longitude)

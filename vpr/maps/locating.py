@@ -1,4 +1,4 @@
-"""From candidates to positions: the agreeing candidates, the probability, and whether the photo is on the map."""
+"""From candidates to the position of a photo, its probability, and the decision whether it is on the map."""
 
 import logging
 import math
@@ -10,7 +10,7 @@ import numpy as np
 from vpr.maps.candidates import Candidates
 from vpr.maps.drives import frame_spacing, votes
 from vpr.maps.familiarity import familiarity
-from vpr.maps.geodesy import degrees_of
+from vpr.maps.geodesy import places_to_degrees
 from vpr.maps.options import LocateConfig
 from vpr.maps.results import Located, MapMatch
 from vpr.maps.store import PhotoTable
@@ -18,12 +18,12 @@ from vpr.retrieval.confidence import ELSEWHERE_M, Curve
 
 log = logging.getLogger("vpr")
 
-USUAL = LocateConfig()
+DEFAULT_CONFIG = LocateConfig()
 
 
 @dataclass(frozen=True, eq=False)
 class MapContext:
-    """The data of a map and its model that turn candidates into positions."""
+    """The data of a map and its model that are needed to locate photos."""
 
     table: PhotoTable
     curve: Curve | None  # calibration: from separations to probabilities
@@ -63,7 +63,7 @@ def locate(found: Candidates, names: Sequence[str], context: MapContext, config:
 
 
 def _warn_of_reach(found: Candidates, curve: Curve, config: LocateConfig) -> None:
-    """Log a warning if the frames of a drive lie further apart than they may: then no frame supports another one."""
+    """Log a warning if the frames of a drive are too far apart: then no frame supports another one."""
     spacing = frame_spacing(found, curve)
     if config.window and spacing is not None and spacing > ELSEWHERE_M + config.reach:
         log.warning(
@@ -80,7 +80,7 @@ def _locate_one(name: str, found: Candidates, ranking: _Ranking, context: MapCon
     if agreeing.all():  # no candidate elsewhere to compare the first one with
         probability = None
     mean = (weights[agreeing, None] * places[agreeing]).sum(0) / weights[agreeing].sum()
-    latitude, longitude = degrees_of(mean[None])
+    latitude, longitude = places_to_degrees(mean[None])
     metres = np.linalg.norm(places - mean, axis=1)
     familiar = familiarity(float(found.structural[photo, order[0]]), context.unknown_scores)
     on_map = (probability is None or probability >= config.threshold) and (
@@ -110,7 +110,7 @@ def _matches(found: Candidates, ranking: _Ranking, metres: np.ndarray, table: Ph
             latitude=float(table.latitude[found.rows[photo, column]]),
             longitude=float(table.longitude[found.rows[photo, column]]),
             metres=float(distance),
-            s_global=float(found.global_[photo, column]),
+            s_global=float(found.global_similarity[photo, column]),
             s_struct=float(found.structural[photo, column]),
         )
         for column, distance in zip(ranking.order, metres)

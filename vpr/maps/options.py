@@ -1,8 +1,8 @@
-"""Options of locating."""
+"""The settings of locating."""
 
 from dataclasses import dataclass
 
-from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveInt, UpToOne, check_stage, option
+from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveInt, UnitInterval, check_stage, option
 from vpr.maps.errors import MapError
 
 
@@ -14,8 +14,8 @@ class LocateConfig:
     """
 
     top: PositiveInt = option(5, "matches to report per photo")
-    threshold: UpToOne = option(0.5, 'minimum probability for "on the map", 0 to 1; 0 accepts all')
-    familiarity: UpToOne = option(0.1, 'minimum familiarity for "on the map", 0 to 1; 0 accepts all')
+    threshold: UnitInterval = option(0.5, 'minimum probability for "on the map", 0 to 1; 0 accepts all')
+    familiarity: UnitInterval = option(0.1, 'minimum familiarity for "on the map", 0 to 1; 0 accepts all')
     depth: PositiveInt = option(100, "photos of the map to re-rank per photo")
     sequence: bool = option(
         False, "treat the photos of a folder as frames of one drive, sorted by name; neighbouring frames vote"

@@ -13,7 +13,7 @@ import numpy as np
 
 from vpr.base.errors import VprError
 from vpr.base.pages import environment, style
-from vpr.description.thumbnails import SIZES, Size, thumbnail
+from vpr.description.thumbnails import SIZES, ThumbnailSize, thumbnail
 
 PACKAGE = "vpr.maps"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -26,7 +26,7 @@ METRES = 111_320.0  # per degree of latitude, approximately
 
 
 class LocatedPhoto(Protocol):
-    """The part of `vpr.maps.results.Located` that a page needs. That module imports this one."""
+    """The part of `vpr.maps.results.Located` that a page needs. That module imports this one, so a protocol is used."""
 
     @property
     def photo(self) -> str: ...
@@ -96,12 +96,12 @@ def pictures_of(located: Sequence[LocatedPhoto]) -> dict[str, str]:
     return {path: base64.b64encode(image).decode() for path, image in made.items() if image is not None}
 
 
-def _bytes(size: Size) -> float:
+def _bytes(size: ThumbnailSize) -> float:
     """The approximate size of a thumbnail in base64: 0.2 bytes per pixel of a 4:3 photo."""
     return size.pixels**2 * 0.75 * 0.2 * 4 / 3
 
 
-def _thumbnail(path: str, size: Size) -> bytes | None:
+def _thumbnail(path: str, size: ThumbnailSize) -> bytes | None:
     try:
         return thumbnail(Path(path), size)
     except VprError:
@@ -139,7 +139,8 @@ def to_metres(points: np.ndarray) -> np.ndarray:
     latitude, longitude = np.radians(points).T
     middle = np.angle(np.exp(1j * longitude).mean())
     east = (longitude - middle + np.pi) % (2 * np.pi) - np.pi
-    return METRES * np.degrees(np.stack([east * np.cos(latitude.mean()), latitude - latitude.mean()], 1))
+    degrees = np.degrees(np.stack([east * np.cos(latitude.mean()), latitude - latitude.mean()], 1))
+    return np.asarray(METRES * degrees)
 
 
 def round_length(most: float) -> float:

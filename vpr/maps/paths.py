@@ -1,4 +1,4 @@
-"""One path for each photo, whatever way leads to it, and the files that a list names."""
+"""One path for each photo, also behind links; and the files that a list names."""
 
 import os
 import unicodedata
@@ -12,16 +12,16 @@ IMAGES = "images"  # the folder of photos beside a list, as in the MSLS layout
 
 
 class RealPaths:
-    """Paths from the root whose folder is followed through links; the photo itself may still be one.
+    """Absolute paths in which links in folders are resolved; the photo itself may be a link.
 
-    Each folder is looked at once, no photo is.
+    Each folder is resolved once.
     """
 
     def __init__(self) -> None:
         self._folders: dict[str, str] = {}
 
     def __call__(self, path: str | Path) -> str:
-        """With forward slashes."""
+        """The resolved path, with forward slashes."""
         folder, _, name = Path(os.path.abspath(path)).as_posix().rpartition("/")
         if folder not in self._folders:
             self._folders[folder] = Path(os.path.realpath(folder or "/")).as_posix().rstrip("/")
@@ -31,9 +31,9 @@ class RealPaths:
 class ListedFiles:
     """The files that a list of photos names.
 
-    They are looked for from the list's folder on, from its folder ``images``, and from a folder of the list's name:
-    first as they are written, then with slashes for backslashes, then whatever the case and the composition of letters,
-    as other systems compare names, then with an ending of photos behind them.
+    They are searched for in the folder of the list, in its folder ``images``, and in a folder with the name of the
+    list. First the name must match exactly, or with slashes in place of backslashes. Then case and Unicode composition
+    are ignored, as other systems do. Then an extension of photos may be missing.
     """
 
     def __init__(self, listed: Path) -> None:
@@ -41,74 +41,74 @@ class ListedFiles:
         self._folders: dict[str, dict[str, list[str]]] = {}
 
     def find(self, names: Sequence[str], where: str) -> tuple[Path | None, str]:
-        """The file that one of the names leads to, and that name; None and the first name where none does.
+        """The file for one of the names of a photo, and that name; None and the first name if there is no file.
 
-        A name that is the end of another says less, and is left aside. Raises MapError if the names lead to several
-        files, or one name could be several.
+        A name that is the end of another name is ignored. where: the place in the list, for error messages. Raises
+        MapError if the names are those of several files, or one name could be several files.
         """
-        names = [name for name in names if not any(_ends(other, name) for other in names)]
-        for look in (self._as_written, self._alike, self._with_ending):
-            found = dict[str, tuple[Path, str]]()
+        names = [name for name in names if not any(_ends_with(other, name) for other in names)]
+        for find in (self._find_exact, self._find_similar, self._find_with_ending):
+            files = dict[str, tuple[Path, str]]()
             for name in dict.fromkeys(names):
-                if (path := look(name, where)) is not None:
-                    found.setdefault(os.path.abspath(path), (path, name))
-            if len(found) > 1:
-                named = " and ".join(name for _, name in found.values())
-                raise MapError(f"{where} names several photos ({named[:80]}); keep one")
-            if found:
-                return next(iter(found.values()))
+                if (path := find(name, where)) is not None:
+                    files.setdefault(os.path.abspath(path), (path, name))
+            if len(files) > 1:
+                several = " and ".join(name for _, name in files.values())
+                raise MapError(f"{where} names several photos ({several[:80]}); keep one")
+            if files:
+                return next(iter(files.values()))
         return None, names[0]
 
-    def _as_written(self, name: str, where: str) -> Path | None:
+    def _find_exact(self, name: str, where: str) -> Path | None:
         for written in dict.fromkeys((name, name.replace("\\", "/"))):
             for base in self._bases:
                 if os.path.isfile(path := os.path.join(base, written)):
                     return Path(path)
         return None
 
-    def _alike(self, name: str, where: str, endings: Sequence[str] = ("",)) -> Path | None:
-        """The file of that name, with one of the endings, whatever the case and composition of its letters."""
+    def _find_similar(self, name: str, where: str, endings: Sequence[str] = ("",)) -> Path | None:
+        """The file of that name with one of the extensions, ignoring case and Unicode composition."""
         *folders, last = PurePosixPath(name.replace("\\", "/")).parts or ("",)
-        folded = _folded(last)
+        folded = _fold_case(last)
         for base in self._bases:
             place: str | None = base
             for folder in folders:
-                place = None if place is None else self._child(place, folder, where, os.path.isdir)
+                place = None if place is None else self._find_entry(place, folder, where, os.path.isdir)
             if place is None:
                 continue
             for ending in (ending for ending in endings if folded + ending in self._listing(place)):
-                if found := self._child(place, last + ending, where, os.path.isfile):
-                    return Path(found)
+                if file := self._find_entry(place, last + ending, where, os.path.isfile):
+                    return Path(file)
         return None
 
-    def _with_ending(self, name: str, where: str) -> Path | None:
-        return self._alike(name, where, ENDINGS)
+    def _find_with_ending(self, name: str, where: str) -> Path | None:
+        return self._find_similar(name, where, ENDINGS)
 
-    def _child(self, place: str, name: str, where: str, is_kind: Callable[[str], bool]) -> str | None:
-        """What a folder holds of that name; raises MapError where it holds several that differ in case alone."""
+    def _find_entry(self, place: str, name: str, where: str, is_kind: Callable[[str], bool]) -> str | None:
+        """The entry of a folder with that name; raises MapError if several differ only in case."""
         if is_kind(path := os.path.join(place, name)):
             return path
-        alike = self._listing(place).get(_folded(name), [])
-        fitting = [entry for entry in alike if is_kind(os.path.join(place, entry))]
-        if len(fitting) > 1:
-            fitting = [entry for entry in fitting if _composed(entry) == _composed(name)] or fitting
-        if len(fitting) > 1:
-            files = " or ".join(sorted(fitting))[:80]
+        similar = self._listing(place).get(_fold_case(name), [])
+        matching = [entry for entry in similar if is_kind(os.path.join(place, entry))]
+        if len(matching) > 1:
+            matching = [entry for entry in matching if _compose(entry) == _compose(name)] or matching
+        if len(matching) > 1:
+            files = " or ".join(sorted(matching))[:80]
             raise MapError(f"{where}: {name} could be {files}; write it as the file is named")
-        return os.path.join(place, fitting[0]) if fitting else None
+        return os.path.join(place, matching[0]) if matching else None
 
     def _listing(self, place: str) -> dict[str, list[str]]:
-        """What a folder holds, by name without regard to case; read once."""
+        """The entries of a folder by folded name; read once."""
         if place not in self._folders:
             entries: dict[str, list[str]] = {}
             for entry in _entries(place):
-                entries.setdefault(_folded(entry), []).append(entry)
+                entries.setdefault(_fold_case(entry), []).append(entry)
             self._folders[place] = entries
         return self._folders[place]
 
 
-def _ends(path: str, end: str) -> bool:
-    """Whether a path has more folders in front of another."""
+def _ends_with(path: str, end: str) -> bool:
+    """Whether a path is another path with more folders in front."""
     path, end = (name.replace("\\", "/").removeprefix("./") for name in (path, end))
     return path.endswith(f"/{end}")
 
@@ -120,9 +120,9 @@ def _entries(place: str) -> list[str]:
         return []
 
 
-def _composed(name: str) -> str:
+def _compose(name: str) -> str:
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
-def _folded(name: str) -> str:
-    return name.lower() if name.isascii() else _composed(_composed(name).casefold())
+def _fold_case(name: str) -> str:
+    return name.lower() if name.isascii() else _compose(_compose(name).casefold())

@@ -1,4 +1,4 @@
-"""A map in Python: made of photos, opened, and asked where photos were taken."""
+"""The class `Map`: a map of photos that is built, opened, changed, and used to locate photos."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from vpr.cache import CacheError, DescriptorCache
 from vpr.description.describe import BATCH
 from vpr.description.foreign import ForeignDescriptors
 from vpr.description.images import ImageError
-from vpr.maps.building import Added, add_photos, known_positions, read_map, remove_photos
+from vpr.maps.building import AddResult, add_photos, known_positions, read_map, remove_photos
 from vpr.maps.candidates import CandidateFinder, Candidates
 from vpr.maps.errors import MapError
 from vpr.maps.familiarity import FEWEST
-from vpr.maps.geodesy import places_of
-from vpr.maps.left_out import nothing_to_add, reason
-from vpr.maps.locating import USUAL, MapContext, locate
+from vpr.maps.geodesy import to_places
+from vpr.maps.locating import DEFAULT_CONFIG, MapContext, locate
 from vpr.maps.options import LocateConfig
 from vpr.maps.paths import RealPaths
 from vpr.maps.results import Located
+from vpr.maps.skipped_photos import nothing_to_add, problem_of
 from vpr.maps.sources.positions import find_photos
-from vpr.maps.store import DESCRIPTORS, Content, State, damaged, read_unchanged
+from vpr.maps.store import DESCRIPTORS, MapContent, State, damage_error, read_consistently
 from vpr.retrieval.index import LocalIndex
 from vpr.retrieval.rerank import CachedImages
 from vpr.retrieval.search import search
@@ -47,58 +47,56 @@ class Map:
 
     folder: Path
     model: Run
-    content: Content
+    content: MapContent
     finder: CandidateFinder
-    added: Added | None = None  # what adding photos did, of a map that `build` or `add` returned
+    added: AddResult | None = None  # the result of adding photos; of a map that `build` or `add` returned
 
     @classmethod
     def open(cls, folder: str | Path, model: Run | None = None, device: Device = "auto") -> Map:
-        """Open a map; without a model, with the one that made it.
+        """Open a map. model: None loads the model that made the map.
 
-        A map that is changed meanwhile is read anew. Raises MapError where there is no map, or it is damaged or of
-        another model; VprError where its model's run is not there.
+        A map that changes meanwhile is read again. Raises MapError if there is no map, or it is damaged or of another
+        model; VprError if the run of its model is missing.
         """
         folder = Path(folder)
         model = model or load(State.of(folder).run, device)
-        return read_unchanged(folder, lambda: cls._opened(folder, model))
+        return read_consistently(folder, lambda: cls._read(folder, model))
 
     @classmethod
-    def _opened(cls, folder: Path, model: Run) -> Map:
+    def _read(cls, folder: Path, model: Run) -> Map:
         content = read_map(folder, model)
         path = folder / DESCRIPTORS
         try:
             cache = DescriptorCache(path, model.spec)
             rows = cache.rows(content.table.described_as)
         except CacheError as error:
-            said = "add its folders again, which describes what is missing"
-            raise MapError(
-                f"{path} is missing, damaged or incomplete; remove it where it is damaged, and {said}"
-            ) from error
+            remedy = "remove it if it is damaged, and add the folders again: only missing photos are described"
+            raise MapError(f"{path} is missing, damaged or incomplete", thing=path, remedy=remedy) from error
         try:
-            entries = VectorIndex(content.globals_, content.state.index, content.index)
+            entries = VectorIndex(content.global_descriptors, content.state.index, content.index)
         except RuntimeError as error:
-            raise damaged(folder / "index", error) from error
-        places = places_of(content.table.latitude, content.table.longitude)
-        images = CachedImages(cache, rows, content.adaptation, content.globals_)
+            raise damage_error(folder / "index", error) from error
+        places = to_places(content.table.latitude, content.table.longitude)
+        images = CachedImages(cache, rows, content.adaptation, content.global_descriptors)
         finder = CandidateFinder(model.calibration, LocalIndex(entries, images, model.device), places)
         return cls(folder, model, content, finder)
 
     @classmethod
     def build(cls, folder: str | Path, *sources: str | Path, model: Run | None = None, crs: str = "") -> Map:
-        """Add photos of folders, files or lists to a map, which is made when it is missing, and open it.
+        """Add the photos of folders, files or lists to a map, and open it. A missing map is created.
 
-        crs: of eastings and northings that say none. What it did is the map's ``added``; photos that are left out are
-        in ``added.left_out``, and the log counts them. Raises MapError as `add_photos` and `find_photos`, and where no
-        photo has a position.
+        crs: reference system of eastings and northings in lists without one. ``added`` of the returned map has the
+        result; photos that are left out are in ``added.left_out``, and the log counts them. Raises MapError as
+        `add_photos` and `find_photos`, and if no photo has a position.
         """
         if not sources:
-            raise MapError(f"nothing to add to {folder}; give a folder, a photo or a list of photos")
+            raise MapError(f"nothing to add to {folder}; pass a folder, a photo or a list of photos")
         model = model or load()
         found = find_photos(tuple(map(Path, sources)), crs, known_positions(Path(folder), model.spec.patches))
         if not found.photos:
-            raise nothing_to_add(found.left_out)
+            raise nothing_to_add(found.skipped)
         added = add_photos(Path(folder), model, found.photos)
-        added = replace(added, left_out=found.left_out | added.left_out)
+        added = replace(added, left_out=found.skipped | added.left_out)
         for line in added.left_out.lines():
             log.warning("%s", line)
         return replace(cls.open(folder, model), added=added)
@@ -111,7 +109,7 @@ class Map:
 
     @property
     def positions(self) -> np.ndarray:
-        """Latitude and longitude of its photos, (N, 2) degrees."""
+        """Latitude and longitude of the photos, (N, 2) degrees."""
         return np.stack([self.content.table.latitude, self.content.table.longitude], 1)
 
     def add(self, *sources: str | Path, crs: str = "") -> Map:
@@ -123,70 +121,69 @@ class Map:
         remove_photos(self.folder, self.model, [str(name) for name in names])
         return self.open(self.folder, self.model)
 
-    def locate(self, photo: PhotoLike, config: LocateConfig = USUAL) -> Located:
-        """Where a photo was taken: a path, pixels (H, W, 3) uint8, or an image of Pillow.
+    def locate(self, photo: PhotoLike, config: LocateConfig = DEFAULT_CONFIG) -> Located:
+        """Where a photo was taken. photo: a path, bytes, a file, pixels (H, W, 3) uint8, or an image of Pillow.
 
-        Raises ImageError for a file that cannot be decoded, MapError for what is no photo.
+        Raises ImageError for a file that cannot be decoded, VprError for an object that is not a photo.
         """
         return self.locate_all([photo], config)[0]
 
     def locate_all(
         self,
         photos: Sequence[PhotoLike],
-        config: LocateConfig = USUAL,
+        config: LocateConfig = DEFAULT_CONFIG,
         title: str | None = None,
         by: ForeignDescriptors | None = None,
     ) -> list[Located]:
-        """Where several photos were taken; with ``config.sequence`` they are the frames of a drive in this order.
+        """Where several photos were taken. With ``config.sequence`` they are the frames of a drive, in this order.
 
-        title: the progress bar's text; no bar without one. by: another model's descriptors of the map's photos and of
-        these, which find the candidates. Errors as `locate`, and VprError where ``by`` lacks a photo.
+        title: text of the progress bar; None for no bar. by: descriptors of another model for the map's photos and for
+        these, to find the candidates. Errors as `locate`, and VprError if ``by`` lacks a photo.
         """
         located, unreadable = self.locate_readable(photos, config, title, by)
-        for why in unreadable.values():
-            raise ImageError(f"{why}; restore it, or give another photo")
+        for problem in unreadable.values():
+            raise ImageError(problem, remedy="restore it, or pass another photo")
         return located
 
     def locate_readable(
         self,
         photos: Sequence[PhotoLike],
-        config: LocateConfig = USUAL,
+        config: LocateConfig = DEFAULT_CONFIG,
         title: str | None = None,
         by: ForeignDescriptors | None = None,
     ) -> tuple[list[Located], dict[str, str]]:
-        """As `locate_all`, without the files that cannot be decoded, of which it says what is wrong, by name."""
+        """As `locate_all`, but files that cannot be decoded are left out; also returns their problems, by name."""
         names, parts, unreadable = [_name(photo, number) for number, photo in enumerate(photos)], [], dict[int, str]()
         shortlist = None if by is None or not names else self._shortlist(by, names, config.depth)
         with progress(title=title, unit="photo", total=len(photos)) as bar:
             for start in range(0, len(photos), BATCH):
                 batch = photos[start : start + BATCH]
-                described, wrong = self.model.describe_readable(batch)
-                unreadable |= {start + number: why for number, why in wrong.items()}
-                kept = [start + number for number in range(len(batch)) if number not in wrong]
-                if kept:
-                    rows = None if shortlist is None else shortlist[kept]
+                described, problems = self.model.describe_readable(batch)
+                unreadable |= {start + number: problem for number, problem in problems.items()}
+                readable = [start + number for number in range(len(batch)) if number not in problems]
+                if readable:
+                    rows = None if shortlist is None else shortlist[readable]
                     parts.append(self.finder.find(described, config.depth, rows))
                 bar.update(len(batch))
-        read = [name for number, name in enumerate(names) if number not in unreadable]
-        known = MapContext(
-            self.content.table, None if self.untold(config) else self.model.curves.rerank, self.content.unknown_scores
-        )
-        located = locate(Candidates.joined(parts), read, known, config) if parts else []
-        return located, {names[number]: reason(why) for number, why in unreadable.items()}
+        readable_names = [name for number, name in enumerate(names) if number not in unreadable]
+        curve = None if self.probability_problem(config) else self.model.curves.rerank
+        context = MapContext(self.content.table, curve, self.content.unknown_scores)
+        located = locate(Candidates.join(parts), readable_names, context, config) if parts else []
+        return located, {names[number]: problem_of(problem) for number, problem in unreadable.items()}
 
-    def untold(self, config: LocateConfig = USUAL) -> str:
-        """Why no probabilities are told; empty where they are."""
+    def probability_problem(self, config: LocateConfig = DEFAULT_CONFIG) -> str:
+        """The reason why probabilities are not available; empty if they are."""
         if self.model.curves.rerank is None:
             return f"{self.model.name} has no calibration"
-        # the curve was fitted where a first match has many candidates to stand out from
+        # the curve was fitted to photos with many candidates
         if len(self) < FEWEST:
             return f"{self.folder} has fewer than {FEWEST} photos"
         return f"fewer than {FEWEST} photos of the map are compared (--depth)" if config.depth < FEWEST else ""
 
     def _shortlist(self, by: ForeignDescriptors, photos: Sequence[str], depth: int) -> np.ndarray:
-        """The rows of the map (Q, K) that another model's descriptors find for photos."""
+        """The photos of the map (Q, K) with the most similar descriptors of another model."""
         real = RealPaths()
-        queries, own = (by.of([real(str(path)) for path in paths]) for paths in (photos, self.content.table.keys))
+        queries, own = (by.look_up([real(str(path)) for path in paths]) for paths in (photos, self.content.table.keys))
         return search(queries, own, depth)[1]
 
 

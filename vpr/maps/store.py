@@ -26,7 +26,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from vpr.base.files import replacing, write_bytes, write_json
+from vpr.base.files import replace_file, write_bytes, write_json
 from vpr.description.adaptation import Adaptation
 from vpr.maps.errors import MapError
 from vpr.maps.geodesy import are_degrees
@@ -34,9 +34,9 @@ from vpr.retrieval.vector_index import KINDS, IndexKind
 
 MAP, DESCRIPTORS = "map.json", "descriptors.h5"
 FORMAT = 2
-READ = (1, FORMAT)  # in 1 the photos' table has no column described_as
+READABLE_FORMATS = (1, FORMAT)  # in format 1 the table of photos has no column described_as
 ENDINGS = {"photos": "csv", "globals": "npy", "strangers": "npy", "index": "faiss", "adaptation": "safetensors"}
-NAMED = re.compile("|".join(f"{role}-(0|[1-9]\\d*)\\.{ending}" for role, ending in ENDINGS.items()), re.ASCII)
+FILE_NAME = re.compile("|".join(f"{role}-(0|[1-9]\\d*)\\.{ending}" for role, ending in ENDINGS.items()), re.ASCII)
 COLUMNS = ("key", "latitude", "longitude", "bytes", "mtime_ns", "described_as")
 TRIES = 10  # attempts to read a map that another process is changing
 T = TypeVar("T")
@@ -63,14 +63,14 @@ class State:
             raise MapError(f"no map at {folder}", thing=folder, remedy=remedy)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            if (version := content.pop("format")) not in READ:
+            if (version := content.pop("format")) not in READABLE_FORMATS:
                 raise _unknown_format(path, version)
             state = cls(**content)
             state._check()
         except MapError:
             raise
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            raise damaged(path, error) from error
+            raise damage_error(path, error) from error
         return state
 
     def _check(self) -> None:
@@ -83,7 +83,7 @@ class State:
         if not (isinstance(self.run, str) and isinstance(self.fingerprint, str)):
             raise ValueError("the name of the model is missing")
         if not {"photos", "globals", "strangers"} <= set(self.files) or not all(
-            _change_of(str(name)) >= 0 for name in names
+            _change_number(str(name)) >= 0 for name in names
         ):
             raise ValueError("its list of files is not that of a map")
 
@@ -96,13 +96,13 @@ class State:
         """Remove the files of earlier changes, and of an interrupted next change; other files are kept."""
         current = {name for name, _ in self.files.values()}
         for path in sorted(folder.iterdir()):
-            if path.name not in current and 0 <= _change_of(path.name) <= self.change + 1:
+            if path.name not in current and 0 <= _change_number(path.name) <= self.change + 1:
                 path.unlink()
 
 
-def _change_of(name: str) -> int:
+def _change_number(name: str) -> int:
     """The number of the change in the name of a map's file; -1 for other files."""
-    found = NAMED.fullmatch(name)
+    found = FILE_NAME.fullmatch(name)
     return -1 if found is None else int(next(filter(None, found.groups())))
 
 
@@ -114,7 +114,7 @@ def _unknown_format(path: Path, version: object) -> Exception:
     return ValueError("unknown format")
 
 
-def damaged(path: Path, reason: object) -> MapError:
+def damage_error(path: Path, reason: object) -> MapError:
     """The error for a damaged file of a map."""
     remedy = f"remove {path.parent / MAP} and add all folders again; photos are not described again"
     return MapError(f"{path} is damaged ({reason})", thing=path, remedy=remedy)
@@ -135,7 +135,7 @@ class PhotoTable:
         return len(self.keys)
 
     @classmethod
-    def of_rows(cls, rows: Sequence[Sequence[object]]) -> "PhotoTable":
+    def from_rows(cls, rows: Sequence[Sequence[object]]) -> "PhotoTable":
         """A table from rows in the order of `COLUMNS`; raises ValueError for invalid values.
 
         The last column may be missing, as in format 1: then it is the key.
@@ -158,36 +158,36 @@ class PhotoTable:
 
 
 @dataclass(frozen=True, eq=False)
-class Content:
+class MapContent:
     """The content of a map's files."""
 
     state: State
     table: PhotoTable
-    globals_: np.ndarray  # (N, G) float32, a memory map
+    global_descriptors: np.ndarray  # (N, G) float32, a memory map
     adaptation: Adaptation | None
     unknown_scores: np.ndarray  # (S,) float32, as `vpr.maps.familiarity.unknown_place_scores`
     index: Path | None = None  # the file of the index, if there is one
 
     @classmethod
-    def read(cls, folder: Path, patches: int) -> "Content":
+    def read(cls, folder: Path, patches: int) -> "MapContent":
         """Read a map; raises MapError if it is damaged. patches: patches per image of its model."""
         state = State.of(folder)
-        paths = {role: _verified(folder / name, digest) for role, (name, digest) in state.files.items()}
+        paths = {role: _verify(folder / name, digest) for role, (name, digest) in state.files.items()}
         try:
             with paths["photos"].open(encoding="utf-8", newline="") as file:
                 _, *rows = csv.reader(file)
-            table = PhotoTable.of_rows([(path_of(folder, key), *rest) for key, *rest in rows])
-            globals_ = np.load(paths["globals"], mmap_mode="r", allow_pickle=False)
+            table = PhotoTable.from_rows([(absolute_path(folder, key), *rest) for key, *rest in rows])
+            vectors = np.load(paths["globals"], mmap_mode="r", allow_pickle=False)
             adaptation = _read_adaptation(paths["adaptation"], patches) if "adaptation" in paths else None
             unknown_scores = np.load(paths["strangers"], allow_pickle=False)
-            if not len(table) == len(globals_) == state.photos or globals_.ndim != 2 or globals_.dtype != np.float32:
+            if not len(table) == len(vectors) == state.photos or vectors.ndim != 2 or vectors.dtype != np.float32:
                 raise ValueError(f"its files do not have the {state.photos} photos that it counts")
         except (ValueError, LookupError, RuntimeError, TypeError, OverflowError) as error:
-            raise damaged(folder / MAP, error) from error
-        return cls(state, table, globals_, adaptation, unknown_scores, paths.get("index"))
+            raise damage_error(folder / MAP, error) from error
+        return cls(state, table, vectors, adaptation, unknown_scores, paths.get("index"))
 
 
-def read_unchanged(folder: Path, read: Callable[[], T]) -> T:
+def read_consistently(folder: Path, read: Callable[[], T]) -> T:
     """The result of ``read`` on a map that did not change meanwhile; if it changed, ``read`` is called again.
 
     Raises MapError if the map changes every time, and the errors of ``read`` if it did not change.
@@ -222,18 +222,18 @@ def _version(folder: Path) -> list[tuple[int, int] | None]:
 def _read_adaptation(path: Path, patches: int) -> Adaptation:
     from safetensors.numpy import load_file
 
-    return Adaptation.of_arrays(load_file(path), patches)
+    return Adaptation.from_arrays(load_file(path), patches)
 
 
-def _verified(path: Path, digest: object) -> Path:
+def _verify(path: Path, digest: object) -> Path:
     if not path.is_file():
-        raise damaged(path, "the file is missing")
-    if digest_of(path) != digest:
-        raise damaged(path, "its checksum is wrong")
+        raise damage_error(path, "the file is missing")
+    if file_digest(path) != digest:
+        raise damage_error(path, "its checksum is wrong")
     return path
 
 
-def digest_of(path: Path) -> str:
+def file_digest(path: Path) -> str:
     """SHA-256 of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -242,12 +242,12 @@ def digest_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def path_of(folder: Path, key: str) -> str:
+def absolute_path(folder: Path, key: str) -> str:
     """The absolute path of a photo, by its key on disk."""
     return key if os.path.isabs(key) else f"{_root(folder)}{key}"
 
 
-def kept_as(folder: Path, path: str) -> str:
+def disk_key(folder: Path, path: str) -> str:
     """The key of a photo on disk: its path, relative to the map's folder if the photo is inside."""
     return path.removeprefix(_root(folder))
 
@@ -259,14 +259,14 @@ def _root(folder: Path) -> str:
 def write_table(path: Path, table: PhotoTable) -> None:
     """Write photos-N.csv."""
     text = io.StringIO(newline="")
-    rows = [(kept_as(path.parent, str(key)), *rest) for key, *rest in table.rows()]
+    rows = [(disk_key(path.parent, str(key)), *rest) for key, *rest in table.rows()]
     csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows([COLUMNS, *rows])
     write_bytes(path, text.getvalue().encode())
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write globals-N.npy, or strangers-N.npy."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with replace_file(path) as temporary, temporary.open("wb") as file:
         np.save(file, np.ascontiguousarray(array, np.float32))
 
 

@@ -9,7 +9,7 @@ NAME = "builtin"
 FOLDER = Path(__file__).resolve().parents[1] / "weights" / NAME
 
 
-def run_of(named: Path) -> Path:
+def resolve_run(named: Path) -> Path:
     """The run folder that ``--run`` names; raises VprError if this version has no built-in weights."""
     if str(named) != NAME:
         return named
@@ -20,6 +20,6 @@ def run_of(named: Path) -> Path:
     return FOLDER
 
 
-def caches_of(run: Path) -> Path:
+def descriptor_folder(run: Path) -> Path:
     """The folder of a run's descriptor caches: inside the run, or in the user's cache for the built-in run."""
     return cache_folder("descriptors") if run == FOLDER else run / "cache"

@@ -29,12 +29,14 @@ class Cvt(nn.Module):
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
         """The same as `forward`; timm calls it by this name."""
-        return self(images)
+        tokens: torch.Tensor = self(images)
+        return tokens
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         found = self.cvt(images)
         tokens = torch.cat([found.cls_token_value, found.last_hidden_state.flatten(2).transpose(1, 2)], 1)
-        return self.layernorm(tokens)
+        normalised: torch.Tensor = self.layernorm(tokens)
+        return normalised
 
     def reset_classifier(self, num_classes: int) -> None:
         """Do nothing: there is no classifier."""

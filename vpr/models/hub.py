@@ -11,7 +11,7 @@ from torch.nn import functional
 from vpr.base.errors import VprError
 from vpr.models.descriptors import Descriptors
 from vpr.models.netvlad import IMAGENET_MEAN, IMAGENET_STD
-from vpr.models.settings import Crop, HubConfig, Interpolation
+from vpr.models.settings import Crop, HubOptions, Interpolation
 
 HUB = "hub:"
 
@@ -73,7 +73,7 @@ def is_hub(source: Path) -> bool:
     return str(source).startswith(HUB)
 
 
-def load_hub(source: Path, config: HubConfig, device: torch.device) -> HubModel:
+def load_hub(source: Path, options: HubOptions, device: torch.device) -> HubModel:
     """The model of an entry, from GitHub or from a folder with a hubconf.py.
 
     Raises VprError without ``--trust-teacher``, and for any error of the third-party code.
@@ -82,7 +82,7 @@ def load_hub(source: Path, config: HubConfig, device: torch.device) -> HubModel:
     repository, _, entry = name.removeprefix(HUB).rpartition(":")
     if not repository or not entry:
         raise VprError(f"{name}: the entry is missing", thing=name, remedy=f"pass {HUB}OWNER/REPO:ENTRY")
-    if not config.trust_teacher:
+    if not options.trust_teacher:
         raise VprError(
             f"{name} is third-party code, which can do anything on this machine",
             thing=name,
@@ -90,7 +90,7 @@ def load_hub(source: Path, config: HubConfig, device: torch.device) -> HubModel:
         )
     kind = "local" if Path(repository).is_dir() else "github"
     try:
-        network = torch.hub.load(repository, entry, source=kind, trust_repo=True, **_arguments(config))
+        network = torch.hub.load(repository, entry, source=kind, trust_repo=True, **_arguments(options))
     except VprError:
         raise
     except Exception as error:  # third-party code may raise anything
@@ -100,16 +100,16 @@ def load_hub(source: Path, config: HubConfig, device: torch.device) -> HubModel:
     if not isinstance(network, nn.Module):
         problem = f"{name} returns {type(network).__name__}, not a network"
         raise VprError(problem, thing=name, remedy="pass another entry")
-    given = ",".join(sorted(config.teacher_arguments))  # part of the name: they may change the output, but no weight
-    return HubModel(network.cpu(), f"{name}({given})" if given else name, config.teacher_size).to(device)
+    given = ",".join(sorted(options.teacher_arguments))  # part of the name: they may change the output, but no weight
+    return HubModel(network.cpu(), f"{name}({given})" if given else name, options.teacher_size).to(device)
 
 
-def _arguments(config: HubConfig) -> dict[str, Any]:
+def _arguments(options: HubOptions) -> dict[str, Any]:
     """The arguments of the entry, with values parsed as YAML: numbers, true, false, text."""
-    pairs = [argument.partition("=") for argument in config.teacher_arguments]
+    pairs = [argument.partition("=") for argument in options.teacher_arguments]
     if not all(name and sign for name, sign, _ in pairs):
         raise VprError(
-            f"--teacher-arguments {','.join(config.teacher_arguments)}: give name=value,name=value",
+            f"--teacher-arguments {','.join(options.teacher_arguments)}: give name=value,name=value",
             thing="--teacher-arguments",
         )
     return {name: yaml.safe_load(value) for name, _, value in pairs}

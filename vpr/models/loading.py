@@ -11,7 +11,7 @@ from torch import nn
 from vpr.base.errors import VprError
 from vpr.base.run_folder import CONFIG, WEIGHTS, finish_run, read_config, read_metrics, start_run
 from vpr.base.settings import load_stage
-from vpr.models.builtin import run_of
+from vpr.models.builtin import resolve_run
 from vpr.models.netvlad import NetVLAD
 from vpr.models.settings import ModelConfig, TeacherConfig
 from vpr.models.structural import StructuralModel
@@ -28,7 +28,7 @@ def load_student(folder: Path, device: torch.device) -> StructuralModel:
 
     Raises VprError if the run is missing, unfinished or of another kind.
     """
-    folder = run_of(folder)
+    folder = resolve_run(folder)
     config = read_config(folder)
     if "model" not in config:
         raise VprError(
@@ -48,7 +48,7 @@ def load_teacher(source: Path, device: torch.device) -> NetVLAD:
 
     Raises VprError if there is no teacher.
     """
-    source = run_of(source)
+    source = resolve_run(source)
     if source.is_file():
         return _teacher_from_checkpoint(source).to(device).eval()
     if (source / TEACHER / CONFIG).is_file():

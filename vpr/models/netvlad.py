@@ -89,7 +89,8 @@ class NetVLAD(nn.Module):
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Encoder features (B, D, h, w) before pooling."""
-        return self.encoder((images.float() / 255 - self.mean) / self.std)
+        features: torch.Tensor = self.encoder((images.float() / 255 - self.mean) / self.std)
+        return features
 
     def forward(self, images: torch.Tensor) -> Descriptors:
         pooled = self.pool(self.features(images))

@@ -22,7 +22,7 @@ from vpr.models.trunk import Trunk
 DROPPED = 0.1  # share of a layer's lowest weights that are set to zero
 
 
-class WithRollout(nn.Module):
+class RolloutModel(nn.Module):
     """A structural model that also returns the weights of the patches."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -34,7 +34,7 @@ class WithRollout(nn.Module):
 
     def forward(self, images: torch.Tensor) -> Descriptors:
         with record_rollout(self.network) as layers:
-            described = self.model(images)
+            described: Descriptors = self.model(images)
         assert isinstance(self.model, StructuralModel)
         rolled, prefix = layers[-1], self.network.num_prefix_tokens
         row = rolled[:, 0] if self.network.cls_token is not None else rolled.mean(1)
@@ -45,16 +45,17 @@ def transformer_of(model: nn.Module) -> VisionTransformer:
     """The vision transformer inside a structural model; raises VprError if the network has no rollout."""
     backbone: Any = getattr(model, "backbone", None)
     network = backbone.network if isinstance(backbone, Trunk) else backbone
-    plain = isinstance(network, VisionTransformer)
-    if not plain or not all(type(getattr(block, "attn", None)) is Attention for block in network.blocks):
-        name = model.config.backbone if isinstance(model, StructuralModel) else type(model).__name__
-        raise VprError(
-            f"{name} has no attention rollout: timm's plain vision transformers have it, such as "
-            "deit_small_patch16_224 and vit_small_patch14_dinov2",
-            thing=name,
-            remedy="pass other --marginals",
-        )
-    return network
+    if isinstance(network, VisionTransformer) and all(
+        type(getattr(block, "attn", None)) is Attention for block in network.blocks
+    ):
+        return network
+    name = model.config.backbone if isinstance(model, StructuralModel) else type(model).__name__
+    raise VprError(
+        f"{name} has no attention rollout: timm's plain vision transformers have it, such as "
+        "deit_small_patch16_224 and vit_small_patch14_dinov2",
+        thing=name,
+        remedy="pass other --marginals",
+    )
 
 
 @contextmanager
@@ -81,7 +82,8 @@ def attention(module: Any, tokens: torch.Tensor) -> torch.Tensor:
     batch, count, _ = tokens.shape
     projected = module.qkv(tokens).reshape(batch, count, 3, module.num_heads, module.head_dim).permute(2, 0, 3, 1, 4)
     query, key = module.q_norm(projected[0]).float(), module.k_norm(projected[1]).float()
-    return (module.scale * query @ key.transpose(-2, -1)).softmax(-1).mean(1)
+    weights: torch.Tensor = (module.scale * query @ key.transpose(-2, -1)).softmax(-1).mean(1)
+    return weights
 
 
 def residual(weights: torch.Tensor) -> torch.Tensor:

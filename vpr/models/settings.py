@@ -48,14 +48,14 @@ class ModelConfig:
     global_dim: PositiveInt = option(128, "length of a VLAD or layout descriptor after PCA whitening")
 
     @property
-    def summarises(self) -> bool:
-        """Whether the global descriptor is computed from the patches, by VLAD or the layout."""
+    def uses_summary(self) -> bool:
+        """Whether the global descriptor is a summary of the patches: VLAD or the layout."""
         return self.pooling in ("vlad", "layout")
 
     @property
     def global_length(self) -> int:
         """Length of a global descriptor."""
-        return self.global_dim if self.summarises else self.dim
+        return self.global_dim if self.uses_summary else self.dim
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class TeacherConfig:
 
 
 @dataclass(frozen=True)
-class HubConfig:
+class HubOptions:
     """Teacher of torch.hub."""
 
     trust_teacher: bool = option(

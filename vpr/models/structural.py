@@ -112,7 +112,7 @@ class StructuralModel(nn.Module):
         return tokens, generalised_mean(tokens) if self.config.pooling == "gem" else tokens.mean((2, 3))
 
 
-def resized(model: StructuralModel, image_size: int, grid: int) -> StructuralModel:
+def resize_model(model: StructuralModel, image_size: int, grid: int) -> StructuralModel:
     """A model with the same weights for another input size, in pixels, and another grid.
 
     VLAD keeps its centres; a layout must be fitted again. Raises VprError for a network with a fixed input size.
@@ -135,7 +135,7 @@ def resized(model: StructuralModel, image_size: int, grid: int) -> StructuralMod
 
 def check_pooling(config: ModelConfig) -> None:
     """Raise VprError if the head or the sizes do not support the pooling."""
-    if not config.summarises:
+    if not config.uses_summary:
         return
     if config.head != "whitening":
         problem = f"--pooling {config.pooling} needs whitened patches"

@@ -67,10 +67,10 @@ class PatchSummary(nn.Module):
         if self.kind == "vlad":
             self._fit_centres(patches, seed)
         with torch.no_grad():
-            raw = np.concatenate([self.raw(torch.from_numpy(part)).numpy() for part in _parts(patches)])
+            raw = np.concatenate([self.raw(torch.from_numpy(part)).numpy() for part in _float_blocks(patches)])
         pca = PCA(min(len(self.components), len(raw) - 1, raw.shape[1]), random_state=seed).fit(raw)
         self.mean.copy_(torch.from_numpy(pca.mean_))
-        self.components.zero_()[: len(pca.components_)] = torch.from_numpy(_scaled(pca, power))
+        self.components.zero_()[: len(pca.components_)] = torch.from_numpy(_scale_components(pca, power))
 
     def _fit_centres(self, patches: np.ndarray, seed: int) -> None:
         """k-means of a sample of patches; the assignment is sharpened as in the NetVLAD paper."""
@@ -88,7 +88,7 @@ class PatchSummary(nn.Module):
         self.sharpness.fill_(np.log(SHARPNESS) / gap)
 
 
-def whitening(patches: np.ndarray, dim: int, power: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def fit_whitening(patches: np.ndarray, dim: int, power: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean (C,) and components (dim, C) that whiten the patches (N, P, C) of some images, unit vectors.
 
     power: components are scaled by their variance to the power of minus this. There are fewer components if the patches
@@ -99,15 +99,16 @@ def whitening(patches: np.ndarray, dim: int, power: float, seed: int) -> tuple[n
     flat = patches.reshape(-1, patches.shape[-1])
     sample = flat[np.random.default_rng(seed).permutation(len(flat))[:PATCHES]].astype(np.float64)
     pca = PCA(min(dim, *sample.shape), random_state=seed).fit(sample)
-    return pca.mean_.astype(np.float32), _scaled(pca, power).astype(np.float32)
+    return pca.mean_.astype(np.float32), _scale_components(pca, power).astype(np.float32)
 
 
-def _scaled(pca: "PCA", power: float) -> np.ndarray:
+def _scale_components(pca: "PCA", power: float) -> np.ndarray:
     """The components, scaled by their variances to the power of ``-power``."""
     variance = pca.explained_variance_
-    return pca.components_ * ((variance + VARIANCE_FLOOR * variance[0]) ** -power)[:, None]
+    scaled: np.ndarray = pca.components_ * ((variance + VARIANCE_FLOOR * variance[0]) ** -power)[:, None]
+    return scaled
 
 
-def _parts(patches: np.ndarray) -> list[np.ndarray]:
+def _float_blocks(patches: np.ndarray) -> list[np.ndarray]:
     """The patches as float32, in parts of 1024 images."""
     return [patches[start : start + 1024].astype(np.float32) for start in range(0, len(patches), 1024)]

@@ -33,7 +33,7 @@ class Trunk(nn.Module):
         self.stage = stage or default_stage(network)
         if self.stage not in levels:
             problem = f"{type(network).__name__} has no stage {stage}"
-            raise VprError(problem, thing="--stage", remedy=f"its stages are {_listed(levels)}")
+            raise VprError(problem, thing="--stage", remedy=f"its stages are {_join_numbers(levels)}")
         self.level = levels[self.stage]
         network.prune_intermediate_layers([self.level], prune_norm=True, prune_head=True)
         self.network = network
@@ -43,11 +43,13 @@ class Trunk(nn.Module):
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
         """The same as `forward`; timm calls it by this name."""
-        return self(images)
+        features: torch.Tensor = self(images)
+        return features
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         options = {"indices": [self.level], "intermediates_only": True, "output_fmt": "NCHW", "stop_early": True}
-        return self.network.forward_intermediates(images, **options)[0]
+        features: torch.Tensor = self.network.forward_intermediates(images, **options)[0]
+        return features
 
     def train(self, mode: bool = True) -> "Trunk":
         """Set the mode; batch normalisation always stays in evaluation mode."""
@@ -84,5 +86,5 @@ def _info(network: Any) -> list[dict[str, Any]]:
     return info.info if hasattr(info, "info") else info
 
 
-def _listed(levels: dict[int, int]) -> str:
+def _join_numbers(levels: dict[int, int]) -> str:
     return ", ".join(map(str, sorted(levels))) or "none"

@@ -16,7 +16,7 @@ from vpr.base.errors import VprError
 from vpr.base.files import write_bytes
 
 # The errors of torch and safetensors for a damaged file; torch's unpickler raises many kinds.
-DAMAGED = (SafetensorError, RuntimeError, EOFError, ValueError, LookupError, AssertionError, struct.error)
+FILE_ERRORS = (SafetensorError, RuntimeError, EOFError, ValueError, LookupError, AssertionError, struct.error)
 
 # NumPy's numbers and arrays, such as the best score, beside the weights; making them runs no code of the file.
 SCALAR, ARRAY = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
@@ -52,7 +52,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             thing=path,
             remedy="save its state_dict alone, or as safetensors",
         ) from error
-    except DAMAGED as error:
+    except FILE_ERRORS as error:
         reason = str(error).splitlines() or [type(error).__name__]
         problem = f"{path} is not a readable weights file ({reason[0]})"
         raise VprError(problem, thing=path, remedy="download or save it again") from error
@@ -62,14 +62,14 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     named = isinstance(content, dict) and all(isinstance(name, str) for name in content)
     if not named or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise VprError(f"{path} holds no state_dict of tensors", thing=path, remedy="save the state_dict alone")
-    plain = {_without_parallel(name): value for name, value in content.items()}
+    plain = {_strip_parallel(name): value for name, value in content.items()}
     return plain if len(plain) == len(content) else content
 
 
-def _without_parallel(name: str) -> str:
+def _strip_parallel(name: str) -> str:
     """The name of a tensor without the parts ``module`` that DataParallel inserts.
 
-    >>> _without_parallel("module.encoder.module.0.weight")
+    >>> _strip_parallel("module.encoder.module.0.weight")
     'encoder.0.weight'
     """
     return ".".join(part for part in name.split(".") if part != "module")

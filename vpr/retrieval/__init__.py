@@ -1,1 +1,1 @@
-"""From descriptors to an order: search, re-ranking, pruning, fusion."""
+"""From descriptors to rankings: search, re-ranking, pruning, fusion."""

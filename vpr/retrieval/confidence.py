@@ -1,6 +1,6 @@
-"""How sure an answer is: how far the first candidate stands above the best one elsewhere, and what that is worth.
+"""Confidence of an answer: the separation of the first candidate from the best one elsewhere, as a probability.
 
-All arrays are (Q, K) in the final order, best first; -inf scores where a query has fewer candidates.
+All arrays are (Q, K) in the final order, best first. Scores are -inf if a query has fewer candidates.
 """
 
 from collections.abc import Mapping
@@ -9,31 +9,31 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 ELSEWHERE_M = 25.0  # metres from the first candidate at which another place begins
-LIMIT = 20.0  # separations beyond are cut: a lone place would be infinitely sure
-FEWEST = 10  # right answers, and wrong ones, that a curve is fitted to
+LIMIT = 20.0  # limit of separations, because a place without rivals would have an infinite one
+FEWEST = 10  # minimum number of right and of wrong answers to fit a curve
 
 
 def separation(scores: np.ndarray, places: np.ndarray | None, column: int = 0) -> np.ndarray:
-    """A candidate's score minus the best score elsewhere, in standard deviations of all the scores, (Q,).
+    """A candidate's score minus the best score elsewhere, in standard deviations of all scores of the query, (Q,).
 
-    scores: similarities (Q, K) float, -inf where there is no candidate. places (Q, K, 2 or 3): the candidates'
-    positions in metres; without them every other candidate is elsewhere. If none is, the lowest score stands for it.
-    column: which candidate, by default the first. The result lies within `LIMIT`; a query with fewer than two
-    candidates gets 0.
+    scores: similarities (Q, K) float, -inf if there is no candidate. places (Q, K, 2 or 3): the candidates' positions
+    in metres; without them every other candidate is elsewhere. If no candidate is elsewhere, the lowest score is used.
+    column: the candidate, by default the first. The result is clipped to `LIMIT`; it is 0 for a query with fewer than
+    two candidates.
     """
-    there = np.isfinite(scores)
-    away = there.copy()
+    present = np.isfinite(scores)
+    away = present.copy()
     away[:, column] = False
     if places is not None:
         away &= np.linalg.norm(places - places[:, column : column + 1], axis=2) > ELSEWHERE_M
-    lowest = np.where(there, scores, np.inf).min(1, initial=np.inf)
+    lowest = np.where(present, scores, np.inf).min(1, initial=np.inf)
     best = np.where(away, scores, -np.inf).max(1, initial=-np.inf)
     best = np.where(away.any(1), best, lowest)
-    enough = there.sum(1) > 1
-    known = np.where(there, scores, np.nan)[enough]
+    enough = present.sum(1) > 1
+    known = np.where(present, scores, np.nan)[enough]
     result = np.zeros(len(scores))
     spread = np.maximum(np.nanstd(known, axis=1), 1e-9)
-    own = np.where(there[:, column], scores[:, column], lowest)
+    own = np.where(present[:, column], scores[:, column], lowest)
     result[enough] = (own[enough] - best[enough]) / spread
     return np.clip(result, -LIMIT, LIMIT)
 
@@ -56,7 +56,7 @@ class Curve:
             raise ValueError(f"a curve of slope {self.slope} and intercept {self.intercept}")
 
     def __call__(self, separations: np.ndarray) -> np.ndarray:
-        """Probabilities, of the shape given.
+        """Probabilities, of the same shape as the separations.
 
         >>> Curve(2.0, 0.0)(np.array([0.0])).tolist()
         [0.5]
@@ -65,9 +65,9 @@ class Curve:
 
     @classmethod
     def fit(cls, separations: np.ndarray, right: np.ndarray) -> "Curve | None":
-        """Fit by maximum likelihood to queries (Q,) and whether each was answered right (Q,) bool.
+        """Fit by maximum likelihood to the separations (Q,) of queries, and whether their answers are right (Q,) bool.
 
-        None where there are fewer than `FEWEST` right answers, or wrong ones, to learn from.
+        None if there are fewer than `FEWEST` right or wrong answers.
         """
         from sklearn.linear_model import LogisticRegression
 
@@ -79,17 +79,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class Curves:
-    """The curves that a run's calibration fixed; None where there is none."""
+    """The curves of a run's calibration; None for a stage without one."""
 
     shortlist: Curve | None = None
     rerank: Curve | None = None
 
     @classmethod
-    def of(cls, recorded: Mapping[str, Mapping[str, float] | None]) -> "Curves":
-        """Out of metrics.json, as `record` wrote them."""
-        known = {name: recorded.get(name) for name in ("shortlist", "rerank")}
-        return cls(**{name: None if curve is None else Curve(**curve) for name, curve in known.items()})
+    def from_record(cls, recorded: Mapping[str, Mapping[str, float] | None]) -> "Curves":
+        """The curves in a metrics.json; the inverse of `record`."""
+        records = {name: recorded.get(name) for name in ("shortlist", "rerank")}
+        return cls(**{name: None if curve is None else Curve(**curve) for name, curve in records.items()})
 
     def record(self) -> dict[str, dict[str, float] | None]:
-        """For metrics.json."""
+        """The curves as a dict for metrics.json."""
         return asdict(self)

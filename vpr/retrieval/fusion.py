@@ -1,4 +1,4 @@
-"""From similarities to an order: global and structural similarity added, or fused with another model's shortlist."""
+"""From similarities to a ranking: S_global + w * S_struct, or fusion with the shortlist of another model."""
 
 from dataclasses import dataclass
 
@@ -6,28 +6,27 @@ import numpy as np
 
 from vpr.retrieval.confidence import ELSEWHERE_M, Curves, separation
 
-NO_CANDIDATE = -1  # fills rankings (Q, K) of queries with fewer than K candidates
-LAMBDA_EVEN, LAMBDA_SLOPE, MOST_LAMBDA = 0.25, 0.78, 4.0  # docs/notes/confidence.md says how they were fixed
-LAMBDA_UNKNOWN = 0.5  # for ranks where a run has no calibration, so that no trust can be estimated; scores: even
-SUREST = 0.98  # no side is trusted more
+NO_CANDIDATE = -1  # fills up rankings (Q, K) of queries with fewer than K candidates
+LAMBDA_EVEN, LAMBDA_SLOPE, MAX_LAMBDA = 0.25, 0.78, 4.0  # fitted as described in docs/notes/confidence.md
+LAMBDA_UNKNOWN = 0.5  # for ranks, if a run has no calibration to estimate trust from; for scores: LAMBDA_EVEN
+MAX_TRUST = 0.98  # maximum trust in either side
 
 
 def reorder(candidates: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Each row of candidates (Q, K) by falling score (Q, K); equal scores keep the shortlist's order. A permutation."""
+    """Each row of candidates (Q, K) sorted by descending score (Q, K), a permutation; equal scores keep their order."""
     return np.take_along_axis(candidates, np.argsort(-scores, axis=1, kind="stable"), 1)
 
 
-def weighted_sum(global_: np.ndarray, structural: np.ndarray, weight: float) -> np.ndarray:
-    """S_global + weight * S_struct, (Q, K) float32; S_global alone for weight 0."""
-    return global_ + np.float32(weight) * structural if weight else global_
+def weighted_sum(global_similarity: np.ndarray, structural: np.ndarray, weight: float) -> np.ndarray:
+    """S_global + weight * S_struct, (Q, K) float32; only S_global if the weight is 0."""
+    return global_similarity + np.float32(weight) * structural if weight else global_similarity
 
 
-def reciprocal_rank(scores: np.ndarray, constant: float = 60.0) -> np.ndarray:
-    """Fuse the shortlist's order with ours where the shortlist has no scores (reciprocal rank fusion, Cormack et al.,
-    SIGIR 2009).
+def fuse_ranks(scores: np.ndarray, constant: float = 60.0) -> np.ndarray:
+    """Fuse the order of a shortlist with that of our scores: reciprocal rank fusion, Cormack et al., SIGIR 2009.
 
-    scores (Q, K): ours, in the shortlist's order. Returns (Q, K) float32: 1 / (constant + rank in the shortlist) +
-    1 / (constant + rank by our scores), ranks from 1.
+    scores (Q, K): ours, in the order of the shortlist. Returns (Q, K) float32: 1 / (constant + rank in the shortlist) +
+    1 / (constant + rank by our scores), with ranks from 1.
     """
     order = np.argsort(-scores, axis=1, kind="stable")
     ours = np.empty_like(order)
@@ -38,51 +37,52 @@ def reciprocal_rank(scores: np.ndarray, constant: float = 60.0) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Trust:
-    """How far the shortlist's order is trusted, and why; shares of queries in [0, 1], None where not estimated."""
+    """The weight of a shortlist in the fusion, and the estimated shares of queries behind it, None if not estimated."""
 
-    lambda_: float
-    ours: float | None = None  # answered right by our similarity alone, by the calibrated confidence
-    theirs: float | None = None  # answered right by the shortlist's first
-    agreement: float | None = None  # for which both answer the same place
+    fusion_weight: float  # lambda, the weight of the shortlist's scores
+    ours: float | None = None  # share that our similarity answers right, by the calibrated confidence
+    theirs: float | None = None  # share that the shortlist answers right
+    agreement: float | None = None  # share for which both answers are the same place
 
 
-def trusted(scores: np.ndarray, lambda_: float, similarity: np.ndarray | None = None) -> np.ndarray:
-    """Our scores fused with the shortlist's, z + lambda * z', (Q, K) float32; -inf where there is no candidate.
+def fuse_with_trust(scores: np.ndarray, fusion_weight: float, similarity: np.ndarray | None = None) -> np.ndarray:
+    """Our scores fused with the shortlist's, z + lambda * z', (Q, K) float32; -inf if there is no candidate.
 
-    scores, similarity: ours and the shortlist's, (Q, K) in the shortlist's order; z and z' are both in standard
-    deviations from the mean of the query's candidates. For a shortlist that has ranks only, -ln(rank) stands for z',
-    ranks from 1.
+    scores, similarity: ours and the shortlist's, (Q, K) in the order of the shortlist. z and z' are these in standard
+    deviations from the mean over the query's candidates. For a shortlist that has only ranks, z' is -ln(rank), with
+    ranks from 1. fusion_weight: lambda.
     """
-    theirs = -np.log(1 + np.arange(scores.shape[1]))[None] if similarity is None else _standardised(similarity)
-    fused = _standardised(scores) + lambda_ * theirs
+    theirs = -np.log(1 + np.arange(scores.shape[1]))[None] if similarity is None else _standardise(similarity)
+    fused = _standardise(scores) + fusion_weight * theirs
     return np.where(np.isfinite(scores), fused, -np.inf).astype(np.float32)
 
 
-def _standardised(scores: np.ndarray) -> np.ndarray:
-    """Scores (Q, K) in standard deviations from the mean of each row; 0 where one is not finite."""
-    there = np.isfinite(scores)
-    count = np.maximum(there.sum(1, keepdims=True), 1)
-    offset = np.where(there, scores - np.where(there, scores, 0).sum(1, keepdims=True) / count, 0)
+def _standardise(scores: np.ndarray) -> np.ndarray:
+    """Scores (Q, K) in standard deviations from the mean of their row; 0 for scores that are not finite."""
+    present = np.isfinite(scores)
+    count = np.maximum(present.sum(1, keepdims=True), 1)
+    offset = np.where(present, scores - np.where(present, scores, 0).sum(1, keepdims=True) / count, 0)
     spread = np.sqrt((offset**2).sum(1, keepdims=True) / count)
-    return offset / np.maximum(spread, 1e-9)
+    return np.asarray(offset / np.maximum(spread, 1e-9))
 
 
-def trust(
+def estimate_trust(
     scores: np.ndarray,
     structural: np.ndarray,
     places: np.ndarray | None,
     curves: Curves,
     similarity: np.ndarray | None = None,
 ) -> Trust:
-    """Estimate, without labels, how far to trust a shortlist that another model made.
+    """Estimate, without labels, how far to trust the shortlist of another model.
 
-    scores, structural: our total and S_struct, (Q, K) in the shortlist's order; places (Q, K, 2) or None as
-    `separation` takes them; similarity (Q, K): the shortlist's, None where it has ranks only. curves: of the run.
+    scores, structural: our score and S_struct, (Q, K) in the order of the shortlist. places: (Q, K, 2) or None, as for
+    `separation`. similarity (Q, K): the shortlist's scores; None if it has only ranks. curves: those of the run.
 
-    a is the mean probability of our first answers. If both sides err independently, they agree where both are right,
-    so the shortlist is right for A / a of the queries, A being the share on which both first answers are one place. It
-    is trusted no further than its own separations are worth by the run's curve, where it has scores: two models that
-    share their errors agree too often. lambda grows with the difference of the log odds of both sides.
+    Let a be the mean probability of our first answers, and A the share of queries for which both first answers are one
+    place. If both sides err independently, they agree only if both are right, so the shortlist is right for A / a of
+    the queries. Two models that share errors agree more often; therefore a shortlist with scores is trusted at most as
+    much as its separations are worth by the run's curve. lambda grows with the difference of the log odds of both
+    sides.
     """
     answered = np.isfinite(scores).any(1)
     if curves.rerank is None or not answered.any():
@@ -99,9 +99,9 @@ def trust(
     theirs = agreement / max(ours, 1e-9)
     if similarity is not None and curves.shortlist is not None:
         theirs = min(theirs, float(curves.shortlist(separation(similarity[answered], places)).mean()))
-    ours, theirs = (min(max(share, 1 - SUREST), SUREST) for share in (ours, theirs))
-    lambda_ = LAMBDA_EVEN + LAMBDA_SLOPE * float(_log_odds(theirs) - _log_odds(ours))
-    return Trust(min(max(lambda_, 0.0), MOST_LAMBDA), ours, theirs, agreement)
+    ours, theirs = (min(max(share, 1 - MAX_TRUST), MAX_TRUST) for share in (ours, theirs))
+    fusion_weight = LAMBDA_EVEN + LAMBDA_SLOPE * float(_log_odds(theirs) - _log_odds(ours))
+    return Trust(min(max(fusion_weight, 0.0), MAX_LAMBDA), ours, theirs, agreement)
 
 
 def _log_odds(share: float) -> float:

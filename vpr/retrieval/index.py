@@ -1,4 +1,4 @@
-"""An index: database entries that are searched by global descriptors, and images that are compared by patches.
+"""The index: database entries, searched by global descriptors, and images, compared by patches.
 
 An entry is an image, or a sequence of images. `LocalIndex` is on this machine. `vpr.cluster.shards.ShardedIndex` is
 spread over the processes of a cluster. Evaluation, maps and the service use either.
@@ -17,7 +17,7 @@ from vpr.retrieval.vector_index import VectorIndex
 
 
 class Index(Searchable, Protocol):
-    """Entries that are searched, and images that are compared."""
+    """Entries to search and images to compare."""
 
     def compare(
         self,
@@ -28,7 +28,7 @@ class Index(Searchable, Protocol):
         weight: float = 1.0,
         title: str | None = None,
     ) -> Similarities:
-        """As `compare_images`; candidates (Q, K) are numbers of images, -1 for none."""
+        """As `compare_images`; candidates (Q, K) are image numbers, padded with -1."""
         ...
 
 

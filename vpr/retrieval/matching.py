@@ -1,11 +1,11 @@
-"""How the patches of two images match: marginals, transport plan, correspondences."""
+"""The match of two images: marginals, transport plan, correspondences of patches."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from vpr.retrieval.rerank import guides_of
+from vpr.retrieval.rerank import marginal_guides
 from vpr.retrieval.settings import RerankConfig
 from vpr.similarity import structural_similarity
 from vpr.transport.marginals import marginal_weights
@@ -16,40 +16,41 @@ class Match:
     """The transport between the P patches of a query and the Q patches of a database image."""
 
     score: float  # S_struct
-    query_weights: np.ndarray  # (P,) float32 marginals, of sum 1
+    query_weights: np.ndarray  # (P,) float32 marginals, with sum 1
     database_weights: np.ndarray  # (Q,) likewise
-    plan: np.ndarray  # (P, Q) float32 mass moved from patch to patch; its sum is the mass of the settings
+    plan: np.ndarray  # (P, Q) float32 mass moved from patch to patch; its sum is the mass of the transport problem
     similarity: np.ndarray  # (P, Q) float32 cosines
 
     @property
-    def taken(self) -> tuple[np.ndarray, np.ndarray]:
+    def moved_shares(self) -> tuple[np.ndarray, np.ndarray]:
         """The share of each patch's marginal that the plan moves, (P,) and (Q,) in [0, 1].
 
-        With partial transport a patch that the other image does not show has a share near 0.
+        With partial transport, patches that the other image does not show have shares near 0.
         """
         sides = (self.query_weights, self.plan.sum(1)), (self.database_weights, self.plan.sum(0))
         own, other = (np.clip(moved / np.maximum(weights, 1e-12), 0, 1) for weights, moved in sides)
         return own, other
 
-    def strongest(self, count: int) -> np.ndarray:
-        """At most ``count`` correspondences (k, 2), patch of the query and of the database, most mass first.
+    def strongest_pairs(self, count: int) -> np.ndarray:
+        """At most ``count`` correspondences (k, 2), query patch and database patch, sorted by descending mass.
 
-        Each patch stands for itself once: a pair is taken when it moves more mass than any other of its row and column.
+        A pair of patches corresponds if it moves more mass than all other pairs of both patches. Each patch appears at
+        most once.
         """
         best = (self.plan == self.plan.max(1, keepdims=True)) & (self.plan == self.plan.max(0, keepdims=True))
         pairs = np.argwhere(best & (self.plan > 0))
         order = np.argsort(-self.plan[pairs[:, 0], pairs[:, 1]], kind="stable")
-        found: list[tuple[int, int]] = []
+        chosen: list[tuple[int, int]] = []
         rows, columns = set[int](), set[int]()
         for row, column in pairs[order].tolist():
-            if len(found) < count and row not in rows and column not in columns:  # of equal ones the first
-                found.append((row, column))
+            if len(chosen) < count and row not in rows and column not in columns:  # the first of equal pairs
+                chosen.append((row, column))
                 rows.add(row)
                 columns.add(column)
-        return np.array(found, np.int64).reshape(-1, 2)
+        return np.array(chosen, np.int64).reshape(-1, 2)
 
-    def listed(self, count: int) -> list[dict[str, object]]:
-        """`strongest` with [row, column] of both patches on the photos' grids, their mass and their similarity."""
+    def correspondences(self, count: int) -> list[dict[str, object]]:
+        """`strongest_pairs` as dicts: [row, column] of both patches on their grids, mass and similarity."""
         sides = [math.isqrt(patches) for patches in self.plan.shape]
         return [
             {
@@ -58,25 +59,26 @@ class Match:
                 "mass": float(self.plan[own, other]),
                 "similarity": float(self.similarity[own, other]),
             }
-            for own, other in self.strongest(count)
+            for own, other in self.strongest_pairs(count)
         ]
 
 
 def match(
     patches: tuple[np.ndarray, np.ndarray],
-    globals_: tuple[np.ndarray, np.ndarray],
+    global_descriptors: tuple[np.ndarray, np.ndarray],
     config: RerankConfig,
     weights: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Match:
     """Match a query with a database image, as re-ranking does.
 
-    patches: (P, C) and (Q, C) unit vectors. globals_: (G,) each, unit vectors. weights: (P,) and (Q,) of the
-    patches, which rollout marginals need. The score is the one that re-ranking goes by. Raises TransportError for
-    descriptors that do not fit or are no numbers, and for rollout marginals without weights.
+    patches: (P, C) and (Q, C) unit vectors. global_descriptors: (G,) each, unit vectors. weights: patch weights (P,)
+    and (Q,), for rollout marginals. The score is that of re-ranking. Raises TransportError for descriptors of other
+    shapes or with NaN or infinity, and for rollout marginals without weights.
     """
     own, other = (side.astype(np.float32) for side in patches)
     guides = [
-        guides_of(descriptor[None], side[None], config.marginals)[0] for descriptor, side in zip(globals_, (own, other))
+        marginal_guides(descriptor[None], side[None], config.marginals)[0]
+        for descriptor, side in zip(global_descriptors, (own, other))
     ]
     pair = own, other[None], guides[0], guides[1][None]
     given = (weights[0], weights[1][None]) if weights is not None and config.marginals == "rollout" else None

@@ -1,4 +1,4 @@
-"""Two photo files, described by a model and matched."""
+"""Pairs of photo files: described by a model, and matched."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +7,8 @@ import torch
 
 from vpr.base.errors import VprError
 from vpr.description.describe import describe
-from vpr.description.images import ImageFiles
-from vpr.models.rollout import WithRollout
+from vpr.description.image_files import ImageFiles
+from vpr.models.rollout import RolloutModel
 from vpr.models.structural import StructuralModel
 from vpr.retrieval.matching import Match, match
 from vpr.retrieval.settings import RerankConfig
@@ -16,35 +16,37 @@ from vpr.retrieval.settings import RerankConfig
 
 @dataclass(frozen=True, eq=False)
 class MatchedPhotos:
-    """What is known of two photos: S_global, and the match behind S_struct."""
+    """The similarity of two photos: S_global, and the match that gives S_struct."""
 
     global_similarity: float
     match: Match
 
     def score(self, weight: float) -> float:
-        """What re-ranking goes by: S_global + weight * S_struct."""
+        """The score of re-ranking: S_global + weight * S_struct."""
         return self.global_similarity + weight * self.match.score
 
 
 def match_photos(
     model: StructuralModel, photos: tuple[Path, Path], config: RerankConfig, device: torch.device
 ) -> MatchedPhotos:
-    """Describe two image files and match the first, as the query, with the second.
+    """Describe two image files, and match the first, as the query, with the second.
 
-    Raises VprError for files that are missing, or are no images, and for rollout marginals of a model that has none.
+    Raises VprError for files that are missing or not images, and for rollout marginals if the model has no rollout.
     """
     require_files(photos)
-    images = ImageFiles.of(Path(), [str(photo) for photo in photos], model)
-    described = next(describe(WithRollout(model) if config.marginals == "rollout" else model, images, [[0, 1]], device))
+    images = ImageFiles.for_model(Path(), [str(photo) for photo in photos], model)
+    described = next(
+        describe(RolloutModel(model) if config.marginals == "rollout" else model, images, [[0, 1]], device)
+    )
     (first, second), patches, weights = described.globals_, described.patches, described.weights
     assert patches is not None
     given = None if weights is None else (weights[0], weights[1])
-    found = match((patches[0], patches[1]), (first, second), config, given)
-    return MatchedPhotos(float(first @ second), found)
+    matched = match((patches[0], patches[1]), (first, second), config, given)
+    return MatchedPhotos(float(first @ second), matched)
 
 
 def require_files(photos: tuple[Path, ...]) -> None:
-    """Raise VprError for a path that is no file."""
+    """Raise VprError for a path that is not a file."""
     for photo in photos:
         if not photo.is_file():
-            raise VprError(f"no photo {photo}; check the path")
+            raise VprError(f"there is no photo {photo}; check the path")

@@ -26,20 +26,21 @@ class Searchable(Protocol):
 def search(queries: np.ndarray, database: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
     """Exact inner-product search.
 
-    queries (Q, C), database (N, C) float32 unit vectors; depth is cut to N. Returns similarities (Q, k) float32,
-    falling, and database rows (Q, k) int64.
+    queries (Q, C), database (N, C): float32 unit vectors. Returns similarities (Q, k) float32, descending, and database
+    rows (Q, k) int64; k is depth, or N if that is smaller.
     """
     depth = min(int(depth), len(database))
     queries, database = (np.ascontiguousarray(side, np.float32) for side in (queries, database))
     search_all: Any = faiss.knn
     if depth <= MOST_ON_GPU and getattr(faiss, "get_num_gpus", lambda: 0)():
         search_all = partial(faiss.knn_gpu, gpu_resources())
-    return search_all(queries, database, depth, metric=faiss.METRIC_INNER_PRODUCT)
+    similarity, rows = search_all(queries, database, depth, metric=faiss.METRIC_INNER_PRODUCT)
+    return similarity, rows
 
 
 @cache
 def gpu_resources() -> Any:
-    """FAISS's memory on the GPU and its handles, taken once in a process."""
+    """FAISS's memory and handles on the GPU, allocated once per process."""
     return faiss.StandardGpuResources()
 
 
@@ -57,7 +58,7 @@ def search_groups(
     similarity = np.full((len(queries), depth), -np.inf, np.float32)
     ranked = np.full((len(queries), depth), NO_CANDIDATE, np.int64)
     for group, entries in spans:
-        scores, found = database.search(queries[group], depth, entries)
-        similarity[group, : found.shape[1]] = scores
-        ranked[group, : found.shape[1]] = found
+        scores, numbers = database.search(queries[group], depth, entries)
+        similarity[group, : numbers.shape[1]] = scores
+        ranked[group, : numbers.shape[1]] = numbers
     return similarity, ranked

@@ -15,19 +15,19 @@ BLOCK = 1024  # sequences whose frames are read at a time
 
 @dataclass(frozen=True, eq=False)
 class CacheRows:
-    """Where the frames of queries and database lie in a cache."""
+    """The rows of a cache with the frames of queries and database."""
 
     query: np.ndarray  # (Q, Lq) int64
     database: np.ndarray  # (N, Ld) int64
 
     @classmethod
-    def of(cls, cache: DescriptorCache, queries: np.ndarray, database: np.ndarray) -> "CacheRows":
-        """Look up the image files (Q, Lq) and (N, Ld) str; raises CacheError when one is missing."""
+    def look_up(cls, cache: DescriptorCache, queries: np.ndarray, database: np.ndarray) -> "CacheRows":
+        """Look up the image files (Q, Lq) and (N, Ld) str; raises CacheError if one is missing."""
         return cls(*(cache.rows(images.ravel()).reshape(images.shape) for images in (queries, database)))
 
 
 def sequence_descriptors(cache: DescriptorCache, rows: np.ndarray) -> np.ndarray:
-    """Global descriptors of sequences (S, L): the mean of the frames' descriptors, of unit length, (S, C) float32."""
+    """Global descriptors of sequences (S, L): the normalised mean over the frames, (S, C) float32."""
     if rows.shape[1] == 1:
         return np.asarray(cache.globals_[rows[:, 0]])
     blocks = (cache.globals_[rows[start : start + BLOCK]] for start in range(0, len(rows), BLOCK))
@@ -35,9 +35,9 @@ def sequence_descriptors(cache: DescriptorCache, rows: np.ndarray) -> np.ndarray
 
 
 def unit_mean(descriptors: np.ndarray) -> np.ndarray:
-    """The mean over frames of descriptors (S, L, C), of unit length, (S, C)."""
+    """The normalised mean over the frames of descriptors (S, L, C): (S, C)."""
     mean = descriptors.mean(1)
-    return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+    return np.asarray(mean / np.linalg.norm(mean, axis=1, keepdims=True))
 
 
 def compare_frames(
@@ -50,17 +50,17 @@ def compare_frames(
     weight: float = 1.0,
     title: str | None = None,
 ) -> Similarities:
-    """Every frame of each query with every frame of its candidates, both fields (Q, Lq, K, Ld).
+    """The similarities of all frames of each query and all frames of its candidates, (Q, Lq, K, Ld).
 
-    index: of the database, its images numbered as in the cache. ranked (Q, K): database sequences, or -1, for which the
-    result is -inf. weight, title: as in `compare_images`.
+    index: that of the database; images have the numbers of the rows in the cache. ranked (Q, K): database sequences,
+    padded with -1, for which the result is -inf. weight, title: as for `compare_images`.
     """
     (queries, length), (_, width) = rows.query.shape, rows.database.shape
     candidates = np.where(ranked[:, :, None] >= 0, rows.database[ranked], NO_CANDIDATE)
     repeated = np.repeat(candidates.reshape(queries, -1), length, axis=0)
     found = index.compare(CachedImages(cache, rows.query.ravel()), repeated, config, weight=weight, title=title)
     shape = (queries, length, ranked.shape[1], width)
-    return Similarities(found.global_.reshape(shape), found.structural.reshape(shape))
+    return Similarities(found.global_similarity.reshape(shape), found.structural.reshape(shape))
 
 
 def compare_sequences(
@@ -73,15 +73,14 @@ def compare_sequences(
     weight: float = 1.0,
     title: str | None = None,
 ) -> Similarities:
-    """S_global and S_struct of each query and its shortlist (Q, K); -inf if the shortlist holds -1.
+    """S_global and S_struct of each query and its candidates (Q, K); -inf for -1. Arguments as for `compare_frames`.
 
-    Sequences: S_global is the cosine of the sequence descriptors. For S_struct the best partner of every query frame
-    among the candidate's frames is taken, and the frames of the query are averaged (docs/notes/protocol.md compares the
-    simple choices). Arguments as in `compare_frames`.
+    For sequences, S_global is the cosine of the sequence descriptors. S_struct is the maximum over the frames of the
+    candidate, averaged over the frames of the query (docs/notes/protocol.md compares the simple choices).
     """
     found = compare_frames(index, cache, rows, ranked, config, weight=weight, title=title)
-    if found.global_.shape[1] == found.global_.shape[3] == 1:
-        return Similarities(found.global_[:, 0, :, 0], found.structural[:, 0, :, 0])
+    if found.global_similarity.shape[1] == found.global_similarity.shape[3] == 1:
+        return Similarities(found.global_similarity[:, 0, :, 0], found.structural[:, 0, :, 0])
     own, theirs = (sequence_descriptors(cache, side) for side in (rows.query, rows.database))
     similarity = np.empty(ranked.shape, np.float32)
     for query, candidates in enumerate(ranked):  # (Q, K, C) would not fit into memory

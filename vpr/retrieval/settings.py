@@ -1,4 +1,4 @@
-"""Settings of re-ranking."""
+"""Options and settings of re-ranking."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveFloat, P
 from vpr.transport.marginals import FromGlobals, Marginals
 from vpr.transport.problem import EPSILON, Transport
 
-PROBLEM = ("marginals", "epsilon", "mass")  # the settings of the transport problem
+TRANSPORT_SETTINGS = ("marginals", "epsilon", "mass")
 
 
 @dataclass(frozen=True)
 class RerankConfig:
-    """How candidates are compared, and what the work may take."""
+    """The comparison of candidates: the transport problem, and limits of the computation."""
 
-    marginals: Marginals = "complement"  # how much each patch counts
-    epsilon: float = EPSILON  # entropic regularisation, in units of cost
-    mass: float = 1.0  # share of the mass that is transported, in (0, 1]
-    memory_mb: int = 512  # MiB that database patches may take
-    threads: int = 0  # on a CPU; 0 takes every core
-    prune: int = 0  # ranks that pruning keeps exact; 0 compares every candidate
+    marginals: Marginals = "complement"  # weights of the patches
+    epsilon: float = EPSILON  # entropic regularisation, in units of transport cost
+    mass: float = 1.0  # transported mass, in (0, 1]
+    memory_mb: int = 512  # maximum memory for database patches, MiB
+    threads: int = 0  # CPU threads; 0 uses all cores
+    prune: int = 0  # number of first ranks that pruning keeps exact; 0 compares all candidates
 
     @property
     def transport(self) -> Transport:
@@ -30,51 +30,55 @@ class RerankConfig:
 
 
 @dataclass(frozen=True)
-class ProblemOptions:
+class TransportOptions:
     """Transport."""
 
     marginals: Marginals | None = option(
         None,
-        "how much each patch counts; as the run's weight was fixed, if left out. rollout is for vision transformers",
+        "weights of the patches; rollout is for vision transformers only; if left out, the calibrated ones of the run",
     )
-    epsilon: PositiveFloat | None = option(None, "entropic regularisation, in units of cost (1 - cosine); likewise")
-    mass: Share | None = option(None, "share of the mass that is transported, below 1 is partial transport; likewise")
+    epsilon: PositiveFloat | None = option(
+        None, "entropic regularisation, in units of cost (1 - cosine); if left out, the calibrated one"
+    )
+    mass: Share | None = option(None, "transported mass; below 1 is partial transport; if left out, the calibrated one")
 
     def config(self, calibration: Calibration) -> RerankConfig:
-        """The options; for those that are left out, what the run's calibration fixed."""
-        return calibration.config(**self._asked())
+        """The settings of these options; those that are left out are taken from the run's calibration."""
+        return calibration.config(**self._given_settings())
 
-    def overridden(self, calibration: Calibration) -> str:
-        """The settings of the calibration that these options replace by other values, as text; empty for none."""
-        others = [name for name, value in self._asked().items() if value != getattr(calibration, name)]
+    def describe_overrides(self, calibration: Calibration) -> str:
+        """The calibrated settings that these options override, as text; empty if there are none."""
+        others = [name for name, value in self._given_settings().items() if value != getattr(calibration, name)]
         return ", ".join(f"{name} {getattr(calibration, name)}" for name in others)
 
-    def _asked(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in PROBLEM if getattr(self, name) is not None}
+    def _given_settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in TRANSPORT_SETTINGS if getattr(self, name) is not None}
 
 
 @dataclass(frozen=True)
-class RerankOptions(ProblemOptions):
+class RerankOptions(TransportOptions):
     """Re-ranking."""
 
-    memory_mb: PositiveInt = option(512, "memory that database patches may take while re-ranking, MiB")
-    threads: NonNegativeInt = option(0, "threads that re-rank on a CPU; 0 takes every core")
-    prune: NonNegativeInt = option(0, "skip candidates that a bound proves outside the first N ranks; 0 skips none")
+    memory_mb: PositiveInt = option(512, "maximum memory for database patches while re-ranking, MiB")
+    threads: NonNegativeInt = option(0, "CPU threads for re-ranking; 0 uses all cores")
+    prune: NonNegativeInt = option(
+        0, "skip candidates that an upper bound keeps out of the first N ranks; 0 skips none"
+    )
 
     def config(self, calibration: Calibration) -> RerankConfig:
-        """As of the transport problem, with what the work may take."""
+        """As `TransportOptions.config`, with the limits of the computation."""
         return replace(super().config(calibration), memory_mb=self.memory_mb, threads=self.threads, prune=self.prune)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was fixed together on a held-out city: the weight, and the transport problem that it belongs to."""
+    """The weight of S_struct and its transport problem, calibrated together on a held-out city."""
 
-    weight: NonNegativeFloat = option(5.0, "weight of S_struct, S_global having weight 1")
-    marginals: FromGlobals = option("complement", "how much each patch counts")
-    epsilon: PositiveFloat = option(RerankConfig.epsilon, "entropic regularisation, in units of cost")
-    mass: Share = option(RerankConfig.mass, "share of the mass that is transported")
+    weight: NonNegativeFloat = option(5.0, "weight of S_struct, relative to S_global")
+    marginals: FromGlobals = option("complement", "weights of the patches")
+    epsilon: PositiveFloat = option(RerankConfig.epsilon, "entropic regularisation, in units of transport cost")
+    mass: Share = option(RerankConfig.mass, "transported mass")
 
-    def config(self, **others: Any) -> RerankConfig:
-        """How candidates are compared: by this transport problem, unless ``others`` say otherwise."""
-        return RerankConfig(**{**{name: getattr(self, name) for name in PROBLEM}, **others})
+    def config(self, **changes: Any) -> RerankConfig:
+        """The settings of re-ranking with this transport problem. changes: fields with other values."""
+        return RerankConfig(**{**{name: getattr(self, name) for name in TRANSPORT_SETTINGS}, **changes})

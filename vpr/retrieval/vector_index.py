@@ -1,4 +1,4 @@
-"""The search of global descriptors by FAISS, with an index that fits their number.
+"""The search of global descriptors by FAISS. The kind of index depends on their number.
 
 Up to `FLAT_UP_TO` descriptors the search is exhaustive. Larger sets are clustered, and only the clusters nearest to a
 query are searched. Their descriptors are product-quantised to at most 64 bytes: in memory, in the layout of FAISS's
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from vpr.base.files import replacing
+from vpr.base.files import replace_file
 from vpr.retrieval.search import search
 
 if TYPE_CHECKING:
@@ -23,22 +23,25 @@ if TYPE_CHECKING:
 IndexKind = Literal["flat", "ivf", "ivf-pq"]
 KINDS = get_args(IndexKind)
 FLAT_UP_TO, IVF_UP_TO = 200_000, 20_000_000  # descriptors
-CODES = 64  # maximum bytes of a descriptor's code
-REFINED = 4  # candidates of an index per result, from which the exact cosines choose
-TRAINED_ON = 64  # maximum training descriptors for each cluster and each code
+CODE_BYTES = 64  # maximum bytes of a descriptor's code
+CANDIDATES_PER_RESULT = 4  # candidates of an index per result, from which the exact cosines choose
+SAMPLES_PER_CLUSTER = 64  # maximum training descriptors per cluster, and per code
 SEED = 1234
 
 
 @dataclass(frozen=True)
-class Clusters:
-    """How an index with clusters is built and searched."""
+class IndexParameters:
+    """Parameters of an index with clusters."""
 
-    finer: int  # number of clusters as a multiple of the square root of the number of descriptors
-    probed: int  # a search reads 1 of this many clusters
-    fast: bool  # codes of 4 bits for fast scan, in memory; otherwise codes of 8 bits, which may lie on disk
+    clusters_per_root: int  # number of clusters as a multiple of the square root of the number of descriptors
+    probe_divisor: int  # a search reads one of this many clusters
+    fast_scan: bool  # codes of 4 bits for fast scan, in memory; otherwise codes of 8 bits, which may be on disk
 
 
-CLUSTERS: dict[IndexKind, Clusters] = {"ivf": Clusters(1, 4, True), "ivf-pq": Clusters(4, 8, False)}
+PARAMETERS: dict[IndexKind, IndexParameters] = {
+    "ivf": IndexParameters(1, 4, True),
+    "ivf-pq": IndexParameters(4, 8, False),
+}
 
 
 def kind_for(count: int, limits: tuple[int, int] = (FLAT_UP_TO, IVF_UP_TO)) -> IndexKind:
@@ -56,27 +59,27 @@ def build(vectors: np.ndarray, kind: IndexKind, path: Path) -> None:
 
     if kind == "flat":
         return
-    index = _trained(vectors, CLUSTERS[kind])
+    index = _train(vectors, PARAMETERS[kind])
     for start in range(0, len(vectors), 65_536):
         index.add(np.ascontiguousarray(vectors[start : start + 65_536], np.float32))
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         faiss.write_index(index, str(temporary))
 
 
-def _trained(vectors: np.ndarray, how: Clusters) -> faiss.Index:
-    """An empty index whose clusters and codes are fitted to some of the descriptors."""
+def _train(vectors: np.ndarray, parameters: IndexParameters) -> faiss.Index:
+    """An empty index; its clusters and codes are fitted to a sample of the descriptors."""
     import faiss
 
     total, dim = vectors.shape
-    count = max(1, min(int(how.finer * total**0.5), total // 40))
-    parts = max(1, min(2 * CODES, dim) if how.fast else min(CODES, dim // 2))
-    text = f"IVF{count},PQ{parts}x4fsr" if how.fast else f"RR{2 * parts},IVF{count},PQ{parts}"
+    count = max(1, min(int(parameters.clusters_per_root * total**0.5), total // 40))
+    parts = max(1, min(2 * CODE_BYTES, dim) if parameters.fast_scan else min(CODE_BYTES, dim // 2))
+    text = f"IVF{count},PQ{parts}x4fsr" if parameters.fast_scan else f"RR{2 * parts},IVF{count},PQ{parts}"
     index = faiss.index_factory(dim, text, faiss.METRIC_INNER_PRODUCT)
     clusters: Any = faiss.downcast_index(faiss.extract_index_ivf(index))
-    clusters.pq.cp.max_points_per_centroid = TRAINED_ON
+    clusters.pq.cp.max_points_per_centroid = SAMPLES_PER_CLUSTER
     if getattr(faiss, "get_num_gpus", lambda: 0)():
         clusters.clustering_index = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(clusters.d))
-    sample = np.random.default_rng(SEED).permutation(total)[: max(TRAINED_ON * count, 20_000)]
+    sample = np.random.default_rng(SEED).permutation(total)[: max(SAMPLES_PER_CLUSTER * count, 20_000)]
     index.train(np.ascontiguousarray(vectors[np.sort(sample)], np.float32))
     return index
 
@@ -87,11 +90,11 @@ class VectorIndex:
     def __init__(self, vectors: np.ndarray, kind: IndexKind = "flat", path: Path | None = None) -> None:
         """vectors: unit vectors. path: the file of the index; None for a flat index.
 
-        Raises RuntimeError if the file is no index of these vectors.
+        Raises RuntimeError if the file is not an index of these vectors.
         """
         self.vectors, self.kind, self._index = vectors, kind, None
         if path is not None:
-            self._index = _opened(path, kind)
+            self._index = _open(path, kind)
             if self._index.ntotal != len(vectors) or self._index.d != vectors.shape[1]:
                 raise RuntimeError(f"it holds {self._index.ntotal} descriptors, not {len(vectors)}")
 
@@ -108,7 +111,7 @@ class VectorIndex:
         if self._index is None or stop - start < len(self):
             similarity, rows = search(queries, self.vectors[start:stop], depth)
             return similarity, rows + start
-        more = min(len(self), depth * REFINED)
+        more = min(len(self), depth * CANDIDATES_PER_RESULT)
         _, rows = self._index.search(np.ascontiguousarray(queries, np.float32), more)
         exact = self.cosines(queries, rows)
         order = np.argsort(-exact, axis=1, kind="stable")[:, :depth]
@@ -120,11 +123,11 @@ class VectorIndex:
         return np.where(rows >= 0, exact, -np.inf).astype(np.float32)
 
 
-def _opened(path: Path, kind: IndexKind) -> faiss.Index:
+def _open(path: Path, kind: IndexKind) -> faiss.Index:
     import faiss
 
-    how = CLUSTERS[kind]
-    index: Any = faiss.read_index(str(path), 0 if how.fast else faiss.IO_FLAG_MMAP)
-    clusters = faiss.extract_index_ivf(index)
-    clusters.nprobe = max(1, clusters.nlist // how.probed)
+    parameters = PARAMETERS[kind]
+    index: faiss.Index = faiss.read_index(str(path), 0 if parameters.fast_scan else faiss.IO_FLAG_MMAP)
+    clusters: Any = faiss.extract_index_ivf(index)
+    clusters.nprobe = max(1, clusters.nlist // parameters.probe_divisor)
     return index

@@ -38,7 +38,8 @@ T = TypeVar("T")
 
 DAY = "private, max-age=86400"
 ROW = re.compile(r"[0-9]{1,18}")
-THUMBNAILS = "Vpr-Photos"  # response header: the addresses of the matches' thumbnails, in order
+READ = ["GET", "HEAD"]
+THUMBNAILS = "Vpr-Photos"  # response header: the relative addresses of the matches' thumbnails, in order
 
 
 def create_app(served: ServedMap, config: LocateConfig, limits: Limits, access: Access) -> FastAPI:
@@ -48,10 +49,13 @@ def create_app(served: ServedMap, config: LocateConfig, limits: Limits, access: 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(service.work()), asyncio.create_task(served.watch())]
-        yield
-        for task in tasks:
-            task.cancel()
-        service.close()
+        try:
+            await service.start()
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await service.close()
 
     app = FastAPI(title="vpr", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.add_middleware(Guard, access=access)
@@ -131,7 +135,7 @@ async def _answer(
             with suppress(asyncio.CancelledError, Refused):
                 await task
     rows = rows_of(photo_map, [match.photo for match in located.matches])
-    return located, {THUMBNAILS: " ".join(f"/photos/{version_of(photo_map)}/{row}" for row in rows)}
+    return located, {THUMBNAILS: " ".join(f"photos/{version_of(photo_map)}/{row}" for row in rows)}
 
 
 async def _wait_for_disconnect(request: Request) -> None:
@@ -140,11 +144,11 @@ async def _wait_for_disconnect(request: Request) -> None:
 
 
 def _add_views(app: FastAPI, service: Service) -> None:
-    @app.get("/")
+    @app.api_route("/", methods=READ)
     async def front() -> Response:
         return page(service.served.photo_map, service.limits)
 
-    @app.get("/photos/{version}/{row}")
+    @app.api_route("/photos/{version}/{row}", methods=READ)
     async def photo(version: str, row: str) -> Response:
         photo_map = service.served.photo_map
         keys = photo_map.content.table.keys
@@ -158,7 +162,7 @@ def _add_views(app: FastAPI, service: Service) -> None:
 
 
 def _add_monitoring(app: FastAPI, service: Service, metrics: Metrics, access: Access) -> None:
-    @app.get("/health")
+    @app.api_route("/health", methods=READ)
     async def health(request: Request) -> Response:
         served = service.served
         state = served.photo_map.content.state
@@ -169,7 +173,7 @@ def _add_monitoring(app: FastAPI, service: Service, metrics: Metrics, access: Ac
         model = {"model": served.photo_map.model.name, "fingerprint": state.fingerprint}
         return json_response({**status, **content, **model, "fault": served.fault or None})
 
-    @app.get("/metrics")
+    @app.api_route("/metrics", methods=READ)
     async def prometheus() -> Response:
         state = service.served.photo_map.content.state
         metrics.photos.set(state.photos)

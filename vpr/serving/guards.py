@@ -100,7 +100,8 @@ class Guard:
             await send(message)
 
         try:
-            self.access.require(scope["method"], scope["path"], Headers(scope=scope))
+            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            self.access.require(scope["method"], path, Headers(scope=scope))
         except Refused as refused:
             return await refusal_response(refused)(scope, receive, send_with_headers)
         await self.app(scope, receive, send_with_headers)

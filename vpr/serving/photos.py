@@ -1,11 +1,13 @@
-"""Pictures in and out: an upload is decoded as `Map.locate` decodes a file, photos of the map become thumbnails."""
+"""Pictures in and out: an upload is decoded as `Map.locate` decodes a file, photos of the map become thumbnails.
+
+`vpr.serving.decoder` imports this module, so it imports nothing heavy.
+"""
 
 import functools
 import io
 import re
 import struct
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -15,12 +17,12 @@ from vpr.description.images import (
     MOST_PAGES,
     UNREADABLE,
     ImageError,
-    Takes,
+    ModelInput,
     TooManyPixels,
     choose_page,
-    fault_of,
-    opened,
-    uncut,
+    describe_fault,
+    open_image,
+    resize_uncropped,
 )
 from vpr.description.thumbnails import Size, thumbnail
 from vpr.serving.limits import MOST_JPEG_2000, MOST_PARTS, MOST_SCANS, MOST_SEGMENTS, Refused
@@ -33,25 +35,25 @@ KEPT = 512  # thumbnails in memory
 HEIC_KINDS = ("image/heic", "image/heif")
 
 
-def decoded(file: IO[bytes], name: str, kind: str, model: Takes, most_pixels: int) -> np.ndarray:
+def decoded(data: bytes, name: str, kind: str, model: ModelInput, most_pixels: int) -> np.ndarray:
     """An upload as `Map.locate` takes it, (height, width, 3) uint8: it then answers as it does for the same file.
 
     What the upload holds decides how it is decoded, not its name. Raises Refused for a photo of more pixels, which its
-    header says before anything is decoded, and for what is no photo, is cut short, or takes decoders too long.
+    header says before anything is decoded, and for what is no photo, is cut short, or takes decoders too long. Raises
+    MemoryError for what needs more memory than the process may take.
     """
-    data = file.read()
     if not data:
         raise Refused(400, "the upload is empty; choose a photo")
     if not _is_quick(data):
         raise Refused(422, "the photo has more parts than any camera writes; save it anew")
     try:
         ending = ".heic" if kind in HEIC_KINDS else Path(name).suffix
-        with opened(io.BytesIO(data), "the photo", ending) as image:
+        with open_image(io.BytesIO(data), "the photo", ending) as image:
             choose_page(image)
             most = min(most_pixels, MOST_JPEG_2000) if image.format == "JPEG2000" else most_pixels
             if image.width * image.height > most:
                 raise _too_many(most)
-            return uncut(image, model.input_size, model.interpolation, model.crop)
+            return resize_uncropped(image, model.input_size, model.interpolation, model.crop)
     except (Image.DecompressionBombError, TooManyPixels):
         raise _too_many(most_pixels) from None
     except ImageError as error:  # a format that needs another package
@@ -60,8 +62,11 @@ def decoded(file: IO[bytes], name: str, kind: str, model: Takes, most_pixels: in
         raise Refused(
             415, "that is no photo that can be read; send JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF or JPEG 2000"
         ) from None
+    except MemoryError:
+        raise
     except UNREADABLE as error:
-        raise Refused(422, f"the photo cannot be decoded ({fault_of(error)}); it is damaged or cut short") from None
+        fault = describe_fault(error)
+        raise Refused(422, f"the photo cannot be decoded ({fault}); it is damaged or cut short") from None
 
 
 def _too_many(most: int) -> Refused:

@@ -1,4 +1,4 @@
-"""The queue and the workers: a few threads decode uploads, and one thread locates photos.
+"""The queue and the workers: a few processes decode uploads, and one thread locates photos.
 
 torch and numba use all cores for one photo, so a second locating thread would only slow the first down. Queued photos
 are located in batches, which takes about half the time per photo.
@@ -17,12 +17,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from vpr.base.machine import usable_cores
 from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
 from vpr.maps.results import Located
+from vpr.serving.decoders import Decoders
 from vpr.serving.limits import Limits, Refused
-from vpr.serving.photos import decoded
 from vpr.serving.served import ServedMap
 from vpr.serving.uploads import Upload
 
@@ -30,7 +29,6 @@ log = logging.getLogger("vpr")
 T = TypeVar("T")
 
 BATCH = 8  # maximum number of photos that are located together
-MOST_DECODERS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +49,7 @@ class Service:
         self._jobs = deque[Job]()
         self._has_jobs = asyncio.Event()
         self._model = ThreadPoolExecutor(1, "vpr-model")
-        self._decoders = ThreadPoolExecutor(min(MOST_DECODERS, usable_cores()), "vpr-decode")
+        self._decoders = Decoders(limits)
         self._pictures = ThreadPoolExecutor(1, "vpr-pictures")
 
     @contextmanager
@@ -72,12 +70,8 @@ class Service:
     async def locate(self, upload: Upload) -> tuple[Located, Map]:
         """Where a photo was taken, and the map that was used. Raises Refused if it is no photo, or locating fails."""
         photo_map = self.served.photo_map
-        model, max_pixels = photo_map.model.network, self.limits.max_pixels
-        loop = asyncio.get_running_loop()
-        pixels = await loop.run_in_executor(
-            self._decoders, decoded, upload.file.file, upload.name, upload.kind, model, max_pixels
-        )
-        job = Job(photo_map, pixels, loop.create_future())
+        pixels = await self._decoders.pixels(upload, photo_map.model.network)
+        job = Job(photo_map, pixels, asyncio.get_running_loop().create_future())
         self._jobs.append(job)
         self._has_jobs.set()
         return replace(await job.answer, photo=upload.name), photo_map
@@ -118,7 +112,12 @@ class Service:
             else:
                 job.answer.set_exception(Refused(500, "locating failed; see the log of the service for the reason"))
 
-    def close(self) -> None:
-        """Stop the threads after their current job."""
-        for threads in (self._model, self._decoders, self._pictures):
+    async def start(self) -> None:
+        """Start the processes that decode."""
+        await self._decoders.start()
+
+    async def close(self) -> None:
+        """Stop the threads after their current job, and end the processes."""
+        for threads in (self._model, self._pictures):
             threads.shutdown(wait=False, cancel_futures=True)
+        await self._decoders.close()

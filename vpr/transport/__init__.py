@@ -1,4 +1,4 @@
-"""Entropic optimal transport between sets of patch descriptors, on whatever the machine has."""
+"""Entropic optimal transport between sets of patch descriptors, on CPUs and GPUs."""
 
 from vpr.transport.bounds import upper_bound
 from vpr.transport.dispatch import BACKENDS, available_backends, solve

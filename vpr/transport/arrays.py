@@ -1,7 +1,7 @@
-"""What numpy and torch call by different names: one function for each operation.
+"""Operations that numpy and torch name differently: one function for each.
 
-The public functions of transport take numpy arrays or torch tensors and return what they took. Torch is imported only
-by functions that have a tensor or make one, so that users of numpy need not wait for it.
+The public functions of transport take numpy arrays or torch tensors and return the same kind. Torch is imported only by
+functions that take or make a tensor, so that users of numpy need not wait for it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from typing_extensions import TypeIs
 
-# One of the two kinds. A function with several arguments of this type takes them all of one kind.
+# One of the two kinds. All arguments of this type in one call are of the same kind.
 Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 OtherArray = TypeVar("OtherArray", np.ndarray, "torch.Tensor")
 AnyArray: TypeAlias = "np.ndarray | torch.Tensor"

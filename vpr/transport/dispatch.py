@@ -1,4 +1,4 @@
-"""The choice of a backend, and its call with arrays of the kind that it takes."""
+"""Chooses a backend, and calls it with arrays of the kind that it takes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ MODULES = {
     "triton": "vpr.transport.cuda.backend",
 }
 PACKAGES = {"torch": "torch", "numba": "numba"}
-CONVERTERS = {"reference": to_numpy, "torch": to_tensor, "numba": to_numpy, "triton": to_cuda}  # to what each takes
+CONVERTERS = {"reference": to_numpy, "torch": to_tensor, "numba": to_numpy, "triton": to_cuda}  # to their arrays
 log = logging.getLogger("vpr.transport")
 
 
@@ -63,11 +63,11 @@ def is_available(name: str) -> bool:
 
 
 def choose_backend(backend: str, *, on_cuda: bool, gradient: bool) -> str:
-    """The backend that is asked for; for "auto" the fastest that fits.
+    """The named backend; for "auto" the fastest that fits.
 
     Gradients need torch. CUDA tensors go to triton if it can run and agrees with torch at its first use, otherwise
     to torch. All else goes to numba, or to torch without numba. Each automatic choice is logged once (logger
-    ``vpr.transport``) and stands in ``TransportResult.backend``.
+    ``vpr.transport``); ``TransportResult.backend`` names it.
 
     Raises:
         TransportError: the backend is unknown or cannot run here.
@@ -158,7 +158,7 @@ def solve(
         TransportResult with arrays of the kind of ``similarity``.
 
     Raises:
-        TransportError: (a VprError and a ValueError) a parameter, a shape or a value has no meaning.
+        TransportError: (a VprError and a ValueError) a parameter, a shape or a value is invalid.
 
     Example:
         >>> import numpy as np
@@ -170,8 +170,8 @@ def solve(
         Cuturi, "Sinkhorn distances", NeurIPS 2013.
         Benamou et al., "Iterative Bregman projections for regularized transportation problems", 2015.
     """
-    stated = choose_transport(transport, epsilon=epsilon, mass=mass)
-    asked = options.pop("backend", "auto")
+    problem = choose_transport(transport, epsilon=epsilon, mass=mass)
+    wanted_backend = options.pop("backend", "auto")
     solver = Solver.from_options(**options)
     check_similarity(similarity.shape)
     pairs, queries, candidates = similarity.shape
@@ -180,7 +180,7 @@ def solve(
     check_marginals("database marginals", nu, (pairs, candidates))
     mu, nu = mu / mu.sum(-1)[:, None], nu / nu.sum(-1)[:, None]
     gradient = needs_gradient(similarity, mu, nu)
-    backend = choose_backend(asked, on_cuda=is_on_cuda(similarity), gradient=gradient)
-    result = solve_by(backend, similarity, mu, nu, stated, solver)
+    backend = choose_backend(wanted_backend, on_cuda=is_on_cuda(similarity), gradient=gradient)
+    result = solve_by(backend, similarity, mu, nu, problem, solver)
     check_result(result, solver)
     return result

@@ -1,4 +1,4 @@
-"""Marginals: how much each patch of either image counts."""
+"""Marginals: how much each patch of the two images counts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAMES = get_args(Marginals)
 INVERSE_TEMPERATURE = 0.1  # of the kind "inverse"
 SUM_TOLERANCE = 1e-3  # how far from 1 the sum of marginals may be, half precision included
 
-# What the kernels know the marginals by.
+# The codes of the marginals in the kernels.
 GIVEN = -1  # the marginals are passed to the kernel
 UNIFORM, RELEVANCY, INVERSE, COMPLEMENT, SOFTMAX = range(5)  # the kernel computes them
 CODES: dict[Marginals, int] = {

@@ -1,4 +1,4 @@
-"""The transport problem and its result, how it is solved, and the constants of the solvers."""
+"""The transport problem, its result, the options of a solver, and the constants of all solvers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from vpr.transport.errors import TransportError
 from vpr.transport.marginals import Marginals, check_name
 
 EPSILON = 0.05  # entropic regularisation, in units of cosine
-SMALLEST_EPSILON = 1e-3  # below it Sinkhorn needs more iterations than anyone would wait for
+SMALLEST_EPSILON = 1e-3  # below it Sinkhorn needs too many iterations
 BALANCED_WITHIN = 1e-6  # a mass this close to 1 is solved as balanced transport
 TOLERANCE = 2e-5  # L1 marginal violation at which a pair stops
 MAX_ITERATIONS = 2000  # a pair at epsilon 0.05 needs about 15, a near-duplicate a few hundred
-UNSOLVED = 10  # tolerances of marginal error beyond which a pair out of iterations is reported
+UNSOLVED = 10  # a pair that ran out of iterations is reported if its marginal error is more than this many tolerances
 
 # The over-relaxed iteration of the torch, numba and triton backends; see torch_backend.iterate_to_tolerance.
 CHECK_EVERY = 4  # iterations between two checks of the marginals
@@ -43,7 +43,7 @@ TOO_WIDE = -1  # numba and triton: the iterations of a pair beyond that span, un
 class Transport:
     """The transport problem between the patches of two images.
 
-    The plan T minimises <1 - S, T> - epsilon H(T) over the plans of this mass between these marginals, S being the
+    The plan T minimises <1 - S, T> - epsilon H(T) over the plans of this mass between these marginals. S are the
     cosines of the patches. ``dataclasses.replace`` makes a changed copy.
 
     Attributes:
@@ -92,16 +92,16 @@ def choose_transport(
     start = DEFAULT if transport is None else transport
     if marginals is None and epsilon is None and mass is None:
         return start
-    stated = Transport(
+    result = Transport(
         start.marginals if marginals is None else marginals,
         start.epsilon if epsilon is None else epsilon,
         start.mass if mass is None else mass,
     )
-    if transport is not None and stated != transport:
+    if transport is not None and result != transport:
         names = [field.name for field in fields(Transport)]
-        different = [name for name in names if getattr(stated, name) != getattr(transport, name)]
+        different = [name for name in names if getattr(result, name) != getattr(transport, name)]
         raise TransportError(f"transport and {', '.join(different)} contradict each other; give only one of them")
-    return stated
+    return result
 
 
 class TransportResult(NamedTuple, Generic[Array]):
@@ -112,7 +112,7 @@ class TransportResult(NamedTuple, Generic[Array]):
         iterations: (N,) integers, Sinkhorn iterations of each pair.
         marginal_error: (N,) L1 distance of the plan from its constraints. For mass 1,
             ``|T 1 - mu| + |T^T 1 - nu|``; for mass < 1, ``(T 1 - mu)_+ + (T^T 1 - nu)_+ + |sum T - mass|``.
-        plan: (N, P, Q) transport plan T, or None unless it was asked for.
+        plan: (N, P, Q) transport plan T; None if the options do not ask for it.
         backend: name of the backend that solved the pairs.
     """
 

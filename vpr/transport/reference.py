@@ -1,6 +1,6 @@
-"""The readable reference: entropic transport in float64, in the log domain, one pair at a time.
+"""The reference implementation: entropic transport in float64, in the log domain, one pair at a time.
 
-The other backends compute the same numbers faster, and the tests compare them with these.
+It is written to be read. The other backends compute the same numbers faster; tests compare them with these.
 """
 
 import numpy as np
@@ -37,7 +37,7 @@ def log_scaling(log_sums: np.ndarray, weights: np.ndarray, mass: float) -> tuple
         return log_weights - log_sums, 0.0
     breakpoints = log_weights - log_sums  # the level at which each patch reaches its weight
     order = np.argsort(breakpoints)
-    given = np.concatenate([[0.0], np.cumsum(weights[order])])  # by the k patches that reached theirs
+    given = np.concatenate([[0.0], np.cumsum(weights[order])])  # the mass of the k patches that reached their weight
     for k in range(len(order)):
         remaining = mass - given[k]
         if remaining <= 0:

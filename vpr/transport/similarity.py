@@ -111,23 +111,23 @@ def structural_similarity(
         Zhang, Liwicki, Cipolla, "Beyond the CLS Token: Image Reranking using Pre-trained Vision
         Transformers", BMVC 2022.
     """
-    stated = choose_transport(transport, marginals, epsilon, mass)
-    weights, asked = options.pop("weights", None), options.pop("backend", "auto")
+    problem = choose_transport(transport, marginals, epsilon, mass)
+    weights, wanted_backend = options.pop("weights", None), options.pop("backend", "auto")
     solver = Solver.from_options(**options)
     check_patches(query_patches, database_patches)
     if weights is None:
-        check_globals(stated.marginals, database_patches, query_global, database_global)
+        check_globals(problem.marginals, database_patches, query_global, database_global)
     else:
         pairs = len(database_patches)
         repeated = repeat_rows(weights[0], pairs), repeat_rows(weights[1], pairs)
         weights = normalise_weights(repeated, (pairs, len(query_patches)), database_patches.shape[:2])
     gradient = needs_gradient(query_patches, database_patches, query_global, database_global)
-    backend = choose_backend(asked, on_cuda=is_on_cuda(database_patches), gradient=gradient)
+    backend = choose_backend(wanted_backend, on_cuda=is_on_cuda(database_patches), gradient=gradient)
     if query_global is None or database_global is None:
         query_global, database_global = query_patches[0] * 0, database_patches[:, 0] * 0
     images = Images(query_patches, database_patches, query_global, database_global)
     score = score_fused if backend in FUSED else score_in_steps
-    return score(backend, images, weights, stated, solver)
+    return score(backend, images, weights, problem, solver)
 
 
 def structural_similarity_pairs(
@@ -159,7 +159,7 @@ def structural_similarity_pairs(
     Raises:
         TransportError: as in ``structural_similarity``, or the pairs are not indices of the images.
     """
-    weights, asked = options.pop("weights", None), options.pop("backend", "auto")
+    weights, wanted_backend = options.pop("weights", None), options.pop("backend", "auto")
     solver = replace(Solver.from_options(**options), plan=False)
     if len(query_patches) and len(database_patches):
         check_patches(query_patches[0], database_patches)
@@ -170,7 +170,7 @@ def structural_similarity_pairs(
     queries, candidates = check_indices(pairs[0], len(query_patches)), check_indices(pairs[1], len(database_patches))
     if len(queries) != len(candidates):
         raise TransportError(f"pairs have {len(queries)} queries and {len(candidates)} images; give (N,) twice")
-    backend = choose_backend(asked, on_cuda=is_on_cuda(database_patches), gradient=False)
+    backend = choose_backend(wanted_backend, on_cuda=is_on_cuda(database_patches), gradient=False)
     images = Images(query_patches, database_patches, query_global, database_global)
     score = score_pairs_fused if backend in FUSED else score_pairs_by_query
     return score(backend, images, (queries, candidates), weights, transport, solver)

@@ -78,10 +78,10 @@ MALFORMED = {
     "an underscore": ("postprocessed.csv", b"500300.0", b"500_300", ["row 3 (line 5)", "easting '500_300'", "number"]),
     "an underscore in a frame": ("seq_info.csv", b"qseq,3", b"qseq,0_3", ["row 3 (line 5)", "'0_3' is not a number"]),
     "decimal comma": ("postprocessed.csv", b"500300.0", b'"500300,0"', ["row 3 (line 5)", "easting '500300,0'"]),
-    "column twice": ("postprocessed.csv", b"northing", b"easting", ["header", "column 'easting' is there twice"]),
+    "column twice": ("postprocessed.csv", b"northing", b"easting", ["header", "column 'easting' is repeated"]),
     "not UTF-8": ("raw.csv", b"q0004", b"q\xff004", ["row 4 (line 6)", "UTF-8"]),
     "NUL bytes": ("raw.csv", b"q0004", b"q\0004", ["row 4 (line 6)", "NUL"]),
-    "a field too many": ("raw.csv", b"4,q0004", b"4,4,q0004", ["row 4 (line 6)", "8 fields", "names 7"]),
+    "a field too many": ("raw.csv", b"4,q0004", b"4,4,q0004", ["row 4 (line 6)", "8 fields", "header has 7"]),
     "a field too few": ("raw.csv", b"4,q0004", b"q0004", ["row 4 (line 6)", "6 fields"]),
     "missing column": ("postprocessed.csv", b"easting", b"east", ["column 'easting' is missing"]),
     "missing key column": ("raw.csv", b"key", b"name", ["column 'key' is missing"]),
@@ -133,7 +133,7 @@ def test_a_doubled_key_is_told(tree):
     write_side(tree / "train_val" / "cph" / "query", rows)
     with pytest.raises(DatasetError) as error:
         load(tree, Protocol())
-    assert_one_line(error, "seq_info.csv, row 4 (line 6)", "'b' stands already in row 1", "remove one")
+    assert_one_line(error, "seq_info.csv, row 4 (line 6)", "'b' is already in row 1", "remove one")
 
 
 @pytest.mark.parametrize("name", COLUMNS)

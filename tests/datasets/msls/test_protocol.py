@@ -76,7 +76,7 @@ def test_keys_of_cities_that_were_not_loaded(tree):
 
 def test_known_counts_speak_only_of_real_validation(tree):
     remarks = count_remarks(load(tree, Protocol()))
-    assert len(remarks) == 3 and "6 images in the CSVs where MSLS has 12601" in remarks[0]
+    assert len(remarks) == 3 and "6 images in the CSVs, but MSLS has 12601" in remarks[0]
     assert "sf is missing" in remarks[-1]
     assert len(count_remarks(load(tree, Protocol(cities=("cph",))))) == 2
     assert count_remarks(load(tree, Protocol(radius_m=10.0))) == []
@@ -104,5 +104,5 @@ def test_real_counts_raise_no_remark(tmp_path):
     assert dataset.retrieval_set.counts() == {"queries": 740, "queries_without_positives": 6, "database": 18_871}
     write("cph", 6_595, 497, 12_601, 12_555)
     first, second = count_remarks(load(tmp_path, Protocol()))
-    assert "cph/database: 12555 images after the filters where MSLS has 12556" in first
-    assert "cph/query: 497 scored queries where MSLS has 498" in second
+    assert "cph/database: 12555 images after the filters, but MSLS has 12556" in first
+    assert "cph/query: 497 scored queries, but MSLS has 498" in second

@@ -7,7 +7,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from vpr.base.errors import VprError
-from vpr.description.images import ImageFiles
+from vpr.description.image_files import ImageFiles
 from vpr.eval.patch_studies.depth import (
     HEAD,
     Network,

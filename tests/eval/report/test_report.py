@@ -16,7 +16,7 @@ from PIL import Image
 
 from vpr.base.errors import VprError
 from vpr.description.images import ImageError
-from vpr.description.thumbnails import SIZES, next_size, thumbnail
+from vpr.description.thumbnails import SIZES, fitting_size, thumbnail
 from vpr.eval import msls, retrieval
 from vpr.eval.metrics import recall_at_k
 from vpr.eval.report import page
@@ -170,9 +170,9 @@ def test_thumbnails_shrink_until_they_fit(tmp_path):
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (480, 640, 3), np.uint8)).save(tmp_path / "a.png")
     large, small = (len(thumbnail(tmp_path / "a.png", size)) for size in (SIZES[0], SIZES[-1]))
-    assert next_size(tmp_path, ["a.png"], 2 * large) == 0 and next_size(tmp_path, ["a.png"], 2 * large, 2) == 2
-    assert next_size(tmp_path, ["a.png"], small) == len(SIZES) - 1
-    assert next_size(tmp_path, ["a.png"], small // 2) == len(SIZES)
+    assert fitting_size(tmp_path, ["a.png"], 2 * large) == 0 and fitting_size(tmp_path, ["a.png"], 2 * large, 2) == 2
+    assert fitting_size(tmp_path, ["a.png"], small) == len(SIZES) - 1
+    assert fitting_size(tmp_path, ["a.png"], small // 2) == len(SIZES)
     assert Image.open(io.BytesIO(thumbnail(tmp_path / "a.png", SIZES[0]))).size == (288, 216)
 
 
@@ -209,15 +209,15 @@ def test_a_packed_match_is_the_match(mass):
     held = unpack(base64.b64encode(pack(found)).decode(), 9, TARGETS, LINES)
     np.testing.assert_allclose(held["mu"], found.query_weights / found.query_weights.max(), atol=1 / 255)
     np.testing.assert_allclose(held["nu"], found.database_weights / found.database_weights.max(), atol=1 / 255)
-    np.testing.assert_allclose(held["own"], found.taken[0], atol=1 / 255)
-    np.testing.assert_allclose(held["other"], found.taken[1], atol=1 / 255)
+    np.testing.assert_allclose(held["own"], found.moved_shares[0], atol=1 / 255)
+    np.testing.assert_allclose(held["other"], found.moved_shares[1], atol=1 / 255)
     for patch in range(9):
         best = np.sort(found.plan[patch] / found.query_weights[patch])[::-1][:TARGETS]
         np.testing.assert_allclose(held["mass"].reshape(9, TARGETS)[patch], best, atol=1 / 255)
         to = held["to"].reshape(9, TARGETS)[patch]
         np.testing.assert_allclose(found.plan[patch, to] / found.query_weights[patch], best)
     lines = held["lines"].reshape(LINES, 2)[: held["count"][0]]
-    assert lines.tolist() == found.strongest(LINES).tolist()
+    assert lines.tolist() == found.strongest_pairs(LINES).tolist()
 
 
 def test_every_first_answer_has_a_match_before_deeper_ones(data):

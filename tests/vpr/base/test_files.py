@@ -12,13 +12,13 @@ from multiprocessing import get_context
 import pytest
 
 from vpr.base.errors import VprError
-from vpr.base.files import HOST, cache_folder, replacing, work_lock, write_bytes, write_json, write_lock
+from vpr.base.files import HOST, cache_folder, replace_file, work_lock, write_bytes, write_json, write_lock
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "a.json"
     write_json(path, {"a": 1})
-    with pytest.raises(ZeroDivisionError), replacing(path) as temporary:
+    with pytest.raises(ZeroDivisionError), replace_file(path) as temporary:
         temporary.write_text("half")
         raise ZeroDivisionError
     with pytest.raises(TypeError):

@@ -1,4 +1,4 @@
-"""Which files of a folder are photos, and what is passed over."""
+"""Which files of a folder are photos, and which are skipped."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 from permissions import needs_permissions, python
 from PIL import Image
 
-from vpr.base.photo_files import ENDINGS, files_in, format_of, is_hidden, is_photo, passed_over, photos_and_others
+from vpr.base.photo_files import ENDINGS, format_of, is_hidden, is_photo, skipped_text, sort_files, walk_files
 
 ROOT = Path(__file__).resolve().parents[3]
 LEFT_BY_SYSTEMS = (
@@ -27,13 +27,13 @@ def touch(folder, name, data=b"\xff\xd8\xff\xe0"):
 def test_what_systems_leave_is_neither_read_nor_counted(tmp_path, left):
     photo = touch(tmp_path, "sub/a.jpg")
     touch(tmp_path, left)
-    assert photos_and_others(tmp_path) == ([photo], {})
-    assert [*files_in(tmp_path)] == [photo]
+    assert sort_files(tmp_path) == ([photo], {})
+    assert [*walk_files(tmp_path)] == [photo]
 
 
 def test_a_hidden_folder_that_is_named_is_read(tmp_path):
     photo = touch(tmp_path, ".Trash-1000/a.jpg")
-    assert photos_and_others(tmp_path / ".Trash-1000")[0] == [photo]
+    assert sort_files(tmp_path / ".Trash-1000")[0] == [photo]
     assert not is_hidden("#1 on the list") and not is_hidden("@1@2@.jpg")
 
 
@@ -46,17 +46,17 @@ def test_other_files_are_counted_by_their_endings(tmp_path):
     names = ("a.jpg", "bare", "a.xmp", "b.xmp", "a.DNG", "a.jpg_original", "notes", "clip.mov")
     for name in names:
         touch(tmp_path, name, b"\xff\xd8\xff\xe0" if name != "notes" else b"text")
-    photos, others = photos_and_others(tmp_path)
+    photos, others = sort_files(tmp_path)
     assert [path.name for path in photos] == ["a.jpg", "bare"], "a photo without an ending, and no copy of before"
     assert others == {".xmp": 2, ".dng": 1, ".jpg_original": 1, "without an ending": 1, ".mov": 1}
-    assert passed_over(others).startswith("6 other files are passed over (2 .xmp, ") and "..." in passed_over(others)
+    assert skipped_text(others).startswith("6 other files are skipped (2 .xmp, ") and "..." in skipped_text(others)
 
 
 COUNT = """
 import sys
 from pathlib import Path
-from vpr.base.photo_files import photos_and_others
-print(dict(photos_and_others(Path(sys.argv[1]))[1]))
+from vpr.base.photo_files import sort_files
+print(dict(sort_files(Path(sys.argv[1]))[1]))
 """
 
 

@@ -17,10 +17,10 @@ from vpr.base.settings import (
     PositiveInt,
     Share,
     make_parser,
+    names_option,
     option,
     parse,
     positional,
-    repeated,
     required,
 )
 from vpr.distill import __main__ as distill
@@ -129,16 +129,16 @@ def test_a_printed_config_is_read_back(tmp_path, capsys):
         ("length: 3", "length is not an option of this command; see --help"),
         ("length: {}", "length is not an option of this command"),
         ("--size: 3", "--size is not an option of this command; write size"),
-        ("{{", "no valid YAML in line 1"),
-        ("cities: [a, 3", "no valid YAML in line 1"),
-        ("size: 4\nname: a\nsize: 5", "size stands there 2 times; keep one"),
-        ("- size", "no list of options"),
-        ("size", "no list of options"),
+        ("{{", "not valid YAML in line 1"),
+        ("cities: [a, 3", "not valid YAML in line 1"),
+        ("size: 4\nname: a\nsize: 5", "size is given 2 times; keep one"),
+        ("- size", "not a list of options"),
+        ("size", "not a list of options"),
         ("size: null", "--size: null is not a valid INT; leave it out for the default"),
         ("size:\nname: a", "--size: null is not a valid INT"),
         ("fast: 'no'", "--fast: 'no' is not a valid True or False; write true or false"),
         ("cities: &a [x, x]\nname: *a", "anchors (*name) are not read"),
-        ("size: \x00", "no valid YAML"),
+        ("size: \x00", "not valid YAML"),
         ("#" * 1_000_001, "more than 1 MB"),
     ],
 )
@@ -186,7 +186,7 @@ def test_every_key_of_a_recipe_is_an_option_of_some_command(folder):
 class Many:
     """Many."""
 
-    run: Names = repeated(Names(["a"]), "runs")
+    run: Names = names_option(Names(["a"]), "runs")
     steps: PositiveInt = option(3, "steps")
 
 

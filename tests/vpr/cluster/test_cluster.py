@@ -20,12 +20,12 @@ from photos import BETWEEN_BATCHES, a_model, alike, write_photos
 
 from vpr import extract, map
 from vpr.cache import DescriptorCache
-from vpr.cluster import connecting, holders
+from vpr.cluster import connecting, shard_actors
 from vpr.cluster.connecting import connect
-from vpr.cluster.describing import cluster_filling
+from vpr.cluster.describing import cluster_fill_options
 from vpr.cluster.errors import ClusterError
 from vpr.cluster.shards import sharded
-from vpr.description.into_cache import USUAL
+from vpr.description.cache_filling import DEFAULT_FILL
 from vpr.maps.building import add_photos
 from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
@@ -63,10 +63,10 @@ class Nodes:
 
 @pytest.fixture(scope="module")
 def nodes():
-    folder = Path(tempfile.mkdtemp(prefix="vpr-", dir=connecting.short_folder()))
+    folder = Path(tempfile.mkdtemp(prefix="vpr-", dir=connecting.socket_folder()))
     (folder / "ray").mkdir()  # Ray's cluster for tests writes its address there, and does not make the folder
     with pytest.MonkeyPatch.context() as own:
-        for name, value in {**connecting.QUIET, "RAY_TMPDIR": str(folder)}.items():
+        for name, value in {**connecting.RAY_ENVIRONMENT, "RAY_TMPDIR": str(folder)}.items():
             own.setenv(name, value)
         both = Nodes(str(folder))
         yield both
@@ -84,7 +84,7 @@ def town(tmp_path_factory):
 
 def processes(held):
     """Those that answered last, by shard."""
-    return {number: int(name.split()[-1]) for number, name in held.finder.shards.holders.names.items()}
+    return {number: int(name.split()[-1]) for number, name in held.finder.shards.actors.names.items()}
 
 
 def actors(kind):
@@ -132,7 +132,7 @@ class TestMapInThreeShards:
         on_node = [number for number, process in first.items() if parent(process) == raylet(nodes.second)]
         assert 0 < len(on_node) < 3, "shards lie on both nodes"
         other = first[next(number for number in range(3) if number not in on_node)]
-        ask, faults = holders.Holders.ask, ["process", "node"]
+        ask, faults = shard_actors.ShardActors.ask, ["process", "node"]
 
         def ask_with_a_fault(self, question, arguments):
             fault = faults.pop(0) if question == "compare" and faults else ""
@@ -143,7 +143,7 @@ class TestMapInThreeShards:
                 threading.Timer(0.5, kill).start()
             return ask(self, question, arguments)
 
-        monkeypatch.setattr(holders.Holders, "ask", ask_with_a_fault)
+        monkeypatch.setattr(shard_actors.ShardActors, "ask", ask_with_a_fault)
         assert held.locate_all(asked) == whole and held.locate_all(asked) == whole and not faults
         assert held.locate_all(asked) == whole and all(one.not_searched == 0 for one in whole)
         assert other not in processes(held).values()
@@ -161,19 +161,19 @@ class TestMapInThreeShards:
         assert found.not_searched == 10 and "10 photos of the map were not searched" in found.summary()
         gone = set(photo_map.content.table.keys[10:20])
         assert [m.photo for m in found.matches] == [m.photo for m in whole.matches if m.photo not in gone]
-        assert "shard 2 of 3 is gone: no descriptor cache at" in caplog.text
+        assert "shard 2 of 3 does not answer: there is no descriptor cache at" in caplog.text
         alike([held.locate(asked[0], config)] * 2, [whole, photo_map.locate(asked[0], config)])
 
     def test_a_shard_that_does_not_answer_is_gone_after_a_while(self, held, town):
         photo_map, asked = town
         held.locate(asked[0])
-        stopped, asking = processes(held)[2], held.finder.shards.holders
+        stopped, asking = processes(held)[2], held.finder.shards.actors
         asking.answer_s = 2.0
         os.kill(stopped, signal.SIGSTOP)
         found = held.locate(asked[0])
-        assert found.not_searched == 10 and "no answer within 2 s" in asking.gone[2]
+        assert found.not_searched == 10 and "no answer within 2 s" in asking.failures[2]
         asking.answer_s = 60.0
-        while asking.gone:  # until there is another process
+        while asking.failures:  # until there is another process
             found = held.locate(asked[0])
         alike([found], [photo_map.locate(asked[0])])
         assert processes(held)[2] != stopped
@@ -193,14 +193,14 @@ def test_describing_whose_workers_are_killed_ends_with_the_same_bytes(nodes, tmp
 
     with connect(nodes.address) as cluster:
         monkeypatch.setattr(DescriptorCache, "write", killing)
-        done = add_photos(tmp_path / "two", model, photos, cluster_filling(cluster))
+        done = add_photos(tmp_path / "two", model, photos, cluster_fill_options(cluster))
         assert killed and done.described == 300
         for name in ("descriptors.h5", "globals-1.npy", "photos-1.csv"):
             assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
         photos[7].path.write_bytes(b"no photo")
         again = [
             add_photos(tmp_path / name, model, photos, how)
-            for name, how in (("one", USUAL), ("two", cluster_filling(cluster)))
+            for name, how in (("one", DEFAULT_FILL), ("two", cluster_fill_options(cluster)))
         ]
     assert again[0] == again[1] and again[1].photos == 300
     ((path, why),) = again[1].left_out.unreadable.items()
@@ -246,7 +246,7 @@ def test_a_user_without_a_cluster_says_local(tmp_path):
     assert [line for line in err.splitlines() if "Traceback" in line or re.match(r"\[\d{4}-", line)] == []
     photo = json.loads((tmp_path / "a.json").read_text())["photos"][0]
     assert photo["matches"][0]["photo"] == str(tmp_path / "photos/001.jpg") and photo["not_searched"] == 0
-    assert not list(Path(connecting.short_folder()).glob(f"vpr-ray-{started.pid}-*")), "nothing is left"
+    assert not list(Path(connecting.socket_folder()).glob(f"vpr-ray-{started.pid}-*")), "nothing is left"
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
@@ -279,9 +279,9 @@ def test_without_ray_the_package_is_named(monkeypatch):
 
 def test_what_a_part_raises_is_raised_and_other_code_is_refused(nodes):
     with connect(nodes.address) as cluster:
-        asking = holders.Holders(cluster, [partial(Path, "/nowhere")])
+        asking = shard_actors.ShardActors(cluster, [partial(Path, "/nowhere")])
         with pytest.raises(FileNotFoundError):
             asking.ask("read_bytes", [()])
         assert asking.ask("with_suffix", [(".jpg",)]) == [Path("/nowhere.jpg")] and asking.ask("x", [None]) == [None]
-        other = holders.Holders(connecting.Cluster(1, 1, "other"), [partial(Path, "/nowhere")])
+        other = shard_actors.ShardActors(connecting.Cluster(1, 1, "other"), [partial(Path, "/nowhere")])
         assert "has another version of vpr" in other.ask("exists", [()])[0].reason

@@ -10,11 +10,11 @@ from here import CLUSTER, hold_here
 
 from vpr.cache import CacheError, CacheSpec, DescriptorCache, create
 from vpr.cluster.errors import ClusterError
-from vpr.cluster.shards import CachePart, ShardedIndex, sharded_database
+from vpr.cluster.shards import CacheShardSpec, ShardedIndex, shard_database
 from vpr.datasets.msls import Protocol, load
 from vpr.eval.descriptors import Sharding
 from vpr.eval.evaluator import Evaluator
-from vpr.eval.options import RankingConfig, SourceConfig
+from vpr.eval.options import RankingOptions, SourceOptions
 from vpr.retrieval.index import LocalIndex
 from vpr.retrieval.rerank import CachedImages
 from vpr.retrieval.search import search_groups
@@ -58,9 +58,9 @@ def test_re_ranking_in_shards_is_re_ranking(cache, shards, marginals):
     queries = rng.integers(0, 40, 150)
     candidates = np.where(rng.uniform(size=(150, 6)) < 0.2, -1, DATABASE[rng.integers(0, 30, (150, 6)), 0])
     config = RerankConfig(marginals)
-    index = sharded_database(CLUSTER, shards, cache, DATABASE)
+    index = shard_database(CLUSTER, shards, cache, DATABASE)
     ours, whole = (one.compare(CachedImages(cache, queries), candidates, config) for one in (index, local(cache)))
-    np.testing.assert_array_equal(ours.global_, whole.global_)
+    np.testing.assert_array_equal(ours.global_similarity, whole.global_similarity)
     np.testing.assert_allclose(ours.structural, whole.structural, atol=1e-6)
 
 
@@ -68,16 +68,16 @@ def test_pruning_in_shards_keeps_the_first_ranks(cache):
     queries = np.arange(40)
     candidates = np.tile(DATABASE[:, 0], (40, 1))
     first = []
-    for index, prune in ((local(cache), 0), (sharded_database(CLUSTER, 3, cache, DATABASE), 4)):
+    for index, prune in ((local(cache), 0), (shard_database(CLUSTER, 3, cache, DATABASE), 4)):
         found = index.compare(CachedImages(cache, queries), candidates, RerankConfig(prune=prune), weight=2.0)
-        first.append(np.argsort(-(found.global_ + 2 * found.structural), axis=1)[:, :4])
+        first.append(np.argsort(-(found.global_similarity + 2 * found.structural), axis=1)[:, :4])
     np.testing.assert_array_equal(*first)
 
 
 @pytest.mark.parametrize("length", [1, 3])
 def test_groups_are_searched_in_shards_as_in_one(cache, length):
     entries = np.stack([np.roll(DATABASE[:, 0], -step) for step in range(length)], 1)  # images lie in several
-    shards = sharded_database(CLUSTER, 4, cache, entries)
+    shards = shard_database(CLUSTER, 4, cache, entries)
     database = unit(cache.globals_[entries].mean(1)) if length > 1 else cache.globals_[entries[:, 0]]
     queries, groups = unit(np.random.default_rng(3).normal(size=(10, 8))), [(0, 4, 0, 11), (4, 10, 11, 30)]
     cut = [(slice(a, b), slice(c, d)) for a, b, c, d in groups]
@@ -90,8 +90,8 @@ def test_groups_are_searched_in_shards_as_in_one(cache, length):
 @pytest.mark.parametrize("task", ["im2im", "seq2seq"])
 def test_an_evaluation_in_shards_is_an_evaluation(tiny_tree, tmp_path, task):
     data = load(tiny_tree, Protocol(task=task, seq_length=1 if task == "im2im" else 3)).retrieval_set
-    source = SourceConfig(Path("builtin"), rerank=True, cache=tmp_path / "a.h5")
-    alone = Evaluator(RankingConfig(depth=8), RerankOptions(), torch.device("cpu"))
+    source = SourceOptions(Path("builtin"), rerank=True, cache=tmp_path / "a.h5")
+    alone = Evaluator(RankingOptions(depth=8), RerankOptions(), torch.device("cpu"))
     whole = alone.answer(data, source)
     ours = replace(alone, sharding=Sharding(CLUSTER, 3)).answer(data, source)
     assert isinstance(ours.described.index, ShardedIndex) and ours.scores(data) == whole.scores(data)
@@ -102,12 +102,12 @@ def test_an_evaluation_in_shards_is_an_evaluation(tiny_tree, tmp_path, task):
 
 
 def test_an_evaluation_wants_every_shard(cache):
-    shards = sharded_database(CLUSTER, 3, cache, DATABASE)
-    shards.holders.lose = [{1}]
-    with pytest.raises(ClusterError, match="shard 2 is gone, and an evaluation needs all"):
+    shards = shard_database(CLUSTER, 3, cache, DATABASE)
+    shards.actors.lose = [{1}]
+    with pytest.raises(ClusterError, match="shard 2 does not answer, and an evaluation needs all"):
         shards.search(unit(np.ones((1, 8))), 5)
-    part = CachePart(cache.path, cache.spec, "x", 0, DATABASE)
-    with pytest.raises(ClusterError, match="holds other images"):
+    part = CacheShardSpec(cache.path, cache.spec, "x", 0, DATABASE)
+    with pytest.raises(ClusterError, match="has changed meanwhile"):
         part.open()
 
 

@@ -1,4 +1,4 @@
-"""Maps in shards, without Ray: their answers are those of one machine, and what is gone is said."""
+"""Maps in shards, without Ray: their answers are those of one machine, and they report shards that do not answer."""
 
 import json
 from contextlib import nullcontext
@@ -13,7 +13,7 @@ from photos import a_model, alike, write_photos
 from vpr import locate, map
 from vpr.cluster.connecting import code_digest, require_code
 from vpr.cluster.errors import ClusterError
-from vpr.cluster.shards import parts_of, sharded
+from vpr.cluster.shards import sharded, split_map
 from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
 from vpr.retrieval import vector_index
@@ -65,9 +65,9 @@ def test_what_lies_in_shards_that_are_gone_is_left_out_and_said(tmp_path):
     config = LocateConfig(top=24)
     whole = photo_map.locate(photos[2], config)
     with sharded(photo_map, CLUSTER, 3) as held:
-        holders = held.finder.shards.holders
+        actors = held.finder.shards.actors
         for lose in ([{0}, {0}], [set(), {0}, {0}, {0}]):  # before the search, and between it and the comparison
-            holders.lose = lose
+            actors.lose = lose
             found = held.locate(photos[2], config)
             assert found.not_searched == 8 and "; 8 photos of the map were not searched" in found.summary()
             kept = [match for match in whole.matches if match.photo not in {str(photo) for photo in photos[:8]}]
@@ -76,11 +76,11 @@ def test_what_lies_in_shards_that_are_gone_is_left_out_and_said(tmp_path):
             ]
             assert found.as_json()["not_searched"] == 8
         assert held.locate(photos[2], config) == whole  # they are back
-        holders.lose = [{0, 1, 2}]
-        with pytest.raises(ClusterError, match="and so are all others"):
+        actors.lose = [{0, 1, 2}]
+        with pytest.raises(ClusterError, match="nor do the others"):
             held.locate(photos[2])
-        holders.lose = [set(), {1}] * 9
-        with pytest.raises(ClusterError, match="shards come and go"):
+        actors.lose = [set(), {1}] * 9
+        with pytest.raises(ClusterError, match="shards keep failing"):
             held.locate(photos[2])
 
 
@@ -114,13 +114,13 @@ def test_code_is_the_same_by_way_of_links_and_of_folders(tmp_path, monkeypatch):
 
 def test_a_part_of_another_state_is_refused(tmp_path):
     photo_map, photos = a_map(tmp_path)
-    part = parts_of(photo_map, 3)[1]
-    with pytest.raises(ClusterError, match="holds other photos"):
+    part = split_map(photo_map, 3)[1]
+    with pytest.raises(ClusterError, match="has changed meanwhile"):
         replace(part, keys="x").open()
-    with pytest.raises(ClusterError, match="holds other photos"):
+    with pytest.raises(ClusterError, match="has changed meanwhile"):
         replace(part, rows=part.rows + 20).open()
     photo_map.remove(photos[0])
-    with pytest.raises(ClusterError, match="is another map by now"):
+    with pytest.raises(ClusterError, match="has changed meanwhile"):
         part.open()
     with pytest.raises(ClusterError, match="has another version of vpr"):
         require_code("x")

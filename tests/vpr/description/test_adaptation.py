@@ -96,5 +96,5 @@ def test_too_small_a_database_is_refused(tmp_path):
 
 def test_the_mean_of_the_database_is_taken_out():
     patches = unit(np.random.default_rng(0), 150, PATCHES, DIM)
-    adapted = Adaptation.fit(patches).patches(patches)
+    adapted = Adaptation.fit(patches).adapt_patches(patches)
     assert np.abs(patches.mean((0, 1))).max() > 0.1 > np.abs(adapted.mean((0, 1))).max()

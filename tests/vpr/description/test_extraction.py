@@ -15,13 +15,14 @@ import pytest
 import torch
 from PIL import Image
 
+import vpr.description.image_files
 import vpr.description.images
 from vpr.cache import CacheError, CacheMismatch, DescriptorCache, create
+from vpr.description.cache_filling import CacheFillOptions, describe_in_order, fill_cache
 from vpr.description.images import ImageError
-from vpr.description.into_cache import Filling, describe_in_order, describe_into_cache
-from vpr.description.spec import cache_spec
+from vpr.description.model_spec import cache_spec
 from vpr.models.netvlad import NetVLAD, TeacherConfig
-from vpr.models.rollout import WithRollout
+from vpr.models.rollout import RolloutModel
 from vpr.models.structural import ModelConfig, StructuralModel
 
 CPU = torch.device("cpu")
@@ -50,16 +51,18 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def undisturbed(root, tmp_path_factory):
     path = tmp_path_factory.mktemp("undisturbed") / "a.h5"
-    describe_into_cache(path, make_model(), root, KEYS, CPU)
+    fill_cache(path, make_model(), root, KEYS, CPU)
     return path
 
 
 @pytest.fixture
 def described(root, seams, tmp_path_factory):
     """The names of the images that are decoded from here on; threads take them in no fixed order."""
-    found, decode = [], vpr.description.images.read_whole
-    seams.replace("vpr.description.images.read_whole", lambda path, *how: found.append(path.name) or decode(path, *how))
-    describe_into_cache(tmp_path_factory.mktemp("one") / "a.h5", make_model(), root, KEYS[:1], CPU)
+    found, decode = [], vpr.description.image_files.read_uncropped
+    seams.replace(
+        "vpr.description.image_files.read_uncropped", lambda path, *how: found.append(path.name) or decode(path, *how)
+    )
+    fill_cache(tmp_path_factory.mktemp("one") / "a.h5", make_model(), root, KEYS[:1], CPU)
     assert found == names(0, 1), "or no test could tell that none is decoded"
     found.clear()
     return found
@@ -83,11 +86,11 @@ def test_descriptors_are_those_of_the_model_image_by_image(root, undisturbed):
 
 
 def test_two_extractions_give_the_same_bytes_and_a_third_call_reads_no_image(root, undisturbed, tmp_path, described):
-    describe_into_cache(tmp_path / "b.h5", make_model(), root, KEYS, CPU)
+    fill_cache(tmp_path / "b.h5", make_model(), root, KEYS, CPU)
     assert (tmp_path / "b.h5").read_bytes() == undisturbed.read_bytes()
     assert sorted(described) == names(0, COUNT)
     described.clear()
-    describe_into_cache(tmp_path / "b.h5", make_model(), root, KEYS[::-1], CPU)
+    fill_cache(tmp_path / "b.h5", make_model(), root, KEYS[::-1], CPU)
     assert not described and (tmp_path / "b.h5").read_bytes() == undisturbed.read_bytes()
 
 
@@ -98,7 +101,7 @@ sys.path.insert(0, sys.argv[1])
 import test_extraction as t
 write = t.DescriptorCache.write
 t.DescriptorCache.write = lambda *arguments: (write(*arguments), time.sleep(2))
-t.describe_into_cache(Path(sys.argv[2]), t.make_model(), Path(sys.argv[3]), t.KEYS, t.CPU)
+t.fill_cache(Path(sys.argv[2]), t.make_model(), Path(sys.argv[3]), t.KEYS, t.CPU)
 """
 
 
@@ -113,7 +116,7 @@ def test_a_killed_writer_is_resumed_to_the_same_bytes(root, undisturbed, tmp_pat
     writer.send_signal(signal.SIGKILL)
     writer.wait()
     assert 0 < DescriptorCache(path).done.sum() < COUNT
-    describe_into_cache(path, make_model(), root, KEYS[::-1], CPU)  # the file's order counts
+    fill_cache(path, make_model(), root, KEYS[::-1], CPU)  # the file's order counts
     assert sorted(described) == names(64, COUNT)
     assert path.read_bytes() == undisturbed.read_bytes()
 
@@ -128,9 +131,9 @@ def test_a_writer_stopped_within_a_block_does_it_again(root, undisturbed, tmp_pa
     with monkeypatch.context() as patch:
         patch.setattr(DescriptorCache, "write", half)
         with pytest.raises(KeyboardInterrupt):
-            describe_into_cache(path, make_model(), root, KEYS, CPU)
+            fill_cache(path, make_model(), root, KEYS, CPU)
     assert not DescriptorCache(path).done.any()
-    describe_into_cache(path, make_model(), root, KEYS, CPU)
+    fill_cache(path, make_model(), root, KEYS, CPU)
     assert path.read_bytes() == undisturbed.read_bytes()
 
 
@@ -141,18 +144,18 @@ def test_a_file_cut_short_is_mended_from_the_rows_cut_off(
     path = tmp_path / "a.h5"
     shutil.copyfile(undisturbed, path)
     os.truncate(path, path.stat().st_size - int(lost_rows * 4 * 8 * 2))
-    describe_into_cache(path, make_model(), root, KEYS, CPU)
+    fill_cache(path, make_model(), root, KEYS, CPU)
     assert sorted(described) == names(64 * blocks_kept, COUNT)
     assert path.read_bytes() == undisturbed.read_bytes()
 
 
 def test_new_images_are_added_and_old_ones_kept(root, undisturbed, tmp_path, described):
     path = tmp_path / "a.h5"
-    describe_into_cache(path, make_model(), root, KEYS[:100], CPU)
+    fill_cache(path, make_model(), root, KEYS[:100], CPU)
     before = DescriptorCache(path)
     old = np.array(before.globals_), np.array(before.patches)
     described.clear()
-    cache = describe_into_cache(path, make_model(), root, [KEYS[140], *KEYS[128:140], KEYS[140]], CPU).cache
+    cache = fill_cache(path, make_model(), root, [KEYS[140], *KEYS[128:140], KEYS[140]], CPU).cache
     assert sorted(described) == names(128, 141)
     assert list(cache.keys[:100]) == KEYS[:100] and len(cache) == 113
     assert (cache.globals_[:100] == old[0]).all() and (cache.patches[:100] == old[1]).all()
@@ -167,7 +170,7 @@ def test_an_image_of_another_size_in_bytes_is_described_anew(root, undisturbed, 
     shutil.copytree(root, photos)
     shutil.copyfile(undisturbed, path)
     Image.new("RGB", (32, 24), "red").save(photos / KEYS[70])
-    cache = describe_into_cache(path, make_model(), photos, KEYS, CPU).cache
+    cache = fill_cache(path, make_model(), photos, KEYS, CPU).cache
     assert sorted(described) == names(64, 128)
     before = DescriptorCache(undisturbed)
     changed = (cache.globals_ != before.globals_).any(1)
@@ -182,12 +185,12 @@ def test_an_image_of_the_same_size_and_another_time_of_change_is_described_anew(
     size = max(one.stat().st_size, other.stat().st_size)
     for photo in (one, other):  # decoders skip what stands behind the end of a JPEG
         photo.write_bytes(photo.read_bytes().ljust(size, b"\0"))
-    before = describe_into_cache(path, make_model(), photos, KEYS[:3], CPU).cache.globals_.copy()
+    before = fill_cache(path, make_model(), photos, KEYS[:3], CPU).cache.globals_.copy()
     one.write_bytes(other.read_bytes())
     described.clear()
-    after = describe_into_cache(path, make_model(), photos, KEYS[:3], CPU).cache.globals_
+    after = fill_cache(path, make_model(), photos, KEYS[:3], CPU).cache.globals_
     assert described and np.flatnonzero((after != before).any(1)).tolist() == [0]
-    assert describe_into_cache(path, make_model(), photos, KEYS[:3], CPU).images == 0
+    assert fill_cache(path, make_model(), photos, KEYS[:3], CPU).images == 0
 
 
 def test_an_image_that_is_replaced_while_it_is_described_is_described_again(tmp_path, root):
@@ -199,9 +202,9 @@ def test_an_image_that_is_replaced_while_it_is_described_is_described_again(tmp_
             Image.new("RGB", (32, 24), "red").save(photos / KEYS[0])
             yield found
 
-    describe_into_cache(path, make_model(), photos, KEYS[:3], CPU, Filling(describe=replacing_one))
-    filled = describe_into_cache(path, make_model(), photos, KEYS[:3], CPU)
-    alone = describe_into_cache(tmp_path / "b.h5", make_model(), photos, KEYS[:3], CPU)
+    fill_cache(path, make_model(), photos, KEYS[:3], CPU, CacheFillOptions(describe=replacing_one))
+    filled = fill_cache(path, make_model(), photos, KEYS[:3], CPU)
+    alone = fill_cache(tmp_path / "b.h5", make_model(), photos, KEYS[:3], CPU)
     assert filled.images == 3 and np.array_equal(filled.cache.globals_, alone.cache.globals_)
 
 
@@ -211,14 +214,14 @@ def test_a_cache_of_an_earlier_version_goes_by_sizes(root, undisturbed, tmp_path
     shutil.copyfile(undisturbed, path)
     with h5py.File(path, "r+") as file:
         del file["times"]
-    assert describe_into_cache(path, make_model(), root, KEYS, CPU).images == 0 and not described
+    assert fill_cache(path, make_model(), root, KEYS, CPU).images == 0 and not described
     assert DescriptorCache(path).times is None
 
 
 def test_a_teacher_has_no_patches(root, tmp_path):
     model = NetVLAD(TeacherConfig(clusters=2, dim=8, image_height=32, image_width=32)).eval()
     model.whitened = True
-    cache = describe_into_cache(tmp_path / "a.h5", model, root, KEYS[:3], CPU).cache
+    cache = fill_cache(tmp_path / "a.h5", model, root, KEYS[:3], CPU).cache
     assert cache.patches.shape == (3, 0, 8)
     np.testing.assert_allclose(np.linalg.norm(cache.globals_, axis=1), 1, atol=1e-5)
 
@@ -227,15 +230,15 @@ def test_another_models_cache_is_refused_unless_it_may_be_replaced(root, undistu
     path, other = tmp_path / "a.h5", make_model(seed=1)
     shutil.copyfile(undisturbed, path)
     with pytest.raises(CacheMismatch, match="made by another model"):
-        describe_into_cache(path, other, root, KEYS, CPU)
+        fill_cache(path, other, root, KEYS, CPU)
     assert path.read_bytes() == undisturbed.read_bytes()
-    cache = describe_into_cache(path, other, root, KEYS[:5], CPU, Filling(overwrite=True)).cache
+    cache = fill_cache(path, other, root, KEYS[:5], CPU, CacheFillOptions(overwrite=True)).cache
     assert cache.spec == cache_spec(other) and len(cache) == 5
 
 
 def test_overwrite_keeps_a_cache_of_the_same_model(root, undisturbed, tmp_path, described):
     shutil.copyfile(undisturbed, tmp_path / "a.h5")
-    describe_into_cache(tmp_path / "a.h5", make_model(), root, KEYS, CPU, Filling(overwrite=True))
+    fill_cache(tmp_path / "a.h5", make_model(), root, KEYS, CPU, CacheFillOptions(overwrite=True))
     assert not described
 
 
@@ -244,9 +247,9 @@ def test_a_damaged_cache_is_refused_unless_it_may_be_replaced(root, undisturbed,
     for content in (undisturbed.read_bytes()[:5000], gzip.compress(b"x"), b""):
         path.write_bytes(content)
         with pytest.raises(CacheError, match="a.h5 .*pass another --cache"):
-            describe_into_cache(path, make_model(), root, KEYS[:2], CPU)
+            fill_cache(path, make_model(), root, KEYS[:2], CPU)
         assert path.read_bytes() == content
-    assert len(describe_into_cache(path, make_model(), root, KEYS[:2], CPU, Filling(overwrite=True)).cache) == 2
+    assert len(fill_cache(path, make_model(), root, KEYS[:2], CPU, CacheFillOptions(overwrite=True)).cache) == 2
 
 
 def test_a_chunked_cache_from_elsewhere_serves_as_it_is(root, undisturbed, tmp_path, described):
@@ -256,7 +259,7 @@ def test_a_chunked_cache_from_elsewhere_serves_as_it_is(root, undisturbed, tmp_p
         for name in old:
             new.create_dataset(name, data=old[name][()], dtype=old[name].dtype, chunks=True, compression="gzip")
     before = path.read_bytes()
-    cache = describe_into_cache(path, make_model(), root, KEYS, CPU).cache
+    cache = fill_cache(path, make_model(), root, KEYS, CPU).cache
     assert not described and path.read_bytes() == before
     assert (cache.patches == DescriptorCache(undisturbed).patches).all()
 
@@ -266,29 +269,29 @@ def test_a_missing_or_unreadable_image_is_named_and_what_was_done_is_kept(root, 
     shutil.copytree(root, photos)
     (photos / KEYS[149]).write_bytes(b"no image")
     with pytest.raises(ImageError, match=f"{KEYS[149]} cannot be decoded"):
-        describe_into_cache(path, make_model(), photos, KEYS, CPU)
+        fill_cache(path, make_model(), photos, KEYS, CPU)
     assert DescriptorCache(path).done[:128].all() and not DescriptorCache(path).done[149]
     (photos / KEYS[3]).unlink()
     with pytest.raises(ImageError, match=f"{KEYS[3]} is missing"):
-        describe_into_cache(path, make_model(), photos, KEYS, CPU)
+        fill_cache(path, make_model(), photos, KEYS, CPU)
 
 
 def test_weights_of_patches_are_written_on_demand_and_then_kept_up(root, undisturbed, tmp_path):
-    path, model, how = tmp_path / "a.h5", make_model(), Filling(rollout=True)
-    describe_into_cache(path, model, root, KEYS[:70], CPU, how)
-    cache = describe_into_cache(path, model, root, KEYS, CPU).cache  # which does not ask for them
+    path, model, how = tmp_path / "a.h5", make_model(), CacheFillOptions(rollout=True)
+    fill_cache(path, model, root, KEYS[:70], CPU, how)
+    cache = fill_cache(path, model, root, KEYS, CPU).cache  # which does not ask for them
     pixels = vpr.description.images.read_image(root / KEYS[149], (32, 32)).transpose(2, 0, 1).copy()
     with torch.inference_mode():
-        expected = WithRollout(model)(torch.from_numpy(pixels)[None]).weights[0]
+        expected = RolloutModel(model)(torch.from_numpy(pixels)[None]).weights[0]
     np.testing.assert_allclose(cache.weights[149], expected, atol=1e-5)
     np.testing.assert_allclose(cache.weights.sum(1), 1, atol=1e-5)
     assert (cache.patches == DescriptorCache(undisturbed).patches).all()
     shutil.copyfile(undisturbed, tmp_path / "b.h5")
-    with pytest.raises(CacheMismatch, match="no weights of patches"):
-        describe_into_cache(tmp_path / "b.h5", model, root, KEYS, CPU, how)
+    with pytest.raises(CacheMismatch, match="no patch weights"):
+        fill_cache(tmp_path / "b.h5", model, root, KEYS, CPU, how)
     assert (tmp_path / "b.h5").read_bytes() == undisturbed.read_bytes()
 
 
 def test_no_images_need_no_work(root, tmp_path):
     create(tmp_path / "a.h5", [], cache_spec(make_model()))
-    assert len(describe_into_cache(tmp_path / "a.h5", make_model(), root, [], CPU).cache) == 0
+    assert len(fill_cache(tmp_path / "a.h5", make_model(), root, [], CPU).cache) == 0

@@ -24,7 +24,7 @@ def test_every_layout_gives_each_image_its_descriptor(tmp_path, layout):
     assert is_foreign(path)
     foreign, order = read_foreign(path), np.random.default_rng(1).permutation(len(IMAGES))
     assert foreign.dim == 6
-    np.testing.assert_allclose(foreign.of([IMAGES[row] for row in order]), vectors[order], atol=1e-6)
+    np.testing.assert_allclose(foreign.look_up([IMAGES[row] for row in order]), vectors[order], atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -36,42 +36,42 @@ def test_every_layout_gives_each_image_its_descriptor(tmp_path, layout):
 )  # fmt: skip
 def test_names_that_fit(tmp_path, name):
     path = as_numpy(tmp_path, [name, "x/bb.jpg"], unit(2))
-    assert (read_foreign(path).of(["train_val/cph/query/images/aa.jpg"]) == read_foreign(path).vectors[:1]).all()
+    assert (read_foreign(path).look_up(["train_val/cph/query/images/aa.jpg"]) == read_foreign(path).vectors[:1]).all()
 
 
 def test_of_several_names_the_one_that_shares_most_of_the_path(tmp_path):
     names = ["cph/database/images/aa.jpg", "cph/query/images/aa.jpg", "sf/query/images/aa.jpg"]
     found = read_foreign(as_numpy(tmp_path, names, unit(3)))
     for row, name in enumerate(names):
-        assert (found.of([f"train_val/{name}"]) == found.vectors[row]).all()
+        assert (found.look_up([f"train_val/{name}"]) == found.vectors[row]).all()
     short = read_foreign(as_numpy(tmp_path, ["aa.jpg", names[1]], unit(2)))
-    assert (short.of([f"train_val/{names[1]}"]) == short.vectors[1]).all()
+    assert (short.look_up([f"train_val/{names[1]}"]) == short.vectors[1]).all()
 
 
 def test_no_descriptor_goes_to_two_images(tmp_path):
     ours = [f"train_val/cph/{side}/images/aa.jpg" for side in ("query", "database")]
     twice = read_foreign(as_numpy(tmp_path, ["a/aa.jpg", "b/aa.jpg"], unit(2)))
-    with pytest.raises(VprError, match=f"lacks 2 of 2 images, {ours[0]} the first; .* name them by their paths"):
-        twice.of(ours)
-    with pytest.raises(VprError, match=f"has {ours[0]} twice"):
-        read_foreign(as_numpy(tmp_path, [ours[0], ours[0]], unit(2))).of(ours)
+    with pytest.raises(VprError, match=f"lacks 2 of 2 images, the first is {ours[0]}; .* named by their paths"):
+        twice.look_up(ours)
+    with pytest.raises(VprError, match=f"has two descriptors of {ours[0]}"):
+        read_foreign(as_numpy(tmp_path, [ours[0], ours[0]], unit(2))).look_up(ours)
     for name in ("aa.jpg", "elsewhere/aa.jpg", "@1@2@aa@.jpg"):
         once = read_foreign(as_numpy(tmp_path, [name, "bb.jpg"], unit(2)))
-        assert (once.of(ours[:1]) == once.of(ours[:1])).all()
-        with pytest.raises(VprError, match=f"{name} could be {ours[0]} or {ours[1]}; name images by their paths"):
-            once.of(ours[1:])
+        assert (once.look_up(ours[:1]) == once.look_up(ours[:1])).all()
+        with pytest.raises(VprError, match=f"{name} could be {ours[0]} or {ours[1]}; use the paths of images as names"):
+            once.look_up(ours[1:])
 
 
 def test_lengths_are_evened_out_and_said(tmp_path, caplog):
     path = as_numpy(tmp_path, IMAGES, 3 * unit())
     np.testing.assert_allclose(np.linalg.norm(read_foreign(path).vectors, axis=1), 1, atol=1e-6)
-    assert "not of unit length" in caplog.text
+    assert "scaled to unit length" in caplog.text
 
 
 def test_an_image_without_a_descriptor_is_named(tmp_path):
     found = read_foreign(as_hloc(tmp_path, IMAGES[1:], unit()[1:]))
-    with pytest.raises(VprError, match=rf"x.h5 lacks 1 of 8 images, {IMAGES[0]} the first"):
-        found.of(IMAGES)
+    with pytest.raises(VprError, match=rf"x.h5 lacks 1 of 8 images, the first is {IMAGES[0]}"):
+        found.look_up(IMAGES)
 
 
 def spoilt(vectors, row, value):
@@ -84,10 +84,10 @@ def spoilt(vectors, row, value):
     ("vectors", "names", "words"),
     [
         (unit(), IMAGES[1:], "names 7 images, .*a.npy has 8 descriptors"),
-        (unit()[0], IMAGES[:6], "no descriptors"),
-        (np.zeros((8, 2), int), IMAGES, "no descriptors"),
-        (spoilt(unit(), 2, np.nan), IMAGES, f"the descriptor of {IMAGES[2]} is no direction"),
-        (spoilt(unit(), 3, 0), IMAGES, f"the descriptor of {IMAGES[3]} is no direction"),
+        (unit()[0], IMAGES[:6], "not descriptors"),
+        (np.zeros((8, 2), int), IMAGES, "not descriptors"),
+        (spoilt(unit(), 2, np.nan), IMAGES, f"the descriptor of {IMAGES[2]} is zero or not finite"),
+        (spoilt(unit(), 3, 0), IMAGES, f"the descriptor of {IMAGES[3]} is zero or not finite"),
         (np.array([{}], object), ["a"], "cannot be read as descriptors .*allow_pickle"),
     ],
 )
@@ -100,11 +100,11 @@ def test_what_cannot_be_used_is_named(tmp_path, vectors, names, words):
 
 def test_files_that_are_of_no_layout(tmp_path):
     np.save(tmp_path / "b.npy", unit())
-    with pytest.raises(VprError, match="b.txt is missing: the list of the images"):
+    with pytest.raises(VprError, match="b.txt is missing; write the list of the images"):
         read_foreign(tmp_path / "b.npy")
     with h5py.File(tmp_path / "c.h5", "w") as file:
         file["keypoints"] = np.zeros((3, 2))
-    with pytest.raises(VprError, match="no dataset global_descriptor and is no cache of ours"):
+    with pytest.raises(VprError, match="no dataset global_descriptor, and is not a cache"):
         read_foreign(tmp_path / "c.h5")
     (tmp_path / "d.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     with pytest.raises(VprError, match="d.h5 cannot be read as descriptors"):
@@ -126,16 +126,16 @@ def test_the_same_names_on_both_sides(tmp_path, names, folder):
     vectors = unit(4)
     found = read_foreign(both_sides(tmp_path, names, vectors))
     ours = [f"train_val/cph/{side}/images/{key}.jpg" for side in ("database", folder) for key in ("aa", "bb")]
-    assert (found.of(ours) == vectors).all() and (found.of(ours[::-1]) == vectors[::-1]).all()
+    assert (found.look_up(ours) == vectors).all() and (found.look_up(ours[::-1]) == vectors[::-1]).all()
     if "/" not in names[0]:
-        with pytest.raises(VprError, match="has town/aa.jpg twice; name both by longer paths, from the dataset's"):
-            found.of(["town/aa.jpg"])
+        with pytest.raises(VprError, match="has two descriptors of town/aa.jpg; use longer paths, from the dataset's"):
+            found.look_up(["town/aa.jpg"])
 
 
 def test_the_same_descriptor_twice_is_one(tmp_path):
     vectors = np.repeat(unit(1), 2, 0)
     found = read_foreign(as_numpy(tmp_path, ["a/aa.jpg", "a/aa.jpg"], vectors))
-    assert (found.of(["a/aa.jpg"]) == found.vectors[0]).all()
+    assert (found.look_up(["a/aa.jpg"]) == found.vectors[0]).all()
 
 
 def test_names_with_points_and_letters_of_two_parts(tmp_path):
@@ -143,9 +143,9 @@ def test_names_with_points_and_letters_of_two_parts(tmp_path):
     path = as_numpy(tmp_path, names, unit(5))
     found = read_foreign(path)
     images = ["q/frame.0001.jpg", "q/frame.0002.jpg", "q/Z\u00fcrich.jpg", "q/d\u00a0.jpg", "q/e\u2028f.jpg"]
-    assert (found.of(images) == found.vectors).all()
+    assert (found.look_up(images) == found.vectors).all()
     (tmp_path / "a.txt").write_text("\ufeff" + "\r\n".join(names) + "\r\n", encoding="utf-8")
-    assert (read_foreign(path).of(images) == found.vectors).all(), "with a byte order mark and other lines"
+    assert (read_foreign(path).look_up(images) == found.vectors).all(), "with a byte order mark and other lines"
 
 
 def linked(path, kind):
@@ -181,7 +181,7 @@ def test_a_descriptor_with_two_names_in_a_file_is_that_of_both(tmp_path):
         file.create_group("a.jpg")["global_descriptor"] = unit(1)[0]
         file["b.jpg/global_descriptor"] = file["a.jpg/global_descriptor"]
     found = read_foreign(tmp_path / "a.h5")
-    assert found.names == ["a.jpg", "b.jpg"] and (found.of(["b.jpg"]) == found.of(["a.jpg"])).all()
+    assert found.names == ["a.jpg", "b.jpg"] and (found.look_up(["b.jpg"]) == found.look_up(["a.jpg"])).all()
 
 
 def test_a_group_that_holds_itself_ends_the_walk(tmp_path):
@@ -212,5 +212,5 @@ def test_more_than_one_vector_an_image(tmp_path):
     with pytest.raises(VprError, match=r"a.jpg/global_descriptor is \(3, 6\), not one vector"):
         read_foreign(tmp_path / "b.h5")
     np.savez(tmp_path / "c.npz", unit())
-    with pytest.raises(VprError, match=r"c.npz may hold several arrays; save one as .npy"):
+    with pytest.raises(VprError, match=r"c.npz may have several arrays; save one as .npy"):
         read_foreign(tmp_path / "c.npz")

@@ -11,8 +11,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.transforms import CenterCrop, Resize
 
-from vpr.description.images import ImageError, ImageFiles, Uncut, coloured, read_image, read_opened
-from vpr.description.shown import read_shown
+from vpr.description.image_files import ImageFiles, UncroppedImages
+from vpr.description.images import ImageError, convert_to_rgb, read_image, read_stream
+from vpr.description.photos import read_for_display
 
 
 @pytest.mark.parametrize("orientation", STORED)
@@ -51,7 +52,7 @@ def test_every_value_of_sixteen_bits_keeps_its_upper_part_without_much_memory(mo
     data = values.astype({"I": np.int32, "I;16B": ">u2"}.get(mode, np.uint16))
     image = Image.frombytes(mode, (2048, 1024), data.tobytes())
     tracemalloc.start()
-    found = np.asarray(coloured(image))
+    found = np.asarray(convert_to_rgb(image))
     peak = tracemalloc.get_traced_memory()[1] / values.size
     tracemalloc.stop()
     assert np.array_equal(found, (values // 257)[..., None].repeat(3, 2))
@@ -154,9 +155,9 @@ def test_the_centre_of_a_picture_worked_by_hand(tmp_path, interpolation, turned)
     files = ImageFiles(tmp_path, ["a.png"], (14, 14), interpolation, "centre", keep=True)
     assert (files[0].permute(1, 2, 0).numpy() == expected).all()
     around = picture[4:20] if turned else picture[:, 4:20]
-    assert (Uncut(files)[0].permute(1, 2, 0).numpy() == around).all() and len(Uncut(files)) == 1
+    assert (UncroppedImages(files)[0].permute(1, 2, 0).numpy() == around).all() and len(UncroppedImages(files)) == 1
     whole = ImageFiles(tmp_path, ["a.png"], (16, 24))
-    assert (Uncut(whole)[0] == whole[0]).all()
+    assert (UncroppedImages(whole)[0] == whole[0]).all()
 
 
 @pytest.mark.parametrize("stored", [(400, 600), (600, 400), (333, 500), (3, 200)])
@@ -227,16 +228,16 @@ def test_an_open_file_or_bytes_are_read_as_the_file_of_a_path(tmp_path, name, cr
     wanted = read_image(tmp_path / name, *how)
     data = (tmp_path / name).read_bytes()
     with (tmp_path / name).open("rb") as file:
-        assert np.array_equal(read_opened(file, "x", *how), wanted)
-        assert np.array_equal(read_opened(file, "x", *how), wanted), "the file stays open, and is read from its start"
-    assert wanted.shape == (48, 64, 3) and np.array_equal(read_opened(data, "x", *how), wanted)
-    assert np.array_equal(read_opened(io.BytesIO(data), "x", *how), wanted)
+        assert np.array_equal(read_stream(file, "x", *how), wanted)
+        assert np.array_equal(read_stream(file, "x", *how), wanted), "the file stays open, and is read from its start"
+    assert wanted.shape == (48, 64, 3) and np.array_equal(read_stream(data, "x", *how), wanted)
+    assert np.array_equal(read_stream(io.BytesIO(data), "x", *how), wanted)
 
 
 @pytest.mark.parametrize(("data", "problem"), [(b"no image", "no image"), (b"", "no image"), (b"\xff\xd8\xff", "")])
 def test_what_is_wrong_with_bytes_names_them(data, problem):
     with pytest.raises(ImageError, match=rf"\Athe photo cannot be decoded \({problem}.*\); restore it"):
-        read_opened(data, "the photo", (8, 8))
+        read_stream(data, "the photo", (8, 8))
 
 
 @pytest.mark.parametrize(
@@ -259,8 +260,8 @@ def test_a_photo_to_look_at_keeps_its_proportions(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(STORED[orientation](quadrants()))).save(tmp_path / "a.png", exif=exif)
-    shown = read_shown(tmp_path / "a.png", 192)
+    shown = read_for_display(tmp_path / "a.png", 192)
     assert shown.shape == (128, 192, 3) and distance(shown[::2, ::2], quadrants()) < 8
     with pytest.raises(ImageError, match="no image"):
         (tmp_path / "b.png").write_text("x")
-        read_shown(tmp_path / "b.png")
+        read_for_display(tmp_path / "b.png")

@@ -10,9 +10,9 @@ from pictures import STORED, distance, quadrants
 from PIL import Image, ImageCms
 
 from vpr.description import images
-from vpr.description.images import ImageError, coloured, open_image, read_image, upright
-from vpr.description.shown import photos_in, read_shown
-from vpr.description.thumbnails import Size, thumbnail
+from vpr.description.images import ImageError, convert_to_rgb, decode_image, decode_upright, read_image
+from vpr.description.photos import find_photo_files, read_for_display
+from vpr.description.thumbnails import ThumbnailSize, thumbnail
 
 FORMATS = {
     "a.jpg": {}, "a.png": {}, "a.webp": {"lossless": True}, "a.tif": {}, "lzw.tif": {"compression": "tiff_lzw"},
@@ -38,7 +38,7 @@ def test_every_format_is_upright_in_every_orientation(tmp_path, name, orientatio
     assert distance(read_image(path, (64, 96)), quadrants()) < 8
     assert distance(read_image(path, (64, 96), "bilinear"), quadrants()) < 8
     assert distance(read_image(path, (56, 56), crop="centre"), quadrants()[:, 16:80][4:60, 4:60]) < 12
-    shown, small = read_shown(path, 96), Image.open(io.BytesIO(thumbnail(path, Size(96, 95))))
+    shown, small = read_for_display(path, 96), Image.open(io.BytesIO(thumbnail(path, ThumbnailSize(96, 95))))
     assert distance(shown, quadrants()) < 8 and distance(np.asarray(small), quadrants()) < 8
 
 
@@ -50,7 +50,7 @@ def test_an_image_of_pillow_is_upright_decoded_or_not(tmp_path, orientation):
             with Image.open(tmp_path / name) as image:
                 if decoded:
                     image.load()
-                assert distance(np.asarray(upright(image)), quadrants()) == 0
+                assert distance(np.asarray(decode_upright(image)), quadrants()) == 0
 
 
 @pytest.mark.parametrize("orientation", STORED)
@@ -165,7 +165,7 @@ def test_what_is_transparent_in_16_bits_lies_on_white(tmp_path):
     grey = np.full((32, 32), 30000, np.uint16)
     grey[:, 16:] = 0
     Image.fromarray(grey).save(tmp_path / "a.png", transparency=30000)
-    found = np.asarray(open_image(tmp_path / "a.png"))
+    found = np.asarray(decode_image(tmp_path / "a.png"))
     assert (found[:, :16] == 255).all() and not found[:, 16:].any()
 
 
@@ -190,7 +190,7 @@ def test_the_thumbnail_of_a_tiff_is_not_its_picture(tmp_path):
     small.save(tmp_path / "a.tif", save_all=True, append_images=[whole], tiffinfo={254: 1})
     assert (read_image(tmp_path / "a.tif", (64, 96), "bilinear")[..., 0] == GREY).all()
     for tags in ({254: (4, [1])}, {50706: (1, [1, 4, 0, 0])}):
-        with pytest.raises(ImageError, match="it is a raw photo, or holds a thumbnail alone; export it as JPEG"):
+        with pytest.raises(ImageError, match="it is a raw photo, or contains only a thumbnail; export it as JPEG"):
             read_image(tiff(tmp_path / "c.tif", GREY.tobytes(), 8, more=tags), (8, 8))
 
 
@@ -202,7 +202,7 @@ def test_what_a_file_holds_and_not_its_ending_says_how_it_is_decoded(tmp_path):
             path = tmp_path / f"{number}{ending}"
             Image.new("RGB", (64, 64), "red").save(path, name)
             assert read_image(path, (32, 32))[16, 16, 0] > 200
-    assert len(photos_in(tmp_path)) >= 21
+    assert len(find_photo_files(tmp_path)) >= 21
 
 
 def test_heic_under_another_ending_says_what_it_is(tmp_path, monkeypatch):
@@ -237,7 +237,7 @@ def test_whatever_a_decoder_raises_names_the_photo(tmp_path, seams, error):
     def fails(image):
         raise error
 
-    seams.replace("vpr.description.images.coloured", fails)
+    seams.replace("vpr.description.images.convert_to_rgb", fails)
     with pytest.raises(ImageError, match=rf"a.png cannot be decoded \({error.__name__}\)"):
         read_image(tmp_path / "a.png", (32, 32))
 
@@ -253,7 +253,7 @@ def test_a_photo_of_more_pixels_than_pillow_opens_is_shrunk(tmp_path, monkeypatc
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", whole.shape[0] * whole.shape[1] // 40)
     for interpolation in ("bicubic", "bilinear"):
         assert distance(read_image(tmp_path / "a.jpg", (64, 96), interpolation), quadrants()) < 6
-    assert open_image(tmp_path / "a.jpg").size == (240, 160)
+    assert decode_image(tmp_path / "a.jpg").size == (240, 160)
     with pytest.raises(ImageError, match="million pixels and is progressive; save it smaller"):
         read_image(tmp_path / "progressive.jpg", (64, 96))
     with pytest.raises(ImageError, match="million pixels, save a smaller copy"):
@@ -266,10 +266,12 @@ def test_pictures_of_a_pixel_or_a_line(tmp_path, size):
         Image.new("RGB", size, "red").save(tmp_path / name)
         for crop in ("resize", "centre"):
             assert read_image(tmp_path / name, (32, 48), crop=crop).shape == (32, 48, 3)
-        assert read_shown(tmp_path / name, 64, "centre").size and thumbnail(tmp_path / name, Size(64, 80))
+        assert read_for_display(tmp_path / name, 64, "centre").size and thumbnail(
+            tmp_path / name, ThumbnailSize(64, 80)
+        )
 
 
 def test_an_image_in_memory_may_be_of_any_size(monkeypatch):
     monkeypatch.setattr(images, "MOST_PIXELS", 10)
-    assert upright(Image.fromarray(quadrants())).size == (96, 64)
-    assert coloured(Image.fromarray(GREY)).size == (96, 64)
+    assert decode_upright(Image.fromarray(quadrants())).size == (96, 64)
+    assert convert_to_rgb(Image.fromarray(GREY)).size == (96, 64)

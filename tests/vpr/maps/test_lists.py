@@ -98,31 +98,31 @@ def test_ones_own_list_may_name_any_photo(folder, where):
 
 
 WRONG = {  # a list, and the words that name its detail
-    "a field too many": ("file,lat,lon\na.jpg,47,36,1,67\n", "row 2 has 5 fields where the first row names 3"),
-    "a comma in a name": ("file,street,lat,lon\na.jpg,High St, 5,47.5,8.25\n", "put a value that holds a comma in"),
-    "a field too few": ("file,lat,lon\na.jpg,47.5\n", "row 2 has a latitude or a longitude alone"),
-    "an underscore": ("file,lat,lon\na.jpg,4_7,8\n", "row 2: 4_7, 8 is no position on Earth"),
-    "no number": ("file,lat,lon\na.jpg,nan,8\n", "is no position on Earth"),
-    "swapped": ("file,lat,lon\na.jpg,151.2,-33.9\n", "151.2, -33.9 is no position on Earth; are the two swapped?"),
+    "a field too many": ("file,lat,lon\na.jpg,47,36,1,67\n", "row 2 has 5 fields, but the first row has 3"),
+    "a comma in a name": ("file,street,lat,lon\na.jpg,High St, 5,47.5,8.25\n", "put values that contain a comma in"),
+    "a field too few": ("file,lat,lon\na.jpg,47.5\n", "row 2 has only a latitude or a longitude"),
+    "an underscore": ("file,lat,lon\na.jpg,4_7,8\n", "row 2: 4_7, 8 is not a position on Earth"),
+    "no number": ("file,lat,lon\na.jpg,nan,8\n", "is not a position on Earth"),
+    "swapped": ("file,lat,lon\na.jpg,151.2,-33.9\n", "151.2, -33.9 is not a position on Earth; are the two swapped?"),
     "two positions": ("file,lat,lon\na.jpg,47,8\nb,1,2\na.jpg,10,10\n", "a.jpg has two positions, in rows 2 and 4"),
     "two positions by case": ("file,lat,lon\na.jpg,47,8\nA.JPG,10,10\n", "has two positions, in rows 2 and 3"),
     "two photos": ("file,photo,lat,lon\na.jpg,DJI_1.JPG,47,8\n", "row 2 names several photos (a.jpg and DJI_1.JPG)"),
-    "hemisphere at odds": ("file,lat,lon,GPSLatitudeRef\na.jpg,-47,8,N\n", "is no position on Earth"),
+    "hemisphere at odds": ("file,lat,lon,GPSLatitudeRef\na.jpg,-47,8,N\n", "is not a position on Earth"),
     "kilometres": ("file,easting,northing,crs\na.jpg,448.25,5411.93,EPSG:32631\n", "of EPSG:32631 but kilometres;"),
     "kilometres of Norway": ("file,easting,northing,crs\na.jpg,-32.25,6734.08,EPSG:25833\n", "but kilometres;"),
     "kilometres of France": ("file,easting,northing,crs\na.jpg,652.30,6861.30,EPSG:2154\n", "but kilometres;"),
     "kilometres of Mercator": ("file,easting,northing,crs\na.jpg,256.03,6240.99,EPSG:3857\n", "but kilometres;"),
     "degrees as metres": ("file,easting,northing,crs\na.jpg,8.25,47.5,EPSG:3857\n", "metres of EPSG:3857 but degrees;"),
-    "an easting alone": ("file,easting,northing,crs\na.jpg,448251,,EPSG:32631\n", "has an easting or a northing alone"),
+    "an easting alone": ("file,easting,northing,crs\na.jpg,448251,,EPSG:32631\n", "has only an easting or a northing"),
     "metres swapped": ("file,easting,northing,crs\na.jpg,5411932,448251,EPSG:32631\n", "on Earth in EPSG:32631; check"),
-    "thousands": ('file,easting,northing,crs\na.jpg,"448,251","5,411,932",EPSG:32631\n', "is no position on Earth"),
+    "thousands": ('file,easting,northing,crs\na.jpg,"448,251","5,411,932",EPSG:32631\n', "is not a position on Earth"),
     "a quote that never ends, beside quotes": (
-        'file,street,lat,lon\na.jpg,"Rue X,47.5,8.25\nb.jpg,"Rue "Y"",1,2\n', "is no CSV in UTF-8"
+        'file,street,lat,lon\na.jpg,"Rue X,47.5,8.25\nb.jpg,"Rue "Y"",1,2\n', "is not a CSV in UTF-8"
     ),
-    "a quote that never ends": ('file,lat,lon\n"a.jpg,47.5,8.25\nb.jpg,1,2\n', "is no CSV in UTF-8"),
-    "UTF-16 without its mark": ("file,lat,lon\na.jpg,47,8\n".encode("utf-16-le"), "is no CSV in UTF-8 (it holds zero"),
-    "other letters": (b"file,lat,lon\n\x81\x8d.jpg,47,8\n", "is no CSV in UTF-8"),
-    "no photo": ("file,lat,lon\nx.jpg,47,8\n", "lists no photo that is there (x.jpg)"),
+    "a quote that never ends": ('file,lat,lon\n"a.jpg,47.5,8.25\nb.jpg,1,2\n', "is not a CSV in UTF-8"),
+    "UTF-16 without its mark": ("file,lat,lon\na.jpg,47,8\n".encode("utf-16-le"), "is not a CSV in UTF-8 (it has zero"),
+    "other letters": (b"file,lat,lon\n\x81\x8d.jpg,47,8\n", "is not a CSV in UTF-8"),
+    "no photo": ("file,lat,lon\nx.jpg,47,8\n", "lists no photo that exists (x.jpg)"),
 }  # fmt: skip
 
 
@@ -143,7 +143,7 @@ AT_ODDS = {  # a list with two positions for a.jpg, its name, and the reason tha
     ),
     "two eastings": (
         "file,easting,utm_east,northing,crs\na.jpg,448251,449251,5411932,EPSG:32631\nDJI_1.JPG,166021,,1,EPSG:32631\n",
-        "p.csv", "row 2 has 448251 and 449251 for one number of its position",
+        "p.csv", "row 2 has 448251 and 449251 for one coordinate",
     ),
     "two systems": (
         "file,easting,northing,crs,crs\na.jpg,448251,5411932,EPSG:32631,EPSG:32632\nDJI_1.JPG,166021,1,EPSG:32631,\n",
@@ -162,7 +162,7 @@ def test_a_photo_with_two_positions_in_a_row_is_left_out_and_the_others_are_not(
     (folder / name).write_text(text)
     found = find_photos((folder / name,))
     assert [photo.path.name for photo in found.photos] == ["DJI_1.JPG"] and found.without == [folder / "a.jpg"]
-    assert f"1 photos have a position that is not taken: {folder / 'a.jpg'} (" in caplog.text and reason in caplog.text
+    assert f"1 photos have an invalid position: {folder / 'a.jpg'} (" in caplog.text and reason in caplog.text
 
 
 PLACES = {  # a place, and a UTM zone that the whole country is written in
@@ -185,8 +185,8 @@ def test_metres_of_a_zone_that_a_whole_country_uses(folder, name):
 
 
 GEOMETRIES = {
-    "swapped": ({"type": "Point", "coordinates": [-33.9, 151.2]}, {}, "row 1: -33.9, 151.2 is no position on Earth"),
-    "no number": ({"type": "Point", "coordinates": ["x", 1]}, {}, "is no position on Earth"),
+    "swapped": ({"type": "Point", "coordinates": [-33.9, 151.2]}, {}, "row 1: -33.9, 151.2 is not a position on Earth"),
+    "no number": ({"type": "Point", "coordinates": ["x", 1]}, {}, "is not a position on Earth"),
 }
 
 
@@ -238,7 +238,7 @@ def test_a_later_list_wins_and_says_so(folder, caplog):
         (folder / name).write_text(f"file,lat,lon\na.jpg,{where}\n")
     found = find_photos((folder / "p.csv", folder / "q.csv"))
     assert [(photo.latitude, photo.longitude) for photo in found.photos] == [HERE]
-    assert "1 photos have another position in a later list, which is taken: " in caplog.text
+    assert "1 photos have another position in a later list, which is used: " in caplog.text
     caplog.clear()
     find_photos((folder / "p.csv", folder / "p.csv"))
     assert caplog.text == ""

@@ -14,13 +14,13 @@ from vpr.base.errors import VprError
 from vpr.cache import CacheSpec, DescriptorCache, create
 from vpr.description.foreign import ForeignDescriptors
 from vpr.maps.candidates import SHARPNESS, Candidates
-from vpr.maps.described import key_of
 from vpr.maps.drives import calibrate_vote, votes
 from vpr.maps.familiarity import unknown_place_scores
-from vpr.maps.geodesy import places_of
+from vpr.maps.geodesy import to_places
 from vpr.maps.locating import MapContext, locate
 from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
+from vpr.maps.photo_versions import photo_key
 from vpr.maps.results import as_geojson, as_rows
 from vpr.maps.store import PhotoTable
 from vpr.retrieval import vector_index
@@ -36,9 +36,9 @@ def candidates(metres, structural, scores=None):
     """Candidates (Q, K) along a meridian, at so many metres north of the equator."""
     metres, structural = np.atleast_2d(np.array(metres, float)), np.atleast_2d(np.array(structural, float))
     latitude = metres / DEGREE_M
-    places = places_of(latitude.ravel(), 0 * latitude.ravel()).reshape(*metres.shape, 3)
+    places = to_places(latitude.ravel(), 0 * latitude.ravel()).reshape(*metres.shape, 3)
     rows = np.arange(metres.size).reshape(metres.shape)
-    table = PhotoTable.of_rows([(f"{n}.jpg", at, 0.0, 1, 1) for n, at in enumerate(latitude.ravel())])
+    table = PhotoTable.from_rows([(f"{n}.jpg", at, 0.0, 1, 1) for n, at in enumerate(latitude.ravel())])
     scores = structural if scores is None else np.atleast_2d(scores)
     return Candidates(rows, structural, structural, scores, places), table
 
@@ -171,14 +171,14 @@ def test_the_similarities_are_those_of_re_ranking(tmp_path):
     query = write_photo(tmp_path / "q.jpg", None, seed=50)
     one = photo_map.locate(query, LocateConfig(top=20, threshold=0.0))
     described, cache = model.describe([query]), photo_map.finder.photos.images.cache
-    keys = ["q", *map(key_of, cache.keys)]
+    keys = ["q", *map(photo_key, cache.keys)]
     create(tmp_path / "a.h5", keys, CacheSpec("x", 4, 8))
     both = DescriptorCache(tmp_path / "a.h5", writable=True)
     globals_ = np.concatenate([described.globals_, cache.globals_])
     both.write(np.arange(21), globals_, np.concatenate([described.patches, cache.patches]))
     config = model.calibration.config()
     expected = compare(both, np.array([0]), np.arange(1, 21)[None], config)
-    scores = dict(zip(keys[1:], zip(expected.global_[0], expected.structural[0])))
+    scores = dict(zip(keys[1:], zip(expected.global_similarity[0], expected.structural[0])))
     for match in one.matches:
         assert (match.s_global, match.s_struct) == pytest.approx(scores[match.photo], abs=1e-5)
     total = [match.s_global + model.calibration.weight * match.s_struct for match in one.matches]

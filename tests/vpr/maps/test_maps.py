@@ -54,7 +54,9 @@ def test_photos_go_in_out_and_in_again(tmp_path, photos):
     assert (third.new, third.unchanged, third.described) == (3, 9, 3)
     back = Map.open(folder, model)
     order = np.argsort(back.content.table.keys)
-    np.testing.assert_allclose(back.content.globals_[order], whole.content.globals_, atol=BETWEEN_BATCHES)
+    np.testing.assert_allclose(
+        back.content.global_descriptors[order], whole.content.global_descriptors, atol=BETWEEN_BATCHES
+    )
     assert sorted(path.name for path in folder.iterdir() if path.suffix != ".lock") == [
         DESCRIPTORS, "globals-3.npy", MAP, "photos-3.csv", "strangers-3.npy",
     ]  # fmt: skip
@@ -75,7 +77,7 @@ def test_files_of_others_in_the_folder_stay(tmp_path, photos):
 def test_another_file_is_described_again_and_another_position_is_taken(tmp_path, photos):
     model, folder = a_model(), tmp_path / "map"
     add(folder, model, photos)
-    before = np.array(Map.open(folder, model).content.globals_)
+    before = np.array(Map.open(folder, model).content.global_descriptors)
     path = photos / "004.jpg"
     size = path.stat().st_size
     write_photo(path, (10.0, 10.0), seed=99)
@@ -85,7 +87,7 @@ def test_another_file_is_described_again_and_another_position_is_taken(tmp_path,
     done = add(folder, model, photos)
     assert (done.changed, done.described) == (1, 1)
     opened = Map.open(folder, model)
-    assert np.flatnonzero((opened.content.globals_ != before).any(1)).tolist() == [4]
+    assert np.flatnonzero((opened.content.global_descriptors != before).any(1)).tolist() == [4]
     assert opened.positions[4].tolist() == pytest.approx([10, 10])
     (photos / "p.csv").write_text("file,lat,lon\n004.jpg,20,20\n")
     done = add(folder, model, photos / "p.csv")
@@ -101,14 +103,16 @@ def test_the_model_adapts_and_again_when_the_map_has_doubled(tmp_path):
     first = Map.open(folder, model)
     assert add(folder, model, write_photos(photos / "c", range(200, 210))).adapted_to == 130
     grown = Map.open(folder, model)
-    np.testing.assert_array_equal(grown.content.globals_[:130], first.content.globals_)
+    np.testing.assert_array_equal(grown.content.global_descriptors[:130], first.content.global_descriptors)
     shutil.rmtree(photos / "a")  # no photo is read again
     assert add(folder, model, write_photos(photos / "d", range(300, 420))).adapted_to == 260
     last = Map.open(folder, model)
     patches = last.finder.photos.images.cache.read_patches(last.finder.photos.images.rows)
     expected = Adaptation.fit(patches)
-    np.testing.assert_allclose(last.content.globals_, expected.globals_(expected.patches(patches)), atol=1e-5)
-    assert np.abs(last.content.globals_[:130] - first.content.globals_).max() > 0.01
+    np.testing.assert_allclose(
+        last.content.global_descriptors, expected.global_descriptors(expected.adapt_patches(patches)), atol=1e-5
+    )
+    assert np.abs(last.content.global_descriptors[:130] - first.content.global_descriptors).max() > 0.01
 
 
 def test_a_call_that_was_stopped_continues(tmp_path, photos, monkeypatch):
@@ -151,7 +155,7 @@ def test_two_writers_and_other_models_are_refused(tmp_path, photos):
                 change()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "a.txt").write_text("mine")
-    with pytest.raises(MapError, match="is not empty and no map"):
+    with pytest.raises(MapError, match="is not empty and not a map"):
         add(tmp_path / "other", model, photos)
 
 
@@ -179,7 +183,7 @@ def test_damage_is_named_and_the_remedy_helps(tmp_path, name, kind):
             (folder / MAP).unlink(missing_ok=name != DESCRIPTORS) if name != DESCRIPTORS else None
             done = add(folder, model, photos)
     assert done.described == (130 if name == DESCRIPTORS else 0)
-    np.testing.assert_array_equal(Map.open(folder, model).content.globals_, before.globals_)
+    np.testing.assert_array_equal(Map.open(folder, model).content.global_descriptors, before.global_descriptors)
 
 
 def test_paths_arrays_and_images_of_pillow_are_photos(tmp_path, photos):
@@ -200,7 +204,7 @@ def test_paths_arrays_and_images_of_pillow_are_photos(tmp_path, photos):
         alike([replace(one, photo="")], [replace(found[0], photo="")])
         assert len(one.matches) == 5
     assert "data:image/jpeg" in found[0]._repr_html_()
-    with pytest.raises(VprError, match="is no photo"):
+    with pytest.raises(VprError, match="is not a photo"):
         photo_map.locate(pixels[..., 0])
     assert photo_map.locate_all([]) == []
 
@@ -220,7 +224,7 @@ def test_remove_takes_what_is_named_and_nothing_else(tmp_path, photos):
     model, folder = a_model(), tmp_path / "map"
     other = write_photos(tmp_path / "other", range(3))
     add(folder, model, photos, other)
-    with pytest.raises(MapError, match=r"2 photos are called 001\.jpg, such as .*; give a path"):
+    with pytest.raises(MapError, match=r"2 photos are called 001\.jpg, such as .*; pass a path"):
         remove_photos(folder, model, ["001.jpg"])
     with pytest.raises(MapError, match="an empty name"):
         remove_photos(folder, model, [""])
@@ -247,9 +251,11 @@ def test_a_small_map_tells_no_probability(tmp_path, photos):
     assert Map.open(folder, model).locate(photos / "003.jpg").probability is None
     add(folder, model, write_photos(tmp_path / "more", range(20)))
     opened = Map.open(folder, model)
-    assert 0 < opened.locate(photos / "003.jpg").probability < 1 and opened.untold() == ""
+    assert 0 < opened.locate(photos / "003.jpg").probability < 1 and opened.probability_problem() == ""
     shallow = LocateConfig(depth=19)
-    assert opened.locate(photos / "003.jpg", shallow).probability is None and "--depth" in opened.untold(shallow)
+    assert opened.locate(photos / "003.jpg", shallow).probability is None and "--depth" in opened.probability_problem(
+        shallow
+    )
 
 
 def test_a_map_of_one_place_tells_no_probability(tmp_path):
@@ -267,11 +273,11 @@ def test_what_is_no_photo_is_named_and_a_map_is_shown_in_a_line(tmp_path, photos
     photo_map = Map.build(tmp_path / "map", photos, model=a_model())
     assert repr(photo_map) == f"Map('{tmp_path / 'map'}', 12 photos, model somewhere)"
     for wrong in (None, [photos / "003.jpg"], 3):
-        with pytest.raises(VprError, match=rf"a {type(wrong).__name__} is no photo; give a path"):
+        with pytest.raises(VprError, match=rf"a {type(wrong).__name__} is not a photo; pass a path"):
             photo_map.locate(wrong)
-    with pytest.raises(ImageError, match=r"gone.jpg is missing; restore it, or give another photo\Z"):
+    with pytest.raises(ImageError, match=r"gone.jpg is missing; restore it, or pass another photo\Z"):
         photo_map.locate(tmp_path / "gone.jpg")
-    with pytest.raises(MapError, match="nothing to add to .*; give a folder"):
+    with pytest.raises(MapError, match="nothing to add to .*; pass a folder"):
         photo_map.add()
 
 

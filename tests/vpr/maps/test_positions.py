@@ -13,11 +13,11 @@ from PIL import ExifTags, Image
 
 from vpr.description.images import ImageError
 from vpr.maps.errors import MapError
-from vpr.maps.geodesy import degrees_of, places_of, to_degrees, utm_crs
+from vpr.maps.geodesy import places_to_degrees, to_degrees, to_places, utm_crs
 from vpr.maps.sources.exif import read_exif
 from vpr.maps.sources.names import name_position
 from vpr.maps.sources.positions import find_photos
-from vpr.maps.sources.video import Track, _upright, read_track
+from vpr.maps.sources.video import Track, _to_image, read_track
 
 EIFFEL = 48.8582, 2.2945  # UTM 31 U: 448251.8, 5411932.7
 
@@ -89,9 +89,9 @@ def test_metres_are_pyprojs():
     latitude, longitude = rng.uniform(-89, 89, 50), rng.uniform(-180, 180, 50)
     north, east = latitude + rng.uniform(-1e-3, 1e-3, 50), longitude + rng.uniform(-1e-3, 1e-3, 50)
     _, _, expected = geod.inv(longitude, latitude, east, north)
-    found = np.linalg.norm(places_of(latitude, longitude) - places_of(north, east), axis=1)
+    found = np.linalg.norm(to_places(latitude, longitude) - to_places(north, east), axis=1)
     np.testing.assert_allclose(found, expected, atol=1e-3)
-    np.testing.assert_allclose(degrees_of(places_of(latitude, longitude)), (latitude, longitude), atol=1e-9)
+    np.testing.assert_allclose(places_to_degrees(to_places(latitude, longitude)), (latitude, longitude), atol=1e-9)
 
 
 def test_reference_systems():
@@ -117,7 +117,7 @@ def test_systems_whose_northing_comes_first_and_others_that_have_none():
     assert pyproj.CRS(3035).axis_info[0].direction == "north"
     assert name_position(f"@{x}@{y}@.jpg", "EPSG:3035") == pytest.approx(EIFFEL, abs=1e-6)
     for crs in ("EPSG:4978", "EPSG:5703"):  # from the Earth's centre, and heights
-        with pytest.raises(MapError, match=r"has no eastings and northings; give one such as EPSG:32631"):
+        with pytest.raises(MapError, match=r"has no eastings and northings; pass one such as EPSG:32631"):
             name_position("@48.8582@2.2945@.jpg", crs)
 
 
@@ -180,7 +180,7 @@ def test_entries_without_a_position_are_left_out(tmp_path):
         ({"type": "GeometryCollection", "geometries": []}, "feature 1 is a GeometryCollection"),
         ({"type": "Polygon", "coordinates": []}, "feature 1 is a Polygon"),
         ({"type": "Point", "coordinates": [2.0]}, "not enough values"),
-        ({"type": "Point", "coordinates": [2.0, 95.0]}, "row 1: 2.0, 95.0 is no position on Earth"),
+        ({"type": "Point", "coordinates": [2.0, 95.0]}, "row 1: 2.0, 95.0 is not a position on Earth"),
     ],
 )
 def test_other_shapes_than_points_are_named(tmp_path, geometry, words):
@@ -194,10 +194,10 @@ def test_other_shapes_than_points_are_named(tmp_path, geometry, words):
 @pytest.mark.parametrize(
     ("points", "words"),
     [
-        ([("95", "8", 0), ("47", "8", 1)], r"t.gpx: point 1 \(95.0, 8.0\) is no position on Earth"),
-        ([("47", "8", 0), ("47", "-200", 1)], r"point 2 \(47.0, -200.0\) is no position on Earth"),
-        ([("47", "8", 0), ("nan", "8", 1)], r"point 2 \(nan, 8.0\) is no position on Earth"),
-        ([("47", "8", None)] * 3, r"has 3 points, 0 of them with a time; a track of two or more with times"),
+        ([("95", "8", 0), ("47", "8", 1)], r"t.gpx: point 1 \(95.0, 8.0\) is not a position on Earth"),
+        ([("47", "8", 0), ("47", "-200", 1)], r"point 2 \(47.0, -200.0\) is not a position on Earth"),
+        ([("47", "8", 0), ("nan", "8", 1)], r"point 2 \(nan, 8.0\) is not a position on Earth"),
+        ([("47", "8", None)] * 3, r"has 3 points, 0 of them with a time, and two are needed"),
     ],
 )
 def test_bad_tracks(tmp_path, points, words):
@@ -211,16 +211,16 @@ def test_bad_tracks(tmp_path, points, words):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "is empty; wanted: a file"),
-        ("file,x,y\na,1,2\n", "wanted: a file, key or name"),
-        ("file,lat,lon\na.jpg,91,2\n", "row 2: 91, 2 is no position on Earth"),
-        ("file,lat,lon\na.jpg,nan,2\n", "nan, 2 is no position"),
+        ("", "is empty; it needs a file"),
+        ("file,x,y\na,1,2\n", "it needs a file, key or name"),
+        ("file,lat,lon\na.jpg,91,2\n", "row 2: 91, 2 is not a position on Earth"),
+        ("file,lat,lon\na.jpg,nan,2\n", "nan, 2 is not a position"),
         ("file,lat,lon\n,1,2\n", "row 2 names no photo"),
-        ("file,lat,lon\n../a.jpg,1,2\n", "lists no photo that is there (../a.jpg)"),
-        ("file,lat,lon\nb.jpg,1,2\n", "lists no photo that is there"),
+        ("file,lat,lon\n../a.jpg,1,2\n", "lists no photo that exists (../a.jpg)"),
+        ("file,lat,lon\nb.jpg,1,2\n", "lists no photo that exists"),
         ("file,easting,northing\na.jpg,1,2\n", "pass --crs"),
         ("file,easting,northing,crs\na.jpg,1,2,EPSG:1\n", "unknown crs 'EPSG:1'"),
-        ("file,easting,northing,crs\na.jpg,1e9,2,EPSG:32631\n", "is no position on Earth"),
+        ("file,easting,northing,crs\na.jpg,1e9,2,EPSG:32631\n", "is not a position on Earth"),
     ],
 )
 def test_bad_lists(tmp_path, text, words):
@@ -232,10 +232,10 @@ def test_bad_lists(tmp_path, text, words):
 
 def test_tracks(tmp_path):
     track = Track(np.array([0.0, 10, 20, 100]), np.array([0.0, 1, 2, 3]), np.array([179.0, -179, -178, -177]))
-    assert track.at(5) == pytest.approx((0.5, -180)) and track.at(10) == (1, -179)
-    assert track.at(-1) is None and track.at(101) is None and track.at(50) is None
+    assert track.position_at(5) == pytest.approx((0.5, -180)) and track.position_at(10) == (1, -179)
+    assert track.position_at(-1) is None and track.position_at(101) is None and track.position_at(50) is None
     (tmp_path / "t.gpx").write_text("<gpx>")
-    with pytest.raises(MapError, match="is no GPX track"):
+    with pytest.raises(MapError, match="is not a GPX track"):
         read_track(tmp_path / "t.gpx")
 
 
@@ -255,4 +255,4 @@ def test_a_frame_is_turned_as_the_file_says():
     picture = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
     for angle, wanted in ((0, picture), (-90, picture.transpose(Image.Transpose.ROTATE_270))):
         frame = SimpleNamespace(rotation=angle, to_image=lambda: picture)
-        assert np.array_equal(np.asarray(_upright(frame)), np.asarray(wanted))
+        assert np.array_equal(np.asarray(_to_image(frame)), np.asarray(wanted))

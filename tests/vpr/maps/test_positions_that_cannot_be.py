@@ -8,8 +8,8 @@ from PIL import ExifTags, Image
 
 from tools.photo_folder import gps_exif
 from vpr.maps.errors import MapError, NoPosition
-from vpr.maps.geodesy import angle_in, number_in, to_degrees
-from vpr.maps.sources.exif import Exif, read_exif
+from vpr.maps.geodesy import parse_angle, parse_number, to_degrees
+from vpr.maps.sources.exif import ExifPosition, read_exif
 from vpr.maps.sources.names import name_position
 from vpr.maps.sources.positions import find_photos
 
@@ -46,10 +46,22 @@ REFUSED = {
     "degrees beyond the pole": (whole(95, 0, 0), whole(8, 48, 0), (b"N", b"E"), UNSIGNED, "not on Earth"),
     "swapped": (whole(151, 12, 55), whole(33, 51, 24), (b"N", b"E"), UNSIGNED, "not on Earth"),
     "divided by nothing": ([(0, 0)] * 3, [(0, 0)] * 3, (b"N", b"E"), UNSIGNED, "range"),
-    "degrees with a part, and minutes": ([(4750, 100), (30, 1), (0, 1)], whole(8, 0, 0), (b"N", b"E"), UNSIGNED, "two"),
-    "minutes with a part, and seconds": ([(47, 1), (305, 10), (30, 1)], whole(8, 0, 0), (b"N", b"E"), UNSIGNED, "two"),
-    "negative beside N": (whole(-33, 51, 24), whole(70, 40, 10), (b"N", b"E"), SIGNED, "two"),
-    "signs at odds": (whole(33, -51, 24), whole(70, 40, 10), (b"S", b"W"), SIGNED, "two"),
+    "degrees with a part, and minutes": (
+        [(4750, 100), (30, 1), (0, 1)],
+        whole(8, 0, 0),
+        (b"N", b"E"),
+        UNSIGNED,
+        "contradict",
+    ),
+    "minutes with a part, and seconds": (
+        [(47, 1), (305, 10), (30, 1)],
+        whole(8, 0, 0),
+        (b"N", b"E"),
+        UNSIGNED,
+        "contradict",
+    ),
+    "negative beside N": (whole(-33, 51, 24), whole(70, 40, 10), (b"N", b"E"), SIGNED, "contradict"),
+    "signs at odds": (whole(33, -51, 24), whole(70, 40, 10), (b"S", b"W"), SIGNED, "contradict"),
     "no hemisphere": (whole(33, 51, 24), whole(70, 40, 10), (b"", b"W"), UNSIGNED, "hemisphere"),
 }
 TAKEN = {
@@ -68,17 +80,17 @@ def test_exif_that_cannot_be_leaves_the_photo_out_and_says_why(tmp_path, caplog,
     latitude, longitude, refs, kind, words = REFUSED[case]
     path = raw(tmp_path / "a.jpg", latitude, longitude, refs, kind)
     write_photo(tmp_path / "b.jpg", (47.0, 8.0))
-    assert read_exif(path).position is None and words in read_exif(path).why
+    assert read_exif(path).position is None and words in read_exif(path).problem
     found = find_photos((tmp_path,))
     assert [photo.path.name for photo in found.photos] == ["b.jpg"] and found.without == [path]
-    assert f"1 photos have a position that is not taken: {path} (" in caplog.text and words in caplog.text
+    assert f"1 photos have an invalid position: {path} (" in caplog.text and words in caplog.text
 
 
 @pytest.mark.parametrize("case", TAKEN)
 def test_exif_that_is_written_otherwise_is_read_right(tmp_path, case):
     latitude, longitude, refs, kind, wanted = TAKEN[case]
     found = read_exif(raw(tmp_path / "a.jpg", latitude, longitude, refs, kind))
-    assert found.position == pytest.approx(wanted, abs=1e-6) and found.why == ""
+    assert found.position == pytest.approx(wanted, abs=1e-6) and found.problem == ""
 
 
 def test_no_position_needs_no_reason(tmp_path, caplog):
@@ -114,7 +126,7 @@ def test_exif_of_letters_is_no_position(tmp_path, text):
     """Three digits are no degrees, minutes and seconds."""
     path = raw(tmp_path / "a.jpg", text.encode(), whole(8, 0, 0))
     assert Image.open(path).getexif().get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] == text
-    assert read_exif(path) == Exif(None, "its EXIF latitude is no degrees, minutes and seconds")
+    assert read_exif(path) == ExifPosition(None, "its EXIF latitude is not degrees, minutes and seconds")
 
 
 RIO = "@0683466.70@7460687.10@23@{}@{}@1@@@@@@@@.jpg"  # 22.95190 S, 43.21060 W
@@ -150,7 +162,7 @@ REFUSED_NAMES = {
     "@0448.25@5411.93@31@U@@@@@@@@@@@.jpg": "lies in no UTM zone",
     "@0448251.80@5411932.70@61@U@@@@@@@@@@@.jpg": "no UTM zone 61U",
     "@0448251.80@5411932.70@31@I@@@@@@@@@@@.jpg": "no UTM zone 31I",
-    "@0448251.80@5411932.70@@@95.0@8.0@@@@@@@@@.jpg": "no position on Earth",
+    "@0448251.80@5411932.70@@@95.0@8.0@@@@@@@@@.jpg": "not a position on Earth",
 }
 
 
@@ -174,14 +186,14 @@ def test_names_that_contradict_themselves_are_left_out(tmp_path, caplog, name):
 def test_metres_without_a_system_ask_for_one(tmp_path, caplog):
     path = write_photo(tmp_path / "@0@00028.6@@@@@12@@@@@@@@.jpg", None)
     assert find_photos((tmp_path,)).without == [path]
-    assert "metres of no known system, pass --crs EPSG:..." in caplog.text
+    assert "metres without a reference system, pass --crs EPSG:..." in caplog.text
     named = write_photo(tmp_path / "@448251.80@5411932.70@.jpg", (10.0, 10.0))
     assert [photo.path for photo in find_photos((named,)).photos] == [named], "by its EXIF"
     assert find_photos((named,), "EPSG:32631").photos[0].latitude == pytest.approx(48.8582, abs=1e-6)
 
 
 def test_degrees_are_not_taken_for_metres_of_a_system():
-    with pytest.raises(NoPosition, match="is no position in EPSG:32631"):
+    with pytest.raises(NoPosition, match="is not a position in EPSG:32631"):
         name_position("@48.8582@2.2945@.jpg", "EPSG:32631")
     with pytest.raises(MapError, match="unknown crs"):
         find_photos((), "EPSG:0")
@@ -189,7 +201,7 @@ def test_degrees_are_not_taken_for_metres_of_a_system():
 
 @pytest.mark.parametrize("text", ["4_7", "nan", "inf", "٤٧", "4７", "", "47.5.1", "1,5", "0x1F", "1e", "--1", "1 2"])
 def test_what_is_no_number(text):
-    assert number_in(text) != number_in(text)
+    assert parse_number(text) != parse_number(text)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +214,7 @@ def test_what_is_no_number(text):
     ],
 )  # fmt: skip
 def test_angles_in_letters(text, value):
-    found = angle_in(text, "NS")
+    found = parse_angle(text, "NS")
     assert (found != found) if value is None else found == pytest.approx(value)
 
 

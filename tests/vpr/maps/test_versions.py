@@ -11,10 +11,10 @@ from photos import a_model, add, write_photo, write_photos
 from vpr.cache import DescriptorCache, create
 from vpr.maps import photo_map, store
 from vpr.maps.building import remove_photos
-from vpr.maps.described import key_of
 from vpr.maps.errors import MapError
 from vpr.maps.photo_map import Map
-from vpr.maps.store import COLUMNS, DESCRIPTORS, MAP, Content, digest_of
+from vpr.maps.photo_versions import photo_key
+from vpr.maps.store import COLUMNS, DESCRIPTORS, MAP, MapContent, file_digest
 
 
 @pytest.fixture
@@ -29,8 +29,8 @@ def replace_photo(path, seed, size=(96, 80)):
 
 def as_format_1(folder):
     """Rewrite a map as it was before photos had versions."""
-    table, cache = Content.read(folder, 4).table, DescriptorCache(folder / DESCRIPTORS)
-    create(folder / "old.h5", [key_of(key) for key in cache.keys], cache.spec)
+    table, cache = MapContent.read(folder, 4).table, DescriptorCache(folder / DESCRIPTORS)
+    create(folder / "old.h5", [photo_key(key) for key in cache.keys], cache.spec)
     old, rows = DescriptorCache(folder / "old.h5", writable=True), np.arange(len(cache))
     old.restart(rows, cache.bytes)
     old.write(rows, cache.globals_, cache.patches)
@@ -39,7 +39,7 @@ def as_format_1(folder):
     path = folder / content["files"]["photos"][0]
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([COLUMNS[:5], *(row[:5] for row in table.rows())])
-    content["files"]["photos"][1], content["format"] = digest_of(path), 1
+    content["files"]["photos"][1], content["format"] = file_digest(path), 1
     (folder / MAP).write_text(json.dumps(content))
 
 
@@ -60,7 +60,7 @@ def test_a_photo_of_the_same_size_and_another_time_is_described_again(tmp_path, 
     opened = Map.open(folder, model)
     expected = model.describe([path]).globals_[0]
     row = opened.content.table.keys.tolist().index(str(path))
-    np.testing.assert_allclose(opened.content.globals_[row], expected, atol=1e-5)
+    np.testing.assert_allclose(opened.content.global_descriptors[row], expected, atol=1e-5)
 
 
 def test_readers_have_the_map_of_before_while_a_changed_photo_is_described(tmp_path, photos, monkeypatch):
@@ -87,7 +87,7 @@ def test_readers_have_the_map_of_before_while_a_changed_photo_is_described(tmp_p
     assert changes == [1, 1, 2, 2]  # described, and then written anew without the rows of before
     after = Map.open(folder, model)
     assert len(after.finder.photos.images.cache) == 12 and before.locate(photos / "001.jpg") == found
-    changed = (after.content.globals_ != before.content.globals_).any(1)
+    changed = (after.content.global_descriptors != before.content.global_descriptors).any(1)
     assert np.flatnonzero(changed).tolist() == list(range(0, 12, 3))
 
 
@@ -126,7 +126,9 @@ def test_a_map_of_format_1_opens_and_grows(tmp_path, photos):
     opened = Map.open(folder, model)
     assert sum("?" in name for name in opened.content.table.described_as) == 3
     add(tmp_path / "fresh", model, photos, tmp_path / "more")
-    np.testing.assert_allclose(opened.content.globals_, Map.open(tmp_path / "fresh", model).content.globals_, atol=1e-6)
+    np.testing.assert_allclose(
+        opened.content.global_descriptors, Map.open(tmp_path / "fresh", model).content.global_descriptors, atol=1e-6
+    )
 
 
 def test_a_map_of_a_later_format_is_left_alone(tmp_path, photos):
@@ -158,7 +160,7 @@ def meanwhile(monkeypatch, owner, name, change, times):
     monkeypatch.setattr(owner, name, changing)
 
 
-SEAMS = [(store, "_verified"), (DescriptorCache, "_open"), (photo_map, "VectorIndex")]
+SEAMS = [(store, "_verify"), (DescriptorCache, "_open"), (photo_map, "VectorIndex")]
 
 
 @pytest.mark.parametrize(("owner", "name"), SEAMS)
@@ -169,14 +171,14 @@ def test_a_map_that_changes_while_it_is_opened_is_opened_as_it_is_then(tmp_path,
     opened = Map.open(folder, model)
     assert len(opened) == 11 and opened.content.state.change == 2
     images = opened.finder.photos.images
-    np.testing.assert_array_equal(images.cache.globals_[images.rows], opened.content.globals_)
+    np.testing.assert_array_equal(images.cache.globals_[images.rows], opened.content.global_descriptors)
     assert images.cache.keys[images.rows].tolist() == [*opened.content.table.described_as]
 
 
 def test_a_map_that_keeps_changing_is_an_error(tmp_path, photos, monkeypatch):
     model, folder = a_model(), tmp_path / "map"
     add(folder, model, photos)
-    meanwhile(monkeypatch, store, "_verified", lambda: os.utime(folder / MAP), 10**6)
+    meanwhile(monkeypatch, store, "_verify", lambda: os.utime(folder / MAP), 10**6)
     with pytest.raises(MapError, match="keeps changing while it is read; wait until the command"):
         Map.open(folder, model)
     monkeypatch.undo()

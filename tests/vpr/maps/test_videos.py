@@ -12,9 +12,9 @@ from PIL import Image
 
 from vpr import map as map_command
 from vpr.cache import DescriptorCache
-from vpr.maps.described import key_of
 from vpr.maps.errors import MapError
-from vpr.maps.sources.video import VIDEOS, Track, frames_of, read_track
+from vpr.maps.photo_versions import photo_key
+from vpr.maps.sources.video import VIDEOS, Track, extract_frames, read_track
 
 av = pytest.importorskip("av")
 pytest.importorskip("gpxpy")
@@ -67,7 +67,7 @@ def latitudes(photos):
 @pytest.mark.parametrize("first_s", [0.0, 5.0, 3600.25])
 def test_times_are_counted_from_the_first_frame(tmp_path, first_s):
     video = filmed(tmp_path / "a.mkv", first_s=first_s)
-    found = frames_of(video, read_track(tracked(tmp_path / "t.gpx", LINE)), tmp_path / "frames", 1.0)
+    found = extract_frames(video, read_track(tracked(tmp_path / "t.gpx", LINE)), tmp_path / "frames", 1.0)
     assert latitudes(found) == {f"{s:09.3f}": 47 + s / 1e4 for s in range(4)}
 
 
@@ -77,26 +77,26 @@ def test_transport_streams(tmp_path, name):
     assert name.lower().endswith(VIDEOS)
     filmed(tmp_path / "a.ts", when="").rename(tmp_path / name)
     track = read_track(tracked(tmp_path / "t.gpx", LINE))
-    with pytest.raises(MapError, match="does not say when it was taken; pass --start"):
-        frames_of(tmp_path / name, track, tmp_path / "frames", 1.0)
-    found = frames_of(tmp_path / name, track, tmp_path / "frames", 1.0, "2026-05-01T12:00:00")
+    with pytest.raises(MapError, match="the file has no start time; pass --start"):
+        extract_frames(tmp_path / name, track, tmp_path / "frames", 1.0)
+    found = extract_frames(tmp_path / name, track, tmp_path / "frames", 1.0, "2026-05-01T12:00:00")
     assert min(latitudes(found).values()) == 47 and len(found) in (3, 4)
 
 
 def test_a_video_in_anothers_place_has_its_own_frames(tmp_path):
     track = read_track(tracked(tmp_path / "t.gpx", LINE))
-    first = frames_of(filmed(tmp_path / "a.mp4"), track, tmp_path / "frames", 1.0)
+    first = extract_frames(filmed(tmp_path / "a.mp4"), track, tmp_path / "frames", 1.0)
     before = {photo.path: (photo.path.read_bytes(), photo.path.stat().st_mtime_ns) for photo in first}
-    frames_of(tmp_path / "a.mp4", track, tmp_path / "frames", 1.0)
+    extract_frames(tmp_path / "a.mp4", track, tmp_path / "frames", 1.0)
     assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before}, "not written again"
-    frames_of(filmed(tmp_path / "a.mp4", seed=1), track, tmp_path / "frames", 1.0)
+    extract_frames(filmed(tmp_path / "a.mp4", seed=1), track, tmp_path / "frames", 1.0)
     assert all(path.read_bytes() != data for path, (data, _) in before.items())
 
 
 def test_nobody_drove_between_two_segments(tmp_path):
     pause = [segment([(0, 47.0, 8.0), (2, 47.0002, 8.0)]), segment([(8, 47.01, 8.0), (10, 47.0102, 8.0)])]
     track = read_track(tracked(tmp_path / "t.gpx", *pause))
-    found = {s: track.at(START + s) for s in (0, 1, 2, 3, 5, 7, 8, 9, 10, 11)}
+    found = {s: track.position_at(START + s) for s in (0, 1, 2, 3, 5, 7, 8, 9, 10, 11)}
     assert {s for s, where in found.items() if where is None} == {3, 5, 7, 11}
     assert found[1] == pytest.approx((47.0001, 8.0)) and found[9] == pytest.approx((47.0101, 8.0))
 
@@ -104,23 +104,29 @@ def test_nobody_drove_between_two_segments(tmp_path):
 def test_segments_of_one_time(tmp_path):
     """Two receivers: where they agree it is one place, and none where they do not."""
     one, near = segment([(0, 47.0, 8.0), (10, 47.001, 8.0)]), segment([(2, 47.0002, 8.0001), (8, 47.0008, 8.0001)])
-    assert read_track(tracked(tmp_path / "t.gpx", one, near)).at(START + 5) == pytest.approx((47.0005, 8.0), abs=1e-3)
+    assert read_track(tracked(tmp_path / "t.gpx", one, near)).position_at(START + 5) == pytest.approx(
+        (47.0005, 8.0), abs=1e-3
+    )
     far = segment([(2, 47.1, 8.0), (8, 47.1, 8.0)])
     track = read_track(tracked(tmp_path / "t.gpx", one, far))
-    assert track.at(START + 5) is None and track.at(START + 1) is not None
+    assert track.position_at(START + 5) is None and track.position_at(START + 1) is not None
 
 
 def test_a_point_that_jumps_away_and_back_is_left_out(tmp_path, caplog):
     points = [(s, 47 + s / 1e4, 8.0) for s in range(10)]
     points[4] = (4, 48.0, 8.0)
     track = read_track(tracked(tmp_path / "t.gpx", segment(points)))
-    assert track.at(START + 4) == pytest.approx((47.0004, 8.0)) and "1 of 10 points" in caplog.text
+    assert track.position_at(START + 4) == pytest.approx((47.0004, 8.0)) and "1 of 10 points" in caplog.text
 
 
 def test_nobody_drove_where_a_track_jumps(tmp_path):
     points = [(s, 47 + s / 1e4, 8.0) for s in range(5)] + [(s, 48 + s / 1e4, 8.0) for s in range(6, 11)]
     track = read_track(tracked(tmp_path / "t.gpx", segment(points)))
-    assert track.at(START + 5) is None and track.at(START + 3.5) is not None and track.at(START + 7.5) is not None
+    assert (
+        track.position_at(START + 5) is None
+        and track.position_at(START + 3.5) is not None
+        and track.position_at(START + 7.5) is not None
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,7 +135,7 @@ def test_nobody_drove_where_a_track_jumps(tmp_path):
 )
 def test_tracks_in_the_encoding_that_they_say_or_another(tmp_path, encoding, said):
     track = read_track(tracked(tmp_path / "t.gpx", LINE, encoding=encoding, said=said))
-    assert len(track.seconds) == 12 and track.at(START + 3) == pytest.approx((47.0003, 8.0))
+    assert len(track.seconds) == 12 and track.position_at(START + 3) == pytest.approx((47.0003, 8.0))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +153,7 @@ def test_tracks_in_the_encoding_that_they_say_or_another(tmp_path, encoding, sai
 )
 def test_one_bad_point_is_left_out_and_counted(tmp_path, caplog, bad):
     track = read_track(tracked(tmp_path / "t.gpx", LINE, f"<trkseg>{bad}</trkseg>"))
-    assert len(track.seconds) == 12 and "1 of 13 points have no time or cannot be, and are left out" in caplog.text
+    assert len(track.seconds) == 12 and "1 of 13 points have no time or are invalid, and are left out" in caplog.text
 
 
 def test_a_time_with_two_positions_that_lie_apart_is_left_out(tmp_path, caplog):
@@ -161,14 +167,14 @@ def test_a_time_with_two_positions_that_lie_apart_is_left_out(tmp_path, caplog):
         (8, 47.0008, 8.0),
     ]
     track = read_track(tracked(tmp_path / "t.gpx", segment(points)))
-    found = {s: track.at(START + s) for s in range(9)}
+    found = {s: track.position_at(START + s) for s in range(9)}
     assert {s for s, where in found.items() if where is None} == {3, 4, 5}
     assert found[1] == pytest.approx((47.0001, 8.0)) and found[7] == pytest.approx((47.0007, 8.0))
     assert (
         "1 times have two positions more than 100 m apart, and are left out; the first is 2026-05-01 12:00:04 UTC"
         in (caplog.text)
     )
-    assert "have no time or cannot be" not in caplog.text
+    assert "have no time or are invalid" not in caplog.text
 
 
 def test_two_points_of_one_time_that_lie_near_are_one(tmp_path, caplog):
@@ -178,7 +184,7 @@ def test_two_points_of_one_time_that_lie_near_are_one(tmp_path, caplog):
 
 def test_a_track_whose_times_have_two_positions_each(tmp_path):
     points = [(4, 47.0, 8.0), (5, 47.0, 8.0), (5, 47.1, 8.0)]
-    with pytest.raises(MapError, match=r"1 times have two positions .* 12:00:05 UTC, and 1 others are left; mend it"):
+    with pytest.raises(MapError, match=r"1 times have two positions .* 12:00:05 UTC, and 1 others remain; correct it"):
         read_track(tracked(tmp_path / "t.gpx", segment(points)))
 
 
@@ -206,14 +212,14 @@ def test_a_frame_every_so_many_seconds(tmp_path, name, rate, every, wanted):
             out.mux(stream.encode(av.VideoFrame.from_image(Image.new("RGB", (32, 32)))))
         out.mux(stream.encode(None))
     track = Track(START + np.array([0.0, 29.0]), np.array([47.0, 47.1]), np.array([8.0, 8.0]))
-    found = frames_of(tmp_path / name, track, tmp_path / "frames", every, "2026-05-01T12:00:00")
+    found = extract_frames(tmp_path / name, track, tmp_path / "frames", every, "2026-05-01T12:00:00")
     assert [round(float(photo.path.stem) * rate) for photo in found] == wanted
 
 
 def test_what_is_no_track(tmp_path):
     for text in ("<kml/>", "", "a,b\n", "\xff\xfe<gpx>", "<html><body/></html>"):
         (tmp_path / "t.gpx").write_text(text)
-        with pytest.raises(MapError, match="t.gpx is no GPX track"):
+        with pytest.raises(MapError, match="t.gpx is not a GPX track"):
             read_track(tmp_path / "t.gpx")
 
 
@@ -223,14 +229,14 @@ def test_what_is_no_track(tmp_path):
         ("", "(2026-05-01 12:00:00 to 2026-05-01 12:00:03 UTC, the track 2026-05-01 12:00:30 to 2026-05-01 12:00:31); "
              "check its clock, or pass --start"),
         ("2026-05-02T12:00:00", "(2026-05-02 12:00:00 to 2026-05-02 12:00:03 UTC, the track 2026-05-01 12:00:30 to "
-                                "2026-05-01 12:00:31); mend --start"),
-        ("noon", "--start 'noon' is no time; write it as 2026-05-01T12:00:00"),
+                                "2026-05-01 12:00:31); correct --start"),
+        ("noon", "--start 'noon' is not a time; write it as 2026-05-01T12:00:00"),
     ],
 )  # fmt: skip
 def test_a_start_that_was_given_is_not_asked_for(tmp_path, start, words):
     track = read_track(tracked(tmp_path / "t.gpx", segment([(30, 47.0, 8.0), (31, 47.0, 8.0)])))
     with pytest.raises(MapError) as caught:
-        frames_of(filmed(tmp_path / "a.mp4"), track, tmp_path / "frames", 1.0, start)
+        extract_frames(filmed(tmp_path / "a.mp4"), track, tmp_path / "frames", 1.0, start)
     assert words in str(caught.value)
 
 
@@ -263,7 +269,7 @@ def drive(tmp_path, seams, capsys):
         assert files == sorted(row["key"].rpartition("/")[2] for row in rows), "as many files as photos"
         found = {round(float(Path(row["key"]).stem)): round(float(row["latitude"]), 7) for row in rows}
         cache = DescriptorCache(tmp_path / "map" / "descriptors.h5")
-        assert {key_of(name).rpartition("/")[2] for name in cache.keys} == {*files}
+        assert {photo_key(name).rpartition("/")[2] for name in cache.keys} == {*files}
         return found, capsys.readouterr().out
 
     return add
@@ -273,7 +279,7 @@ def test_a_start_that_is_put_right_leaves_no_frame_where_the_wrong_one_put_it(dr
     assert drive("2026-05-01T12:00:06Z")[0] == {s: 47 + (s + 6) / 1e4 for s in range(6)}
     found, said = drive("2026-05-01T11:59:56Z")
     assert found == {s: 47 + (s - 4) / 1e4 for s in range(4, 8)}
-    assert "4 photos (2 new, 2 changed, 0 unchanged; 2 described; 4 removed, which an earlier command placed" in said
+    assert "4 photos (2 new, 2 changed, 0 unchanged; 2 described; 4 outdated frames removed" in said
     found, said = drive("2026-05-01T11:59:56Z")
     assert len(found) == 4 and "4 photos (0 new, 0 changed, 4 unchanged; 0 described)" in said
 
@@ -310,4 +316,4 @@ def test_a_damaged_video_is_named(tmp_path, share):
     whole = filmed(tmp_path / "a.mp4").read_bytes()
     (tmp_path / "a.mp4").write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(MapError, match="a.mp4 (cannot be read as a video .*|has no frame); convert it"):
-        frames_of(tmp_path / "a.mp4", read_track(tracked(tmp_path / "t.gpx", LINE)), tmp_path / "frames", 1.0)
+        extract_frames(tmp_path / "a.mp4", read_track(tracked(tmp_path / "t.gpx", LINE)), tmp_path / "frames", 1.0)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from vpr.base.run_folder import read_metrics
-from vpr.models.builtin import FOLDER, NAME, caches_of, run_of
+from vpr.models.builtin import FOLDER, NAME, descriptor_folder, resolve_run
 from vpr.models.loading import load_student, load_teacher
 from vpr.models.netvlad import NetVLAD
 from vpr.models.structural import StructuralModel
@@ -39,6 +39,6 @@ def run_of_name():
 
 
 def test_its_caches_lie_in_the_users_cache(tmp_path):
-    assert run_of(tmp_path) == tmp_path and caches_of(tmp_path) == tmp_path / "cache"
-    assert run_of(run_of_name()) == FOLDER and not caches_of(FOLDER).is_relative_to(FOLDER)
+    assert resolve_run(tmp_path) == tmp_path and descriptor_folder(tmp_path) == tmp_path / "cache"
+    assert resolve_run(run_of_name()) == FOLDER and not descriptor_folder(FOLDER).is_relative_to(FOLDER)
     assert {"weight", "mass", "marginals", "epsilon"} <= set(read_metrics(FOLDER)["calibration"])

@@ -9,7 +9,7 @@ import torch
 from vpr.base import run_folder
 from vpr.base.errors import VprError
 from vpr.base.files import write_json
-from vpr.description.spec import cache_spec
+from vpr.description.model_spec import cache_spec
 from vpr.models import loading
 from vpr.models.netvlad import NetVLAD
 from vpr.models.settings import ModelConfig, TeacherConfig

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from torchvision.models import vgg16
 
 from vpr.base.errors import VprError
-from vpr.description.spec import cache_spec
+from vpr.description.model_spec import cache_spec
 from vpr.distill.teacher import WhiteningConfig, whiten
 from vpr.models.loading import load_teacher
 from vpr.models.netvlad import NetVLAD, NetVLADPool, TeacherConfig

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vpr.base.errors import VprError
-from vpr.models.rollout import WithRollout
+from vpr.models.rollout import RolloutModel
 from vpr.models.settings import ModelConfig
 from vpr.models.structural import StructuralModel
 
@@ -57,7 +57,7 @@ def naive(network, images):
 def test_the_class_tokens_row_pooled_to_the_grid(stage):
     model, images = vit(stage=stage, pooling="avg" if stage else "cls"), pictures()
     with torch.inference_mode():
-        found, usual = WithRollout(model)(images), model(images)
+        found, usual = RolloutModel(model)(images), model(images)
     network = model.backbone.network if stage else model.backbone
     assert len(network.blocks) == (stage or 12)
     row = naive(network, (images.float() / 255 - model.mean) / model.std)[:, 0, 1:].reshape(3, 4, 4)
@@ -70,7 +70,7 @@ def test_the_class_tokens_row_pooled_to_the_grid(stage):
 def test_without_a_class_token_all_rows_count_alike():
     model, images = vit(backbone="vit_mini_patch16_112", pooling="avg", image_size=112, grid=7), pictures(112)
     with torch.inference_mode():
-        found = WithRollout(model)(images).weights
+        found = RolloutModel(model)(images).weights
     mean = naive(model.backbone, (images.float() / 255 - model.mean) / model.std).mean(1)
     np.testing.assert_allclose(found, mean / mean.sum(1, keepdims=True), atol=1e-5)
 
@@ -79,16 +79,16 @@ def test_without_a_class_token_all_rows_count_alike():
 def test_further_tokens_are_no_patches(backbone):
     model = vit(backbone=backbone, image_size=56 if "14" in backbone else 64, grid=4)
     with torch.inference_mode():
-        found = WithRollout(model)(pictures(model.config.image_size)).weights
+        found = RolloutModel(model)(pictures(model.config.image_size)).weights
     assert found.shape == (3, 16) and torch.allclose(found.sum(1), torch.ones(3)) and (found > 0).all()
 
 
 def test_nothing_is_left_behind():
     model = vit()
     with torch.inference_mode():
-        WithRollout(model)(pictures())
+        RolloutModel(model)(pictures())
     assert not any(block.attn._forward_pre_hooks for block in model.backbone.blocks)
-    assert WithRollout(model.train()).training and not WithRollout(model.eval()).training
+    assert RolloutModel(model.train()).training and not RolloutModel(model.eval()).training
 
 
 @pytest.mark.parametrize(
@@ -97,4 +97,4 @@ def test_nothing_is_left_behind():
 def test_other_networks_have_none(backbone):
     size = 224 if "swin" in backbone else 64
     with pytest.raises(VprError, match=f"{backbone} has no attention rollout: .*pass other --marginals"):
-        WithRollout(vit(backbone=backbone, pooling="avg", image_size=size))
+        RolloutModel(vit(backbone=backbone, pooling="avg", image_size=size))

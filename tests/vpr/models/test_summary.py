@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vpr.models.summary import PatchSummary, whitening
+from vpr.models.summary import PatchSummary, fit_whitening
 
 
 def unit_patches(count, patches=5, channels=6, seed=0):
@@ -50,6 +50,6 @@ def test_a_fit_repeats_and_few_images_leave_dimensions_empty():
 
 def test_full_whitening_leaves_unit_covariance():
     patches = unit_patches(400)
-    mean, components = whitening(patches, 6, 0.5, 0)
+    mean, components = fit_whitening(patches, 6, 0.5, 0)
     white = (patches.reshape(-1, 6) - mean) @ components.T
     np.testing.assert_allclose(np.cov(white.T), np.eye(6), atol=2e-3)

@@ -9,7 +9,7 @@ from vpr.base.errors import VprError
 from vpr.models import imagenet
 from vpr.models.imagenet import PACKAGES, input_statistics, load_imagenet
 from vpr.models.settings import ModelConfig
-from vpr.models.structural import StructuralModel, resized
+from vpr.models.structural import StructuralModel, resize_model
 from vpr.models.trunk import Trunk, stages_of
 
 LITE = "tf_efficientnet_lite0"
@@ -134,12 +134,12 @@ def test_every_pooling_gives_unit_descriptors(pooling, length):
 def test_a_model_keeps_its_weights_at_another_size():
     config = ModelConfig(LITE, stage=2, head="whitening", dim=8, grid=2, image_size=32)
     model = StructuralModel(config).eval()
-    other = resized(model, 64, 4)
+    other = resize_model(model, 64, 4)
     assert (other.config.image_size, other.config.grid, other.training) == (64, 4, False)
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     fine = other(images).patch_descriptors
     assert fine is not None and fine.shape == (2, 16, 8)
-    assert torch.equal(resized(other, 32, 2).head.weight, model.head.weight)
+    assert torch.equal(resize_model(other, 32, 2).head.weight, model.head.weight)
     whole = StructuralModel(ModelConfig(LITE, stage=2, head="whitening", dim=8, grid=4, image_size=64), fill=False)
     whole.load_state_dict(model.state_dict())
     torch.testing.assert_close(whole.eval()(images).patch_descriptors, fine)
@@ -148,4 +148,4 @@ def test_a_model_keeps_its_weights_at_another_size():
 def test_a_network_made_for_one_size_is_refused_another():
     model = StructuralModel(ModelConfig("vit_tiny_patch16_224", image_size=64, grid=2, dim=8))
     with pytest.raises(VprError, match="vit_tiny_patch16_224 is made for one input size; leave --train-size out"):
-        resized(model, 96, 2)
+        resize_model(model, 96, 2)

@@ -65,4 +65,4 @@ def test_there_is_no_curve_without_right_and_wrong_answers():
 
 def test_curves_are_recorded_and_read_again():
     curves = Curves(None, Curve(2.0, -1.0))
-    assert Curves.of(curves.record()) == curves and Curves.of({}) == Curves()
+    assert Curves.from_record(curves.record()) == curves and Curves.from_record({}) == Curves()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vpr.retrieval.drawing import cell, draw_match, inside, span
+from vpr.retrieval.drawing import colour_limits, draw_match, patch_box, patch_point
 from vpr.retrieval.matching import Match
 
 PHOTOS = np.full((40, 60, 3), 90, np.uint8), np.full((80, 40, 3), 200, np.uint8)
@@ -34,16 +34,16 @@ def test_lines_join_the_patches_that_correspond(lines):
     for line in drawn:
         patches = []
         for point, photo in zip((line.xy1, line.xy2), PHOTOS):
-            inner = [cell(photo, number, 4) for number in range(4)]
+            inner = [patch_box(photo, number, 4) for number in range(4)]
             patches.append([x < point[0] < x + w and y < point[1] < y + h for x, y, w, h in inner])
         assert patches[0] == patches[1] and sum(patches[0]) == 1
 
 
 def test_patches_cover_the_photo():
-    x, y, width, height = cell(PHOTOS[0], 8, 9)
+    x, y, width, height = patch_box(PHOTOS[0], 8, 9)
     assert (x + width, y + height) == pytest.approx((59.5, 39.5))
-    assert inside(PHOTOS[0], 4, 9) == pytest.approx((29.5, 19.5))
+    assert patch_point(PHOTOS[0], 4, 9) == pytest.approx((29.5, 19.5))
 
 
 def test_equal_values_get_limits_around_them():
-    assert span(np.ones(3)) == (0, 2) and span(np.array([1.0, 3.0])) == (1, 3)
+    assert colour_limits(np.ones(3)) == (0, 2) and colour_limits(np.array([1.0, 3.0])) == (1, 3)

@@ -12,10 +12,10 @@ from vpr.retrieval.confidence import Curve, Curves
 from vpr.retrieval.fusion import (
     LAMBDA_EVEN,
     LAMBDA_UNKNOWN,
-    reciprocal_rank,
+    estimate_trust,
+    fuse_ranks,
+    fuse_with_trust,
     reorder,
-    trust,
-    trusted,
     weighted_sum,
 )
 
@@ -37,10 +37,10 @@ def test_reordering_is_a_permutation_by_falling_score_and_ties_keep_their_order(
 
 def test_reciprocal_rank_by_hand():
     # Ranked by our scores: the third, the first, the second; the shortlist's own order is first, second, third.
-    fused = reciprocal_rank(np.array([[0.5, 0.1, 0.9]], np.float32), constant=1.0)
+    fused = fuse_ranks(np.array([[0.5, 0.1, 0.9]], np.float32), constant=1.0)
     np.testing.assert_allclose(fused, [[1 / 2 + 1 / 3, 1 / 3 + 1 / 4, 1 / 4 + 1 / 2]], rtol=1e-6)
     assert reorder(np.array([[7, 8, 9]]), fused).tolist() == [[7, 9, 8]]
-    usual = reciprocal_rank(np.array([[0.0, 1.0]], np.float32))
+    usual = fuse_ranks(np.array([[0.0, 1.0]], np.float32))
     np.testing.assert_allclose(usual, [[1 / 61 + 1 / 62, 1 / 62 + 1 / 61]], rtol=1e-6)
 
 
@@ -49,7 +49,7 @@ def test_reciprocal_rank_by_hand():
 def test_agreeing_orders_stay_as_they_are(scores):
     falling = -np.sort(-scores, axis=1)
     candidates = np.tile(np.arange(7), (3, 1))
-    assert (reorder(candidates, reciprocal_rank(falling)) == candidates).all()
+    assert (reorder(candidates, fuse_ranks(falling)) == candidates).all()
 
 
 def test_the_weighted_sum_by_hand():
@@ -61,24 +61,24 @@ def test_the_weighted_sum_by_hand():
 def test_trusted_ranks_by_hand():
     scores = np.array([[1.0, 3.0, -np.inf, 2.0]], np.float32)  # mean 2, standard deviation sqrt(2 / 3)
     expected = [-np.sqrt(1.5), np.sqrt(1.5) - 2 * np.log(2), -np.inf, -2 * np.log(4)]
-    np.testing.assert_allclose(trusted(scores, 2.0), [expected], rtol=1e-6)
+    np.testing.assert_allclose(fuse_with_trust(scores, 2.0), [expected], rtol=1e-6)
 
 
 def test_trusted_scores_by_hand():
     ours = np.array([[1.0, 3.0, -np.inf, 2.0]], np.float32)
     theirs = np.array([[0.9, 0.7, -np.inf, 0.8]], np.float32)  # of the same spread, the other way round
     expected = [-np.sqrt(1.5) + 2 * np.sqrt(1.5), np.sqrt(1.5) - 2 * np.sqrt(1.5), -np.inf, 0.0]
-    np.testing.assert_allclose(trusted(ours, 2.0, theirs), [expected], atol=1e-5)
-    assert reorder(np.array([[7, 8, 9, 6]]), trusted(ours, 2.0, theirs)).tolist() == [[7, 6, 8, 9]]
+    np.testing.assert_allclose(fuse_with_trust(ours, 2.0, theirs), [expected], atol=1e-5)
+    assert reorder(np.array([[7, 8, 9, 6]]), fuse_with_trust(ours, 2.0, theirs)).tolist() == [[7, 6, 8, 9]]
 
 
 @given(scores_with_ties)
 @settings(deadline=None)
 def test_no_trust_gives_our_order_and_boundless_trust_gives_theirs(scores):
     candidates = np.tile(np.arange(7), (3, 1))
-    assert (reorder(candidates, trusted(scores, 0.0)) == reorder(candidates, scores)).all()
+    assert (reorder(candidates, fuse_with_trust(scores, 0.0)) == reorder(candidates, scores)).all()
     finite = np.where(np.isfinite(scores), scores, 0)
-    assert (reorder(candidates, trusted(finite, 1e6)) == candidates).all()
+    assert (reorder(candidates, fuse_with_trust(finite, 1e6)) == candidates).all()
 
 
 def world(ours, theirs, queries=4000, seed=0):
@@ -101,25 +101,25 @@ def test_trust_estimates_both_sides_without_labels():
     for ours, theirs in ((0.6, 0.8), (0.7, 0.4)):
         scores, places, _ = world(ours, theirs)
         curve = Curve(0.0, float(np.log(ours / (1 - ours))))  # calibrated: every answer is right with this probability
-        found = trust(scores, scores, places, Curves(rerank=curve))
+        found = estimate_trust(scores, scores, places, Curves(rerank=curve))
         assert found.ours == pytest.approx(ours, abs=0.01)
         assert found.theirs == pytest.approx(theirs, abs=0.06)
-    even = trust(*world(0.6, 0.6)[:1] * 2, world(0.6, 0.6)[1], Curves(rerank=Curve(0.0, float(np.log(1.5)))))
-    assert even.lambda_ == pytest.approx(LAMBDA_EVEN, abs=0.2)
+    even = estimate_trust(*world(0.6, 0.6)[:1] * 2, world(0.6, 0.6)[1], Curves(rerank=Curve(0.0, float(np.log(1.5)))))
+    assert even.fusion_weight == pytest.approx(LAMBDA_EVEN, abs=0.2)
 
 
 def test_trust_grows_with_the_shortlist_and_is_said_to_be_unknown_without_a_calibration():
     found = []
     for theirs in (0.1, 0.4, 0.7, 0.9):
         scores, places, _ = world(0.6, theirs)
-        found.append(trust(scores, scores, places, Curves(rerank=Curve(0.0, 0.4))).lambda_)
+        found.append(estimate_trust(scores, scores, places, Curves(rerank=Curve(0.0, 0.4))).fusion_weight)
     assert found == sorted(found) and found[0] == 0 and found[-1] > 1
-    unknown = trust(np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32), None, Curves())
-    assert unknown.lambda_ == LAMBDA_UNKNOWN and unknown.ours is None
+    unknown = estimate_trust(np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32), None, Curves())
+    assert unknown.fusion_weight == LAMBDA_UNKNOWN and unknown.ours is None
     zeros = np.zeros((2, 3), np.float32)
-    assert trust(zeros, zeros, None, Curves(), zeros).lambda_ == LAMBDA_EVEN
+    assert estimate_trust(zeros, zeros, None, Curves(), zeros).fusion_weight == LAMBDA_EVEN
     nobody = np.full((2, 3), -np.inf, np.float32)
-    assert trust(nobody, nobody, None, Curves(rerank=Curve(1.0, 0.0))).theirs is None
+    assert estimate_trust(nobody, nobody, None, Curves(rerank=Curve(1.0, 0.0))).theirs is None
 
 
 def test_a_shortlist_that_agrees_by_sharing_our_errors_is_trusted_as_far_as_its_own_separations():
@@ -127,9 +127,9 @@ def test_a_shortlist_that_agrees_by_sharing_our_errors_is_trusted_as_far_as_its_
     similarity = np.sort(scores, axis=1)[:, ::-1]  # it answers what we answer
     scores = np.take_along_axis(scores, np.argsort(-scores, axis=1), 1)
     sure = Curve(0.0, float(np.log(1.5)))
-    blind = trust(scores, scores, places, Curves(rerank=sure))
-    seen = trust(scores, scores, places, Curves(Curve(0.0, float(np.log(0.25))), sure), similarity)
-    assert blind.theirs == pytest.approx(0.98) and blind.lambda_ > 2
-    assert seen.theirs == pytest.approx(0.2) and seen.lambda_ == 0 and seen.agreement == blind.agreement == 1
-    unsure = trust(scores, scores, places, Curves(rerank=sure), similarity)  # a run without that curve
+    blind = estimate_trust(scores, scores, places, Curves(rerank=sure))
+    seen = estimate_trust(scores, scores, places, Curves(Curve(0.0, float(np.log(0.25))), sure), similarity)
+    assert blind.theirs == pytest.approx(0.98) and blind.fusion_weight > 2
+    assert seen.theirs == pytest.approx(0.2) and seen.fusion_weight == 0 and seen.agreement == blind.agreement == 1
+    unsure = estimate_trust(scores, scores, places, Curves(rerank=sure), similarity)  # a run without that curve
     assert unsure == blind

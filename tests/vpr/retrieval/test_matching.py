@@ -27,7 +27,7 @@ def test_it_is_the_plan_behind_the_score(config, length):
     assert found.score == pytest.approx(float((found.plan * found.similarity).sum()), abs=1e-5)
     assert found.plan.sum() == pytest.approx(config.mass, abs=1e-3)
     for weights, taken, moved in zip(
-        (found.query_weights, found.database_weights), found.taken, (found.plan.sum(1), found.plan.sum(0))
+        (found.query_weights, found.database_weights), found.moved_shares, (found.plan.sum(1), found.plan.sum(0))
     ):
         assert weights.sum() == pytest.approx(1, abs=1e-5) and (moved <= weights + 1e-4).all()
         np.testing.assert_allclose(taken * weights, moved, atol=1e-3)
@@ -36,7 +36,7 @@ def test_it_is_the_plan_behind_the_score(config, length):
 def test_a_patch_that_the_other_image_lacks_stays_where_it_is():
     patches = np.eye(4, dtype=np.float32)
     found = match((patches[:3], patches[1:]), (patches[0], patches[0]), RerankConfig("uniform", mass=2 / 3))
-    own, other = found.taken
+    own, other = found.moved_shares
     assert own[0] < 0.01 and other[2] < 0.01 and own[1:].min() > 0.99 and other[:2].min() > 0.99
 
 
@@ -55,19 +55,19 @@ def test_given_weights_are_the_marginals_of_rollout():
 def test_the_strongest_are_best_of_their_row_and_column():
     plan = np.array([[0.5, 0.0], [0.1, 0.2], [0.0, 0.0]])
     found = Match(0.0, plan.sum(1), plan.sum(0), plan, plan)
-    assert found.strongest(5).tolist() == [[0, 0], [1, 1]]
-    assert found.strongest(1).tolist() == [[0, 0]]
+    assert found.strongest_pairs(5).tolist() == [[0, 0], [1, 1]]
+    assert found.strongest_pairs(1).tolist() == [[0, 0]]
 
 
 def test_correspondences_are_listed_by_row_and_column():
     plan = np.zeros((4, 9))
     plan[2, 5], plan[3, 0] = 0.6, 0.4
-    found = Match(0.0, plan.sum(1), plan.sum(0), plan, 2 * plan).listed(2)
+    found = Match(0.0, plan.sum(1), plan.sum(0), plan, 2 * plan).correspondences(2)
     assert found[0] == {"query": [1, 0], "database": [1, 2], "mass": 0.6, "similarity": 1.2}
     assert found[1]["query"] == [1, 1] and found[1]["database"] == [0, 0]
 
 
 def test_of_equal_correspondences_each_patch_has_one():
     same = np.tile(np.eye(1, 4, dtype=np.float32), (5, 1))
-    pairs = match((same, same), (same[0], same[0]), RerankConfig("uniform")).strongest(30)
+    pairs = match((same, same), (same[0], same[0]), RerankConfig("uniform")).strongest_pairs(30)
     assert len(pairs) == 5 and all(len(set(side)) == 5 for side in pairs.T.tolist())

@@ -36,8 +36,8 @@ CANDIDATES = np.array([[0, 5, 2, 5], [7, 1, -1, -1], [-1, -1, -1, -1]])
 @pytest.mark.parametrize("config", [RerankConfig(), RerankConfig("uniform", 0.1, 0.6)])
 def test_comparing_is_a_loop_over_pairs(cache, config):
     found = compare(cache, QUERIES, CANDIDATES, config)
-    assert found.global_.shape == found.structural.shape == CANDIDATES.shape
-    for query, candidates, global_, structural in zip(QUERIES, CANDIDATES, found.global_, found.structural):
+    assert found.global_similarity.shape == found.structural.shape == CANDIDATES.shape
+    for query, candidates, global_, structural in zip(QUERIES, CANDIDATES, found.global_similarity, found.structural):
         for candidate, of_global, of_structure in zip(candidates, global_, structural):
             if candidate < 0:
                 assert of_global == of_structure == -np.inf
@@ -53,7 +53,7 @@ def test_comparing_is_a_loop_over_pairs(cache, config):
 @pytest.mark.parametrize("weight", [0.0, 5.0])
 def test_gaps_of_the_shortlist_stay_last(cache, weight):
     found = compare(cache, QUERIES, CANDIDATES, RerankConfig())
-    scores = weighted_sum(found.global_, found.structural, weight)
+    scores = weighted_sum(found.global_similarity, found.structural, weight)
     if weight:
         assert not np.isnan(scores).any()
     result = reorder(CANDIDATES, scores)
@@ -71,13 +71,13 @@ def test_batches_and_another_backend_give_what_one_query_at_a_time_gives(cache, 
     seams.replace("vpr.retrieval.rerank.structural_similarity_pairs", BY_TORCH)
     found = compare(cache, QUERIES, CANDIDATES, config)
     np.testing.assert_allclose(found.structural, expected.structural, atol=2e-5)
-    np.testing.assert_allclose(found.global_, expected.global_, atol=1e-6)
+    np.testing.assert_allclose(found.global_similarity, expected.global_similarity, atol=1e-6)
 
 
 def test_rollout_goes_by_the_weights_of_the_cache(cache, tmp_path, monkeypatch, seams):
     """Also pruned, in batches, by another backend; a cache without weights, or with a row of zeros, is named."""
     config, rng = RerankConfig("rollout", mass=0.8), np.random.default_rng(3)
-    with pytest.raises(CacheMismatch, match="no weights of patches.*vpr.extract --rollout"):
+    with pytest.raises(CacheMismatch, match="no patch weights.*vpr.extract --rollout"):
         compare(cache, QUERIES, CANDIDATES, config)
     spec = CacheSpec("x", patches=9, dim=16, weights=True)
     create(tmp_path / "a.h5", cache.keys.tolist(), spec)
@@ -96,7 +96,7 @@ def test_rollout_goes_by_the_weights_of_the_cache(cache, tmp_path, monkeypatch, 
     seams.replace("vpr.retrieval.rerank.structural_similarity_pairs", BY_TORCH)
     np.testing.assert_allclose(compare(weighted, QUERIES, CANDIDATES, config).structural, found, atol=2e-5)
     weighted.weights[5] = 0
-    with pytest.raises(CacheError, match="descriptors that are no numbers, of 5"):
+    with pytest.raises(CacheError, match="descriptors with NaN or infinity, first of 5"):
         compare(weighted, QUERIES, CANDIDATES, config)
 
 
@@ -114,4 +114,4 @@ def test_global_descriptors_of_another_length_leave_the_marginals_to_the_patches
         both = np.asarray(cache.patches[0], np.float32), np.asarray(cache.patches[1:4], np.float32)
         expected = structural_similarity(*both, mean[0], mean[1:4], kind).score
         np.testing.assert_allclose(found.structural[0], expected, atol=2e-5)
-        np.testing.assert_allclose(found.global_[0], cache.globals_[1:4] @ cache.globals_[0], atol=1e-6)
+        np.testing.assert_allclose(found.global_similarity[0], cache.globals_[1:4] @ cache.globals_[0], atol=1e-6)

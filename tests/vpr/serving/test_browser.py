@@ -78,8 +78,22 @@ def test_a_photo_that_is_chosen_is_answered(page, photo_map, tmp_path):
         match.photo for match in wanted.matches
     ]
     link = card.find_element("css selector", "a")
-    assert f"mlat={wanted.latitude:.6f}&mlon={wanted.longitude:.6f}" in link.get_attribute("href")
+    latitude, longitude = f"{wanted.latitude:.6f}", f"{wanted.longitude:.6f}"
+    marker, view = f"?mlat={latitude}&mlon={longitude}", f"#map=18/{latitude}/{longitude}"
+    assert link.get_attribute("href") == f"https://www.openstreetmap.org/{marker}{view}"
     assert link.get_attribute("rel") == "noopener noreferrer"
+
+
+def test_the_page_works_under_a_path(chromium, photo_map):
+    with listening(ServedMap(photo_map), prefix="/maps/vpr") as (_, port):
+        where = f"http://localhost:{port}/maps/vpr/"
+        page = Page(chromium, where)
+        page.choose(photo_map.content.table.keys[3])
+        (card,) = page.answers(1)
+        assert inside(card, ".state")[0] in ("Found", "Not on this map")
+        pictures = card.find_elements("css selector", ".matches img")
+        until(lambda: [picture.get_property("naturalWidth") for picture in pictures] == [48] * 5)
+        page.check(where, "data:", f"blob:http://localhost:{port}/")
 
 
 def test_photos_are_answered_one_after_another_newest_first(page, photo_map):

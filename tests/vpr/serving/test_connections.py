@@ -1,23 +1,18 @@
-"""Clients that send slowly, go away, say nothing or speak no HTTP; a service behind uvicorn."""
+"""Clients that send slowly, go away, say nothing, come in numbers or speak no HTTP; a service behind uvicorn."""
 
 import json
-import socket
+import resource
+import time
 
 import httpx
 import pytest
-from serving import PHOTO, in_work, listening, post, until
+from serving import HEAD, PHOTO, in_work, listening, post, raw, until
 
+from vpr.base.errors import VprError
+from vpr.serving.connections import _most_connections
 from vpr.serving.served import ServedMap
 
-HEAD = b"POST /locate HTTP/1.1\r\nHost: localhost\r\n"
 JPEG = b"Content-Type: image/jpeg\r\n"
-
-
-def raw(port, data=b""):
-    """A connection to the service, which has sent some bytes."""
-    line = socket.create_connection(("127.0.0.1", port), 20)
-    line.sendall(data)
-    return line
 
 
 def answered(line):
@@ -70,6 +65,146 @@ def test_connections_that_say_nothing_keep_nobody_waiting(web, port):
     until(lambda: post(web, PHOTO).status_code == 200)
     for line in lines:
         line.close()
+
+
+def is_closed(line, seconds=10.0):
+    """Whether the service closes a connection, and sends nothing more."""
+    line.settimeout(seconds)
+    try:
+        return line.recv(100) == b""
+    except ConnectionError:
+        return True
+    except TimeoutError:
+        return False
+
+
+HALF = b"GET /health HTTP/1.1\r\nHost: loc"
+WHOLE = HALF + b"alhost\r\n\r\n"
+
+
+@pytest.fixture
+def brief(monkeypatch, photo_map):
+    """A service that waits for a header for half a second; gives its port."""
+    monkeypatch.setattr("vpr.serving.connections.HEADER_S", 0.5)
+    with listening(ServedMap(photo_map), timeout=20.0) as (server, port):
+        server.config.timeout_keep_alive = 100
+        yield port
+
+
+@pytest.mark.parametrize("sent", [b"", b"G", HALF, HALF + b"alhost\r\nA: b\r\n", b"POST /loc"])
+def test_a_header_has_a_time(brief, sent):
+    with raw(brief, sent) as line:
+        assert not is_closed(line, 0.2) and is_closed(line)
+
+
+def test_a_header_that_comes_byte_by_byte_has_no_more_time(brief):
+    began = time.monotonic()
+    with raw(brief) as line, pytest.raises(ConnectionError):
+        for byte in WHOLE * 10:
+            line.sendall(bytes([byte]))
+            time.sleep(0.05)
+    assert time.monotonic() - began < 5
+
+
+def test_the_header_of_a_second_request_has_a_time(brief):
+    with raw(brief, WHOLE) as line:
+        assert answered(line)[0] == 200
+        line.sendall(HALF)
+        assert is_closed(line)
+    with raw(brief, WHOLE + HALF) as line:
+        assert answered(line)[0] == 200 and is_closed(line)
+
+
+def test_the_rest_of_a_body_has_a_time_once_its_answer_was_sent(brief):
+    body = b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
+    with raw(brief, body) as line:
+        assert answered(line)[0] == 404
+        with pytest.raises(ConnectionError):
+            for _ in range(100):
+                line.sendall(b"x")
+                time.sleep(0.05)
+
+
+def test_a_request_that_is_worked_on_has_more_time(brief, gate):
+    with raw(brief, HEAD + JPEG + b"Content-Length: %d\r\n\r\n" % len(PHOTO)) as line:
+        for place in range(0, len(PHOTO), 100):
+            line.sendall(PHOTO[place : place + 100])
+            time.sleep(0.2)
+        assert not is_closed(line, 1)
+        gate.set()
+        assert answered(line)[0] == 200
+        line.sendall(WHOLE)
+        assert answered(line)[0] == 200
+
+
+def test_a_client_that_takes_no_answers_is_closed(monkeypatch, photo_map):
+    monkeypatch.setattr("vpr.serving.connections.LAST_ANSWERS_S", 0.3)
+    page = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with listening(ServedMap(photo_map), timeout=0.3) as (server, port), raw(port) as line:
+        line.settimeout(0.2)
+        with pytest.raises((TimeoutError, ConnectionError)):
+            while True:  # until the service takes no more
+                line.sendall(page * 100)
+        until(lambda: not server.server_state.connections)
+
+
+@pytest.fixture
+def small(monkeypatch, photo_map):
+    """A service of at most 8 connections; gives its server and port."""
+    monkeypatch.setattr("vpr.serving.connections.SPARE", 4)
+    monkeypatch.setattr("vpr.serving.connections.FEWEST", 1)
+    with listening(ServedMap(photo_map), queue=4) as found:
+        yield found
+
+
+def test_new_connections_take_the_place_of_the_oldest_without_a_request(small):
+    server, port = small
+    lines, asked = [raw(port, HALF) for _ in range(8)], []
+    until(lambda: len(server.server_state.connections) == 8)
+    for number in range(7):
+        asked.append(raw(port, WHOLE))
+        assert answered(asked[-1])[0] == 200
+        assert is_closed(lines[number]) and not is_closed(lines[number + 1], 0.05)
+    assert len(server.server_state.connections) == 8
+    lines = [raw(port, HALF) for _ in range(300)]
+    until(lambda: is_closed(lines[291]))
+    assert len(server.server_state.connections) == 8 and not is_closed(lines[292], 0.05)
+
+
+def test_no_connection_with_a_request_is_closed(photo_map, monkeypatch, gate, threads):
+    monkeypatch.setattr("vpr.serving.connections.SPARE", 0)
+    monkeypatch.setattr("vpr.serving.connections.FEWEST", 1)
+    with listening(ServedMap(photo_map), queue=4) as (server, port):
+        length = b"Content-Length: %d\r\n\r\n" % len(PHOTO)
+        lines = [raw(port, HEAD + JPEG + length + PHOTO) for _ in range(4)]
+        until(lambda: len(server.server_state.tasks) == 4)
+        assert all(is_closed(raw(port, WHOLE)) for _ in range(20)), "there is no place"
+        gate.set()
+        assert [answered(line)[0] for line in lines] == [200] * 4
+        with raw(port, WHOLE) as line:
+            assert answered(line)[0] == 200, "a connection without a request makes room"
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "most", "raised"),
+    [(256, 256, 128, None), (256, 1024, 896, 1024), (1024, 1024, 896, None), (1024, 524288, 1064, 1192),
+     (256, resource.RLIM_INFINITY, 1064, 1192), (20000, 20000, 1064, None),
+     (resource.RLIM_INFINITY, resource.RLIM_INFINITY, 1064, None), (128, 128, 32, None), (80, 80, None, None)],
+)  # fmt: skip
+def test_connections_are_fewer_than_open_files(monkeypatch, soft, hard, most, raised):
+    given = []
+
+    def change(kind, limits):
+        given.append(limits)
+
+    monkeypatch.setattr(resource, "getrlimit", {resource.RLIMIT_NOFILE: (soft, hard)}.__getitem__)
+    monkeypatch.setattr(resource, "setrlimit", change)
+    if most is None:
+        with pytest.raises(VprError, match="may open 80 files, too few for a service; raise it"):
+            _most_connections(64)
+    else:
+        assert _most_connections(64) == most
+    assert given == ([] if raised is None else [(raised, hard)])
 
 
 @pytest.mark.parametrize("form", [False, True])

@@ -2,10 +2,13 @@
 
 import base64
 import io
+import re
+from urllib.parse import urljoin
 
 import pytest
+from fastapi.testclient import TestClient
 from PIL import Image
-from serving import PHOTO, TOKEN, client_of, make_map, number_of, post
+from serving import PHOTO, TOKEN, app_of, behind_proxy, client_of, make_map, number_of, post
 
 from vpr.serving.guards import Access
 
@@ -123,7 +126,7 @@ def test_thumbnails_are_those_of_the_matches(client, photo_map):
 
 @pytest.mark.parametrize("row", ["-1", "24", "1e1", "x", "9" * 30, "..%2f..%2fetc%2fpasswd", "%00", "٣", "0x1", " 1"])
 def test_no_other_thumbnail_is_there(client, row):
-    version = post(client, PHOTO).headers["vpr-photos"].split("/")[2]
+    version = post(client, PHOTO).headers["vpr-photos"].split("/")[1]
     assert client.get(f"/photos/{version}/0").status_code == 200
     assert client.get(f"/photos/{version}/{row}").status_code == 404
     assert client.get("/photos/000000000000/0").status_code == 404
@@ -153,3 +156,38 @@ def test_health_and_metrics_tell_of_the_map(client, photo_map):
                + number_of(text, 'vpr_requests_total{outcome="not_on_map"}') for text in (before, after)]  # fmt: skip
     assert told_of[1] - told_of[0] == 1
     assert number_of(after, "vpr_map_photos") == 24 and number_of(after, "vpr_requests_in_work") == 0
+
+
+@pytest.mark.parametrize("address", ["/", "/health", "/metrics"])
+def test_head_is_get_without_the_content(client, address):
+    whole, head = client.get(address), client.head(address)
+    assert (whole.status_code, head.status_code) == (200, 200)
+    assert head.headers["content-type"] == whole.headers["content-type"] and head.headers["referrer-policy"]
+
+
+def test_head_of_a_thumbnail_and_of_nothing(client, closed):
+    place = post(client, PHOTO).headers["vpr-photos"].split(" ")[0]
+    assert client.head(place).status_code == 200 and client.head("/nothing").status_code == 404
+    assert client.head("/locate").status_code == 405
+    assert closed.head("/").status_code == 401 and closed.head("/health").status_code == 200
+
+
+@pytest.mark.parametrize("strips", [True, False])
+def test_the_page_works_under_a_path(photo_map, strips):
+    """As nginx takes the path away, and as ASGI servers name it in ``root_path``."""
+    page = "http://maps.example/vpr/"
+    app = app_of(photo_map, Access(TOKEN))
+    token = {"authorization": f"Bearer {TOKEN}"}
+    with TestClient(behind_proxy(app, "/vpr", strips)) as client:
+        text = client.get(page, headers=token).text
+        assert not re.findall(r"""["'`]/[a-z]""", text), "no address begins at the root"
+        (locate,) = re.findall(r'fetch\("([^"]*)"', text)
+        answer = client.post(urljoin(page, locate), files={"photo": PHOTO}, headers=token)
+        assert answer.status_code == 200
+        places = answer.headers["vpr-photos"].split(" ")
+        assert len(places) == 5
+        for base in (page, urljoin(page, locate)):  # a program may take them from where it sent the photo
+            picture = client.get(urljoin(base, places[0]), headers=token)
+            assert picture.headers["content-type"] == "image/jpeg"
+        assert client.get(urljoin(page, "health")).json() == {"status": "ok"}, "without the token"
+        assert client.get(urljoin(page, "metrics")).status_code == 401

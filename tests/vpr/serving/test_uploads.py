@@ -17,7 +17,7 @@ from photos import write_photo
 from PIL import Image
 from serving import BODIES, FILES, HARMLESS, PHOTO, client_of, encoded, post
 
-from vpr.description.images import fitted, read_image
+from vpr.description.images import fit_image, read_image
 from vpr.serving.limits import Refused
 from vpr.serving.photos import decoded
 
@@ -66,8 +66,8 @@ def test_the_answer_is_that_of_the_map(client, photo_map, tmp_path, size, turn):
 def test_a_decoded_upload_is_to_a_map_what_the_file_is(tmp_path, crop, interpolation, size):
     path = write_photo(tmp_path / "a.jpg", None, size=size)
     takes = SimpleNamespace(input_size=(32, 32), interpolation=interpolation, crop=crop)
-    pixels = decoded(io.BytesIO(path.read_bytes()), "a.jpg", "", takes, 10**6)
-    seen = fitted(Image.fromarray(pixels), (32, 32), interpolation, crop)
+    pixels = decoded(path.read_bytes(), "a.jpg", "", takes, 10**6)
+    seen = fit_image(Image.fromarray(pixels), (32, 32), interpolation, crop)
     np.testing.assert_array_equal(seen, read_image(path, (32, 32), interpolation, crop))
 
 
@@ -78,6 +78,27 @@ def test_what_is_no_photo_is_refused_in_one_sentence(client, case):
     assert answer.status_code == status, answer.text
     said = answer.json()["error"]
     assert said and "\n" not in said and "Traceback" not in said and "0x" not in said
+
+
+def foreign(kind):
+    """A file that Pillow opens, of a format that the service does not open."""
+    if kind == "PSD":
+        head = struct.pack(">4sH6xHLLHH", b"8BPS", 1, 3, 48, 64, 8, 3)
+        return head + bytes(4 * 3 + 2 + 64 * 48 * 3)
+    if kind == "WMF":
+        return b"\xd7\xcd\xc6\x9a" + struct.pack("<H4hHLH", 0, 0, 0, 64, 48, 72, 0, 0) + b"\x01\0\x09\0" + bytes(60)
+    return encoded(kind, mode="1" if kind == "XBM" else "RGB", colour=1 if kind == "XBM" else "red")
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PSD", "WMF", "PCX", "TGA", "ICO", "DDS", "SGI", "ICNS", "XBM"])
+def test_other_formats_are_not_opened(client, kind):
+    data = foreign(kind)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == kind, "Pillow would open it"
+    for name in ("a.jpg", f"a.{kind.lower()}"):
+        answer = post(client, data, name)
+        assert answer.status_code == 415 and "no photo that can be read; send JPEG" in answer.json()["error"]
+    assert client.post("/locate", content=data, headers={"content-type": "image/jpeg"}).status_code == 415
 
 
 SOUND = [encoded(kind) for kind in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")]
@@ -94,7 +115,7 @@ def test_any_bytes_are_a_photo_or_are_refused(whole, edits):
         data[place : place + gone] = new
     takes = SimpleNamespace(input_size=(32, 32), interpolation="bicubic", crop="resize")
     try:
-        assert decoded(io.BytesIO(bytes(data)), "a", "", takes, 10**6).shape == (32, 32, 3)
+        assert decoded(bytes(data), "a", "", takes, 10**6).shape == (32, 32, 3)
     except Refused as refused:
         assert refused.status in (400, 413, 415, 422)
 
@@ -186,7 +207,7 @@ SMALL = [(254, 4, 1, 1), (256, 4, 1, 64), (257, 4, 1, 48), (258, 4, 1, 8), (262,
 def test_parts_that_hold_a_decoder_are_refused_at_once(data):
     takes, began = SimpleNamespace(input_size=(32, 32), interpolation="bicubic", crop="resize"), time.perf_counter()
     with pytest.raises(Refused, match="more parts than any camera writes") as refused:
-        decoded(io.BytesIO(data), "a", "", takes, 10**9)
+        decoded(data, "a", "", takes, 10**9)
     assert refused.value.status == 422 and time.perf_counter() - began < 2
 
 
@@ -200,16 +221,16 @@ def two_pages(size):
 
 def test_the_pixels_of_a_tiff_are_those_of_the_page_that_is_decoded():
     takes = SimpleNamespace(input_size=(32, 32), interpolation="bicubic", crop="resize")
-    assert decoded(io.BytesIO(two_pages((90, 90))), "a", "", takes, 10_000).min() == 200
+    assert decoded(two_pages((90, 90)), "a", "", takes, 10_000).min() == 200
     with pytest.raises(Refused, match="more than 0.01 million pixels") as refused:
-        decoded(io.BytesIO(two_pages((130, 120))), "a", "", takes, 10_000)
+        decoded(two_pages((130, 120)), "a", "", takes, 10_000)
     assert refused.value.status == 413
 
 
 def test_a_big_tiff_that_says_it_begins_beyond_memory_is_refused():
     takes = SimpleNamespace(input_size=(32, 32), interpolation="bicubic", crop="resize")
     with pytest.raises(Refused):
-        decoded(io.BytesIO(b"II+\0\x08\0\0\0" + b"\xff" * 80), "a", "", takes, 10_000)
+        decoded(b"II+\0\x08\0\0\0" + b"\xff" * 80, "a", "", takes, 10_000)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("photo", "image/heic"), ("photo.heic", ""), ("my photo.heic.HEIC", "")])
@@ -217,7 +238,7 @@ def test_a_format_that_needs_a_package_is_told_of_the_photo(monkeypatch, name, k
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     takes = SimpleNamespace(input_size=(32, 32), interpolation="bicubic", crop="resize")
     with pytest.raises(Refused, match="^the photo is HEIC, which needs another package: pip install") as refused:
-        decoded(io.BytesIO(b"what no format begins with"), name, kind, takes, 10_000)
+        decoded(b"what no format begins with", name, kind, takes, 10_000)
     assert refused.value.status == 415
 
 
@@ -226,7 +247,7 @@ def test_parts_of_usual_files_are_read():
     buffer = io.BytesIO()
     Image.new("RGB", (8, 4000)).save(buffer, "TIFF", tiffinfo={278: 1})
     for data in (many_chunks(50), buffer.getvalue()):
-        assert decoded(io.BytesIO(data), "a", "", takes, 10**6).shape == (32, 32, 3)
+        assert decoded(data, "a", "", takes, 10**6).shape == (32, 32, 3)
 
 
 def test_jpeg_2000_has_a_limit_of_its_own(monkeypatch):
@@ -234,9 +255,9 @@ def test_jpeg_2000_has_a_limit_of_its_own(monkeypatch):
     takes = SimpleNamespace(input_size=(32, 32), interpolation="bicubic", crop="resize")
     monkeypatch.setattr("vpr.serving.photos.MOST_JPEG_2000", 1000)
     for kind, refused in (("JPEG2000", True), ("JPEG", False)):
-        file = io.BytesIO(encoded(kind, size=(64, 48)))
+        data = encoded(kind, size=(64, 48))
         with pytest.raises(Refused, match="more than 0.001 million pixels") if refused else nullcontext():
-            assert decoded(file, "a", "", takes, 10**6).shape == (32, 32, 3)
+            assert decoded(data, "a", "", takes, 10**6).shape == (32, 32, 3)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF"])
@@ -245,7 +266,7 @@ def test_an_upload_is_what_it_holds(kind, name):
     if kind == "HEIF":
         pytest.importorskip("pillow_heif").register_heif_opener()
     takes = SimpleNamespace(input_size=(32, 32), interpolation="bicubic", crop="resize")
-    pixels = decoded(io.BytesIO(encoded(kind, size=(64, 64), colour=(200, 0, 0))), name, "image/jpeg", takes, 10**6)
+    pixels = decoded(encoded(kind, size=(64, 64), colour=(200, 0, 0)), name, "image/jpeg", takes, 10**6)
     assert pixels[16, 16, 0] > 180
 
 
@@ -255,5 +276,5 @@ def test_damaged_heic_is_refused():
     whole = encoded("HEIF", size=(64, 64))
     for share in (0.5, 0.8, 0.95):
         with pytest.raises(Refused) as refused:
-            decoded(io.BytesIO(whole[: int(share * len(whole))]), "a.heic", "", takes, 10**6)
+            decoded(whole[: int(share * len(whole))], "a.heic", "", takes, 10**6)
         assert refused.value.status in (415, 422)

@@ -1,13 +1,12 @@
-"""Lists of photos with positions: CSV, GeoJSON, and the lists of exiftool and Mapillary.
+"""Lists of photos with positions: CSV, GeoJSON, and the JSON lists of exiftool and Mapillary.
 
 CSV: a column ``file``, ``key``, ``name``, ``filename``, ``photo`` or ``image``, and either ``latitude`` and
 ``longitude`` (``lat``; ``lon``, ``lng``, ``long``) in degrees, or ``easting`` and ``northing`` (``utm_east``,
-``utm_easting``; ``utm_north``, ``utm_northing``) in the reference system of a column ``crs`` or of ``--crs``.
-Columns are parted by commas, semicolons, tabs or bars; with the last three a decimal comma is read too.
-GeoJSON: points, whose properties have one of those names of files; a ``crs`` member, as older files have, is followed.
-JSON: a list of tables with those columns. Of several columns that could name the file, the one that does is taken.
-A position of exactly 0, 0 is none, as one that is empty: tables have it for "unknown". If a row has two positions, they
-have to agree.
+``utm_easting``; ``utm_north``, ``utm_northing``) in the reference system of a column ``crs`` or of ``--crs``. Columns
+are separated by commas, semicolons, tabs or bars. With the last three, numbers may have decimal commas. GeoJSON:
+points, with the name of the file in one of these properties; a ``crs`` member of older files is used. JSON: a list of
+objects with these columns. If several columns may name the file, the one that names an existing file is used. There is
+no position if it is empty or exactly 0, 0, which tables use for "unknown". If a row has two positions, they must agree.
 """
 
 import csv
@@ -21,15 +20,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from vpr.base.photo_files import BLANK
+from vpr.base.photo_files import WHITE_SPACE
 from vpr.maps.errors import MapError, NoPosition
 from vpr.maps.geodesy import (
     DEGREES,
-    angle_in,
     are_degrees,
     is_unknown,
     metres_between,
-    number_in,
+    parse_angle,
+    parse_number,
     to_degrees,
     wrong_unit,
 )
@@ -45,19 +44,19 @@ FILES = (
 LATITUDES, LONGITUDES = ("latitude", "lat", "gpslatitude", "maplatitude"), (
     "longitude", "lon", "lng", "long", "gpslongitude", "maplongitude",
 )  # fmt: skip
-SIDES = {"NS": "gpslatituderef", "EW": "gpslongituderef"}  # columns of hemispheres
+SIDES = {"NS": "gpslatituderef", "EW": "gpslongituderef"}  # columns with hemispheres
 EASTINGS, NORTHINGS = ("easting", "utmeast", "utmeasting"), ("northing", "utmnorth", "utmnorthing")
 NUMBERS = (*LATITUDES, *LONGITUDES, *EASTINGS, *NORTHINGS)
 DELIMITERS = (",", ";", "\t", "|")
 SEPARATOR = re.compile('"?sep=(.)"?\r?\n', re.IGNORECASE)  # a first line for Excel
 DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
-AGREE_DEGREES, AGREE_M = 1e-3, 100.0  # between two numbers for one position; they are about as far
-WANTED = "a file, key or name, and latitude and longitude, or easting and northing"
+AGREE_DEGREES, AGREE_M = 1e-3, 100.0  # maximum difference of two numbers for one position, about the same distance
+EXPECTED_COLUMNS = "a file, key or name, and latitude and longitude, or easting and northing"
 
 
 Position = tuple[float, float]  # latitude and longitude, degrees
-Row = Mapping[str, Sequence[str]]  # the values of each column that has some; columns as `_plain` has them
-UNITS = {  # what is said of numbers by their `wrong_unit`
+Row = Mapping[str, Sequence[str]]  # the values by normalised column name; without empty columns
+UNIT_HINTS = {  # the end of an error message, by `wrong_unit`
     "degrees": " but degrees; check the crs, or write metres",
     "kilometres": " but kilometres; write metres, a thousand times as much",
     "no metres": "; check the crs, and whether the two are swapped",
@@ -65,75 +64,77 @@ UNITS = {  # what is said of numbers by their `wrong_unit`
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListEntry:
     """A photo of a list."""
 
-    path: Path | None  # None where there is no such file
-    name: str  # as the list has it
-    position: Position | None  # None where the list has none for it
-    row: int = 0  # of the list; in a CSV that is the line, if no value has several
-    why: str = ""  # a position is there and is not taken; empty if none is there
+    path: Path | None  # None if there is no such file
+    name: str  # as in the list
+    position: Position | None  # None if the list has no valid position
+    row: int = 0  # number of the row; in a CSV that is the line, if no value has several lines
+    problem: str = ""  # the reason why a position is invalid; empty if there is no position
 
 
-def read_list(path: Path, crs: str = "") -> Iterator[Listed]:
-    """The photos of a list in its order.
+def read_list(path: Path, crs: str = "") -> Iterator[ListEntry]:
+    """The photos of a list, in its order.
 
-    A row with two positions that disagree has none. Raises MapError for a list that cannot be read, lacks a column, or
-    has a row without a name or with a position that is none.
+    A row with two different positions has no position. Raises MapError for a list that cannot be read or lacks a
+    column, and for a row without a name or with an invalid position.
     """
     files = ListedFiles(path)
     rows = _json_rows(path) if path.suffix.lower() in (".geojson", ".json") else _csv_rows(path)
     for number, row in rows:
         where = f"{path}, row {number}"
-        names = _values(row, FILES)
+        names = _column_values(row, FILES)
         if not names:
             raise MapError(f"{where} names no photo; fill its column {FILES[0]} or {FILES[1]}")
-        found, name = files.find(names, where)
-        position, why = None, ""
+        file, name = files.find(names, where)
+        position, problem = None, ""
         try:
             position = _position(row, where, crs)
         except NoPosition as error:
-            why = str(error)
-        yield Listed(found, name, position, number, why)
+            problem = str(error)
+        yield ListEntry(file, name, position, number, problem)
 
 
-def _plain(column: object) -> str:
-    """The name of a column in letters and digits: GPS Latitude is gpslatitude."""
+def _normalise_column(column: object) -> str:
+    """The name of a column in lower case, letters and digits only: GPS Latitude becomes gpslatitude."""
     return re.sub("[^a-z0-9]", "", str(column).lower())
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    text, other = _read_text(path)
+    text, encoding_problem = _read_text(path)
     try:
-        if found := SEPARATOR.match(text):
-            text = text[found.end() :]
-            delimiter = found[1]
+        if separator := SEPARATOR.match(text):
+            text = text[separator.end() :]
+            delimiter = separator[1]
         else:
             delimiter = _delimiter(text)
         columns: list[str] = []
-        for number, fields in enumerate(_records(text, delimiter), 1 if found is None else 2):
+        for number, fields in enumerate(_split_rows(text, delimiter), 1 if separator is None else 2):
             if not any(field.strip() for field in fields):  # spreadsheets write empty rows as ;;
                 continue
             if not columns:
-                columns = [_plain(name) for name in fields]
-                _require_columns(path, columns, fields, other)
-                if other:
+                columns = [_normalise_column(name) for name in fields]
+                _require_columns(path, columns, fields, encoding_problem)
+                if encoding_problem:
                     log.warning("%s is not in UTF-8; it is read as Windows-1252", path)
                 continue
             if any(field.strip() for field in fields[len(columns) :]):
-                counts = f"{len(fields)} fields where the first row names {len(columns)}"
-                remedy = f"put a value that holds {_shown(delimiter)} in double quotes"
+                counts = f"{len(fields)} fields, but the first row has {len(columns)}"
+                remedy = f"put values that contain {_delimiter_name(delimiter)} in double quotes"
                 raise MapError(f"{path}, row {number} has {counts}; {remedy}")
-            yield number, _row(zip(columns, map(partial(_decimal_point, delimiter), columns, fields)))
+            yield number, _make_row(zip(columns, map(partial(_decimal_point, delimiter), columns, fields)))
         if not columns:
-            raise MapError(f"{path} is empty; wanted: {WANTED}")
+            raise MapError(f"{path} is empty; it needs {EXPECTED_COLUMNS}")
     except csv.Error as error:
-        raise MapError(f"{path} is no CSV in UTF-8 ({error}); save it as one") from error
+        raise MapError(f"{path} is not a CSV in UTF-8 ({error}); save it as one") from error
 
 
-def _records(text: str, delimiter: str) -> list[list[str]]:
-    """The values of each row. Some programs write quotes inside of quotes as they are: "Rue "X" 5". Such a file is read
-    line by line. Raises csv.Error for a quote that is not closed."""
+def _split_rows(text: str, delimiter: str) -> list[list[str]]:
+    """The values of each row. Raises csv.Error for a quote that is not closed.
+
+    Some programs do not escape quotes inside of quotes: "Rue "X" 5". Such a file is read line by line.
+    """
     try:
         return [*csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)]
     except csv.Error:
@@ -144,21 +145,23 @@ def _records(text: str, delimiter: str) -> list[list[str]]:
         return rows
 
 
-def _row(pairs: Iterable[tuple[str, str]]) -> Row:
-    """Columns and their values as a row, without those that are empty."""
+def _make_row(pairs: Iterable[tuple[str, str]]) -> Row:
+    """A row from columns and their values, without empty values."""
     row: dict[str, list[str]] = {}
     for column, value in pairs:
-        if text := value.strip(BLANK):
+        if text := value.strip(WHITE_SPACE):
             row.setdefault(column, []).append(text)
     return row
 
 
 def _read_text(path: Path) -> tuple[str, str]:
-    """The text of a file in UTF-8, or in UTF-16 with its mark; else read as Windows-1252, and what is wrong with it as
-    UTF-8."""
+    """The text of a file, and the problem with its encoding; empty for UTF-8, and for UTF-16 with a byte order mark.
+
+    Other files are read as Windows-1252.
+    """
     data = path.read_bytes()
     if b"\0" in data and data[:2] not in (b"\xff\xfe", b"\xfe\xff"):
-        raise MapError(f"{path} is no CSV in UTF-8 (it holds zero bytes); save it as one")
+        raise MapError(f"{path} is not a CSV in UTF-8 (it has zero bytes); save it as one")
     try:
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
             return data.decode("utf-16"), ""
@@ -167,16 +170,16 @@ def _read_text(path: Path) -> tuple[str, str]:
         try:
             return data.decode("cp1252"), str(error)
         except UnicodeDecodeError:
-            raise MapError(f"{path} is no CSV in UTF-8 ({error}); save it as one") from error
+            raise MapError(f"{path} is not a CSV in UTF-8 ({error}); save it as one") from error
 
 
 def _delimiter(text: str) -> str:
-    """The one under which the first row has the columns that are needed, or else the most common one in it."""
+    """The delimiter with which the first row has the needed columns, or else the most common one in that row."""
     start = next((line for line in re.split("[\r\n]+", text) if line.strip()), "")
     by_count = sorted(DELIMITERS, key=start.count, reverse=True)
     for delimiter in by_count:
         fields: list[str] = next(csv.reader([start], delimiter=delimiter), [])
-        if _has_columns([_plain(name) for name in fields]):
+        if _has_columns([_normalise_column(name) for name in fields]):
             return delimiter
     return by_count[0]
 
@@ -186,22 +189,25 @@ def _has_columns(columns: Sequence[str]) -> bool:
     return known[0] and (all(known[1:3]) or all(known[3:]))
 
 
-def _require_columns(path: Path, columns: Sequence[str], names: Sequence[str], other: str) -> None:
-    """other: what is wrong with the text as UTF-8."""
+def _require_columns(path: Path, columns: Sequence[str], names: Sequence[str], encoding_problem: str) -> None:
+    """Raise MapError if a column is missing. names: the columns as in the file."""
     if _has_columns(columns):
         return
-    if other:
-        raise MapError(f"{path} is no CSV in UTF-8 ({other}); save it as one")
-    raise MapError(f"{path} has the columns {', '.join(name.strip() for name in names)[:80]}; wanted: {WANTED}")
+    if encoding_problem:
+        raise MapError(f"{path} is not a CSV in UTF-8 ({encoding_problem}); save it as one")
+    present = ", ".join(name.strip() for name in names)[:80]
+    raise MapError(f"{path} has the columns {present}; it needs {EXPECTED_COLUMNS}")
 
 
-def _shown(delimiter: str) -> str:
+def _delimiter_name(delimiter: str) -> str:
     return {",": "a comma", ";": "a semicolon", "\t": "a tab"}.get(delimiter, repr(delimiter))
 
 
 def _decimal_point(delimiter: str, column: str, value: str) -> str:
-    """A value, with a point for a decimal comma. Beside commas only degrees may have one: 448,251 metres could be
-    thousands."""
+    """A value with a decimal point in place of a decimal comma.
+
+    In files with commas as delimiters, only degrees may have a decimal comma: in metres, 448,251 could be thousands.
+    """
     text = value.strip()
     if column in (NUMBERS if delimiter != "," else (*LATITUDES, *LONGITUDES)) and DECIMAL_COMMA.fullmatch(text):
         return text.replace(",", ".")
@@ -211,12 +217,12 @@ def _decimal_point(delimiter: str, column: str, value: str) -> str:
 def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
     try:
         content = json.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
-        if isinstance(content, list):  # as exiftool and Mapillary have it
+        if isinstance(content, list):  # as from exiftool and Mapillary
             for number, table in enumerate(content, 1):
-                yield number, _row(_columns(table))
+                yield number, _make_row(_columns(table))
             return
         crs = str((content.get("crs") or {}).get("properties", {}).get("name", DEGREES))
-        if "CRS84" in crs:  # the degrees that GeoJSON has anyway
+        if "CRS84" in crs:  # the degrees of GeoJSON itself
             crs = DEGREES
         for number, feature in enumerate(content["features"], 1):
             row = _columns(feature["properties"] or {})
@@ -227,57 +233,62 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
                 x, y, *_ = geometry["coordinates"]
                 row = [pair for pair in row if pair[0] not in (*EASTINGS, *NORTHINGS, "crs")]
                 row += [("easting", str(x)), ("northing", str(y)), ("crs", crs)]
-            yield number, _row(row)
+            yield number, _make_row(row)
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
         if isinstance(error, MapError):
             raise
-        raise MapError(f"{path} is no GeoJSON of points ({error}); save the photos as points with a file") from error
+        raise MapError(f"{path} is not a GeoJSON of points ({error}); save the photos as points with a file") from error
 
 
 def _columns(table: dict[str, object]) -> list[tuple[str, str]]:
-    """The columns of a table of JSON that have a value."""
-    return [(_plain(name), str(value)) for name, value in table.items() if isinstance(value, str | int | float)]
+    """The columns of a JSON object that have a value."""
+    return [
+        (_normalise_column(name), str(value)) for name, value in table.items() if isinstance(value, str | int | float)
+    ]
 
 
 def _position(row: Row, where: str, crs: str) -> Position | None:
-    """Latitude and longitude of a row, None where its columns are empty or 0, 0; degrees win over metres that say the
-    same. Raises NoPosition for two positions that disagree."""
-    found = [position for position in (_of_degrees(row, where), _of_metres(row, where, crs)) if position is not None]
-    if len(found) == 2 and any(abs(one - other) > AGREE_DEGREES for one, other in zip(*found)):
-        raise NoPosition(f"{where} has two positions, {metres_between(*found) / 1000:.3g} km apart")
-    return found[0] if found else None
+    """Latitude and longitude of a row; None if they are empty or 0, 0. If there are degrees and metres, the degrees.
+
+    Raises NoPosition if the two differ.
+    """
+    both = _degrees_position(row, where), _metres_position(row, where, crs)
+    positions = [position for position in both if position is not None]
+    if len(positions) == 2 and any(abs(one - other) > AGREE_DEGREES for one, other in zip(*positions)):
+        raise NoPosition(f"{where} has two positions, {metres_between(*positions) / 1000:.3g} km apart")
+    return positions[0] if positions else None
 
 
-def _of_degrees(row: Row, where: str) -> Position | None:
-    held = [_values(row, names) for names in (LATITUDES, LONGITUDES)]
-    if not any(held):
+def _degrees_position(row: Row, where: str) -> Position | None:
+    columns = [_column_values(row, names) for names in (LATITUDES, LONGITUDES)]
+    if not any(columns):
         return None
-    if not all(held):
-        raise MapError(f"{where} has a latitude or a longitude alone; fill both, or neither")
-    degrees = [
-        _agreed([(_signed(angle_in(text, sides), sides, row), text) for text in texts], AGREE_DEGREES, where)
-        for texts, sides in zip(held, SIDES)
+    if not all(columns):
+        raise MapError(f"{where} has only a latitude or a longitude; fill both, or neither")
+    angles = [
+        [(_apply_hemisphere(parse_angle(text, sides), sides, row), text) for text in texts]
+        for texts, sides in zip(columns, SIDES)
     ]
-    (latitude, north), (longitude, east) = degrees
-    return None if is_unknown(latitude, longitude) else _on_earth((latitude, longitude), (north, east), where)
+    (latitude, north), (longitude, east) = (_require_agreement(numbers, AGREE_DEGREES, where) for numbers in angles)
+    return None if is_unknown(latitude, longitude) else _require_on_earth((latitude, longitude), (north, east), where)
 
 
-def _agreed(numbers: Sequence[tuple[float, str]], most: float, where: str) -> tuple[float, str]:
-    """The first of several numbers for one thing, each with its text, or the first that is none.
+def _require_agreement(numbers: Sequence[tuple[float, str]], most: float, where: str) -> tuple[float, str]:
+    """The first of several numbers for one coordinate, each with its text; or the first that is NaN.
 
-    Raises NoPosition if they lie further apart than that.
+    Raises NoPosition if two differ by more than ``most``.
     """
     for number, text in numbers:
         if not math.isfinite(number):
             return number, text
         if abs(number - numbers[0][0]) > most:
-            raise NoPosition(f"{where} has {numbers[0][1][:20]} and {text[:20]} for one number of its position")
+            raise NoPosition(f"{where} has {numbers[0][1][:20]} and {text[:20]} for one coordinate")
     return numbers[0]
 
 
-def _signed(value: float, sides: str, row: Row) -> float:
-    """A number with the sign of its hemisphere, if there is a column of it; NaN where they say two things."""
-    side = next((text[0].upper() for text in _values(row, (SIDES[sides],))), "")
+def _apply_hemisphere(value: float, sides: str, row: Row) -> float:
+    """A number with the sign of the column of its hemisphere, if there is one; NaN if they contradict each other."""
+    side = next((text[0].upper() for text in _column_values(row, (SIDES[sides],))), "")
     if not side:
         return value
     if side not in sides or (side == sides[0] and value < 0):
@@ -285,19 +296,21 @@ def _signed(value: float, sides: str, row: Row) -> float:
     return value if side == sides[0] else -abs(value)
 
 
-def _of_metres(row: Row, where: str, crs: str) -> Position | None:
-    held = [_values(row, names) for names in (EASTINGS, NORTHINGS)]
-    systems = {*_values(row, ("crs",))} or {crs}
+def _metres_position(row: Row, where: str, crs: str) -> Position | None:
+    columns = [_column_values(row, names) for names in (EASTINGS, NORTHINGS)]
+    systems = {*_column_values(row, ("crs",))} or {crs}
     if len(systems) > 1:
         raise NoPosition(f"{where} has {' and '.join(sorted(systems))[:60]} for one crs")
     system = systems.pop()
-    if not any(held) or (not system and all(_values(row, names) for names in (LATITUDES, LONGITUDES))):
+    if not any(columns) or (not system and all(_column_values(row, names) for names in (LATITUDES, LONGITUDES))):
         return None
-    if not all(held):
-        raise MapError(f"{where} has an easting or a northing alone; fill both, or neither")
+    if not all(columns):
+        raise MapError(f"{where} has only an easting or a northing; fill both, or neither")
     if not system:
-        raise MapError(f"{where} has metres of no known system; pass --crs EPSG:..., or add a column crs")
-    (x, east), (y, north) = (_agreed([(number_in(text), text) for text in texts], AGREE_M, where) for texts in held)
+        raise MapError(f"{where} has metres without a reference system; pass --crs EPSG:..., or add a column crs")
+    (x, east), (y, north) = (
+        _require_agreement([(parse_number(text), text) for text in texts], AGREE_M, where) for texts in columns
+    )
     if is_unknown(x, y):
         return None
     try:
@@ -307,19 +320,19 @@ def _of_metres(row: Row, where: str, crs: str) -> Position | None:
     except MapError as error:
         raise MapError(f"{where}: {error}") from error
     if wrong and (wrong != "no metres" or are_degrees(*degrees)):
-        raise MapError(f"{where}: {f'{east}, {north}'[:60]} are no metres of {system}{UNITS[wrong]}")
-    return _on_earth(degrees, (east, north), where, system)
+        raise MapError(f"{where}: {f'{east}, {north}'[:60]} are not metres of {system}{UNIT_HINTS[wrong]}")
+    return _require_on_earth(degrees, (east, north), where, system)
 
 
-def _on_earth(degrees: tuple[float, ...], texts: Sequence[str], where: str, system: str = "") -> Position:
+def _require_on_earth(degrees: tuple[float, ...], texts: Sequence[str], where: str, system: str = "") -> Position:
     latitude, longitude = degrees
     if are_degrees(latitude, longitude):
         return latitude, longitude
     swapped = are_degrees(longitude, latitude) and "; are the two swapped?"
-    remedy = swapped or (f" in {system}{UNITS['no metres']}" if system else "; mend it")
-    raise MapError(f"{where}: {', '.join(texts)[:60]} is no position on Earth{remedy}")
+    remedy = swapped or (f" in {system}{UNIT_HINTS['no metres']}" if system else "; correct it")
+    raise MapError(f"{where}: {', '.join(texts)[:60]} is not a position on Earth{remedy}")
 
 
-def _values(row: Row, names: Sequence[str]) -> list[str]:
-    """What the columns of these names hold, in their order, without those that are empty."""
+def _column_values(row: Row, names: Sequence[str]) -> list[str]:
+    """The values of the columns with these names, in their order, without empty ones."""
     return [value for name in names for value in row.get(name, ())]

@@ -1,5 +1,7 @@
 "use strict";
 
+// All addresses are relative: a proxy may serve the page under a path.
+
 const one = (selector, root = document) => root.querySelector(selector);
 const limits = document.body.dataset;
 const waiting = [];
@@ -32,15 +34,14 @@ function fail(node, reason) {
 const percent = (share) => `${Math.round(100 * share)} %`;
 
 function place(node, found) {
-  const degrees = `${found.latitude.toFixed(6)}, ${found.longitude.toFixed(6)}`;
+  const [latitude, longitude] = [found.latitude.toFixed(6), found.longitude.toFixed(6)];
   const link = document.createElement("a");
-  link.href = `https://www.openstreetmap.org/?mlat=${found.latitude.toFixed(6)}&mlon=${found.longitude.toFixed(6)}#map=18/${found.latitude.toFixed(6)}/${found.longitude.toFixed(6)}`
-    + `/${found.latitude.toFixed(6)}/${found.longitude.toFixed(6)}`;
+  link.href = `https://www.openstreetmap.org/?mlat=${latitude}&mlon=${longitude}#map=18/${latitude}/${longitude}`;
   link.textContent = "OpenStreetMap";
   link.target = "_blank";
   link.rel = "noopener noreferrer";
   const best = found.on_map ? "" : "Best guess: ";
-  one(".place", node).append(`${best}${degrees}, within ${Math.round(found.radius_m)} m  · `, link);
+  one(".place", node).append(`${best}${latitude}, ${longitude}, within ${Math.round(found.radius_m)} m  · `, link);
 }
 
 function confidence(node, found) {
@@ -92,7 +93,7 @@ async function ask(file, node) {
   form.append(limits.field, file, file.name);
   let answer;
   try {
-    answer = await fetch("/locate", { method: "POST", body: form });
+    answer = await fetch("locate", { method: "POST", body: form });
   } catch {
     return fail(node, "The service does not answer. Is it still running?");
   }

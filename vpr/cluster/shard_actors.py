@@ -1,7 +1,7 @@
 """Actors: processes that each hold a shard and answer questions about it.
 
 If a process is killed, or its machine fails, the shard is opened again in a new process; that costs only time. If a
-shard cannot be opened or times out, `Unavailable` is returned in place of its answer.
+shard cannot be opened or times out, `ShardFailure` is returned in place of its answer.
 """
 
 from __future__ import annotations
@@ -23,74 +23,74 @@ from vpr.cluster.connecting import Cluster, require_code
 log = logging.getLogger("vpr")
 
 ANSWER_S = 120.0  # timeout for an answer, including a restart of the process
-FIRST = 5  # factor of the timeout for the first answer, because kernels may have to be compiled
-AGAIN_S = 2.0  # timeout if the shard did not answer before
-SHARE = 0.01  # nominal CPU request, so that Ray's SPREAD strategy distributes the actors
+FIRST_ANSWER_FACTOR = 5  # factor of the timeout for the first answer, because kernels may have to be compiled
+FAILED_ANSWER_S = 2.0  # timeout if the shard did not answer before
+CPU_REQUEST = 0.01  # nominal, so that Ray's SPREAD strategy distributes the actors
 
 
 @dataclass(frozen=True)
-class Unavailable:
-    """In place of an answer: the reason why there is none."""
+class ShardFailure:
+    """The reason why a shard did not answer, in place of the answer."""
 
     reason: str
 
 
-class Holder:
+class ShardActor:
     """An actor: it opens a shard at the first question, and answers questions about it."""
 
-    def __init__(self, make: list[Any], cores: int, code: str) -> None:
-        """make: a Ray reference to the function that opens the shard, in a list so that Ray does not resolve it."""
-        self.make, self.cores, self.code, self.part = make, cores, code, None
+    def __init__(self, opener: list[Any], cores: int, code: str) -> None:
+        """opener: a Ray reference to the function that opens the shard, in a list so that Ray does not resolve it."""
+        self.opener, self.cores, self.code, self.shard = opener, cores, code, None
 
     def ask(self, question: str, *arguments: Any) -> tuple[str, Any]:
-        """The name of this process, and the result of the shard's method; `Unavailable` if it cannot be opened."""
+        """The name of this process, and the result of the shard's method; `ShardFailure` if it cannot be opened."""
         import ray
 
-        if self.part is None:
+        if self.shard is None:
             try:
                 require_code(self.code)
                 limit_cores(self.cores)
-                self.part = ray.get(self.make[0])()
+                self.shard = ray.get(self.opener[0])()
             except (VprError, OSError, ValueError, RuntimeError) as error:
-                return self._name(), Unavailable(" ".join(str(error).split()))
-        return self._name(), getattr(self.part, question)(*writable(arguments))
+                return self._name(), ShardFailure(" ".join(str(error).split()))
+        return self._name(), getattr(self.shard, question)(*copy_arrays(arguments))
 
     def _name(self) -> str:
         return f"{socket.gethostname()}, process {os.getpid()}"
 
 
-def writable(value: Any) -> Any:
+def copy_arrays(value: Any) -> Any:
     """A value with its arrays copied. Arrays from Ray are read-only, and numba would compile kernels again for them.
 
     >>> one = np.zeros(2)
     >>> one.flags.writeable = False
-    >>> writable((one, "b", (one,)))[2][0].flags.writeable
+    >>> copy_arrays((one, "b", (one,)))[2][0].flags.writeable
     True
     """
     if isinstance(value, np.ndarray):
         return value.copy()
-    return tuple(writable(one) for one in value) if type(value) is tuple else value
+    return tuple(copy_arrays(one) for one in value) if type(value) is tuple else value
 
 
-class Holders:
+class ShardActors:
     """The client of several actors."""
 
-    def __init__(self, cluster: Cluster, makes: Sequence[Callable[[], Any]], answer_s: float = ANSWER_S) -> None:
-        """makes: one function per shard, which opens it. answer_s: timeout of an answer, seconds."""
+    def __init__(self, cluster: Cluster, openers: Sequence[Callable[[], Any]], answer_s: float = ANSWER_S) -> None:
+        """openers: one function per shard, which opens it. answer_s: timeout of an answer, seconds."""
         import ray
 
         self.cluster, self.answer_s = cluster, answer_s
-        self.cores = max(1, cluster.cores // len(makes))
-        options = {"num_cpus": SHARE, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": "SPREAD"}
-        self._remote: Any = ray.remote(Holder).options(**options)
-        self.makes = [ray.put(make) for make in makes]
-        self.started = [time.monotonic()] * len(makes)  # start time of each process
-        self.actors = [self._start(number) for number in range(len(makes))]
+        self.cores = max(1, cluster.cores // len(openers))
+        options = {"num_cpus": CPU_REQUEST, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": "SPREAD"}
+        self._remote: Any = ray.remote(ShardActor).options(**options)
+        self.openers = [ray.put(opener) for opener in openers]
+        self.started = [time.monotonic()] * len(openers)  # start time of each process
+        self.actors = [self._start(number) for number in range(len(openers))]
         self.names: dict[int, str] = {}  # by shard: the process that answered last
-        self.gone: dict[int, str] = {}  # by shard: the reason why its last answer is missing
+        self.failures: dict[int, str] = {}  # by shard: the reason why its last answer is missing
 
     def _start(self, number: int) -> Any:
-        return self._remote.remote([self.makes[number]], self.cores, self.cluster.code)
+        return self._remote.remote([self.openers[number]], self.cores, self.cluster.code)
 
     def _replace(self, number: int) -> None:
         """Start a new process for a shard."""
@@ -103,8 +103,8 @@ class Holders:
     def __len__(self) -> int:
         return len(self.actors)
 
-    def ask(self, question: str, arguments: Sequence[tuple | None]) -> list[Any]:
-        """The answer of each shard to its arguments, or `Unavailable`; None for shards without arguments.
+    def ask(self, question: str, arguments: Sequence[tuple[Any, ...] | None]) -> list[Any]:
+        """The answer of each shard to its arguments, or `ShardFailure`; None for shards without arguments.
 
         Errors of the shard's method are raised here.
         """
@@ -116,23 +116,23 @@ class Holders:
         start = time.monotonic()
         answers: list[Any] = [None] * len(self)
         for number, answer in asked.items():
-            answers[number] = self._awaited(number, answer, start + self._timeout(number) - time.monotonic())
+            answers[number] = self._await(number, answer, start + self._timeout(number) - time.monotonic())
         return answers
 
     def _timeout(self, number: int) -> float:
         """The timeout of a shard's answer, seconds."""
-        if number in self.gone:
-            return AGAIN_S
-        return self.answer_s if number in self.names else FIRST * self.answer_s
+        if number in self.failures:
+            return FAILED_ANSWER_S
+        return self.answer_s if number in self.names else FIRST_ANSWER_FACTOR * self.answer_s
 
-    def _awaited(self, number: int, answer: Any, seconds: float) -> Any:
+    def _await(self, number: int, answer: Any, seconds: float) -> Any:
         import ray
         from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
         try:
             name, result = ray.get(answer, timeout=max(0.0, seconds))
         except GetTimeoutError:
-            result = Unavailable(
+            result = ShardFailure(
                 f"no answer within {self.answer_s:g} s: its machine is busy or down, or its process keeps crashing"
             )
             if time.monotonic() - self.started[number] > self.answer_s:  # a new process may still be starting
@@ -140,19 +140,19 @@ class Holders:
         except RayTaskError as error:
             if not isinstance(error.cause, RayError):
                 raise error.cause from error
-            result = Unavailable(f"its process failed ({str(error.cause).splitlines()[0]})")
+            result = ShardFailure(f"its process failed ({str(error.cause).splitlines()[0]})")
         except RayActorError as error:
-            result = Unavailable(f"its process ended ({str(error).splitlines()[0]})")
+            result = ShardFailure(f"its process ended ({str(error).splitlines()[0]})")
             self._replace(number)
         else:
             if self.names.setdefault(number, name) != name:
                 log.warning("shard %d of %d was started again (%s)", number + 1, len(self), name)
                 self.names[number] = name
-        if not isinstance(result, Unavailable):
-            self.gone.pop(number, None)
-        elif self.gone.get(number) != result.reason:
-            self.gone[number] = result.reason
-            log.warning("shard %d of %d is gone: %s", number + 1, len(self), result.reason)
+        if not isinstance(result, ShardFailure):
+            self.failures.pop(number, None)
+        elif self.failures.get(number) != result.reason:
+            self.failures[number] = result.reason
+            log.warning("shard %d of %d does not answer: %s", number + 1, len(self), result.reason)
         return result
 
     def share(self, value: Any) -> Any:
@@ -161,10 +161,10 @@ class Holders:
 
         return ray.put(value)
 
-    def why(self) -> str:
-        """The problem of the first shard that is gone, for an error message."""
-        number, reason = min(self.gone.items())
-        return f"shard {number + 1} of {len(self)} is gone ({reason})"
+    def failure_text(self) -> str:
+        """The problem of the first shard that does not answer, for an error message."""
+        number, reason = min(self.failures.items())
+        return f"shard {number + 1} of {len(self)} does not answer ({reason})"
 
     def end(self) -> None:
         """End the processes."""

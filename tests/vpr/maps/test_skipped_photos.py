@@ -11,8 +11,8 @@ from photos import BETWEEN_BATCHES, a_model, add, alike, write_photo, write_phot
 from PIL import Image
 
 from vpr.description.images import ImageError
-from vpr.description.shown import photos_in
-from vpr.maps import described
+from vpr.description.photos import find_photo_files
+from vpr.maps import photo_versions
 from vpr.maps.building import remove_photos
 from vpr.maps.errors import MapError
 from vpr.maps.photo_map import Map
@@ -41,22 +41,25 @@ def test_unreadable_photos_are_left_out_and_tried_again(tmp_path, photos):
     add(tmp_path / "fresh", model, photos)
     opened, fresh = (Map.open(one, model).content for one in (folder, tmp_path / "fresh"))
     order = np.argsort(opened.table.keys)
-    np.testing.assert_allclose(opened.globals_[order], fresh.globals_, atol=BETWEEN_BATCHES)
+    np.testing.assert_allclose(opened.global_descriptors[order], fresh.global_descriptors, atol=BETWEEN_BATCHES)
 
 
 def test_a_photo_of_the_map_that_becomes_unreadable_stays_as_it_was(tmp_path, photos):
     model, folder = a_model(), tmp_path / "map"
     add(folder, model, photos)
-    before, rows = np.array(Map.open(folder, model).content.globals_), Map.open(folder, model).content.table.rows()
+    before, rows = (
+        np.array(Map.open(folder, model).content.global_descriptors),
+        Map.open(folder, model).content.table.rows(),
+    )
     cut(photos / "005.jpg", 0.6)
     (photos / "p.csv").write_text("file,lat,lon\n005.jpg,47,8\n006.jpg,47,9\n")
     done = add(folder, model, photos / "p.csv")
     assert (done.photos, done.changed, [*done.left_out.unreadable]) == (12, 1, [str(photos / "005.jpg")])
     after = Map.open(folder, model).content
-    np.testing.assert_array_equal(after.globals_, before)
+    np.testing.assert_array_equal(after.global_descriptors, before)
     assert [n for n, (one, other) in enumerate(zip(rows, after.table.rows())) if one != other] == [6]
     (folder / "descriptors.h5").unlink()  # now it is needed
-    with pytest.raises(MapError, match=r"005.jpg cannot be decoded .*; restore it, or take it out of the map"):
+    with pytest.raises(MapError, match=r"005.jpg cannot be decoded .*; restore it, or remove it from the map"):
         add(folder, model, photos / "006.jpg")
 
 
@@ -79,7 +82,7 @@ def test_folders_behind_links_are_read_once(tmp_path, photos):
     (photos / "far").symlink_to(write_photos(tmp_path / "elsewhere", range(20, 23)))
     (photos / "far2").symlink_to(tmp_path / "elsewhere")
     (photos / "nowhere.jpg").symlink_to("nowhere.jpg")
-    found = [path.relative_to(photos).as_posix() for path in photos_in(photos)]
+    found = [path.relative_to(photos).as_posix() for path in find_photo_files(photos)]
     assert found == [*(f"{n:03d}.jpg" for n in range(12)), *(f"far/{n:03d}.jpg" for n in range(20, 23))]
 
 
@@ -125,9 +128,10 @@ def test_a_map_behind_a_link_is_that_map(tmp_path, photos):
 
 
 def test_a_photo_that_vanishes_while_photos_are_added_is_left_out(tmp_path, photos, seams):
-    usual = described._problem_of
+    usual = photo_versions._problem_of
     seams.replace(
-        "vpr.maps.described._problem_of", lambda file: usual(file) or (file.endswith("3.jpg") and os.unlink(file)) or ""
+        "vpr.maps.photo_versions._problem_of",
+        lambda file: usual(file) or (file.endswith("3.jpg") and os.unlink(file)) or "",
     )
     done = add(tmp_path / "map", a_model(), photos)
     assert done.photos == 11 and [*done.left_out.unreadable.values()] == [f"{photos / '003.jpg'} is missing"]

@@ -1,4 +1,4 @@
-"""Which descriptors a model makes: the identity under which a cache keeps them."""
+"""The cache specification of a model: which descriptors it makes."""
 
 from vpr.cache import CacheSpec, PatchType
 from vpr.models.hub import HubModel
@@ -11,9 +11,9 @@ from vpr.models.weights import fingerprint
 def cache_spec(
     model: StructuralModel | NetVLAD | HubModel, dtype: PatchType = "float16", rollout: bool = False
 ) -> CacheSpec:
-    """What makes the descriptors of one model differ from another's: weights, input transform, size, grid, pooling.
+    """The specification of a model's descriptors. Its fingerprint covers weights, input transform, size, grid, pooling.
 
-    rollout: with the weights of the patches. Raises VprError for a model that cannot give them.
+    rollout: also weights of patches. Raises VprError for a model without rollout.
     """
     if rollout:
         transformer_of(model)
@@ -23,7 +23,7 @@ def cache_spec(
         model.interpolation,
         model.input_size,
     )
-    if model.crop != "resize":  # which has been there from the start, and is not named
+    if model.crop != "resize":  # the default is left out, so that fingerprints of old caches stay valid
         transform = (*transform, model.crop)
     if isinstance(model, NetVLAD):
         return CacheSpec(fingerprint(model, "NetVLAD", model.config.backbone, transform), 0, model.config.dim)

@@ -1,4 +1,4 @@
-"""The labelled set of a command: the one that is named, or mini-retrieval, rendered on first use."""
+"""The labelled set of a command: that of ``--data``, or mini-retrieval, rendered on first use."""
 
 import logging
 from pathlib import Path
@@ -10,8 +10,10 @@ log = logging.getLogger("vpr")
 
 
 def labelled_root(data: Path | None, layout: Layout) -> Path:
-    """The folder of a labelled set that ``--data`` names; without one mini-retrieval in that layout, and the log says
-    so. Raises DatasetError when it cannot be rendered."""
+    """The folder of ``--data``; without it the folder of mini-retrieval in that layout, which the log names.
+
+    Raises DatasetError if mini-retrieval cannot be rendered.
+    """
     if data is not None:
         return data
     root = ensure_mini_retrieval(layout=layout)
@@ -22,10 +24,10 @@ def labelled_root(data: Path | None, layout: Layout) -> Path:
 def ensure_mini_retrieval(
     out: Path | None = None, layout: Layout = "folders", seed: int = 0, workers: int | None = None
 ) -> Path:
-    """The folder of a complete mini-retrieval; it, or what is missing of it, is rendered first.
+    """The folder of a complete mini-retrieval; missing images are rendered first.
 
     out: the folder; None takes one in the user's cache. workers: rendering processes; None takes one for each core.
-    Raises DatasetError when ``out`` holds something else.
+    Raises DatasetError if ``out`` holds something else.
     """
     from vpr.datasets.bird_world.config import VERSION, BirdConfig
     from vpr.datasets.bird_world.rendering import render

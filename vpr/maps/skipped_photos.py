@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from vpr.base.errors import VprError
 from vpr.maps.errors import MapError
 
-NAMED = 3  # photos to list by name for each reason
+NAMES_SHOWN = 3  # photos to list by name for each reason
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class SkippedPhotos:
     """Photos that were not added to a map, by reason."""
 
     without: Sequence[str] = ()  # paths of photos without a position
@@ -20,14 +20,14 @@ class LeftOut:
     def __len__(self) -> int:
         return len(self.without) + len(self.missing) + len(self.unreadable)
 
-    def __or__(self, other: "LeftOut") -> "LeftOut":
+    def __or__(self, other: "SkippedPhotos") -> "SkippedPhotos":
         unreadable = {**self.unreadable, **other.unreadable}
-        return LeftOut((*self.without, *other.without), (*self.missing, *other.missing), unreadable)
+        return SkippedPhotos((*self.without, *other.without), (*self.missing, *other.missing), unreadable)
 
     def lines(self) -> list[str]:
         """One line for each reason: the number of photos, and the first names.
 
-        >>> LeftOut(missing=["a.jpg", "b.jpg"]).lines()
+        >>> SkippedPhotos(missing=["a.jpg", "b.jpg"]).lines()
         ['2 photos of a list are missing and are left out: a.jpg, b.jpg']
         """
         reasons = (
@@ -35,32 +35,33 @@ class LeftOut:
             (self.missing, "of a list are missing and are left out"),
             ([*self.unreadable.values()], "cannot be read and are left out"),
         )
-        return [f"{len(names)} photos {why}: {listed(names)}" for names, why in reasons if names]
+        return [f"{len(names)} photos {why}: {first_names(names)}" for names, why in reasons if names]
 
 
-def nothing_to_add(left_out: LeftOut) -> MapError:
+def nothing_to_add(skipped: SkippedPhotos) -> MapError:
     """The error if no photo remains to be added."""
-    if left_out.unreadable:
-        return MapError(f"none of {len(left_out)} photos can be added: {listed([*left_out.unreadable.values()])}")
+    if skipped.unreadable:
+        return MapError(f"none of {len(skipped)} photos can be added: {first_names([*skipped.unreadable.values()])}")
     return MapError(
-        f"none of {len(left_out)} photos has a position",
+        f"none of {len(skipped)} photos has a position",
         remedy="add a CSV or GeoJSON of them (file,latitude,longitude)",
     )
 
 
-def listed(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str]) -> str:
     """The first names, and the number of the others.
 
-    >>> listed(["a", "b", "c", "d"])
+    >>> first_names(["a", "b", "c", "d"])
     'a, b, c and 1 more'
     """
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
 
 
-def reason(error: VprError | str) -> str:
-    """The problem of a photo, by its error or the text of it: without the remedy, which is for data sets.
+def problem_of(error: VprError | str) -> str:
+    """The problem in an error of a photo, or in its text, without the remedy, which is for datasets.
 
-    >>> reason("a.jpg is missing; unpack it again"), reason("a.heic needs another package: pip install pillow-heif")
-    ('a.jpg is missing', 'a.heic needs another package: pip install pillow-heif')
+    >>> problem_of("a.jpg is missing; unpack it again"), problem_of("a.heic needs another package: pip install x")
+    ('a.jpg is missing', 'a.heic needs another package: pip install x')
     """
     return (error if isinstance(error, VprError) else VprError(error)).what

@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vpr.base.files import replacing
+from vpr.base.files import replace_file
 from vpr.cache import CacheError, CacheMismatch, DescriptorCache, Keys, create, mend_truncated
-from vpr.description.adaptation import blocks
-from vpr.description.into_cache import USUAL, Filling, describe_into_cache
+from vpr.description.adaptation import split_rows
+from vpr.description.cache_filling import DEFAULT_FILL, CacheFillOptions, fill_cache
 from vpr.maps.errors import MapError
-from vpr.maps.left_out import listed, reason
-from vpr.maps.store import DESCRIPTORS, PhotoTable, path_of
+from vpr.maps.skipped_photos import first_names, problem_of
+from vpr.maps.store import DESCRIPTORS, PhotoTable, absolute_path
 from vpr.run import Run
 
 log = logging.getLogger("vpr")
@@ -29,7 +29,7 @@ VERSION = re.compile(r"\?\d+--?\d+\Z")
 WASTE = 0.25  # old versions per photo of the map, above which the file is rewritten
 
 
-class Stamp(NamedTuple):
+class FileStamp(NamedTuple):
     """The version of a photo's file."""
 
     bytes: int
@@ -41,29 +41,29 @@ class CompleteCache:
     """A cache with all readable photos of a map."""
 
     cache: DescriptorCache
-    described: int  # photos that were described now
-    unreadable: dict[str, str]  # the problem of each missing photo, by its version name
+    described: int  # photos that were described by this call
+    unreadable: dict[str, str]  # the problem of each missing photo, by the name of its version
 
 
-def stamp_of(path: str) -> Stamp | None:
+def read_stamp(path: str) -> FileStamp | None:
     """The stamp of a photo's file; None if the file does not exist."""
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return Stamp(status.st_size, status.st_mtime_ns)
+    return FileStamp(status.st_size, status.st_mtime_ns)
 
 
-def name_of(key: str, stamp: Stamp) -> str:
+def version_name(key: str, stamp: FileStamp) -> str:
     """The name of a version of a photo.
 
-    >>> name_of("/a.jpg", Stamp(10, 20)), key_of("/a.jpg?10-20"), key_of("/a.jpg")
+    >>> version_name("/a.jpg", FileStamp(10, 20)), photo_key("/a.jpg?10-20"), photo_key("/a.jpg")
     ('/a.jpg?10-20', '/a.jpg', '/a.jpg')
     """
     return f"{key}?{stamp.bytes}-{stamp.mtime_ns}"
 
 
-def key_of(name: str) -> str:
+def photo_key(name: str) -> str:
     """The key of a photo, by the name of one of its versions."""
     return VERSION.sub("", name)
 
@@ -77,15 +77,17 @@ def open_descriptors(folder: Path, model: Run) -> DescriptorCache:
         remedy = f"use another map, or remove {folder}"
         raise MapError(f"{path} was made by another model", thing=path, remedy=remedy) from error
     except CacheError as error:
-        raise _unreadable(path) from error
+        raise _damaged_cache(path) from error
 
 
-def _unreadable(path: Path) -> MapError:
+def _damaged_cache(path: Path) -> MapError:
     remedy = "remove it and add the folders again: their photos are described again"
     return MapError(f"{path} is damaged", thing=path, remedy=remedy)
 
 
-def describe_missing(folder: Path, model: Run, table: PhotoTable, how: Filling = USUAL) -> CompleteCache:
+def describe_photos(
+    folder: Path, model: Run, table: PhotoTable, options: CacheFillOptions = DEFAULT_FILL
+) -> CompleteCache:
     """Describe the photos of a table that the map's cache lacks; unreadable photos are left out, existing rows stay.
 
     Raises MapError if the cache is damaged, and if no photo can be read.
@@ -94,28 +96,28 @@ def describe_missing(folder: Path, model: Run, table: PhotoTable, how: Filling =
     try:
         if path.is_file():
             if mend_truncated(path):
-                log.warning("%s was cut short; the missing photos are described again", path)
+                log.warning("%s was truncated; the missing photos are described again", path)
             cache = open_descriptors(folder, model)
             rows = cache.find(lacking)
             lacking = lacking[(rows < 0) | (cache.done[rows] == 0)]
-        files = {name: path_of(folder, key_of(name)) for name in lacking.tolist()}
-        unreadable = {name: why for name, file in files.items() if (why := _problem_of(file))}
+        files = {name: absolute_path(folder, photo_key(name)) for name in lacking.tolist()}
+        unreadable = {name: problem for name, file in files.items() if (problem := _problem_of(file))}
         if wanted := [name for name in files if name not in unreadable]:
-            how = replace(how, tolerant=True, file_of=lambda name: path_of(folder, key_of(name)))
-            filled = describe_into_cache(path, model.network, Path(), wanted, model.device, how)
+            options = replace(options, tolerant=True, file_of=lambda name: absolute_path(folder, photo_key(name)))
+            filled = fill_cache(path, model.network, Path(), wanted, model.device, options)
             described, unreadable = filled.images, unreadable | filled.unreadable
         if not path.is_file():
-            raise none_readable([reason(why) for why in unreadable.values()])
+            raise no_readable_photo([problem_of(problem) for problem in unreadable.values()])
         cache = open_descriptors(folder, model)
     except CacheError as error:
-        raise _unreadable(path) from error
-    return CompleteCache(cache, described, {name: reason(why) for name, why in unreadable.items()})
+        raise _damaged_cache(path) from error
+    return CompleteCache(cache, described, {name: problem_of(problem) for name, problem in unreadable.items()})
 
 
-def none_readable(reasons: Sequence[str]) -> MapError:
+def no_readable_photo(reasons: Sequence[str]) -> MapError:
     """The error if no photo remains for the map."""
     return MapError(
-        f"none of {len(reasons)} photos can be read: {listed(reasons)}", remedy="restore them, or add others"
+        f"none of {len(reasons)} photos can be read: {first_names(reasons)}", remedy="restore them, or add others"
     )
 
 
@@ -124,7 +126,7 @@ def require_described(cache: DescriptorCache, names: Keys) -> None:
     try:
         cache.rows(names)
     except CacheError as error:
-        raise _unreadable(cache.path) from error
+        raise _damaged_cache(cache.path) from error
 
 
 def _problem_of(file: str) -> str:
@@ -145,20 +147,20 @@ def drop_old_versions(folder: Path, cache: DescriptorCache, table: PhotoTable) -
     if np.count_nonzero(done) - len(table) <= most:
         return
     keys, names = set(table.keys), set(table.described_as)
-    old = np.array([name not in names and path_of(folder, key_of(name)) in keys for name in cache.keys], bool)
+    old = np.array([name not in names and absolute_path(folder, photo_key(name)) in keys for name in cache.keys], bool)
     if np.count_nonzero(old & done) > most:
-        compact(cache, cache.keys[done & ~old])
+        keep_only(cache, cache.keys[done & ~old])
 
 
-def compact(cache: DescriptorCache, names: Keys) -> None:
+def keep_only(cache: DescriptorCache, names: Keys) -> None:
     """Rewrite the cache with only these photos, if it has others. A process that has the old file open keeps it."""
     rows = cache.find(names)
     if len(rows) == len(cache):
         return
     rows = np.sort(rows)
-    with replacing(cache.path) as temporary:
+    with replace_file(cache.path) as temporary:
         create(temporary, cache.keys[rows].tolist(), cache.spec)
         target = DescriptorCache(temporary, writable=True)
-        for block in blocks(np.arange(len(rows))):
+        for block in split_rows(np.arange(len(rows))):
             target.restart(block, cache.bytes[rows[block]])
             target.write(block, cache.globals_[rows[block]], cache.patches[rows[block]])

@@ -1,45 +1,45 @@
-"""Folders that are rendered on first use: begun, complete, or somebody else's."""
+"""Folders that are rendered on first use: incomplete, complete, or of another kind."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vpr.base.files import write_json
 from vpr.datasets.errors import DatasetError
 
 
 @dataclass(frozen=True)
-class Rendered:
-    """A folder and what it is going to hold."""
+class RenderedFolder:
+    """A folder and the set that is rendered into it."""
 
     root: Path
     name: str  # of the set, such as mini-MSLS
-    identity: dict  # what its bytes depend on, of JSON types; another one is refused
+    identity: dict[str, Any]  # all that the bytes depend on, in JSON types; another identity is refused
 
     @property
     def manifest(self) -> Path:
-        """The file whose presence says that the set is complete."""
+        """The file that exists if the set is complete."""
         return self.root / f"{self.name.lower().replace('-', '_')}.json"
 
     @property
-    def begun(self) -> Path:
-        """The note of what an unfinished set is going to be, without which it would be a stranger's."""
+    def partial_manifest(self) -> Path:
+        """The manifest of an incomplete set; without it the folder would be refused as another kind."""
         return self.manifest.with_suffix(".partial.json")
 
     def is_complete(self) -> bool:
-        """Whether the set is there already. Raises DatasetError when the folder holds another one, or files that the
-        renderer did not write."""
+        """Whether the set is complete. Raises DatasetError if the folder holds another set or other files."""
         if self.root.exists() and not self.root.is_dir():
             raise DatasetError(f"{self.root} is a file; choose a folder for --out")
         wanted = json.loads(json.dumps(self.identity))
-        for path in (self.manifest, self.begun):
+        for path in (self.manifest, self.partial_manifest):
             found = self._read(path)
             if found is not None and found != wanted:
-                differ = ", ".join(f"{key} {found.get(key)}" for key in wanted if found.get(key) != wanted[key])
+                differences = ", ".join(f"{key} {found.get(key)}" for key in wanted if found.get(key) != wanted[key])
                 raise DatasetError(
-                    f"{self.root} holds another {self.name} ({differ[:80]}); choose another --out or remove that folder"
+                    f"{self.root} holds another {self.name} ({differences[:80]}); choose another --out or remove it"
                 )
             if found is not None:
                 return path == self.manifest
@@ -49,24 +49,24 @@ class Rendered:
             )
         return False
 
-    def _read(self, path: Path) -> dict | None:
+    def _read(self, path: Path) -> dict[str, Any] | None:
         if not path.exists():
             return None
         try:
             found = json.loads(path.read_text(encoding="utf-8"))["config"]
             if isinstance(found, dict):
                 return found
-            raise ValueError("no table")
+            raise ValueError("not a table")
         except (ValueError, KeyError, TypeError):
             raise DatasetError(
                 f"{path} is not a {self.name} manifest; remove its folder or choose another --out"
             ) from None
 
     def begin(self) -> None:
-        """Write the note that the set is begun."""
-        write_json(self.begun, {"config": self.identity})
+        """Write the manifest of an incomplete set."""
+        write_json(self.partial_manifest, {"config": self.identity})
 
-    def finish(self, content: dict) -> None:
-        """Write the manifest, with what is said of the set; a kill may come before the note is removed."""
+    def finish(self, content: dict[str, Any]) -> None:
+        """Write the manifest with more content. If the process is killed here, the partial manifest may remain."""
         write_json(self.manifest, {"config": self.identity, **content})
-        self.begun.unlink(missing_ok=True)
+        self.partial_manifest.unlink(missing_ok=True)

@@ -1,0 +1,211 @@
+"""Filling a cache file with the descriptors of many images; an interrupted call continues."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from vpr.base.processes import SINGLE_PROCESS, SingleProcess, first_process_lock
+from vpr.cache import CacheError, CacheSpec, DescriptorCache, Keys, PatchType, create, mend_truncated
+from vpr.description.describe import BATCH, ImageDescriptors, describe
+from vpr.description.image_files import ImageFiles, TolerantImages
+from vpr.description.images import ImageError, convert_image_errors
+from vpr.description.model_spec import cache_spec
+from vpr.models.hub import HubModel
+from vpr.models.netvlad import NetVLAD
+from vpr.models.rollout import RolloutModel
+from vpr.models.structural import StructuralModel
+
+log = logging.getLogger("vpr")
+
+
+class FilledCache(NamedTuple):
+    """A cache with all requested images, and the work that was done."""
+
+    cache: DescriptorCache
+    images: int  # images that were described
+    seconds: float  # for decoding, describing and writing them
+    unreadable: dict[str, str]  # the error of each image that could not be read, by key; only if that is tolerated
+
+
+def describe_in_order(
+    model: torch.nn.Module,
+    images: ImageFiles | TolerantImages,
+    batches: Sequence[Sequence[int]],
+    device: torch.device,
+    workers: int,
+    title: str | None,
+) -> Iterable[tuple[Sequence[int], ImageDescriptors]]:
+    """Each batch of image numbers with its descriptors, computed by `describe` in this process."""
+    return zip(batches, describe(model, images, batches, device, workers, title))
+
+
+@dataclass(frozen=True)
+class CacheFillOptions:
+    """Options of `fill_cache`."""
+
+    workers: int = 0  # processes that decode images; 0 decodes in threads
+    overwrite: bool = False  # replace a damaged file, or one of another model
+    dtype: PatchType = "float16"  # data type of patch descriptors
+    rollout: bool = False  # also store a weight for each patch, by attention rollout
+    fabric: Fabric | SingleProcess = SINGLE_PROCESS  # the processes that share the work
+    tolerant: bool = False  # leave out images that cannot be decoded; with one process only
+    file_of: Callable[[str], str] = str  # from the key of an image to its file, relative to the root
+    # the function that describes, with the arguments of `describe_in_order`; it may return batches in any order
+    describe: Callable[..., Iterable[tuple[Sequence[int], ImageDescriptors]]] = describe_in_order
+
+
+DEFAULT_FILL = CacheFillOptions()
+
+
+def fill_cache(
+    path: Path,
+    model: StructuralModel | NetVLAD | HubModel,
+    root: Path,
+    keys: Keys,
+    device: torch.device,
+    options: CacheFillOptions = DEFAULT_FILL,
+) -> FilledCache:
+    """Describe the images ``root / key`` that the cache lacks, and open the cache for reading.
+
+    Existing descriptors are kept, and a truncated file is repaired. Images are described in the order of the file in
+    fixed batches, so an interrupted call that is repeated gives the same bytes. If several commands fill one file, one
+    writes and the others wait. With several processes in ``options.fabric``, each describes a part of the batches and
+    writes them into the same file.
+
+    A file with weights of patches gets them for new images too, also without ``options.rollout``.
+
+    Raises CacheMismatch for a file of another model and CacheError for a damaged file, unless ``options.overwrite`` is
+    set. Raises ImageError for an image that cannot be read, unless ``options.tolerant`` is set; a missing image is
+    found before a file is replaced.
+    """
+    spec, fabric = cache_spec(model, options.dtype, options.rollout), options.fabric
+    image_files, missing = _image_files(root, list(dict.fromkeys(keys)), options)  # before a file is replaced
+    keys = image_files.keys
+    complete = _complete(path, image_files, spec)
+    if fabric.broadcast(complete is not None):
+        log.info("cache: all %d images are in %s", len(keys), path)
+        return FilledCache(DescriptorCache(path, spec) if complete is None else complete, 0, 0.0, missing)
+    with first_process_lock(fabric, path, wait=True):
+        batches: list[list[int]] = []
+        if fabric.is_global_zero:
+            batches = _prepare(path, image_files, spec, options.overwrite)
+        batches = fabric.broadcast(batches)
+        cache = DescriptorCache(path, spec, writable=True)
+        files = ImageFiles.for_model(root, [options.file_of(key) for key in cache.keys], model)
+        images = TolerantImages(files, model.input_size) if options.tolerant else files
+        title = f"describing into {path.name}" if fabric.is_global_zero else None
+        own_batches = batches[fabric.global_rank :: fabric.world_size]
+        start = time.perf_counter()
+        network = model if cache.weights is None else RolloutModel(model)
+        errors = images.unreadable if isinstance(images, TolerantImages) else {}
+        for batch, described in options.describe(network, images, own_batches, device, options.workers, title):
+            _write(cache, batch, described, [place for place, row in enumerate(batch) if row not in errors])
+        fabric.barrier()
+    unreadable = {str(cache.keys[row]): errors[row] for row in sorted(errors)}
+    count = sum(map(len, batches)) - len(unreadable)
+    return FilledCache(DescriptorCache(path, spec), count, time.perf_counter() - start, missing | unreadable)
+
+
+def _write(cache: DescriptorCache, batch: Sequence[int], described: ImageDescriptors, kept: list[int]) -> None:
+    """Write the descriptors of a batch (b,) into the cache; only those at the places ``kept``."""
+    global_descriptors, patches, weights = described
+    if patches is None:
+        patches = np.empty((len(batch), 0, cache.spec.dim), np.float16)
+    if kept:
+        rows = np.array(batch)[kept]
+        cache.write(rows, global_descriptors[kept], patches[kept], None if weights is None else weights[kept])
+
+
+class _ImageFiles(NamedTuple):
+    """The present state of image files."""
+
+    keys: list[str]  # N
+    sizes: np.ndarray  # (N,) int64 bytes
+    times: np.ndarray  # (N,) int64 modification times, nanoseconds
+
+    def has_changed(self, cache: DescriptorCache, rows: np.ndarray) -> np.ndarray:
+        """Whether each file has changed since its row (N,) of a cache was described, (N,) bool."""
+        changed: np.ndarray = cache.bytes[rows] != self.sizes
+        if cache.times is not None:
+            changed |= (cache.times[rows] != self.times) & (cache.times[rows] != 0)
+        return changed
+
+
+def _prepare(path: Path, images: _ImageFiles, spec: CacheSpec, overwrite: bool) -> list[list[int]]:
+    """Create the missing rows of the file; returns the rows to describe, in batches."""
+    cache = _open_or_create(path, images.keys, spec, overwrite)
+    rows = cache.find(images.keys)
+    changed, described = images.has_changed(cache, rows), cache.done[rows] != 0
+    if count := np.count_nonzero(changed & described):
+        log.info("%d images have changed since they were described (size or modification time)", count)
+    missing = changed | ~described
+    DescriptorCache(path, spec, writable=True).restart(rows[missing], images.sizes[missing], images.times[missing])
+    return _blocks(rows, missing)
+
+
+def _complete(path: Path, images: _ImageFiles, spec: CacheSpec) -> DescriptorCache | None:
+    """The cache if it has all images in their present state; it is only read, so it needs no lock."""
+    try:
+        cache = DescriptorCache(path, spec)
+    except CacheError:
+        return None
+    rows = cache.find(images.keys)
+    if (rows < 0).any() or not cache.done[rows].all() or images.has_changed(cache, rows).any():
+        return None
+    return cache
+
+
+def _open_or_create(path: Path, keys: Keys, spec: CacheSpec, overwrite: bool) -> DescriptorCache:
+    """The cache with a row for every key, done or not."""
+    if path.exists() and not path.is_file():
+        raise CacheError(f"{path} is not a file; pass another --cache")
+    try:
+        if path.exists() and mend_truncated(path):
+            log.warning("%s was truncated; the missing descriptors are computed again", path)
+        cache = DescriptorCache(path, spec)
+    except CacheError:
+        if path.exists() and not overwrite:
+            raise
+        create(path, keys, spec)
+        return DescriptorCache(path, spec)
+    if (cache.find(keys) < 0).any():
+        create(path, keys, cache.spec, cache)
+        cache = DescriptorCache(path, spec)
+    return cache
+
+
+def _blocks(rows: np.ndarray, missing: np.ndarray) -> list[list[int]]:
+    """The rows (K,) in fixed blocks of `BATCH` rows of the file; only blocks with a missing row (K,) bool."""
+    order = np.argsort(rows)
+    rows, missing = rows[order], missing[order]
+    cuts = np.flatnonzero(np.diff(rows // BATCH)) + 1
+    blocks = zip(np.split(rows, cuts), np.split(missing, cuts))
+    return [block.tolist() for block, lacks in blocks if lacks.any()]
+
+
+def _image_files(root: Path, keys: list[str], options: CacheFillOptions) -> tuple[_ImageFiles, dict[str, str]]:
+    """The present state of the files, and the error of each missing file, by key.
+
+    Raises ImageError for a missing file, unless that is tolerated.
+    """
+    states, missing = dict[str, os.stat_result](), dict[str, str]()
+    for key in keys:
+        path = root / options.file_of(key)
+        try:
+            with convert_image_errors(path):
+                states[key] = path.stat()
+        except ImageError as error:
+            if not options.tolerant:
+                raise
+            missing[key] = str(error)
+    sizes = np.array([state.st_size for state in states.values()], np.int64)
+    times = np.array([state.st_mtime_ns for state in states.values()], np.int64)
+    return _ImageFiles([*states], sizes, times), missing
