@@ -19,6 +19,7 @@ CORE_COMMANDS = {
     "vpr.scratch",
     "vpr.distill.__main__",
     "vpr.distill.classes",
+    "vpr.export",
     "vpr.extract",
     "vpr.retrieval.__main__",
     "vpr.match",

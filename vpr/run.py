@@ -97,8 +97,6 @@ class Run:
         Returns the largest difference to the network for ten random images. Raises VprError if a package is missing, or
         the network cannot be exported.
         """
-        from vpr import __version__
-
         network, calibration = self.network, self.calibration
         metadata = {
             "model": os.path.basename(self.name),
@@ -113,7 +111,6 @@ class Run:
             "marginals": calibration.marginals,
             "epsilon": calibration.epsilon,
             "mass": calibration.mass,
-            "vpr": __version__,
         }
         try:
             return export_onnx(network, path, metadata)

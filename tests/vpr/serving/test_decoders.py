@@ -14,7 +14,18 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 from serving import (
-    HEAD, PHOTO, app_of, client_of, decoders_of, encoded, in_work, listening, outcome, post, raw, until,
+    HEAD,
+    PHOTO,
+    app_of,
+    client_of,
+    decoders_of,
+    encoded,
+    in_work,
+    listening,
+    outcome,
+    post,
+    raw,
+    until,
 )  # fmt: skip
 
 from vpr.serving.decoder import Task

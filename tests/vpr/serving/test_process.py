@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import httpx
 import pytest
 from commands import refused
 from photos import write_photo, write_photos
-from serving import BODIES, FILES, TOKEN, post, until
+from serving import BODIES, FILES, HEAD, TOKEN, decoders_of, in_work, post, raw, until
 
 import vpr
 from vpr import map as map_command
@@ -41,10 +42,12 @@ def started(folder):
     """Starts the command with options; gives the process and where it answers."""
     processes = []
 
-    def start(*options, **variables):
-        command = [sys.executable, "-m", "vpr.serve", str(folder / "map"), "--port", "0", "--device", "cpu", *options]
+    def start(*options, open_files=None, **variables):
+        limited = ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh"] if open_files else []
+        command = [*limited, sys.executable, "-m", "vpr.serve", str(folder / "map"), "--port", "0", "--device", "cpu", *options]
         env = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
-        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = subprocess.Popen(command, env=env, **pipes, text=True, start_new_session=True)
         processes.append(process)
         said = process.stdout.readline()
         assert "is served at http" in said, process.communicate()[1]
@@ -95,6 +98,57 @@ def test_fifty_clients_at_once_among_hostile_ones(folder, started):
     code, err = ended(process, signal.SIGINT)
     assert code == 130 and "python -m vpr.serve: interrupted" in err.splitlines()[-1]
     assert len([line for line in err.splitlines() if re.search(r": (located|not_on_map), \d+ ms$", line)]) == CLIENTS
+
+
+def test_half_headers_in_thousands_hold_nobody_up(folder, started):
+    process, where = started(open_files=256)
+    with httpx.Client(base_url=where, timeout=10) as client:
+        photo = next((folder / "asked").iterdir()).read_bytes()
+        lines = [raw(int(where.rpartition(":")[2]), b"GET /health HTTP/1.1\r\nHost: loc") for _ in range(2000)]
+        for _ in range(5):
+            began = time.monotonic()
+            assert httpx.get(f"{where}/health").status_code == 200
+            assert time.monotonic() - began < 2
+        assert post(client, photo).status_code == 200
+    for line in lines:
+        line.close()
+    code, err = ended(process, signal.SIGINT)
+    assert code == 130 and "Too many open files" not in err and len(err.splitlines()) < 10
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_is_left_behind(started, number):
+    process, where = started()
+    assert httpx.get(f"{where}/health", timeout=20).status_code == 200
+    decoders = decoders_of(process.pid)
+    assert decoders
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    until(lambda: not any(is_running(decoder) for decoder in decoders))
+
+
+def is_running(number):
+    """Whether a process runs; one that has ended may be listed until its parent looks."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_ctrl_c_answers_what_is_in_work(folder, started):
+    process, where = started()
+    photo = next((folder / "asked").iterdir()).read_bytes()
+    length = b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(photo)
+    lines = [raw(int(where.rpartition(":")[2]), HEAD + length + photo[:100]) for _ in range(4)]
+    with httpx.Client(base_url=where, timeout=20) as client:
+        until(lambda: in_work(client) == 4)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all processes of the command
+    time.sleep(0.5)
+    for line in lines:
+        line.sendall(photo[100:])
+    assert [line.recv(12) for line in lines] == [b"HTTP/1.1 200"] * 4
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in err
 
 
 def test_a_map_that_grows_beside_it(folder, started, tmp_path):
