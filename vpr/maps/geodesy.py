@@ -29,6 +29,7 @@ NULL_ISLAND = 0.2  # degrees; positions this near to 0, 0 are at sea
 MOST_KM = 20_040  # half the circumference of the Earth
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 UNSIGNED = r"(\d+(?:\.\d*)?)"
+SPACED = re.compile(r"^(\d+)[ :](\d+)[ :]([\d.]+)$")  # degrees, minutes and seconds without their signs
 ANGLE = re.compile(
     rf"([+-]?){UNSIGNED}\s*(?:°|º|deg|d)?\s*(?:{UNSIGNED}\s*(?:'|′|’|min|m)\s*(?:{UNSIGNED}\s*(?:\"|″|”|''|sec|s))?)?",
     re.ASCII | re.IGNORECASE,
@@ -50,17 +51,22 @@ def parse_number(text: str) -> float:
 def parse_angle(text: str, sides: str) -> float:
     r"""An angle in degrees, with a sign or the letter of a hemisphere; NaN for any other text.
 
-    sides: the letters of the positive and the negative hemisphere. Minutes and seconds must be below 60.
+    sides: the letters of the positive and the negative hemisphere. Minutes and seconds must be below 60. The last
+    number may have a decimal comma. With a letter, spaces or colons may stand for the signs of degrees and minutes.
 
     >>> parse_angle("-47.5", "NS"), parse_angle("47 deg 30' 0.00\" S", "NS"), parse_angle("47°75' N", "NS")
     (-47.5, -47.5, nan)
     """
     text = text.strip().upper()
+    if text.count(",") == 1 and "." not in text:
+        text = text.replace(",", ".")
     letters = [side for side in sides if text.startswith(side) or text.endswith(side)]
     if not letters:
         value = parse_number(text)
         return _parse_parts(text) if math.isnan(value) else value
-    value = _parse_parts(text.removeprefix(letters[0]).removesuffix(letters[0]).strip())
+    bare = text.removeprefix(letters[0]).removesuffix(letters[0]).strip()
+    spaced = SPACED.fullmatch(bare)
+    value = _parse_parts("{}°{}'{}\"".format(*spaced.groups()) if spaced else bare)
     if len(letters) > 1 or (value < 0 and letters[0] == sides[0]):
         return math.nan
     return abs(value) if letters[0] == sides[0] else -abs(value)

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 
 from vpr.description.images import ImageError
 from vpr.maps.errors import MapError
-from vpr.maps.geodesy import places_to_degrees, to_degrees, to_places, utm_crs
+from vpr.maps.geodesy import parse_angle, places_to_degrees, to_degrees, to_places, utm_crs
 from vpr.maps.sources.exif import read_exif
 from vpr.maps.sources.names import name_position
 from vpr.maps.sources.positions import find_photos
@@ -256,3 +256,24 @@ def test_a_frame_is_turned_as_the_file_says():
     for angle, wanted in ((0, picture), (-90, picture.transpose(Image.Transpose.ROTATE_270))):
         frame = SimpleNamespace(rotation=angle, to_image=lambda: picture)
         assert np.array_equal(np.asarray(_to_image(frame)), np.asarray(wanted))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "47°21'36,5\"N",
+        "N 47° 21,608333'",
+        "47,36013889 N",
+        "47,36013889°",
+        "47d21m36,5sN",
+        "47 21 36.5 N",
+        "N47:21:36,5",
+    ],
+)
+def test_angles_with_decimal_commas_spaces_or_colons(text):
+    assert parse_angle(text, "NS") == pytest.approx(47.36013889, abs=1e-8)
+
+
+@pytest.mark.parametrize("text", ["47 61 3 N", "47:21:66 N", "47 21 36", "47,36,5", "4 7 N", "47,360.5 N"])
+def test_what_is_no_angle(text):
+    assert math.isnan(parse_angle(text, "NS"))

@@ -175,7 +175,7 @@ def _tag_name(element: ElementTree.Element) -> str:
 def _point_time(point: ElementTree.Element, parse_time: Callable[[str], Any]) -> float | None:
     text = next((child.text for child in point if _tag_name(child) == "time"), None)
     try:
-        return _to_seconds(parse_time(text.strip())) if text else None
+        return _to_seconds(parse_time(text.strip().upper().replace(",", "."))) if text else None
     except Exception:  # noqa: BLE001 - the parser raises any kind of error for an invalid time
         return None
 
