@@ -44,7 +44,18 @@ def started(folder):
 
     def start(*options, open_files=None, **variables):
         limited = ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh"] if open_files else []
-        command = [*limited, sys.executable, "-m", "vpr.serve", str(folder / "map"), "--port", "0", "--device", "cpu", *options]
+        command = [
+            *limited,
+            sys.executable,
+            "-m",
+            "vpr.serve",
+            str(folder / "map"),
+            "--port",
+            "0",
+            "--device",
+            "cpu",
+            *options,
+        ]
         env = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         process = subprocess.Popen(command, env=env, **pipes, text=True, start_new_session=True)
