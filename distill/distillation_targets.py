@@ -20,7 +20,7 @@ from vpr.distill.settings import StudentSettings, TeacherSettings, default_teach
 from vpr.distill.student import check_descriptor_length
 from vpr.distill.teacher import check_image_count, fit_teacher
 from vpr.distill.training.parallel import describe_together
-from vpr.models.engine import attach_engine
+from vpr.models.engine import DescribingEngine
 from vpr.models.hub import HubModel, is_hub, load_hub
 from vpr.models.loading import TEACHER, load_teacher, save_teacher
 from vpr.models.netvlad import NetVLAD
@@ -97,7 +97,7 @@ def teacher_descriptors(teacher: Teacher, data: TrainingData, out: Path, fabric:
         images = ImageFiles.for_model(data.root, data.photos.paths, teacher)
         return describe_together(fabric, teacher, images, np.arange(len(images)), workers, "teacher")
     if isinstance(teacher, NetVLAD):
-        attach_engine(teacher, fabric.device)
+        teacher.engine = DescribingEngine("auto", fabric.device)
     path = out / "cache" / f"{TEACHER}-{teacher_fingerprint(teacher)}.h5"
     options = CacheFillOptions(workers, fabric=fabric)
     cache = fill_cache(path, teacher, data.root, data.photos.paths, fabric.device, options).cache

@@ -22,7 +22,7 @@ from vpr.eval.metrics import Metrics, evaluate
 from vpr.eval.options import RankingOptions, SourceOptions
 from vpr.eval.ranking import Reranking, Shortlist, find_shortlist, rerank, resolve_fusion
 from vpr.models.builtin import descriptor_folder, resolve_run
-from vpr.models.engine import attach_engine
+from vpr.models.engine import DescribingEngine
 from vpr.models.loading import load_teacher
 from vpr.retrieval.confidence import Curves
 from vpr.retrieval.settings import RerankConfig, RerankOptions
@@ -88,7 +88,7 @@ class Evaluator:
     def _describe_by_teacher(self, data: RetrievalSet, run: Path) -> DescribedSet:
         """The set with the descriptors of the teacher inside a run, or of a teacher run."""
         model = load_teacher(run, self.device)
-        attach_engine(model, self.device)
+        model.engine = DescribingEngine("auto", self.device)
         cache = default_cache(descriptor_folder(resolve_run(run)), model, data, self.ranking)
         return describe(model, data, cache, self.device, self.ranking, sharding=self.sharding)
 

@@ -32,7 +32,7 @@ from vpr.description.images import (
 )
 from vpr.description.model_spec import cache_spec
 from vpr.models.builtin import NAME, descriptor_folder, resolve_run
-from vpr.models.engine import Engine, attach_engine
+from vpr.models.engine import DescribingEngine, Engine
 from vpr.models.loading import load_student, load_teacher
 from vpr.models.netvlad import NetVLAD
 from vpr.models.onnx_graph import export_onnx
@@ -88,7 +88,7 @@ class Run:
     def teacher(self) -> NetVLAD:
         """The teacher inside the run; raises VprError if it has none."""
         teacher = load_teacher(self.folder, self.device)
-        attach_engine(teacher, self.device)
+        teacher.engine = DescribingEngine("auto", self.device)
         return teacher
 
     def export(self, path: Path) -> float:
@@ -184,7 +184,7 @@ def load(run: str | Path = NAME, device: Device | torch.device = "auto", engine:
     device = device if isinstance(device, torch.device) else choose_device(device)
     name = NAME if str(run) == NAME else os.path.abspath(run)
     network = load_student(Path(run), device)
-    attach_engine(network, device, engine)
+    network.engine = DescribingEngine(engine, device)
     recorded = recorded_calibration(Path(run))
     calibration, curves = calibration_of(Path(run), recorded), curves_of(Path(run), recorded)
     return Run(name, network, device, calibration, curves, calibrated=bool(recorded))

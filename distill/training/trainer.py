@@ -9,6 +9,7 @@ import math
 import operator
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from vpr.distill.training.schedule import learning_rate, mining_steps, pause_ste
 from vpr.distill.training.training_log import LEARNING_RATE, LOG_EVERY, TrainingLog
 from vpr.distill.training.validation import ValidationHistory
 from vpr.models.descriptors import Descriptors
+from vpr.models.engine import DescribingEngine
 
 log = logging.getLogger("vpr")
 
@@ -96,6 +98,7 @@ class Trainer:
         self.history, self.training_log = StepHistory(), TrainingLog()
         self.validations = ValidationHistory(config.patience)
         self.learning_rate = 0.0  # of the last step
+        self.engine = DescribingEngine("auto", fabric.device)
 
     @property
     def step(self) -> int:
@@ -253,19 +256,31 @@ class Trainer:
         config, rng = self.config, np.random.default_rng([self.config.seed, self.step, 1])
         log.info("mining hard examples at step %d", self.step)
         describe = functools.partial(describe_together, self.fabric, self.model, self.images)
-        if config.mining == "tuples":
-            mining = TupleMining(config.cached_queries, config.cached_negatives, config.images_per_place - 2)
-            mined = hard_tuples(describe, self.places, mining, rng, self.sampler.probabilities)
-        else:
-            mined = similar_places(describe, self.places.anchors, rng)
+        with self._describing(self.model):
+            if config.mining == "tuples":
+                mining = TupleMining(config.cached_queries, config.cached_negatives, config.images_per_place - 2)
+                mined = hard_tuples(describe, self.places, mining, rng, self.sampler.probabilities)
+            else:
+                mined = similar_places(describe, self.places.anchors, rng)
         self.sampler.mined = self.fabric.broadcast(mined)
 
     def _validate(self, score: Score) -> None:
         """Validate the model, or its EMA if there is one, because that is kept."""
         model = self.model if self.ema is None else self.ema.module
-        metrics = self.fabric.broadcast(score(model) if self.fabric.is_global_zero else {})
+        with self._describing(model):
+            metrics = self.fabric.broadcast(score(model) if self.fabric.is_global_zero else {})
         self.validations.add(self.step, metrics, model)
         self.training_log.add(self.step, metrics)
+
+    @contextmanager
+    def _describing(self, model: Any) -> Iterator[None]:
+        """The model describes photos by the engine, with its weights as they are now."""
+        self.engine.renew()
+        model.engine = self.engine
+        try:
+            yield
+        finally:
+            model.engine = None
 
     def _parts(self) -> dict[str, Stateful]:
         """The parts whose state a checkpoint contains, by name."""

@@ -92,7 +92,7 @@ def start_anew(folder):
         folder.rmdir()
 
 
-SAMPLED = {"vpr.distill": 12, "vpr.teacher": 4, "vpr.map": 5, "vpr.extract": 3}  # every so many operations
+SAMPLED = {"vpr.distill": 12, "vpr.teacher": 4, "vpr.map": 5, "vpr.extract": 3}  # killed before every n-th operation
 
 
 @pytest.mark.parametrize(("command", "options"), COMMANDS if "SWEEP" not in os.environ else COMMANDS + LONG)

@@ -25,7 +25,7 @@ def free_port():
 
 
 def together(pair, folder, *options, command="vpr.distill", seconds=60.0):
-    """Two processes as torchrun starts them; both are killed after so many seconds."""
+    """Two processes as torchrun starts them; both are killed after ``seconds``."""
     usual = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     usual |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": 0, "GLOO_SOCKET_IFNAME": "lo"}
 

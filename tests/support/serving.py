@@ -137,7 +137,7 @@ def encoded(kind="JPEG", size=(64, 48), mode="RGB", colour=(90, 120, 40), **more
 
 
 def many_frames(count):
-    """A GIF of so many frames."""
+    """A GIF with ``count`` frames."""
     buffer, frames = io.BytesIO(), [Image.new("P", (16, 16), number % 256) for number in range(count)]
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
     return buffer.getvalue()

@@ -66,7 +66,7 @@ class Warm:
         """Run ``python -m COMMAND ARGUMENTS``.
 
         stop_before: kill the process before its n-th file operation, from 1. limit_bytes: the largest file it may
-        write. seconds: it is killed after so many.
+        write. seconds: it is killed after them.
         """
         files = [str(self.scratch / name) for name in ("out.txt", "err.txt", "count.txt")]
         Path(files[-1]).write_text("")  # of a call that is killed

@@ -28,6 +28,7 @@ from vpr.description.cache_filling import DEFAULT_FILL, CacheFillOptions
 from vpr.description.describe import ImageDescriptors, describe
 from vpr.description.image_files import ImageFiles, TolerantImages
 from vpr.description.images import ImageError, Size
+from vpr.models.engine import network_of
 from vpr.models.settings import Crop, Interpolation
 
 BLOCKS = 4096  # maximum number of tasks; a task is one batch, or several of a large set
@@ -72,6 +73,7 @@ def _describe(
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
+    network_of(model)  # made here, so that the workers need not
     shared_model = ray.put(copy.deepcopy(model).cpu())
     tolerant = isinstance(images, TolerantImages)
     files = cast(ImageFiles, images.images if isinstance(images, TolerantImages) else images)

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from vpr.base.machine import usable_cores
 from vpr.base.progress import progress
 from vpr.description.image_files import Images
+from vpr.models.engine import network_of
 
 BATCH = 64
 PREFETCHED_BATCHES = 2  # decoded while a batch is described
@@ -53,11 +54,11 @@ def describe(
 
     title: text of the progress bar; None for no bar.
     """
+    network = network_of(model)
     loader = load_batches(images, batches, workers)
     for batch in progress(loader, title=title, unit="batch", total=len(batches)):
-        engine = getattr(model, "engine", None)  # of a finished model on the CPU
-        if engine is not None:
-            description = engine(batch)
+        if network is not None:
+            description = network(batch)
         else:
             with evaluation_mode(model):
                 batch = batch.to(device, memory_format=torch.channels_last, non_blocking=True)

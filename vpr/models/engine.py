@@ -45,35 +45,57 @@ class OnnxNetwork:
         return {"network": self.network, "_session": None, "_threads": 0}
 
 
-def attach_engine(model: Any, device: torch.device, engine: Engine = "auto") -> None:
-    """Have a finished model describe photos by ONNX Runtime, if `make_engine` can; errors as there.
+class DescribingEngine:
+    """What describes photos by a model. The network for ONNX Runtime is made when it is needed first.
 
-    The model must not be trained further, because the engine keeps the weights that it has now.
+    It keeps the weights that the model has then, so a model that is trained further needs `renew`.
     """
-    model.engine = make_engine(engine, model, device)
+
+    def __init__(self, name: Engine, device: torch.device) -> None:
+        """name: ``auto`` is the environment variable, or else ONNX Runtime on a CPU if the network can be exported.
+
+        Raises VprError for an unknown name in the environment variable.
+        """
+        self.name, self.device = _default() if name == "auto" else name, device
+        self._made = False
+        self._network: OnnxNetwork | None = None
+
+    def network(self, model: Any) -> OnnxNetwork | None:
+        """The model for ONNX Runtime; None for torch. The choice is logged.
+
+        Raises VprError if the name is ``onnx`` and ONNX Runtime cannot be used.
+        """
+        if not self._made:
+            self._network, self._made = self._make(model), True
+        return self._network
+
+    def renew(self) -> None:
+        """Make the network again when it is needed, because the model has other weights."""
+        self._made = self._made and self._network is None  # torch needs nothing
+
+    def _make(self, model: Any) -> OnnxNetwork | None:
+        if self.name == "torch" or (self.name == "auto" and self.device.type != "cpu"):
+            return None
+        try:
+            if self.device.type != "cpu":
+                problem = f"it is for the CPU, and the device is {self.device.type}"
+                raise VprError(problem, remedy="choose the device cpu, or the engine torch")
+            network = OnnxNetwork(model)
+        except (VprError, ImportError) as error:
+            problem = f"{error.name} is not installed" if isinstance(error, ImportError) else str(error)
+            if self.name == "onnx":
+                raise VprError(f"ONNX Runtime cannot be used: {problem}", thing=VARIABLE) from error
+            log.info("engine: torch (%s)", problem)
+            return None
+        if self._network is None:
+            log.info("engine: ONNX Runtime")
+        return network
 
 
-def make_engine(engine: Engine, model: Any, device: torch.device) -> OnnxNetwork | None:
-    """The model for ONNX Runtime; None for torch. The choice is logged.
-
-    Raises VprError if ``onnx`` is asked for and cannot be used.
-    """
-    if engine == "auto":
-        engine = _default()
-    if engine == "torch" or (engine == "auto" and device.type != "cpu"):
-        return None
-    try:
-        if device.type != "cpu":
-            raise VprError(f"ONNX Runtime is for the CPU, and the device is {device.type}", remedy="pass --device cpu")
-        network = OnnxNetwork(model)
-    except (VprError, ImportError) as error:
-        problem = f"{error.name} is not installed" if isinstance(error, ImportError) else str(error)
-        if engine == "onnx":
-            raise VprError(f"--engine onnx cannot be used: {problem}", thing="--engine") from error
-        log.info("engine: torch (%s)", problem)
-        return None
-    log.info("engine: ONNX Runtime")
-    return network
+def network_of(model: Any) -> OnnxNetwork | None:
+    """The network of a model's engine; None if torch describes, as for every model that has no engine."""
+    engine: DescribingEngine | None = getattr(model, "engine", None)
+    return None if engine is None else engine.network(model)
 
 
 def _default() -> Engine:

@@ -1,5 +1,7 @@
 """The teacher: NetVLAD (Arandjelovic et al., CVPR 2016) with PCA whitening; keys as in Patch-NetVLAD's checkpoints."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -52,6 +54,7 @@ class NetVLAD(nn.Module):
 
     mean: torch.Tensor  # (3, 1, 1) of ImageNet, in [0, 1]
     std: torch.Tensor  # likewise
+    engine: Any = None  # a `DescribingEngine`, of a finished model
 
     def __init__(self, config: TeacherConfig, fill: bool = True) -> None:
         """fill: load the weights that the configuration names into the encoder. Errors as `create_encoder`."""

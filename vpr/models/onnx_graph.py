@@ -95,7 +95,7 @@ def _with_weights(graph: onnx_ir.Model, plain: Any) -> onnx_ir.Model:
     difference = largest_difference(plain, open_session(serialize(graph), torch.get_num_threads()), images=2)
     if not difference <= TOLERANCE:
         problem = f"the exported network differs from the model by up to {difference:.1e}, more than {TOLERANCE:g}"
-        raise VprError(problem, remedy="describe with --engine torch")
+        raise VprError(problem, remedy="describe by torch: VPR_ENGINE=torch")
     return graph
 
 
@@ -158,7 +158,7 @@ def _export(plain: Any) -> onnx_ir.Model:
     except Exception as error:  # the exporter raises many kinds, some with a report of many lines
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         problem = f"the network cannot be exported to ONNX ({lines[0] if lines else type(error).__name__})"
-        raise VprError(problem, remedy="describe with --engine torch") from error
+        raise VprError(problem, remedy="describe by torch: VPR_ENGINE=torch") from error
     assert program is not None
     graph = program.model
     parts: list[Any] = [graph, graph.graph, *graph.graph.all_nodes()]

@@ -25,6 +25,7 @@ class StructuralModel(nn.Module):
     mean: torch.Tensor  # (3, 1, 1) of the backbone's input, in [0, 1]
     std: torch.Tensor  # likewise
     backbone: Any  # a timm model
+    engine: Any = None  # a `DescribingEngine`, of a finished model
 
     def __init__(self, config: ModelConfig, fill: bool = True) -> None:
         """fill: load the weights that the configuration names into the backbone.

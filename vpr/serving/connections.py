@@ -77,7 +77,7 @@ class Connection(H11Protocol):
             self._wait(HEADER_S if request is None else self._room.longest_s)
 
     def _wait(self, seconds: float) -> None:
-        """Give the client so many seconds."""
+        """Close the connection after some seconds."""
         self._leave()
         if self.transport.is_closing():
             return

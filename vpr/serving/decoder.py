@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _limit(memory: int) -> None:
-    """Let this process take so many more bytes, on Linux, and leave no dump of its memory if it crashes."""
+    """Limit the memory that this process may still allocate, on Linux; write no core dump if it crashes."""
     if sys.platform != "linux":
         return
     import resource

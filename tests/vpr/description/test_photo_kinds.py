@@ -107,7 +107,7 @@ GREY = np.linspace(0, 255, 64 * 96).astype(np.uint8).reshape(64, 96)
 
 
 def of_bits(bits):
-    """The same grey in so many bits."""
+    """The same grey at a bit depth."""
     return GREY.astype(np.uint32) * (2**bits - 1) // 255
 
 

@@ -33,7 +33,7 @@ CURVE = Curve(2.0, -0.5)
 
 
 def candidates(metres, structural, scores=None):
-    """Candidates (Q, K) along a meridian, at so many metres north of the equator."""
+    """Candidates (Q, K) along a meridian, at distances north of the equator in metres."""
     metres, structural = np.atleast_2d(np.array(metres, float)), np.atleast_2d(np.array(structural, float))
     latitude = metres / DEGREE_M
     places = to_places(latitude.ravel(), 0 * latitude.ravel()).reshape(*metres.shape, 3)

@@ -146,7 +146,7 @@ def test_a_map_of_a_later_format_is_left_alone(tmp_path, photos):
 
 
 def meanwhile(monkeypatch, owner, name, change, times):
-    """Before a function does its work, the map is changed so many times."""
+    """Change the map before a function does its work, the first ``times`` times."""
     usual, left = getattr(owner, name), [times]
 
     def changing(*arguments):

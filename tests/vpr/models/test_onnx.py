@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training import CONFIG, Pictures, trainer_of
 
 from vpr.base.errors import VprError
-from vpr.models.engine import VARIABLE, OnnxNetwork, make_engine
+from vpr.description.describe import evaluation_mode, global_descriptors
+from vpr.models.engine import VARIABLE, DescribingEngine, OnnxNetwork
 from vpr.models.loading import load_student, load_teacher
 from vpr.models.onnx_graph import (
     architecture_of,
@@ -152,14 +154,35 @@ def test_the_engine_is_chosen_and_logged(caplog, monkeypatch, engine, variable, 
     if variable:
         monkeypatch.setenv(VARIABLE, variable)
     with caplog.at_level(logging.INFO, "vpr"):
-        found = make_engine(engine, a_network(), torch.device(device))
+        found = DescribingEngine(engine, torch.device(device)).network(a_network())
     assert (found is not None) == chosen and words in caplog.text and (words or not caplog.text)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_a_training_describes_with_the_weights_of_the_moment(monkeypatch, tmp_path, caplog, ema):
+    monkeypatch.setenv(VARIABLE, "onnx")
+    images, described = Pictures(), []
+
+    def score(model):
+        with evaluation_mode(model):
+            wanted = model(images.images).global_descriptor.numpy()
+        described.append(global_descriptors(model, images, CPU))
+        np.testing.assert_allclose(described[-1], wanted, atol=1e-5)
+        assert np.abs(described[-1] - wanted).max() > 0, "torch rounds in other places"
+        return {"score": 0.5, "recall@1": 0.5}
+
+    trainer = trainer_of(images, dataclasses.replace(CONFIG, validate_every=4, ema=ema))
+    with caplog.at_level(logging.INFO, "vpr"):
+        trainer.train(tmp_path / "checkpoint.pt", score=score)
+    assert len(described) == 3 and np.abs(described[0] - described[1]).max() > 1e-3
+    assert caplog.text.count("engine: ONNX Runtime") == 1
+    assert trainer.model.engine is None and (trainer.ema is None or trainer.ema.module.engine is None)
 
 
 def test_an_unknown_engine_in_the_environment_is_named(monkeypatch):
     monkeypatch.setenv(VARIABLE, "fast")
     with pytest.raises(VprError, match="VPR_ENGINE is 'fast'; set it to one of auto, onnx, torch"):
-        make_engine("auto", a_network(), CPU)
+        DescribingEngine("auto", CPU).network(a_network())
 
 
 class Unexportable(StructuralModel):
@@ -172,10 +195,10 @@ class Unexportable(StructuralModel):
 def test_a_network_that_cannot_be_exported_is_run_by_torch(caplog):
     model = Unexportable(SMALL).eval()
     with caplog.at_level(logging.INFO, "vpr"):
-        assert make_engine("auto", model, CPU) is None
+        assert DescribingEngine("auto", CPU).network(model) is None
     assert "engine: torch (the network cannot be exported to ONNX (" in caplog.text
-    with pytest.raises(VprError, match="--engine onnx cannot be used: the network cannot be exported") as caught:
-        make_engine("onnx", model, CPU)
+    with pytest.raises(VprError, match="ONNX Runtime cannot be used: the network cannot be exported") as caught:
+        DescribingEngine("onnx", CPU).network(model)
     assert "\n" not in str(caught.value)
 
 
@@ -185,7 +208,7 @@ def test_without_a_package_the_engine_is_torch(monkeypatch, caplog, package):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
     with caplog.at_level(logging.INFO, "vpr"):
-        assert make_engine("auto", a_network(), CPU) is None
+        assert DescribingEngine("auto", CPU).network(a_network()) is None
     assert "engine: torch (" in caplog.text and package in caplog.text
 
 

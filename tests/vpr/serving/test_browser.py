@@ -43,7 +43,7 @@ class Page(Opened):
         self.driver.execute_script(DROP, self.one("#drop"), name, base64.b64encode(path.read_bytes()).decode())
 
     def answers(self, count):
-        """The cards, newest first, when there are so many and none waits."""
+        """The cards, newest first, once there are ``count`` and none waits."""
         until(lambda: len(self.all("article")) == count and not self.all("article.waiting"))
         return self.all("article")
 

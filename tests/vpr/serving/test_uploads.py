@@ -168,14 +168,14 @@ def test_heic_is_read_where_its_package_is(client, photo_map, tmp_path):
 
 
 def many_chunks(count):
-    """A PNG with so many chunks of nothing in front of its pixels."""
+    """A PNG with ``count`` empty chunks before its pixels."""
     whole = encoded("PNG")
     empty = bytes(4) + b"teXt" + zlib.crc32(b"teXt").to_bytes(4, "big")
     return whole[:33] + empty * count + whole[33:]
 
 
 def many_strips(count, big=False):
-    """A TIFF whose first page says that it lies in so many strips."""
+    """A TIFF whose first page claims ``count`` strips."""
     offsets = struct.pack("<HHLL", 273, 4, count, 8 + 2 + 12 + 4)
     if big:
         return b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 1) + struct.pack("<HHQQ", 273, 4, count, 52) + bytes(8)

@@ -17,7 +17,7 @@ from vpr.transport.cpu.simd import LANES, load, maximum, minimum, splat, square_
 from vpr.transport.marginals import Marginals
 
 SHORT_SLICE, LONG_SLICE = 64, 128  # channels whose products are summed in an int32
-LONG_FROM = 256  # least channels for long slices, which are faster; with so many channels they are fine enough
+LONG_FROM = 256  # minimum channels for long slices, which are faster; with fewer channels they are too coarse
 LARGEST = np.float32(32767)
 LARGEST_NORM = np.float32(46300)  # of a slice: no sum of products exceeds its square (Cauchy-Schwarz), 2.144e9 < 2^31
 LEAST_PATCHES = 40  # of either image; the error of a score falls with the root of their number
