@@ -72,7 +72,8 @@ def _work(
 
     settings = StudentSettings(model, objective, structural, train, distillation)
     load_teacher = partial(TeacherSource.load, options.teacher, hub, settings)
-    run_student("vpr.distill", settings, run_options, Validator.load_city, load_teacher)
+    if run_student("vpr.distill", settings, run_options, Validator.load_city, load_teacher):
+        print(f"distilled: {run_options.out}")
 
 
 if __name__ == "__main__":

@@ -28,8 +28,10 @@ def run_student(
     options: RunOptions,
     load_validator: LoadValidator,
     load_teacher: Callable[[Fabric], TeacherSource] | None = None,
-) -> None:
+) -> bool:
     """Train a student into a run folder. If the run is complete and its held-out city changed, calibrate it again.
+
+    Returns whether this is the first process, which has written the folder.
 
     command: the module of the command, for config.json. load_teacher: loads the teacher of a distillation.
     """
@@ -51,11 +53,11 @@ def run_student(
             train_student(settings, data, out, fabric, validator, targets)
         elif fabric.is_global_zero:
             recalibrate(out, validator, fabric.device)
-    fabric.print(f"{'scratch' if teacher is None else 'distilled'}: {out}")
+    return fabric.is_global_zero
 
 
-def run_teacher(settings: TeacherSettings, options: RunOptions, load_validator: LoadValidator) -> None:
-    """Fit a NetVLAD teacher into a run folder."""
+def run_teacher(settings: TeacherSettings, options: RunOptions, load_validator: LoadValidator) -> bool:
+    """Fit a NetVLAD teacher into a run folder; returns whether this is the first process, which has written it."""
     fabric = launch_fabric(choose_device(options.device), settings.train.precision)
     check_teacher(settings)
     with fabric.rank_zero_first():  # mini-MSLS may have to be rendered
@@ -67,4 +69,4 @@ def run_teacher(settings: TeacherSettings, options: RunOptions, load_validator: 
     validator = load_validator(data.root, held_out, out, fabric.device)
     with first_process_lock(fabric, out):
         fit_teacher(settings, data, out, fabric, options.overwrite, validator)
-    fabric.print(f"teacher: {out}")
+    return fabric.is_global_zero

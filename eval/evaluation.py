@@ -22,7 +22,7 @@ from vpr.base.errors import VprError
 from vpr.base.files import replace_file
 from vpr.base.machine import choose_device
 from vpr.base.run_folder import revision
-from vpr.base.settings import option
+from vpr.base.settings import fill_stages, option
 from vpr.cluster.options import ShardOptions
 from vpr.datasets.msls.dataset import MSLS
 from vpr.datasets.msls.known_counts import count_remarks
@@ -30,7 +30,7 @@ from vpr.datasets.msls.options import ProtocolOptions
 from vpr.datasets.msls.protocol import Split, Task
 from vpr.eval import metrics
 from vpr.eval.files.foreign import read_rankings, read_shortlist
-from vpr.eval.options import RankingOptions, SourceOptions, fill_stages
+from vpr.eval.options import RankingOptions, SourceOptions
 from vpr.eval.report.subject import ReportOptions, Stage, Subject, answer_stages
 from vpr.eval.tables import confidence_table, describe_counts, describe_protocol, metrics_table, text_of
 from vpr.retrieval.settings import RerankOptions

@@ -1,12 +1,11 @@
 """The options of evaluation, one dataclass for each group of a command's options."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from vpr.base.machine import Device
-from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveInt, load_stage, option, output
+from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveInt, option, output
 from vpr.cache import PatchType
 
 Fusion = Literal["auto", "similarity", "trust", "reciprocal-rank"]
@@ -49,25 +48,3 @@ class RankingOptions:
     patches: PatchType = option("float16", "data type of cached patch descriptors; int8 needs half the space")
     device: Device = option("auto", "device for the computation")
     workers: NonNegativeInt = option(0, "processes that decode images; 0 decodes in threads of the main process")
-
-
-def fill_stages(stages: Sequence[type], values: Mapping[str, Any]) -> list[Any]:
-    """An instance of each dataclass of options, filled with the values of its fields; other fields keep their defaults.
-
-    Raises TypeError for a name that no dataclass has, and ValueError for a value of the wrong type or out of range.
-    """
-    names = {field.name for stage in stages for field in fields(stage)}
-    if unknown := sorted(values.keys() - names):
-        raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(sorted(names))}")
-    filled: list[Any] = []
-    for stage in stages:
-        present = [field.name for field in fields(stage) if field.name in values]
-        filled.append(load_stage(stage, {name: _yaml_value(values[name]) for name in present}))
-    return filled
-
-
-def _yaml_value(value: Any) -> Any:
-    """The value as a YAML file has it: paths as text, tuples as lists."""
-    if isinstance(value, Path):
-        return str(value)
-    return list(value) if isinstance(value, tuple) else value

@@ -3,6 +3,7 @@
     run = vpr.load("builtin")                          # or a run folder
     run.rank(run.describe("query.jpg"), run.describe(["a.jpg", "b.jpg"]))      # best first, re-ranked
     vpr.evaluate("builtin", "MSLS").table()            # as python -m eval.msls --rerank
+    vpr.train("runs/mine", teacher="builtin")          # as python -m vpr.distill
     photo_map = vpr.Map.build("MAP", "photos/")        # photos with positions; Map.open("MAP") later
     photo_map.locate("photo.jpg")
 
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
     from vpr.maps.results import Located, MapMatch
     from vpr.run import Ranking, Run, load
     from vpr.similarity import structural_similarity
+    from vpr.training import train
 
 __version__ = "0.2.0"
 __all__ = [
     "Comparison", "Evaluation", "LocateConfig", "Located", "Map", "MapMatch", "Ranking", "Run", "VprError",
-    "__version__", "compare", "evaluate", "load", "structural_similarity",
+    "__version__", "compare", "evaluate", "load", "structural_similarity", "train",
 ]  # fmt: skip
 _MODULES = {
     "Comparison": "vpr.eval.comparison.comparison",
@@ -43,6 +45,7 @@ _MODULES = {
     "evaluate": "vpr.eval.evaluation",
     "load": "vpr.run",
     "structural_similarity": "vpr.similarity",
+    "train": "vpr.training",
 }  # where each name is defined
 
 

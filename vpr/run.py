@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,8 @@ from vpr.base.errors import VprError
 from vpr.base.machine import Device, choose_device
 from vpr.base.run_folder import METRICS, read_metrics
 from vpr.base.settings import load_stage
-from vpr.cache import CacheSpec
+from vpr.cache import CacheSpec, DescriptorCache, PatchType
+from vpr.description.cache_filling import CacheFillOptions, fill_cache
 from vpr.description.describe import BATCH, ImageDescriptors, describe
 from vpr.description.image_files import TolerantImages
 from vpr.description.images import (
@@ -127,7 +128,8 @@ class Run:
 
         Raises ImageError for a file that cannot be decoded, VprError for an object that is not a photo.
         """
-        several: Any = [photos] if _is_photo(photos) else list(photos)  # type: ignore[arg-type]
+        several: Any = photos if not _is_photo(photos) and isinstance(photos, Iterable) else [photos]
+        several = list(several)
         described, unreadable = self.describe_readable(several)
         for reason in unreadable.values():
             raise ImageError(reason)
@@ -158,6 +160,25 @@ class Run:
         photos = Path(query), Path(database)
         return match_photos(self.network, photos, config or self.calibration.config(), self.device)
 
+    def extract(
+        self,
+        cache: str | Path,
+        root: str | Path,
+        names: Sequence[str],
+        patches: PatchType = "float16",
+        rollout: bool = False,
+        overwrite: bool = False,
+        workers: int = 0,
+    ) -> DescriptorCache:
+        """Describe the photos ``root / name`` into an HDF5 cache, as ``python -m vpr.extract`` does, and open it.
+
+        Photos that the cache has are not described again. patches: data type of patch descriptors. rollout: also store
+        a weight for each patch. overwrite: replace a cache that is damaged or of another model. workers: processes that
+        decode photos. Errors as `vpr.description.cache_filling.fill_cache`.
+        """
+        options = CacheFillOptions(workers, overwrite, patches, rollout)
+        return fill_cache(Path(cache), self.network, Path(root), list(names), self.device, options).cache
+
     def describe_readable(self, photos: Sequence[PhotoLike]) -> tuple[ImageDescriptors, dict[int, str]]:
         """As `describe`, but files that cannot be decoded are left out; also returns their errors, by number."""
         spec = self.spec
@@ -178,8 +199,7 @@ def load(run: str | Path = NAME, device: Device | torch.device = "auto", engine:
     device: ``auto`` uses a GPU if there is one. engine: what describes photos on a CPU; ``auto`` is ONNX Runtime if the
     network can be exported, unless the environment variable VPR_ENGINE is set.
 
-    Raises VprError if the run is missing, unfinished, damaged or of
-    another kind, and if the device is not available.
+    Raises VprError if the run is missing, unfinished, damaged or of another kind, and if the device is not available.
     """
     device = device if isinstance(device, torch.device) else choose_device(device)
     name = NAME if str(run) == NAME else os.path.abspath(run)

@@ -27,7 +27,8 @@ def _work(
     from vpr.eval.calibration.validator import Validator
 
     settings = StudentSettings(model, objective, structural, train)
-    run_student("vpr.scratch", settings, options, Validator.load_city)
+    if run_student("vpr.scratch", settings, options, Validator.load_city):
+        print(f"scratch: {options.out}")
 
 
 if __name__ == "__main__":

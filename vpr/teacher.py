@@ -35,7 +35,8 @@ def _work(
     from vpr.eval.calibration.validator import Validator
 
     settings = TeacherSettings(teacher, objective, train, whitening)
-    run_teacher(settings, options, Validator.load_city)
+    if run_teacher(settings, options, Validator.load_city):
+        print(f"teacher: {options.out}")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from rich.table import Table as RichTable
 
 from vpr.base.command import printable
 from vpr.base.machine import choose_device
+from vpr.base.settings import fill_stages
 from vpr.datasets.msls.options import ProtocolOptions
 from vpr.datasets.msls.protocol import Split, Task
 from vpr.description.model_spec import cache_spec
@@ -30,7 +31,7 @@ from vpr.eval.comparison.seed_results import recall_hits
 from vpr.eval.evaluator import Evaluator, require_positions
 from vpr.eval.files.foreign import read_rankings
 from vpr.eval.metrics import evaluate
-from vpr.eval.options import RankingOptions, SourceOptions, TableFormat, fill_stages
+from vpr.eval.options import RankingOptions, SourceOptions, TableFormat
 from vpr.eval.report.subject import Stage, Table, answer_stages
 from vpr.eval.tables import describe_counts, describe_protocol, text_of, title_of
 from vpr.models.builtin import resolve_run

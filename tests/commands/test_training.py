@@ -5,10 +5,13 @@ import math
 import shutil
 
 import pytest
+import yaml
 from commands import evaluate, refused
 from tiny import SMALL, TEACHER
 
+import vpr
 from vpr import scratch, teacher
+from vpr.base.errors import VprError
 from vpr.datasets.msls import Protocol, load
 from vpr.distill import __main__ as distill
 from vpr.distill.data import training_photos
@@ -47,6 +50,33 @@ def test_scratch_needs_no_teacher(tiny_tree, tmp_path):
     assert scratch.main([*arguments, "--overwrite"]) == 0
     assert (out / "model.safetensors").read_bytes() == first  # the same seed, the same weights
     assert not (out / "teacher").exists()
+
+
+def test_training_from_python_is_that_of_the_commands(distilled_run, teacher_run, tiny_tree, tmp_path, seams):
+    pairs = zip(SMALL[::2], SMALL[1::2], strict=True)
+    options = {"grid": 3, **{name[2:].replace("-", "_"): yaml.safe_load(value) for name, value in pairs}}
+    images = seams.watch("vpr.description.image_files.read_uncropped")
+    run = vpr.train(tmp_path / "run", tiny_tree, **options)
+    images.forbid()  # the other runs are complete, because they are of the same settings
+    assert scratch.main(["--data", str(tiny_tree), "--out", str(tmp_path / "run"), "--grid", "3", *SMALL]) == 0
+    taught = vpr.train(distilled_run, tiny_tree, teacher=teacher_run, **options)
+    assert (run.folder, taught.folder) == (tmp_path / "run", distilled_run) and run.calibrated
+    with pytest.raises(VprError, match="other settings"):
+        vpr.train(distilled_run, tiny_tree, teacher=teacher_run, **{**options, "steps": 5})
+
+
+def test_training_from_python_names_bad_options(tmp_path):
+    with pytest.raises(TypeError, match="unknown option 'stepz'; known are .*steps"):
+        vpr.train(tmp_path, stepz=3)
+    with pytest.raises(TypeError, match="unknown option 'keep_weight'"):
+        vpr.train(tmp_path, keep_weight=3.0)  # an option of distillation
+    with pytest.raises(ValueError, match="steps"):
+        vpr.train(tmp_path, steps=-1)
+    with pytest.raises(ValueError, match="'huge' is not one of .*lite"):
+        vpr.train(tmp_path, recipe="huge")
+    (tmp_path / "map.json").write_text("{}")
+    with pytest.raises(VprError, match="map"):
+        vpr.train(tmp_path / "descriptors.h5")
 
 
 def test_another_held_out_city_fixes_the_weight_anew_and_keeps_the_weights(tiny_tree, tmp_path):
@@ -95,6 +125,12 @@ def test_a_teacher_is_validated_by_its_shortlists(tiny_tree, tmp_path):
     assert teacher.main(arguments) == 0
     found = json.loads((out / "metrics.json").read_text())["validations"]
     assert [set(validation) for validation in found] == [{"step", "score", "recall@1"}] * 2
+
+
+def test_the_order_of_cities_changes_no_photo(tiny_tree):
+    orders = ("boston", "london"), ("london", "boston")
+    first, second = (training_photos(tiny_tree, cities, "")[0].paths.tolist() for cities in orders)
+    assert first == second
 
 
 def test_training_asks_for_no_ground_truth(tiny_tree, seams):

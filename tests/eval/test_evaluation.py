@@ -8,11 +8,12 @@ import pytest
 from commands import evaluate as evaluate_by_command
 
 from vpr.base.errors import VprError
+from vpr.base.settings import fill_stages
 from vpr.eval import compare as compare_command
 from vpr.eval import msls
 from vpr.eval.comparison.comparison import compare
 from vpr.eval.evaluation import evaluate
-from vpr.eval.options import RankingOptions, SourceOptions, fill_stages
+from vpr.eval.options import RankingOptions, SourceOptions
 
 pytestmark = pytest.mark.slow
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 import vpr
 from vpr.base.errors import VprError
+from vpr.cache import CacheMismatch
 from vpr.description.images import ImageError
 from vpr.models.structural import ModelConfig, StructuralModel
 from vpr.retrieval.rerank import ImagesInMemory, compare_images
@@ -55,6 +56,16 @@ def test_bytes_and_open_files_are_described_as_the_file_of_a_path(tmp_path, crop
     assert not np.array_equal(decoded.globals_, expected.globals_), "without the short cuts it is another picture"
 
 
+def test_photos_are_extracted_into_a_cache(files, tmp_path):
+    run, names = a_model(), [path.name for path in files]
+    cache = run.extract(tmp_path / "cache.h5", files[0].parent, names, patches="int8")
+    assert list(cache.keys) == names and cache.spec.dtype == "int8"
+    described = run.describe(files)
+    np.testing.assert_allclose(cache.globals_[cache.rows(names)], described.globals_, atol=BETWEEN_BATCHES)
+    with pytest.raises(CacheMismatch):
+        run.extract(tmp_path / "cache.h5", files[0].parent, names)
+
+
 def test_no_photos_have_no_descriptors():
     described = a_model().describe([])
     assert described.globals_.shape == (0, 8) and described.patches.shape == (0, 4, 8)
@@ -66,6 +77,8 @@ def test_no_photos_have_no_descriptors():
         (b"no image", ImageError, "the photo cannot be decoded"),
         (io.BytesIO(b"x"), ImageError, "the photo cannot be decoded"),
         (Path("gone.jpg"), ImageError, "gone.jpg is missing"),
+        (None, VprError, "a NoneType is not a photo"),
+        (3, VprError, "a int is not a photo"),
         ([3], VprError, "a int is not a photo; pass a path, bytes, an array or an image of Pillow"),
         (np.zeros((2, 2)), VprError, r"an array \(2, 2\) of float64 is not a photo"),
     ],

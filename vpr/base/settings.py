@@ -18,7 +18,7 @@ import sys
 import textwrap
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
@@ -273,6 +273,28 @@ def load_stage(stage: type[T], recorded: object) -> T:
         raise ValueError(_one_line_message(str(error), parser)) from error
     filled: T = _fill_stage(stage, given)
     return filled
+
+
+def fill_stages(stages: Sequence[type], values: Mapping[str, Any]) -> list[Any]:
+    """An instance of each dataclass of options, filled with the values of its fields; other fields keep their defaults.
+
+    Raises TypeError for a name that no dataclass has, and ValueError for a value of the wrong type or out of range.
+    """
+    names = {field.name for stage in stages for field in _fields(stage)}
+    if unknown := sorted(values.keys() - names):
+        raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(sorted(names))}")
+    filled: list[Any] = []
+    for stage in stages:
+        present = [field.name for field in _fields(stage) if field.name in values]
+        filled.append(load_stage(stage, {name: _yaml_value(values[name]) for name in present}))
+    return filled
+
+
+def _yaml_value(value: Any) -> Any:
+    """The value as a YAML file has it: paths as text, tuples as lists."""
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def check_stage(stage: object) -> None:

@@ -1,0 +1,67 @@
+"""Training from Python, as ``python -m vpr.scratch`` and ``python -m vpr.distill`` do it."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vpr.base.outputs import check_outputs
+from vpr.base.recipes import default_recipe, read_recipe
+from vpr.base.settings import fill_stages
+from vpr.distill.commands import run_student
+from vpr.distill.distillation_targets import TeacherSource
+from vpr.distill.settings import (
+    DistillationConfig,
+    ObjectiveConfig,
+    RunOptions,
+    StructuralConfig,
+    StudentSettings,
+    TrainConfig,
+)
+from vpr.eval.calibration.validator import Validator
+from vpr.models.settings import HubOptions, ModelConfig
+from vpr.run import Run, load
+
+FITTED = "netvlad"  # the teacher that is fitted before the student is trained
+
+
+def train(
+    out: str | Path,
+    data: str | Path | None = None,
+    *,
+    teacher: str | Path | None = None,
+    recipe: str | None = None,
+    **options: Any,
+) -> Run:
+    """Train the structural model into a run folder, and load it.
+
+    out: the run folder; an interrupted training in it continues, and a complete one of the same settings is loaded.
+    data: the root of an MSLS tree; None takes mini-MSLS, rendered on first use. teacher: None trains without a teacher,
+    as ``python -m vpr.scratch`` does. Otherwise as ``python -m vpr.distill --teacher``: a run of ``vpr.teacher``, a
+    NetVLAD checkpoint, 'builtin', descriptors of the photos, or a model of torch.hub; 'netvlad' fits a NetVLAD first.
+    recipe: a built-in recipe; None for the command's default. options: other options of the command by name, such as
+    ``steps=3000``, ``cities=("tokyo",)``, ``backbone="resnet50"``, ``seed=1`` or ``device="cpu"``.
+
+    Raises VprError for input that is missing or damaged, and if ``out`` holds a run of other settings, unless
+    ``overwrite=True``; TypeError for an unknown option, and ValueError for a value of the wrong type or out of range.
+    """
+    stages: list[Any] = [RunOptions, ModelConfig, ObjectiveConfig, StructuralConfig, TrainConfig]
+    if teacher is not None:
+        stages += [HubOptions, DistillationConfig]
+    name = default_recipe("backbone" in options) if recipe is None else recipe
+    fields = {field for stage in stages for field in stage.__dataclass_fields__}
+    values = {field: value for field, value in read_recipe("student", name).items() if field in fields}
+    filled = fill_stages(stages, {**values, "out": Path(out), "data": data, **options})
+    check_outputs(filled, ())
+    run_options, model, objective, structural, config = filled[:5]
+    if teacher is None:
+        settings = StudentSettings(model, objective, structural, config)
+        run_student("vpr.scratch", settings, run_options, Validator.load_city)
+    else:
+        hub, distillation = filled[5:]
+        settings = StudentSettings(model, objective, structural, config, distillation)
+        path = None if str(teacher) == FITTED else Path(teacher)
+        load_teacher = partial(TeacherSource.load, path, hub, settings)
+        run_student("vpr.distill", settings, run_options, Validator.load_city, load_teacher)
+    return load(out, run_options.device)
