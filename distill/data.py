@@ -84,8 +84,11 @@ def load_images(data: TrainingData, model: StructuralModel | NetVLAD, workers: i
 def training_photos(root: Path, cities: tuple[str, ...], held_out: str) -> tuple[Photos, MSLS]:
     """The photos of the cities, queries and database, without panoramas.
 
-    cities: all training cities but the held-out one if empty. Raises DatasetError for a damaged or missing city.
+    cities: all training cities but the held-out one if empty. Their order has no effect. Raises DatasetError for a
+    damaged or missing city.
     """
+    official = {name: number for number, name in enumerate(TRAIN_CITIES)}
+    cities = tuple(sorted(cities, key=lambda name: (official.get(name, len(official)), name)))
     if not cities:
         cities = tuple(place.name for place in locate(root, "train", ()) if place.name != held_out)
     dataset = load(root, Protocol(split="train", cities=cities))

@@ -89,6 +89,9 @@ def _add(options: MapOptions, cluster_options: ClusterOptions) -> None:
     if (options.gpx is None) == bool(videos):
         problem = "a video needs a GPX track, and a GPX track needs a video"
         raise VprError(problem, thing="--gpx", remedy="give both: add VIDEO.mp4 --gpx TRACK.gpx")
+    if options.start and len(videos) > 1:
+        problem = f"--start is the time of one video, and {len(videos)} are given"
+        raise VprError(problem, thing="--start", remedy="add each video by a command of its own")
     require_place(options.map)
     model = _model(options)
     found = find_photos(others, options.crs, known_positions(options.map, model.spec.patches))

@@ -7,11 +7,12 @@ import io
 import math
 import re
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError, features
@@ -41,6 +42,7 @@ FORMATS = (
     "GIF",
     "PPM",
     "JPEG2000",
+    "DIB",
 )  # decoders of other formats may start programs
 HEIC = (".heic", ".heif", ".hif", ".heics", ".heifs")  # extensions of photos that Pillow reads with pillow-heif
 # The errors of decoders for damaged files.
@@ -52,6 +54,7 @@ MOST_PROGRESSIVE = 2 * MOST_PIXELS  # of a progressive JPEG, because its decoder
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")  # Pillow's modes for 16 bits
 BIT_DEPTHS = (8, 12, 16)  # true bits of grey values stored in 16 or 32: of most pictures, of cameras, of scanners
 DARK_LIMIT = 15  # largest upper byte of a value that uses 12 of 16 bits
+IMAGEMAGICK_EXIF = "Raw profile type APP1"  # the text of a PNG in which ImageMagick keeps the EXIF of a JPEG
 DNG = 50706  # the tag of raw photos
 MOST_PAGES = 16  # pages of a TIFF to search for one that is not a thumbnail
 FROM_PROCESS = re.compile(r"Caught ImageError in .*^[\w.]*ImageError: (.*)", re.DOTALL | re.MULTILINE)
@@ -325,10 +328,20 @@ def _draft_size(image: Image.Image, least: tuple[int, int] | None) -> tuple[int,
     return fitting if least is None else (min(least[0], fitting[0]), min(least[1], fitting[1]))
 
 
+def exif_of(image: Image.Image) -> Image.Exif:
+    """The EXIF of an image; raises one of `UNREADABLE` if it is damaged."""
+    profile = image.info.get(IMAGEMAGICK_EXIF)
+    if image.format == "PNG" and isinstance(profile, str) and not {"exif", "Raw profile type exif"} & image.info.keys():
+        exif = Image.Exif()
+        exif.load(bytes.fromhex("".join(profile.split("\n")[3:])))
+        return exif
+    return image.getexif()
+
+
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation; 1 if there is none, or the EXIF is damaged."""
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        orientation = exif_of(image).get(ExifTags.Base.Orientation, 1)
     except UNREADABLE:
         return 1
     return orientation if isinstance(orientation, int) else 1
@@ -337,14 +350,14 @@ def _orientation(image: Image.Image) -> int:
 def convert_to_rgb(image: Image.Image) -> Image.Image:
     """The image in RGB with 8 bits. Transparent parts become white. Colour profiles are not applied.
 
-    Grey values of more than 8 bits are scaled; Pillow would clip them. Raises ValueError for pixels whose range is not
+    Values of more than 8 bits are scaled; Pillow would clip grey ones. Raises ValueError for pixels whose range is not
     known.
     """
     if image.mode in SIXTEEN_BITS:
         return Image.fromarray(_to_eight_bits(image)).convert("RGB")
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers, whose range is not known; save it with 8 bits")
-    deep = _is_deep(image)
+    deep, file = _is_deep(image), getattr(image, "fp", None)
     if image.has_transparency_data:
         overlay = image.convert("RGBA")
         white = Image.new("RGBA", overlay.size, "white")
@@ -352,9 +365,33 @@ def convert_to_rgb(image: Image.Image) -> Image.Image:
         rgb = white.convert("RGB")
     else:
         rgb = image.convert("RGB")
-    if deep and 0 < _largest_value(image) <= DARK_LIMIT:
-        raise ValueError("its values fill 12 bits of 16 or fewer, so it would be black; save it with 8 bits")
-    return rgb
+    return _brighten(image, file) if deep and _largest_value(image) <= DARK_LIMIT else rgb
+
+
+def _brighten(image: Image.Image, file: IO[bytes] | None) -> Image.Image:
+    """A decoded image of 16 bits whose values fill 12 or 8 of them, in RGB with 8 bits.
+
+    Pillow has kept the upper 8 bits; the others are read from the file. Raises ValueError if that is not possible.
+    """
+    if file is None or image.mode != "RGB":
+        if _largest_value(image):
+            raise ValueError("its values fill 12 bits of 16 or fewer, so it would be black; save it with 8 bits")
+        return image.convert("RGB")
+    file.seek(0)
+    lower = Image.open(file, formats=[str(image.format)])
+    lower.seek(image.tell())
+    lower.tile = [tile._replace(args=_other_bytes(tile.args)) for tile in lower.tile]
+    values = np.asarray(image).astype(np.uint16) * 256 + np.asarray(lower)
+    bits = next(depth for depth in BIT_DEPTHS if int(values.max(initial=0)) < 2**depth)
+    return Image.fromarray((values >> (bits - 8)).astype(np.uint8))
+
+
+def _other_bytes(arguments: Any) -> Any:
+    """The arguments of a decoder that keeps the upper byte of each value, for the lower byte: the order is swapped."""
+    if not isinstance(arguments, str):
+        return (_other_bytes(arguments[0]), *arguments[1:])
+    order = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+    return arguments[:-1] + order[arguments[-1]]
 
 
 def _to_eight_bits(image: Image.Image) -> np.ndarray:

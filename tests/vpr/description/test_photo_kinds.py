@@ -3,11 +3,12 @@
 import io
 import struct
 import sys
+import zlib
 
 import numpy as np
 import pytest
 from pictures import STORED, distance, quadrants
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
 from vpr.description import images
 from vpr.description.images import ImageError, convert_to_rgb, decode_image, decode_upright, read_image
@@ -65,6 +66,19 @@ def test_heic_that_says_its_orientation_in_exif_alone(tmp_path, orientation):
     image.save(tmp_path / "b.heic", quality=95, exif=exif)
     assert b"irot" not in (tmp_path / "b.heic").read_bytes()
     assert distance(read_image(tmp_path / "b.heic", (64, 96)), quadrants()) < 8
+
+
+@pytest.mark.parametrize("name", ["Raw profile type exif", "Raw profile type APP1"])
+def test_exif_in_a_text_of_png(tmp_path, name):
+    """As ImageMagick writes the EXIF of a JPEG."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = exif.tobytes()
+    lines = [data.hex()[at : at + 72] for at in range(0, 2 * len(data), 72)]
+    info = PngImagePlugin.PngInfo()
+    info.add_text(name, "\n".join(["", "app1", f"{len(data):8}", *lines, ""]), zip=True)
+    Image.fromarray(np.ascontiguousarray(STORED[6](quadrants()))).save(tmp_path / "a.png", pnginfo=info)
+    assert distance(read_image(tmp_path / "a.png", (64, 96)), quadrants()) < 8
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 4000])
@@ -148,17 +162,30 @@ def test_where_white_is_zero(tmp_path, bits):
     assert np.abs(read_image(path, (64, 96), "bilinear")[..., 0].astype(int) - GREY).max() <= 1
 
 
-def test_colours_of_12_bits_in_16_are_refused_and_not_black(tmp_path):
-    for bits in (12, 16):
-        data = of_bits(bits).astype("<u2")[..., None].repeat(3, 2).tobytes()
-        path = tiff(tmp_path / f"{bits}.tif", data, 16, samples=3, photometric=2)
-        if bits == 16:
-            assert np.abs(read_image(path, (64, 96), "bilinear")[..., 0].astype(int) - GREY).max() <= 1
-        else:
-            with pytest.raises(ImageError, match="so it would be black; save it with 8 bits"):
-                read_image(path, (64, 96))
-    black = tiff(tmp_path / "black.tif", bytes(64 * 96 * 6), 16, samples=3, photometric=2)
+@pytest.mark.parametrize("kind", ["plain.tif", "deflated.tif", "a.png"])
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_colours_of_fewer_bits_in_16_are_not_black(tmp_path, kind, bits):
+    values = of_bits(bits)[..., None].repeat(3, 2)
+    values[..., 1] //= 2
+    found = read_image(deep_colours(tmp_path / kind, values), (64, 96), "bilinear").astype(int)
+    assert np.abs(found - np.stack([GREY, GREY // 2, GREY], 2)).max() <= 1
+    black = deep_colours(tmp_path / kind, np.zeros_like(values))
     assert not read_image(black, (64, 96)).any(), "one that is black is black"
+
+
+def deep_colours(path, values):
+    """An image (64, 96, 3) with colours of 16 bits, which Pillow cannot write."""
+    if path.suffix == ".tif":
+        data, deflated = values.astype("<u2").tobytes(), path.stem == "deflated"
+        more = {259: (3, [8])} if deflated else {}
+        return tiff(path, zlib.compress(data) if deflated else data, 16, samples=3, photometric=2, more=more)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    parts = [(b"IHDR", struct.pack(">LLBBBBB", 96, 64, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    chunks = [
+        struct.pack(">L", len(body)) + name + body + struct.pack(">L", zlib.crc32(name + body)) for name, body in parts
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    return path
 
 
 def test_what_is_transparent_in_16_bits_lies_on_white(tmp_path):

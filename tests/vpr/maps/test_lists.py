@@ -74,6 +74,12 @@ RIGHT = {  # a list, its name, and the photo that it places
     "a number beside": (features({"name": 5, "photo": "a.jpg"}), "p.geojson", "a.jpg"),
     "degrees beside the point": (features({"file": "a.jpg", "latitude": 47.5, "longitude": "8.25"}), "p.json", "a.jpg"),
     "Mapillary": (json.dumps([{"filename": "a.jpg", "MAPLatitude": 47.5, "MAPLongitude": 8.25}]), "p.json", "a.jpg"),
+    "exiftool -G -n -csv": ("SourceFile,EXIF:GPSLatitudeRef,EXIF:GPSLatitude,EXIF:GPSLongitude,Composite:GPSLatitude\n"
+                            "a.jpg,N,47.5,8.25,47.5\n", "p.csv", "a.jpg"),
+    "exiftool -g -n -json": (json.dumps([{"SourceFile": "a.jpg", "File": {"FileName": "a.jpg"},
+                                          "EXIF": {"GPSLatitude": 47.5, "GPSLatitudeRef": "N", "GPSLongitude": 8.25},
+                                          "Composite": {"GPSLatitude": 47.5, "GPSLongitude": 8.25}}]), "p.json",
+                             "a.jpg"),
     "exiftool -json": (json.dumps([{"SourceFile": "day/b.jpg", "FileName": "b.jpg", "GPSLatitude": 47.5,
                                     "GPSLongitude": "8 deg 15' 0.00\" E"}]), "p.json", "b.jpg"),
 }  # fmt: skip

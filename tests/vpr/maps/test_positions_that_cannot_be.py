@@ -18,7 +18,10 @@ UNSIGNED, SIGNED = 5, 10  # kinds of rational numbers in EXIF
 
 def raw(path, latitude, longitude, refs=(b"N", b"E"), kind=UNSIGNED, more=()):
     """A JPEG whose GPS tags are written byte by byte, as programs write them that Pillow would not."""
-    fields = [(1, 2, refs[0] + b"\0", 2), (2, kind, latitude, 3), (3, 2, refs[1] + b"\0", 2), (4, kind, longitude, 3)]
+    fields = [
+        (1, 2, refs[0] + b"\0", 2), (2, kind, latitude, len(latitude)), (3, 2, refs[1] + b"\0", 2),
+        (4, kind, longitude, len(longitude)),
+    ]  # fmt: skip
     fields += [(tag, 2, text + b"\0", len(text) + 1) for tag, text in more]
     if isinstance(latitude, bytes):
         fields[1] = (2, 2, latitude + b"\0", len(latitude) + 1)
@@ -39,6 +42,14 @@ def whole(*numbers):
 
 
 REFUSED = {
+    "whole minutes, and seconds divided by nothing": (
+        [(47, 1), (30, 1), (0, 0)],
+        whole(8, 48, 0),
+        (b"N", b"E"),
+        UNSIGNED,
+        "range",
+    ),
+    "whole degrees alone": (whole(47), whole(8, 48, 0), (b"N", b"E"), UNSIGNED, "not degrees, minutes and seconds"),
     "seconds that lost their denominator": (whole(43, 1, 66448), whole(8, 48, 662), (b"N", b"W"), UNSIGNED, "range"),
     "seconds beyond an hour": (whole(43, 0, 3601), whole(8, 48, 0), (b"N", b"E"), UNSIGNED, "range"),
     "minutes, and seconds beyond one": (whole(43, 1, 72), whole(8, 48, 0), (b"N", b"E"), UNSIGNED, "range"),
@@ -65,6 +76,15 @@ REFUSED = {
     "no hemisphere": (whole(33, 51, 24), whole(70, 40, 10), (b"", b"W"), UNSIGNED, "hemisphere"),
 }
 TAKEN = {
+    "degrees alone": ([(475, 10)], [(825, 100)], (b"N", b"E"), UNSIGNED, (47.5, 8.25)),
+    "degrees and minutes": ([(47, 1), (305, 10)], [(8, 1), (151, 10)], (b"N", b"W"), UNSIGNED, (47.508333, -8.251667)),
+    "seconds divided by nothing": (
+        [(47, 1), (305, 10), (0, 0)],
+        [(8, 1), (151, 10), (0, 0)],
+        (b"S", b"E"),
+        UNSIGNED,
+        (-47.508333, 8.251667),
+    ),
     "all signed": (whole(-33, -51, -24), whole(-70, -40, -10), (b"S", b"W"), SIGNED, (-33.856667, -70.669444)),
     "degrees signed": (whole(-33, 51, 24), whole(-70, 40, 10), (b"S", b"W"), SIGNED, (-33.856667, -70.669444)),
     "minutes signed, of no degrees": (whole(0, -30, 0), whole(0, -6, 0), (b"S", b"W"), SIGNED, (-0.5, -0.1)),

@@ -1,6 +1,7 @@
 """Tracks and videos: where each frame was, and what is said of those that no track covers."""
 
 import csv
+import shutil
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -300,6 +301,29 @@ def test_a_drive_with_two_tracks_keeps_the_frames_of_both(tmp_path, drive):
     tracked(tmp_path / "u.gpx", segment([(s, 47.5, 8.0) for s in range(1, 3)]))
     assert drive("2026-05-01T12:00:00Z", "u.gpx")[0] == {1: 47.5, 2: 47.5, **{s: 47 + s / 1e4 for s in (5, 6, 7)}}
     assert drive("2026-05-01T12:00:00Z", "v.gpx", every=2)[0] == {1: 47.5, 2: 47.5, 6: 47.0006}
+
+
+@pytest.mark.parametrize("way", ["copied", "moved", "linked", "both at once"])
+def test_a_video_under_another_name_adds_no_frame_again(tmp_path, drive, caplog, way):
+    first = drive("2026-05-01T12:00:00Z")[0]
+    other = tmp_path / "b.mp4"
+    if way == "moved":
+        (tmp_path / "a.mp4").rename(other)
+    elif way == "linked":
+        other.hardlink_to(tmp_path / "a.mp4")
+    else:
+        shutil.copy(tmp_path / "a.mp4", other)
+    videos = [str(tmp_path / "a.mp4")] if way == "both at once" else []
+    track = ["--gpx", str(tmp_path / "t.gpx"), "--every", "1"]
+    assert map_command.main([str(tmp_path / "map"), "add", *videos, str(other), *track]) == 0
+    assert len(DescriptorCache(tmp_path / "map" / "descriptors.h5").keys) == len(first)
+    assert ("b.mp4 is a copy of a video before it, and is skipped" in caplog.text) == (way == "both at once")
+
+
+def test_one_start_for_two_videos_is_refused(tmp_path, capsys):
+    arguments = [str(tmp_path / "map"), "add", "a.mp4", "b.mp4", "--gpx", "t.gpx", "--start", "2026-05-01T12:00:00Z"]
+    assert map_command.main(arguments) == 1
+    assert "--start is the time of one video, and 2 are given; add each" in capsys.readouterr().err
 
 
 def test_a_damaged_record_of_a_video_is_named(tmp_path, drive, capsys):

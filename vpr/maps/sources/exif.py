@@ -1,13 +1,14 @@
 """The position in the EXIF of a photo."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import ExifTags
 
-from vpr.description.images import UNREADABLE, convert_image_errors, open_image
+from vpr.description.images import UNREADABLE, convert_image_errors, exif_of, open_image
 from vpr.maps.errors import NoPosition
 from vpr.maps.geodesy import are_degrees, is_unknown, to_degrees
 
@@ -34,7 +35,7 @@ def read_exif(path: Path) -> ExifPosition:
     """
     with convert_image_errors(path), path.open("rb") as file, open_image(file, path) as image:
         try:
-            gps = dict(image.getexif().get_ifd(ExifTags.IFD.GPSInfo))
+            gps = dict(exif_of(image).get_ifd(ExifTags.IFD.GPSInfo))
         except UNREADABLE:
             return ExifPosition(None)
     try:
@@ -65,13 +66,14 @@ def _position(gps: Mapping[int, Any]) -> tuple[float, float] | None:
 def _degrees(what: str, parts: object, side: object, sides: str) -> float:
     """Degrees, minutes and seconds as degrees, with the sign of the hemisphere.
 
-    what: the name for error messages. side: the letter of the hemisphere. sides: the letters of the positive and the
+    Parts at the end may be missing, or be 0/0, if the part before them has a fraction. what: the name for error
+    messages. side: the letter of the hemisphere. sides: the letters of the positive and the
     negative hemisphere. Some programs write negative numbers together with S and W. Raises NoPosition for invalid
     numbers, and if the hemisphere is missing.
     """
     try:
-        numbers = [] if isinstance(parts, str | bytes) else [float(part) for part in parts]  # type: ignore[attr-defined]
-        degrees, minutes, seconds = map(abs, numbers)
+        numbers = [] if isinstance(parts, str | bytes) else [float(part) for part in _parts(parts)]
+        degrees, minutes, seconds = map(abs, _fill_missing(numbers))
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         raise NoPosition(f"its EXIF {what} is not degrees, minutes and seconds") from None
     shown = ", ".join(f"{number:g}" for number in numbers)
@@ -88,6 +90,20 @@ def _degrees(what: str, parts: object, side: object, sides: str) -> float:
         raise NoPosition(f"the signs of its EXIF {what} ({shown}, {hemisphere}) contradict each other")
     value = degrees + minutes / 60 + seconds / 3600
     return value if hemisphere == sides[0] else -value
+
+
+def _parts(value: Any) -> list[Any]:
+    """The parts of a tag; a tag with one part is a number."""
+    return list(value) if isinstance(value, Iterable) else [value]
+
+
+def _fill_missing(numbers: Sequence[float]) -> list[float]:
+    """Three numbers: zeros in place of missing parts and of 0/0, which is NaN, behind a number with a fraction."""
+    known = list(numbers)
+    while known and math.isnan(known[-1]):
+        known.pop()
+    has_fraction = bool(known) and known[-1] % 1 > 0
+    return [*known, *[0.0] * (3 - len(known))] if has_fraction else list(numbers)
 
 
 def _text(value: object) -> str:

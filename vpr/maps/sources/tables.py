@@ -97,8 +97,12 @@ def read_list(path: Path, crs: str = "") -> Iterator[ListEntry]:
 
 
 def _normalise_column(column: object) -> str:
-    """The name of a column in lower case, letters and digits only: GPS Latitude becomes gpslatitude."""
-    return re.sub("[^a-z0-9]", "", str(column).lower())
+    """The name of a column in lower case, letters and digits only, without exiftool's group.
+
+    >>> _normalise_column("GPS Latitude"), _normalise_column("EXIF:GPSLatitude")
+    ('gpslatitude', 'gpslatitude')
+    """
+    return re.sub("[^a-z0-9]", "", str(column).rpartition(":")[2].lower())
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -241,10 +245,18 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _columns(table: dict[str, object]) -> list[tuple[str, str]]:
-    """The columns of a JSON object that have a value."""
-    return [
-        (_normalise_column(name), str(value)) for name, value in table.items() if isinstance(value, str | int | float)
-    ]
+    """The columns of a JSON object that have a value, also those in the groups of exiftool, which are objects."""
+    columns: list[tuple[str, str]] = []
+    for name, value in table.items():
+        if isinstance(value, dict):
+            columns += [(_normalise_column(inner), str(of)) for inner, of in value.items() if _is_value(of)]
+        elif _is_value(value):
+            columns.append((_normalise_column(name), str(value)))
+    return columns
+
+
+def _is_value(value: object) -> bool:
+    return isinstance(value, str | int | float)
 
 
 def _position(row: Row, where: str, crs: str) -> Position | None:
