@@ -27,7 +27,7 @@ class DistillOptions:
     teacher: Path | None = option(
         None,
         "teacher: a vpr.teacher run, a NetVLAD checkpoint, 'builtin', descriptors of the photos (.h5, .npy or folder), "
-        "or hub:OWNER/REPO:ENTRY, a model of torch.hub; if left out, a NetVLAD is fitted first, into OUT/teacher",
+        "or hub:OWNER/REPO:ENTRY, a model of torch.hub; default: a NetVLAD that is fitted first, into OUT/teacher",
     )
 
 

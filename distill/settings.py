@@ -39,16 +39,16 @@ Augmentation = Literal["none", "light", "medium", "heavy", "objects"]
 class RunOptions:
     """Run."""
 
-    data: Path | None = option(None, "root of an MSLS tree; if left out, mini-MSLS, rendered on first use")
-    cities: Names = option(Names(), "training cities; if left out, the official ones that the tree has")
+    data: Path | None = option(None, "root of an MSLS tree; default: mini-MSLS, rendered on first use")
+    cities: Names = option(Names(), "training cities; default: the official ones that the tree has")
     held_out: str | None = option(
         None,
-        "city held out of training, to calibrate the weight of S_struct; '' for none; if left out, amsterdam, unless "
+        "city held out of training, to calibrate the weight of S_struct; '' for none; default: amsterdam, unless "
         "the tree lacks it or --cities names it",
     )
     out: Path = output(Path("runs/distill"), "run folder", "folder")
     device: Device = option("auto", "device to compute on")
-    overwrite: bool = option(False, "replace a run with other settings")
+    overwrite: bool = option(False, "start over if the run folder holds a complete run, or a run of other settings")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class ObjectiveConfig:
     margin: PositiveFloat | None = option(
         None,
         "margin of triplet, margin and contrastive (Euclidean distance of unit vectors) and of circle and proxy-anchor "
-        "(cosine similarity); if left out, each loss's own",
+        "(cosine similarity); default: each loss's own",
     )
     beta: PositiveFloat = option(1.2, "decision boundary (beta) of the margin loss, a Euclidean distance")
 
@@ -116,7 +116,9 @@ class TrainConfig:
     places: AtLeastTwo = option(8, "places per batch")
     images_per_place: AtLeastTwo = option(4, "images per place in a batch")
     sampling: Literal["even", "conditions"] = option(
-        "even", "sampling of places; even: uniform; conditions: more by night and sideways, with MSLS's weights"
+        "even",
+        "sampling of places; even: uniform; conditions: photos by night and photos that look sideways more often, with "
+        "the weights of MSLS's loader",
     )
     mining: Literal["places", "tuples"] = option(
         "places",

@@ -47,7 +47,9 @@ class PredictionOptions:
     """A prediction file."""
 
     predictions: Path | None = option(None, "score this prediction file, without a model")
-    strict: bool = option(False, "refuse a prediction file with panoramas or unknown keys")
+    strict: bool = option(
+        False, "refuse a prediction file with any problem that is otherwise counted, such as panoramas or repeats"
+    )
 
 
 @dataclass(frozen=True)

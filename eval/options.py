@@ -24,7 +24,7 @@ class SourceOptions:
     )
     rerank: bool = option(False, "re-rank the shortlist by S_global + weight * S_struct")
     cache: Path | None = output(
-        None, "HDF5 file that caches the descriptors; if left out, a file in the run folder", "cache"
+        None, "HDF5 file that caches the descriptors; default: a file in the run folder", "cache"
     )
 
 
@@ -33,7 +33,7 @@ class RankingOptions:
     """Ranking."""
 
     depth: PositiveInt = option(100, "number of candidates in a shortlist")
-    weight: NonNegativeFloat | None = option(None, "weight of S_struct; if left out, the calibrated weight of the run")
+    weight: NonNegativeFloat | None = option(None, "weight of S_struct; default: the calibrated weight of the run")
     fusion: Fusion = option(
         "auto",
         "how the shortlist is re-ranked. similarity: by S_global + weight * S_struct. trust: by this score fused with "
@@ -42,7 +42,7 @@ class RankingOptions:
     )
     adapt: bool | None = option(
         None,
-        "fit whitening and VLAD again on the database images, never on the queries; if left out, this is done for "
+        "fit whitening and VLAD again on the database images, never on the queries; default: only for "
         "models with a whitening head if the database is large enough",
     )
     patches: PatchType = option("float16", "data type of cached patch descriptors; int8 needs half the space")

@@ -37,18 +37,14 @@ class PatchesOptions:
 
     run: Names = names_option(Names(), f"run folders of structural models, or 'builtin' (default: {DEFAULT_RUN})")
     model: Names = names_option(Names(), "names of timm networks")
-    weights: str = option(
-        "", "weights of --model: 'imagenet', or a .safetensors or .pth file; random weights if left out"
-    )
+    weights: str = option("", "weights of --model: 'imagenet', or a .safetensors or .pth file; default: random weights")
     image_size: NonNegativeInt = option(
         0, "height and width of the images for --model, pixels; 0 takes the default of each network"
     )
     images: PositiveInt = option(64, "number of images to average over, drawn at random")
     photos: Path | None = option(None, "a photo or a folder of photos to use instead of the dataset")
     pair: Names = names_option(Names(), "A.jpg,B.jpg: draw where the mass of patches of A goes in B")
-    patch: Names = names_option(
-        Names(), "ROW,COLUMN of a patch of A, from 0; if left out, the patches that move most mass"
-    )
+    patch: Names = names_option(Names(), "ROW,COLUMN of a patch of A, from 0; default: the patches that move most mass")
     marks: PositiveInt = option(3, "number of patches that are drawn if --patch is left out")
     seed: NonNegativeInt = option(0, "seed for the choice of images and for random weights")
     out: Path = output(Path("runs/patches"), "folder for the table and the figures", "folder")

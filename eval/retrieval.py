@@ -32,7 +32,7 @@ class EvalOptions:
     all_test: bool = option(False, "test on all classes, including those of the training half")
     count_query: bool = option(False, "count the query as one of its positives, as the code of the paper does")
     cache: Path | None = output(
-        None, "HDF5 file that caches the descriptors; if left out, a file in the run folder", "cache"
+        None, "HDF5 file that caches the descriptors; default: a file in the run folder", "cache"
     )
     json: Path | None = output(None, "write counts and results as JSON", "json")
 

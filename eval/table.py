@@ -47,7 +47,7 @@ class TableOptions:
     seeds: PositiveInt = option(3, "number of trainings of each model, with the seeds 0, 1, ...")
     out: Path | None = output(
         None,
-        "folder for the runs and the table; if left out, runs/table, or runs/retrieval-table with --retrieval",
+        "folder for the runs and the table; default: runs/table, or runs/retrieval-table with --retrieval",
         "folder",
     )
     recipe: Names = option(Names(["lite"]), "recipe of the students; several with --retrieval, each a method")

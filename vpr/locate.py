@@ -34,7 +34,9 @@ class LocateOptions:
     csv: Path | None = output(None, "write one row per photo to this CSV file", "csv")
     report: Path | None = output(None, "write photos and matches to this HTML file", "html")
     shortlist: Path | None = option(
-        None, "find candidates by another model's descriptors of the map's photos and of these (.h5, .npy, or a folder)"
+        None,
+        "find candidates by another model's descriptors of the map's photos and of the photos to locate (.h5, .npy, or "
+        "a folder)",
     )
     run: str = option("", "run folder of the model, or 'builtin'; default: the map's model")
     device: Device = option("auto", "device to compute on")

@@ -40,7 +40,9 @@ class MapOptions:
     )
     gpx: Path | None = option(None, "GPX track of the videos to add")
     every: PositiveFloat = option(1.0, "seconds between the frames taken from a video")
-    start: str = option("", "start time of a video in ISO 8601; default: from the metadata of the video")
+    start: str = option(
+        "", "start time of a video in ISO 8601, UTC if it has no offset; default: from the metadata of the video"
+    )
     run: str = option("", "run folder of the model, or 'builtin'; default: the map's model, builtin for a new map")
     device: Device = option("auto", "device to compute on")
 

@@ -21,13 +21,17 @@ class DatasetOptions:
     """Dataset."""
 
     data: Path | None = option(None, "root of an MSLS tree; default: mini-MSLS, rendered on first use")
-    split: Split = option("val", "default cities and filters")
+    split: Split = option("val", "split: its cities are the default; val and test are filtered by --subtask")
     cities: Names = option(Names(), "any folders of train_val/ or test/; default: the cities of the split")
     task: Task = option("im2im", "images or sequences as queries and as database")
     seq_length: NonNegativeInt = option(
         0, f"number of frames of a sequence, odd; 0 means 1 for im2im and {DEFAULT_SEQ_LENGTH} otherwise"
     )
-    subtask: Subtask = option("all", "summer/winter, old/new, day/night; judged by the centre frame")
+    subtask: Subtask = option(
+        "all",
+        "change of condition from query to database: s2w summer to winter, o2n old to new, d2n day to night, and the "
+        "reverse; a sequence has the condition of its centre frame",
+    )
 
     def protocol(self) -> Protocol:
         """The protocol of the dataset. Raises DatasetError if the options contradict each other."""
@@ -62,7 +66,9 @@ class ProtocolListOptions(ProtocolOptions):
 
     task: Literal[Task, "all"] = option("im2im", "images or sequences as queries and as database; all: one by one")  # type: ignore[assignment]
     subtask: Literal[Subtask, "each"] = option(  # type: ignore[assignment]
-        "all", "summer/winter, old/new, day/night; judged by the centre frame; each: one by one"
+        "all",
+        "change of condition from query to database, as s2w (summer to winter), o2n (old to new) and d2n (day to "
+        "night); each: one by one",
     )
 
     @property

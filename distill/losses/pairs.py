@@ -1,4 +1,4 @@
-"""Positive and negative pairs of photos. A pair may be neither, if its distance is between the two."""
+"""Positive and negative pairs of photos. A neutral pair is neither: its distance is between the two radii."""
 
 from __future__ import annotations
 

@@ -38,7 +38,9 @@ def check_validation(config: TrainConfig, held_out: str) -> None:
     if config.tensorboard:
         require_tensorboard()
     if config.validate_every and not held_out:
-        raise VprError("--validate-every needs held-out data", thing="--validate-every", remedy="pass --held-out")
+        raise VprError(
+            "--validate-every needs held-out data", thing="--validate-every", remedy="pass a value for --held-out"
+        )
     if not config.validate_every and (config.patience or config.schedule == "plateau"):
         option = "--patience" if config.patience else "--schedule plateau"
         raise VprError(f"{option} needs validations", thing=option, remedy="pass --validate-every STEPS")

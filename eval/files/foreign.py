@@ -7,7 +7,7 @@ import numpy as np
 
 from vpr.datasets.msls.dataset import MSLS
 from vpr.eval.files.prediction_file import PredictionError, read_predictions
-from vpr.eval.files.resolve import UNKNOWN_QUERY, Leniency, resolve
+from vpr.eval.files.resolve import UNKNOWN_QUERY, ProblemPolicy, resolve
 
 log = logging.getLogger("vpr")
 
@@ -17,8 +17,8 @@ def read_rankings(path: Path, dataset: MSLS, strict: bool) -> np.ndarray:
 
     Raises PredictionError for a file that cannot be used, and for queries that no city of the tree has.
     """
-    leniency: Leniency = "error" if strict else "count"
-    resolved = resolve(read_predictions(path), dataset, leniency, leniency)
+    policy: ProblemPolicy = "error" if strict else "count"
+    resolved = resolve(read_predictions(path), dataset, policy, policy)
     for problem in resolved.problems:
         if problem.kind == UNKNOWN_QUERY:
             raise PredictionError(f"{path}: {problem}; is the file for another dataset or split?")

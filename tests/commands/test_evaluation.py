@@ -137,7 +137,7 @@ def test_a_map_that_is_large_enough_is_adapted_to(tiny_tree, run_copy, tmp_path,
     )
     assert (plain["adapted"], adapted["adapted"]) == (False, True) and adapted["results"] == again["results"]
     assert plain["results"]["shortlist"] != adapted["results"]["shortlist"]
-    assert len(list((run_copy / "cache").glob("adapted-*.h5"))) == 1
+    assert len(list((run_copy / "cache").glob("adaptation-*.safetensors"))) == 1
 
 
 def test_the_weights_in_the_box_need_no_run(tiny_tree, tmp_path):

@@ -98,7 +98,7 @@ def test_tensorboard_gets_the_same_numbers_after_an_interruption(tmp_path):
 @pytest.mark.parametrize(
     ("options", "held_out", "words"),
     [
-        ({"validate_every": 5}, "", "--validate-every needs held-out data; pass --held-out"),
+        ({"validate_every": 5}, "", "--validate-every needs held-out data; pass a value for --held-out"),
         ({"patience": 2}, "cph", "--patience needs validations; pass --validate-every STEPS"),
         ({"schedule": "plateau"}, "cph", "--schedule plateau needs validations"),
     ],

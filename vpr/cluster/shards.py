@@ -22,7 +22,7 @@ from vpr.cluster.connecting import Cluster
 from vpr.cluster.errors import ClusterError
 from vpr.cluster.merging import merge, spans, to_global, to_local
 from vpr.cluster.shard_actors import ShardActors, ShardFailure
-from vpr.description.adaptation import Adaptation
+from vpr.description.adaptation import Adaptation, AdaptedCache
 from vpr.description.describe import ImageDescriptors
 from vpr.maps.candidates import CandidateFinder, Candidates
 from vpr.maps.store import DESCRIPTORS, State
@@ -282,12 +282,15 @@ class CacheShardSpec:
     keys: str  # digest of the keys of all its images
     start: int  # the first entry
     rows: np.ndarray  # (n, L) of the entries' images in the cache
+    adaptation: tuple[Path, str] | None = None  # likewise its file, and its fingerprint
 
     def open(self) -> Shard:
         """As `ShardSpec.open`; the file is a memory map."""
         cache = DescriptorCache(self.path, self.spec)
         if digest_of_keys(cache.keys) != self.keys:
             raise ClusterError(f"{self.path} has changed meanwhile; run the command again")
+        if self.adaptation is not None:
+            cache = AdaptedCache(cache, *self.adaptation)
         entries = VectorIndex(sequence_descriptors(cache, self.rows))
         return Shard(LocalIndex(entries, CachedImages(cache, np.arange(len(cache)))), self.start)
 
@@ -297,9 +300,11 @@ def shard_database(cluster: Cluster, shards: int | None, cache: DescriptorCache,
 
     database: rows (N, L) of the entries' images in the cache. shards: their number; None for one per machine.
     """
-    path, keys = cache.path.resolve(), digest_of_keys(cache.keys)
+    plain, adaptation, keys = cache, None, digest_of_keys(cache.keys)
+    if isinstance(cache, AdaptedCache):
+        plain, adaptation = cache.plain, (cache.adaptation_file.resolve(), cache.fingerprint)
     parts = [
-        CacheShardSpec(path, cache.spec, keys, start, database[start:stop])
+        CacheShardSpec(plain.path.resolve(), plain.spec, keys, start, database[start:stop], adaptation)
         for start, stop in spans(len(database), shards or cluster.machines)
     ]
     owner = np.full(len(cache), NO_CANDIDATE)

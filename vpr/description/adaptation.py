@@ -1,19 +1,20 @@
 """Adaptation to a database without labels: whitening and VLAD are fitted again to the database images.
 
-The queries are never used. It works on cached descriptors, so no image is read again. The result is another cache file.
+The queries are never used. It works on cached descriptors, so no image is read again. Patches are adapted when they are
+read; the file of an adaptation has its parameters and the adapted global descriptors.
 """
 
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from vpr.base.files import replace_file, writable_path
-from vpr.cache import CacheError, DescriptorCache, create
+from vpr.cache import CacheError, DescriptorCache
 from vpr.models.summary import PatchSummary, fit_whitening
 
 log = logging.getLogger("vpr")
@@ -23,6 +24,8 @@ CLUSTERS, GLOBAL_DIM = 64, 128
 MOST_IMAGES = 4000  # maximum number of images to fit to
 BLOCK = 1024  # images transformed at a time
 VERSION = 1  # increased when the same cache gives other descriptors
+GLOBALS = "globals"  # the name of the global descriptors in the file of an adaptation
+KEPT_BYTES = 1 << 30  # maximum memory for the adapted patches of a cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +78,53 @@ def is_worth_adapting(database: int) -> bool:
     return database > GLOBAL_DIM + 1
 
 
-def adapt_cache(cache: DescriptorCache, database: np.ndarray, folder: Path) -> DescriptorCache:
-    """A cache with the adapted descriptors of all images, as a file in ``folder``, which is created if it is missing.
+class AdaptedCache(DescriptorCache):
+    """A descriptor cache, read only, whose descriptors are adapted when they are read.
+
+    ``globals_`` (N, G) are the adapted ones, in memory. ``patches`` are those of the file; `read_patches` adapts them.
+    Adapted patches are kept in memory up to `KEPT_BYTES` for the whole cache.
+    """
+
+    def __init__(self, plain: DescriptorCache, path: Path, fingerprint: str) -> None:
+        """path: the file of the adaptation, as `write_adaptation` writes it.
+
+        Raises CacheError if the file is damaged, or of another number of images.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        self.__dict__.update(vars(plain))
+        self.plain, self.adaptation_file, self.fingerprint = plain, path, fingerprint
+        self.globals_ = np.zeros((len(plain), _global_dim(plain.spec.dim)), np.float32)
+        try:
+            arrays = load_file(path)
+            self.globals_[described_rows(plain)] = arrays[GLOBALS]
+            self.adaptation = Adaptation.from_arrays(arrays, plain.spec.patches)
+        except (OSError, LookupError, ValueError, RuntimeError, SafetensorError) as error:
+            raise CacheError(f"{path} is damaged ({error})", thing=path, remedy="remove it") from error
+        fits = 2 * plain.patches.size <= KEPT_BYTES
+        self._kept = np.empty(plain.patches.shape, np.float16) if fits else None
+        self._is_kept = np.zeros(len(plain), bool)
+
+    def read_patches(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """As `DescriptorCache.read_patches`, adapted."""
+        if self._kept is None:
+            return self._adapt(rows, out)
+        for block in split_rows(np.unique(rows[~self._is_kept[rows]])):
+            self._kept[block] = self._adapt(block)
+            self._is_kept[block] = True  # last, because two threads may read
+        return np.take(self._kept, rows, axis=0, out=out, mode="clip")
+
+    def _adapt(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        out = np.empty((len(rows), *self.patches.shape[1:]), np.float16) if out is None else out
+        for start in range(0, len(rows), BLOCK):
+            block = self.plain.read_patches(rows[start : start + BLOCK])
+            out[start : start + len(block)] = self.adaptation.adapt_patches(block)
+        return out
+
+
+def adapt_cache(cache: DescriptorCache, database: np.ndarray, folder: Path) -> AdaptedCache:
+    """The cache with adapted descriptors. The adaptation is kept as a file in ``folder``, which is made if missing.
 
     database: rows (D,) of the database images. The fingerprint in the name of the file covers the model's fingerprint,
     the database images and all images of the cache. Raises CacheError if there are too few database images, or no
@@ -84,33 +132,40 @@ def adapt_cache(cache: DescriptorCache, database: np.ndarray, folder: Path) -> D
     """
     if not is_worth_adapting(len(database)) or cache.spec.patches == 0:
         raise CacheError(f"{len(database)} database images are too few to adapt to; pass --no-adapt")
-    rows = sort_by_key(cache, np.unique(database))
+    rows, described = sort_by_key(cache, np.unique(database)), described_rows(cache)
     digest = hashlib.sha256(f"{VERSION} {cache.fingerprint} {cache.spec}".encode())
-    for images in (
-        rows,
-        sort_by_key(cache, np.flatnonzero(cache.done)),
-    ):  # those to fit to, and all
+    for images in (rows, described):  # those to fit to, and all
         digest.update("\n".join(cache.keys[images].tolist()).encode())
         digest.update(cache.bytes[images].tobytes())
         if cache.times is not None:
             digest.update(cache.times[images].tobytes())
     fingerprint = digest.hexdigest()[:16]
-    path = writable_path(folder / f"adapted-{fingerprint}.h5")
-    spec = replace(cache.spec, fingerprint=fingerprint, global_dim=_global_dim(cache.spec.dim))
+    path = writable_path(folder / f"adaptation-{fingerprint}.safetensors")
     if path.is_file():
-        existing = DescriptorCache(path, spec)
-        if len(existing) == len(cache) and existing.done.all():
-            return existing
-    adaptation = fit_adaptation(cache, rows)
+        try:
+            return AdaptedCache(cache, path, fingerprint)
+        except CacheError as error:
+            log.warning("%s; it is made again", error.what)
+    write_adaptation(path, cache, fit_adaptation(cache, rows))
+    return AdaptedCache(cache, path, fingerprint)
+
+
+def write_adaptation(path: Path, cache: DescriptorCache, adaptation: Adaptation) -> None:
+    """Write an adaptation with the adapted global descriptors of all described images, in the order of their keys."""
+    from safetensors.numpy import save
+
+    adapted = [
+        adaptation.global_descriptors(adaptation.adapt_patches(cache.read_patches(block)))
+        for block in split_rows(described_rows(cache))
+    ]
+    arrays = {**adaptation.to_arrays(), GLOBALS: np.concatenate(adapted)}
     with replace_file(path) as temporary:
-        create(temporary, cache.keys.tolist(), spec)
-        target = DescriptorCache(temporary, spec, writable=True)
-        for block in split_rows(np.flatnonzero(cache.done)):
-            patches = adaptation.adapt_patches(cache.read_patches(block))
-            target.restart(block, cache.bytes[block])
-            weights = None if cache.weights is None else cache.read_weights(block)
-            target.write(block, adaptation.global_descriptors(patches), patches, weights)
-    return DescriptorCache(path, spec)
+        temporary.write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+
+
+def described_rows(cache: DescriptorCache) -> np.ndarray:
+    """The rows of a cache that have descriptors, in the order of their keys."""
+    return sort_by_key(cache, np.flatnonzero(cache.done))
 
 
 def sort_by_key(cache: DescriptorCache, rows: np.ndarray) -> np.ndarray:

@@ -121,7 +121,7 @@ def _is_in_area(crs: str, latitude: float, longitude: float, beyond: tuple[float
 def wrong_unit(easting: float, northing: float, crs: str) -> str:
     """The unit of two numbers that are not metres of a reference system; empty if they may be metres.
 
-    It is ``degrees``, ``kilometres`` or ``no metres``. Numbers are kilometres if they are outside of the system's area,
+    It is ``degrees``, ``kilometres`` or ``other``. Numbers are kilometres if they are outside of the system's area,
     and a thousand times the numbers are inside.
 
     >>> wrong_unit(448251.8, 5411932.7, "EPSG:32631"), wrong_unit(448.25, 5411.93, "EPSG:32631")
@@ -137,7 +137,7 @@ def wrong_unit(easting: float, northing: float, crs: str) -> str:
     is_small = max(abs(easting), abs(northing)) < MOST_KM
     if is_outside and is_small and are_degrees(*to_degrees(1000 * easting, 1000 * northing, crs)):
         return "kilometres"
-    return "no metres" if _is_utm(crs) and not UTM_EASTINGS[0] <= easting <= UTM_EASTINGS[1] else ""
+    return "other" if _is_utm(crs) and not UTM_EASTINGS[0] <= easting <= UTM_EASTINGS[1] else ""
 
 
 @cache

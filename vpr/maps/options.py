@@ -21,7 +21,10 @@ class LocateConfig:
         False, "treat the photos of a folder as frames of one drive, sorted by name; neighbouring frames vote"
     )
     window: NonNegativeInt = option(2, "with --sequence: frames on each side that vote; 0 disables voting")
-    reach: NonNegativeFloat = option(20.0, "with --sequence: maximum distance between consecutive frames, metres")
+    reach: NonNegativeFloat = option(
+        20.0,
+        "with --sequence: maximum distance between consecutive frames, metres; 25 m are added for errors of positions",
+    )
 
     def __post_init__(self) -> None:
         try:

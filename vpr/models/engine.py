@@ -79,7 +79,7 @@ class DescribingEngine:
         try:
             if self.device.type != "cpu":
                 problem = f"it is for the CPU, and the device is {self.device.type}"
-                raise VprError(problem, remedy="choose the device cpu, or the engine torch")
+                raise VprError(problem, remedy=f"pass --device cpu, or set {VARIABLE}=torch")
             network = OnnxNetwork(model)
         except (VprError, ImportError) as error:
             problem = f"{error.name} is not installed" if isinstance(error, ImportError) else str(error)

@@ -81,7 +81,11 @@ def load_hub(source: Path, options: HubOptions, device: torch.device) -> HubMode
     name = str(source)
     repository, _, entry = name.removeprefix(HUB).rpartition(":")
     if not repository or not entry:
-        raise VprError(f"{name}: the entry is missing", thing=name, remedy=f"pass {HUB}OWNER/REPO:ENTRY")
+        raise VprError(
+            f"{name} names no model",
+            thing=name,
+            remedy=f"pass {HUB}OWNER/REPO:ENTRY, where ENTRY is a function in hubconf.py",
+        )
     if not options.trust_teacher:
         raise VprError(
             f"{name} is third-party code, which can do anything on this machine",

@@ -19,7 +19,9 @@ class ModelConfig:
 
     backbone: str = option(MINI_VIT, "name of a timm model")
     stage: NonNegativeInt = option(
-        0, "cut the network after this stage; 0: after stride 16 for convolutional networks, no cut for others"
+        0,
+        "last stage of the network that is used, for example 3 for layer3 of a ResNet; 0: the last one with a stride "
+        "of at most 16 pixels in convolutional networks, all stages of others",
     )
     weights: str = option(
         "", "initial weights of the backbone: 'imagenet', or a .safetensors or .pth file; random if empty"
@@ -42,7 +44,7 @@ class ModelConfig:
     pooling: Pooling = option(
         "avg",
         "global descriptor from: the mean of the features (avg), their generalised mean with p = 3 (gem), the class "
-        "token (cls), VLAD of the patches (vlad), or all patches in order (layout)",
+        "token (cls), VLAD of the patches (vlad), or all patch descriptors in a row (layout)",
     )
     clusters: PositiveInt = option(64, "number of VLAD clusters")
     global_dim: PositiveInt = option(128, "length of a VLAD or layout descriptor after PCA whitening")
@@ -62,8 +64,10 @@ class ModelConfig:
 class TeacherConfig:
     """NetVLAD teacher."""
 
-    backbone: str = option("mini", "encoder: 'mini', 'vgg16' (to conv5), or a timm network, cut after --stage")
-    stage: NonNegativeInt = option(0, "cut a timm network after this stage; 0: after stride 16")
+    backbone: str = option("mini", "encoder: 'mini', 'vgg16' (to conv5), or a timm network, up to --stage")
+    stage: NonNegativeInt = option(
+        0, "last stage of a timm network that is used; 0: the last one with a stride of at most 16 pixels"
+    )
     weights: str = option(
         "", "initial weights of the encoder: 'imagenet', or a .safetensors or .pth file; random if empty"
     )
@@ -84,4 +88,4 @@ class HubOptions:
         False, "run the third-party code of a hub: teacher; it can do anything on this machine"
     )
     teacher_size: PositiveInt = option(322, "input height and width of a hub: teacher, pixels")
-    teacher_arguments: Names = option(Names(), "arguments of the hub entry, as name=value,name=value")
+    teacher_arguments: Names = option(Names(), "arguments of the function in hubconf.py, as name=value,name=value")

@@ -33,7 +33,7 @@ class Trunk(nn.Module):
         self.stage = stage or default_stage(network)
         if self.stage not in levels:
             problem = f"{type(network).__name__} has no stage {stage}"
-            raise VprError(problem, thing="--stage", remedy=f"its stages are {_join_numbers(levels)}")
+            raise VprError(problem, thing="--stage", remedy=f"pass --stage {_join_numbers(levels)}")
         self.level = levels[self.stage]
         network.prune_intermediate_layers([self.level], prune_norm=True, prune_head=True)
         self.network = network

@@ -48,9 +48,9 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise VprError(
-            f"{path} is damaged, or holds more than tensors and could run code when it is loaded",
+            f"{path} cannot be loaded safely: it is damaged, or holds Python objects, which could run code",
             thing=path,
-            remedy="save its state_dict alone, or as safetensors",
+            remedy="download it again, or save its state_dict alone",
         ) from error
     except FILE_ERRORS as error:
         reason = str(error).splitlines() or [type(error).__name__]
@@ -87,8 +87,8 @@ def load_state(model: nn.Module, weights: dict[str, torch.Tensor], source: Path)
     """Load weights that were read from ``source``; errors as `load_into`."""
     for name, value in model.state_dict().items():
         if name not in weights:
-            problem = f"{source} lacks {name}: it belongs to another model ({type(model).__name__} expected)"
-            raise VprError(problem, thing=source)
+            problem = f"{source} lacks {name}: it belongs to another model"
+            raise VprError(problem, thing=source, remedy=f"pass the weights of a {type(model).__name__}")
         if weights[name].shape != value.shape:
             raise VprError(
                 f"{source}: {name} is {tuple(weights[name].shape)}, this model needs {tuple(value.shape)}",

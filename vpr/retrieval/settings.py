@@ -35,12 +35,18 @@ class TransportOptions:
 
     marginals: Marginals | None = option(
         None,
-        "weights of the patches; rollout is for vision transformers only; if left out, the calibrated ones of the run",
+        "how patches are weighted; uniform: equally; relevancy, inverse, complement and softmax: by their cosine with "
+        "the other image's global descriptor; rollout: by attention, for vision transformers only; default: the "
+        "calibrated marginals of the run",
     )
     epsilon: PositiveFloat | None = option(
-        None, "entropic regularisation, in units of cost (1 - cosine); if left out, the calibrated one"
+        None, "entropic regularisation, in units of cost (1 - cosine); default: the calibrated one"
     )
-    mass: Share | None = option(None, "transported mass; below 1 is partial transport; if left out, the calibrated one")
+    mass: Share | None = option(
+        None,
+        "share of the patch weight that is transported, above 0, at most 1; below 1: partial transport; default: the "
+        "calibrated share",
+    )
 
     def config(self, calibration: Calibration) -> RerankConfig:
         """The settings of these options; those that are left out are taken from the run's calibration."""
@@ -62,7 +68,9 @@ class RerankOptions(TransportOptions):
     memory_mb: PositiveInt = option(512, "maximum memory for database patches while re-ranking, MiB")
     threads: NonNegativeInt = option(0, "CPU threads for re-ranking; 0 uses all cores")
     prune: NonNegativeInt = option(
-        0, "skip candidates that an upper bound keeps out of the first N ranks; 0 skips none"
+        0,
+        "skip the transport of candidates that an upper bound keeps out of the first N ranks, which stay exact; 0 "
+        "compares all",
     )
 
     def config(self, calibration: Calibration) -> RerankConfig:

@@ -96,7 +96,7 @@ def test_unknown_keys(file, dataset):
     resolved = resolve(file(*lines), dataset, unknown="count")
     assert kinds(resolved) == {"unknown prediction": 1, "unknown query": 1}
     assert resolved.ranked[0].tolist() == [0, -1]
-    with pytest.raises(PredictionError, match="no file extension"):
+    with pytest.raises(PredictionError, match="remove the file extension from the keys"):
         resolve(file("q0000.jpg d0000", *CPH[1:], *SF), dataset)
 
 
@@ -260,5 +260,5 @@ def test_what_systems_add_to_a_zip_is_skipped(tmp_path):
 
 
 def test_commas_in_the_place_of_spaces_are_told(file, dataset):
-    with pytest.raises(PredictionError, match="unknown query.*names are separated by spaces, and commas join those of"):
+    with pytest.raises(PredictionError, match="unknown query.*separate the names by spaces; commas join the names of"):
         resolve(file("q0000,d0000,d0001", *CPH[1:], *SF), dataset)

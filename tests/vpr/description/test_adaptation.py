@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vpr.cache import CacheError, CacheSpec, DescriptorCache, create
+from vpr.description import adaptation
 from vpr.description.adaptation import Adaptation, adapt_cache
 
 COUNT, PATCHES, DIM = 200, 6, 12
@@ -31,19 +32,23 @@ def test_the_queries_change_nothing(tmp_path):
     database = np.arange(150)
     plain = adapt_cache(make(tmp_path / "a.h5"), database, tmp_path / "one")
     other = adapt_cache(make(tmp_path / "b.h5", changed=range(150, COUNT)), database, tmp_path / "two")
-    assert np.array_equal(plain.patches[:150], other.patches[:150])
-    assert np.array_equal(plain.globals_[:150], other.globals_[:150])
-    assert not np.array_equal(plain.patches[150:], other.patches[150:])
+    rows = np.arange(150), np.arange(150, COUNT)
+    same, changed = ((plain.read_patches(side), other.read_patches(side)) for side in rows)
+    assert np.array_equal(*same) and np.array_equal(plain.globals_[:150], other.globals_[:150])
+    assert not np.array_equal(*changed)
 
 
 def test_it_is_made_once_and_another_database_makes_another(tmp_path):
     cache = make(tmp_path / "a.h5")
     first = adapt_cache(cache, np.arange(150), tmp_path)
-    stamp = first.path.stat().st_mtime_ns
-    assert adapt_cache(cache, np.arange(150)[::-1], tmp_path).path.stat().st_mtime_ns == stamp
-    assert adapt_cache(cache, np.arange(160), tmp_path).path != first.path
+    stamp = first.adaptation_file.stat().st_mtime_ns
+    assert adapt_cache(cache, np.arange(150)[::-1], tmp_path).adaptation_file.stat().st_mtime_ns == stamp
+    assert adapt_cache(cache, np.arange(160), tmp_path).adaptation_file != first.adaptation_file
     assert first.spec.fingerprint != cache.spec.fingerprint and first.spec.global_dim == 128
-    norms = np.linalg.norm(first.patches.astype(np.float32), axis=-1), np.linalg.norm(first.globals_, axis=-1)
+    norms = (
+        np.linalg.norm(first.read_patches(np.arange(COUNT)).astype(np.float32), axis=-1),
+        np.linalg.norm(first.globals_, axis=-1),
+    )
     assert all(np.allclose(norm, 1, atol=1e-3) for norm in norms)
 
 
@@ -56,9 +61,9 @@ def test_the_order_in_which_images_were_described_changes_nothing(tmp_path):
     caches = plain, DescriptorCache(tmp_path / "b.h5")
     found = [adapt_cache(cache, cache.rows(keys), tmp_path / str(number)) for number, cache in enumerate(caches)]
     rows = [cache.rows(plain.keys) for cache in found]
-    assert np.array_equal(found[0].patches[rows[0]], found[1].patches[rows[1]])
+    assert np.array_equal(found[0].read_patches(rows[0]), found[1].read_patches(rows[1]))
     np.testing.assert_allclose(found[0].globals_[rows[0]], found[1].globals_[rows[1]], atol=1e-6)
-    assert found[0].path.name == found[1].path.name
+    assert found[0].adaptation_file.name == found[1].adaptation_file.name
 
 
 @pytest.mark.parametrize("noticed_by", ["size", "time"])
@@ -75,7 +80,8 @@ def test_other_queries_of_the_same_names_are_adapted_anew(tmp_path, noticed_by):
         writable.times[queries] += 1
     found = adapt_cache(DescriptorCache(other.path), database, tmp_path)
     expected = adapt_cache(other, database, tmp_path / "alone")
-    assert np.array_equal(found.patches, expected.patches)
+    assert np.array_equal(found.globals_, expected.globals_)
+    assert np.array_equal(found.read_patches(queries), expected.read_patches(queries))
 
 
 def test_weights_of_patches_stay_with_them(tmp_path):
@@ -85,8 +91,36 @@ def test_weights_of_patches_stay_with_them(tmp_path):
     cache = DescriptorCache(tmp_path / "b.h5", spec, writable=True)
     cache.write(np.arange(COUNT), plain.globals_, plain.patches, rng.uniform(size=(COUNT, PATCHES)))
     adapted, other = (adapt_cache(given, np.arange(150), tmp_path) for given in (cache, plain))
-    assert np.array_equal(adapted.weights, cache.weights) and np.array_equal(adapted.patches, other.patches)
-    assert adapted.path != other.path and other.weights is None
+    rows = np.arange(COUNT)
+    assert np.array_equal(adapted.read_weights(rows), cache.weights)
+    assert np.array_equal(adapted.read_patches(rows), other.read_patches(rows))
+    assert adapted.adaptation_file != other.adaptation_file and other.weights is None
+
+
+def test_patches_are_those_of_the_adaptation_whatever_memory_and_order(tmp_path, monkeypatch):
+    cache, rng = make(tmp_path / "a.h5"), np.random.default_rng(2)
+    kept = adapt_cache(cache, np.arange(150), tmp_path)
+    expected = kept.adaptation.adapt_patches(cache.read_patches(np.arange(COUNT))).astype(np.float16)
+    monkeypatch.setattr(adaptation, "KEPT_BYTES", 100)
+    monkeypatch.setattr(adaptation, "BLOCK", 7)
+    for adapted in (kept, adapt_cache(cache, np.arange(150), tmp_path)):
+        for _ in range(5):
+            rows = rng.integers(0, COUNT, 40)
+            into = np.empty((40, PATCHES, DIM), np.float16)
+            assert adapted.read_patches(rows, into) is into
+            np.testing.assert_allclose(into, expected[rows], atol=1e-3)
+            assert np.array_equal(into, adapted.read_patches(rows))
+
+
+def test_a_damaged_adaptation_is_made_again(tmp_path, caplog):
+    cache = make(tmp_path / "a.h5")
+    first = adapt_cache(cache, np.arange(150), tmp_path)
+    whole = first.adaptation_file.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"text"):
+        first.adaptation_file.write_bytes(damaged)
+        again = adapt_cache(cache, np.arange(150), tmp_path)
+        assert np.array_equal(again.globals_, first.globals_) and first.adaptation_file.read_bytes() == whole
+    assert caplog.text.count("is damaged") == 3 and "it is made again" in caplog.text
 
 
 def test_too_small_a_database_is_refused(tmp_path):

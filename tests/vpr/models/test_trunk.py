@@ -43,7 +43,7 @@ def test_a_stage_is_what_the_whole_network_computes_there():
 
 
 def test_a_stage_that_is_not_there_is_named():
-    with pytest.raises(VprError, match="has no stage 4; its stages are 1, 2, 3, 5, 7"):
+    with pytest.raises(VprError, match="has no stage 4; pass --stage 1, 2, 3, 5, 7"):
         Trunk(timm.create_model(LITE), 4)
 
 

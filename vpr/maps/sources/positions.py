@@ -14,7 +14,7 @@ from vpr.maps.paths import RealPaths
 from vpr.maps.skipped_photos import SkippedPhotos, first_names, problem_of
 from vpr.maps.sources.exif import read_exif
 from vpr.maps.sources.names import NO_SYSTEM, has_metres, name_position
-from vpr.maps.sources.tables import LISTS, Position, read_list
+from vpr.maps.sources.tables import LIST_SUFFIXES, Position, read_list
 
 log = logging.getLogger("vpr")
 
@@ -116,7 +116,7 @@ def _read_source(source: Path, crs: str, known: Mapping[str, Position], found: F
 
 
 def _is_list(source: Path) -> bool:
-    return source.is_file() and source.suffix.lower() in LISTS
+    return source.is_file() and source.suffix.lower() in LIST_SUFFIXES
 
 
 def _read_photo_list(source: Path, crs: str, found: FoundPhotos) -> list[Photo]:

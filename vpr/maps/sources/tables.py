@@ -1,12 +1,13 @@
 """Lists of photos with positions: CSV, GeoJSON, and the JSON lists of exiftool and Mapillary.
 
-CSV: a column ``file``, ``key``, ``name``, ``filename``, ``photo`` or ``image``, and either ``latitude`` and
-``longitude`` (``lat``; ``lon``, ``lng``, ``long``) in degrees, or ``easting`` and ``northing`` (``utm_east``,
-``utm_easting``; ``utm_north``, ``utm_northing``) in the reference system of a column ``crs`` or of ``--crs``. Columns
-are separated by commas, semicolons, tabs or bars. With the last three, numbers may have decimal commas. GeoJSON:
-points, with the name of the file in one of these properties; a ``crs`` member of older files is used. JSON: a list of
-objects with these columns. If several columns may name the file, the one that names an existing file is used. There is
-no position if it is empty or exactly 0, 0, which tables use for "unknown". If a row has two positions, they must agree.
+CSV: a column such as ``file``, ``key`` or ``name`` (`FILE_COLUMNS`), and either ``latitude`` and ``longitude``
+(``lat``; ``lon``, ``lng``, ``long``) in degrees, or ``easting`` and ``northing`` (``utm_east``, ``utm_easting``;
+``utm_north``, ``utm_northing``) in the reference system of a column ``crs`` or of ``--crs``. Columns are separated by
+commas, semicolons, tabs or vertical bars. Numbers may have decimal commas, but in a file with commas between the
+columns only degrees may. GeoJSON: points, with the name of the file in one of these properties; a ``crs`` member of
+older files is used. JSON: a list of objects with these columns. If several columns may name the file, the one that
+names an existing file is used. A photo has no position if the columns are empty or exactly 0, 0, which tables use for
+"unknown". If a row has two positions, they must agree.
 """
 
 import csv
@@ -17,7 +18,6 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from vpr.base.photo_files import WHITE_SPACE
@@ -36,21 +36,24 @@ from vpr.maps.paths import ListedFiles
 
 log = logging.getLogger("vpr")
 
-LISTS = (".csv", ".tsv", ".txt", ".geojson", ".json")
-FILES = (
+LIST_SUFFIXES = (".csv", ".tsv", ".txt", ".geojson", ".json")
+FILE_COLUMNS = (
     "file", "key", "name", "filename", "photo", "image", "sourcefile", "path", "filepath", "imagename", "imagepath",
     "photoname",
 )  # fmt: skip
 LATITUDES, LONGITUDES = ("latitude", "lat", "gpslatitude", "maplatitude"), (
     "longitude", "lon", "lng", "long", "gpslongitude", "maplongitude",
 )  # fmt: skip
-SIDES = {"NS": "gpslatituderef", "EW": "gpslongituderef"}  # columns with hemispheres
+HEMISPHERE_COLUMNS = {"NS": "gpslatituderef", "EW": "gpslongituderef"}  # by the letters of the hemispheres
 EASTINGS, NORTHINGS = ("easting", "utmeast", "utmeasting"), ("northing", "utmnorth", "utmnorthing")
 NUMBERS = (*LATITUDES, *LONGITUDES, *EASTINGS, *NORTHINGS)
 DELIMITERS = (",", ";", "\t", "|")
-SEPARATOR = re.compile('"?sep=(.)"?\r?\n', re.IGNORECASE)  # a first line for Excel
+EXCEL_LINE = re.compile('"?sep=(.)"?\r?\n', re.IGNORECASE)  # a first line for Excel
 DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
-AGREE_DEGREES, AGREE_M = 1e-3, 100.0  # maximum difference of two numbers for one position, about the same distance
+AGREE_DEGREES, AGREE_M = (
+    1e-3,
+    100.0,
+)  # two values of one coordinate agree up to this difference; 0.001 degrees are 100 m
 EXPECTED_COLUMNS = "a file, key or name, and latitude and longitude, or easting and northing"
 
 
@@ -59,7 +62,7 @@ Row = Mapping[str, Sequence[str]]  # the values by normalised column name; witho
 UNIT_HINTS = {  # the end of an error message, by `wrong_unit`
     "degrees": " but degrees; check the crs, or write metres",
     "kilometres": " but kilometres; write metres, a thousand times as much",
-    "no metres": "; check the crs, and whether the two are swapped",
+    "other": "; check the crs, and whether the two are swapped",
 }
 
 
@@ -71,22 +74,22 @@ class ListEntry:
     name: str  # as in the list
     position: Position | None  # None if the list has no valid position
     row: int = 0  # number of the row; in a CSV that is the line, if no value has several lines
-    problem: str = ""  # the reason why a position is invalid; empty if there is no position
+    problem: str = ""  # the reason why the photo is left out: the values of the row contradict each other
 
 
 def read_list(path: Path, crs: str = "") -> Iterator[ListEntry]:
     """The photos of a list, in its order.
 
     A row with two different positions has no position. Raises MapError for a list that cannot be read or lacks a
-    column, and for a row without a name or with an invalid position.
+    column, and for a row without a name or whose numbers are no position on Earth.
     """
     files = ListedFiles(path)
     rows = _json_rows(path) if path.suffix.lower() in (".geojson", ".json") else _csv_rows(path)
     for number, row in rows:
         where = f"{path}, row {number}"
-        names = _column_values(row, FILES)
+        names = _column_values(row, FILE_COLUMNS)
         if not names:
-            raise MapError(f"{where} names no photo; fill its column {FILES[0]} or {FILES[1]}")
+            raise MapError(f"{where} names no photo; fill its column {FILE_COLUMNS[0]} or {FILE_COLUMNS[1]}")
         file, name = files.find(names, where)
         position, problem = None, ""
         try:
@@ -108,26 +111,27 @@ def _normalise_column(column: object) -> str:
 def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
     text, encoding_problem = _read_text(path)
     try:
-        if separator := SEPARATOR.match(text):
-            text = text[separator.end() :]
-            delimiter = separator[1]
+        if first_line := EXCEL_LINE.match(text):
+            text = text[first_line.end() :]
+            delimiter = first_line[1]
         else:
             delimiter = _delimiter(text)
         columns: list[str] = []
-        for number, fields in enumerate(_split_rows(text, delimiter), 1 if separator is None else 2):
+        for number, fields in enumerate(_split_rows(text, delimiter), 1 if first_line is None else 2):
             if not any(field.strip() for field in fields):  # spreadsheets write empty rows as ;;
                 continue
-            if not columns:
+            if not columns:  # the first row that is not empty is the header
                 columns = [_normalise_column(name) for name in fields]
                 _require_columns(path, columns, fields, encoding_problem)
                 if encoding_problem:
                     log.warning("%s is not in UTF-8; it is read as Windows-1252", path)
                 continue
             if any(field.strip() for field in fields[len(columns) :]):
-                counts = f"{len(fields)} fields, but the first row has {len(columns)}"
+                problem = f"{len(fields)} fields, but the first row has {len(columns)}"
                 remedy = f"put values that contain {_delimiter_name(delimiter)} in double quotes"
-                raise MapError(f"{path}, row {number} has {counts}; {remedy}")
-            yield number, _make_row(zip(columns, map(partial(_decimal_point, delimiter), columns, fields)))
+                raise MapError(f"{path}, row {number} has {problem}; {remedy}")
+            values = [_with_decimal_point(delimiter, column, field) for column, field in zip(columns, fields)]
+            yield number, _make_row(zip(columns, values))
         if not columns:
             raise MapError(f"{path} is empty; it needs {EXPECTED_COLUMNS}")
     except csv.Error as error:
@@ -189,8 +193,10 @@ def _delimiter(text: str) -> str:
 
 
 def _has_columns(columns: Sequence[str]) -> bool:
-    known = [any(name in columns for name in names) for names in (FILES, LATITUDES, LONGITUDES, EASTINGS, NORTHINGS)]
-    return known[0] and (all(known[1:3]) or all(known[3:]))
+    has_file, has_latitude, has_longitude, has_easting, has_northing = (
+        any(name in columns for name in names) for names in (FILE_COLUMNS, LATITUDES, LONGITUDES, EASTINGS, NORTHINGS)
+    )
+    return has_file and ((has_latitude and has_longitude) or (has_easting and has_northing))
 
 
 def _require_columns(path: Path, columns: Sequence[str], names: Sequence[str], encoding_problem: str) -> None:
@@ -207,13 +213,14 @@ def _delimiter_name(delimiter: str) -> str:
     return {",": "a comma", ";": "a semicolon", "\t": "a tab"}.get(delimiter, repr(delimiter))
 
 
-def _decimal_point(delimiter: str, column: str, value: str) -> str:
+def _with_decimal_point(delimiter: str, column: str, value: str) -> str:
     """A value with a decimal point in place of a decimal comma.
 
     In files with commas as delimiters, only degrees may have a decimal comma: in metres, 448,251 could be thousands.
     """
     text = value.strip()
-    if column in (NUMBERS if delimiter != "," else (*LATITUDES, *LONGITUDES)) and DECIMAL_COMMA.fullmatch(text):
+    columns = (*LATITUDES, *LONGITUDES) if delimiter == "," else NUMBERS
+    if column in columns and DECIMAL_COMMA.fullmatch(text):
         return text.replace(",", ".")
     return value
 
@@ -226,7 +233,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
                 yield number, _make_row(_columns(table))
             return
         crs = str((content.get("crs") or {}).get("properties", {}).get("name", DEGREES))
-        if "CRS84" in crs:  # the degrees of GeoJSON itself
+        if "CRS84" in crs:  # the default of GeoJSON: degrees
             crs = DEGREES
         for number, feature in enumerate(content["features"], 1):
             row = _columns(feature["properties"] or {})
@@ -241,7 +248,9 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
         if isinstance(error, MapError):
             raise
-        raise MapError(f"{path} is not a GeoJSON of points ({error}); save the photos as points with a file") from error
+        raise MapError(
+            f"{path} is not a GeoJSON of points ({error}); save the photos as points, each with a property file"
+        ) from error
 
 
 def _columns(table: dict[str, object]) -> list[tuple[str, str]]:
@@ -249,7 +258,9 @@ def _columns(table: dict[str, object]) -> list[tuple[str, str]]:
     columns: list[tuple[str, str]] = []
     for name, value in table.items():
         if isinstance(value, dict):
-            columns += [(_normalise_column(inner), str(of)) for inner, of in value.items() if _is_value(of)]
+            columns += [
+                (_normalise_column(inner), str(of_inner)) for inner, of_inner in value.items() if _is_value(of_inner)
+            ]
         elif _is_value(value):
             columns.append((_normalise_column(name), str(value)))
     return columns
@@ -260,11 +271,11 @@ def _is_value(value: object) -> bool:
 
 
 def _position(row: Row, where: str, crs: str) -> Position | None:
-    """Latitude and longitude of a row; None if they are empty or 0, 0. If there are degrees and metres, the degrees.
+    """Latitude and longitude of a row; None if they are empty or 0, 0.
 
-    Raises NoPosition if the two differ.
+    If a row has degrees and metres, the degrees are returned. Raises NoPosition if the two differ.
     """
-    both = _degrees_position(row, where), _metres_position(row, where, crs)
+    both = _degrees_position(row, where), _projected_position(row, where, crs)
     positions = [position for position in both if position is not None]
     if len(positions) == 2 and any(abs(one - other) > AGREE_DEGREES for one, other in zip(*positions)):
         raise NoPosition(f"{where} has two positions, {metres_between(*positions) / 1000:.3g} km apart")
@@ -278,42 +289,43 @@ def _degrees_position(row: Row, where: str) -> Position | None:
     if not all(columns):
         raise MapError(f"{where} has only a latitude or a longitude; fill both, or neither")
     angles = [
-        [(_apply_hemisphere(parse_angle(text, sides), sides, row), text) for text in texts]
-        for texts, sides in zip(columns, SIDES)
+        [(_apply_hemisphere(parse_angle(text, letters), letters, row), text) for text in texts]
+        for texts, letters in zip(columns, HEMISPHERE_COLUMNS)
     ]
     (latitude, north), (longitude, east) = (_require_agreement(numbers, AGREE_DEGREES, where) for numbers in angles)
     return None if is_unknown(latitude, longitude) else _require_on_earth((latitude, longitude), (north, east), where)
 
 
-def _require_agreement(numbers: Sequence[tuple[float, str]], most: float, where: str) -> tuple[float, str]:
-    """The first of several numbers for one coordinate, each with its text; or the first that is NaN.
+def _require_agreement(numbers: Sequence[tuple[float, str]], tolerance: float, where: str) -> tuple[float, str]:
+    """The first of several numbers for one coordinate, each with its text. If one is NaN, that one.
 
-    Raises NoPosition if two differ by more than ``most``.
+    Raises NoPosition if two differ by more than ``tolerance``.
     """
     for number, text in numbers:
         if not math.isfinite(number):
             return number, text
-        if abs(number - numbers[0][0]) > most:
+        if abs(number - numbers[0][0]) > tolerance:
             raise NoPosition(f"{where} has {numbers[0][1][:20]} and {text[:20]} for one coordinate")
     return numbers[0]
 
 
-def _apply_hemisphere(value: float, sides: str, row: Row) -> float:
-    """A number with the sign of the column of its hemisphere, if there is one; NaN if they contradict each other."""
-    side = next((text[0].upper() for text in _column_values(row, (SIDES[sides],))), "")
+def _apply_hemisphere(value: float, letters: str, row: Row) -> float:
+    """An angle, negated if the column of its hemisphere says south or west; NaN if the two contradict each other."""
+    side = next((text[0].upper() for text in _column_values(row, (HEMISPHERE_COLUMNS[letters],))), "")
     if not side:
         return value
-    if side not in sides or (side == sides[0] and value < 0):
+    if side not in letters or (side == letters[0] and value < 0):
         return math.nan
-    return value if side == sides[0] else -abs(value)
+    return value if side == letters[0] else -abs(value)
 
 
-def _metres_position(row: Row, where: str, crs: str) -> Position | None:
+def _projected_position(row: Row, where: str, crs: str) -> Position | None:
     columns = [_column_values(row, names) for names in (EASTINGS, NORTHINGS)]
     systems = {*_column_values(row, ("crs",))} or {crs}
     if len(systems) > 1:
         raise NoPosition(f"{where} has {' and '.join(sorted(systems))[:60]} for one crs")
     system = systems.pop()
+    # without a reference system, the degrees of the row are used
     if not any(columns) or (not system and all(_column_values(row, names) for names in (LATITUDES, LONGITUDES))):
         return None
     if not all(columns):
@@ -331,7 +343,7 @@ def _metres_position(row: Row, where: str, crs: str) -> Position | None:
         wrong = wrong_unit(x, y, system) if is_number else ""
     except MapError as error:
         raise MapError(f"{where}: {error}") from error
-    if wrong and (wrong != "no metres" or are_degrees(*degrees)):
+    if wrong and (wrong != "other" or are_degrees(*degrees)):
         raise MapError(f"{where}: {f'{east}, {north}'[:60]} are not metres of {system}{UNIT_HINTS[wrong]}")
     return _require_on_earth(degrees, (east, north), where, system)
 
@@ -341,7 +353,7 @@ def _require_on_earth(degrees: tuple[float, ...], texts: Sequence[str], where: s
     if are_degrees(latitude, longitude):
         return latitude, longitude
     swapped = are_degrees(longitude, latitude) and "; are the two swapped?"
-    remedy = swapped or (f" in {system}{UNIT_HINTS['no metres']}" if system else "; correct it")
+    remedy = swapped or (f" in {system}{UNIT_HINTS['other']}" if system else "; correct it")
     raise MapError(f"{where}: {', '.join(texts)[:60]} is not a position on Earth{remedy}")
 
 
