@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from vpr.base.command import run_command
-from vpr.base.settings import option
 from vpr.distill.settings import (
     DistillationConfig,
+    DistillOptions,
     ObjectiveConfig,
     RunOptions,
     StructuralConfig,
@@ -18,18 +16,6 @@ from vpr.distill.settings import (
     TrainConfig,
 )
 from vpr.models.settings import HubOptions, ModelConfig
-
-
-@dataclass(frozen=True)
-class DistillOptions:
-    """Teacher."""
-
-    teacher: Path | None = option(
-        None,
-        "teacher: a vpr.teacher run, a NetVLAD checkpoint, 'builtin', descriptors of the photos (.h5, .npy or folder), "
-        "or hub:OWNER/REPO:ENTRY, a model of torch.hub; default: a NetVLAD that is fitted first, into OUT/teacher",
-    )
-
 
 STAGES = [
     DistillOptions,
@@ -72,8 +58,8 @@ def _work(
 
     settings = StudentSettings(model, objective, structural, train, distillation)
     load_teacher = partial(TeacherSource.load, options.teacher, hub, settings)
-    if run_student("vpr.distill", settings, run_options, Validator.load_city, load_teacher):
-        print(f"distilled: {run_options.out}")
+    fabric = run_student("vpr.distill", settings, run_options, Validator.load_city, load_teacher)
+    fabric.print(f"distilled: {run_options.out}")
 
 
 if __name__ == "__main__":

@@ -28,12 +28,11 @@ def run_student(
     options: RunOptions,
     load_validator: LoadValidator,
     load_teacher: Callable[[Fabric], TeacherSource] | None = None,
-) -> bool:
+) -> Fabric:
     """Train a student into a run folder. If the run is complete and its held-out city changed, calibrate it again.
 
-    Returns whether this is the first process, which has written the folder.
-
-    command: the module of the command, for config.json. load_teacher: loads the teacher of a distillation.
+    Returns the processes; the folder is complete for all of them. command: the module of the command, for config.json.
+    load_teacher: loads the teacher of a distillation.
     """
     fabric = launch_fabric(choose_device(options.device), settings.train.precision)
     check_settings(settings)
@@ -53,11 +52,12 @@ def run_student(
             train_student(settings, data, out, fabric, validator, targets)
         elif fabric.is_global_zero:
             recalibrate(out, validator, fabric.device)
-    return fabric.is_global_zero
+    fabric.barrier()
+    return fabric
 
 
-def run_teacher(settings: TeacherSettings, options: RunOptions, load_validator: LoadValidator) -> bool:
-    """Fit a NetVLAD teacher into a run folder; returns whether this is the first process, which has written it."""
+def run_teacher(settings: TeacherSettings, options: RunOptions, load_validator: LoadValidator) -> Fabric:
+    """Fit a NetVLAD teacher into a run folder; returns the processes, as `run_student`."""
     fabric = launch_fabric(choose_device(options.device), settings.train.precision)
     check_teacher(settings)
     with fabric.rank_zero_first():  # mini-MSLS may have to be rendered
@@ -69,4 +69,5 @@ def run_teacher(settings: TeacherSettings, options: RunOptions, load_validator: 
     validator = load_validator(data.root, held_out, out, fabric.device)
     with first_process_lock(fabric, out):
         fit_teacher(settings, data, out, fabric, options.overwrite, validator)
-    return fabric.is_global_zero
+    fabric.barrier()
+    return fabric

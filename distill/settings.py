@@ -52,6 +52,17 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
+class DistillOptions:
+    """Teacher."""
+
+    teacher: Path | None = option(
+        None,
+        "teacher: a vpr.teacher run, a NetVLAD checkpoint, 'builtin', descriptors of the photos (.h5, .npy or folder), "
+        "or hub:OWNER/REPO:ENTRY, a model of torch.hub; default: a NetVLAD that is fitted first, into OUT/teacher",
+    )
+
+
+@dataclass(frozen=True)
 class ObjectiveConfig:
     """Loss on the global descriptors."""
 

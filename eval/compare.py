@@ -133,10 +133,10 @@ def _write_page(path: Path, comparison: Comparison, options: ReportOptions) -> s
 def _draw(path: Path, comparison: Comparison) -> str:
     """Draw Recall@N of every row as PNG and PDF; returns a line for the user."""
     from vpr.base.figures import save
+    from vpr.base.outputs import curve_files
     from vpr.eval.comparison.recall_curves import RecallCurve, recall_figure
 
-    stem = path.with_suffix("") if path.suffix in (".png", ".pdf") else path
-    files = [stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf")]
+    files = curve_files(path)
     curves = [RecallCurve(row.name, row.rankings, row.final) for row in comparison.rows]
     for file in files:
         save(recall_figure(comparison.data, curves), file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,8 @@ class DescribedSet:
     data: RetrievalSet
     cache: DescriptorCache
     rows: CacheRows  # of the entries' images in the cache
-    index: Index  # of the database, its images numbered as in the cache
+    device: torch.device = CPU  # for the comparison of patches
+    shards: Index | None = None  # the database on a cluster; None: on this machine
     adapted: bool = False  # whether the descriptors were adapted to the database
     latency_ms: float | None = None  # per image that was described; None if all were in the cache
     crop: Crop = "resize"  # the part of a photo that the model takes
@@ -63,9 +65,15 @@ class DescribedSet:
         device: for the comparison of patches.
         """
         rows = CacheRows.look_up(cache, data.queries.images, data.database.images)
-        entries = VectorIndex(sequence_descriptors(cache, rows.database))
-        index = LocalIndex(entries, CachedImages(cache, np.arange(len(cache))), device)
-        return cls(data, cache, rows, index, adapted, latency_ms)
+        return cls(data, cache, rows, device, adapted=adapted, latency_ms=latency_ms)
+
+    @cached_property
+    def index(self) -> Index:
+        """The index of the database; its images are numbered as in the cache."""
+        if self.shards is not None:
+            return self.shards
+        entries = VectorIndex(sequence_descriptors(self.cache, self.rows.database))
+        return LocalIndex(entries, CachedImages(self.cache, np.arange(len(self.cache))), self.device)
 
     def global_descriptors(self) -> tuple[np.ndarray, np.ndarray]:
         """Unit vectors of the queries (Q, C) and of the database (N, C), float32."""
@@ -116,7 +124,7 @@ def describe(
         return described
     index = shard_database(sharding.cluster, sharding.shards, described.cache, described.rows.database)
     index.wait()
-    return replace(described, index=index)
+    return replace(described, shards=index)
 
 
 def _is_adapted(model: StructuralModel | NetVLAD, ranking: RankingOptions, images: int) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, get_args
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from vpr.base.errors import VprError
 from vpr.base.machine import Device, choose_device
+from vpr.base.outputs import Output, check_output
 from vpr.base.run_folder import METRICS, read_metrics
 from vpr.base.settings import load_stage
 from vpr.cache import CacheSpec, DescriptorCache, PatchType
@@ -89,7 +90,7 @@ class Run:
     def teacher(self) -> NetVLAD:
         """The teacher inside the run; raises VprError if it has none."""
         teacher = load_teacher(self.folder, self.device)
-        teacher.engine = DescribingEngine("auto", self.device)
+        teacher.engine = DescribingEngine(self.network.engine.name, self.device)
         return teacher
 
     def export(self, path: Path) -> float:
@@ -174,8 +175,12 @@ class Run:
 
         Photos that the cache has are not described again. patches: data type of patch descriptors. rollout: also store
         a weight for each patch. overwrite: replace a cache that is damaged or of another model. workers: processes that
-        decode photos. Errors as `vpr.description.cache_filling.fill_cache`.
+        decode photos. Raises VprError if ``cache`` is another kind of file, or a file of a run, a map or a dataset, and
+        ValueError for an unknown data type. Other errors as `vpr.description.cache_filling.fill_cache`.
         """
+        if patches not in get_args(PatchType):
+            raise ValueError(f"patches: {patches!r} is not one of {', '.join(get_args(PatchType))}")
+        check_output(Output("cache", Path(cache), "cache"), [Path(root, name) for name in names])
         options = CacheFillOptions(workers, overwrite, patches, rollout)
         return fill_cache(Path(cache), self.network, Path(root), list(names), self.device, options).cache
 

@@ -27,8 +27,8 @@ def _work(
     from vpr.eval.calibration.validator import Validator
 
     settings = StudentSettings(model, objective, structural, train)
-    if run_student("vpr.scratch", settings, options, Validator.load_city):
-        print(f"scratch: {options.out}")
+    fabric = run_student("vpr.scratch", settings, options, Validator.load_city)
+    fabric.print(f"scratch: {options.out}")
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ def _work(
     from vpr.eval.calibration.validator import Validator
 
     settings = TeacherSettings(teacher, objective, train, whitening)
-    if run_teacher(settings, options, Validator.load_city):
-        print(f"teacher: {options.out}")
+    fabric = run_teacher(settings, options, Validator.load_city)
+    fabric.print(f"teacher: {options.out}")
 
 
 if __name__ == "__main__":

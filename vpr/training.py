@@ -6,6 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lightning_fabric import Fabric
+
+from vpr.base.command import close_log_files
 from vpr.base.outputs import check_outputs
 from vpr.base.recipes import default_recipe, read_recipe
 from vpr.base.settings import fill_stages
@@ -13,6 +16,7 @@ from vpr.distill.commands import run_student
 from vpr.distill.distillation_targets import TeacherSource
 from vpr.distill.settings import (
     DistillationConfig,
+    DistillOptions,
     ObjectiveConfig,
     RunOptions,
     StructuralConfig,
@@ -47,21 +51,33 @@ def train(
     ``overwrite=True``; TypeError for an unknown option, and ValueError for a value of the wrong type or out of range.
     """
     stages: list[Any] = [RunOptions, ModelConfig, ObjectiveConfig, StructuralConfig, TrainConfig]
+    given: dict[str, Any] = {"out": Path(out), "data": data, **options}
     if teacher is not None:
-        stages += [HubOptions, DistillationConfig]
+        stages += [DistillOptions, HubOptions, DistillationConfig]
+        given["teacher"] = None if str(teacher) == FITTED else str(teacher)
     name = default_recipe("backbone" in options) if recipe is None else recipe
     fields = {field for stage in stages for field in stage.__dataclass_fields__}
     values = {field: value for field, value in read_recipe("student", name).items() if field in fields}
-    filled = fill_stages(stages, {**values, "out": Path(out), "data": data, **options})
-    check_outputs(filled, ())
-    run_options, model, objective, structural, config = filled[:5]
-    if teacher is None:
+    filled = fill_stages(stages, {**values, **given})
+    check_outputs(filled)
+    with close_log_files():
+        fabric = _train(*filled)
+    return load(out, fabric.device)
+
+
+def _train(
+    options: RunOptions,
+    model: ModelConfig,
+    objective: ObjectiveConfig,
+    structural: StructuralConfig,
+    config: TrainConfig,
+    *distilling: Any,
+) -> Fabric:
+    """distilling: DistillOptions, HubOptions and DistillationConfig, if there is a teacher."""
+    if not distilling:
         settings = StudentSettings(model, objective, structural, config)
-        run_student("vpr.scratch", settings, run_options, Validator.load_city)
-    else:
-        hub, distillation = filled[5:]
-        settings = StudentSettings(model, objective, structural, config, distillation)
-        path = None if str(teacher) == FITTED else Path(teacher)
-        load_teacher = partial(TeacherSource.load, path, hub, settings)
-        run_student("vpr.distill", settings, run_options, Validator.load_city, load_teacher)
-    return load(out, run_options.device)
+        return run_student("vpr.scratch", settings, options, Validator.load_city)
+    teacher, hub, distillation = distilling
+    settings = StudentSettings(model, objective, structural, config, distillation)
+    load_teacher = partial(TeacherSource.load, teacher.teacher, hub, settings)
+    return run_student("vpr.distill", settings, options, Validator.load_city, load_teacher)

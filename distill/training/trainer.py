@@ -274,8 +274,7 @@ class Trainer:
 
     @contextmanager
     def _describing(self, model: Any) -> Iterator[None]:
-        """The model describes photos by the engine, with its weights as they are now."""
-        self.engine.renew()
+        """The model describes photos by the engine."""
         model.engine = self.engine
         try:
             yield

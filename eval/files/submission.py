@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ def name_rankings(data: RetrievalSet, ranked: np.ndarray) -> tuple[list[str], li
     return data.queries.names.tolist(), [names[row[row >= 0]].tolist() for row in ranked]
 
 
-def write_submission(path: Path, data: RetrievalSet, ranked: np.ndarray, header: Sequence[str] = ()) -> None:
+def write_submission(path: Path, data: RetrievalSet, ranked: np.ndarray) -> None:
     """Write the rankings of all queries, atomically: a .csv, or a .zip with one .csv at its root.
 
     ranked: (Q, K) int, the predictions of each query without repeats, filled up with -1. Rows may differ in length: a
@@ -30,4 +29,4 @@ def write_submission(path: Path, data: RetrievalSet, ranked: np.ndarray, header:
     gaps = (~valid[:, :-1] & valid[:, 1:]).any() or not valid.any(1).all()
     if gaps or ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():
         raise ValueError("a ranking is empty, or has a gap or a repeat; give every query different predictions")
-    write_predictions(path, *name_rankings(data, ranked), header)
+    write_predictions(path, *name_rankings(data, ranked))

@@ -15,8 +15,8 @@ from photos import a_model, add, write_photos
 
 import vpr
 from vpr.base.errors import VprError
-from vpr.base.outputs import check_outputs
-from vpr.base.settings import output, positional
+from vpr.base.outputs import TEXTS_WITH_PATHS, check_outputs
+from vpr.base.settings import Names, option, output, positional
 
 # Options of a path that commands read. Every other option of a path is an output.
 READ = {
@@ -66,9 +66,9 @@ def house(tmp_path_factory, tiny_tree, distilled_run):
 def test_what_is_precious_is_not_replaced(house, monkeypatch, capsys, command, given, options, target):
     monkeypatch.chdir(house)
     before = snapshot(house)
-    for option in options:
-        line = refused(capsys, module_of(command).main, *given, option, target)
-        assert option in line and target.partition(".")[0] in line and "name another" in line, line
+    for name in options:
+        line = refused(capsys, module_of(command).main, *given, name, target)
+        assert name in line and target.partition(".")[0] in line and "name another" in line, line
     assert snapshot(house) == before
 
 
@@ -87,7 +87,11 @@ def test_what_is_precious_is_not_replaced(house, monkeypatch, capsys, command, g
         ("eval.msls", [*RUN, *DATA, "--json", "link.json"], "link.json belongs to the run in"),
         ("eval.compare", ["run", "a=mine.csv", *DATA, "--submission", "mine.csv"], "mine.csv is an input"),
         ("eval.compare", ["run", *DATA, "--curves", "c.pdf", "--report", "c.png"], "are the same path"),
-        ("eval.compare", ["run", *DATA, "--curves", "notes.bin"], "--curves notes.png exists and is no figure"),
+        ("eval.compare", ["run", *DATA, "--curves", "notes"], "--curves notes.png exists and is no figure"),
+        ("eval.compare", ["run", *DATA, "--curves", "notes.PDF"], "--curves notes.png exists and is no figure"),
+        ("eval.compare", ["run", "a=b=mine.csv", *DATA, "--submission", "b=mine.csv"], "b=mine.csv is an input"),
+        ("vpr.distill", ["--teacher", "run/teacher", "--out", "run", "--overwrite"], "run/teacher lies in --out run,"),
+        ("vpr.scratch", ["--config", "run/log.txt", "--out", "run", "--overwrite"], "lies in --out run"),
         ("vpr.match", [*PAIR, "--out", PAIR[1]], "001.jpg is an input"),
         ("vpr.match", [*PAIR, "--out", "photos/../photos/000.jpg"], "000.jpg is an input"),
         ("vpr.locate", ["map", "photos", "--csv", PAIR[0]], "exists and is no CSV file"),
@@ -104,6 +108,8 @@ def test_an_input_or_another_output_is_not_replaced(house, monkeypatch, capsys, 
     (house / "link.json").unlink(missing_ok=True)
     (house / "link.json").symlink_to("run/metrics.json")
     (house / "options.yaml").write_text("steps: 1\n")
+    (house / "b=mine.csv").write_text("a b\n")
+    (house / "run/log.txt").write_text("steps: 1\n")
     before = snapshot(house)
     line = refused(capsys, module_of(command).main, *given)
     assert words in line and "name " in line, line
@@ -151,17 +157,74 @@ def test_results_may_lie_in_a_run_and_beside_photos(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_every_option_of_a_path_is_known_to_be_read_or_written():
-    found, read = set(), set()
+@dataclasses.dataclass(frozen=True)
+class Texts:
+    """Options."""
+
+    cities: Names = option(Names(), "cities")
+    shortlist: str = option("", "a file or a word")
+    out: Path = output(Path("out"), "run folder", "folder")
+
+
+def test_a_text_that_names_no_path_is_no_input(tmp_path, monkeypatch):
+    """A city and a run folder may have one name, also when the folder exists."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tokyo").mkdir()
+    check_outputs([Texts(Names(["tokyo"]), out=Path("tokyo"))])
+    with pytest.raises(VprError, match="tokyo is an input"):
+        check_outputs([Texts(shortlist="tokyo", out=Path("tokyo"))])
+
+
+def test_other_programs_config_json_marks_no_run(tmp_path):
+    (tmp_path / "config.json").write_text('{"model": "bert"}')
+    check_outputs([Stage((), tmp_path / "metrics.json")])
+    for content in ('{"run": {}}', "{"):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(VprError, match="belongs to the run in"):
+            check_outputs([Stage((), tmp_path / "metrics.json")])
+
+
+def test_several_outputs_may_be_thrown_away():
+    null = Path("/dev/null")
+    check_outputs([Stage((), null, null)])
+
+
+@pytest.mark.parametrize("path", [".", "/", ".."])
+def test_curves_need_a_name(path):
+    @dataclasses.dataclass(frozen=True)
+    class Curves:
+        """Options."""
+
+        curves: Path = output(Path(path), "written", "curves")
+
+    with pytest.raises(VprError, match="is a folder; name a file for the curves"):
+        check_outputs([Curves()])
+
+
+def options_of_commands():
+    """The fields of all dataclasses that are options, with their types."""
     for module in pkgutil.walk_packages(vpr.__path__, "vpr."):
         if "cuda" in module.name:
             continue
         for stage in vars(importlib.import_module(module.name)).values():
-            if not (isinstance(stage, type) and dataclasses.is_dataclass(stage)):
-                continue
-            hints = typing.get_type_hints(stage) if any("help" in f.metadata for f in dataclasses.fields(stage)) else {}
-            for field in dataclasses.fields(stage):
-                if "help" in field.metadata and "Path" in str(hints[field.name]):
-                    found.add(field.name)
-                    read |= set() if "output" in field.metadata else {field.name}
-    assert read == READ and {"json", "cache", "out", "report", "submission"} <= found - read
+            if isinstance(stage, type) and dataclasses.is_dataclass(stage):
+                fields = [field for field in dataclasses.fields(stage) if "help" in field.metadata]
+                hints = typing.get_type_hints(stage) if fields else {}
+                yield from ((field, hints[field.name]) for field in fields)
+
+
+def test_every_option_of_text_that_may_name_a_path_is_known():
+    words = ("run folder", ".safetensors", ".jpg", ".csv")
+    texts = {
+        field.name
+        for field, hint in options_of_commands()
+        if (hint in (str, Names) or "tuple[str" in str(hint)) and any(word in field.metadata["help"] for word in words)
+    }
+    assert texts <= {*TEXTS_WITH_PATHS} and len(texts) >= 4
+
+
+def test_every_option_of_a_path_is_known_to_be_read_or_written():
+    paths = [field for field, hint in options_of_commands() if "Path" in str(hint)]
+    read = {field.name for field in paths if "output" not in field.metadata}
+    written = {field.name for field in paths} - read
+    assert read == READ and {"json", "cache", "out", "report", "submission"} <= written

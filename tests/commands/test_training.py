@@ -1,6 +1,7 @@
 """Training by the commands, on a tree large enough that every loss is a number."""
 
 import json
+import logging
 import math
 import shutil
 
@@ -63,6 +64,11 @@ def test_training_from_python_is_that_of_the_commands(distilled_run, teacher_run
     assert (run.folder, taught.folder) == (tmp_path / "run", distilled_run) and run.calibrated
     with pytest.raises(VprError, match="other settings"):
         vpr.train(distilled_run, tiny_tree, teacher=teacher_run, **{**options, "steps": 5})
+    before = (tmp_path / "run/log.txt").read_text()
+    logging.getLogger("vpr").warning("another work of this process")
+    assert (tmp_path / "run/log.txt").read_text() == before != ""
+    with pytest.raises(VprError, match="is an input"):
+        vpr.train(teacher_run, tiny_tree, teacher=teacher_run, overwrite=True, **options)
 
 
 def test_training_from_python_names_bad_options(tmp_path):

@@ -99,7 +99,9 @@ def test_two_processes_fill_one_cache_also_when_they_are_killed(pair, case):
     usual = time.monotonic() - start
     assert (first.code, second.code) == (0, 0), first.err + second.err
     assert first.out.startswith("new.h5: ") and second.out == "" and cache.read_bytes() == expected
-    for share in (0.5, 0.8):
+    for share in (0.8, 0.5, 0.3, 0.1):  # on a loaded machine a run may be much faster than the one before
+        if killed == 2:
+            break
         cache.unlink(missing_ok=True)
         first, second = together(pair, case, *EXTRACT, command="vpr.extract", seconds=share * usual)
         killed += -99 in (first.code, second.code)

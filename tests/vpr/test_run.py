@@ -64,6 +64,14 @@ def test_photos_are_extracted_into_a_cache(files, tmp_path):
     np.testing.assert_allclose(cache.globals_[cache.rows(names)], described.globals_, atol=BETWEEN_BATCHES)
     with pytest.raises(CacheMismatch):
         run.extract(tmp_path / "cache.h5", files[0].parent, names)
+    with pytest.raises(ValueError, match="patches: 'float32' is not one of float16, int8"):
+        run.extract(tmp_path / "other.h5", files[0].parent, names, patches="float32")
+    before = files[0].read_bytes()
+    (tmp_path / "notes.txt").write_text("mine")
+    for precious in (files[0], tmp_path / "notes.txt"):
+        with pytest.raises(VprError, match="cache .* (is an input|exists and is no HDF5 file)"):
+            run.extract(precious, files[0].parent, names, overwrite=True)
+    assert files[0].read_bytes() == before and not (tmp_path / "other.h5").exists()
 
 
 def test_no_photos_have_no_descriptors():
@@ -109,6 +117,12 @@ def test_a_match_is_that_of_the_command(files):
     described = run.describe(files[:2])
     assert found.global_similarity == pytest.approx(float(described.globals_[0] @ described.globals_[1]), abs=1e-4)
     assert found.match.plan.sum() == pytest.approx(run.calibration.mass, abs=1e-3)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:0"])
+def test_an_unknown_device_is_named(device):
+    with pytest.raises(VprError, match=f"there is no device '{device}'; pass one of auto, cpu, cuda, mps"):
+        vpr.load(device=device)
 
 
 def test_a_run_that_is_not_there_is_named(tmp_path):

@@ -88,7 +88,7 @@ def carry_out(work: Callable[..., int | None], filled: Sequence[Any], prog: str,
     `vpr.base.interrupt` finds this function on the stack by its name.
     """
     try:
-        with _close_log_files():
+        with close_log_files():
             if not parallel:
                 _refuse_torchrun()
             shorten_busy_waiting()
@@ -191,7 +191,7 @@ def log_to(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _close_log_files() -> Iterator[None]:
+def close_log_files() -> Iterator[None]:
     """Close log files that the block opened, so that the next command of this process does not write to them."""
     root = logging.getLogger()
     before = list(root.handlers)

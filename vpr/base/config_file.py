@@ -32,6 +32,8 @@ def _problem(path: Path, options: Collection[str], paths: Collection[str]) -> st
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             return "anchors (*name) are not read; write the value out"
         root = yaml.compose(text, yaml.SafeLoader)
+    except OSError as error:
+        return f"it cannot be read ({str(error.strerror).lower()}); check its permissions"
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = "" if mark is None else f" in line {mark.line + 1}"

@@ -6,7 +6,7 @@ import ctypes
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from vpr.base.errors import VprError
 
@@ -24,10 +24,13 @@ MOST_BYTES = 2**31 - 1
 def choose_device(name: Device) -> torch.device:
     """The torch device for a name; ``auto`` takes CUDA, then Apple's MPS, then the CPU. The choice is logged.
 
-    Raises VprError if the device is not available.
+    Raises VprError if the device is unknown or not available.
     """
     import torch
 
+    if name not in get_args(Device):
+        remedy = f"pass one of {', '.join(get_args(Device))}"
+        raise VprError(f"there is no device {name!r}", thing="--device", remedy=remedy)
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     kind = next(kind for kind in ("cuda", "mps", "cpu") if present[kind]) if name == "auto" else name
     if not present[kind]:

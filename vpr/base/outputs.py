@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
+import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,7 @@ FORMS = {
     "json": "JSON file", "csv": "CSV file", "html": "HTML page", "figure": "figure", "curves": "figure",
     "cache": "HDF5 file", "onnx": "ONNX file", "predictions": "prediction file",
 }  # fmt: skip
+TEXTS_WITH_PATHS = ("run", "runs", "sources", "weights", "shortlist", "pair")  # options of text that may name a path
 DEPTH = 6  # maximum number of folders above a file that belongs to a run, a map or a dataset
 
 
@@ -42,7 +44,7 @@ DEPTH = 6  # maximum number of folders above a file that belongs to a run, a map
 class Output:
     """An output as the user gave it."""
 
-    option: str
+    option: str  # or the name of an argument
     path: Path
     form: str
 
@@ -50,8 +52,22 @@ class Output:
     def files(self) -> list[Path]:
         """The paths that are written."""
         if self.form == "curves":
-            return [self.path.with_suffix(suffix) for suffix in (".png", ".pdf")]
+            return curve_files(self.path)
         return [self.path]
+
+
+def curve_files(path: Path) -> list[Path]:
+    """The files of a figure that is written as PNG and as PDF: the path with, or without, one of these suffixes.
+
+    Raises VprError for a path without a name.
+
+    >>> [str(file) for file in curve_files(Path("a/v1.2.pdf"))]
+    ['a/v1.2.png', 'a/v1.2.pdf']
+    """
+    if not path.name.strip("."):
+        raise VprError(f"{path} is a folder", thing=path, remedy="name a file for the curves")
+    stem = path.with_suffix("") if path.suffix.lower() in (".png", ".pdf") else path
+    return [stem.parent / f"{stem.name}{suffix}" for suffix in (".png", ".pdf")]
 
 
 def check_outputs(filled: Sequence[Any], configs: Sequence[Path] = ()) -> None:
@@ -59,19 +75,42 @@ def check_outputs(filled: Sequence[Any], configs: Sequence[Path] = ()) -> None:
 
     configs: the files that options were read from.
     """
-    outputs, inputs = list(_outputs(filled)), [*_inputs(filled), *map(Path, configs)]
+    inputs = [*_inputs(filled), *map(Path, configs)]
+    replaces_folders = any(getattr(stage, "overwrite", False) for stage in filled)
     seen: dict[str, Output] = {}
-    for output in outputs:
+    for output in _outputs(filled):
         for path in output.files:
             real = os.path.realpath(path)
-            if real in seen:
+            if real in seen and not _is_device(path):
                 problem = f"{seen[real].option} and {output.option} are the same path, {path}"
                 raise VprError(problem, thing=path, remedy="name another one for one of them")
             seen[real] = output
-            _check_output(output, path, inputs)
+        check_output(output, inputs)
+        if output.form == "folder" and replaces_folders:
+            _refuse_inputs_inside(output, inputs)
 
 
-def _check_output(output: Output, path: Path, inputs: Sequence[Path]) -> None:
+def _is_device(path: Path) -> bool:
+    """Whether a path is neither a file nor a folder, such as /dev/null."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _refuse_inputs_inside(output: Output, inputs: Sequence[Path]) -> None:
+    """Raise VprError if an input lies in an output folder that may be removed with all its files."""
+    folder = Path(os.path.realpath(output.path))
+    for given in inputs:
+        if folder in Path(os.path.realpath(given)).parents and given.exists():
+            problem = f"{given} lies in {output.option} {output.path}, which --overwrite may remove"
+            raise VprError(problem, thing=given, remedy="copy it to another place, or name another folder")
+
+
+def check_output(output: Output, inputs: Sequence[Path]) -> None:
+    """Raise VprError if an output would replace an input or one of our files, or cannot be written."""
+    for path in output.files:
+        _check_file(output, path, inputs)
+
+
+def _check_file(output: Output, path: Path, inputs: Sequence[Path]) -> None:
     replaced = _replacement_problem(path, inputs) or _form_problem(output, path)
     if replaced:
         raise VprError(f"{output.option} {path} {replaced}", thing=path, remedy="name another path")
@@ -94,7 +133,7 @@ def _outputs(filled: Sequence[Any]) -> Iterator[Output]:
 
 
 def _inputs(filled: Sequence[Any]) -> Iterator[Path]:
-    """The files and folders that the other options name; a text may be ``NAME=PATH``."""
+    """The files and folders that the other options name. A text of `TEXTS_WITH_PATHS` may be ``NAME=PATH``."""
     for stage in filled:
         for field in dataclasses.fields(stage):
             value = getattr(stage, field.name)
@@ -103,8 +142,8 @@ def _inputs(filled: Sequence[Any]) -> Iterator[Path]:
             for one in value if isinstance(value, tuple) else (value,):
                 if isinstance(one, Path):
                     yield one
-                elif isinstance(one, str) and one:
-                    yield from (Path(text) for text in {one, one.rpartition("=")[2]} if text and os.path.exists(text))
+                elif isinstance(one, str) and field.name in TEXTS_WITH_PATHS:
+                    yield from (Path(text) for text in {one, one.partition("=")[2]} if text and os.path.exists(text))
 
 
 def _replacement_problem(path: Path, inputs: Sequence[Path]) -> str:
@@ -120,11 +159,23 @@ def _replacement_problem(path: Path, inputs: Sequence[Path]) -> str:
     for folder in real.parents[:DEPTH]:
         inside = real.relative_to(folder).as_posix()
         for marker, own_files in OWN_FILES.items():
-            if own_files.fullmatch(inside) and (folder / marker).exists() and (KINDS[marker] != "dataset" or any(
+            if own_files.fullmatch(inside) and _is_marked(folder, marker) and (KINDS[marker] != "dataset" or any(
                 folder == Path(os.path.realpath(given)) for given in inputs
             )):  # fmt: skip
                 return f"belongs to the {KINDS[marker]} in {folder}"
     return ""
+
+
+def _is_marked(folder: Path, marker: str) -> bool:
+    """Whether a folder is one of ours, by the file or folder that marks it."""
+    path = folder / marker
+    if marker != "config.json" or not path.is_file():
+        return path.exists()
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return True  # of a run, if damaged
+    return isinstance(content, dict) and "run" in content
 
 
 def _form_problem(output: Output, path: Path) -> str:

@@ -357,7 +357,7 @@ def convert_to_rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray(_to_eight_bits(image)).convert("RGB")
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers, whose range is not known; save it with 8 bits")
-    deep, file = _is_deep(image), getattr(image, "fp", None)
+    deep, file = _is_deep(image), getattr(image, "fp", None)  # Pillow closes the file after decoding if it opened it
     if image.has_transparency_data:
         overlay = image.convert("RGBA")
         white = Image.new("RGBA", overlay.size, "white")
@@ -373,14 +373,16 @@ def _brighten(image: Image.Image, file: IO[bytes] | None) -> Image.Image:
 
     Pillow has kept the upper 8 bits; the others are read from the file. Raises ValueError if that is not possible.
     """
-    if file is None or image.mode != "RGB":
+    name = getattr(image, "filename", "")
+    if image.mode != "RGB" or file is None or (file.closed and not name):
         if _largest_value(image):
             raise ValueError("its values fill 12 bits of 16 or fewer, so it would be black; save it with 8 bits")
         return image.convert("RGB")
-    file.seek(0)
-    lower = Image.open(file, formats=[str(image.format)])
+    lower = Image.open(name if file.closed else file, formats=[str(image.format)])
     lower.seek(image.tell())
-    lower.tile = [tile._replace(args=_other_bytes(tile.args)) for tile in lower.tile]
+    tiles = [(*tile[:3], _other_bytes(tile[3])) for tile in lower.tile]
+    # plain tuples before Pillow 11
+    lower.tile = [tile if type(old) is tuple else type(old)(*tile) for tile, old in zip(tiles, lower.tile)]  # type: ignore[misc]
     values = np.asarray(image).astype(np.uint16) * 256 + np.asarray(lower)
     bits = next(depth for depth in BIT_DEPTHS if int(values.max(initial=0)) < 2**depth)
     return Image.fromarray((values >> (bits - 8)).astype(np.uint8))

@@ -11,6 +11,7 @@ import os
 from typing import Any, Literal, get_args
 
 import torch
+from torch import nn
 
 from vpr.base.errors import VprError
 from vpr.models.descriptors import Descriptors
@@ -19,6 +20,7 @@ from vpr.models.onnx_graph import INPUT, build_network, open_session, serialize
 log = logging.getLogger("vpr")
 
 Engine = Literal["auto", "onnx", "torch"]
+WeightVersions = list[tuple[int, int]]
 VARIABLE = "VPR_ENGINE"  # environment variable: the engine that ``auto`` means
 
 
@@ -30,7 +32,8 @@ class OnnxNetwork:
 
     def __init__(self, model: Any) -> None:
         """Raises ImportError and VprError as `build_network`."""
-        self.network = serialize(build_network(model))
+        with torch.inference_mode(False):  # the caller's mode, in which weights cannot be copied
+            self.network = serialize(build_network(model))
         self._session: Any = None
         self._threads = 0
 
@@ -46,18 +49,21 @@ class OnnxNetwork:
 
 
 class DescribingEngine:
-    """What describes photos by a model. The network for ONNX Runtime is made when it is needed first.
+    """What describes photos by a model.
 
-    It keeps the weights that the model has then, so a model that is trained further needs `renew`.
+    The network for ONNX Runtime is made when it is needed first, and again when the model has other weights.
     """
 
     def __init__(self, name: Engine, device: torch.device) -> None:
         """name: ``auto`` is the environment variable, or else ONNX Runtime on a CPU if the network can be exported.
 
-        Raises VprError for an unknown name in the environment variable.
+        Raises VprError for an unknown name.
         """
+        if name not in get_args(Engine):
+            remedy = f"pass one of {', '.join(get_args(Engine))}"
+            raise VprError(f"there is no engine {name!r}", thing="engine", remedy=remedy)
         self.name, self.device = _default() if name == "auto" else name, device
-        self._made = False
+        self._weights: WeightVersions | None = None  # of the model for which the engine was chosen
         self._network: OnnxNetwork | None = None
 
     def network(self, model: Any) -> OnnxNetwork | None:
@@ -65,13 +71,12 @@ class DescribingEngine:
 
         Raises VprError if the name is ``onnx`` and ONNX Runtime cannot be used.
         """
-        if not self._made:
-            self._network, self._made = self._make(model), True
+        if self._weights is not None and self._network is None:  # torch, which needs nothing
+            return None
+        weights = _weight_versions(model)
+        if weights != self._weights:
+            self._network, self._weights = self._make(model), weights
         return self._network
-
-    def renew(self) -> None:
-        """Make the network again when it is needed, because the model has other weights."""
-        self._made = self._made and self._network is None  # torch needs nothing
 
     def _make(self, model: Any) -> OnnxNetwork | None:
         if self.name == "torch" or (self.name == "auto" and self.device.type != "cpu"):
@@ -96,6 +101,12 @@ def network_of(model: Any) -> OnnxNetwork | None:
     """The network of a model's engine; None if torch describes, as for every model that has no engine."""
     engine: DescribingEngine | None = getattr(model, "engine", None)
     return None if engine is None else engine.network(model)
+
+
+def _weight_versions(model: nn.Module) -> WeightVersions:
+    """What changes if a weight of a model is assigned or changed in place: the memory and the version of each."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
 
 
 def _default() -> Engine:

@@ -165,6 +165,7 @@ class _FoldedConv(nn.Conv2d):
 
 class _FoldedSame(_FoldedConv, Conv2dSame):
     def convolve(self, features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        """As `_FoldedConv.convolve`, with TensorFlow's padding."""
         own: Any = self  # its sizes are pairs, which torch's annotations do not say
         convolved: torch.Tensor = conv2d_same(features, weight, bias, own.stride, own.padding, own.dilation, own.groups)
         return convolved
@@ -195,8 +196,8 @@ FOLDED_CLASSES = {
 
 def plain_copy(network: nn.Module) -> nn.Module:
     """A copy on the CPU, in evaluation mode, whose folded convolutions are plain ones with the folded weights."""
-    copied = copy.deepcopy(network).cpu().eval()
-    with torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad():
+        copied = copy.deepcopy(network).cpu().eval()
         folded = [module for module in copied.modules() if isinstance(module, _FoldedConv)]
         weights = [tuple(value.clone() for value in module.folded_parameters()) for module in folded]
     kinds = {folded_kind: kind for kind, folded_kind in FOLDED_CLASSES.items()}

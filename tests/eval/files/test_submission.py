@@ -156,13 +156,13 @@ def test_many_faults_of_a_kind_are_counted():
 def test_what_is_written_is_valid(check, root, tmp_path, name):
     data, path = load(root, Protocol(split="test")).retrieval_set, tmp_path / "made" / name
     ranked = np.array([[2, 0], [1, 2], [0, 1]])
-    write_submission(path, data, ranked, header=["by us"])
+    write_submission(path, data, ranked)
     assert main([str(path), "--data", str(root)]) == 0
     assert read_predictions(path).rows == [["d0002", "d0000"], ["d0001", "d0002"], ["d0000", "d0001"]]
     if name.endswith(".zip"):
         assert zipfile.ZipFile(path).namelist() == ["out.csv"]
     first = path.read_bytes()
-    write_submission(path, data, ranked, header=["by us"])
+    write_submission(path, data, ranked)
     assert path.read_bytes() == first and [child.name for child in path.parent.iterdir()] == [name]
 
 

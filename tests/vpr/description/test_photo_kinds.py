@@ -169,6 +169,8 @@ def test_colours_of_fewer_bits_in_16_are_not_black(tmp_path, kind, bits):
     values[..., 1] //= 2
     found = read_image(deep_colours(tmp_path / kind, values), (64, 96), "bilinear").astype(int)
     assert np.abs(found - np.stack([GREY, GREY // 2, GREY], 2)).max() <= 1
+    with Image.open(tmp_path / kind) as image:
+        assert np.abs(np.asarray(decode_upright(image)).astype(int) - np.stack([GREY, GREY // 2, GREY], 2)).max() <= 1
     black = deep_colours(tmp_path / kind, np.zeros_like(values))
     assert not read_image(black, (64, 96)).any(), "one that is black is black"
 

@@ -17,6 +17,7 @@ from vpr.base.errors import VprError
 from vpr.description.describe import evaluation_mode, global_descriptors
 from vpr.models.engine import VARIABLE, DescribingEngine, OnnxNetwork
 from vpr.models.loading import load_student, load_teacher
+from vpr.models.netvlad import NetVLAD
 from vpr.models.onnx_graph import (
     architecture_of,
     build_network,
@@ -25,7 +26,7 @@ from vpr.models.onnx_graph import (
     open_session,
     serialize,
 )
-from vpr.models.settings import ModelConfig
+from vpr.models.settings import ModelConfig, TeacherConfig
 from vpr.models.structural import StructuralModel
 
 CPU = torch.device("cpu")
@@ -177,6 +178,67 @@ def test_a_training_describes_with_the_weights_of_the_moment(monkeypatch, tmp_pa
     assert len(described) == 3 and np.abs(described[0] - described[1]).max() > 1e-3
     assert caplog.text.count("engine: ONNX Runtime") == 1
     assert trainer.model.engine is None and (trainer.ema is None or trainer.ema.module.engine is None)
+
+
+def test_other_weights_are_noticed():
+    model, engine = a_network(), DescribingEngine("onnx", CPU)
+    first = engine.network(model)
+    assert engine.network(model) is first
+    with torch.no_grad():
+        next(parameter for parameter in model.backbone.parameters() if parameter.ndim > 1).mul_(1.5)
+    second = engine.network(model)
+    assert second is not first and largest_difference(model, open_session(second.network, 1), 3) < 1e-5
+    assert largest_difference(model, open_session(first.network, 1), 3) > 1e-3
+    model.load_state_dict(a_network(seed=1).state_dict())
+    assert largest_difference(model, open_session(engine.network(model).network, 1), 3) < 1e-5
+
+
+def test_photos_are_described_inside_the_callers_inference_mode():
+    model, pictures = a_network(), Pictures()
+    expected = global_descriptors(model, pictures, CPU)
+    model.engine = DescribingEngine("onnx", CPU)
+    with torch.inference_mode():
+        found = global_descriptors(model, pictures, CPU)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_an_unknown_engine_is_named():
+    with pytest.raises(VprError, match="there is no engine 'tensorrt'; pass one of auto, onnx, torch"):
+        DescribingEngine("tensorrt", CPU)
+
+
+def test_numbers_that_are_none_are_a_difference():
+    model = a_network()
+
+    class Session:
+        def run(self, names, inputs):
+            with torch.no_grad():
+                described = model(torch.from_numpy(inputs["images"]))
+            return [described.global_descriptor.numpy(), np.full(described.patch_descriptors.shape, np.nan)]
+
+    assert not largest_difference(model, Session(), 2) <= 1
+
+
+@pytest.mark.slow
+def test_a_file_has_the_same_bytes_whatever_was_kept(graphs, tmp_path, monkeypatch):
+    model = a_network()
+    for number in range(3):
+        if number < 2:
+            monkeypatch.setenv("VPR_CACHE_DIR", str(tmp_path / str(number)))
+        export_onnx(model, tmp_path / f"{number}.onnx", {})
+    contents = {(tmp_path / f"{number}.onnx").read_bytes() for number in range(3)}
+    assert len(contents) == 1
+
+
+def test_what_changes_no_graph_is_not_in_its_name():
+    first = a_network()
+    others = [dataclasses.replace(SMALL, crop="centre"), dataclasses.replace(SMALL, train_size=16)]
+    assert {architecture_of(StructuralModel(config)) for config in others} == {architecture_of(first)}
+    assert architecture_of(StructuralModel(dataclasses.replace(SMALL, pooling="gem"))) != architecture_of(first)
+    teacher = NetVLAD(TeacherConfig(clusters=4, dim=8))
+    name = architecture_of(teacher)
+    teacher.whitened = not teacher.whitened
+    assert architecture_of(teacher) != name
 
 
 def test_an_unknown_engine_in_the_environment_is_named(monkeypatch):
