@@ -1,7 +1,7 @@
 """``python -m tools.photo_folder TREE CITY OUT``: a city of an MSLS tree as plain folders of photos with EXIF.
 
 The photos go to OUT/database and OUT/query, in a folder for each drive, numbered by frame. Their EXIF has positions as
-cameras write them. The metres of the city are read as those of a UTM zone, by default 31 north.
+cameras write them. The metres of the city are read as those of the reference system ``--crs``, by default UTM 31 north.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from PIL.TiffImagePlugin import IFDRational
 
 from vpr.maps.geodesy import to_degrees
 
+UTM_31_NORTH = "EPSG:32631"
 SECOND_PARTS = 100_000  # parts of a second of arc in which positions are written: 0.3 mm
 
 
@@ -38,10 +39,11 @@ def _to_sexagesimal(degrees: float) -> tuple[IFDRational, ...]:
     return IFDRational(whole), IFDRational(minutes), IFDRational(seconds % 60)
 
 
-def write_side(tree: Path, city: str, side: str, out: Path, crs: str = "EPSG:32631") -> int:
+def write_side(tree: Path, city: str, side: str, out: Path, crs: str = UTM_31_NORTH) -> int:
     """Write the photos of one side of a city as JPEGs with EXIF into ``out / side``; returns their number.
 
-    tree: the root of an MSLS tree with the city in ``train_val``. Pixels are not encoded again.
+    tree: the root of an MSLS tree with the city in ``train_val``. crs: reference system of its metres. Pixels are not
+    encoded again.
     """
     folder = tree / "train_val" / city / side
     table = pd.read_csv(folder / "postprocessed.csv").merge(pd.read_csv(folder / "seq_info.csv"), on="key")
@@ -59,9 +61,11 @@ def main() -> None:
     parser.add_argument("tree", type=Path)
     parser.add_argument("city")
     parser.add_argument("out", type=Path)
+    parser.add_argument("--crs", default=UTM_31_NORTH, help="reference system of the city's metres")
     arguments = parser.parse_args()
-    written = [write_side(arguments.tree, arguments.city, side, arguments.out) for side in ("database", "query")]
-    print(f"{arguments.out}: {written[0]} photos of the database, {written[1]} queries")
+    tree, city, out, crs = arguments.tree, arguments.city, arguments.out, arguments.crs
+    written = [write_side(tree, city, side, out, crs) for side in ("database", "query")]
+    print(f"{out}: {written[0]} photos of the database, {written[1]} queries")
 
 
 if __name__ == "__main__":

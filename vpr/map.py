@@ -19,6 +19,7 @@ from vpr.base.settings import PositiveFloat, option, positional
 from vpr.cluster.options import ClusterOptions
 
 if TYPE_CHECKING:
+    from vpr.maps.building import AddResult
     from vpr.maps.skipped_photos import SkippedPhotos
     from vpr.run import Run
 
@@ -79,44 +80,60 @@ def _model(options: MapOptions) -> Run:
 
 def _add(options: MapOptions, cluster_options: ClusterOptions) -> None:
     from vpr.cluster.describing import cluster_fill_options
-    from vpr.maps.building import add_photos, known_positions, require_place
-    from vpr.maps.frames import take_frames
+    from vpr.maps.building import add_photos_unlocked, known_positions, read_positions, require_place, write_access
+    from vpr.maps.frames import require_videos, take_frames
     from vpr.maps.skipped_photos import nothing_to_add
     from vpr.maps.sources.positions import find_photos
-    from vpr.maps.sources.video import VIDEOS
 
     start = time.perf_counter()
-    videos = [Path(source) for source in options.sources if source.lower().endswith(VIDEOS)]
+    videos = _videos(options)
     others = tuple(Path(source) for source in options.sources if Path(source) not in videos)
+    require_place(options.map)
+    require_videos(videos)
+    model = _model(options)
+    found = find_photos(others, options.crs, known_positions(options.map, model.spec.patches))
+    _print_skipped(found.skipped)
+    if not found.photos and not videos:
+        raise nothing_to_add(found.skipped)
+    with cluster_options.connect() as cluster, write_access(options.map):
+        frames = []
+        if options.gpx is not None:
+            known = read_positions(options.map, model.spec.patches)
+            frames = take_frames(options.map, videos, options.gpx, options.every, options.start, known)
+        photos = [*found.photos, *(photo for video in frames for photo in video.photos)]
+        result = add_photos_unlocked(
+            options.map, model, photos, cluster_fill_options(cluster),
+            lambda key: any(video.is_outdated(key) for video in frames),
+        )  # fmt: skip
+        for video in frames:
+            video.finish()
+    _print_result(options.map, result, time.perf_counter() - start)
+    _print_skipped(result.left_out)
+    if failed := len(found.unreadable) + len(result.left_out):
+        count = len(photos) + len(found.unreadable)
+        raise VprError(f"{failed} of {count} photos cannot be read", remedy="restore them and add them again")
+
+
+def _videos(options: MapOptions) -> list[Path]:
+    """The videos among the sources; raises VprError if they and the options for videos contradict each other."""
+    from vpr.maps.sources.video import VIDEOS
+
+    videos = [Path(source) for source in options.sources if source.lower().endswith(VIDEOS)]
     if (options.gpx is None) == bool(videos):
         problem = "a video needs a GPX track, and a GPX track needs a video"
         raise VprError(problem, thing="--gpx", remedy="give both: add VIDEO.mp4 --gpx TRACK.gpx")
     if options.start and len(videos) > 1:
         problem = f"--start is the time of one video, and {len(videos)} are given"
         raise VprError(problem, thing="--start", remedy="add each video by a command of its own")
-    require_place(options.map)
-    model = _model(options)
-    found = find_photos(others, options.crs, known_positions(options.map, model.spec.patches))
-    _print_skipped(found.skipped)
-    frames = [] if options.gpx is None else take_frames(options.map, videos, options.gpx, options.every, options.start)
-    photos = [*found.photos, *(photo for video in frames for photo in video.photos)]
-    if not photos:
-        raise nothing_to_add(found.skipped)
-    with cluster_options.connect() as cluster:
-        fill_options = cluster_fill_options(cluster)
-        result = add_photos(
-            options.map, model, photos, fill_options, lambda key: any(video.is_outdated(key) for video in frames)
-        )
-    for video in frames:
-        video.finish()
+    return videos
+
+
+def _print_result(folder: Path, result: AddResult, seconds: float) -> None:
+    """Print what has changed in a map."""
     changes = f"{result.new} new, {result.changed} changed, {result.unchanged} unchanged; {result.described} described"
     changes += f"; {result.removed} outdated frames removed" if result.removed else ""
-    print(one_line(f"{options.map}: {result.photos} photos ({changes}), {time.perf_counter() - start:.1f} s"))
+    print(one_line(f"{folder}: {result.photos} photos ({changes}), {seconds:.1f} s"))
     print(f"the model is adapted to {result.adapted_to} of them" if result.adapted_to else "too few photos to adapt to")
-    _print_skipped(result.left_out)
-    if failed := len(found.unreadable) + len(result.left_out):
-        count = len(photos) + len(found.unreadable)
-        raise VprError(f"{failed} of {count} photos cannot be read", remedy="restore them and add them again")
 
 
 def _print_skipped(skipped: SkippedPhotos) -> None:

@@ -1,7 +1,9 @@
 """Commands describe photos by ONNX Runtime, and answer as they do by torch."""
 
+import csv
 import json
 import logging
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -13,42 +15,65 @@ from vpr.cache import DescriptorCache
 from vpr.models.engine import VARIABLE
 
 
-@pytest.fixture(params=["auto", "torch"])
-def engine(request, monkeypatch):
-    """The engine that ``auto`` means."""
-    monkeypatch.setenv(VARIABLE, request.param)
-    return request.param
-
-
 def run(command, *arguments):
     assert module_of(command).main([str(argument) for argument in arguments]) == 0
 
 
-RESULTS = {}
+def rows_of(path):
+    """The rows of ``--csv`` by the name of the photo; numbers are floats, and photos are names."""
+    rows = {}
+    for row in csv.DictReader(path.open()):
+        name, match = (Path(row.pop(column)).name for column in ("photo", "match"))
+        rows[name] = {"match": match, **{column: _number(text) for column, text in row.items()}}
+    return rows
 
 
-def test_both_engines_give_the_same_answers(engine, tiny_tree, tmp_path, caplog):
+def _number(text):
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+TOLERANCES = {"latitude": 1e-6, "longitude": 1e-6, "radius_m": 0.1, "match_metres": 0.1}  # degrees, metres
+
+
+def test_both_engines_give_the_same_answers(tiny_tree, tmp_path, monkeypatch, caplog):
     """Descriptors up to rounding, and the same rankings and positions."""
-    common = ["--run", "builtin", "--data", tiny_tree, "--device", "cpu"]
-    with caplog.at_level(logging.INFO, "vpr"):
-        run("eval.msls", *common, "--rerank", "--cache", tmp_path / "a.h5", "--json", tmp_path / "a.json")
-    assert ("engine: ONNX Runtime" in caplog.text) == (engine == "auto")
-    photos = write_photos(tmp_path / "photos", range(8))
-    run("vpr.map", tmp_path / "map", "add", photos, "--run", "builtin", "--device", "cpu")
-    run("vpr.locate", tmp_path / "map", photos, "--device", "cpu", "--csv", tmp_path / "a.csv")
-    cache = DescriptorCache(tmp_path / "a.h5")
-    found = {
-        "scores": json.loads((tmp_path / "a.json").read_text())["results"],
-        "located": (tmp_path / "a.csv").read_text().replace(str(tmp_path), ""),
-        "global": np.array(cache.globals_),
-        "patches": np.array(cache.patches, np.float32),
-    }
-    before = RESULTS.setdefault("first", found)
-    np.testing.assert_allclose(found["global"], before["global"], atol=1e-5)
-    np.testing.assert_allclose(found["patches"], before["patches"], atol=1e-3)  # a step of float16
-    for stage, scores in found["scores"].items():
-        assert dict(scores, confidence=0) == dict(before["scores"][stage], confidence=0), stage
-    assert found["located"].split(",")[:2] == before["located"].split(",")[:2]
+    photos, found = write_photos(tmp_path / "photos", range(8)), {}
+    for engine in ("auto", "torch"):
+        monkeypatch.setenv(VARIABLE, engine)
+        caplog.clear()
+        out = tmp_path / engine
+        out.mkdir()
+        common = ["--run", "builtin", "--data", tiny_tree, "--device", "cpu"]
+        with caplog.at_level(logging.INFO, "vpr"):
+            run("eval.msls", *common, "--rerank", "--cache", out / "a.h5", "--json", out / "a.json")
+        assert ("engine: ONNX Runtime" in caplog.text) == (engine == "auto")
+        run("vpr.map", out / "map", "add", photos, "--run", "builtin", "--device", "cpu")
+        run("vpr.locate", out / "map", photos, "--device", "cpu", "--csv", out / "a.csv")
+        cache = DescriptorCache(out / "a.h5")
+        found[engine] = {
+            "scores": json.loads((out / "a.json").read_text())["results"],
+            "located": rows_of(out / "a.csv"),
+            "global": np.array(cache.globals_),
+            "patches": np.array(cache.patches, np.float32),
+        }
+    ours, others = found["auto"], found["torch"]
+    np.testing.assert_allclose(ours["global"], others["global"], atol=1e-5)
+    assert (ours["global"] != others["global"]).any(), "two engines, which round in other places"
+    np.testing.assert_allclose(ours["patches"], others["patches"], atol=1e-3)  # a step of float16
+    assert ours["scores"].keys() == others["scores"].keys() and "rerank" in ours["scores"]
+    for stage, scores in ours["scores"].items():
+        assert dict(scores, confidence=0) == dict(others["scores"][stage], confidence=0), stage
+    assert ours["located"].keys() == others["located"].keys() == {f"{number:03d}.jpg" for number in range(8)}
+    for photo, row in ours["located"].items():
+        assert row["on_map"] == "True" and row["match"] == photo
+        wanted = others["located"][photo]
+        assert row == {
+            name: pytest.approx(value, abs=TOLERANCES[name]) if name in TOLERANCES else value
+            for name, value in wanted.items()
+        }
 
 
 def test_a_cache_takes_the_descriptors_of_both_engines(tiny_tree, tmp_path, monkeypatch):
@@ -73,11 +98,11 @@ def test_an_exported_run_describes_what_the_run_describes(tmp_path, capsys):
     assert out.read_bytes() == before
 
 
-def test_what_cannot_be_exported_is_named(tmp_path, capsys, monkeypatch):
+def test_what_cannot_be_exported_is_named(tiny_tree, tmp_path, capsys, monkeypatch):
     main = module_of("vpr.export").main
     assert "no run at" in refused(capsys, main, "--run", tmp_path / "none", "--out", tmp_path / "a.onnx")
     (tmp_path / "a.onnx").write_text("notes")
     assert "is no ONNX file" in refused(capsys, main, "--run", "builtin", "--out", tmp_path / "a.onnx")
     monkeypatch.setenv(VARIABLE, "fast")
-    line = refused(capsys, module_of("eval.msls").main, "--run", "builtin", "--data", tmp_path)
-    assert "VPR_ENGINE is 'fast'" in line or "not an MSLS tree" in line
+    given = ["--run", "builtin", "--data", tiny_tree, "--cache", tmp_path / "a.h5", "--device", "cpu"]
+    assert "VPR_ENGINE is 'fast'; set it to one of" in refused(capsys, module_of("eval.msls").main, *given)

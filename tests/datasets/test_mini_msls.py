@@ -210,10 +210,18 @@ def test_a_tree_that_is_named_and_not_complete_is_continued(tmp_path, seams):
     assert asked == [(scale_config("medium", 3), tmp_path, None, ["miami"])]
 
 
-def test_a_complete_tree_returns_at_once(tree):
-    start = time.perf_counter()
-    assert render(tiny_config(), tree) == tree
-    assert time.perf_counter() - start < 0.5
+def test_a_complete_tree_returns_at_once(tree, tmp_path, seams):
+    """Nothing is rendered, and no file is read or written."""
+    render_units = seams.watch("vpr.datasets.street_world.rendering.render_units")
+    digest = seams.watch("vpr.datasets.street_world.rendering.tree_digest")
+    tables = seams.watch("vpr.datasets.street_world.rendering.write_tables")
+    one = replace(tiny_config(), cities=tuple(replace(city, streets=1, strays=0) for city in tiny_config().cities[:1]))
+    small = render(one, tmp_path / "small", workers=1)  # each of them is called for an incomplete tree
+    before = {path: path.stat().st_mtime_ns for root in (tree, small) for path in root.rglob("*")}
+    for watched in (render_units, digest, tables):
+        watched.forbid()
+    assert render(tiny_config(), tree) == tree and render(one, small) == small
+    assert {path: path.stat().st_mtime_ns for root in (tree, small) for path in root.rglob("*")} == before
 
 
 def test_another_world_is_refused(tree):

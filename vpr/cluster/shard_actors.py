@@ -116,7 +116,7 @@ class ShardActors:
         start = time.monotonic()
         answers: list[Any] = [None] * len(self)
         for number, answer in asked.items():
-            answers[number] = self._await(number, answer, start + self._timeout(number) - time.monotonic())
+            answers[number] = self._await(number, answer, start)
         return answers
 
     def _timeout(self, number: int) -> float:
@@ -125,16 +125,17 @@ class ShardActors:
             return FAILED_ANSWER_S
         return self.answer_s if number in self.names else FIRST_ANSWER_FACTOR * self.answer_s
 
-    def _await(self, number: int, answer: Any, seconds: float) -> Any:
+    def _await(self, number: int, answer: Any, start: float) -> Any:
+        """The answer of a shard, or `ShardFailure`. start: when it was asked, seconds of `time.monotonic`."""
         import ray
         from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
+        timeout_s = self._timeout(number)
         try:
-            name, result = ray.get(answer, timeout=max(0.0, seconds))
+            name, result = ray.get(answer, timeout=max(0.0, start + timeout_s - time.monotonic()))
         except GetTimeoutError:
-            result = ShardFailure(
-                f"no answer within {self.answer_s:g} s: its machine is busy or down, or its process keeps crashing"
-            )
+            problem = f"no answer within {timeout_s:g} s: its machine is busy or down, or its process keeps crashing"
+            result = ShardFailure(self.failures.get(number, problem))  # the first reason says more
             if time.monotonic() - self.started[number] > self.answer_s:  # a new process may still be starting
                 self._replace(number)
         except RayTaskError as error:

@@ -7,6 +7,7 @@ were not searched. An evaluation needs all shards.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -36,6 +37,8 @@ from vpr.retrieval.vector_index import VectorIndex
 
 if TYPE_CHECKING:
     from vpr.maps.photo_map import Map
+
+log = logging.getLogger("vpr")
 
 QUERIES = 128  # maximum queries in one message to the shards
 
@@ -200,13 +203,21 @@ class MapShardSpec:
         return Shard(LocalIndex(entries, images), self.start, self.start)
 
     def _entries(self, vectors: np.ndarray) -> VectorIndex:
-        """The index that fits the number of its photos; its file is kept in this machine's cache folder."""
+        """The index that fits the number of its photos; its file is kept in this machine's cache folder.
+
+        A damaged file is built again, once: raises RuntimeError if the new one cannot be read either.
+        """
         kind = vector_index.kind_for(len(vectors))
         if kind == "flat":
             return VectorIndex(vectors)
-        path = cache_folder("shards") / f"{self.state.files['globals'][1][:16]}-{self.start}-{self.stop}-{kind}.faiss"
-        if not path.is_file():
-            vector_index.build(vectors, kind, path)
+        part = f"{self.state.files['globals'][1][:16]}-{self.start}-{self.stop}"
+        path = cache_folder("shards") / f"{part}-{kind}-{vector_index.VERSION}.faiss"
+        if path.is_file():
+            try:
+                return VectorIndex(vectors, kind, path)
+            except RuntimeError as error:
+                log.warning("%s is damaged (%s), and is built again", path, str(error).splitlines()[0])
+        vector_index.build(vectors, kind, path)
         return VectorIndex(vectors, kind, path)
 
 

@@ -75,16 +75,27 @@ class AddResult:
     removed: int = 0  # outdated photos
 
 
+def read_positions(folder: Path, patches: int) -> dict[str, Position]:
+    """The positions of a map's photos, by key; empty if there is no map yet."""
+    table = _read_table(folder, patches)
+    return dict(zip(map(str, table.keys), zip(table.latitude.tolist(), table.longitude.tolist())))
+
+
 def known_positions(folder: Path, patches: int) -> dict[str, Position]:
     """The positions of a map's unchanged photos, by their `RealPaths`; empty if there is no map yet."""
-    if not (folder / MAP).is_file():
-        return {}
-    table = read_consistently(folder, lambda: MapContent.read(folder, patches)).table
+    table = _read_table(folder, patches)
     stamps = zip(table.bytes.tolist(), table.mtime_ns.tolist())
     positions = zip(table.latitude.tolist(), table.longitude.tolist())
     real = RealPaths()
     rows = zip(map(str, table.keys), stamps, positions)
     return {real(key): position for key, stamp, position in rows if read_stamp(key) == stamp}
+
+
+def _read_table(folder: Path, patches: int) -> PhotoTable:
+    """The photos of a map; empty if there is no map yet."""
+    if not (folder / MAP).is_file():
+        return PhotoTable.from_rows([])
+    return read_consistently(folder, lambda: MapContent.read(folder, patches)).table
 
 
 def add_photos(
@@ -103,37 +114,44 @@ def add_photos(
     already, its entry does not change. Raises MapError for a map of another model, a map that is damaged or being
     written, and if no photo can be read.
     """
-    with _write_access(folder):
-        before = _read_or_create(folder, model)
-        outdated = np.array([is_outdated(str(key)) for key in before.table.keys], bool)
-        before = _select_photos(before, ~outdated) if outdated.any() else before
-        known = {str(row[0]): row for row in before.table.rows()}
-        real = RealPaths()
-        keys = {real(key): key for key in known}  # another path to a photo of the map is that photo
-        by_key = {keys.get(real(photo.key), real(photo.key)): photo for photo in photos}
-        added = {key: _table_row(folder, key, photo, known.get(key)) for key, photo in by_key.items()}
-        done = describe_photos(folder, model, PhotoTable.from_rows([*(known | added).values()]), options)
-        unreadable = _unreadable_photos(folder, known, done.unreadable)
-        rows = {key: row for key, row in added.items() if key not in unreadable}
-        if not known | rows:
-            raise no_readable_photo([*unreadable.values()])
-        new = [key for key in rows if key not in known]
-        changed = [key for key, row in rows.items() if key in known and known[key] != row]
-        merged = PhotoTable.from_rows([*(known | rows).values()])
-        require_described(done.cache, merged.described_as)
-        after = before
-        if new or changed or done.described or outdated.any():
-            described = [*new, *(key for key in changed if known[key][-1] != rows[key][-1])]
-            after = _write(folder, model, replace_table(before, merged), done.cache, described)
-        after.state.clean(folder)
-        if outdated.any():
-            names = done.cache.keys
-            current = [not is_outdated(absolute_path(folder, photo_key(str(name)))) for name in names]
-            keep_only(done.cache, names[current])
-        else:
-            drop_old_versions(folder, done.cache, merged)
-        counts = len(merged), len(new), len(changed), len(rows) - len(new) - len(changed), done.described
-        return AddResult(*counts, after.state.adapted_to, SkippedPhotos(unreadable=unreadable), int(outdated.sum()))
+    with write_access(folder):
+        return add_photos_unlocked(folder, model, photos, options, is_outdated)
+
+
+def add_photos_unlocked(
+    folder: Path, model: Run, photos: Sequence[Photo], options: CacheFillOptions, is_outdated: Callable[[str], bool]
+) -> AddResult:
+    """As `add_photos`, for callers that hold `write_access`."""
+    before = _read_or_create(folder, model)
+    outdated = np.array([is_outdated(str(key)) for key in before.table.keys], bool)
+    before = _select_photos(before, ~outdated) if outdated.any() else before
+    known = {str(row[0]): row for row in before.table.rows()}
+    real = RealPaths()
+    keys = {real(key): key for key in known}  # another path to a photo of the map is that photo
+    by_key = {keys.get(real(photo.key), real(photo.key)): photo for photo in photos}
+    added = {key: _table_row(folder, key, photo, known.get(key)) for key, photo in by_key.items()}
+    done = describe_photos(folder, model, PhotoTable.from_rows([*(known | added).values()]), options)
+    unreadable = _unreadable_photos(folder, known, done.unreadable)
+    rows = {key: row for key, row in added.items() if key not in unreadable}
+    if not known | rows:
+        raise no_readable_photo([*unreadable.values()])
+    new = [key for key in rows if key not in known]
+    changed = [key for key, row in rows.items() if key in known and known[key] != row]
+    merged = PhotoTable.from_rows([*(known | rows).values()])
+    require_described(done.cache, merged.described_as)
+    after = before
+    if new or changed or done.described or outdated.any():
+        described = [*new, *(key for key in changed if known[key][-1] != rows[key][-1])]
+        after = _write(folder, model, replace_table(before, merged), done.cache, described)
+    after.state.clean(folder)
+    if outdated.any():
+        names = done.cache.keys
+        current = [not is_outdated(absolute_path(folder, photo_key(str(name)))) for name in names]
+        keep_only(done.cache, names[current])
+    else:
+        drop_old_versions(folder, done.cache, merged)
+    counts = len(merged), len(new), len(changed), len(rows) - len(new) - len(changed), done.described
+    return AddResult(*counts, after.state.adapted_to, SkippedPhotos(unreadable=unreadable), int(outdated.sum()))
 
 
 def _unreadable_photos(folder: Path, known: Mapping[str, Row], unreadable: Mapping[str, str]) -> dict[str, str]:
@@ -162,7 +180,7 @@ def remove_photos(folder: Path, model: Run, names: Sequence[str]) -> int:
     names: a folder, for all photos in it; the path of a photo; or the name of a file. Raises MapError for a name that
     matches no photo, if no photo would remain, and as `add_photos`.
     """
-    with _write_access(folder):
+    with write_access(folder):
         before, cache = _read_or_create(folder, model), open_descriptors(folder, model)
         # after a kill, photos may have descriptors without being in the table
         described = [absolute_path(folder, photo_key(name)) for name in cache.keys]
@@ -211,8 +229,11 @@ def require_place(folder: Path) -> None:
 
 
 @contextmanager
-def _write_access(folder: Path) -> Iterator[None]:
-    """Hold the write lock of a map; an ImageError is raised as MapError."""
+def write_access(folder: Path) -> Iterator[None]:
+    """Hold the write lock of a map; an ImageError is raised as MapError.
+
+    Raises VprError if another process holds it, MapError as `require_place`.
+    """
     require_place(folder)
     with write_lock(folder / MAP, wait=False):
         try:

@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from vpr.description.describe import ImageDescriptors
-from vpr.retrieval.confidence import ELSEWHERE_M, separations
-from vpr.retrieval.fusion import reorder, weighted_sum
+from vpr.retrieval.confidence import ELSEWHERE_M, Curve, separations
+from vpr.retrieval.fusion import NO_CANDIDATE, reorder, weighted_sum
 from vpr.retrieval.index import Index, LocalIndex
 from vpr.retrieval.rerank import ImagesInMemory, require_patches
 from vpr.retrieval.settings import Calibration
@@ -21,21 +21,28 @@ SHARPNESS = 3.0  # chosen on the held-out city of mini-MSLS; 0.5, 1, 2, 5 and 8 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """The candidates of Q photos, best first; all arrays are (Q, K)."""
+    """The candidates of Q photos, best first; all arrays are (Q, K).
 
-    rows: np.ndarray  # int64, photos of the map
-    global_similarity: np.ndarray  # S_global
-    structural: np.ndarray  # S_struct
-    scores: np.ndarray  # S_global + w * S_struct, descending
-    places: np.ndarray  # (Q, K, 3) metres
+    A photo may have fewer than K candidates: its last columns are padded.
+    """
+
+    rows: np.ndarray  # int64, photos of the map; padded with -1
+    global_similarity: np.ndarray  # S_global; padded with -inf
+    structural: np.ndarray  # S_struct; padded with -inf
+    scores: np.ndarray  # S_global + w * S_struct, descending; padded with -inf
+    places: np.ndarray  # (Q, K, 3) metres; padded with NaN
     not_searched: int = 0  # photos of the map in shards that did not answer
 
     @classmethod
     def join(cls, parts: Sequence[Candidates]) -> Candidates:
         """The candidates of several batches, one after another."""
-        width = min(part.rows.shape[1] for part in parts)  # an index may find fewer candidates
-        names = ("rows", "global_similarity", "structural", "scores", "places")
-        arrays = {name: np.concatenate([getattr(part, name)[:, :width] for part in parts]) for name in names}
+        width = max(part.rows.shape[1] for part in parts)  # an index may find fewer candidates
+        padding = {"rows": NO_CANDIDATE, "global_similarity": -np.inf, "structural": -np.inf, "scores": -np.inf}
+        padding["places"] = np.nan
+        arrays = {
+            name: np.concatenate([_pad(getattr(part, name), width, value) for part in parts])
+            for name, value in padding.items()
+        }
         return cls(**arrays, not_searched=max(part.not_searched for part in parts))
 
     def __len__(self) -> int:
@@ -46,6 +53,10 @@ class Candidates:
         """The separation of each candidate by S_struct, (Q, K); see `vpr.retrieval.confidence.separation`."""
         return separations(self.structural, self.places)
 
+    def probabilities(self, curve: Curve) -> np.ndarray:
+        """The probability of each candidate that it is the right place, (Q, K); 0 for padding."""
+        return np.where(self.rows >= 0, curve(self.separations), 0.0)
+
     @cached_property
     def has_rivals(self) -> np.ndarray:
         """Whether a photo has candidates elsewhere than the first one, (Q,) bool."""
@@ -55,11 +66,22 @@ class Candidates:
     def weights(self) -> np.ndarray:
         """The weights of the candidates in a position, (Q, K): exp(`SHARPNESS` * z), which is 1 for the first.
 
-        z is the score minus that of the first candidate, in standard deviations of all scores.
+        z is the score minus that of the first candidate, in standard deviations of all scores of the photo. Padding has
+        the weight 0.
         """
         scores = self.scores.astype(np.float64)  # with float32, mean places would be wrong by half a metre
-        spread = np.maximum(scores.std(1, keepdims=True), 1e-9)
-        return np.asarray(np.exp(SHARPNESS * (scores - scores[:, :1]) / spread))
+        result = np.zeros(scores.shape)
+        for weights, row, present in zip(result, scores, self.rows >= 0):
+            if present.any():
+                spread = max(row[present].std(), 1e-9)
+                weights[present] = np.exp(SHARPNESS * (row[present] - row[0]) / spread)
+        return result
+
+
+def _pad(array: np.ndarray, width: int, value: float) -> np.ndarray:
+    """An array (Q, K, ...) as (Q, width, ...), padded with a value."""
+    missing = [(0, 0), (0, width - array.shape[1]), *[(0, 0)] * (array.ndim - 2)]
+    return np.pad(array, missing, constant_values=value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +100,9 @@ class CandidateFinder:
     def find(self, described: ImageDescriptors, depth: int, shortlist: np.ndarray | None = None) -> Candidates:
         """The candidates of photos, at most ``depth`` for each, re-ranked.
 
-        described: descriptors of the photos before adaptation. shortlist (Q, K): candidates from another model; None
-        searches the map. Raises CacheError for descriptors with NaN or infinity.
+        described: descriptors of the photos before adaptation. shortlist (Q, K): candidates from another model, padded
+        with -1 at the end of a row; None searches the map. No photo gets a candidate that its shortlist lacks. Raises
+        CacheError for descriptors with NaN or infinity.
         """
         adapted = self.adapt(described)
         if shortlist is None:
@@ -87,13 +110,14 @@ class CandidateFinder:
         else:
             rows = shortlist[:, :depth]
             similar = self.photos.entries.cosines(adapted.globals_, rows)
-        width = max(1, int((rows >= 0).sum(1).min(initial=rows.shape[1])))  # an index may find fewer candidates
-        similar, rows = similar[:, :width], np.maximum(rows[:, :width], 0)
+        width = max(1, int((rows >= 0).sum(1).max(initial=0)))  # an index may find fewer candidates
+        similar, rows = similar[:, :width], rows[:, :width]
         config = self.calibration.config(memory_mb=MEMORY_MB)
         structural = self.index.compare(ImagesInMemory(adapted), rows, config).structural
-        scores = weighted_sum(similar, structural, self.calibration.weight)
+        scores = np.where(rows >= 0, weighted_sum(similar, structural, self.calibration.weight), -np.inf)
         ordered, similar, structural = (reorder(side, scores) for side in (rows, similar, structural))
-        return Candidates(ordered, similar, structural, reorder(scores, scores), self.places[ordered])
+        places = np.where(ordered[..., None] >= 0, self.places[ordered], np.nan)
+        return Candidates(ordered, similar, structural, reorder(scores, scores), places)
 
     def adapt(self, described: ImageDescriptors) -> ImageDescriptors:
         """The descriptors of photos with the adaptation of the map, float32."""

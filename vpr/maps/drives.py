@@ -32,7 +32,7 @@ def votes(found: Candidates, curve: Curve, window: int, reach: float) -> np.ndar
 
     window: frames on each side that vote. reach: maximum distance between consecutive frames, metres.
     """
-    probabilities = curve(found.separations)
+    probabilities = found.probabilities(curve)
     result = np.zeros(probabilities.shape)
     for frame in range(len(found)):
         around = range(max(0, frame - window), min(len(found), frame + window + 1))
@@ -55,7 +55,7 @@ def frame_spacing(found: Candidates, curve: Curve) -> float | None:
 
     Only frames with a probability of at least `LIKELY` are used. None if there are fewer than `FEWEST_PAIRS` pairs.
     """
-    likely = curve(found.separations[:, 0]) >= LIKELY
+    likely = found.probabilities(curve)[:, 0] >= LIKELY
     pairs = np.flatnonzero(likely[:-1] & likely[1:])
     if len(pairs) < FEWEST_PAIRS:
         return None

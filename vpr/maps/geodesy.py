@@ -29,11 +29,14 @@ NULL_ISLAND = 0.2  # degrees; positions this near to 0, 0 are at sea
 MOST_KM = 20_040  # half the circumference of the Earth
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 UNSIGNED = r"(\d+(?:\.\d*)?)"
+DEGREE_SIGN, MINUTE_SIGN, SECOND_SIGN = r"(?:°|º|deg|d)", r"(?:'|′|’|min|m)", r"(?:\"|″|”|''|sec|s)"
 SPACED = re.compile(r"^(\d+)[ :](\d+)[ :]([\d.]+)$")  # degrees, minutes and seconds without their signs
 ANGLE = re.compile(
-    rf"([+-]?){UNSIGNED}\s*(?:°|º|deg|d)?\s*(?:{UNSIGNED}\s*(?:'|′|’|min|m)\s*(?:{UNSIGNED}\s*(?:\"|″|”|''|sec|s))?)?",
+    rf"([+-]?){UNSIGNED}(?:\s*{DEGREE_SIGN}|"
+    rf"(?:\s*{DEGREE_SIGN}\s*|\s+){UNSIGNED}\s*{MINUTE_SIGN}\s*(?:{UNSIGNED}\s*{SECOND_SIGN})?)?",
     re.ASCII | re.IGNORECASE,
 )  # degrees; degrees and minutes; or degrees, minutes and seconds
+SECONDS_AT_END = re.compile(r".*(?:m(?:in)?\s*[\d.,]+\s*s|M[\d.,]+S)")  # the s is the sign of seconds, and not south
 
 
 def parse_number(text: str) -> float:
@@ -52,27 +55,38 @@ def parse_angle(text: str, sides: str) -> float:
     r"""An angle in degrees, with a sign or the letter of a hemisphere; NaN for any other text.
 
     sides: the letters of the positive and the negative hemisphere. Minutes and seconds must be below 60. The last
-    number may have a decimal comma. With a letter, spaces or colons may stand for the signs of degrees and minutes.
+    number may have a decimal comma. With a letter, spaces or colons may stand for the signs of degrees and minutes. An
+    ``s`` at the end is the sign of seconds in ``47d30m12s``, and south in ``47d30m12s S``; ``47°30'12S`` is NaN, since
+    it could be either.
 
     >>> parse_angle("-47.5", "NS"), parse_angle("47 deg 30' 0.00\" S", "NS"), parse_angle("47°75' N", "NS")
     (-47.5, -47.5, nan)
     """
-    text = text.strip().upper()
+    text = text.strip()
+    is_second = bool(SECONDS_AT_END.fullmatch(text))
+    text = text.upper()
     if text.count(",") == 1 and "." not in text:
         text = text.replace(",", ".")
-    letters = [side for side in sides if text.startswith(side) or text.endswith(side)]
-    if not letters:
-        value = parse_number(text)
-        return _parse_parts(text) if math.isnan(value) else value
-    bare = text.removeprefix(letters[0]).removesuffix(letters[0]).strip()
-    spaced = SPACED.fullmatch(bare)
-    value = _parse_parts("{}°{}'{}\"".format(*spaced.groups()) if spaced else bare)
-    if len(letters) > 1 or (value < 0 and letters[0] == sides[0]):
+    for letter in sides:
+        for bare in (text.removeprefix(letter), text.removesuffix(letter)):
+            value = math.nan if bare == text else _parse_unlettered(bare.strip())
+            if not math.isnan(value):
+                contradicts = value < 0 and letter == sides[0]
+                return math.nan if contradicts else abs(value) if letter == sides[0] else -abs(value)
+    if text.endswith(tuple(sides)) and not is_second:
         return math.nan
-    return abs(value) if letters[0] == sides[0] else -abs(value)
+    value = parse_number(text)
+    return _parse_parts(text) if math.isnan(value) else value
+
+
+def _parse_unlettered(text: str) -> float:
+    """The angle beside the letter of a hemisphere, as `_parse_parts`."""
+    spaced = SPACED.fullmatch(text)
+    return _parse_parts("{}°{}'{}\"".format(*spaced.groups()) if spaced else text)
 
 
 def _parse_parts(text: str) -> float:
+    """Degrees, with minutes and seconds if they have their signs; NaN for any other text."""
     found = ANGLE.fullmatch(text)
     if found is None:
         return math.nan

@@ -45,10 +45,10 @@ def locate(found: Candidates, names: Sequence[str], context: MapContext, config:
     A position is the mean of the candidates within 25 m of the first one, weighted by `Candidates.weights`. Its radius
     is 25 m, which the probability refers to, plus the distance of the first candidate from that mean. Without
     calibration the probability is None, the threshold is ignored and frames do not vote. The probability is also None
-    if all candidates are within 25 m of the first.
+    if all candidates are within 25 m of the first. A photo without candidates is not on the map, and has no position.
     """
     curve = context.curve
-    probabilities = None if curve is None else curve(found.separations)
+    probabilities = None if curve is None else found.probabilities(curve)
     if config.sequence and curve is not None:
         _warn_of_reach(found, curve, config)
         probabilities = votes(found, curve, config.window, config.reach)
@@ -75,9 +75,12 @@ def _warn_of_reach(found: Candidates, curve: Curve, config: LocateConfig) -> Non
 def _locate_one(name: str, found: Candidates, ranking: _Ranking, context: MapContext, config: LocateConfig) -> Located:
     """The position of one photo."""
     photo, order, probability = ranking.photo, ranking.order, ranking.probability
+    if found.rows[photo, order[0]] < 0:
+        return Located.without_candidates(name, found.not_searched)
     places, weights = found.places[photo][order], found.weights[photo][order]
-    agreeing = np.linalg.norm(places - places[0], axis=1) <= ELSEWHERE_M
-    if agreeing.all():  # no candidate elsewhere to compare the first one with
+    from_first = np.linalg.norm(places - places[0], axis=1)  # NaN for padding
+    agreeing = from_first <= ELSEWHERE_M
+    if not (from_first > ELSEWHERE_M).any():  # no candidate elsewhere to compare the first one with
         probability = None
     mean = (weights[agreeing, None] * places[agreeing]).sum(0) / weights[agreeing].sum()
     latitude, longitude = places_to_degrees(mean[None])
@@ -114,4 +117,5 @@ def _matches(found: Candidates, ranking: _Ranking, metres: np.ndarray, table: Ph
             s_struct=float(found.structural[photo, column]),
         )
         for column, distance in zip(ranking.order, metres)
+        if found.rows[photo, column] >= 0
     )

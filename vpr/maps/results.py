@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -21,7 +22,10 @@ class MapMatch:
 
 @dataclass(frozen=True)
 class Located:
-    """Where a photo was taken. If ``on_map`` is false, the position is only the best guess."""
+    """Where a photo was taken. If ``on_map`` is false, the position is only the best guess.
+
+    A photo has no candidates if the shards that hold its shortlist do not answer. Then its position is NaN.
+    """
 
     photo: str
     on_map: bool  # whether probability and familiarity reach their thresholds
@@ -35,9 +39,14 @@ class Located:
     matches: tuple[MapMatch, ...]  # best first
     not_searched: int = 0  # photos of the map in shards that did not answer
 
+    @classmethod
+    def without_candidates(cls, photo: str, not_searched: int) -> Located:
+        """The result for a photo without candidates."""
+        return cls(photo, False, math.nan, math.nan, math.nan, None, None, 0.0, 0, (), not_searched)
+
     def as_json(self) -> dict[str, Any]:
-        """The content of ``--json``."""
-        return asdict(self)
+        """The content of ``--json``; numbers that are NaN are None."""
+        return {name: _json_number(value) for name, value in asdict(self).items()}
 
     def summary(self) -> str:
         """The answer in one line.
@@ -55,7 +64,7 @@ class Located:
     def _not_on_map(self) -> str:
         reasons = [] if self.probability is None else [f"{100 * self.probability:.0f} %"]
         reasons += [] if self.familiarity is None else [f"familiarity {100 * self.familiarity:.0f} %"]
-        return f"not on this map ({', '.join(reasons)})"
+        return f"not on this map ({', '.join(reasons) or 'it has no candidates'})"
 
     def with_matches(self, count: int) -> Located:
         """A copy with only the first matches."""
@@ -68,13 +77,18 @@ class Located:
         return card(self)
 
 
+def _json_number(value: Any) -> Any:
+    """The value, or None for NaN, which JSON does not have."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
 def as_geojson(located: Sequence[Located]) -> dict[str, Any]:
     """A GeoJSON FeatureCollection, one point per photo; photos that are not on the map have no geometry."""
     features = []
     for one in located:
         point = {"type": "Point", "coordinates": [one.longitude, one.latitude]} if one.on_map else None
         names = ("photo", "on_map", "probability", "familiarity", "separation", "radius_m")
-        properties = {name: getattr(one, name) for name in names}
+        properties = {name: _json_number(getattr(one, name)) for name in names}
         properties["match"] = one.matches[0].photo if one.matches else None
         features.append({"type": "Feature", "geometry": point, "properties": properties})
     return {"type": "FeatureCollection", "features": features}

@@ -27,6 +27,7 @@ CODE_BYTES = 64  # maximum bytes of a descriptor's code
 CANDIDATES_PER_RESULT = 4  # candidates of an index per result, from which the exact cosines choose
 SAMPLES_PER_CLUSTER = 64  # maximum training descriptors per cluster, and per code
 SEED = 1234
+VERSION = 1  # of the parameters of an index; raise it if `build` makes another index of the same vectors
 
 
 @dataclass(frozen=True)

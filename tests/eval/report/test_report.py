@@ -44,7 +44,7 @@ class Text(HTMLParser):
         elif tag in ("td", "th"):
             self.rows[-1].append("")
         for name, value in attrs:
-            assert name not in ("href", "src") or (value or "").startswith(("data:", "#", "")), (name, value)
+            assert name not in ("href", "src") or not value or value.startswith(("data:", "#")), (name, value)
 
     def handle_endtag(self, tag):
         self.cell = False

@@ -108,7 +108,11 @@ WRONG = {  # a list, and the words that name its detail
     "a comma in a name": ("file,street,lat,lon\na.jpg,High St, 5,47.5,8.25\n", "put values that contain a comma in"),
     "a field too few": ("file,lat,lon\na.jpg,47.5\n", "row 2 has only a latitude or a longitude"),
     "an underscore": ("file,lat,lon\na.jpg,4_7,8\n", "row 2: 4_7, 8 is not a position on Earth"),
-    "no number": ("file,lat,lon\na.jpg,nan,8\n", "is not a position on Earth"),
+    "no number": ("file,lat,lon\na.jpg,x,8\n", "is not a position on Earth"),
+    "no number beside nan": ("file,lat,lon\na.jpg,nan,8\nDJI_1.JPG,x,8\n", "row 3: x, 8 is not a position on Earth"),
+    "minutes without degrees": ("file,lat,lon\na.jpg,47',8\n", "row 2: 47', 8 is not a position on Earth"),
+    "an easting alone beside unknown degrees": (
+        "file,lat,lon,easting,northing,crs\na.jpg,nan,8,448251,,EPSG:32631\n", "has only an easting or a northing"),
     "swapped": ("file,lat,lon\na.jpg,151.2,-33.9\n", "151.2, -33.9 is not a position on Earth; are the two swapped?"),
     "two positions": ("file,lat,lon\na.jpg,47,8\nb,1,2\na.jpg,10,10\n", "a.jpg has two positions, in rows 2 and 4"),
     "two positions by case": ("file,lat,lon\na.jpg,47,8\nA.JPG,10,10\n", "has two positions, in rows 2 and 3"),
@@ -169,6 +173,70 @@ def test_a_photo_with_two_positions_in_a_row_is_left_out_and_the_others_are_not(
     found = find_photos((folder / name,))
     assert [photo.path.name for photo in found.photos] == ["DJI_1.JPG"] and found.without == [folder / "a.jpg"]
     assert f"1 photos have an invalid position: {folder / 'a.jpg'} (" in caplog.text and reason in caplog.text
+
+
+UNKNOWN = {  # a list of a.jpg with an unknown position and of DJI_1.JPG, its name, and the reason that is given
+    "nan": ("file,lat,lon\na.jpg,nan,nan\nDJI_1.JPG,1,2\n", "p.csv", "row 2 has nan for a coordinate"),
+    "one nan": ("file,lat,lon\na.jpg,NaN,8\nDJI_1.JPG,1,2\n", "p.csv", "row 2 has NaN for a coordinate"),
+    "one longitude": ("file,lat,lon\na.jpg,8,<NA>\nDJI_1.JPG,1,2\n", "p.csv", "row 2 has <NA> for a coordinate"),
+    "metres": ("file,easting,northing,crs\na.jpg,NULL,5411932,EPSG:32631\nDJI_1.JPG,166021,1,EPSG:32631\n", "p.csv",
+               "row 2 has NULL for a coordinate"),
+    "no fix": ("SourceFile,GPSLatitude,GPSLatitudeRef,GPSLongitude,GPSLongitudeRef\na.jpg,0,Unknown (),0,Unknown ()\n"
+               "DJI_1.JPG,1,N,2,E\n", "p.csv", "row 2 has Unknown () for a coordinate"),
+    "no hemisphere": ("SourceFile,GPSLatitude,GPSLatitudeRef,GPSLongitude\na.jpg,47.5,Unknown (),8\nDJI_1.JPG,1,N,2\n",
+                      "p.csv", "row 2 has Unknown () for a coordinate"),
+    "JSON": ('[{"file": "a.jpg", "lat": NaN, "lon": NaN}, {"file": "DJI_1.JPG", "lat": 1, "lon": 2}]', "p.json",
+             "row 1 has nan for a coordinate"),
+    "a JSON null": ('[{"file": "a.jpg", "lat": null, "lon": 8}, {"file": "DJI_1.JPG", "lat": 1, "lon": 2}]', "p.json",
+                    "row 1 has null for a coordinate"),
+    "a point": ('{"features": [{"properties": {"file": "a.jpg"}, "geometry": {"type": "Point", "coordinates": [NaN, '
+                'NaN]}}, {"properties": {"file": "DJI_1.JPG"}, "geometry": {"type": "Point", "coordinates": [2, 1]}}]}',
+                "p.geojson", "row 1 has nan for a coordinate"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNKNOWN)
+def test_a_photo_with_an_unknown_position_is_left_out_and_the_others_are_not(folder, caplog, case):
+    text, name, reason = UNKNOWN[case]
+    (folder / name).write_text(text)
+    found = find_photos((folder / name,))
+    assert [photo.path.name for photo in found.photos] == ["DJI_1.JPG"] and found.without == [folder / "a.jpg"]
+    assert f"1 photos have an invalid position: {folder / 'a.jpg'} (" in caplog.text and reason in caplog.text
+
+
+BESIDE = {  # a list with an unknown number of a.jpg beside a known one
+    "degrees": "file,lat,lon,GPSLatitude,GPSLongitude\na.jpg,47.5,8.25,nan,nan\n",
+    "metres": "file,lat,lon,easting,northing,crs\na.jpg,nan,nan,443517,5261002,EPSG:32632\n",
+    "an empty hemisphere": "file,GPSLatitude,GPSLongitude,GPSLatitudeRef\na.jpg,47.5,8.25,NaN\n",
+    "a hemisphere": "file,lat,lon,GPSLatitude,GPSLatitudeRef\na.jpg,47.5,8.25,0,Unknown ()\n",
+}
+
+
+@pytest.mark.parametrize("case", BESIDE)
+def test_a_known_position_beside_an_unknown_one_is_taken(folder, case):
+    assert read(folder, BESIDE[case]) == {"a.jpg": pytest.approx(HERE, abs=1e-4)}
+
+
+DATE_LINE = {  # two positions of one row on both sides of 180 degrees
+    "degrees": ("file,lat,lon,long\na.jpg,-16.8,179.99999,-179.99999\n", 179.99999),
+    "degrees the other way": ("file,lat,lon,long\na.jpg,-16.8,-179.99999,179.99999\n", -179.99999),
+    "metres": ("file,lat,lon,easting,northing,crs\na.jpg,-16.8,179.99999,{:.2f},{:.2f},EPSG:32760\n", 179.99999),
+}
+
+
+@pytest.mark.parametrize("case", DATE_LINE)
+def test_positions_on_both_sides_of_the_date_line_are_one(folder, case):
+    text, longitude = DATE_LINE[case]
+    metres = Transformer.from_crs(4326, 32760, always_xy=True).transform(-179.99999, -16.8)
+    assert read(folder, text.format(*metres)) == {"a.jpg": (-16.8, longitude)}
+
+
+@pytest.mark.parametrize(("latitude", "crs", "count"), [(89.9, "EPSG:3995", 2), (0.5, "EPSG:3857", 1)])
+def test_positions_of_degrees_and_metres_are_compared_in_metres(folder, latitude, crs, count):
+    """0.02 degrees of longitude are 4 m near the pole, and 2 km at the equator."""
+    x, y = Transformer.from_crs(4326, crs, always_xy=True).transform(8.02, latitude)
+    rows = f"a.jpg,{latitude},8,{x:.3f},{y:.3f},{crs}\nDJI_1.JPG,1,2,,,\n"
+    assert len(read(folder, f"file,lat,lon,easting,northing,crs\n{rows}")) == count
 
 
 PLACES = {  # a place, and a UTM zone that the whole country is written in

@@ -214,7 +214,7 @@ def test_bad_tracks(tmp_path, points, words):
         ("", "is empty; it needs a file"),
         ("file,x,y\na,1,2\n", "it needs a file, key or name"),
         ("file,lat,lon\na.jpg,91,2\n", "row 2: 91, 2 is not a position on Earth"),
-        ("file,lat,lon\na.jpg,nan,2\n", "nan, 2 is not a position"),
+        ("file,lat,lon\na.jpg,inf,2\n", "inf, 2 is not a position"),
         ("file,lat,lon\n,1,2\n", "row 2 names no photo"),
         ("file,lat,lon\n../a.jpg,1,2\n", "lists no photo that exists (../a.jpg)"),
         ("file,lat,lon\nb.jpg,1,2\n", "lists no photo that exists"),

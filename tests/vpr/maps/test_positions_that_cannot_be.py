@@ -117,7 +117,10 @@ def test_no_position_needs_no_reason(tmp_path, caplog):
     for name, position, status in (("none", None, ""), ("zero", (0.0, 0.0), ""), ("void", (47.0, 8.0), "V")):
         path = write_photo(tmp_path / f"{name}.jpg", position, status=status)
         assert read_exif(path) == read_exif(path).__class__(None), name
-    assert len(find_photos((tmp_path,)).without) == 3 and "not taken" not in caplog.text
+    assert len(find_photos((tmp_path,)).without) == 3 and "invalid position" not in caplog.text
+    raw(tmp_path / "a.jpg", whole(95, 0, 0), whole(8, 48, 0))
+    assert len(find_photos((tmp_path,)).without) == 4
+    assert f"1 photos have an invalid position: {tmp_path / 'a.jpg'} (" in caplog.text, "these words are printed"
 
 
 def test_another_datum_is_converted(tmp_path):
@@ -231,6 +234,12 @@ def test_what_is_no_number(text):
         ("47.37S", -47.37), ("-47.37 S", -47.37), ("-47.37", -47.37), ("47°22.2'", 47.37), ("47.37°", 47.37),
         ("-47.37 N", None), ("47 deg 62' 12\" N", None), ("47 deg 22' 72\" N", None), ("47.5 deg 30' N", None),
         ("47.37 E", None), ("N", None), ("", None), ("47 22 12", None),
+        ("730'12\"", None), ("4730'12\"", None), ("12'30\"", None), ("47'", None), ("47m", None), ("730'12\" N", None),
+        ("7°30'12\"", 7.5033333), ("7 30'12\"", 7.5033333), ("7 30' S", -7.5), ("47d30m12s", 47.5033333),
+        ("47D30M12S", 47.5033333), ("47 deg 30 min 12 s", 47.5033333), ("47d30m12,5s", 47.5034722),
+        ("47d30m12s N", 47.5033333), ("47d30m12s S", -47.5033333), ("S 47d30m12s", -47.5033333),
+        ("-47d30m12s", -47.5033333), ("47 30 12s", -47.5033333), ("47d30m S", -47.5), ("47d30ms", -47.5),
+        ("47d30m12 S", None), ("47°30'12S", None), ("47°30'12 S", None), ("47d30m12S", None), ("N47S", None),
     ],
 )  # fmt: skip
 def test_angles_in_letters(text, value):

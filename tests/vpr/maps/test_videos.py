@@ -1,6 +1,9 @@
 """Tracks and videos: where each frame was, and what is said of those that no track covers."""
 
 import csv
+import hashlib
+import os
+import pkgutil
 import shutil
 import struct
 from fractions import Fraction
@@ -12,8 +15,12 @@ from photos import a_model
 from PIL import Image
 
 from vpr import map as map_command
+from vpr.base.errors import VprError
 from vpr.cache import DescriptorCache
+from vpr.maps.building import add_photos, write_access
 from vpr.maps.errors import MapError
+from vpr.maps.frames import take_frames
+from vpr.maps.photo_map import Map
 from vpr.maps.photo_versions import photo_key
 from vpr.maps.sources.video import VIDEOS, Track, extract_frames, read_track
 
@@ -301,6 +308,123 @@ def test_a_drive_with_two_tracks_keeps_the_frames_of_both(tmp_path, drive):
     tracked(tmp_path / "u.gpx", segment([(s, 47.5, 8.0) for s in range(1, 3)]))
     assert drive("2026-05-01T12:00:00Z", "u.gpx")[0] == {1: 47.5, 2: 47.5, **{s: 47 + s / 1e4 for s in (5, 6, 7)}}
     assert drive("2026-05-01T12:00:00Z", "v.gpx", every=2)[0] == {1: 47.5, 2: 47.5, 6: 47.0006}
+
+
+TIME, LATER = "2026-05-01T12:00:00Z", "2026-05-01T12:00:01Z"
+
+
+@pytest.fixture
+def two_tracks(tmp_path):
+    """Two tracks of one drive: its first three seconds, and three later ones."""
+    tracked(tmp_path / "u.gpx", segment([(s, 47 + s / 1e4, 8.0) for s in range(3)]))
+    tracked(tmp_path / "v.gpx", segment([(s, 47 + s / 1e4, 8.0) for s in range(5, 8)]))
+
+
+def kill(*_):
+    raise KeyboardInterrupt
+
+
+def killed_drive(drive, function, *given):
+    """A command that is killed when it calls a function."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(function, kill)
+        with pytest.raises((KeyboardInterrupt, AssertionError)):
+            drive(*given)
+
+
+BEFORE_MAP, AFTER_MAP = "vpr.maps.building._write", "vpr.maps.frames.VideoFrames.finish"
+
+
+@pytest.mark.parametrize("moment", [BEFORE_MAP, AFTER_MAP])
+def test_a_kill_loses_no_frame_of_another_track(drive, two_tracks, moment):
+    drive(TIME, "u.gpx")
+    killed_drive(drive, moment, TIME, "v.gpx")
+    assert drive(TIME, "v.gpx")[0] == {s: 47 + s / 1e4 for s in (0, 1, 2, 5, 6, 7)}
+
+
+def test_a_kill_of_the_first_command_loses_no_frame_either(drive, two_tracks):
+    killed_drive(drive, AFTER_MAP, TIME, "u.gpx")
+    assert drive(TIME, "v.gpx")[0] == {s: 47 + s / 1e4 for s in (0, 1, 2, 5, 6, 7)}
+
+
+@pytest.mark.parametrize(
+    ("moment", "start", "wanted"),
+    [
+        (BEFORE_MAP, LATER, {4: 47.0005, 5: 47.0006, 6: 47.0007}),
+        (BEFORE_MAP, TIME, {s: 47 + s / 1e4 for s in (0, 1, 2, 5, 6, 7)}),
+        (AFTER_MAP, LATER, {0: 47.0001, 1: 47.0002, 4: 47.0005, 5: 47.0006, 6: 47.0007}),
+        (AFTER_MAP, TIME, {5: 47.0005, 6: 47.0006, 7: 47.0007}),
+    ],
+)
+def test_a_kill_while_a_start_is_put_right_leaves_no_frame_of_the_other_start(drive, two_tracks, moment, start, wanted):
+    """The map has the frames of one start: of the first if the kill was before its write, otherwise of the second."""
+    drive(TIME, "u.gpx")
+    killed_drive(drive, moment, LATER, "u.gpx")
+    assert drive(start, "v.gpx")[0] == wanted
+
+
+@pytest.mark.parametrize(
+    ("start", "gpx", "wanted"),
+    [
+        (TIME, "v.gpx", {s: 47 + s / 1e4 for s in (0, 1, 2, 5, 6, 7)}),
+        ("2026-05-01T12:00:02Z", "t.gpx", {s: 47 + (s + 2) / 1e4 for s in range(8)}),
+        ("2026-05-01T11:59:49Z", "w.gpx", {0: 47.5, 1: 47.5}),
+    ],
+)
+def test_frames_without_a_record_are_valid_unless_one_of_them_moves(tmp_path, drive, two_tracks, start, gpx, wanted):
+    """As in maps of the version that wrote no record."""
+    tracked(tmp_path / "w.gpx", "".join(f'<trkpt lat="47.5" lon="8.0"><time>2026-05-01T11:59:{s}Z</time></trkpt>'
+                                        for s in (49, 50)).join(("<trkseg>", "</trkseg>")))  # fmt: skip
+    drive(TIME, "u.gpx")
+    (record,) = (tmp_path / "map").rglob("video.json")
+    record.unlink()
+    assert drive(start, gpx)[0] == wanted
+    assert record.is_file()
+
+
+def test_a_second_command_is_refused_before_it_touches_a_frame(tmp_path, drive, two_tracks, capsys):
+    drive(TIME, "u.gpx")
+    before = {path: path.read_bytes() for path in (tmp_path / "map" / "frames").rglob("*") if path.is_file()}
+    with write_access(tmp_path / "map"):
+        given = ["add", str(tmp_path / "a.mp4"), "--gpx", str(tmp_path / "v.gpx"), "--start", LATER]
+        assert map_command.main([str(tmp_path / "map"), *given]) == 1
+    assert "is being written by another process" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in (tmp_path / "map" / "frames").rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("function", ["vpr.maps.frames.extract_frames", AFTER_MAP])
+def test_the_lock_is_held_from_the_first_frame_to_the_record(tmp_path, drive, monkeypatch, function):
+    module, _, name = function.rpartition(".")
+    whole, refused = getattr(pkgutil.resolve_name(module), name), []
+
+    def call(*given):
+        with pytest.raises(VprError, match="is being written by another process"), write_access(tmp_path / "map"):
+            pass
+        refused.append(True)
+        return whole(*given)
+
+    monkeypatch.setattr(function, call)
+    drive(TIME)
+    assert refused == [True]
+
+
+def test_a_missing_video_leaves_no_folder(tmp_path, capsys):
+    given = ["add", str(tmp_path / "none.mp4"), "--gpx", str(tmp_path / "t.gpx")]
+    assert map_command.main([str(tmp_path / "map"), *given]) == 1
+    assert "there is no video" in capsys.readouterr().err and not (tmp_path / "map").exists()
+
+
+def test_a_video_whose_name_is_not_utf8(tmp_path, drive, caplog):
+    """And the folder of another name is that of earlier versions."""
+    digest = hashlib.sha256(f"{tmp_path.resolve()}/a.mp4 {(tmp_path / 'a.mp4').stat().st_size}".encode()).hexdigest()
+    caplog.set_level("ERROR", "vpr")  # pytest-xdist cannot send this name
+    other = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4"))
+    shutil.copy(tmp_path / "a.mp4", other)
+    (frames,) = take_frames(tmp_path / "one", [other], tmp_path / "t.gpx", 1.0, TIME, {})
+    add_photos(tmp_path / "one", a_model(), frames.photos)
+    assert len(Map.open(tmp_path / "one", a_model())) == 8
+    drive(TIME)
+    assert [path.name for path in (tmp_path / "map/frames").iterdir()] == [f"a-{digest[:8]}"]
 
 
 @pytest.mark.parametrize("way", ["copied", "moved", "linked", "both at once"])

@@ -6,8 +6,8 @@ CSV: a column such as ``file``, ``key`` or ``name`` (`FILE_COLUMNS`), and either
 commas, semicolons, tabs or vertical bars. Numbers may have decimal commas, but in a file with commas between the
 columns only degrees may. GeoJSON: points, with the name of the file in one of these properties; a ``crs`` member of
 older files is used. JSON: a list of objects with these columns. If several columns may name the file, the one that
-names an existing file is used. A photo has no position if the columns are empty or exactly 0, 0, which tables use for
-"unknown". If a row has two positions, they must agree.
+names an existing file is used. A photo has no position if the columns are empty, exactly 0, 0, or one of `UNKNOWN`,
+which tables use for "unknown". If a row has two positions, they must agree.
 """
 
 import csv
@@ -18,6 +18,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from vpr.base.photo_files import WHITE_SPACE
@@ -50,10 +51,10 @@ NUMBERS = (*LATITUDES, *LONGITUDES, *EASTINGS, *NORTHINGS)
 DELIMITERS = (",", ";", "\t", "|")
 EXCEL_LINE = re.compile('"?sep=(.)"?\r?\n', re.IGNORECASE)  # a first line for Excel
 DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
-AGREE_DEGREES, AGREE_M = (
-    1e-3,
-    100.0,
-)  # two values of one coordinate agree up to this difference; 0.001 degrees are 100 m
+UNKNOWN = ("nan", "-nan", "null", "none", "na", "n/a", "#n/a", "<na>")  # in lower case; pandas writes such values
+UNKNOWN_HEMISPHERE = "unknown"  # how the value of exiftool begins: Unknown ()
+AGREE_DEGREES, AGREE_M = 1e-3, 100.0  # two values of one coordinate agree up to this difference; both are about 100 m
+TURN = 360.0  # degrees
 EXPECTED_COLUMNS = "a file, key or name, and latitude and longitude, or easting and northing"
 
 
@@ -263,6 +264,8 @@ def _columns(table: dict[str, object]) -> list[tuple[str, str]]:
             ]
         elif _is_value(value):
             columns.append((_normalise_column(name), str(value)))
+        elif value is None and _normalise_column(name) in NUMBERS:
+            columns.append((_normalise_column(name), "null"))
     return columns
 
 
@@ -273,13 +276,42 @@ def _is_value(value: object) -> bool:
 def _position(row: Row, where: str, crs: str) -> Position | None:
     """Latitude and longitude of a row; None if they are empty or 0, 0.
 
-    If a row has degrees and metres, the degrees are returned. Raises NoPosition if the two differ.
+    If a row has degrees and metres, the degrees are returned. Raises NoPosition if the two differ, and if the row has a
+    number that is unknown and no other position.
     """
+    row, unknown = _remove_unknown(row)
     both = _degrees_position(row, where), _projected_position(row, where, crs)
     positions = [position for position in both if position is not None]
-    if len(positions) == 2 and any(abs(one - other) > AGREE_DEGREES for one, other in zip(*positions)):
-        raise NoPosition(f"{where} has two positions, {metres_between(*positions) / 1000:.3g} km apart")
+    if len(positions) == 2 and (apart_m := metres_between(*positions)) > AGREE_M:
+        raise NoPosition(f"{where} has two positions, {apart_m / 1000:.3g} km apart")
+    if not positions and unknown:
+        raise NoPosition(f"{where} has {unknown[:20]} for a coordinate")
     return positions[0] if positions else None
+
+
+def _remove_unknown(row: Row) -> tuple[Row, str]:
+    """The row without numbers that are unknown, and the first of them; empty if there is none.
+
+    If a coordinate has no other number, the numbers of the other coordinate are removed too.
+    """
+    known, unknown = dict(row), list[str]()
+    for reference in HEMISPHERE_COLUMNS.values():
+        column, sides = reference.removesuffix("ref"), row.get(reference, ())
+        known |= {reference: [side for side in sides if not _is_unknown_text(side)]}
+        if any(side.lower().startswith(UNKNOWN_HEMISPHERE) for side in sides) and column in row:
+            known[column] = sides
+    for pair in ((LATITUDES, LONGITUDES), (EASTINGS, NORTHINGS)):
+        columns = [name for names in pair for name in names if name in row]
+        removed = [text for name in columns for text in known[name] if _is_unknown_text(text)]
+        known |= {name: [text for text in known[name] if not _is_unknown_text(text)] for name in columns}
+        if removed and not all(_column_values(known, names) for names in pair):
+            known |= dict.fromkeys(columns, ())
+        unknown += removed
+    return known, unknown[0] if unknown else ""
+
+
+def _is_unknown_text(text: str) -> bool:
+    return text.lower() in UNKNOWN or text.lower().startswith(UNKNOWN_HEMISPHERE)
 
 
 def _degrees_position(row: Row, where: str) -> Position | None:
@@ -289,22 +321,33 @@ def _degrees_position(row: Row, where: str) -> Position | None:
     if not all(columns):
         raise MapError(f"{where} has only a latitude or a longitude; fill both, or neither")
     angles = [
-        [(_apply_hemisphere(parse_angle(text, letters), letters, row), text) for text in texts]
-        for texts, letters in zip(columns, HEMISPHERE_COLUMNS)
+        [(parse_angle(text, letters), text) for text in texts] for texts, letters in zip(columns, HEMISPHERE_COLUMNS)
     ]
-    (latitude, north), (longitude, east) = (_require_agreement(numbers, AGREE_DEGREES, where) for numbers in angles)
-    return None if is_unknown(latitude, longitude) else _require_on_earth((latitude, longitude), (north, east), where)
+    if all(is_unknown(latitude, longitude) for (latitude, _), (longitude, _) in product(*angles)):
+        return None  # programs write any hemisphere beside it
+    north, east = (
+        [(_apply_hemisphere(angle, letters, row), text) for angle, text in numbers]
+        for numbers, letters in zip(angles, HEMISPHERE_COLUMNS)
+    )
+    (latitude, first), (longitude, second) = (
+        _require_agreement(north, AGREE_DEGREES, where),
+        _require_agreement(east, AGREE_DEGREES, where, period=TURN),
+    )
+    return None if is_unknown(latitude, longitude) else _require_on_earth((latitude, longitude), (first, second), where)
 
 
-def _require_agreement(numbers: Sequence[tuple[float, str]], tolerance: float, where: str) -> tuple[float, str]:
+def _require_agreement(
+    numbers: Sequence[tuple[float, str]], tolerance: float, where: str, period: float | None = None
+) -> tuple[float, str]:
     """The first of several numbers for one coordinate, each with its text. If one is NaN, that one.
 
-    Raises NoPosition if two differ by more than ``tolerance``.
+    period: numbers that differ by it are the same. Raises NoPosition if two differ by more than ``tolerance``.
     """
     for number, text in numbers:
         if not math.isfinite(number):
             return number, text
-        if abs(number - numbers[0][0]) > tolerance:
+        difference = abs(number - numbers[0][0])
+        if (difference if period is None else abs(math.remainder(difference, period))) > tolerance:
             raise NoPosition(f"{where} has {numbers[0][1][:20]} and {text[:20]} for one coordinate")
     return numbers[0]
 
