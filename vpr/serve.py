@@ -7,6 +7,7 @@ import ipaddress
 import os
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,9 @@ from vpr.base.packages import install_extra
 from vpr.base.photo_files import MOST_PIXELS
 from vpr.base.settings import NonNegativeInt, option, positional
 from vpr.maps.options import LocateConfig
-from vpr.serving.limits import Limits
+from vpr.serving.limits import TOKEN, Limits
 
 PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")  # of the extra ``serve``
-TOKEN = "VPR_TOKEN"  # environment variable
 SHORTEST_TOKEN = 16  # characters
 MOST_PORTS = 65535
 MAKE_TOKEN = 'python -c "import secrets; print(secrets.token_urlsafe())"'
@@ -57,11 +57,13 @@ def _work(options: ServeOptions, limits: Limits, config: LocateConfig) -> None:
     listener, host = _bind(options.host, options.port)
     with listener:
         token = _token(options, _is_loopback(listener))
-        server = _server(options, limits, config, token, host)
-        listener.listen()
         address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-        print(printable(f"{options.map} is served at {address}; Ctrl-C ends it"), flush=True)
-        server.run(sockets=[listener])
+
+        def announce() -> None:
+            listener.listen()
+            print(printable(f"{options.map} is served at {address}; Ctrl-C ends it"), flush=True)
+
+        _server(options, limits, config, token, host, announce).run(sockets=[listener])
 
 
 def _check(limits: Limits, config: LocateConfig) -> None:
@@ -119,8 +121,13 @@ def _token(options: ServeOptions, is_loopback: bool) -> str:
     return token
 
 
-def _server(options: ServeOptions, limits: Limits, config: LocateConfig, token: str, host: str) -> Any:
-    """The server, ready to run. host: an additional host name that requests may use."""
+def _server(
+    options: ServeOptions, limits: Limits, config: LocateConfig, token: str, host: str, announce: Callable[[], None]
+) -> Any:
+    """The server, ready to run; `run` raises VprError if the service cannot start.
+
+    host: an additional host name that requests may use. announce: called when the service has started.
+    """
     try:
         for package in PACKAGES:
             importlib.import_module(package)
@@ -137,7 +144,12 @@ def _server(options: ServeOptions, limits: Limits, config: LocateConfig, token: 
     warm_up(photo_map)
     served = ServedMap(photo_map, options.device, bool(options.run))
     app = create_app(served, config, limits, Access(token, (*LOOPBACK, host)))
-    return make_server(app, limits)
+
+    async def prepare() -> None:
+        await app.state.service.start()
+        announce()
+
+    return make_server(app, limits, prepare)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""The process of `vpr.serving.decoder`, which does what the name of an upload says. Started with ``python -m``."""
+"""The process of `vpr.serving.decoder`, which does what the name of an upload says."""
 
 import ctypes
 import os
 import sys
 import time
+from pathlib import Path
 
 from vpr.serving import decoder
 from vpr.serving.photos import decoded
@@ -16,6 +17,7 @@ def print_much():
     os.write(2, b"a warning\n" * 1000)
 
 
+UNTIL = "until "
 DEEDS = {
     "crash": lambda: ctypes.string_at(0),  # reads memory that is not there
     "exit": lambda: os._exit(0),
@@ -27,8 +29,16 @@ DEEDS = {
 
 
 def decode(data, name, *rest):
-    """As `decoded`, after the deed."""
+    """As `decoded`, after the deed; after ``until PATH`` once that file is there.
+
+    A process that waits for it writes a file ``PATH.PROCESS``.
+    """
     DEEDS.get(name, lambda: None)()
+    if name.startswith(UNTIL):
+        path = Path(name.removeprefix(UNTIL))
+        path.with_suffix(f".{os.getpid()}").touch()
+        while not path.exists():
+            time.sleep(0.01)
     return decoded(data, name, *rest)
 
 

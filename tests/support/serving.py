@@ -8,6 +8,7 @@ import threading
 import time
 import zlib
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from fastapi.testclient import TestClient
@@ -45,13 +46,30 @@ def client_of(served, access=None, **limits):
 
 
 @contextmanager
-def listening(served, prefix="", **limits):
+def limited(client, **limits):
+    """Other limits for the requests of a block.
+
+    A short time is for a hostile photo only: on a busy machine an ordinary one may need longer.
+    """
+    service = client.app.state.service
+    before = service.limits
+    service.limits = service._decoders._limits = replace(before, **limits)
+    try:
+        yield
+    finally:
+        service.limits = service._decoders._limits = before
+
+
+@contextmanager
+def listening(served, prefix="", send_buffer=None, **limits):
     """The application behind the server, in a thread; gives the server and its port.
 
-    prefix: the path under which a proxy serves it.
+    prefix: the path under which a proxy serves it. send_buffer: bytes that the kernel takes before a client reads.
     """
     app = app_of(served, **limits)
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        if send_buffer:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         server, port = (
             make_server(behind_proxy(app, prefix) if prefix else app, Limits(**limits)),
             listener.getsockname()[1],
@@ -69,7 +87,7 @@ def listening(served, prefix="", **limits):
 
 def raw(port, data=b""):
     """A connection to the service, which has sent some bytes."""
-    line = socket.create_connection(("127.0.0.1", port), 20)
+    line = socket.create_connection(("127.0.0.1", port), 60)
     line.sendall(data)
     return line
 
@@ -101,7 +119,7 @@ def decoders_of(parent=None):
     return found
 
 
-def until(holds, seconds=20.0):
+def until(holds, seconds=60.0):
     """Wait until something holds."""
     end = time.monotonic() + seconds
     while not holds():

@@ -31,6 +31,7 @@ SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF87a", "GIF"), (b"GIF89a", "GIF"),
     (b"\x00\x00\x00\x0cjP  ", "JPEG2000"), (b"\xff\x4f\xff\x51", "JPEG2000"),
     (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"), (b"MM\0+", "TIFF"), (b"BM", "BMP"),
+    (b"II\0*", "TIFF"), (b"MM*\0", "TIFF"),  # not by the standard, but Pillow opens them
 )  # fmt: skip
 # Formats of photos without an extension; not TIFF, because raw photos are TIFF.
 PHOTO_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "JPEG2000", "HEIF", "AVIF")

@@ -65,6 +65,3 @@ def thumbnails(root: Path, files: Sequence[str], size: ThumbnailSize) -> list[by
     with ThreadPoolExecutor(usable_cores()) as pool:
         made = pool.map(lambda name: thumbnail(root / name, size), files)
         return list(progress(made, title="thumbnails", unit="image", total=len(files)))
-
-
-Size = ThumbnailSize  # the name that vpr/serving still imports; it goes when that takes the new one

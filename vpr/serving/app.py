@@ -43,7 +43,7 @@ THUMBNAILS = "Vpr-Photos"  # response header: the relative addresses of the matc
 
 
 def create_app(served: ServedMap, config: LocateConfig, limits: Limits, access: Access) -> FastAPI:
-    """The application that serves a map."""
+    """The application that serves a map. Its `Service` is ``app.state.service``, which may be started before it."""
     service, metrics = Service(served, config, limits), Metrics()
 
     @asynccontextmanager
@@ -58,6 +58,7 @@ def create_app(served: ServedMap, config: LocateConfig, limits: Limits, access: 
             await service.close()
 
     app = FastAPI(title="vpr", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.state.service = service
     app.add_middleware(Guard, access=access)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _not_found)
@@ -75,7 +76,8 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _not_found(request: Request, error: Exception) -> Response:
     """The answer for an unknown address or method."""
     assert isinstance(error, HTTPException)
-    return json_response({"error": str(error.detail)}, error.status_code)
+    headers = dict(error.headers or {})  # with 405 the methods that are allowed
+    return json_response({"error": str(error.detail)}, error.status_code, headers)
 
 
 def _add_locate(app: FastAPI, service: Service, metrics: Metrics) -> None:
@@ -180,4 +182,5 @@ def _add_monitoring(app: FastAPI, service: Service, metrics: Metrics, access: Ac
         metrics.change.set(state.change)
         metrics.stale.set(bool(service.served.fault))
         metrics.active.set(service.active)
+        metrics.decoders.set(service.decoders)
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)

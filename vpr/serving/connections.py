@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 import sys
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from vpr.base.errors import VprError
 from vpr.serving.limits import HEADER_S, LAST_ANSWERS_S, Limits
 
 log = logging.getLogger("vpr")
+Prepare = Callable[[], Awaitable[None]]
 
 BACKLOG = 2048  # connections that wait in the kernel
 SPARE = 1000  # connections besides those of the queue: idle ones, and of the page
@@ -77,12 +79,10 @@ class Connection(H11Protocol):
             self._wait(HEADER_S if request is None else self._room.longest_s)
 
     def _wait(self, seconds: float) -> None:
-        """Close the connection after some seconds."""
+        """Close the connection after some seconds. One that is closing already may wait for its client to read."""
         self._leave()
-        if self.transport.is_closing():
-            return
         self._timer = self.loop.call_later(seconds, self._end)
-        if self._request is None:
+        if self._request is None and not self.transport.is_closing():
             self._room.idle[self] = None
 
     def _end(self) -> None:
@@ -102,21 +102,31 @@ class Server(uvicorn.Server):
     all again, twice as often each time.
     """
 
+    def __init__(self, config: uvicorn.Config, prepare: Prepare | None = None) -> None:
+        super().__init__(config)
+        self._prepare = prepare
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
+        """Prepare the service, then begin to listen. `run` raises the errors of the preparation."""
+        if self._prepare is not None:
+            await self._prepare()  # not in the application's lifespan, of which uvicorn logs a traceback
         await super().startup(sockets)
         for one in sockets or ():
             one.listen(BACKLOG)
 
 
-def make_server(app: FastAPI, limits: Limits) -> Server:
-    """The server of an application, ready to run. Raises VprError if the process may open too few files."""
+def make_server(app: FastAPI, limits: Limits, prepare: Prepare | None = None) -> Server:
+    """The server of an application, ready to run. Raises VprError if the process may open too few files.
+
+    prepare: awaited before the server takes requests.
+    """
     room = Room(_most_connections(limits.queue), limits.timeout + LAST_ANSWERS_S)
     return Server(
         uvicorn.Config(
             app, loop="asyncio", http=partial(Connection, room), ws="none", lifespan="on", log_config=None,  # type: ignore[arg-type]
             access_log=False, server_header=False, backlog=1, timeout_graceful_shutdown=LAST_ANSWERS_S,
-        )
+        ),
+        prepare,
     )  # fmt: skip
 
 

@@ -1,7 +1,12 @@
 """The process that decodes uploads, one after another: ``python -m vpr.serving.decoder BYTES SECONDS``.
 
-`vpr.serving.decoders` starts it and ends it. A request is a line of JSON, the fields of `Task`, and the bytes of the
-upload. The answer is a line of JSON, the fields of `Answer`, and the pixels, (height, width, 3) uint8.
+`vpr.serving.decoders` starts it and ends it. A message of this process is a line of JSON, the fields of `Answer`. The
+first says that the process is ready. Then, for each upload:
+
+1. The service sends a line of JSON, the fields of `Task`.
+2. The process answers 200.
+3. The service sends the bytes of the upload.
+4. The process answers; with 200 the pixels follow, (height, width, 3) uint8.
 """
 
 from __future__ import annotations
@@ -40,7 +45,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of an upload. The status is that of HTTP; with 200 the pixels follow."""
+    """Readiness, or what became of an upload. The status is that of HTTP."""
 
     status: int
     reason: str = ""
@@ -51,8 +56,8 @@ class Answer:
 def main(arguments: list[str]) -> None:
     """Decode until the requests end.
 
-    arguments: the memory that decoding may take, in bytes, and after how many seconds the process ends whatever it
-    does. The service ends it before; if the service is gone, nobody else does.
+    arguments: the memory that decoding may take, in bytes, and after how many seconds the process ends that is busy
+    with one upload. The service ends it before; if the service is gone, nobody else does.
     """
     memory, seconds = (int(argument) for argument in arguments)
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
@@ -65,9 +70,16 @@ def main(arguments: list[str]) -> None:
     for stream in (1, 2):  # what decoders print; an upload could fill the log with it
         os.dup2(nothing, stream)
     while line := requests.readline():
-        if hasattr(signal, "alarm"):  # not on Windows
-            signal.alarm(seconds)  # for each upload anew
+        _set_alarm(seconds)
+        _write(answers, Answer(200))
         _write(answers, *_answer(Task(**json.loads(line)), requests))
+        _set_alarm(0)
+
+
+def _set_alarm(seconds: int) -> None:
+    """End this process after some seconds; 0 takes that back. Does nothing on Windows."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(seconds)
 
 
 def _limit(memory: int) -> None:

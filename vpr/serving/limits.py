@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from vpr.base.settings import PositiveFloat, PositiveInt, option
 
+TOKEN = "VPR_TOKEN"  # environment variable
 MEGABYTE = 1_000_000
 HEADER_S = 10.0  # seconds that a connection may have no request, or only a part of its header
 LAST_ANSWERS_S = 10  # seconds for open requests when the service is stopped, and for a client to take its answer

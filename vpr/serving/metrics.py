@@ -22,6 +22,7 @@ class Metrics:
         self.change = Gauge("vpr_map_change", "number of changes of the served map", registry=self.registry)
         self.stale = Gauge("vpr_map_stale", "1 if the newest state of the map cannot be opened", registry=self.registry)
         self.active = Gauge("vpr_requests_in_work", "requests in progress or queued", registry=self.registry)
+        self.decoders = Gauge("vpr_decoders", "processes that decode photos", registry=self.registry)
         ProcessCollector(registry=self.registry)
         for outcome in (LOCATED, NOT_ON_MAP, MALFORMED, *OUTCOMES.values()):
             self.requests.labels(outcome)

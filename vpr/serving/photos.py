@@ -24,13 +24,13 @@ from vpr.description.images import (
     open_image,
     resize_uncropped,
 )
-from vpr.description.thumbnails import Size, thumbnail
+from vpr.description.thumbnails import ThumbnailSize, thumbnail
 from vpr.serving.limits import MOST_JPEG_2000, MOST_PARTS, MOST_SCANS, MOST_SEGMENTS, Refused
 
 MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # of JPEG, without those inside the coded pixels
 END, SCAN = 0xD9, 0xDA
 STRIPS, TILES = 273, 324  # tags of TIFF: where the parts of the picture are
-SIZE = Size(320, 80)  # of a thumbnail
+SIZE = ThumbnailSize(320, 80)  # of a thumbnail
 KEPT = 512  # thumbnails in memory
 HEIC_KINDS = ("image/heic", "image/heif")
 
@@ -103,9 +103,19 @@ def _is_quick_png(data: bytes) -> bool:
 
 
 def _is_quick_tiff(data: bytes) -> bool:
-    """By the tags, strips and tiles of the pages that `choose_page` looks at; a damaged page is for the decoder to
-    refuse."""
-    order, big = ("<" if data[:2] == b"II" else ">"), data[2:4] in (b"+\0", b"\0+")
+    """By the tags, strips and tiles of the pages that `choose_page` looks at.
+
+    A BigTIFF has 43 in its header, as two bytes. Pillow looks at the first of them only, and libtiff at both.
+    """
+    order, magic = ("<" if data[:2] == b"II" else ">"), data[2:4]
+    return all(_has_few_parts(data, order, big) for big in {magic[:1] == b"+", b"+" in magic})
+
+
+def _has_few_parts(data: bytes, order: str, big: bool) -> bool:
+    """Whether a TIFF has a usual number of parts; true if it is damaged, which its decoder finds.
+
+    order: ``<`` or ``>``, as for `struct`. big: whether numbers have 64 bits.
+    """
     where, count_of, entry = (order + kind for kind in (("Q", "Q", "HHQ") if big else ("L", "H", "HHL")))
     start, size, left = (8, 20, MOST_PARTS) if big else (4, 12, MOST_PARTS)
     try:

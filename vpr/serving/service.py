@@ -52,6 +52,11 @@ class Service:
         self._decoders = Decoders(limits)
         self._pictures = ThreadPoolExecutor(1, "vpr-pictures")
 
+    @property
+    def decoders(self) -> int:
+        """How many processes there are that decode."""
+        return self._decoders.running
+
     @contextmanager
     def slot(self) -> Iterator[None]:
         """Take one of ``limits.queue`` slots for a request; raises Refused if all are taken."""
@@ -113,7 +118,7 @@ class Service:
                 job.answer.set_exception(Refused(500, "locating failed; see the log of the service for the reason"))
 
     async def start(self) -> None:
-        """Start the processes that decode."""
+        """Start the processes that decode, if they are not started; raises VprError if one cannot be started."""
         await self._decoders.start()
 
     async def close(self) -> None:

@@ -22,7 +22,7 @@ def gate(monkeypatch):
 
     def waiting(self, photos, *rest):
         sizes.append(len(photos))
-        assert opened.wait(20)
+        assert opened.wait(100)
         return locate_all(self, photos, *rest)
 
     monkeypatch.setattr(Map, "locate_all", waiting)

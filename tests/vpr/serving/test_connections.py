@@ -2,6 +2,7 @@
 
 import json
 import resource
+import socket
 import time
 
 import httpx
@@ -29,22 +30,23 @@ def answered(line):
 
 @pytest.fixture(scope="module")
 def port(photo_map):
-    with listening(ServedMap(photo_map), timeout=2.5, max_mb=2) as (_, port):
+    with listening(ServedMap(photo_map), timeout=100.0, max_mb=2) as (_, port):
         yield port
 
 
 @pytest.fixture
 def web(port):
-    with httpx.Client(base_url=f"http://localhost:{port}", timeout=20) as client:
+    with httpx.Client(base_url=f"http://localhost:{port}", timeout=100) as client:
         yield client
-        until(lambda: post(client, PHOTO).status_code == 200)  # on a busy machine not within the time at once
+        assert post(client, PHOTO).status_code == 200
         until(lambda: in_work(client) == 0)
 
 
-def test_an_upload_that_takes_too_long_is_ended(web, port):
-    with raw(port, HEAD + JPEG + b"Content-Length: 5000\r\n\r\n" + PHOTO[:50]) as line:
-        status, content = answered(line)
-    assert status == 408 and "2.5 s" in content["error"]
+def test_an_upload_that_takes_too_long_is_ended(photo_map):
+    with listening(ServedMap(photo_map), timeout=0.5) as (_, port):
+        with raw(port, HEAD + JPEG + b"Content-Length: 5000\r\n\r\n" + PHOTO[:50]) as line:
+            status, content = answered(line)
+    assert status == 408 and "0.5 s" in content["error"]
 
 
 def test_clients_that_go_away_leave_nothing_behind(web, port, gate):
@@ -53,21 +55,21 @@ def test_clients_that_go_away_leave_nothing_behind(web, port, gate):
     until(lambda: in_work(web) == 20)
     for line in lines:
         line.close()
-    until(lambda: in_work(web) == 0, 2)  # before their time is over
+    until(lambda: in_work(web) == 0)  # before their time is over
     begun = len(gate.sizes)
     gate.set()
-    until(lambda: post(web, PHOTO).status_code == 200)
+    assert post(web, PHOTO).status_code == 200
     assert set(gate.sizes[begun:]) == {1}, "nothing is done for those who went away"
 
 
 def test_connections_that_say_nothing_keep_nobody_waiting(web, port):
     lines = [raw(port, b"POST /locate HTTP/1.1\r\nHost: loc") for _ in range(100)] + [raw(port) for _ in range(100)]
-    until(lambda: post(web, PHOTO).status_code == 200)
+    assert post(web, PHOTO).status_code == 200
     for line in lines:
         line.close()
 
 
-def is_closed(line, seconds=10.0):
+def is_closed(line, seconds=60.0):
     """Whether the service closes a connection, and sends nothing more."""
     line.settimeout(seconds)
     try:
@@ -84,9 +86,9 @@ WHOLE = HALF + b"alhost\r\n\r\n"
 
 @pytest.fixture
 def brief(monkeypatch, photo_map):
-    """A service that waits for a header for half a second; gives its port."""
-    monkeypatch.setattr("vpr.serving.connections.HEADER_S", 0.5)
-    with listening(ServedMap(photo_map), timeout=20.0) as (server, port):
+    """A service that waits for a header for a second; gives its port."""
+    monkeypatch.setattr("vpr.serving.connections.HEADER_S", 1.0)
+    with listening(ServedMap(photo_map), timeout=100.0) as (server, port):
         server.config.timeout_keep_alive = 100
         yield port
 
@@ -98,12 +100,14 @@ def test_a_header_has_a_time(brief, sent):
 
 
 def test_a_header_that_comes_byte_by_byte_has_no_more_time(brief):
-    began = time.monotonic()
-    with raw(brief) as line, pytest.raises(ConnectionError):
-        for byte in WHOLE * 10:
-            line.sendall(bytes([byte]))
-            time.sleep(0.05)
-    assert time.monotonic() - began < 5
+    sent = 0
+    with raw(brief) as line:
+        with pytest.raises(ConnectionError):
+            for byte in WHOLE * 3:
+                line.sendall(bytes([byte]))
+                sent += 1
+                time.sleep(0.1)
+    assert sent < len(WHOLE), "no header came whole"
 
 
 def test_the_header_of_a_second_request_has_a_time(brief):
@@ -130,7 +134,7 @@ def test_a_request_that_is_worked_on_has_more_time(brief, gate):
         for place in range(0, len(PHOTO), 100):
             line.sendall(PHOTO[place : place + 100])
             time.sleep(0.2)
-        assert not is_closed(line, 1)
+        assert not is_closed(line, 2)
         gate.set()
         assert answered(line)[0] == 200
         line.sendall(WHOLE)
@@ -145,6 +149,20 @@ def test_a_client_that_takes_no_answers_is_closed(monkeypatch, photo_map):
         with pytest.raises((TimeoutError, ConnectionError)):
             while True:  # until the service takes no more
                 line.sendall(page * 100)
+        until(lambda: not server.server_state.connections)
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_last_answer_that_nobody_takes_has_a_time(monkeypatch, photo_map, reads):
+    monkeypatch.setattr("vpr.serving.connections.HEADER_S", 100.0 if reads else 0.5)
+    with listening(ServedMap(photo_map), send_buffer=2048, timeout=100.0) as (server, port), socket.socket() as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        line.connect(("127.0.0.1", port))
+        line.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        until(lambda: server.server_state.total_requests == 1)
+        if reads:
+            line.settimeout(60)
+            assert b"".join(iter(lambda: line.recv(65536), b"")).endswith(b"</html>")
         until(lambda: not server.server_state.connections)
 
 
@@ -240,7 +258,7 @@ def test_what_is_no_http_is_refused(web, port, sent):
 
 def test_when_it_ends_what_is_in_work_is_answered(photo_map, gate, threads):
     with listening(ServedMap(photo_map)) as (server, port):
-        with httpx.Client(base_url=f"http://localhost:{port}", timeout=20) as client:
+        with httpx.Client(base_url=f"http://localhost:{port}", timeout=100) as client:
             asked = threads.submit(post, client, PHOTO)
             until(lambda: gate.sizes)
             server.should_exit = True

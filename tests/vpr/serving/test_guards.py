@@ -108,8 +108,11 @@ def test_nothing_else_is_there(client, address):
 
 
 def test_other_methods_are_refused(client):
-    assert client.get("/locate").status_code == 405 and client.options("/locate").status_code == 405
-    assert client.put("/").status_code == 405
+    for method, address, allowed in (("GET", "/locate", {"POST"}), ("OPTIONS", "/locate", {"POST"}),
+                                     ("PUT", "/", {"GET", "HEAD"}), ("POST", "/health", {"GET", "HEAD"})):  # fmt: skip
+        answer = client.request(method, address)
+        assert (answer.status_code, [*answer.json()]) == (405, ["error"])
+        assert set(answer.headers["allow"].split(", ")) == allowed
 
 
 def test_thumbnails_are_those_of_the_matches(client, photo_map):

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from photos import write_photo
 from PIL import Image
+from PIL.TiffImagePlugin import PREFIXES
 from serving import BODIES, FILES, HARMLESS, PHOTO, client_of, encoded, post
 
 from vpr.description.images import fit_image, read_image
@@ -174,12 +175,14 @@ def many_chunks(count):
     return whole[:33] + empty * count + whole[33:]
 
 
-def many_strips(count, big=False):
+def many_strips(count, prefix=b"II*\0", big=False):
     """A TIFF whose first page claims ``count`` strips."""
-    offsets = struct.pack("<HHLL", 273, 4, count, 8 + 2 + 12 + 4)
+    order = "<" if prefix[:2] == b"II" else ">"
     if big:
-        return b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 1) + struct.pack("<HHQQ", 273, 4, count, 52) + bytes(8)
-    return b"II*\0\x08\0\0\0" + struct.pack("<H", 1) + offsets + bytes(4) + bytes(400)
+        head = prefix + struct.pack(order + "HHQQ", 8, 0, 16, 1)
+        return head + struct.pack(order + "HHQQ", 273, 4, count, 52) + bytes(8)
+    page = struct.pack(order + "H", 1) + struct.pack(order + "HHLL", 273, 4, count, 8 + 2 + 12 + 4)
+    return prefix + struct.pack(order + "L", 8) + page + bytes(4) + bytes(400)
 
 
 def pages(*tags, loop=False):
@@ -198,7 +201,7 @@ SMALL = [(254, 4, 1, 1), (256, 4, 1, 64), (257, 4, 1, 48), (258, 4, 1, 8), (262,
 
 @pytest.mark.parametrize(
     "data",
-    [many_chunks(1_000_000), many_strips(5_000_000), many_strips(5_000_000, big=True),
+    [many_chunks(1_000_000), many_strips(5_000_000), many_strips(5_000_000, b"II+\0", big=True),
      pages(SMALL, [(256, 4, 1, 64), (273, 4, 5_000_000, 8)]), pages(SMALL, SMALL, [(324, 4, 5_000_000, 8)]),
      pages(SMALL, *[[(700, 4, 1, 0)] * 60_000] * 2), pages([(700, 4, 1, 0)] * 60_000, loop=True)],
     ids=["chunks", "strips", "strips of a big TIFF", "strips of a second page", "tiles of a third page", "tags",
@@ -209,6 +212,14 @@ def test_parts_that_hold_a_decoder_are_refused_at_once(data):
     with pytest.raises(Refused, match="more parts than any camera writes") as refused:
         decoded(data, "a", "", takes, 10**9)
     assert refused.value.status == 422 and time.perf_counter() - began < 2
+
+
+@pytest.mark.parametrize(("prefix", "big"), [*((prefix, prefix[2:3] == b"+") for prefix in PREFIXES), (b"MM\0+", True)])
+def test_every_tiff_that_pillow_opens_is_looked_at(prefix, big):
+    """Pillow opens some that no standard knows, and takes one of the two kinds of BigTIFF for a plain one."""
+    takes = SimpleNamespace(input_size=(32, 32), interpolation="bicubic", crop="resize")
+    with pytest.raises(Refused, match="more parts than any camera writes"):
+        decoded(many_strips(5_000_000, prefix, big), "a", "", takes, 10**9)
 
 
 def two_pages(size):
