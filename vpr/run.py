@@ -186,14 +186,14 @@ class Run:
 
     def describe_readable(self, photos: Sequence[PhotoLike]) -> tuple[ImageDescriptors, dict[int, str]]:
         """As `describe`, but files that cannot be decoded are left out; also returns their errors, by number."""
-        spec = self.spec
         images = TolerantImages(_Photos(photos, self.network), self.network.input_size)
         batches = [range(start, min(start + BATCH, len(photos))) for start in range(0, len(photos), BATCH)]
         parts = list(describe(self.network, images, batches, self.device))
         read = [number for number in range(len(photos)) if number not in images.unreadable]
-        no_patches = np.zeros((0, spec.patches, spec.dim), np.float16)
+        config = self.network.config
+        no_patches = np.zeros((0, config.grid**2, config.dim), np.float16)
         patches = np.concatenate([no_patches, *(part.patches for part in parts if part.patches is not None)])
-        no_global = np.zeros((0, spec.global_dim), np.float32)
+        no_global = np.zeros((0, self.network.global_dim), np.float32)
         global_descriptors = np.concatenate([no_global, *(part.globals_ for part in parts)])
         return ImageDescriptors(global_descriptors[read], patches[read]), dict(sorted(images.unreadable.items()))
 

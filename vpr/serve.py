@@ -87,8 +87,8 @@ def _bind(host: str, port: int) -> tuple[socket.socket, str]:
     if port > MOST_PORTS:
         raise VprError(f"--port: {port} is out of range, give a value from 0 to {MOST_PORTS}", thing="--port")
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind)
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)  # asyncio sends at once if the protocol is TCP, not 0
     except (OSError, UnicodeError) as error:
         remedy = "name an address of this machine, such as 127.0.0.1"
         raise VprError(f"no host {host} ({error})", thing="--host", remedy=remedy) from None

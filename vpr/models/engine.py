@@ -64,6 +64,7 @@ class DescribingEngine:
             raise VprError(f"there is no engine {name!r}", thing="engine", remedy=remedy)
         self.name, self.device = _default() if name == "auto" else name, device
         self._weights: WeightVersions | None = None  # of the model for which the engine was chosen
+        self._modules: list[nn.Module] = []  # of that model
         self._network: OnnxNetwork | None = None
 
     def network(self, model: Any) -> OnnxNetwork | None:
@@ -73,7 +74,9 @@ class DescribingEngine:
         """
         if self._weights is not None and self._network is None:  # torch, which needs nothing
             return None
-        weights = _weight_versions(model)
+        if not self._modules or self._modules[0] is not model:
+            self._modules = list(model.modules())
+        weights = _weight_versions(self._modules)
         if weights != self._weights:
             self._network, self._weights = self._make(model), weights
         return self._network
@@ -103,10 +106,15 @@ def network_of(model: Any) -> OnnxNetwork | None:
     return None if engine is None else engine.network(model)
 
 
-def _weight_versions(model: nn.Module) -> WeightVersions:
-    """What changes if a weight of a model is assigned or changed in place: the memory and the version of each."""
-    tensors = [*model.parameters(), *model.buffers()]
-    return [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
+def _weight_versions(modules: list[nn.Module]) -> WeightVersions:
+    """What changes if a weight of a module is assigned or changed in place: the memory and the version of each."""
+    versions: WeightVersions = []
+    for module in modules:  # faster than `nn.Module.parameters`, which looks for the modules each time
+        for tensors in (module._parameters, module._buffers):
+            for tensor in tensors.values():
+                if tensor is not None:
+                    versions.append((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version))
+    return versions
 
 
 def _default() -> Engine:

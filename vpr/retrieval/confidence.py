@@ -10,6 +10,7 @@ import numpy as np
 
 ELSEWHERE_M = 25.0  # metres from the first candidate at which another place begins
 LIMIT = 20.0  # limit of separations, because a place without rivals would have an infinite one
+BLOCK = 1 << 20  # pairs of candidates that are compared at a time
 FEWEST = 10  # minimum number of right and of wrong answers to fit a curve
 
 
@@ -21,27 +22,34 @@ def separation(scores: np.ndarray, places: np.ndarray | None, column: int = 0) -
     column: the candidate, by default the first. The result is clipped to `LIMIT`; it is 0 for a query with fewer than
     two candidates.
     """
-    present = np.isfinite(scores)
-    away = present.copy()
-    away[:, column] = False
-    if places is not None:
-        away &= np.linalg.norm(places - places[:, column : column + 1], axis=2) > ELSEWHERE_M
-    lowest = np.where(present, scores, np.inf).min(1, initial=np.inf)
-    best = np.where(away, scores, -np.inf).max(1, initial=-np.inf)
-    best = np.where(away.any(1), best, lowest)
-    enough = present.sum(1) > 1
-    known = np.where(present, scores, np.nan)[enough]
-    result = np.zeros(len(scores))
-    spread = np.maximum(np.nanstd(known, axis=1), 1e-9)
-    own = np.where(present[:, column], scores[:, column], lowest)
-    result[enough] = (own[enough] - best[enough]) / spread
-    return np.clip(result, -LIMIT, LIMIT)
+    return _separate(scores, places, np.array([column]))[:, 0]
 
 
 def separations(scores: np.ndarray, places: np.ndarray | None) -> np.ndarray:
     """The `separation` of every candidate, (Q, K)."""
-    columns = [separation(scores, places, column) for column in range(scores.shape[1])]
-    return np.stack(columns, 1) if columns else np.zeros(scores.shape)
+    return _separate(scores, places, np.arange(scores.shape[1]))
+
+
+def _separate(scores: np.ndarray, places: np.ndarray | None, columns: np.ndarray) -> np.ndarray:
+    """The separations of the candidates in some columns (C,), (Q, C)."""
+    count = scores.shape[1]
+    present = np.isfinite(scores)
+    lowest = np.where(present, scores, np.inf).min(1, initial=np.inf)
+    enough = present.sum(1) > 1
+    spread = np.ones(len(scores), scores.dtype)
+    spread[enough] = np.maximum(np.nanstd(np.where(present, scores, np.nan)[enough], axis=1), 1e-9)
+    result = np.zeros((len(scores), len(columns)))
+    step = max(1, BLOCK // max(1, len(columns) * count))
+    for part in (slice(start, start + step) for start in range(0, len(scores), step)):
+        away = present[part, None] & (np.arange(count) != columns[:, None])  # (b, C, K)
+        if places is not None:
+            away &= np.linalg.norm(places[part, None] - places[part][:, columns, None], axis=3) > ELSEWHERE_M
+        best = np.where(away, scores[part, None], -np.inf).max(2, initial=-np.inf)
+        best = np.where(away.any(2), best, lowest[part, None])
+        own = np.where(present[part][:, columns], scores[part][:, columns], lowest[part, None])
+        with np.errstate(invalid="ignore"):  # infinite for queries without candidates
+            result[part] = np.where(enough[part, None], (own - best) / spread[part, None], 0)
+    return np.clip(result, -LIMIT, LIMIT)
 
 
 @dataclass(frozen=True)

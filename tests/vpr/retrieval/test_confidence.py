@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpr.retrieval.confidence import ELSEWHERE_M, LIMIT, Curve, Curves, separation
+from vpr.retrieval.confidence import ELSEWHERE_M, LIMIT, Curve, Curves, separation, separations
 
 SIGMA = np.std([5.0, 4.0, 2.0, 1.0])
 PLACES = np.array([[[0, 0], [20, 0], [30, 0], [500, 0]]], float)  # the second lies at the first one's place
@@ -48,6 +48,23 @@ def test_separations_equal_a_plain_loop_and_ignore_the_order_of_the_rest(seed):
     order = np.r_[0, 1 + rng.permutation(5)]
     np.testing.assert_allclose(separation(scores[:, order], places[:, order]), found, atol=1e-12)
     np.testing.assert_allclose(separation(3 * scores + 2, places + 100), found, atol=1e-9)
+
+
+@pytest.mark.parametrize("block", [1, 100, 1 << 20])
+def test_the_separations_of_all_candidates_are_those_of_each_moved_to_the_front(monkeypatch, block):
+    monkeypatch.setattr("vpr.retrieval.confidence.BLOCK", block)
+    rng = np.random.default_rng(5)
+    scores = rng.normal(size=(7, 6)).astype(np.float32)
+    scores[0, 4:] = scores[1, 1:] = scores[2] = -np.inf
+    for places in (rng.uniform(0, 80, (7, 6, 3)), None):
+        found = separations(scores, places)
+        for column in range(6):
+            order = [column, *(other for other in range(6) if other != column)]
+            moved = None if places is None else places[:, order]
+            known = np.isfinite(scores[:, column])
+            np.testing.assert_allclose(found[known, column], separation(scores[:, order], moved)[known], atol=1e-6)
+        assert found.shape == (7, 6) and np.isfinite(found).all()
+    assert separations(np.zeros((2, 0)), None).shape == (2, 0)
 
 
 def test_a_curve_recovers_the_probabilities_that_drew_the_answers():

@@ -1,5 +1,6 @@
 """The command itself: many clients at once, a map that grows beside it, and its end."""
 
+import asyncio
 import os
 import re
 import signal
@@ -198,3 +199,24 @@ def test_a_package_that_is_missing_is_named(folder, capsys, monkeypatch, package
     monkeypatch.setitem(sys.modules, package, None)
     line = refused(capsys, serve.main, folder / "map", "--port", "0")
     assert f"{package} is not installed" in line and "pip install 'vpr-ot[serve]'" in line
+
+
+def test_small_answers_are_sent_at_once():
+    """Otherwise the kernel waits 40 ms for the client's acknowledgement of the headers before it sends the body."""
+    listener, _ = serve._bind("127.0.0.1", 0)
+    accepted = []
+
+    class Protocol(asyncio.Protocol):
+        def connection_made(self, transport):
+            accepted.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    async def connect():
+        server = await asyncio.get_running_loop().create_server(Protocol, sock=listener)
+        _, writer = await asyncio.open_connection(*listener.getsockname())
+        while not accepted:
+            await asyncio.sleep(0.01)
+        writer.close()
+        server.close()
+
+    asyncio.run(connect())
+    assert accepted == [1]
