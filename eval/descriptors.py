@@ -16,7 +16,7 @@ from vpr.cluster.connecting import Cluster
 from vpr.cluster.describing import cluster_fill_options
 from vpr.cluster.shards import shard_database
 from vpr.datasets.retrieval_set import RetrievalSet
-from vpr.description.adaptation import adapt_cache, is_worth_adapting
+from vpr.description.adaptation import AdaptedCache, adapt_cache, is_worth_adapting
 from vpr.description.cache_filling import CacheFillOptions, fill_cache
 from vpr.description.model_spec import cache_spec
 from vpr.eval.options import RankingOptions
@@ -90,6 +90,8 @@ class DescribedSet:
         title: str | None = None,
     ) -> Similarities:
         """S_global and S_struct of some queries and their candidates (S, K), as `compare_sequences`."""
+        if isinstance(self.cache, AdaptedCache) and self.shards is None:  # later, transport needs the cores
+            self.cache.prepare(np.concatenate([self.rows.query.ravel(), self.rows.database.ravel()]))
         rows = CacheRows(self.rows.query[queries], self.rows.database)
         return compare_sequences(self.index, self.cache, rows, ranked, config, weight=weight, title=title)
 
