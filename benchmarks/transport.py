@@ -19,7 +19,7 @@ from vpr.transport import Transport, marginal_weights, solve, structural_similar
 from vpr.transport.cpu.kernels import FEW
 from vpr.transport.cpu.layout import round_up, whole_columns
 from vpr.transport.cpu.simd import LANES
-from vpr.transport.cpu.solver import iterate_balanced
+from vpr.transport.cpu.solver import sinkhorn_balanced
 
 CANDIDATES = 100
 CASES = ((49, 128), (49, 384), (196, 128), (196, 384))
@@ -79,7 +79,7 @@ def lower_bound_calls(arrays):
 
     def iterations():
         for _ in range(len(database)):
-            iterate_balanced(kernel, mu, nu, u, v, sums, np.float32(0), FLOOR_ITERATIONS)
+            sinkhorn_balanced(kernel, mu, nu, u, v, sums, np.float32(0), FLOOR_ITERATIONS)
 
     return {"gemm": gemm, "iterations": iterations}
 

@@ -1,1 +1,1 @@
-"""Place-recognition datasets in the MSLS layout: reading, ground truth, and a rendered stand-in."""
+"""Datasets: place recognition in the MSLS layout, image retrieval with class labels, and rendered stand-ins of both."""

@@ -19,7 +19,7 @@ class MiniOptions:
 
     out: Path | None = output(None, "folder of the tree; default: in the user's cache folder", "folder")
     scale: Scale = option("small", "number of streets: 1, 4 or 16 times")
-    seed: NonNegativeInt = option(0, "number of the world")
+    seed: NonNegativeInt = option(0, "random seed; another seed renders another world")
     workers: PositiveInt | None = option(None, "rendering processes; default: one for each core")
     contact_sheet: Path | None = output(
         None, "also draw places (rows) in their traverses (columns) into this .png file", "figure"

@@ -18,8 +18,10 @@ class BirdOptions:
     """World."""
 
     out: Path | None = output(None, "folder of the set; default: in the user's cache folder", "folder")
-    layout: Layout = option("folders", "layout of the folder")
-    seed: NonNegativeInt = option(0, "number of the world")
+    layout: Layout = option(
+        "folders", "layout to write: that of CUB-200-2011, Cars-196 or Online Products (sop), or class folders"
+    )
+    seed: NonNegativeInt = option(0, "random seed; another seed renders other birds")
     workers: PositiveInt | None = option(None, "rendering processes; default: one for each core")
     contact_sheet: Path | None = output(
         None, "also draw images (columns) of some species (rows) into this .png file", "figure"

@@ -84,7 +84,7 @@ def _parse_mass(text: str) -> float:
     try:
         mass = float(text)
     except ValueError:
-        raise VprError(f"--masses: {text!r} is not a number") from None
+        raise VprError(f"--masses: {text!r} is not a number; give values in (0, 1], as 1,0.9,0.8") from None
     if not 0 < mass <= 1:
         raise VprError(f"--masses: {text} is out of range, give values in (0, 1]")
     return mass

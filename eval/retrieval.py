@@ -29,7 +29,7 @@ class EvalOptions:
 
     run: Path = option(Path("runs/retrieval"), "run folder of the structural model, or 'builtin'")
     rerank: bool = option(False, "re-rank the shortlist by S_global + weight * S_struct")
-    all_test: bool = option(False, "test on all classes, including those of the training half")
+    all_test: bool = option(False, "test on all classes, also on those of the training side")
     count_query: bool = option(False, "count the query as one of its positives, as the code of the paper does")
     cache: Path | None = output(
         None, "HDF5 file that caches the descriptors; default: a file in the run folder", "cache"

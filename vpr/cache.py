@@ -77,9 +77,9 @@ class CacheSpec:
 class DescriptorCache:
     """An open cache file; ``globals_`` (N, G) float32 and ``patches`` (N, P, C) float16 or int8 are arrays on disk.
 
-    ``weights`` is (N, P) float32, or None if the file has none. ``keys`` (N,) str, ``bytes`` (N,) int64 and ``done``
-    (N,) uint8 are as in the file. Contiguous arrays are memory maps. Chunked and compressed arrays are read into memory
-    and cannot be written.
+    ``weights`` is (N, P) float32, or None if the file has none. ``keys`` (N,) str, ``bytes`` and ``times`` (N,) int64
+    and ``done`` (N,) uint8 are as in the file; ``times`` is None in files of version 0.1. Contiguous arrays are memory
+    maps. Chunked and compressed arrays are read into memory and cannot be written.
     """
 
     def __init__(self, path: Path, spec: CacheSpec | None = None, writable: bool = False, part: slice = ALL) -> None:

@@ -37,14 +37,14 @@ class MapOptions:
         "remove: folders, paths or names of photos", "FOLDER|FILE", minimum=0,
     )  # fmt: skip
     crs: str = option(
-        "", "reference system (CRS) of eastings and northings if the list has none, for example EPSG:32631"
+        "", "reference system (CRS) of eastings and northings if a list has no column crs, for example EPSG:32631"
     )
     gpx: Path | None = option(None, "GPX track of the videos to add")
     every: PositiveFloat = option(1.0, "seconds between the frames taken from a video")
     start: str = option(
         "", "start time of a video in ISO 8601, UTC if it has no offset; default: from the metadata of the video"
     )
-    run: str = option("", "run folder of the model, or 'builtin'; default: the map's model, builtin for a new map")
+    run: str = option("", "run folder of the model, or 'builtin'; default: the map's model; for a new map: builtin")
     device: Device = option("auto", "device to compute on")
 
 

@@ -114,7 +114,8 @@ def _sop(root: Path) -> ImageList:
     training = np.zeros(len(numbers), bool)
     training[classes[table["training"]]] = True
     if training[classes[~table["training"]]].any():
-        raise DatasetError(f"{root}: a class is in both tables; unpack them again")
+        both = numbers[np.intersect1d(classes[table["training"]], classes[~table["training"]])[0]]
+        raise DatasetError(f"{root}: class {both} is in {' and in '.join(SOP_TABLES)}; remove it from one of them")
     return ImageList(table["path"].to_numpy(str), classes, [str(number) for number in numbers], training)
 
 

@@ -67,8 +67,8 @@ class ProtocolListOptions(ProtocolOptions):
     task: Literal[Task, "all"] = option("im2im", "images or sequences as queries and as database; all: one by one")  # type: ignore[assignment]
     subtask: Literal[Subtask, "each"] = option(  # type: ignore[assignment]
         "all",
-        "change of condition from query to database, as s2w (summer to winter), o2n (old to new) and d2n (day to "
-        "night); each: one by one",
+        "change of condition from query to database: s2w summer to winter, o2n old to new, d2n day to night, and the "
+        "reverse; all: any; each: all, then every subtask",
     )
 
     @property

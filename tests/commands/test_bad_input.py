@@ -47,7 +47,7 @@ def test_other_settings_for_a_run_are_refused(tiny_tree, distilled_run, teacher_
     [
         (["--cities", "atlantis"], "no city 'atlantis'; it holds"),
         (["--task", "seq2seq", "--seq-length", "4"], "odd"),
-        (["--run", "runs/nowhere"], "no run at runs/nowhere; make it with: python -m vpr.distill"),
+        (["--run", "runs/nowhere"], "no run at runs/nowhere; check the path, or make it with: python -m vpr.distill"),
         (["--shortlist", "nowhere.csv"], "nowhere.csv: no such file"),
         (["--adapt"], "35 database images are too few to adapt to; pass --no-adapt"),
         (["--predictions", "nowhere.csv"], "nowhere.csv"),
@@ -64,7 +64,7 @@ def test_bad_combinations_of_evaluation(tiny_tree, distilled_run, capsys, argume
     ("arguments", "words"),
     [
         (["--teacher", "nowhere", "--grid", "99"], "--grid 99 is finer than"),  # before the teacher is read
-        (["--teacher", "nowhere"], "no run at nowhere; make it with: python -m vpr.teacher"),
+        (["--teacher", "nowhere"], "no run at nowhere; check the path, or make it with: python -m vpr.teacher"),
         (["--cities", "boston", "--held-out", "boston"], "boston is held out"),
         (["--cities", "atlantis"], "no city 'atlantis'"),
         (["--held-out", "atlantis"], "no city 'atlantis'"),

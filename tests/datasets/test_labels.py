@@ -117,7 +117,10 @@ def test_what_is_missing_or_odd_is_named(sets, tmp_path):
     with pytest.raises(DatasetError, match="class folders of CUB are named NNN.NAME"):
         load("cub", tmp_path)
     table = (sets["sop"] / "Ebay_train.txt").read_text()
-    odd = {table.replace("path", "where"): "lacks the columns", table: "a class is in both tables"}
+    odd = {
+        table.replace("path", "where"): "lacks the columns",
+        table: "class 1 is in Ebay_train.txt and in Ebay_test.txt; remove it",
+    }
     for content, words in odd.items():
         for name in ("Ebay_train.txt", "Ebay_test.txt"):
             (tmp_path / name).write_text(content)

@@ -116,7 +116,7 @@ def read_config(folder: Path, command: str = "vpr.distill") -> dict[str, Any]:
     if not path.is_file():
         builtin = ", or pass --run builtin" if command == "vpr.distill" else ""
         remedy = f"make it with: python -m {command} --out {folder}{builtin}"
-        raise VprError(f"no run at {folder}", thing=folder, remedy=remedy)
+        raise VprError(f"no run at {folder}", thing=folder, remedy=f"check the path, or {remedy}")
     config = _read_json(path, f"remove {folder} or pass another folder")
     if not isinstance(config, dict) or not isinstance(config.get("run"), dict):
         raise VprError(f"{path} is not the configuration of a run", thing=path, remedy="pass another folder")

@@ -168,4 +168,5 @@ def _read_records(path: Path) -> tuple[VideoRecord | None, VideoRecord | None, d
         positions = {name: (float(north), float(east)) for name, (north, east) in following["positions"].items()}
         return before, VideoRecord.parse(following), positions
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise MapError(f"{path} is damaged ({error})", thing=path, remedy="remove it") from error
+        remedy = "remove this file and run the command again; the frames stay in the map"
+        raise MapError(f"{path} is damaged ({error})", thing=path, remedy=remedy) from error

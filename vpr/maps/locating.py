@@ -45,7 +45,9 @@ def locate(found: Candidates, names: Sequence[str], context: MapContext, config:
     A position is the mean of the candidates within 25 m of the first one, weighted by `Candidates.weights`. Its radius
     is 25 m, which the probability refers to, plus the distance of the first candidate from that mean. Without
     calibration the probability is None, the threshold is ignored and frames do not vote. The probability is also None
-    if all candidates are within 25 m of the first. A photo without candidates is not on the map, and has no position.
+    if all candidates are within 25 m of the first. A photo is not on the map if its probability or its familiarity is
+    below the threshold; one that is None refuses nothing. A photo without candidates is not on the map, and has no
+    position.
     """
     curve = context.curve
     probabilities = None if curve is None else found.probabilities(curve)

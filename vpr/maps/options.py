@@ -14,8 +14,10 @@ class LocateConfig:
     """
 
     top: PositiveInt = option(5, "matches to report per photo")
-    threshold: UnitInterval = option(0.5, 'minimum probability for "on the map", 0 to 1; 0 accepts all')
-    familiarity: UnitInterval = option(0.1, 'minimum familiarity for "on the map", 0 to 1; 0 accepts all')
+    threshold: UnitInterval = option(0.5, 'minimum probability for "on the map", 0 to 1; 0 disables this test')
+    familiarity: UnitInterval = option(
+        0.1, 'minimum familiarity for "on the map": share of unknown places with a weaker match; 0 disables this test'
+    )
     depth: PositiveInt = option(100, "photos of the map to re-rank per photo")
     sequence: bool = option(
         False, "treat the photos of a folder as frames of one drive, sorted by name; neighbouring frames vote"

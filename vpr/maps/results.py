@@ -28,7 +28,7 @@ class Located:
     """
 
     photo: str
-    on_map: bool  # whether probability and familiarity reach their thresholds
+    on_map: bool  # whether probability and familiarity reach their thresholds; one that is None refuses nothing
     latitude: float  # degrees, WGS 84
     longitude: float
     radius_m: float  # the photo was taken within this radius of the position, with the given probability

@@ -19,11 +19,11 @@ class Limits:
     """Limits."""
 
     max_mb: PositiveFloat = option(20.0, "largest upload, in megabytes of 1,000,000 bytes")
-    max_pixels: PositiveInt = option(50_000_000, "most pixels of a photo")
+    max_pixels: PositiveInt = option(50_000_000, "maximum pixels of a photo")
     timeout: PositiveFloat = option(30.0, "seconds that a request may take, its upload included")
     decode_timeout: PositiveFloat = option(10.0, "seconds that decoding a photo may take")
     decode_mb: PositiveInt = option(1500, "memory that decoding a photo may take, in megabytes of 1,000,000 bytes")
-    queue: PositiveInt = option(64, "maximum requests in progress or queued; others get 503")
+    queue: PositiveInt = option(64, "maximum requests in progress or queued; more get HTTP 503")
 
     @property
     def max_bytes(self) -> int:

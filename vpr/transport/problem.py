@@ -23,7 +23,7 @@ TOLERANCE = 2e-5  # L1 marginal violation at which a pair stops
 MAX_ITERATIONS = 2000  # a pair at epsilon 0.05 needs about 15, a near-duplicate a few hundred
 UNSOLVED = 10  # a pair that ran out of iterations is reported if its marginal error is more than this many tolerances
 
-# The over-relaxed iteration of the torch, numba and triton backends; see torch_backend.iterate_to_tolerance.
+# The over-relaxed iteration of the torch, numba and triton backends; see torch_backend.sinkhorn_to_tolerance.
 CHECK_EVERY = 4  # iterations between two checks of the marginals
 FIRST_OMEGA = 1.4  # over-relaxation from the second iteration until the contraction is known
 LARGEST_OMEGA = 1.95  # largest over-relaxation; the iteration converges below 2 only

@@ -51,7 +51,7 @@ def log_scaling(log_sums: np.ndarray, weights: np.ndarray, mass: float) -> tuple
 def solve_pair(
     similarity: np.ndarray, mu: np.ndarray, nu: np.ndarray, transport: Transport, solver: Solver
 ) -> tuple[np.ndarray, int]:
-    """Transport plan (P, Q) of one pair, and its number of iterations."""
+    """Transport plan (P, Q) of one pair by the Sinkhorn iteration, and the number of iterations."""
     log_kernel = (similarity - 1.0) / transport.epsilon
     g = np.zeros(len(nu))
     plan = np.zeros_like(similarity)

@@ -173,7 +173,7 @@ def next_omega(omega: Tensor, error: Tensor, previous: Tensor, cap: Tensor) -> T
     return torch.where(rate >= omega - 1, best, less).clamp(min=1.0).minimum(cap)
 
 
-def iterate_fixed(
+def sinkhorn_fixed(
     domain: Domain, mu: Tensor, nu: Tensor, transport: Transport, solver: Solver
 ) -> tuple[Tensor, Tensor]:
     """Plans (N, P, Q) and counts (N,) after exactly ``max_iterations`` plain iterations, all in the autograd graph."""
@@ -184,7 +184,7 @@ def iterate_fixed(
     return domain.plan(u, v, level), torch.full((len(mu),), solver.max_iterations, device=mu.device)
 
 
-def iterate_to_tolerance(
+def sinkhorn_to_tolerance(
     domain: Domain, mu: Tensor, nu: Tensor, transport: Transport, solver: Solver
 ) -> tuple[Tensor, Tensor]:
     """Plans (N, P, Q) and counts (N,) of over-relaxed iterations until each pair meets the tolerance."""
@@ -232,7 +232,7 @@ def solve(similarity: Tensor, mu: Tensor, nu: Tensor, transport: Transport, solv
         return TransportResult(empty, empty.long(), empty, similarity if solver.plan else None, "torch")
     span = (similarity.detach().amax((1, 2)) - similarity.detach().amin((1, 2))).max() / transport.epsilon
     domain = (ScalingDomain if float(span) <= TORCH_SPAN[kind] else LogDomain)(similarity, transport.epsilon)
-    iterate = iterate_to_tolerance if solver.tolerance else iterate_fixed
+    iterate = sinkhorn_to_tolerance if solver.tolerance else sinkhorn_fixed
     plan, iterations = iterate(domain, mu, nu, transport, solver)
     return TransportResult(
         score=(similarity * plan).sum((1, 2)),

@@ -59,7 +59,7 @@ def next_cap(cap, error, mark):
 
 
 @njit(**OPTIONS)
-def iterate_balanced(kernel, mu, nu, u, v, columns, tolerance, max_iterations):
+def sinkhorn_balanced(kernel, mu, nu, u, v, columns, tolerance, max_iterations):
     """Fill u and v with the Sinkhorn scalings of a pair; returns the iterations. At tolerance 0 these are plain."""
     u[:] = np.float32(1)
     v[:] = np.float32(1)
@@ -87,8 +87,8 @@ def iterate_balanced(kernel, mu, nu, u, v, columns, tolerance, max_iterations):
 
 
 @njit(**OPTIONS)
-def iterate_partial(kernel, mu, nu, u, v, rows, columns, mass, tolerance, max_iterations):
-    """Fill u, v <= 1 with the scalings of T = level diag(u) K diag(v); returns (iterations, level)."""
+def sinkhorn_partial(kernel, mu, nu, u, v, rows, columns, mass, tolerance, max_iterations):
+    """Fill u, v <= 1 with the Sinkhorn scalings of T = level diag(u) K diag(v); returns (iterations, level)."""
     u[:] = np.float32(1)
     v[:] = np.float32(1)
     tall, wide = len(u) - LANES, len(v)
@@ -180,9 +180,9 @@ def solve_pairs(similarity, mu, nu, scalars, outputs, memory):
         copy(nu[n], weights_q)
         level = np.float32(1)
         if mass == np.float32(1):
-            count = iterate_balanced(kernel, weights_p, weights_q, u, v, columns, tolerance, max_iterations)
+            count = sinkhorn_balanced(kernel, weights_p, weights_q, u, v, columns, tolerance, max_iterations)
         else:
-            count, level = iterate_partial(
+            count, level = sinkhorn_partial(
                 kernel, weights_p, weights_q, u, v, rows, columns, mass, tolerance, max_iterations
             )
         multiply_rows(kernel, v, rows)

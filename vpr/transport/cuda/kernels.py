@@ -148,7 +148,7 @@ def products(
 
 @triton.jit
 def iterate(kernel, mu, nu, mass, tolerance, max_iterations, PARTIAL: tl.constexpr):
-    """Scalings u and v, the level, and the iterations of a pair whose kernel is in registers."""
+    """The Sinkhorn iteration: scalings u and v, the level, and the number of iterations of a pair in registers."""
     u, v = mu * 0.0 + 1.0, nu * 0.0 + 1.0
     level, omega, previous = mass * 0.0 + 1.0, mass * 0.0 + 1.0, mass * 0.0 - 1.0
     cap, mark = mass * 0.0 + LARGEST_OMEGA, mass * 0.0 + float("inf")
