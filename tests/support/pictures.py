@@ -1,4 +1,4 @@
-"""A picture whose sides are told apart, as cameras store it."""
+"""A picture of four different quarters, stored in each of the eight EXIF orientations."""
 
 import numpy as np
 

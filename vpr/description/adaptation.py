@@ -91,7 +91,7 @@ class AdaptedCache(DescriptorCache):
     """
 
     def __init__(self, plain: DescriptorCache, path: Path, fingerprint: str) -> None:
-        """path: the file of the adaptation, as `write_adaptation` writes it.
+        """path: the file of the adaptation, as `_write_adaptation` writes it.
 
         Raises CacheError if the file is damaged, or of another number of images.
         """
@@ -157,11 +157,11 @@ def adapt_cache(cache: DescriptorCache, database: np.ndarray, folder: Path) -> A
             return AdaptedCache(cache, path, fingerprint)
         except CacheError as error:
             log.warning("%s; it is made again", error.what)
-    write_adaptation(path, cache, fit_adaptation(cache, rows))
+    _write_adaptation(path, cache, fit_adaptation(cache, rows))
     return AdaptedCache(cache, path, fingerprint)
 
 
-def write_adaptation(path: Path, cache: DescriptorCache, adaptation: Adaptation) -> None:
+def _write_adaptation(path: Path, cache: DescriptorCache, adaptation: Adaptation) -> None:
     """Write an adaptation with the adapted global descriptors of all described images, in the order of their keys."""
     from safetensors.numpy import save
 
