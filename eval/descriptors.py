@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,24 +11,29 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vpr.base.errors import VprError
 from vpr.base.files import writable_path
 from vpr.cache import DescriptorCache
 from vpr.cluster.connecting import Cluster
 from vpr.cluster.describing import cluster_fill_options
 from vpr.cluster.shards import shard_database
 from vpr.datasets.retrieval_set import RetrievalSet
-from vpr.description.adaptation import AdaptedCache, adapt_cache, is_worth_adapting
-from vpr.description.cache_filling import CacheFillOptions, fill_cache
+from vpr.description.adaptation import ComputedCache, adapt_cache, is_worth_adapting
+from vpr.description.cache_filling import CacheFillOptions, fill_cache, is_fitted_to
+from vpr.description.joined_cache import JoinedCache
 from vpr.description.model_spec import cache_spec
 from vpr.eval.options import RankingOptions
 from vpr.models.netvlad import NetVLAD
 from vpr.models.settings import Crop
 from vpr.models.structural import StructuralModel
+from vpr.patch_codes import CODE_BYTES
 from vpr.retrieval.index import Index, LocalIndex
 from vpr.retrieval.rerank import CPU, CachedImages, Similarities
 from vpr.retrieval.sequences import CacheRows, compare_sequences, sequence_descriptors
 from vpr.retrieval.settings import RerankConfig
 from vpr.retrieval.vector_index import VectorIndex
+
+log = logging.getLogger("vpr")
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ class DescribedSet:
         title: str | None = None,
     ) -> Similarities:
         """S_global and S_struct of some queries and their candidates (S, K), as `compare_sequences`."""
-        if isinstance(self.cache, AdaptedCache) and self.shards is None:  # later, transport needs the cores
+        if isinstance(self.cache, ComputedCache) and self.shards is None:  # later, transport needs the cores
             self.cache.prepare(np.concatenate([self.rows.query.ravel(), self.rows.database.ravel()]))
         rows = CacheRows(self.rows.query[queries], self.rows.database)
         return compare_sequences(self.index, self.cache, rows, ranked, config, weight=weight, title=title)
@@ -110,6 +116,8 @@ def describe(
     rollout: whether the weights of the patches are cached too. sharding: a cluster that describes the images and holds
     the database. Errors as `fill_cache`.
     """
+    if ranking.patches in CODE_BYTES and isinstance(model, StructuralModel):
+        return _describe_coded(model, data, cache, device, ranking, rollout, sharding)
     files = data.image_files()
     fill_options = CacheFillOptions(ranking.workers, dtype=ranking.patches, rollout=rollout)
     fill_options = cluster_fill_options(None if sharding is None else sharding.cluster, fill_options)
@@ -129,6 +137,40 @@ def describe(
     return replace(described, shards=index)
 
 
+def _describe_coded(
+    model: StructuralModel,
+    data: RetrievalSet,
+    cache: Path,
+    device: torch.device,
+    ranking: RankingOptions,
+    rollout: bool,
+    sharding: Sharding | None,
+) -> DescribedSet:
+    """As `describe`, with product-quantised patches of the database in ``cache``. Queries are exact, in a file beside.
+
+    Codes and adaptation are fitted to the database; a cache that was fitted to other images is replaced.
+    """
+    if sharding is not None:
+        raise VprError(
+            f"an evaluation on a cluster needs exact patches, not {ranking.patches}",
+            thing="--cluster",
+            remedy="leave it out, or pass --patches float16",
+        )
+    database, queries = (list(dict.fromkeys(side.images.ravel().tolist())) for side in (data.database, data.queries))
+    adapt = _is_adapted(model, ranking, len(database))
+    options = CacheFillOptions(ranking.workers, dtype=ranking.patches, rollout=rollout, adapt=adapt)
+    if cache.is_file() and not is_fitted_to(cache, data.root, database):
+        log.info("%s was fitted to other images, or they have changed; it is made again", cache)
+        options = replace(options, refit=True)
+    exact = fill_cache(cache.with_name(f"{cache.stem}-queries.h5"), model, data.root, queries, device,
+                       replace(options, dtype="float16", refit=False))  # fmt: skip
+    coded = fill_cache(cache, model, data.root, database, device, options)
+    images, seconds = exact.images + coded.images, exact.seconds + coded.seconds
+    latency = 1000 * seconds / images if images else None
+    described = DescribedSet.from_cache(data, JoinedCache(coded.cache, exact.cache), device, adapt, latency)
+    return replace(described, crop=model.crop)
+
+
 def _is_adapted(model: StructuralModel | NetVLAD, ranking: RankingOptions, images: int) -> bool:
     """Whether the descriptors of a model are adapted to a database with this many images."""
     if ranking.adapt is not None:
@@ -143,4 +185,7 @@ def default_cache(
     root = data.root.resolve()
     tree = hashlib.sha256(str(root).encode()).hexdigest()[:8]
     kind = ("" if ranking.patches == "float16" else f"-{ranking.patches}") + ("-rollout" if rollout else "")
+    if ranking.patches in CODE_BYTES:  # which are fitted to the database
+        names = "\n".join(sorted(set(data.database.images.ravel().tolist())))
+        kind += f"-{hashlib.sha256(names.encode(errors='surrogateescape')).hexdigest()[:8]}"
     return writable_path(folder / f"{root.name}-{tree}-{cache_spec(model).fingerprint}{kind}.h5")

@@ -45,6 +45,10 @@ class RankingOptions:
         "fit whitening and VLAD again on the database images, never on the queries; default: only for "
         "models with a whitening head if the database is large enough",
     )
-    patches: PatchType = option("float16", "data type of cached patch descriptors; int8 needs half the space")
+    patches: PatchType = option(
+        "float16",
+        "type of cached patch descriptors. int8 takes half the space; pq28 and pq14 take 28 and 14 bytes a patch of "
+        "the database, and the queries stay float16",
+    )
     device: Device = option("auto", "device for the computation")
     workers: NonNegativeInt = option(0, "processes that decode images; 0 decodes in threads of the main process")

@@ -11,6 +11,13 @@ It is read as memory maps, and an interrupted writer continues. Layout, with the
     patches    (N, P, C)  float16  unit vectors, in row-major order of the grid; or int8, each vector scaled to +-127
     weights    (N, P)     float32  patch weights, each row of sum 1; optional
 
+If patches are product-quantised (types pq28 and pq14), ``patches`` is (N, P, M) uint8, and there is one more dataset:
+
+    coding     (L,)       uint8    the bytes of a safetensors file: ``codebooks`` (M, 256, S) float32, the centroids of
+                                   each part of a patch; ``dim`` (1,), which is C; ``images``, a digest of the images
+                                   that they were fitted to; and the arrays of the adaptation to which globals and
+                                   patches belong, or none if they are not adapted
+
 All HDF5 metadata is written at the front of the file, before the file is renamed into place. After that only array
 elements change, in place, and ``done`` of a row is set after its descriptors. So a killed writer leaves a valid file in
 which some rows are not done, and a truncated file loses rows but no metadata.
@@ -19,7 +26,7 @@ which some rows are not done, and a truncated file loses rows but no metadata.
 import os
 import shutil
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -30,11 +37,13 @@ import numpy.typing as npt
 
 from vpr.base.errors import VprError
 from vpr.base.files import preallocate, replace_file
+from vpr.patch_codes import CENTROIDS, CODE_BYTES, PatchCodes
 
 FORMAT = 1
 ARRAYS = {"bytes": (np.int64, 1), "done": (np.uint8, 1), "global": (np.float32, 2)}  # and patches, of a PatchType
 OPTIONAL = {"weights": (np.float32, 2), "times": (np.int64, 1)}  # files of version 0.1 have no times
-PatchType = Literal["float16", "int8"]
+PatchType = Literal["float16", "int8", "pq28", "pq14"]
+CODING = "coding"
 Weights = np.ndarray | None
 Keys = Sequence[str] | np.ndarray  # image files, relative to the root of the dataset
 ALL = slice(None)
@@ -51,6 +60,41 @@ class CacheMismatch(CacheError):
     """A cache file of another model, or of another layout."""
 
 
+@dataclass(frozen=True, eq=False)
+class Coding:
+    """How the patches of a cache are product-quantised."""
+
+    codes: PatchCodes
+    images: str  # digest of the images that it was fitted to, see vpr.description.coding
+    # the arrays of the adaptation of global descriptors and patches, see vpr.description.adaptation; empty for none
+    adaptation: Mapping[str, np.ndarray]
+
+    def to_bytes(self) -> bytes:
+        """The bytes of a safetensors file; `from_bytes` is the inverse."""
+        from safetensors.numpy import save
+
+        arrays = {**self.adaptation, "codebooks": self.codes.codebooks, "dim": np.array([self.codes.dim])}
+        arrays["images"] = np.frombuffer(self.images.encode(), np.uint8)
+        return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Coding":
+        """The inverse of `to_bytes`; raises ValueError or KeyError for other bytes."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            arrays = load(content)
+        except SafetensorError as error:
+            raise ValueError(f"the coding: {error}") from error
+        codebooks, dim, images = arrays.pop("codebooks"), int(arrays.pop("dim").item()), arrays.pop("images")
+        parts, centroids, size = codebooks.shape
+        is_known = parts in CODE_BYTES.values() and centroids == CENTROIDS and 0 < dim <= parts * size
+        if not is_known or codebooks.dtype != np.float32:
+            raise ValueError(f"codebooks {codebooks.shape} of {codebooks.dtype} for {dim} numbers")
+        return cls(PatchCodes(codebooks, dim), images.tobytes().decode(), arrays)
+
+
 @dataclass(frozen=True)
 class CacheSpec:
     """The kind of descriptors in a cache."""
@@ -58,16 +102,28 @@ class CacheSpec:
     fingerprint: str  # of the model's weights, transform, size and grid
     patches: int  # P, patch descriptors per image; 0 for a model with global descriptors only
     dim: int  # C, length of a patch descriptor
-    dtype: PatchType = "float16"  # data type of patch descriptors; int8 takes half the space
+    dtype: PatchType = "float16"  # type of patch descriptors
     global_dim: int = 0  # G, length of a global descriptor; 0 means C
     weights: bool = False  # whether there is a weight for each patch
+    adapted: bool = False  # whether the descriptors are adapted to the images; of product-quantised types only
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "global_dim", self.global_dim or self.dim)
 
     def __str__(self) -> str:
         patches = f"{self.patches} x {self.dim} {self.dtype}{', weights' if self.weights else ''}"
+        patches += ", adapted" if self.adapted else ""
         return f"{self.fingerprint}, {self.global_dim} global, {patches}"
+
+    @property
+    def is_coded(self) -> bool:
+        """Whether the patches are product-quantised."""
+        return self.dtype in CODE_BYTES
+
+    @property
+    def patch_bytes(self) -> int:
+        """The bytes of a patch descriptor."""
+        return CODE_BYTES[self.dtype] if self.is_coded else self.dim * np.dtype(self.dtype).itemsize
 
     def matches(self, other: "CacheSpec") -> bool:
         """Whether both are equal except for weights, which a cache may have without need."""
@@ -77,6 +133,7 @@ class CacheSpec:
 class DescriptorCache:
     """An open cache file; ``globals_`` (N, G) float32 and ``patches`` (N, P, C) float16 or int8 are arrays on disk.
 
+    If patches are product-quantised, ``patches`` are their codes (N, P, M) uint8, and ``coding`` is not None.
     ``weights`` is (N, P) float32, or None if the file has none. ``keys`` (N,) str, ``bytes`` and ``times`` (N,) int64
     and ``done`` (N,) uint8 are as in the file; ``times`` is None in files of version 0.1. Contiguous arrays are memory
     maps. Chunked and compressed arrays are read into memory and cannot be written.
@@ -99,6 +156,10 @@ class DescriptorCache:
                 for name in ("keys", *names):
                     self._require_inside(file, name)
                 self.keys = file["keys"].asstr()[part]
+                self.coding = None
+                if CODING in file:
+                    self._require_inside(file, CODING)
+                    self.coding = Coding.from_bytes(file[CODING][()].tobytes())
                 arrays = {name: self._open(file[name], writable)[part] for name in names}
         except CacheError:
             raise
@@ -119,8 +180,11 @@ class DescriptorCache:
         kinds = {name: (array.dtype, array.ndim) for name, array in arrays.items()}
         lengths = {len(self.keys), *(len(array) for array in arrays.values())}
         more = {name: kind for name, kind in OPTIONAL.items() if name in arrays}
-        known = [{**ARRAYS, **more, "patches": (np.dtype(dtype), 3)} for dtype in get_args(PatchType)]
-        fits = kinds in known and (self.weights is None or self.weights.shape[1:] == self.patches.shape[1:2])
+        kind = np.dtype(np.uint8) if self.coding is not None else arrays["patches"].dtype
+        fits = kinds == {**ARRAYS, **more, "patches": (kind, 3)}
+        fits &= self.coding is not None or kind in (np.float16, np.int8)
+        fits &= self.coding is None or self.patches.shape[2] == len(self.coding.codes.codebooks)
+        fits &= self.weights is None or self.weights.shape[1:] == self.patches.shape[1:2]
         if layout != FORMAT or not fits or len(lengths) > 1:
             raise CacheMismatch(f"{self.path} does not have the layout of vpr.cache (format {FORMAT}); {remedy}")
         if spec is not None and not self.spec.matches(spec):
@@ -160,7 +224,18 @@ class DescriptorCache:
         """The kind of descriptors in the file."""
         patches, dim = self.patches.shape[1:]
         dtype: PatchType = "int8" if self.patches.dtype == np.int8 else "float16"
-        return CacheSpec(self.fingerprint, patches, dim, dtype, self.globals_.shape[1], self.weights is not None)
+        if self.coding is not None:
+            dtype = next(name for name in get_args(PatchType) if CODE_BYTES.get(name) == dim)
+            dim = self.coding.codes.dim
+        adapted = self.coding is not None and bool(self.coding.adaptation)
+        return CacheSpec(
+            self.fingerprint, patches, dim, dtype, self.globals_.shape[1], self.weights is not None, adapted
+        )
+
+    @property
+    def patch_shape(self) -> tuple[int, int]:
+        """Patches P and channels C of an image."""
+        return self.spec.patches, self.spec.dim
 
     def find(self, keys: Keys) -> np.ndarray:
         """The rows of images, (K,) int64, done or not; -1 if the file does not have the image."""
@@ -193,7 +268,9 @@ class DescriptorCache:
 
     def read_patches(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Patch descriptors of the rows (b,), unit vectors (b, P, C) float16; written into ``out`` if given."""
-        out = np.empty((len(rows), *self.patches.shape[1:]), np.float16) if out is None else out
+        out = np.empty((len(rows), *self.patch_shape), np.float16) if out is None else out
+        if self.coding is not None:
+            return self.coding.codes.decode(self.patches[rows], out)
         if self.patches.dtype == np.float16:
             return np.take(self.patches, rows, axis=0, out=out, mode="clip")  # mode="raise" would copy the rows twice
         patches = self.patches[rows].astype(np.float32)
@@ -226,8 +303,13 @@ class DescriptorCache:
     def write(
         self, rows: np.ndarray, global_descriptors: np.ndarray, patches: np.ndarray, weights: Weights = None
     ) -> None:
-        """Write the rows (b,), then mark them as done. weights (b, P): required if the file has weights."""
-        if self.patches.dtype == np.int8:
+        """Write the rows (b,), then mark them as done. weights (b, P): required if the file has weights.
+
+        If the coding of the file has an adaptation, the descriptors must be adapted.
+        """
+        if self.coding is not None:
+            patches = self.coding.codes.encode(patches)
+        elif self.patches.dtype == np.int8:
             patches = patches.astype(np.float32)
             patches = np.rint(patches * (127 / np.maximum(np.abs(patches).max(-1, keepdims=True, initial=0), 1e-9)))
         self.globals_[rows], self.patches[rows] = global_descriptors, patches
@@ -239,42 +321,65 @@ class DescriptorCache:
         _flush(self.done)
 
 
-def create(path: Path, keys: Keys, spec: CacheSpec, old: DescriptorCache | None = None) -> None:
+def create(
+    path: Path, keys: Keys, spec: CacheSpec, old: DescriptorCache | None = None, coding: Coding | None = None
+) -> None:
     """Create a cache file with a row for each key, atomically.
 
-    old: a cache of the same model. Its rows come first, in their order, with their descriptors. All other rows are not
-    done.
+    old: a cache of the same model and type. Its rows come first, in their order, with their descriptors. All other rows
+    are not done. coding: required for product-quantised types, unless there is an old cache.
     """
     old_count = len(old) if old is not None else 0
     old_keys = set(old.keys) if old is not None else set()
     all_keys = [*(old.keys if old is not None else ()), *(key for key in dict.fromkeys(keys) if key not in old_keys)]
     with replace_file(path) as temporary:
-        patch_bytes = spec.dim * np.dtype(spec.dtype).itemsize + 4 * spec.weights
-        image_bytes = 4 * spec.global_dim + spec.patches * patch_bytes
+        image_bytes = 4 * spec.global_dim + spec.patches * (spec.patch_bytes + 4 * spec.weights)
+        coding = old.coding if coding is None and old is not None else coding
+        coding_bytes = b"" if coding is None else coding.to_bytes()
         width = max((len(key.encode()) for key in all_keys), default=1)
-        # before HDF5 writes, because it may crash if the disk is full
-        preallocate(temporary, STRUCTURE_BYTES + len(all_keys) * (width + 17 + image_bytes) + 7 * ALIGNMENT_BYTES)
+        size = STRUCTURE_BYTES + len(coding_bytes) + len(all_keys) * (width + 17 + image_bytes) + 8 * ALIGNMENT_BYTES
+        preallocate(temporary, size)  # before HDF5 writes, because it may crash if the disk is full
         places = {"alignment_threshold": 1, "alignment_interval": ALIGNMENT_BYTES}
         with h5py.File(temporary, "w", libver="earliest", meta_block_size=STRUCTURE_BYTES // 2, **places) as file:
             file.attrs["fingerprint"], file.attrs["format"] = spec.fingerprint, FORMAT
             text = h5py.string_dtype("utf-8", width)
             _allocate(file, "keys", (len(all_keys),), text)
             file["keys"][:] = np.array([key.encode() for key in all_keys], text)
+            if coding is not None:
+                _allocate(file, CODING, (len(coding_bytes),), np.uint8)
+                file[CODING][:] = np.frombuffer(coding_bytes, np.uint8)
             _allocate(file, "bytes", (len(all_keys),), np.int64)
             _allocate(file, "done", (len(all_keys),), np.uint8)
             _allocate(file, "times", (len(all_keys),), np.int64)
             _allocate(file, "global", (len(all_keys), spec.global_dim), np.float32)
-            _allocate(file, "patches", (len(all_keys), spec.patches, spec.dim), spec.dtype)
+            kind = ("uint8", spec.patch_bytes) if spec.is_coded else (spec.dtype, spec.dim)
+            _allocate(file, "patches", (len(all_keys), spec.patches, kind[1]), kind[0])
             if spec.weights:
                 _allocate(file, "weights", (len(all_keys), spec.patches), np.float32)
         preallocate(temporary, temporary.stat().st_size)
-        if old_count:
-            new = DescriptorCache(temporary, writable=True)
-            stamps = ("times",) if old is not None and old.times is not None else ()
-            for name in ("globals_", "patches", "bytes", *stamps, "done", *(("weights",) if spec.weights else ())):
-                for start in range(0, old_count, 4096):
-                    stop = min(start + 4096, old_count)
-                    getattr(new, name)[start:stop] = getattr(old, name)[start:stop]
+        if old is not None and old_count:
+            _copy_rows(old, np.arange(old_count), DescriptorCache(temporary, writable=True))
+
+
+def keep_rows(cache: DescriptorCache, rows: np.ndarray) -> None:
+    """Rewrite a cache file with only these rows (K,), ascending, atomically.
+
+    A process that has the old file open keeps it.
+    """
+    with replace_file(cache.path) as temporary:
+        create(temporary, cache.keys[rows].tolist(), cache.spec, coding=cache.coding)
+        _copy_rows(cache, rows, DescriptorCache(temporary, writable=True))
+
+
+def _copy_rows(source: DescriptorCache, rows: np.ndarray, target: DescriptorCache) -> None:
+    """Copy the rows (K,) of a cache to the first rows of another one of the same kind."""
+    for name in ("globals_", "patches", "weights", "bytes", "times", "done"):
+        old, new = getattr(source, name), getattr(target, name)
+        if old is None or new is None:
+            continue
+        for start in range(0, len(rows), 4096):
+            block = rows[start : start + 4096]
+            new[start : start + len(block)] = old[block]
 
 
 def _flush(*arrays: Weights) -> None:

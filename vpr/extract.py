@@ -19,7 +19,9 @@ class ExtractOptions:
 
     cache: Path = required_output("HDF5 file to create or to continue", "cache")
     run: Path = option(Path("runs/distill"), "run folder of the structural model, or 'builtin'")
-    patches: PatchType = option("float16", "number type of patch descriptors; int8 takes half the space")
+    patches: PatchType = option(
+        "float16", "type of patch descriptors; int8 takes half the space, pq28 and pq14 take 28 and 14 bytes a patch"
+    )
     rollout: bool = option(False, "also store a weight per patch, for rollout marginals (vision transformers only)")
     overwrite: bool = option(False, "replace a cache that is damaged or of another model")
     device: Device = option("auto", "device to compute on")

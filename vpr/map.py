@@ -16,6 +16,7 @@ from vpr.base.command import one_line, run_command
 from vpr.base.errors import VprError
 from vpr.base.machine import Device
 from vpr.base.settings import PositiveFloat, option, positional
+from vpr.cache import PatchType
 from vpr.cluster.options import ClusterOptions
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ class MapOptions:
     every: PositiveFloat = option(1.0, "seconds between the frames taken from a video")
     start: str = option(
         "", "start time of a video in ISO 8601, UTC if it has no offset; default: from the metadata of the video"
+    )
+    patches: PatchType | None = option(
+        None,
+        "add: type of patch descriptors. pq28 and pq14 take 28 and 14 bytes a patch; a map of float16 or int8 can be "
+        "converted to them. default: that of the map, float16 for a new one, pq28 from 100,000 photos on",
     )
     run: str = option("", "run folder of the model, or 'builtin'; default: the map's model; for a new map: builtin")
     device: Device = option("auto", "device to compute on")
@@ -103,7 +109,7 @@ def _add(options: MapOptions, cluster_options: ClusterOptions) -> None:
         photos = [*found.photos, *(photo for video in frames for photo in video.photos)]
         result = add_photos_unlocked(
             options.map, model, photos, cluster_fill_options(cluster),
-            lambda key: any(video.is_outdated(key) for video in frames),
+            lambda key: any(video.is_outdated(key) for video in frames), options.patches,
         )  # fmt: skip
         for video in frames:
             video.finish()
@@ -153,7 +159,7 @@ def _remove(options: MapOptions) -> None:
 
 def _print_info(options: MapOptions) -> None:
     from vpr.maps.building import read_map
-    from vpr.maps.photo_versions import read_stamp
+    from vpr.maps.photo_versions import open_descriptors, read_stamp
     from vpr.maps.store import read_consistently
 
     model = _model(options)
@@ -166,7 +172,8 @@ def _print_info(options: MapOptions) -> None:
     print(one_line(f"{options.map}: {state.photos} photos, {size:.1f} MB"))
     print(f"latitude {south:.6f} to {north:.6f}, longitude {west:.6f} to {east:.6f}")
     adapted = f"adapted to {state.adapted_to} photos" if state.adapted_to else "not adapted"
-    print(one_line(f"model {state.run} ({state.fingerprint}), {adapted}; index: {state.index}"))
+    patches = open_descriptors(options.map, model).spec.dtype
+    print(one_line(f"model {state.run} ({state.fingerprint}), {adapted}; patches: {patches}; index: {state.index}"))
 
 
 if __name__ == "__main__":

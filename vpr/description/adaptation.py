@@ -6,15 +6,16 @@ read; the file of an adaptation has its parameters and the adapted global descri
 
 import hashlib
 import logging
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from vpr.base.files import replace_file, writable_path
-from vpr.cache import CacheError, DescriptorCache
+from vpr.cache import CacheError, CacheSpec, DescriptorCache, PatchType
 from vpr.models.summary import PatchSummary, fit_whitening
 
 log = logging.getLogger("vpr")
@@ -41,7 +42,7 @@ class Adaptation:
     def fit(cls, patches: np.ndarray, seed: int = 0) -> "Adaptation":
         """Fit to the patches (N, P, C) of database images, more than `GLOBAL_DIM` of them."""
         mean, components = fit_whitening(patches, patches.shape[-1], POWER, seed)
-        summary = PatchSummary("vlad", patches.shape[1:], CLUSTERS, _global_dim(patches.shape[-1]))
+        summary = PatchSummary("vlad", patches.shape[1:], CLUSTERS, adapted_global_dim(patches.shape[-1]))
         adaptation = cls(mean, components, summary)
         summary.fit(adaptation.adapt_patches(patches), POWER, seed)
         return adaptation
@@ -67,7 +68,7 @@ class Adaptation:
         Raises LookupError, ValueError or RuntimeError for arrays that are not those of an adaptation.
         """
         dim, parts = len(arrays["mean"]), {name: torch.from_numpy(array) for name, array in arrays.items()}
-        summary = PatchSummary("vlad", (patches, dim), CLUSTERS, _global_dim(dim))
+        summary = PatchSummary("vlad", (patches, dim), CLUSTERS, adapted_global_dim(dim))
         summary.load_state_dict({name[8:]: part for name, part in parts.items() if name.startswith("summary.")})
         return cls(arrays["mean"], arrays["components"].reshape(-1, dim), summary)
 
@@ -83,11 +84,59 @@ def is_worth_adapting(database: int) -> bool:
     return database > GLOBAL_DIM + 1
 
 
-class AdaptedCache(DescriptorCache):
+def adaptation_of(cache: DescriptorCache) -> Adaptation | None:
+    """The adaptation to which the descriptors of a product-quantised cache belong; None if they are not adapted.
+
+    Raises CacheError for a damaged one.
+    """
+    if cache.coding is None or not cache.coding.adaptation:
+        return None
+    try:
+        return Adaptation.from_arrays(cache.coding.adaptation, cache.spec.patches)
+    except (LookupError, ValueError, RuntimeError) as error:
+        raise CacheError(f"{cache.path} has a damaged adaptation ({error}); remove it, and it is made again") from error
+
+
+class ComputedCache(DescriptorCache):
+    """A descriptor cache, read only, whose patches are computed when they are read.
+
+    They are kept in memory if those of all images fit into `KEPT_BYTES`.
+    """
+
+    def compute_patches(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Compute the patches of rows (b,) into ``out`` (b, P, C) float16."""
+        raise NotImplementedError
+
+    def keep_patches(self) -> None:
+        """Reserve the memory for the patches; called once, before patches are read."""
+        shape = (len(self), *self.patch_shape)
+        self._kept = np.empty(shape, np.float16) if 2 * math.prod(shape) <= KEPT_BYTES else None
+        self._is_kept = np.zeros(len(self), bool)
+
+    def read_patches(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """As `DescriptorCache.read_patches`."""
+        if self._kept is not None:
+            self.prepare(rows)
+            return np.take(self._kept, rows, axis=0, out=out, mode="clip")
+        out = np.empty((len(rows), *self.patch_shape), np.float16) if out is None else out
+        self.compute_patches(rows, out)
+        return out
+
+    def prepare(self, rows: np.ndarray) -> None:
+        """Compute the patches of rows (b,) now, with all cores, if they are kept in memory."""
+        if self._kept is None:
+            return
+        for block in split_rows(np.unique(rows[~self._is_kept[rows]])):
+            patches = np.empty((len(block), *self.patch_shape), np.float16)
+            self.compute_patches(block, patches)
+            self._kept[block] = patches
+            self._is_kept[block] = True  # last, because two threads may read
+
+
+class AdaptedCache(ComputedCache):
     """A descriptor cache, read only, whose descriptors are adapted when they are read.
 
     ``globals_`` (N, G) are the adapted ones, in memory. ``patches`` are those of the file; `read_patches` adapts them.
-    Adapted patches are kept in memory up to `KEPT_BYTES` for the whole cache.
     """
 
     def __init__(self, plain: DescriptorCache, path: Path, fingerprint: str) -> None:
@@ -100,38 +149,20 @@ class AdaptedCache(DescriptorCache):
 
         self.__dict__.update(vars(plain))
         self.plain, self.adaptation_file, self.fingerprint = plain, path, fingerprint
-        self.globals_ = np.zeros((len(plain), _global_dim(plain.spec.dim)), np.float32)
+        self.globals_ = np.zeros((len(plain), adapted_global_dim(plain.spec.dim)), np.float32)
         try:
             arrays = load_file(path)
             self.globals_[described_rows(plain)] = arrays[GLOBALS]
             self.adaptation = Adaptation.from_arrays(arrays, plain.spec.patches)
         except (OSError, LookupError, ValueError, RuntimeError, SafetensorError) as error:
             raise CacheError(f"{path} is damaged ({error})", thing=path, remedy="remove it") from error
-        fits = 2 * plain.patches.size <= KEPT_BYTES
-        self._kept = np.empty(plain.patches.shape, np.float16) if fits else None
-        self._is_kept = np.zeros(len(plain), bool)
+        self.keep_patches()
 
-    def read_patches(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """As `DescriptorCache.read_patches`, adapted."""
-        if self._kept is None:
-            return self._adapt(rows, out)
-        self.prepare(rows)
-        return np.take(self._kept, rows, axis=0, out=out, mode="clip")
-
-    def prepare(self, rows: np.ndarray) -> None:
-        """Adapt the patches of rows (b,) now, with all cores, if they are kept in memory."""
-        if self._kept is None:
-            return
-        for block in split_rows(np.unique(rows[~self._is_kept[rows]])):
-            self._kept[block] = self._adapt(block)
-            self._is_kept[block] = True  # last, because two threads may read
-
-    def _adapt(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        out = np.empty((len(rows), *self.patches.shape[1:]), np.float16) if out is None else out
+    def compute_patches(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """As `ComputedCache.compute_patches`, adapted."""
         for start in range(0, len(rows), BLOCK):
             block = self.plain.read_patches(rows[start : start + BLOCK])
             out[start : start + len(block)] = self.adaptation.adapt_patches(block)
-        return out
 
 
 def adapt_cache(cache: DescriptorCache, database: np.ndarray, folder: Path) -> AdaptedCache:
@@ -189,15 +220,36 @@ def fit_adaptation(cache: DescriptorCache, rows: np.ndarray) -> Adaptation:
 
     Raises CacheError for descriptors with NaN or infinity.
     """
-    rows = sort_by_key(cache, rows)
-    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(MOST_IMAGES, len(rows))).astype(int))]
+    chosen = space_evenly(sort_by_key(cache, rows), MOST_IMAGES)
     log.info("adapting to %d database images", len(chosen))
     patches = cache.read_patches(chosen)
     cache.require_numbers(chosen, patches)
     return Adaptation.fit(patches)
 
 
-def _global_dim(dim: int) -> int:
+def spec_of_type(spec: CacheSpec, dtype: PatchType, adapted: bool) -> CacheSpec:
+    """The specification of a model's descriptors with patches of another type, adapted or not."""
+    return replace(
+        spec, dtype=dtype, adapted=adapted, global_dim=adapted_global_dim(spec.dim) if adapted else spec.global_dim
+    )
+
+
+def open_any_type(path: Path, spec: CacheSpec) -> DescriptorCache:
+    """Open the cache of a model whose patches may have any type; errors as `DescriptorCache`.
+
+    spec: that of the model's descriptors before adaptation.
+    """
+    own = DescriptorCache(path).spec
+    return DescriptorCache(path, spec_of_type(spec, own.dtype, own.adapted))
+
+
+def space_evenly(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most ``most`` of the rows (N,), evenly spaced."""
+    chosen: np.ndarray = rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))]
+    return chosen
+
+
+def adapted_global_dim(dim: int) -> int:
     """Length of a VLAD descriptor; it must differ from that of a patch descriptor."""
     return GLOBAL_DIM + (dim == GLOBAL_DIM)
 

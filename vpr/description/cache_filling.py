@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,9 @@ from lightning_fabric import Fabric
 
 from vpr.base.processes import SINGLE_PROCESS, SingleProcess, first_process_lock
 from vpr.cache import CacheError, CacheSpec, DescriptorCache, Keys, PatchType, create, mend_truncated
-from vpr.description.describe import BATCH, ImageDescriptors, describe
+from vpr.description.adaptation import MOST_IMAGES, adaptation_of, space_evenly
+from vpr.description.coding import create_coded, digest_of_images, write_described
+from vpr.description.describe import BATCH, ImageDescriptors, describe, take_images
 from vpr.description.image_files import ImageFiles, TolerantImages
 from vpr.description.images import ImageError, convert_image_errors
 from vpr.description.model_spec import cache_spec
@@ -53,13 +55,16 @@ class CacheFillOptions:
 
     workers: int = 0  # processes that decode images; 0 decodes in threads
     overwrite: bool = False  # replace a damaged file, or one of another model
-    dtype: PatchType = "float16"  # data type of patch descriptors
+    dtype: PatchType = "float16"  # type of patch descriptors
     rollout: bool = False  # also store a weight for each patch, by attention rollout
     fabric: Fabric | SingleProcess = SINGLE_PROCESS  # the processes that share the work
     tolerant: bool = False  # leave out images that cannot be decoded; with one process only
     file_of: Callable[[str], str] = str  # from the key of an image to its file, relative to the root
     # the function that describes, with the arguments of `describe_in_order`; it may return batches in any order
     describe: Callable[..., Iterable[tuple[Sequence[int], ImageDescriptors]]] = describe_in_order
+    # of product-quantised types only:
+    adapt: bool | None = None  # adapt descriptors to the images; see `cache_spec`
+    refit: bool = False  # replace the file in any case
 
 
 DEFAULT_FILL = CacheFillOptions()
@@ -80,19 +85,23 @@ def fill_cache(
     writes and the others wait. With several processes in ``options.fabric``, each describes a part of the batches and
     writes them into the same file.
 
-    A file with weights of patches gets them for new images too, also without ``options.rollout``.
+    A file with weights of patches gets them for new images too, also without ``options.rollout``. A product-quantised
+    file is fitted to a sample of the images when it is created; the sample is described first, into a file beside it.
 
     Raises CacheMismatch for a file of another model and CacheError for a damaged file, unless ``options.overwrite`` is
     set. Raises ImageError for an image that cannot be read, unless ``options.tolerant`` is set; a missing image is
     found before a file is replaced.
     """
-    spec, fabric = cache_spec(model, options.dtype, options.rollout), options.fabric
+    spec, fabric = cache_spec(model, options.dtype, options.rollout, options.adapt), options.fabric
     image_files, missing = _image_files(root, list(dict.fromkeys(keys)), options)  # before a file is replaced
     keys = image_files.keys
-    complete = _complete(path, image_files, spec)
+    complete = None if options.refit and spec.is_coded else _complete(path, image_files, spec)
     if fabric.broadcast(complete is not None):
         log.info("cache: all %d images are in %s", len(keys), path)
         return FilledCache(DescriptorCache(path, spec) if complete is None else complete, 0, 0.0, missing)
+    sampled, sample_seconds = 0, 0.0
+    if spec.is_coded and fabric.broadcast(_is_created(path, spec, options)):
+        sampled, sample_seconds = _create_coded(path, model, root, image_files, spec, device, options)
     with first_process_lock(fabric, path, wait=True):
         batches: list[list[int]] = []
         if fabric.is_global_zero:
@@ -104,24 +113,16 @@ def fill_cache(
         title = f"describing into {path.name}" if fabric.is_global_zero else None
         own_batches = batches[fabric.global_rank :: fabric.world_size]
         start = time.perf_counter()
-        network = model if cache.weights is None else RolloutModel(model)
+        network, adaptation = model if cache.weights is None else RolloutModel(model), adaptation_of(cache)
         errors = images.unreadable if isinstance(images, TolerantImages) else {}
         for batch, described in options.describe(network, images, own_batches, device, options.workers, title):
-            _write(cache, batch, described, [place for place, row in enumerate(batch) if row not in errors])
+            kept = [place for place, row in enumerate(batch) if row not in errors]
+            if kept:
+                write_described(cache, np.array(batch)[kept], take_images(described, kept), adaptation)
         fabric.barrier()
     unreadable = {str(cache.keys[row]): errors[row] for row in sorted(errors)}
-    count = sum(map(len, batches)) - len(unreadable)
-    return FilledCache(DescriptorCache(path, spec), count, time.perf_counter() - start, missing | unreadable)
-
-
-def _write(cache: DescriptorCache, batch: Sequence[int], described: ImageDescriptors, kept: list[int]) -> None:
-    """Write the descriptors of a batch (b,) into the cache; only those at the places ``kept``."""
-    global_descriptors, patches, weights = described
-    if patches is None:
-        patches = np.empty((len(batch), 0, cache.spec.dim), np.float16)
-    if kept:
-        rows = np.array(batch)[kept]
-        cache.write(rows, global_descriptors[kept], patches[kept], None if weights is None else weights[kept])
+    count, seconds = sum(map(len, batches)) - len(unreadable) + sampled, time.perf_counter() - start + sample_seconds
+    return FilledCache(DescriptorCache(path, spec), count, seconds, missing | unreadable)
 
 
 class _ImageFiles(NamedTuple):
@@ -139,6 +140,59 @@ class _ImageFiles(NamedTuple):
         return changed
 
 
+def is_fitted_to(path: Path, root: Path, keys: Keys) -> bool:
+    """Whether the codes of a product-quantised cache were fitted to these images in their present state.
+
+    Raises ImageError for a missing image.
+    """
+    images, _ = _image_files(root, _sample(keys), DEFAULT_FILL)
+    try:
+        coding = DescriptorCache(path).coding
+    except CacheError:
+        return False
+    return coding is not None and coding.images == digest_of_images(images.keys, images.sizes, images.times)
+
+
+def _sample(keys: Keys) -> list[str]:
+    """The images to which codes are fitted."""
+    sample: list[str] = space_evenly(np.unique(np.array(keys)), MOST_IMAGES).tolist()
+    return sample
+
+
+def _is_created(path: Path, spec: CacheSpec, options: CacheFillOptions) -> bool:
+    """Whether a product-quantised cache is missing, or will be replaced."""
+    if options.refit or not path.exists():
+        return True
+    try:
+        DescriptorCache(path, spec)
+    except CacheError:
+        return options.overwrite
+    return False
+
+
+def _create_coded(
+    path: Path,
+    model: StructuralModel | NetVLAD | HubModel,
+    root: Path,
+    images: "_ImageFiles",
+    spec: CacheSpec,
+    device: torch.device,
+    options: CacheFillOptions,
+) -> tuple[int, float]:
+    """Create a product-quantised cache, fitted to a sample of the images, with their descriptors.
+
+    Returns the number of images that were described, and the seconds.
+    """
+    sample = path.with_name(f".{path.stem}-sample.h5")  # hidden, so that the folder of an unfinished map counts as empty
+    exact_options = replace(options, dtype="float16", overwrite=True)
+    exact = fill_cache(sample, model, root, _sample(images.keys), device, exact_options)
+    with first_process_lock(options.fabric, path, wait=True):
+        if options.fabric.is_global_zero and _is_created(path, spec, options):
+            create_coded(path, images.keys, spec, exact.cache)
+            sample.unlink(missing_ok=True)
+    return exact.images, exact.seconds
+
+
 def _prepare(path: Path, images: _ImageFiles, spec: CacheSpec, overwrite: bool) -> list[list[int]]:
     """Create the missing rows of the file; returns the rows to describe, in batches."""
     cache = _open_or_create(path, images.keys, spec, overwrite)
@@ -148,6 +202,8 @@ def _prepare(path: Path, images: _ImageFiles, spec: CacheSpec, overwrite: bool) 
         log.info("%d images have changed since they were described (size or modification time)", count)
     missing = changed | ~described
     DescriptorCache(path, spec, writable=True).restart(rows[missing], images.sizes[missing], images.times[missing])
+    if spec.is_coded:  # the sample is done already
+        rows, missing = rows[missing], missing[missing]
     return _blocks(rows, missing)
 
 

@@ -28,6 +28,12 @@ class ImageDescriptors(NamedTuple):
     weights: np.ndarray | None = None  # (b, P) float32 patch weights, from models with rollout
 
 
+def take_images(described: ImageDescriptors, places: Sequence[int]) -> ImageDescriptors:
+    """The descriptors of some of the images."""
+    patches, weights = (None if part is None else part[places] for part in described[1:])
+    return ImageDescriptors(described.globals_[places], patches, weights)
+
+
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """The model in evaluation mode, without gradients; its mode is restored afterwards."""

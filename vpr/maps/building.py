@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from vpr.base.files import write_lock
-from vpr.cache import DescriptorCache
-from vpr.description.adaptation import Adaptation, fit_adaptation, is_worth_adapting, split_rows
+from vpr.cache import DescriptorCache, PatchType
+from vpr.description.adaptation import Adaptation, adaptation_of, fit_adaptation, is_worth_adapting, split_rows
 from vpr.description.cache_filling import DEFAULT_FILL, CacheFillOptions
 from vpr.description.images import ImageError
 from vpr.maps.candidates import CandidateFinder
@@ -28,6 +28,7 @@ from vpr.maps.photo_versions import (
     open_descriptors,
     photo_key,
     read_stamp,
+    replace_descriptors,
     require_described,
     version_name,
 )
@@ -104,10 +105,12 @@ def add_photos(
     photos: Sequence[Photo],
     options: CacheFillOptions = DEFAULT_FILL,
     is_outdated: Callable[[str], bool] = lambda key: False,
+    patches: PatchType | None = None,
 ) -> AddResult:
     """Add photos to a map. A missing map is created.
 
-    is_outdated: whether a photo of the map, by its path, is outdated; it is removed by the same change.
+    is_outdated: whether a photo of the map, by its path, is outdated; it is removed by the same change. patches: the
+    type of patch descriptors; None: that of the map, or pq28 for at least 100,000 photos.
 
     Photos with unchanged size and modification time are not described again. The descriptors of the others are stored
     as they are made, so an interrupted call continues. Photos that cannot be read are left out; if one is in the map
@@ -115,11 +118,16 @@ def add_photos(
     written, and if no photo can be read.
     """
     with write_access(folder):
-        return add_photos_unlocked(folder, model, photos, options, is_outdated)
+        return add_photos_unlocked(folder, model, photos, options, is_outdated, patches)
 
 
 def add_photos_unlocked(
-    folder: Path, model: Run, photos: Sequence[Photo], options: CacheFillOptions, is_outdated: Callable[[str], bool]
+    folder: Path,
+    model: Run,
+    photos: Sequence[Photo],
+    options: CacheFillOptions,
+    is_outdated: Callable[[str], bool],
+    patches: PatchType | None = None,
 ) -> AddResult:
     """As `add_photos`, for callers that hold `write_access`."""
     before = _read_or_create(folder, model)
@@ -130,7 +138,7 @@ def add_photos_unlocked(
     keys = {real(key): key for key in known}  # another path to a photo of the map is that photo
     by_key = {keys.get(real(photo.key), real(photo.key)): photo for photo in photos}
     added = {key: _table_row(folder, key, photo, known.get(key)) for key, photo in by_key.items()}
-    done = describe_photos(folder, model, PhotoTable.from_rows([*(known | added).values()]), options)
+    done = describe_photos(folder, model, PhotoTable.from_rows([*(known | added).values()]), options, patches)
     unreadable = _unreadable_photos(folder, known, done.unreadable)
     rows = {key: row for key, row in added.items() if key not in unreadable}
     if not known | rows:
@@ -140,16 +148,18 @@ def add_photos_unlocked(
     merged = PhotoTable.from_rows([*(known | rows).values()])
     require_described(done.cache, merged.described_as)
     after = before
-    if new or changed or done.described or outdated.any():
+    is_converted = done.cache.path.name != DESCRIPTORS
+    if new or changed or done.described or outdated.any() or is_converted:
         described = [*new, *(key for key in changed if known[key][-1] != rows[key][-1])]
         after = _write(folder, model, replace_table(before, merged), done.cache, described)
+    cache = replace_descriptors(folder, done.cache, model)
     after.state.clean(folder)
     if outdated.any():
-        names = done.cache.keys
+        names = cache.keys
         current = [not is_outdated(absolute_path(folder, photo_key(str(name)))) for name in names]
-        keep_only(done.cache, names[current])
+        keep_only(cache, names[current])
     else:
-        drop_old_versions(folder, done.cache, merged)
+        drop_old_versions(folder, cache, merged)
     counts = len(merged), len(new), len(changed), len(rows) - len(new) - len(changed), done.described
     return AddResult(*counts, after.state.adapted_to, SkippedPhotos(unreadable=unreadable), int(outdated.sum()))
 
@@ -297,9 +307,9 @@ def _write(
     """
     state, table, adaptation = content.state, content.table, content.adaptation
     rows, change, files = cache.rows(table.described_as), state.change + 1, dict(state.files)
-    due = state.adapted_to == 0 or len(table) >= GROWTH * state.adapted_to
-    if due and model.network.config.head == "whitening" and is_worth_adapting(len(table)):
-        adaptation, state = fit_adaptation(cache, rows), replace(state, adapted_to=len(table))
+    fitted = _new_adaptation(model, content, cache, rows)
+    if fitted is not None:
+        adaptation, state = fitted, replace(state, adapted_to=len(table))
         write_arrays(_role_path(folder, "adaptation", change), adaptation.to_arrays())
         files["adaptation"] = _file_record(_role_path(folder, "adaptation", change))
         is_changed = np.ones(len(table), bool)
@@ -325,6 +335,21 @@ def _write(
     return MapContent(state, table, vectors, adaptation, unknown_scores)
 
 
+def _new_adaptation(model: Run, content: MapContent, cache: DescriptorCache, rows: np.ndarray) -> Adaptation | None:
+    """A new adaptation to the photos of a map, rows (N,) of its cache; None if the map keeps its own, or has none.
+
+    Product-quantised patches keep the adaptation that they were encoded with.
+    """
+    if cache.coding is not None:
+        coded, own = adaptation_of(cache), content.adaptation
+        is_own = coded is None or (own is not None and np.array_equal(own.components, coded.components))
+        return None if is_own else coded
+    due = content.state.adapted_to == 0 or len(rows) >= GROWTH * content.state.adapted_to
+    if not due or model.network.config.head != "whitening" or not is_worth_adapting(len(rows)):
+        return None
+    return fit_adaptation(cache, rows)
+
+
 def _role_path(folder: Path, role: str, change: int) -> Path:
     return folder / f"{role}-{change}.{ENDINGS[role]}"
 
@@ -344,7 +369,7 @@ def _global_descriptors(
 
     before (N, G): earlier descriptors, which are reused if a row has not changed. is_changed: (N,) bool.
     """
-    if adaptation is None:
+    if adaptation is None or cache.spec.adapted:
         return np.asarray(cache.globals_[rows])
     dim = len(adaptation.summary.components)
     vectors = np.zeros((len(rows), dim), np.float32)

@@ -104,7 +104,10 @@ class CandidateFinder:
         with -1 at the end of a row; None searches the map. No photo gets a candidate that its shortlist lacks. Raises
         CacheError for descriptors with NaN or infinity.
         """
-        adapted = self.adapt(described)
+        return self.find_adapted(self.adapt(described), depth, shortlist)
+
+    def find_adapted(self, adapted: ImageDescriptors, depth: int, shortlist: np.ndarray | None = None) -> Candidates:
+        """As `find`, for descriptors after adaptation."""
         if shortlist is None:
             similar, rows = self.index.search(adapted.globals_, depth)
         else:

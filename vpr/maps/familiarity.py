@@ -7,7 +7,6 @@ scores that are lower than the S_struct of its own best match. It is low for a p
 
 import numpy as np
 
-from vpr.description.describe import ImageDescriptors
 from vpr.maps.candidates import CandidateFinder
 from vpr.retrieval.confidence import ELSEWHERE_M
 
@@ -24,10 +23,7 @@ def unknown_place_scores(finder: CandidateFinder) -> np.ndarray:
     photos = np.unique(np.linspace(0, len(images) - 1, SAMPLE).astype(int))
     if len(photos) < FEWEST:
         return np.zeros(0, np.float32)
-    rows = images.rows[photos]
-    found = finder.find(
-        ImageDescriptors(np.asarray(images.cache.globals_[rows]), images.cache.read_patches(rows)), DEPTH
-    )
+    found = finder.find_adapted(images.read(photos), DEPTH)
     away = np.linalg.norm(found.places - finder.places[photos][:, None], axis=2) > ELSEWHERE_M
     best = np.where(away, found.scores, -np.inf).argmax(1)
     scores = found.structural[np.arange(len(photos)), best][away.any(1)]

@@ -12,7 +12,8 @@ from PIL import Image
 
 from vpr.base.machine import Device
 from vpr.base.progress import progress
-from vpr.cache import CacheError, DescriptorCache
+from vpr.cache import CacheError, PatchType
+from vpr.description.adaptation import open_any_type
 from vpr.description.describe import BATCH
 from vpr.description.foreign import ForeignDescriptors
 from vpr.description.images import ImageError
@@ -67,7 +68,7 @@ class Map:
         content = read_map(folder, model)
         path = folder / DESCRIPTORS
         try:
-            cache = DescriptorCache(path, model.spec)
+            cache = open_any_type(path, model.spec)
             rows = cache.rows(content.table.described_as)
         except CacheError as error:
             remedy = "remove it if it is damaged, and add the folders again: only missing photos are described"
@@ -82,10 +83,18 @@ class Map:
         return cls(folder, model, content, finder)
 
     @classmethod
-    def build(cls, folder: str | Path, *sources: str | Path, model: Run | None = None, crs: str = "") -> Map:
+    def build(
+        cls,
+        folder: str | Path,
+        *sources: str | Path,
+        model: Run | None = None,
+        crs: str = "",
+        patches: PatchType | None = None,
+    ) -> Map:
         """Add the photos of folders, files or lists to a map, and open it. A missing map is created.
 
-        crs: reference system of eastings and northings in lists without one. ``added`` of the returned map has the
+        crs: reference system of eastings and northings in lists without one. patches: type of patch descriptors, as for
+        `add_photos`. ``added`` of the returned map has the
         result; photos that are left out are in ``added.left_out``, and the log counts them. Raises MapError as
         `add_photos` and `find_photos`, and if no photo has a position.
         """
@@ -95,7 +104,7 @@ class Map:
         found = find_photos(tuple(map(Path, sources)), crs, known_positions(Path(folder), model.spec.patches))
         if not found.photos:
             raise nothing_to_add(found.skipped)
-        added = add_photos(Path(folder), model, found.photos)
+        added = add_photos(Path(folder), model, found.photos, patches=patches)
         added = replace(added, left_out=found.skipped | added.left_out)
         for line in added.left_out.lines():
             log.warning("%s", line)

@@ -14,17 +14,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vpr.base.files import replace_file
-from vpr.cache import CacheError, CacheMismatch, DescriptorCache, Keys, create, mend_truncated
-from vpr.description.adaptation import split_rows
+from vpr.cache import CacheError, CacheMismatch, DescriptorCache, Keys, PatchType, keep_rows, mend_truncated
+from vpr.description.adaptation import MOST_IMAGES, open_any_type, space_evenly
 from vpr.description.cache_filling import DEFAULT_FILL, CacheFillOptions, fill_cache
+from vpr.description.coding import create_coded
+from vpr.description.model_spec import cache_spec
 from vpr.maps.errors import MapError
 from vpr.maps.skipped_photos import first_names, problem_of
 from vpr.maps.store import DESCRIPTORS, PhotoTable, absolute_path
+from vpr.patch_codes import CODE_BYTES
 from vpr.run import Run
 
 log = logging.getLogger("vpr")
 
+CODED: PatchType = "pq28"  # of the patches of maps with at least `CODED_FROM` photos
+CODED_FROM = 100_000
+CODED_DESCRIPTORS = "descriptors-coded.h5"  # of a map whose patches are being converted
 VERSION = re.compile(r"\?\d+--?\d+\Z")
 WASTE = 0.25  # old versions per photo of the map, above which the file is rewritten
 
@@ -72,7 +77,7 @@ def open_descriptors(folder: Path, model: Run) -> DescriptorCache:
     """The descriptor cache of a map; raises MapError if it is missing, damaged or of another model."""
     path = folder / DESCRIPTORS
     try:
-        return DescriptorCache(path, model.spec)
+        return open_any_type(path, model.spec)
     except CacheMismatch as error:
         remedy = f"use another map, or remove {folder}"
         raise MapError(f"{path} was made by another model", thing=path, remedy=remedy) from error
@@ -86,18 +91,29 @@ def _damaged_cache(path: Path) -> MapError:
 
 
 def describe_photos(
-    folder: Path, model: Run, table: PhotoTable, options: CacheFillOptions = DEFAULT_FILL
+    folder: Path,
+    model: Run,
+    table: PhotoTable,
+    options: CacheFillOptions = DEFAULT_FILL,
+    patches: PatchType | None = None,
 ) -> CompleteCache:
     """Describe the photos of a table that the map's cache lacks; unreadable photos are left out, existing rows stay.
 
-    Raises MapError if the cache is damaged, and if no photo can be read.
+    patches: the type of patch descriptors; None: that of the map, or `CODED` from `CODED_FROM` photos on. If the type
+    changes, the result is another file, which `replace_descriptors` moves to its place. Raises MapError if the cache is
+    damaged, has patches that cannot become ``patches``, and if no photo can be read; CodingError if there are too few
+    photos for codes.
     """
     path, lacking, described, unreadable = folder / DESCRIPTORS, table.described_as, 0, dict[str, str]()
+    options = replace(options, dtype=patches or _default_type(len(table)))
     try:
         if path.is_file():
             if mend_truncated(path):
                 log.warning("%s was truncated; the missing photos are described again", path)
             cache = open_descriptors(folder, model)
+            if _is_converted(cache, patches, len(table)):
+                path, cache = _convert(folder, model, table, options)
+            options = replace(options, dtype=cache.spec.dtype)
             rows = cache.find(lacking)
             lacking = lacking[(rows < 0) | (cache.done[rows] == 0)]
         files = {name: absolute_path(folder, photo_key(name)) for name in lacking.tolist()}
@@ -108,10 +124,57 @@ def describe_photos(
             described, unreadable = filled.images, unreadable | filled.unreadable
         if not path.is_file():
             raise no_readable_photo([problem_of(problem) for problem in unreadable.values()])
-        cache = open_descriptors(folder, model)
+        cache = open_any_type(path, model.spec)
     except CacheError as error:
         raise _damaged_cache(path) from error
     return CompleteCache(cache, described, {name: problem_of(problem) for name, problem in unreadable.items()})
+
+
+def _default_type(photos: int) -> PatchType:
+    """The type of patch descriptors of a map with this many photos."""
+    return CODED if photos >= CODED_FROM else "float16"
+
+
+def _is_converted(cache: DescriptorCache, patches: PatchType | None, photos: int) -> bool:
+    """Whether the patches of a map get another type; raises MapError if they cannot."""
+    own = cache.spec.dtype
+    wanted = patches or (_default_type(photos) if own == "float16" else own)
+    if wanted == own:
+        return False
+    if wanted not in CODE_BYTES or cache.spec.is_coded:
+        raise MapError(f"{cache.path.parent} has {own} patches, which cannot become {wanted}; make a new map")
+    return True
+
+
+def _convert(folder: Path, model: Run, table: PhotoTable, options: CacheFillOptions) -> tuple[Path, DescriptorCache]:
+    """A product-quantised copy of the map's cache, fitted to the photos of a table; one that is there is continued.
+
+    A sample of the photos is described first.
+    """
+    names = np.sort(table.described_as)
+    options = replace(options, tolerant=True, file_of=lambda name: absolute_path(folder, photo_key(name)))
+    path, spec = folder / CODED_DESCRIPTORS, cache_spec(model.network, options.dtype)
+    plain = open_descriptors(folder, model)
+    try:
+        cache = DescriptorCache(path, spec)
+        rows = cache.find(plain.keys[plain.done > 0])
+        if (rows >= 0).all() and cache.done[rows].all():
+            return path, cache
+    except CacheError:  # it is missing, or of another type
+        pass
+    sample = space_evenly(names, MOST_IMAGES).tolist()
+    exact = replace(options, dtype=plain.spec.dtype)
+    plain = fill_cache(folder / DESCRIPTORS, model.network, Path(), sample, model.device, exact).cache
+    create_coded(path, [], spec, plain)
+    return path, DescriptorCache(path, spec)
+
+
+def replace_descriptors(folder: Path, cache: DescriptorCache, model: Run) -> DescriptorCache:
+    """Move a converted cache to its place in the map, once map.json refers to its descriptors."""
+    if cache.path.name == DESCRIPTORS:
+        return cache
+    os.replace(cache.path, folder / DESCRIPTORS)
+    return open_descriptors(folder, model)
 
 
 def no_readable_photo(reasons: Sequence[str]) -> MapError:
@@ -153,14 +216,7 @@ def drop_old_versions(folder: Path, cache: DescriptorCache, table: PhotoTable) -
 
 
 def keep_only(cache: DescriptorCache, names: Keys) -> None:
-    """Rewrite the cache with only these photos, if it has others. A process that has the old file open keeps it."""
+    """Rewrite the cache with only these photos, if it has others."""
     rows = cache.find(names)
-    if len(rows) == len(cache):
-        return
-    rows = np.sort(rows)
-    with replace_file(cache.path) as temporary:
-        create(temporary, cache.keys[rows].tolist(), cache.spec)
-        target = DescriptorCache(temporary, writable=True)
-        for block in split_rows(np.arange(len(rows))):
-            target.restart(block, cache.bytes[rows[block]])
-            target.write(block, cache.globals_[rows[block]], cache.patches[rows[block]])
+    if len(rows) != len(cache):
+        keep_rows(cache, np.sort(rows))

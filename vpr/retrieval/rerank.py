@@ -71,11 +71,11 @@ class Images(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class CachedImages:
-    """Images of a descriptor cache; an adaptation is applied when they are read."""
+    """Images of a descriptor cache. If the cache is not adapted, an adaptation is applied when they are read."""
 
     cache: DescriptorCache
     rows: np.ndarray  # (N,) of the images in the cache
-    adaptation: Adaptation | None = None
+    adaptation: Adaptation | None = None  # also for the queries
     global_descriptors: np.ndarray | None = None  # (N, G) float32; None: those of the cache
 
     def __len__(self) -> int:
@@ -84,11 +84,16 @@ class CachedImages:
     @property
     def image_bytes(self) -> int:
         """The bytes as float16, and also as float32 if they are adapted."""
-        return max(1, (2 if self.adaptation is None else 6) * self.cache.patches[:1].size)
+        patches, dim = self.cache.patch_shape
+        return max(1, (6 if self._is_adapting else 2) * patches * dim)
+
+    @property
+    def _is_adapting(self) -> bool:
+        return self.adaptation is not None and not self.cache.spec.adapted
 
     def buffer_for(self, images: int) -> np.ndarray | None:
         """As `Images.buffer_for`."""
-        return np.empty((images, *self.cache.patches.shape[1:]), np.float16)
+        return np.empty((images, *self.cache.patch_shape), np.float16)
 
     def read(
         self, numbers: np.ndarray, with_weights: bool = False, buffer: np.ndarray | None = None
@@ -96,7 +101,7 @@ class CachedImages:
         """As `Images.read`."""
         rows = self.rows[numbers]
         patches = self.cache.read_patches(rows, None if buffer is None else buffer[: len(rows)])
-        if self.adaptation is not None:
+        if self.adaptation is not None and self._is_adapting:
             patches = self.adaptation.adapt_patches(patches)
         known = self.cache.globals_[rows] if self.global_descriptors is None else self.global_descriptors[numbers]
         weights = self.cache.read_weights(rows) if with_weights else None

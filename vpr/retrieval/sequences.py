@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vpr.cache import DescriptorCache
+from vpr.description.joined_cache import JoinedCache
 from vpr.retrieval.fusion import NO_CANDIDATE
 from vpr.retrieval.index import Index
 from vpr.retrieval.rerank import CachedImages, Similarities
@@ -23,7 +24,10 @@ class CacheRows:
     @classmethod
     def look_up(cls, cache: DescriptorCache, queries: np.ndarray, database: np.ndarray) -> "CacheRows":
         """Look up the image files (Q, Lq) and (N, Ld) str; raises CacheError if one is missing."""
-        return cls(*(cache.rows(images.ravel()).reshape(images.shape) for images in (queries, database)))
+        query_rows = cache.query_rows if isinstance(cache, JoinedCache) else cache.rows
+        return cls(
+            query_rows(queries.ravel()).reshape(queries.shape), cache.rows(database.ravel()).reshape(database.shape)
+        )
 
 
 def sequence_descriptors(cache: DescriptorCache, rows: np.ndarray) -> np.ndarray:

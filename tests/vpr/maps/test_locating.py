@@ -12,6 +12,7 @@ from photos import a_model, add, write_photo, write_photos
 
 from vpr.base.errors import VprError
 from vpr.cache import CacheSpec, DescriptorCache, create
+from vpr.description.describe import ImageDescriptors
 from vpr.description.foreign import ForeignDescriptors
 from vpr.maps.candidates import SHARPNESS, Candidates
 from vpr.maps.drives import calibrate_vote, votes
@@ -25,7 +26,7 @@ from vpr.maps.results import as_geojson, as_rows
 from vpr.maps.store import PhotoTable
 from vpr.retrieval import vector_index
 from vpr.retrieval.confidence import Curve, separation
-from vpr.retrieval.rerank import CachedImages
+from vpr.retrieval.rerank import ImagesInMemory
 from vpr.retrieval.vector_index import VectorIndex
 
 DEGREE_M = 110574.4  # of latitude at the equator, metres
@@ -158,9 +159,8 @@ def test_few_unknown_place_scores_give_no_familiarity(alone, told):
     places = np.zeros((40, 3))
     away = places[:, None] + np.where(np.arange(40) < alone, 1000.0, 0.0)[:, None, None]
     found = SimpleNamespace(places=away, scores=np.ones((40, 1)), structural=np.linspace(1, 0, 40)[:, None])
-    cache = SimpleNamespace(globals_=np.zeros((40, 2)), read_patches=lambda rows: np.zeros((len(rows), 1, 2)))
-    photos = SimpleNamespace(images=CachedImages(cache, np.arange(40)))
-    finder = SimpleNamespace(photos=photos, places=places, find=lambda *_: found)
+    images = ImagesInMemory(ImageDescriptors(np.zeros((40, 2)), np.zeros((40, 1, 2))))
+    finder = SimpleNamespace(photos=SimpleNamespace(images=images), places=places, find_adapted=lambda *_: found)
     expected = np.sort(found.structural[:told, 0]).astype(np.float32)
     np.testing.assert_array_equal(unknown_place_scores(finder), expected)
 

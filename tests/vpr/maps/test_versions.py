@@ -9,7 +9,7 @@ import pytest
 from photos import a_model, add, write_photo, write_photos
 
 from vpr.cache import DescriptorCache, create
-from vpr.maps import photo_map, store
+from vpr.maps import photo_map, photo_versions, store
 from vpr.maps.building import remove_photos
 from vpr.maps.errors import MapError
 from vpr.maps.photo_map import Map
@@ -70,17 +70,21 @@ def test_readers_have_the_map_of_before_while_a_changed_photo_is_described(tmp_p
     found = before.locate(photos / "001.jpg")
     for number in range(0, 12, 3):
         replace_photo(photos / f"{number:03d}.jpg", 100 + number)
-    write, changes = DescriptorCache.write, []
+    changes = []
 
-    def reading(self, *arguments):
-        for step in (lambda: None, lambda: write(self, *arguments)):
-            step()
-            opened = Map.open(folder, model)
-            changes.append(opened.content.state.change)
-            if changes[-1] == 1:
-                assert opened.locate(photos / "001.jpg") == found
+    def reading(step):
+        def read_around(*arguments):
+            for now in (lambda: None, lambda: step(*arguments)):
+                now()
+                opened = Map.open(folder, model)
+                changes.append(opened.content.state.change)
+                if changes[-1] == 1:
+                    assert opened.locate(photos / "001.jpg") == found
 
-    monkeypatch.setattr(DescriptorCache, "write", reading)
+        return read_around
+
+    monkeypatch.setattr(DescriptorCache, "write", reading(DescriptorCache.write))
+    monkeypatch.setattr(photo_versions, "keep_rows", reading(photo_versions.keep_rows))
     done = add(folder, model, photos)
     monkeypatch.undo()
     assert (done.changed, done.described) == (4, 4)
