@@ -183,7 +183,9 @@ def _create_coded(
 
     Returns the number of images that were described, and the seconds.
     """
-    sample = path.with_name(f".{path.stem}-sample.h5")  # hidden, so that the folder of an unfinished map counts as empty
+    sample = path.with_name(
+        f".{path.stem}-sample.h5"
+    )  # hidden, so that the folder of an unfinished map counts as empty
     exact_options = replace(options, dtype="float16", overwrite=True)
     exact = fill_cache(sample, model, root, _sample(images.keys), device, exact_options)
     with first_process_lock(options.fabric, path, wait=True):
