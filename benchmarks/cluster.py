@@ -18,7 +18,7 @@ import numpy as np
 from vpr.cache import CacheSpec, DescriptorCache, create
 from vpr.cluster.connecting import connect
 from vpr.cluster.shards import ShardedIndex, sharded
-from vpr.description.describe import ImageDescriptors
+from vpr.description.batches import ImageDescriptors
 from vpr.maps.candidates import CandidateFinder
 from vpr.maps.photo_map import Map
 from vpr.maps.store import DESCRIPTORS, PhotoTable, State, file_digest, write_array, write_table

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from vpr.base.command import run_command
 from vpr.base.settings import Names, PositiveInt, option
-from vpr.models.engine import Engine
+from vpr.models.onnx_network import Engine
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +44,8 @@ def _work(options: DescribingOptions) -> None:
     import torch
     from PIL import Image
 
-    from vpr.description.describe import BATCH, decode_in_threads, describe
+    from vpr.description.batches import BATCH
+    from vpr.description.describe import decode_in_threads, describe
     from vpr.description.image_files import ImageFiles
     from vpr.models.engine import network_of
     from vpr.run import load
@@ -79,16 +80,12 @@ def _run_network(model: nn.Module, batches: Sequence[torch.Tensor]) -> None:
     """Run a network on batches (b, 3, H, W) of decoded photos, as `vpr.description.describe.describe` does."""
     import torch
 
-    from vpr.description.describe import evaluation_mode
+    from vpr.description.describe import describe_batch
     from vpr.models.engine import network_of
 
-    onnx = network_of(model)
+    network = network_of(model)
     for batch in batches:
-        if onnx is not None:
-            onnx(batch)
-            continue
-        with evaluation_mode(model):
-            model(batch.to(memory_format=torch.channels_last))
+        describe_batch(model, network, batch, torch.device("cpu"))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from scipy.linalg import orthogonal_procrustes
 from sklearn.decomposition import PCA
 
 from vpr.base.errors import VprError
-from vpr.description.describe import BATCH, evaluation_mode
+from vpr.description.batches import BATCH
+from vpr.description.describe import evaluation_mode
 from vpr.description.image_files import Images
 from vpr.models.structural import StructuralModel
 from vpr.models.summary import fit_whitening

@@ -14,7 +14,8 @@ from torch.utils.data import Subset
 
 from vpr.base.errors import VprError
 from vpr.base.run_folder import CHECKPOINT, finish_run
-from vpr.description.describe import BATCH, global_descriptors
+from vpr.description.batches import BATCH
+from vpr.description.describe import global_descriptors
 from vpr.description.image_files import Images
 from vpr.distill.data import TrainingData, load_images
 from vpr.distill.losses.metric_loss import MetricLoss, check_memory, check_objective

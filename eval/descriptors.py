@@ -51,7 +51,7 @@ class DescribedSet:
     data: RetrievalSet
     cache: DescriptorCache
     rows: CacheRows  # of the entries' images in the cache
-    device: torch.device = CPU  # for the comparison of patches
+    device: str | torch.device = CPU  # for the comparison of patches
     shards: Index | None = None  # the database on a cluster; None: on this machine
     adapted: bool = False  # whether the descriptors were adapted to the database
     latency_ms: float | None = None  # per image that was described; None if all were in the cache
@@ -62,7 +62,7 @@ class DescribedSet:
         cls,
         data: RetrievalSet,
         cache: DescriptorCache,
-        device: torch.device = CPU,
+        device: str | torch.device = CPU,
         adapted: bool = False,
         latency_ms: float | None = None,
     ) -> DescribedSet:

@@ -96,7 +96,7 @@ def _work(study: PatchesOptions, dataset: DatasetOptions, problem: TransportOpti
 
 def _parse_pairs(study: PatchesOptions) -> list[tuple[Path, Path]]:
     """The pairs of photos; raises VprError for files that are missing."""
-    from vpr.retrieval.pairs import require_files
+    from vpr.retrieval.matching import require_files
 
     if len(study.pair) % 2:
         raise VprError(f"--pair: give two photos, A.jpg,B.jpg, and not {','.join(study.pair)}")

@@ -20,6 +20,8 @@ from vpr.cache import PatchType
 from vpr.cluster.options import ClusterOptions
 
 if TYPE_CHECKING:
+    from vpr.cluster.connecting import Cluster
+    from vpr.description.cache_filling import CacheFillOptions
     from vpr.maps.building import AddResult
     from vpr.maps.skipped_photos import SkippedPhotos
     from vpr.run import Run
@@ -85,7 +87,6 @@ def _model(options: MapOptions) -> Run:
 
 
 def _add(options: MapOptions, cluster_options: ClusterOptions) -> None:
-    from vpr.cluster.describing import cluster_fill_options
     from vpr.maps.building import add_photos_unlocked, known_positions, read_positions, require_place, write_access
     from vpr.maps.frames import require_videos, take_frames
     from vpr.maps.skipped_photos import nothing_to_add
@@ -97,18 +98,18 @@ def _add(options: MapOptions, cluster_options: ClusterOptions) -> None:
     require_place(options.map)
     require_videos(videos)
     model = _model(options)
-    found = find_photos(others, options.crs, known_positions(options.map, model.spec.patches))
+    found = find_photos(others, options.crs, known_positions(options.map))
     _print_skipped(found.skipped)
     if not found.photos and not videos:
         raise nothing_to_add(found.skipped)
     with cluster_options.connect() as cluster, write_access(options.map):
         frames = []
         if options.gpx is not None:
-            known = read_positions(options.map, model.spec.patches)
+            known = read_positions(options.map)
             frames = take_frames(options.map, videos, options.gpx, options.every, options.start, known)
         photos = [*found.photos, *(photo for video in frames for photo in video.photos)]
         result = add_photos_unlocked(
-            options.map, model, photos, cluster_fill_options(cluster),
+            options.map, model, photos, _fill_options(cluster),
             lambda key: any(video.is_outdated(key) for video in frames), options.patches,
         )  # fmt: skip
         for video in frames:
@@ -118,6 +119,17 @@ def _add(options: MapOptions, cluster_options: ClusterOptions) -> None:
     if failed := len(found.unreadable) + len(result.left_out):
         count = len(photos) + len(found.unreadable)
         raise VprError(f"{failed} of {count} photos cannot be read", remedy="restore them and add them again")
+
+
+def _fill_options(cluster: Cluster | None) -> CacheFillOptions:
+    """The options to describe photos, on a cluster if there is one."""
+    from vpr.description.cache_filling import DEFAULT_FILL
+
+    if cluster is None:
+        return DEFAULT_FILL
+    from vpr.cluster.describing import cluster_fill_options  # imports torch
+
+    return cluster_fill_options(cluster)
 
 
 def _videos(options: MapOptions) -> list[Path]:

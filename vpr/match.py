@@ -18,7 +18,7 @@ from vpr.retrieval.settings import RerankConfig, TransportOptions
 
 if TYPE_CHECKING:
     from vpr.models.settings import Crop
-    from vpr.retrieval.pairs import MatchedPhotos
+    from vpr.retrieval.matching import MatchedPhotos
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _work(options: MatchOptions, transport: TransportOptions) -> None:
     from vpr.base.figures import format_of
-    from vpr.retrieval.pairs import match_photos, require_files
+    from vpr.retrieval.matching import require_files
     from vpr.run import load
 
     photos = options.query, options.database
@@ -54,9 +54,9 @@ def _work(options: MatchOptions, transport: TransportOptions) -> None:
     run = load(options.run, options.device)
     config = transport.config(run.calibration)
     weight = run.calibration.weight if options.weight is None else options.weight
-    pair = match_photos(run.network, photos, config, run.device)
+    pair = run.match(*photos, config)
     _print_scores(options, config, pair, weight)
-    _draw(options, pair, run.network.crop)
+    _draw(options, pair, run.config.crop)
     if options.json:
         write_json(options.json, _as_json(options, config, pair, weight))
     print(printable(f"written: {', '.join(str(path) for path in (options.out, options.json) if path)}"))

@@ -7,48 +7,37 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
-import torch
-from PIL import Image
-from torch.utils.data import Dataset
 
 from vpr.base.errors import VprError
-from vpr.base.machine import Device, choose_device
+from vpr.base.machine import Device, choose_device_kind
 from vpr.base.outputs import Output, check_output
 from vpr.base.run_folder import METRICS, read_metrics
 from vpr.base.settings import load_stage
 from vpr.cache import CacheSpec, DescriptorCache, PatchType
-from vpr.description.cache_filling import CacheFillOptions, fill_cache
-from vpr.description.describe import BATCH, ImageDescriptors, describe
-from vpr.description.image_files import TolerantImages
-from vpr.description.images import (
-    UNREADABLE,
-    ImageError,
-    Size,
-    decode_upright,
-    fit_image,
-    read_image,
-    read_stream,
-)
-from vpr.description.model_spec import cache_spec
+from vpr.description.batches import BATCH, ImageDescriptors, decode_ahead
+from vpr.description.describer import Describer, open_describer
+from vpr.description.images import ImageError
+from vpr.description.photo_kinds import PhotoLike, Photos, is_photo
 from vpr.models.builtin import NAME, descriptor_folder, resolve_run
-from vpr.models.engine import DescribingEngine, Engine
-from vpr.models.loading import load_student, load_teacher
-from vpr.models.netvlad import NetVLAD
-from vpr.models.onnx_graph import export_onnx
-from vpr.models.settings import Crop, Interpolation
-from vpr.models.structural import StructuralModel
+from vpr.models.onnx_network import Engine
+from vpr.models.settings import ModelConfig
 from vpr.retrieval.confidence import Curves
 from vpr.retrieval.fusion import reorder, weighted_sum
-from vpr.retrieval.pairs import MatchedPhotos, match_photos
+from vpr.retrieval.matching import MatchedPhotos, match_described, require_files
 from vpr.retrieval.rerank import ImagesInMemory, compare_images
 from vpr.retrieval.search import search
 from vpr.retrieval.settings import TRANSPORT_SETTINGS, Calibration, RerankConfig
 
-# A photo: a path, the bytes of a file, an open file object, pixels (H, W, 3) uint8, or an image of Pillow.
-PhotoLike = str | Path | bytes | IO[bytes] | np.ndarray | Image.Image
+# Torch, and what imports it, is imported by the methods that need a model in torch: a command that locates a photo
+# does not, and starts in a third of the time.
+if TYPE_CHECKING:
+    import torch
+
+    from vpr.models.netvlad import NetVLAD
+    from vpr.models.structural import StructuralModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,11 +59,27 @@ class Run:
     """
 
     name: str  # 'builtin', or the absolute path of the folder
-    network: StructuralModel  # in evaluation mode
-    device: torch.device
+    describer: Describer  # its structural model
     calibration: Calibration  # weight of S_struct and the transport problem; defaults if there was no calibration
     curves: Curves  # from separations to probabilities; empty if there was no calibration
     calibrated: bool = True  # whether there was a calibration, on a held-out city
+
+    @property
+    def config(self) -> ModelConfig:
+        """The settings of the model."""
+        return self.describer.config
+
+    @property
+    def network(self) -> StructuralModel:
+        """The model in torch, in evaluation mode."""
+        return self.describer.network
+
+    @property
+    def device(self) -> torch.device:
+        """The device to compute on."""
+        import torch
+
+        return torch.device(self.describer.device)
 
     @property
     def folder(self) -> Path:
@@ -89,6 +94,9 @@ class Run:
     @cached_property
     def teacher(self) -> NetVLAD:
         """The teacher inside the run; raises VprError if it has none."""
+        from vpr.models.engine import DescribingEngine
+        from vpr.models.loading import load_teacher
+
         teacher = load_teacher(self.folder, self.device)
         teacher.engine = DescribingEngine(self.network.engine.name, self.device)
         return teacher
@@ -99,6 +107,8 @@ class Run:
         Returns the largest difference to the network for ten random images. Raises VprError if a package is missing, or
         the network cannot be exported.
         """
+        from vpr.models.onnx_graph import export_onnx
+
         network, calibration = self.network, self.calibration
         metadata = {
             "model": os.path.basename(self.name),
@@ -121,15 +131,15 @@ class Run:
 
     @property
     def spec(self) -> CacheSpec:
-        """The kind of descriptors that the network makes."""
-        return cache_spec(self.network)
+        """The kind of descriptors that the model makes."""
+        return self.describer.spec
 
     def describe(self, photos: PhotoLike | Sequence[PhotoLike]) -> ImageDescriptors:
         """The descriptors of one photo or several: ``globals_`` (N, G) float32, ``patches`` (N, P, C) float16.
 
         Raises ImageError for a file that cannot be decoded, VprError for an object that is not a photo.
         """
-        several: Any = photos if not _is_photo(photos) and isinstance(photos, Iterable) else [photos]
+        several: Any = photos if not is_photo(photos) and isinstance(photos, Iterable) else [photos]
         several = list(several)
         described, unreadable = self.describe_readable(several)
         for reason in unreadable.values():
@@ -148,7 +158,7 @@ class Run:
         if not rerank:
             return Ranking(numbers, similarity)
         sides, config = (ImagesInMemory(queries), ImagesInMemory(database)), self.calibration.config()
-        compared = compare_images(*sides, numbers, config, weight=self.calibration.weight, device=self.device)
+        compared = compare_images(*sides, numbers, config, weight=self.calibration.weight, device=self.describer.device)
         scores = weighted_sum(compared.global_similarity, compared.structural, self.calibration.weight)
         return Ranking(reorder(numbers, scores), reorder(scores, scores))
 
@@ -158,8 +168,13 @@ class Run:
         config: the transport problem; None for that of this run's calibration. Raises VprError for files that are
         missing or not images, and for rollout marginals if the network does not support them.
         """
-        photos = Path(query), Path(database)
-        return match_photos(self.network, photos, config or self.calibration.config(), self.device)
+        photos, config = (Path(query), Path(database)), config or self.calibration.config()
+        if config.marginals == "rollout":  # weights of patches, which only the model in torch has
+            from vpr.retrieval.pairs import match_photos
+
+            return match_photos(self.network, photos, config, self.device)
+        require_files(photos)
+        return match_described(self.describe(photos), config)
 
     def extract(
         self,
@@ -181,19 +196,20 @@ class Run:
         if patches not in get_args(PatchType):
             raise ValueError(f"patches: {patches!r} is not one of {', '.join(get_args(PatchType))}")
         check_output(Output("cache", Path(cache), "cache"), [Path(root, name) for name in names])
+        from vpr.description.cache_filling import CacheFillOptions, fill_cache
+
         options = CacheFillOptions(workers, overwrite, patches, rollout)
         return fill_cache(Path(cache), self.network, Path(root), list(names), self.device, options).cache
 
     def describe_readable(self, photos: Sequence[PhotoLike]) -> tuple[ImageDescriptors, dict[int, str]]:
         """As `describe`, but files that cannot be decoded are left out; also returns their errors, by number."""
-        images = TolerantImages(_Photos(photos, self.network), self.network.input_size)
+        images, config = Photos(photos, self.config), self.config
         batches = [range(start, min(start + BATCH, len(photos))) for start in range(0, len(photos), BATCH)]
-        parts = list(describe(self.network, images, batches, self.device))
+        parts = [self.describer.describe(np.stack(batch)) for batch in decode_ahead(images, batches)]
         read = [number for number in range(len(photos)) if number not in images.unreadable]
-        config = self.network.config
         no_patches = np.zeros((0, config.grid**2, config.dim), np.float16)
         patches = np.concatenate([no_patches, *(part.patches for part in parts if part.patches is not None)])
-        no_global = np.zeros((0, self.network.global_dim), np.float32)
+        no_global = np.zeros((0, config.global_length), np.float32)
         global_descriptors = np.concatenate([no_global, *(part.globals_ for part in parts)])
         return ImageDescriptors(global_descriptors[read], patches[read]), dict(sorted(images.unreadable.items()))
 
@@ -206,13 +222,13 @@ def load(run: str | Path = NAME, device: Device | torch.device = "auto", engine:
 
     Raises VprError if the run is missing, unfinished, damaged or of another kind, and if the device is not available.
     """
-    device = device if isinstance(device, torch.device) else choose_device(device)
+    # asked in this way, since `torch.device` itself would have to be imported
+    kind = str(device) if hasattr(device, "type") else choose_device_kind(device)
     name = NAME if str(run) == NAME else os.path.abspath(run)
-    network = load_student(Path(run), device)
-    network.engine = DescribingEngine(engine, device)
+    describer = open_describer(Path(run), kind, engine)
     recorded = recorded_calibration(Path(run))
     calibration, curves = calibration_of(Path(run), recorded), curves_of(Path(run), recorded)
-    return Run(name, network, device, calibration, curves, calibrated=bool(recorded))
+    return Run(name, describer, calibration, curves, calibrated=bool(recorded))
 
 
 def recorded_calibration(run: Path) -> dict[str, Any]:
@@ -244,49 +260,3 @@ def curves_of(run: Path, recorded: Mapping[str, Any]) -> Curves:
 def _damage_error(run: Path, reason: object) -> VprError:
     remedy = "run the command that made it again, with --overwrite"
     return VprError(f"{resolve_run(run) / METRICS}: its calibration is damaged ({reason}); {remedy}")
-
-
-def _is_photo(photos: object) -> bool:
-    """Whether this is one photo, not a sequence of photos."""
-    return isinstance(photos, str | Path | bytes | np.ndarray | Image.Image) or hasattr(photos, "read")
-
-
-class _Photos(Dataset[torch.Tensor]):
-    """Photos as uint8 tensors (3, height, width) of the network's input size."""
-
-    def __init__(self, photos: Sequence[PhotoLike], network: StructuralModel) -> None:
-        self.photos, self.network = photos, network
-
-    def __len__(self) -> int:
-        return len(self.photos)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        network = self.network
-        pixels = _read_pixels(self.photos[index], network.input_size, network.interpolation, network.crop)
-        return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
-
-
-def _read_pixels(photo: Any, size: Size, interpolation: Interpolation, crop: Crop) -> np.ndarray:
-    """As `read_image`, for any kind of photo. A file in memory gives the same pixels as the file on disk.
-
-    Raises ImageError for an image that cannot be decoded, VprError for an object that is not a photo.
-    """
-    if isinstance(photo, str | Path):
-        return read_image(Path(photo), size, interpolation, crop)
-    if isinstance(photo, bytes) or hasattr(photo, "read"):
-        return read_stream(photo, getattr(photo, "name", "the photo"), size, interpolation, crop)
-    return fit_image(_to_image(photo), size, interpolation, crop)
-
-
-def _to_image(photo: Any) -> Image.Image:
-    """An image of Pillow, or an array, in RGB and upright; errors as `_read_pixels`."""
-    if isinstance(photo, Image.Image):
-        try:
-            return decode_upright(photo)
-        except UNREADABLE as error:
-            raise ImageError(f"an image {photo.size} of mode {photo.mode} cannot be read: {error}; pass RGB") from error
-    if not isinstance(photo, np.ndarray):
-        raise VprError(f"a {type(photo).__name__} is not a photo; pass a path, bytes, an array or an image of Pillow")
-    if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
-        raise VprError(f"an array {photo.shape} of {photo.dtype} is not a photo; pass (height, width, 3) uint8")
-    return Image.fromarray(photo)

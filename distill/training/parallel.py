@@ -18,7 +18,8 @@ from torch import nn
 from torch.utils.data import Subset
 
 from vpr.base.errors import VprError
-from vpr.description.describe import BATCH, global_descriptors
+from vpr.description.batches import BATCH
+from vpr.description.describe import global_descriptors
 from vpr.description.image_files import Images
 from vpr.distill.sampling.augmentation import split_batch
 from vpr.distill.sampling.batches import BatchSampler

@@ -3,6 +3,9 @@
 import csv
 import json
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from commands import module_of, refused
 from photos import write_photos
 
 from vpr.cache import DescriptorCache
-from vpr.models.engine import VARIABLE
+from vpr.models.onnx_network import VARIABLE
 
 
 def run(command, *arguments):
@@ -33,6 +36,30 @@ def _number(text):
         return float(text)
     except ValueError:
         return text
+
+
+WITHOUT_TORCH = """
+import sys
+from vpr.locate import main
+code = main(sys.argv[1:])
+heavy = {"torch", "timm", "torchvision", "lightning_fabric", "onnx", "onnx_ir", "onnxscript", "sklearn", "faiss",
+         "pandas", "matplotlib"} & set(sys.modules)
+from vpr.base.machine import thread_count
+threads = thread_count()
+import torch
+sys.exit(code or ", ".join(heavy) or ("" if threads == torch.get_num_threads() else f"{threads} threads") or 0)
+"""
+
+
+def check_a_photo_is_located_without_torch(folder, photo, row):
+    """A command of its own, which starts in a second: it imports nothing heavy, and answers as before."""
+    arguments = [folder / "map", photo, "--device", "cpu", "--csv", folder / "one.csv"]
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *map(str, arguments)], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "engine: ONNX Runtime" in done.stderr and rows_of(folder / "one.csv") == {photo.name: row}
 
 
 TOLERANCES = {"latitude": 1e-6, "longitude": 1e-6, "radius_m": 0.1, "match_metres": 0.1}  # degrees, metres
@@ -67,6 +94,7 @@ def test_both_engines_give_the_same_answers(tiny_tree, tmp_path, monkeypatch, ca
     for stage, scores in ours["scores"].items():
         assert dict(scores, confidence=0) == dict(others["scores"][stage], confidence=0), stage
     assert ours["located"].keys() == others["located"].keys() == {f"{number:03d}.jpg" for number in range(8)}
+    check_a_photo_is_located_without_torch(tmp_path / "auto", photos / "003.jpg", ours["located"]["003.jpg"])
     for photo, row in ours["located"].items():
         assert row["on_map"] == "True" and row["match"] == photo
         wanted = others["located"][photo]

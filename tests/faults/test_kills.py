@@ -130,7 +130,7 @@ def test_a_kill_before_any_file_operation_costs_nothing_but_time(pair, case, tmp
 
 def read_map(folder):
     """The photos of a map with their global descriptors, and how many rows its cache has; raises where readers do."""
-    content, cache = MapContent.read(folder, 9), DescriptorCache(folder / DESCRIPTORS)
+    content, cache = MapContent.read(folder), DescriptorCache(folder / DESCRIPTORS)
     cache.rows(content.table.described_as)
     return dict(zip(content.table.keys, content.global_descriptors.tolist(), strict=True)), len(cache)
 

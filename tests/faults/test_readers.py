@@ -80,7 +80,7 @@ def read_places(path):
 
 def read_map(path):
     """Read a map, one of whose files is given."""
-    MapContent.read(path.parent, 9)
+    MapContent.read(path.parent)
 
 
 READERS = {

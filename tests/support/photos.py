@@ -9,6 +9,7 @@ import torch
 from PIL import ExifTags, Image
 
 from tools.photo_folder import gps_exif
+from vpr.description.network_describer import NetworkDescriber
 from vpr.maps.building import AddResult, add_photos
 from vpr.maps.results import Located
 from vpr.maps.sources.positions import find_photos
@@ -47,7 +48,7 @@ def a_model(seed: int = 0, head="shared") -> Run:
     """A model of 2 x 2 patches with random weights; with the head 'whitening' it adapts."""
     torch.manual_seed(seed)
     network = StructuralModel(ModelConfig(dim=8, grid=2, image_size=32, head=head)).eval()
-    return Run("somewhere", network, torch.device("cpu"), Calibration(weight=2.0), Curves(None, Curve(2.0, -0.5)))
+    return Run("somewhere", NetworkDescriber(network), Calibration(weight=2.0), Curves(None, Curve(2.0, -0.5)))
 
 
 def write_photos(folder: Path, numbers) -> Path:

@@ -14,6 +14,7 @@ import vpr
 from vpr.base.errors import VprError
 from vpr.cache import CacheMismatch
 from vpr.description.images import ImageError
+from vpr.description.network_describer import NetworkDescriber
 from vpr.models.structural import ModelConfig, StructuralModel
 from vpr.retrieval.rerank import ImagesInMemory, compare_images
 
@@ -45,7 +46,7 @@ def test_bytes_and_open_files_are_described_as_the_file_of_a_path(tmp_path, crop
     Image.fromarray(noise).save(tmp_path / "a.jpg")
     torch.manual_seed(0)
     network = StructuralModel(ModelConfig(dim=8, grid=2, image_size=32, crop=crop)).eval()
-    run, data = replace(a_model(), network=network), (tmp_path / "a.jpg").read_bytes()
+    run, data = replace(a_model(), describer=NetworkDescriber(network)), (tmp_path / "a.jpg").read_bytes()
     expected = run.describe(tmp_path / "a.jpg")
     with (tmp_path / "a.jpg").open("rb") as file:
         file.read(100)

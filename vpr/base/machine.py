@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, get_args
 
 from vpr.base.errors import VprError
@@ -19,28 +20,86 @@ log = logging.getLogger("vpr")
 _most_cores: int | None = None  # upper limit for this process, if `limit_cores` set one
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 MOST_BYTES = 2**31 - 1
+# Of NVIDIA's cards and boards, of AMD, and of Windows for the Linux inside it.
+GPU_DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/nvidia0", "/dev/nvmap", "/dev/kfd", "/dev/dxg")
 
 
 def choose_device(name: Device) -> torch.device:
-    """The torch device for a name; ``auto`` takes CUDA, then Apple's MPS, then the CPU. The choice is logged.
-
-    Raises VprError if the device is unknown or not available.
-    """
+    """The torch device for a name; errors and log as `choose_device_kind`."""
     import torch
 
+    return torch.device(choose_device_kind(name))
+
+
+def choose_device_kind(name: Device) -> str:
+    """cpu, cuda or mps for a name; ``auto`` takes CUDA, then Apple's MPS, then the CPU. The choice is logged.
+
+    Torch is imported only if this machine may have a GPU, or if one is asked for. Raises VprError if the device is
+    unknown or not available.
+    """
     if name not in get_args(Device):
         remedy = f"pass one of {', '.join(get_args(Device))}"
         raise VprError(f"there is no device {name!r}", thing="--device", remedy=remedy)
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    kind = next(kind for kind in ("cuda", "mps", "cpu") if present[kind]) if name == "auto" else name
+    kind = "cpu" if name == "cpu" or (name == "auto" and not may_have_gpu()) else _present_kind(name)
+    log.info("device: %s (%s)", kind, _device_detail(kind))
+    keep_freed_memory()
+    return kind
+
+
+def _present_kind(name: Device) -> str:
+    """As `choose_device_kind`, by asking torch."""
+    import torch
+
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    kind = next(kind for kind in present if present[kind]) if name == "auto" else name
     if not present[kind]:
-        available = ", ".join(kind for kind, is_present in present.items() if is_present)
+        available = ", ".join(kind for kind in ("cpu", "cuda", "mps") if present[kind])
         remedy = f"pass --device auto or one of: {available}"
         raise VprError(f"device {kind} is not available on this machine", thing="--device", remedy=remedy)
-    detail = torch.cuda.get_device_name() if kind == "cuda" else f"{torch.get_num_threads()} threads"
-    log.info("device: %s (%s)", kind, detail)
-    keep_freed_memory()
-    return torch.device(kind)
+    return kind
+
+
+def _device_detail(kind: str) -> str:
+    if kind != "cuda":
+        return f"{thread_count()} threads"
+    import torch
+
+    return str(torch.cuda.get_device_name())
+
+
+def may_have_gpu() -> bool:
+    """Whether torch may find a GPU. If torch is not imported yet, this looks for a driver, in microseconds.
+
+    Only Linux shows its drivers as files. On other systems torch has to be asked.
+    """
+    return "torch" in sys.modules or sys.platform != "linux" or any(map(os.path.exists, GPU_DRIVERS))
+
+
+def thread_count() -> int:
+    """The number of threads with which networks are computed: torch's, or the one that torch would take."""
+    if "torch" in sys.modules:
+        return sys.modules["torch"].get_num_threads()  # type: ignore[no-any-return]
+    given = [os.environ.get(name, "").partition(",")[0] for name in ("MKL_NUM_THREADS", "OMP_NUM_THREADS")]
+    wanted = next((int(count) for count in given if count.isdecimal() and int(count)), 0)
+    if wanted:  # the wish counts more than the cores that this process may use
+        return min(wanted, _physical_cores(range(os.cpu_count() or 1)))
+    return _physical_cores(_usable_processors())
+
+
+def _physical_cores(processors: Iterable[int]) -> int:
+    """The number of cores of some processors; two threads of a core are two processors."""
+    cores = set()
+    for number in processors:
+        try:
+            with open(f"/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list", "rb") as file:
+                cores.add(file.read())
+        except OSError:  # a virtual machine, or another system
+            cores.add(b"%d" % number)
+    return len(cores)
+
+
+def _usable_processors() -> Iterable[int]:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
 
 
 def shorten_busy_waiting() -> None:
@@ -67,7 +126,7 @@ def keep_freed_memory() -> None:
 
 def usable_cores() -> int:
     """The number of CPU cores that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len([*_usable_processors()])
     return cores if _most_cores is None else min(cores, _most_cores)
 
 

@@ -21,7 +21,7 @@ log = logging.getLogger("vpr")
 CONFIG, METRICS, WEIGHTS, CHECKPOINT = "config.json", "metrics.json", "model.safetensors", "checkpoint.pt"
 TRAINING_CODE = (
     "vpr/distill/**/*.py", "vpr/models/*.py", "vpr/description/images.py", "vpr/description/image_files.py",
-    "vpr/description/describe.py", "vpr/transport/*.py",
+    "vpr/description/describe.py", "vpr/description/batches.py", "vpr/transport/*.py",
 )  # fmt: skip
 POST_TRAINING_SETTINGS = {"data.held_out"}  # settings that have no effect until the weights are trained
 DOCSTRING_NODES = (ast.Module, ast.ClassDef, ast.FunctionDef)

@@ -24,8 +24,9 @@ from vpr.base.machine import limit_cores
 from vpr.base.progress import progress
 from vpr.cluster.connecting import Cluster, require_code
 from vpr.cluster.errors import ClusterError
+from vpr.description.batches import ImageDescriptors
 from vpr.description.cache_filling import DEFAULT_FILL, CacheFillOptions
-from vpr.description.describe import ImageDescriptors, describe
+from vpr.description.describe import describe
 from vpr.description.image_files import ImageFiles, TolerantImages
 from vpr.description.images import ImageError, Size
 from vpr.models.engine import network_of

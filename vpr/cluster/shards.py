@@ -24,7 +24,7 @@ from vpr.cluster.errors import ClusterError
 from vpr.cluster.merging import merge, spans, to_global, to_local
 from vpr.cluster.shard_actors import ShardActors, ShardFailure
 from vpr.description.adaptation import Adaptation, AdaptedCache
-from vpr.description.describe import ImageDescriptors
+from vpr.description.batches import ImageDescriptors
 from vpr.maps.candidates import CandidateFinder, Candidates
 from vpr.maps.store import DESCRIPTORS, State
 from vpr.retrieval import vector_index

@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from vpr.base.files import replace_file, writable_path
 from vpr.cache import CacheError, CacheSpec, DescriptorCache, PatchType
-from vpr.models.summary import PatchSummary, fit_whitening
+from vpr.models.vlad import Vlad
 
 log = logging.getLogger("vpr")
 
@@ -36,16 +35,18 @@ class Adaptation:
 
     mean: np.ndarray  # (C,)
     components: np.ndarray  # (C, C), rows scaled
-    summary: PatchSummary
+    summary: Vlad
 
     @classmethod
     def fit(cls, patches: np.ndarray, seed: int = 0) -> "Adaptation":
         """Fit to the patches (N, P, C) of database images, more than `GLOBAL_DIM` of them."""
+        from vpr.models.summary import PatchSummary, fit_whitening  # of torch, which is slow to import
+
         mean, components = fit_whitening(patches, patches.shape[-1], POWER, seed)
         summary = PatchSummary("vlad", patches.shape[1:], CLUSTERS, adapted_global_dim(patches.shape[-1]))
-        adaptation = cls(mean, components, summary)
+        adaptation = cls(mean, components, Vlad(**summary.arrays()))
         summary.fit(adaptation.adapt_patches(patches), POWER, seed)
-        return adaptation
+        return replace(adaptation, summary=Vlad(**summary.arrays()))
 
     def adapt_patches(self, patches: np.ndarray) -> np.ndarray:
         """Adapted patch descriptors, float32."""
@@ -58,25 +59,20 @@ class Adaptation:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Its arrays by name, for a file; `from_arrays` is the inverse."""
-        summary = {f"summary.{name}": value.numpy() for name, value in self.summary.state_dict().items()}
+        summary = {f"summary.{name}": array for name, array in self.summary.arrays().items()}
         return {"mean": self.mean, "components": self.components, **summary}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray], patches: int) -> "Adaptation":
-        """The inverse of `to_arrays`. patches: number of patches per image.
-
-        Raises LookupError, ValueError or RuntimeError for arrays that are not those of an adaptation.
-        """
-        dim, parts = len(arrays["mean"]), {name: torch.from_numpy(array) for name, array in arrays.items()}
-        summary = PatchSummary("vlad", (patches, dim), CLUSTERS, adapted_global_dim(dim))
-        summary.load_state_dict({name[8:]: part for name, part in parts.items() if name.startswith("summary.")})
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Adaptation":
+        """The inverse of `to_arrays`; raises LookupError or ValueError for arrays of something else."""
+        dim, parts = len(arrays["mean"]), {name: array for name, array in arrays.items() if name.startswith("summary.")}
+        parts = {name[8:]: part for name, part in parts.items()}
+        summary = Vlad.from_arrays(parts, CLUSTERS, dim, adapted_global_dim(dim))
         return cls(arrays["mean"], arrays["components"].reshape(-1, dim), summary)
 
     def global_descriptors(self, patches: np.ndarray) -> np.ndarray:
         """VLAD descriptors (B, G) of adapted patches (B, P, C), float32."""
-        with torch.no_grad():
-            descriptors: np.ndarray = self.summary(torch.from_numpy(patches)).numpy()
-        return descriptors
+        return self.summary(patches)
 
 
 def is_worth_adapting(database: int) -> bool:
@@ -92,7 +88,7 @@ def adaptation_of(cache: DescriptorCache) -> Adaptation | None:
     if cache.coding is None or not cache.coding.adaptation:
         return None
     try:
-        return Adaptation.from_arrays(cache.coding.adaptation, cache.spec.patches)
+        return Adaptation.from_arrays(cache.coding.adaptation)
     except (LookupError, ValueError, RuntimeError) as error:
         raise CacheError(f"{cache.path} has a damaged adaptation ({error}); remove it, and it is made again") from error
 
@@ -153,7 +149,7 @@ class AdaptedCache(ComputedCache):
         try:
             arrays = load_file(path)
             self.globals_[described_rows(plain)] = arrays[GLOBALS]
-            self.adaptation = Adaptation.from_arrays(arrays, plain.spec.patches)
+            self.adaptation = Adaptation.from_arrays(arrays)
         except (OSError, LookupError, ValueError, RuntimeError, SafetensorError) as error:
             raise CacheError(f"{path} is damaged ({error})", thing=path, remedy="remove it") from error
         self.keep_patches()

@@ -1,4 +1,9 @@
-"""Filling a cache file with the descriptors of many images; an interrupted call continues."""
+"""Filling a cache file with the descriptors of many images; an interrupted call continues.
+
+The functions that describe import torch, and what imports it: maps import this module also if they describe nothing.
+"""
+
+from __future__ import annotations
 
 import logging
 import os
@@ -6,24 +11,25 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from lightning_fabric import Fabric
 
 from vpr.base.processes import SINGLE_PROCESS, SingleProcess, first_process_lock
 from vpr.cache import CacheError, CacheSpec, DescriptorCache, Keys, PatchType, create, mend_truncated
 from vpr.description.adaptation import MOST_IMAGES, adaptation_of, space_evenly
+from vpr.description.batches import BATCH, ImageDescriptors, take_images
 from vpr.description.coding import create_coded, digest_of_images, write_described
-from vpr.description.describe import BATCH, ImageDescriptors, describe, take_images
-from vpr.description.image_files import ImageFiles, TolerantImages
 from vpr.description.images import ImageError, convert_image_errors
-from vpr.description.model_spec import cache_spec
-from vpr.models.hub import HubModel
-from vpr.models.netvlad import NetVLAD
-from vpr.models.rollout import RolloutModel
-from vpr.models.structural import StructuralModel
+
+if TYPE_CHECKING:
+    import torch
+    from lightning_fabric import Fabric
+
+    from vpr.description.image_files import ImageFiles, TolerantImages
+    from vpr.models.hub import HubModel
+    from vpr.models.netvlad import NetVLAD
+    from vpr.models.structural import StructuralModel
 
 log = logging.getLogger("vpr")
 
@@ -46,6 +52,8 @@ def describe_in_order(
     title: str | None,
 ) -> Iterable[tuple[Sequence[int], ImageDescriptors]]:
     """Each batch of image numbers with its descriptors, computed by `describe` in this process."""
+    from vpr.description.describe import describe
+
     return zip(batches, describe(model, images, batches, device, workers, title))
 
 
@@ -92,6 +100,10 @@ def fill_cache(
     set. Raises ImageError for an image that cannot be read, unless ``options.tolerant`` is set; a missing image is
     found before a file is replaced.
     """
+    from vpr.description.image_files import ImageFiles, TolerantImages
+    from vpr.description.model_spec import cache_spec
+    from vpr.models.rollout import RolloutModel
+
     spec, fabric = cache_spec(model, options.dtype, options.rollout, options.adapt), options.fabric
     image_files, missing = _image_files(root, list(dict.fromkeys(keys)), options)  # before a file is replaced
     keys = image_files.keys
@@ -174,7 +186,7 @@ def _create_coded(
     path: Path,
     model: StructuralModel | NetVLAD | HubModel,
     root: Path,
-    images: "_ImageFiles",
+    images: _ImageFiles,
     spec: CacheSpec,
     device: torch.device,
     options: CacheFillOptions,

@@ -21,7 +21,7 @@ from vpr.description.adaptation import (
     space_evenly,
     split_rows,
 )
-from vpr.description.describe import ImageDescriptors
+from vpr.description.batches import ImageDescriptors
 from vpr.patch_codes import CODE_BYTES, PatchCodes
 
 log = logging.getLogger("vpr")

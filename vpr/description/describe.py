@@ -1,37 +1,18 @@
 """Describes images in batches: the loop that caches, mining and teachers share."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from vpr.base.machine import usable_cores
 from vpr.base.progress import progress
+from vpr.description.batches import BATCH, ImageDescriptors, decode_ahead
 from vpr.description.image_files import Images
 from vpr.models.engine import network_of
-
-BATCH = 64
-PREFETCHED_BATCHES = 2  # decoded while a batch is described
-
-
-class ImageDescriptors(NamedTuple):
-    """The descriptors of b images."""
-
-    globals_: np.ndarray  # (b, G) float32
-    patches: np.ndarray | None  # (b, P, C) float16; None from models without patches
-    weights: np.ndarray | None = None  # (b, P) float32 patch weights, from models with rollout
-
-
-def take_images(described: ImageDescriptors, places: Sequence[int]) -> ImageDescriptors:
-    """The descriptors of some of the images."""
-    patches, weights = (None if part is None else part[places] for part in described[1:])
-    return ImageDescriptors(described.globals_[places], patches, weights)
+from vpr.models.onnx_network import OnnxNetwork
 
 
 @contextmanager
@@ -63,18 +44,24 @@ def describe(
     network = network_of(model)
     loader = load_batches(images, batches, workers)
     for batch in progress(loader, title=title, unit="batch", total=len(batches)):
-        if network is not None:
-            description = network(batch)
-        else:
-            with evaluation_mode(model):
-                batch = batch.to(device, memory_format=torch.channels_last, non_blocking=True)
-                description = model(batch)
-        patches, weights = description.patch_descriptors, description.weights
-        yield ImageDescriptors(
-            description.global_descriptor.float().cpu().numpy(),
-            None if patches is None else patches.half().cpu().numpy(),
-            None if weights is None else weights.float().cpu().numpy(),
-        )
+        yield describe_batch(model, network, batch, device)
+
+
+def describe_batch(
+    model: nn.Module, network: OnnxNetwork | None, batch: torch.Tensor, device: torch.device
+) -> ImageDescriptors:
+    """The descriptors of images (b, 3, H, W). network: the model's, from `network_of`; None for torch."""
+    if network is not None:
+        return ImageDescriptors.from_network(*network(batch.contiguous().numpy()))
+    with evaluation_mode(model):
+        batch = batch.to(device, memory_format=torch.channels_last, non_blocking=True)
+        description = model(batch)
+    patches, weights = description.patch_descriptors, description.weights
+    return ImageDescriptors(
+        description.global_descriptor.float().cpu().numpy(),
+        None if patches is None else patches.half().cpu().numpy(),
+        None if weights is None else weights.float().cpu().numpy(),
+    )
 
 
 def load_batches(images: Images, batches: Iterable[Sequence[int]], workers: int = 0) -> Iterator[torch.Tensor]:
@@ -90,17 +77,8 @@ def _decode_in_processes(images: Images, batches: Iterable[Sequence[int]], worke
 
 
 def decode_in_threads(images: Images, batches: Iterable[Sequence[int]]) -> Iterator[torch.Tensor]:
-    """The batches in order, decoded in threads: Pillow releases the interpreter's lock while it decodes."""
-    pool, ahead = ThreadPoolExecutor(usable_cores()), deque[list[Future[torch.Tensor]]]()
-    try:
-        for batch in batches:
-            ahead.append([pool.submit(images.__getitem__, number) for number in batch])
-            if len(ahead) > PREFETCHED_BATCHES:
-                yield torch.stack([image.result() for image in ahead.popleft()])
-        while ahead:
-            yield torch.stack([image.result() for image in ahead.popleft()])
-    finally:
-        pool.shutdown(cancel_futures=True)
+    """The batches in order, decoded in threads as by `decode_ahead`."""
+    return map(torch.stack, decode_ahead(images, batches))
 
 
 def global_descriptors(

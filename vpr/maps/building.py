@@ -76,15 +76,15 @@ class AddResult:
     removed: int = 0  # outdated photos
 
 
-def read_positions(folder: Path, patches: int) -> dict[str, Position]:
+def read_positions(folder: Path) -> dict[str, Position]:
     """The positions of a map's photos, by key; empty if there is no map yet."""
-    table = _read_table(folder, patches)
+    table = _read_table(folder)
     return dict(zip(map(str, table.keys), zip(table.latitude.tolist(), table.longitude.tolist())))
 
 
-def known_positions(folder: Path, patches: int) -> dict[str, Position]:
+def known_positions(folder: Path) -> dict[str, Position]:
     """The positions of a map's unchanged photos, by their `RealPaths`; empty if there is no map yet."""
-    table = _read_table(folder, patches)
+    table = _read_table(folder)
     stamps = zip(table.bytes.tolist(), table.mtime_ns.tolist())
     positions = zip(table.latitude.tolist(), table.longitude.tolist())
     real = RealPaths()
@@ -92,11 +92,11 @@ def known_positions(folder: Path, patches: int) -> dict[str, Position]:
     return {real(key): position for key, stamp, position in rows if read_stamp(key) == stamp}
 
 
-def _read_table(folder: Path, patches: int) -> PhotoTable:
+def _read_table(folder: Path) -> PhotoTable:
     """The photos of a map; empty if there is no map yet."""
     if not (folder / MAP).is_file():
         return PhotoTable.from_rows([])
-    return read_consistently(folder, lambda: MapContent.read(folder, patches)).table
+    return read_consistently(folder, lambda: MapContent.read(folder)).table
 
 
 def add_photos(
@@ -266,7 +266,7 @@ def _read_or_create(folder: Path, model: Run) -> MapContent:
 def read_map(folder: Path, model: Run) -> MapContent:
     """The content of a map; raises MapError if another model made it, or it is damaged."""
     require_model(folder, State.of(folder), model)
-    return MapContent.read(folder, model.spec.patches)
+    return MapContent.read(folder)
 
 
 def require_model(folder: Path, state: State, model: Run) -> None:
@@ -324,7 +324,7 @@ def _write(
     write_array(paths["globals"], vectors)
     vector_index.build(vectors, kind, _role_path(folder, "index", change))
     entries = VectorIndex(vectors, kind, paths.get("index"))
-    photos = LocalIndex(entries, CachedImages(cache, rows, adaptation, vectors), model.device)
+    photos = LocalIndex(entries, CachedImages(cache, rows, adaptation, vectors), model.describer.device)
     places = to_places(table.latitude, table.longitude)
     unknown_scores = unknown_place_scores(CandidateFinder(model.calibration, photos, places))
     write_array(paths["strangers"], unknown_scores)
@@ -345,7 +345,7 @@ def _new_adaptation(model: Run, content: MapContent, cache: DescriptorCache, row
         is_own = coded is None or (own is not None and np.array_equal(own.components, coded.components))
         return None if is_own else coded
     due = content.state.adapted_to == 0 or len(rows) >= GROWTH * content.state.adapted_to
-    if not due or model.network.config.head != "whitening" or not is_worth_adapting(len(rows)):
+    if not due or model.config.head != "whitening" or not is_worth_adapting(len(rows)):
         return None
     return fit_adaptation(cache, rows)
 

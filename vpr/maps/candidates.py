@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from vpr.description.describe import ImageDescriptors
+from vpr.description.batches import ImageDescriptors
 from vpr.retrieval.confidence import ELSEWHERE_M, Curve, separations
 from vpr.retrieval.fusion import NO_CANDIDATE, reorder, weighted_sum
 from vpr.retrieval.index import Index, LocalIndex

@@ -14,9 +14,10 @@ from vpr.base.machine import Device
 from vpr.base.progress import progress
 from vpr.cache import CacheError, PatchType
 from vpr.description.adaptation import open_any_type
-from vpr.description.describe import BATCH
+from vpr.description.batches import BATCH
 from vpr.description.foreign import ForeignDescriptors
 from vpr.description.images import ImageError
+from vpr.description.photo_kinds import PhotoLike
 from vpr.maps.building import AddResult, add_photos, known_positions, read_map, remove_photos
 from vpr.maps.candidates import CandidateFinder, Candidates
 from vpr.maps.errors import MapError
@@ -33,7 +34,7 @@ from vpr.retrieval.index import LocalIndex
 from vpr.retrieval.rerank import CachedImages
 from vpr.retrieval.search import search
 from vpr.retrieval.vector_index import VectorIndex
-from vpr.run import PhotoLike, Run, load
+from vpr.run import Run, load
 
 log = logging.getLogger("vpr")
 
@@ -79,7 +80,7 @@ class Map:
             raise damage_error(folder / "index", error) from error
         places = to_places(content.table.latitude, content.table.longitude)
         images = CachedImages(cache, rows, content.adaptation, content.global_descriptors)
-        finder = CandidateFinder(model.calibration, LocalIndex(entries, images, model.device), places)
+        finder = CandidateFinder(model.calibration, LocalIndex(entries, images, model.describer.device), places)
         return cls(folder, model, content, finder)
 
     @classmethod
@@ -101,7 +102,7 @@ class Map:
         if not sources:
             raise MapError(f"nothing to add to {folder}; pass a folder, a photo or a list of photos")
         model = model or load()
-        found = find_photos(tuple(map(Path, sources)), crs, known_positions(Path(folder), model.spec.patches))
+        found = find_photos(tuple(map(Path, sources)), crs, known_positions(Path(folder)))
         if not found.photos:
             raise nothing_to_add(found.skipped)
         added = add_photos(Path(folder), model, found.photos, patches=patches)

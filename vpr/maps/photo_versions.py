@@ -15,10 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from vpr.cache import CacheError, CacheMismatch, DescriptorCache, Keys, PatchType, keep_rows, mend_truncated
-from vpr.description.adaptation import MOST_IMAGES, open_any_type, space_evenly
+from vpr.description.adaptation import MOST_IMAGES, open_any_type, space_evenly, spec_of_type
 from vpr.description.cache_filling import DEFAULT_FILL, CacheFillOptions, fill_cache
 from vpr.description.coding import create_coded
-from vpr.description.model_spec import cache_spec
 from vpr.maps.errors import MapError
 from vpr.maps.skipped_photos import first_names, problem_of
 from vpr.maps.store import DESCRIPTORS, PhotoTable, absolute_path
@@ -153,7 +152,7 @@ def _convert(folder: Path, model: Run, table: PhotoTable, options: CacheFillOpti
     """
     names = np.sort(table.described_as)
     options = replace(options, tolerant=True, file_of=lambda name: absolute_path(folder, photo_key(name)))
-    path, spec = folder / CODED_DESCRIPTORS, cache_spec(model.network, options.dtype)
+    path, spec = folder / CODED_DESCRIPTORS, spec_of_type(model.spec, options.dtype, model.config.head == "whitening")
     plain = open_descriptors(folder, model)
     try:
         cache = DescriptorCache(path, spec)

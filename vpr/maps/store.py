@@ -169,8 +169,8 @@ class MapContent:
     index: Path | None = None  # the file of the index, if there is one
 
     @classmethod
-    def read(cls, folder: Path, patches: int) -> "MapContent":
-        """Read a map; raises MapError if it is damaged. patches: patches per image of its model."""
+    def read(cls, folder: Path) -> "MapContent":
+        """Read a map; raises MapError if it is damaged."""
         state = State.of(folder)
         paths = {role: _verify(folder / name, digest) for role, (name, digest) in state.files.items()}
         try:
@@ -178,7 +178,7 @@ class MapContent:
                 _, *rows = csv.reader(file)
             table = PhotoTable.from_rows([(absolute_path(folder, key), *rest) for key, *rest in rows])
             vectors = np.load(paths["globals"], mmap_mode="r", allow_pickle=False)
-            adaptation = _read_adaptation(paths["adaptation"], patches) if "adaptation" in paths else None
+            adaptation = _read_adaptation(paths["adaptation"]) if "adaptation" in paths else None
             unknown_scores = np.load(paths["strangers"], allow_pickle=False)
             if not len(table) == len(vectors) == state.photos or vectors.ndim != 2 or vectors.dtype != np.float32:
                 raise ValueError(f"its files do not have the {state.photos} photos that it counts")
@@ -219,10 +219,10 @@ def _version(folder: Path) -> list[tuple[int, int] | None]:
     return version
 
 
-def _read_adaptation(path: Path, patches: int) -> Adaptation:
+def _read_adaptation(path: Path) -> Adaptation:
     from safetensors.numpy import load_file
 
-    return Adaptation.from_arrays(load_file(path), patches)
+    return Adaptation.from_arrays(load_file(path))
 
 
 def _verify(path: Path, digest: object) -> Path:

@@ -10,14 +10,13 @@ from torch import nn
 
 from vpr.base.errors import VprError
 from vpr.base.run_folder import CONFIG, WEIGHTS, finish_run, read_config, read_metrics, start_run
-from vpr.base.settings import load_stage
 from vpr.models.builtin import resolve_run
 from vpr.models.netvlad import NetVLAD
-from vpr.models.settings import ModelConfig, TeacherConfig
+from vpr.models.recorded import read_settings, student_config
+from vpr.models.settings import TeacherConfig
 from vpr.models.structural import StructuralModel
 from vpr.models.weights import load_into, load_state, read_weights, save_weights
 
-T = TypeVar("T")
 M = TypeVar("M", bound=nn.Module)
 
 TEACHER = "teacher"  # folder of the teacher inside a distilled run
@@ -28,16 +27,7 @@ def load_student(folder: Path, device: torch.device) -> StructuralModel:
 
     Raises VprError if the run is missing, unfinished or of another kind.
     """
-    folder = resolve_run(folder)
-    config = read_config(folder)
-    if "model" not in config:
-        raise VprError(
-            f"{folder} holds a {config.get('command')} run, not a structural model",
-            thing=folder,
-            remedy="pass a vpr.distill run",
-        )
-    read_metrics(folder)
-    settings = _read_settings(ModelConfig, config["model"], folder)
+    settings, folder = student_config(folder), resolve_run(folder)
     model = _build(lambda: StructuralModel(settings, fill=False), folder)
     load_into(model, folder / WEIGHTS)
     return model.to(device).eval()
@@ -58,7 +48,7 @@ def load_teacher(source: Path, device: torch.device) -> NetVLAD:
         remedy = "pass a vpr.teacher run or a NetVLAD checkpoint"
         raise VprError(f"{source} has no teacher", thing=source, remedy=remedy)
     read_metrics(source)
-    settings = _read_settings(TeacherConfig, config["teacher"], source)
+    settings = read_settings(TeacherConfig, config["teacher"], source)
     model = _build(lambda: NetVLAD(settings, fill=False), source)
     model.whitened = True
     load_into(model, source / WEIGHTS)
@@ -69,18 +59,6 @@ def save_teacher(model: NetVLAD, out: Path) -> None:
     """Save a teacher, for example one from a checkpoint, as a run folder."""
     start_run(out, {"command": "vpr.teacher", "teacher": dataclasses.asdict(model.config)}, overwrite=False)
     finish_run(out, lambda path: save_weights(model, path), {})
-
-
-def _read_settings(stage: type[T], recorded: object, folder: Path) -> T:
-    """The settings that a run recorded; raises VprError for invalid values."""
-    try:
-        return load_stage(stage, recorded)
-    except ValueError as error:
-        raise VprError(
-            f"{folder / CONFIG} is damaged, or of another version of this software ({error})",
-            thing=folder / CONFIG,
-            remedy="train the run again",
-        ) from error
 
 
 def _build(create: Callable[[], M], folder: Path) -> M:

@@ -27,17 +27,16 @@ from vpr.base.files import cache_folder, replace_file, work_lock
 from vpr.models.builtin import FOLDER
 from vpr.models.descriptors import Descriptors
 from vpr.models.folding import plain_copy
+from vpr.models.onnx_network import INPUT, OUTPUTS, TOLERANCE, open_session
 
 if TYPE_CHECKING:
     import onnx_ir
 
 log = logging.getLogger("vpr")
 
-INPUT, OUTPUTS = "images", ("global", "patches")
 METADATA = "vpr"  # the key of an exported file's metadata
 PREFIX = "model."  # of the names of weights in a graph
 FORMAT = 1  # of kept graphs; raise it if the forward pass of a model changes
-TOLERANCE = 1e-4  # maximum difference of an exported descriptor's numbers; rounding takes about 1e-6
 
 
 class _Exported(nn.Module):
@@ -118,16 +117,6 @@ def export_onnx(model: Any, path: Path, metadata: Mapping[str, Any]) -> float:
     with replace_file(path) as temporary:
         temporary.write_bytes(content)
     return difference
-
-
-def open_session(network: bytes, threads: int) -> Any:
-    """A session of ONNX Runtime on the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors
-    return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
 
 
 def serialize(graph: onnx_ir.Model) -> bytes:

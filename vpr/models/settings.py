@@ -50,6 +50,16 @@ class ModelConfig:
     global_dim: PositiveInt = option(128, "length of a VLAD or layout descriptor after PCA whitening")
 
     @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the input images, pixels."""
+        return self.image_size, self.image_size
+
+    @property
+    def interpolation(self) -> Interpolation:
+        """The interpolation of resized images."""
+        return "bicubic"
+
+    @property
     def uses_summary(self) -> bool:
         """Whether the global descriptor is a summary of the patches: VLAD or the layout."""
         return self.pooling in ("vlad", "layout")

@@ -50,12 +50,12 @@ class StructuralModel(nn.Module):
     @property
     def input_size(self) -> tuple[int, int]:
         """Height and width of the input images, pixels."""
-        return self.config.image_size, self.config.image_size
+        return self.config.input_size
 
     @property
     def interpolation(self) -> Interpolation:
         """The interpolation of resized images."""
-        return "bicubic"
+        return self.config.interpolation
 
     @property
     def crop(self) -> Crop:

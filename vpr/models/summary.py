@@ -54,6 +54,10 @@ class PatchSummary(nn.Module):
         residuals = assignment.transpose(1, 2) @ patches - assignment.sum(1)[..., None] * self.centroids
         return F.normalize(F.normalize(residuals, dim=-1).flatten(1), dim=-1)
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Its tensors by name, as arrays on the CPU; those of VLAD are the fields of `vpr.models.vlad.Vlad`."""
+        return {name: value.numpy(force=True) for name, value in self.state_dict().items()}
+
     def fit(self, patches: np.ndarray, power: float, seed: int) -> None:
         """Fit centres and whitening to the patches (N, P, C) of some images.
 

@@ -4,16 +4,20 @@ An entry is an image, or a sequence of images. `LocalIndex` is on this machine. 
 spread over the processes of a cluster. Evaluation, maps and the service use either.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 
 from vpr.retrieval.rerank import CPU, CachedImages, Images, Similarities, compare_images
 from vpr.retrieval.search import Searchable
 from vpr.retrieval.settings import RerankConfig
 from vpr.retrieval.vector_index import VectorIndex
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Index(Searchable, Protocol):
@@ -38,7 +42,7 @@ class LocalIndex:
 
     entries: VectorIndex
     images: CachedImages
-    device: torch.device = CPU  # for the comparison of patches
+    device: str | torch.device = CPU  # for the comparison of patches
 
     def search(self, queries: np.ndarray, depth: int, entries: slice | None = None) -> tuple[np.ndarray, np.ndarray]:
         """As `Searchable.search`."""

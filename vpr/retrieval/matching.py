@@ -2,10 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from vpr.retrieval.rerank import marginal_guides
+from vpr.base.errors import VprError
+from vpr.description.batches import ImageDescriptors
+from vpr.retrieval.rerank import marginal_guides, require_patches
 from vpr.retrieval.settings import RerankConfig
 from vpr.similarity import structural_similarity
 from vpr.transport.marginals import marginal_weights
@@ -61,6 +64,33 @@ class Match:
             }
             for own, other in self.strongest_pairs(count)
         ]
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedPhotos:
+    """The similarity of two photos: S_global, and the match that gives S_struct."""
+
+    global_similarity: float
+    match: Match
+
+    def score(self, weight: float) -> float:
+        """The score of re-ranking: S_global + weight * S_struct."""
+        return self.global_similarity + weight * self.match.score
+
+
+def match_described(described: ImageDescriptors, config: RerankConfig) -> MatchedPhotos:
+    """Match the first of two described photos, as the query, with the second."""
+    (first, second), patches, weights = described.globals_, require_patches(described), described.weights
+    given = None if weights is None else (weights[0], weights[1])
+    matched = match((patches[0], patches[1]), (first, second), config, given)
+    return MatchedPhotos(float(first @ second), matched)
+
+
+def require_files(photos: tuple[Path, ...]) -> None:
+    """Raise VprError for a path that is not a file."""
+    for photo in photos:
+        if not photo.is_file():
+            raise VprError(f"there is no photo {photo}; check the path")
 
 
 def match(

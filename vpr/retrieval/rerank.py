@@ -4,27 +4,31 @@ Queries are processed in batches. Each database image of a batch is read once, w
 option limits the memory for database images, for any size of the database.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 from threadpoolctl import threadpool_limits
 
 from vpr.base.machine import usable_cores
 from vpr.base.progress import progress
 from vpr.cache import CacheError, DescriptorCache
 from vpr.description.adaptation import Adaptation
-from vpr.description.describe import ImageDescriptors
+from vpr.description.batches import ImageDescriptors
 from vpr.retrieval.pruning import pruned_scores
 from vpr.retrieval.settings import RerankConfig
 from vpr.similarity import structural_similarity_pairs
 from vpr.transport.errors import TransportError
 from vpr.transport.marginals import Marginals
 
-CPU = torch.device("cpu")
+if TYPE_CHECKING:
+    import torch
+
+CPU = "cpu"
 MOST_QUERIES = 32  # maximum queries per batch
 
 
@@ -170,7 +174,7 @@ def compare_images(
     config: RerankConfig,
     *,
     weight: float = 1.0,
-    device: torch.device = CPU,
+    device: str | torch.device = CPU,
     title: str | None = None,
 ) -> Similarities:
     """Similarities of queries 0 to Q - 1 and their candidates (Q, K).
@@ -230,10 +234,11 @@ class _Comparison:
     """The computation of the similarities of queries and their candidates (Q, K), batch by batch."""
 
     def __init__(
-        self, queries: Images, candidates: np.ndarray, config: RerankConfig, weight: float, device: torch.device
+        self, queries: Images, candidates: np.ndarray, config: RerankConfig, weight: float, device: str | torch.device
     ) -> None:
         self.queries, self.candidates = queries, candidates
         self.config, self.weight, self.device = config, weight, device
+        self.is_on_cuda = str(device).startswith("cuda")
         self.result = Similarities(*(np.full(candidates.shape, -np.inf, np.float32) for _ in range(2)))
 
     def compute(self, batch: QueryBatch, database: Images) -> None:
@@ -257,13 +262,15 @@ class _Comparison:
         self.result.global_similarity[rows, place] = np.einsum("nc,nc->n", own.globals_[query], theirs.globals_[images])
         sides, kind = (require_patches(own), require_patches(theirs)), self.config.marginals
         guides = marginal_guides(own.globals_, sides[0], kind), marginal_guides(theirs.globals_, sides[1], kind)
-        if self.config.prune and self.device.type != "cuda":
+        if self.config.prune and not self.is_on_cuda:
             self.prune(batch, sides, guides, (own.weights, theirs.weights))
             return
         arrays: list[Any] = [*sides, *guides]
         if own.weights is not None and theirs.weights is not None:
             arrays += [own.weights, theirs.weights]
-        if self.device.type == "cuda":
+        if self.is_on_cuda:
+            import torch  # which a CPU does not need
+
             arrays = [torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in arrays]
         scores = structural_similarity_pairs(
             arrays[0],

@@ -1,14 +1,18 @@
-"""Shortlists by FAISS: for each query the database images with the most similar global descriptors."""
+"""Shortlists: for each query the database images with the most similar global descriptors.
+
+FAISS takes 0.2 s and 300 MB to import. A command that locates one photo does not need it: for few queries numpy is
+about as fast.
+"""
 
 from collections.abc import Iterable
 from functools import cache, partial
 from typing import Any, Protocol
 
-import faiss
 import numpy as np
 
 from vpr.retrieval.fusion import NO_CANDIDATE
 
+FEW_QUERIES, FEW_PAIRS = 8, 1 << 17  # queries, and pairs with an entry, up to which numpy is about as fast as FAISS
 MOST_ON_GPU = 2048  # maximum number of neighbours of FAISS on a GPU
 
 
@@ -31,6 +35,12 @@ def search(queries: np.ndarray, database: np.ndarray, depth: int) -> tuple[np.nd
     """
     depth = min(int(depth), len(database))
     queries, database = (np.ascontiguousarray(side, np.float32) for side in (queries, database))
+    if len(queries) <= FEW_QUERIES and len(queries) * len(database) <= FEW_PAIRS:
+        similarity = np.einsum("qc,nc->qn", queries, database)  # equal entries get equal numbers, unlike by BLAS
+        if np.isfinite(similarity).all():
+            return take_best(similarity, depth)
+    import faiss
+
     search_all: Any = faiss.knn
     if depth <= MOST_ON_GPU and getattr(faiss, "get_num_gpus", lambda: 0)():
         search_all = partial(faiss.knn_gpu, gpu_resources())
@@ -38,9 +48,25 @@ def search(queries: np.ndarray, database: np.ndarray, depth: int) -> tuple[np.nd
     return similarity, rows
 
 
+def take_best(similarity: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest numbers of each row (Q, N), descending, and their columns, as FAISS gives them; depth is at most N.
+
+    Of equal numbers those of the first columns are taken, and the last of these columns comes first.
+    """
+    columns = np.empty((len(similarity), depth), np.int64)
+    for row, best in zip(similarity, columns if depth else []):
+        least = np.partition(row, -depth)[-depth]
+        above, equal = np.flatnonzero(row > least), np.flatnonzero(row == least)
+        chosen = np.concatenate([above, equal[: depth - len(above)]])
+        best[:] = chosen[np.lexsort((-chosen, -row[chosen]))]
+    return np.take_along_axis(similarity, columns, 1), columns
+
+
 @cache
 def gpu_resources() -> Any:
     """FAISS's memory and handles on the GPU, allocated once per process."""
+    import faiss
+
     return faiss.StandardGpuResources()
 
 

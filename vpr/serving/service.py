@@ -75,7 +75,7 @@ class Service:
     async def locate(self, upload: Upload) -> tuple[Located, Map]:
         """Where a photo was taken, and the map that was used. Raises Refused if it is no photo, or locating fails."""
         photo_map = self.served.photo_map
-        pixels = await self._decoders.pixels(upload, photo_map.model.network)
+        pixels = await self._decoders.pixels(upload, photo_map.model.config)
         job = Job(photo_map, pixels, asyncio.get_running_loop().create_future())
         self._jobs.append(job)
         self._has_jobs.set()

@@ -29,7 +29,7 @@ def replace_photo(path, seed, size=(96, 80)):
 
 def as_format_1(folder):
     """Rewrite a map as it was before photos had versions."""
-    table, cache = MapContent.read(folder, 4).table, DescriptorCache(folder / DESCRIPTORS)
+    table, cache = MapContent.read(folder).table, DescriptorCache(folder / DESCRIPTORS)
     create(folder / "old.h5", [photo_key(key) for key in cache.keys], cache.spec)
     old, rows = DescriptorCache(folder / "old.h5", writable=True), np.arange(len(cache))
     old.restart(rows, cache.bytes)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from vpr.models.summary import PatchSummary, fit_whitening
+from vpr.models.vlad import Vlad
 
 
 def unit_patches(count, patches=5, channels=6, seed=0):
@@ -53,3 +54,23 @@ def test_full_whitening_leaves_unit_covariance():
     mean, components = fit_whitening(patches, 6, 0.5, 0)
     white = (patches.reshape(-1, 6) - mean) @ components.T
     np.testing.assert_allclose(np.cov(white.T), np.eye(6), atol=2e-3)
+
+
+def test_vlad_of_arrays_is_that_of_tensors():
+    summary, patches = PatchSummary("vlad", (5, 6), 3, 8), unit_patches(60)
+    summary.fit(patches, 0.25, 0)
+    ours = Vlad.from_arrays(summary.arrays(), 3, 6, 8)(patches)
+    np.testing.assert_allclose(ours, summary(torch.from_numpy(patches)).numpy(), atol=1e-6)
+    assert ours.dtype == np.float32 and np.abs(ours).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("centroids", (3, 5)), ("mean", (17,)), ("components", (8, 17)), ("sharpness", (2,))]
+)
+def test_arrays_of_another_vlad_are_refused(name, shape):
+    arrays = PatchSummary("vlad", (5, 6), 3, 8).arrays()
+    Vlad.from_arrays({**arrays, "sharpness": np.ones(1, np.float32)}, 3, 6, 8)  # as in a file
+    with pytest.raises(ValueError, match=f"VLAD has arrays of .*{name}"):
+        Vlad.from_arrays({**arrays, name: np.zeros(shape, np.float32)}, 3, 6, 8)
+    with pytest.raises(ValueError, match="VLAD has arrays of"):
+        Vlad.from_arrays({other: array for other, array in arrays.items() if other != name}, 3, 6, 8)

@@ -6,6 +6,7 @@ import faiss
 import numpy as np
 import pytest
 
+from vpr.retrieval import search as searching
 from vpr.retrieval.search import gpu_resources, search, search_groups
 from vpr.retrieval.vector_index import VectorIndex
 
@@ -21,6 +22,19 @@ def test_the_shortlist_is_the_nearest_by_inner_product():
     similarity, rows = search(queries, database, 5)
     assert (rows == np.argsort(-queries @ database.T, axis=1)[:, :5]).all()
     np.testing.assert_allclose(similarity, np.take_along_axis(queries @ database.T, rows, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 7, 40])
+def test_few_queries_find_what_many_find(monkeypatch, depth):
+    """By numpy and by FAISS: the same entries in the same order, also among equal ones."""
+    rng = np.random.default_rng(1)
+    queries, database = unit(rng, 3, 8), unit(rng, 40, 8)
+    database[[5, 11, 12, 30]], queries[0] = database[2], database[2]
+    similarity, rows = search(queries, database, depth)
+    monkeypatch.setattr(searching, "FEW_QUERIES", 0)
+    expected, wanted = search(queries, database, depth)
+    assert rows.tolist() == wanted.tolist() and (rows.dtype, similarity.dtype) == (wanted.dtype, expected.dtype)
+    np.testing.assert_allclose(similarity, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("depth", [100, np.int64(20), np.int64(100)])
@@ -51,6 +65,7 @@ def test_a_gpu_is_asked_once_for_its_memory_and_for_no_more_neighbours_than_it_f
         asked.append(depth)
         return faiss.knn(queries, database, depth, metric=metric)
 
+    monkeypatch.setattr(searching, "FEW_QUERIES", 0)
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1, raising=False)
     monkeypatch.setattr(faiss, "knn_gpu", knn_gpu, raising=False)
     monkeypatch.setattr(faiss, "StandardGpuResources", lambda: made.append(1) or "memory", raising=False)

@@ -21,6 +21,7 @@ from serving import BODIES, FILES, HEAD, TOKEN, decoders_of, in_work, post, raw,
 import vpr
 from vpr import map as map_command
 from vpr import serve
+from vpr.models.onnx_network import VARIABLE
 
 pytestmark = pytest.mark.slow
 
@@ -30,10 +31,12 @@ CLIENTS = 50
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A map by the weights in the box, and photos to ask for."""
+    """A map by the weights in the box, and photos to ask for. The network is kept: the service starts without torch."""
     folder = tmp_path_factory.mktemp("command")
     write_photos(folder / "photos", range(24))
-    assert map_command.main([str(folder / "map"), "add", str(folder / "photos"), "--device", "cpu"]) == 0
+    with pytest.MonkeyPatch.context() as own:
+        own.setenv(VARIABLE, "auto")
+        assert map_command.main([str(folder / "map"), "add", str(folder / "photos"), "--device", "cpu"]) == 0
     write_photos(folder / "asked", range(100, 100 + CLIENTS))
     return folder
 
@@ -57,7 +60,7 @@ def started(folder):
             "cpu",
             *options,
         ]
-        env = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+        env = {**os.environ, "PYTHONPATH": str(ROOT), VARIABLE: "auto", **variables}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         process = subprocess.Popen(command, env=env, **pipes, text=True, start_new_session=True)
         processes.append(process)

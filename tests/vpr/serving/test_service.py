@@ -9,7 +9,7 @@ from serving import PHOTO, client_of, encoded, in_work, limited, make_map, numbe
 from vpr import load
 from vpr.maps.photo_map import Map
 from vpr.maps.results import Located, MapMatch
-from vpr.models.engine import VARIABLE
+from vpr.models.onnx_network import VARIABLE
 from vpr.serving.served import ServedMap, version_of
 
 

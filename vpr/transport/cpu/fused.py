@@ -10,7 +10,7 @@ from vpr.transport.cpu.backend import empty_result, kernel_scalars, solve_wide_p
 from vpr.transport.cpu.compiling import ENTRY, OPTIONS, SOURCES, compile_once
 from vpr.transport.cpu.convert import fill_marginals, half_to_single
 from vpr.transport.cpu.fixed import multiply_fixed, round_panels, use_fixed_point
-from vpr.transport.cpu.layout import SINGLES, copy, is_consecutive, round_up, take
+from vpr.transport.cpu.layout import SINGLES, copy, is_consecutive, next_multiple, round_up, take
 from vpr.transport.cpu.products import LEAST_ROWS, correlate, multiply, pack
 from vpr.transport.cpu.simd import LANES, fetch_and_add
 from vpr.transport.cpu.solver import pair_memory_size, solve_pairs
@@ -157,7 +157,7 @@ score_tasks = make_entry(SOURCES)
 @cache
 def memory_size(size: int, queries: int, patches: int, channels: int) -> int:
     """How many float32 numbers ``score_tasks`` needs for chunks of ``size`` candidates and images of (P, Q, C)."""
-    depth, width, rows = (round_up(n, LANES) for n in (channels, queries, max(size * patches, LEAST_ROWS)))
+    depth, width, rows = (next_multiple(n, LANES) for n in (channels, queries, max(size * patches, LEAST_ROWS)))
     query = (width * 5 // 2 + SINGLES + 2) * depth + width
     product = (rows + LANES) * (width + SINGLES + 1)
     work = max(rows * (2 * depth + 1), pair_memory_size(patches, queries), depth + width)

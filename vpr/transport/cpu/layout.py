@@ -13,10 +13,12 @@ from vpr.transport.cpu.simd import LANES
 SINGLES = 8  # most columns beyond whole vectors that are stored as singles
 
 
-@njit(**OPTIONS)
-def round_up(count, multiple):
-    """Smallest multiple of a number that is at least ``count``."""
+def next_multiple(count, multiple):
+    """Smallest multiple of a number that is at least ``count``; for Python, which would wait for a compiled one."""
     return (count + multiple - 1) // multiple * multiple
+
+
+round_up = njit(**OPTIONS)(next_multiple)  # the same for compiled code
 
 
 @njit(**OPTIONS)

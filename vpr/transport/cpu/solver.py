@@ -23,7 +23,7 @@ from vpr.transport.cpu.kernels import (
     water_level,
     write_plan,
 )
-from vpr.transport.cpu.layout import SINGLES, copy, round_up, take_zeros
+from vpr.transport.cpu.layout import SINGLES, copy, next_multiple, round_up, take_zeros
 from vpr.transport.cpu.simd import LANES
 from vpr.transport.problem import (
     CAUTION,
@@ -133,10 +133,9 @@ def constraint_error(mu, nu, u, v, rows, columns, level, mass):
     return outside if balanced_mass else outside + abs(moved - mass)
 
 
-@njit(**OPTIONS)
 def pair_memory_size(queries, candidates):
     """How many float32 numbers of memory ``solve_pairs`` needs for pairs of (P, Q) patches."""
-    tall, wide = round_up(queries, LANES) + LANES, round_up(candidates, LANES) + LANES
+    tall, wide = next_multiple(queries, LANES) + LANES, next_multiple(candidates, LANES) + LANES
     return tall * wide + SINGLES * tall + 4 * tall + 4 * wide
 
 

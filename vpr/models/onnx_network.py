@@ -1,0 +1,67 @@
+"""The network of a model for ONNX Runtime on the CPU, and the choice of an engine. Torch is not needed for either."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from vpr.base.errors import VprError
+from vpr.base.machine import thread_count
+
+Engine = Literal["auto", "onnx", "torch"]
+VARIABLE = "VPR_ENGINE"  # environment variable: the engine that ``auto`` means
+INPUT, OUTPUTS = "images", ("global", "patches")  # the names in a graph
+TOLERANCE = 1e-4  # maximum difference of a descriptor's numbers from the model's; rounding takes about 1e-6
+
+
+class OnnxNetwork:
+    """A network that ONNX Runtime runs. It can be copied and sent to other processes."""
+
+    def __init__(self, network: bytes) -> None:
+        """network: the content of an ONNX file."""
+        self.network = network
+        self._session: Any = None
+        self._threads = 0
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Images (B, 3, H, W) uint8 to global descriptors (B, G) and patch descriptors (B, P, C), both float32.
+
+        Models without patches return None in their place. Raises ImportError if ONNX Runtime is not installed.
+        """
+        threads = thread_count()
+        if self._session is None or threads != self._threads:
+            self._session, self._threads = open_session(self.network, threads), threads
+        found: list[np.ndarray] = self._session.run(None, {INPUT: images})
+        return found[0], found[1] if len(found) > 1 else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"network": self.network, "_session": None, "_threads": 0}
+
+
+def open_session(network: bytes, threads: int) -> Any:
+    """A session of ONNX Runtime on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors
+    return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+
+
+def choose_engine(name: Engine) -> Engine:
+    """The engine of a name; ``auto`` is the environment variable, or else stays ``auto``.
+
+    Raises VprError for an unknown name.
+    """
+    if name not in get_args(Engine):
+        remedy = f"pass one of {', '.join(get_args(Engine))}"
+        raise VprError(f"there is no engine {name!r}", thing="engine", remedy=remedy)
+    if name != "auto":
+        return name
+    meant = os.environ.get(VARIABLE, "auto")
+    if meant not in get_args(Engine):
+        problem = f"the environment variable {VARIABLE} is {meant!r}"
+        raise VprError(problem, thing=VARIABLE, remedy=f"set it to one of {', '.join(get_args(Engine))}")
+    return meant  # type: ignore[return-value]  # checked above

@@ -1,0 +1,40 @@
+"""The settings of a structural model that its run folder records. They are read without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from vpr.base.errors import VprError
+from vpr.base.run_folder import CONFIG, read_config, read_metrics
+from vpr.base.settings import load_stage
+from vpr.models.builtin import resolve_run
+from vpr.models.settings import ModelConfig
+
+T = TypeVar("T")
+
+
+def student_config(folder: Path) -> ModelConfig:
+    """The settings of the structural model of a finished run; errors as `vpr.models.loading.load_student`."""
+    folder = resolve_run(folder)
+    config = read_config(folder)
+    if "model" not in config:
+        raise VprError(
+            f"{folder} holds a {config.get('command')} run, not a structural model",
+            thing=folder,
+            remedy="pass a vpr.distill run",
+        )
+    read_metrics(folder)
+    return read_settings(ModelConfig, config["model"], folder)
+
+
+def read_settings(stage: type[T], recorded: object, folder: Path) -> T:
+    """The settings that a run recorded; raises VprError for invalid values."""
+    try:
+        return load_stage(stage, recorded)
+    except ValueError as error:
+        raise VprError(
+            f"{folder / CONFIG} is damaged, or of another version of this software ({error})",
+            thing=folder / CONFIG,
+            remedy="train the run again",
+        ) from error
