@@ -30,11 +30,11 @@ from vpr.base.settings import make_parser, parse
 from vpr.description.describe import evaluation_mode
 from vpr.distill.losses.metric_loss import MetricLoss
 from vpr.distill.losses.objective import Objective
-from vpr.distill.sampling.mining import POOL
+from vpr.distill.sampling.mining import pool_size
 from vpr.distill.sampling.places import Guard, Photos, Places
 from vpr.distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig, StudentSettings, TrainConfig
 from vpr.distill.student import training_model_config
-from vpr.distill.training.schedule import mining_steps
+from vpr.distill.training.schedule import mined_photos, mining_steps
 from vpr.distill.training.trainer import Trainer
 from vpr.models.settings import ModelConfig
 from vpr.models.structural import StructuralModel
@@ -98,8 +98,11 @@ def table_row(recipe: str, settings: StudentSettings, photos: int, batch: int) -
     step = median_ms(lambda: next(steps)) / batch
     train = settings.train
     per_step = train.places * train.images_per_place * train.accumulate
-    cached = train.cached_queries + train.cached_negatives
-    mined_share = len(mining_steps(train)) * (cached if train.mining == "tuples" else POOL) / (train.steps * per_step)
+    if train.mining == "tuples":
+        mined = len(mining_steps(train)) * (train.cached_queries + train.cached_negatives)
+    else:
+        mined = sum(pool_size(photos, mined_photos(train, step)) for step in mining_steps(train))
+    mined_share = mined / (train.steps * per_step)
     here_ms = decode / usable_cores() * (1 + mined_share) + describe_ms * mined_share + step
     gpu_ms = max(1000 * (flops + mined_share * forward) / GPU_FLOPS, decode / GPU_CORES * (1 + mined_share))
     hours = [photos * milliseconds / 3.6e6 for milliseconds in (here_ms, gpu_ms, gpu_ms / 8)]

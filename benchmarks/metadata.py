@@ -78,18 +78,23 @@ def make_side(rng: np.random.Generator, rows: int, roads: np.ndarray) -> pd.Data
 
 
 def make_tree(root: Path, rows: int, cities: int, query_share: float = 1 / 3) -> None:
-    """Write a tree of this many cities, with this many rows in all cities together."""
+    """Write the metadata of this many cities, with this many rows in all cities together."""
     rng = np.random.default_rng(rows)
     for city in range(cities):
-        total = rows // cities
-        queries = max(1, int(total * query_share))
-        roads = make_roads(rng, total)
-        for side, count in (("query", queries), ("database", total - queries)):
-            folder = root / "train_val" / f"city{city:02d}" / side
-            folder.mkdir(parents=True)
-            table = make_side(rng, count, roads)
-            for name in FILES:
-                table[COLUMNS[name]].to_csv(folder / name)
+        make_city(root / "train_val" / f"city{city:02d}", rng, rows // cities, query_share)
+
+
+def make_city(folder: Path, rng: np.random.Generator, rows: int, query_share: float = 1 / 3) -> dict[str, list[str]]:
+    """Write the metadata of one city into a new folder; returns the keys of its images by side."""
+    queries = max(1, int(rows * query_share))
+    roads, keys = make_roads(rng, rows), {}
+    for side, count in (("query", queries), ("database", rows - queries)):
+        (folder / side).mkdir(parents=True)
+        table = make_side(rng, count, roads)
+        for name in FILES:
+            table[COLUMNS[name]].to_csv(folder / side / name)
+        keys[side] = table["key"].tolist()
+    return keys
 
 
 def measure(root: Path, split: str) -> dict[str, float]:

@@ -57,7 +57,7 @@ def _work(
     from vpr.eval.calibration.validator import Validator
 
     settings = StudentSettings(model, objective, structural, train, distillation)
-    load_teacher = partial(TeacherSource.load, options.teacher, hub, settings)
+    load_teacher = partial(TeacherSource.load, options, hub, settings)
     fabric = run_student("vpr.distill", settings, run_options, Validator.load_city, load_teacher)
     fabric.print(f"distilled: {run_options.out}")
 

@@ -1,4 +1,4 @@
-"""Teachers of every kind, and their descriptors of the training photos: the targets of distillation."""
+"""Teachers of every kind, from ``--teacher`` to the descriptors that a student follows."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 
 from vpr.base.processes import spans_machines
-from vpr.description.cache_filling import CacheFillOptions, fill_cache
 from vpr.description.foreign import ForeignDescriptors, is_foreign, read_foreign
-from vpr.description.image_files import ImageFiles
 from vpr.description.model_spec import cache_spec
 from vpr.distill.data import TrainingData
-from vpr.distill.settings import StudentSettings, TeacherSettings, default_teacher, identity_of
+from vpr.distill.settings import DistillOptions, StudentSettings, TeacherSettings, default_teacher, identity_of
 from vpr.distill.student import check_descriptor_length
 from vpr.distill.teacher import check_image_count, fit_teacher
-from vpr.distill.training.parallel import describe_together
+from vpr.distill.training.teacher_descriptors import DrawnDescriptors, GivenDescriptors, TeacherDescriptors
 from vpr.models.engine import DescribingEngine
 from vpr.models.hub import HubModel, is_hub, load_hub
 from vpr.models.loading import TEACHER, load_teacher, save_teacher
@@ -35,19 +32,20 @@ class TeacherSource:
 
     teacher: Teacher | None  # None: a NetVLAD is fitted
     student: StudentSettings
+    describe_all: bool = False  # before the first step
 
     @classmethod
-    def load(cls, path: Path | None, hub: HubOptions, student: StudentSettings, fabric: Fabric) -> TeacherSource:
+    def load(cls, options: DistillOptions, hub: HubOptions, student: StudentSettings, fabric: Fabric) -> TeacherSource:
         """With the teacher that ``--teacher`` names, or a NetVLAD to fit if the option is left out.
 
         Raises VprError as the loader of the teacher does, and for descriptors of the wrong length.
         """
-        if path is None:
-            return cls(None, student)
+        if options.teacher is None:
+            return cls(None, student, options.teacher_pass)
         with fabric.rank_zero_first():  # it may have to be downloaded
-            teacher = open_teacher(path, hub, fabric.device)
+            teacher = open_teacher(options.teacher, hub, fabric.device)
         check_descriptor_length(student, teacher.dim)
-        return cls(teacher, student)
+        return cls(teacher, student, options.teacher_pass)
 
     def check(self, data: TrainingData) -> None:
         """Raise VprError if the photos are too few to fit a teacher, or if a file of descriptors lacks some."""
@@ -62,14 +60,17 @@ class TeacherSource:
             return {"fitted": identity_of(self._fit_settings(data))}
         return {"fingerprint": teacher_fingerprint(self.teacher)}
 
-    def targets(self, data: TrainingData, out: Path, fabric: Fabric) -> np.ndarray:
-        """The teacher's descriptors of the training photos, (N, C) float32. A NetVLAD is saved in the run folder."""
+    def targets(self, data: TrainingData, out: Path, fabric: Fabric) -> TeacherDescriptors:
+        """The teacher's descriptors of the training photos. A NetVLAD is saved in the run folder."""
         teacher = self.teacher
         if teacher is None:
             teacher = fit_teacher(self._fit_settings(data), data, out / TEACHER, fabric, overwrite=False)
         elif fabric.is_global_zero and isinstance(teacher, NetVLAD):
             save_teacher(teacher, out / TEACHER)
-        return teacher_descriptors(teacher, data, out, fabric, self.student.train.workers)
+        descriptors = teacher_descriptors(teacher, data, out, fabric)
+        if self.describe_all and isinstance(descriptors, DrawnDescriptors):
+            descriptors.describe_all()
+        return descriptors
 
     def _fit_settings(self, data: TrainingData) -> TeacherSettings:
         return default_teacher(self.student.train.seed, self.student.model, len(data.photos.paths))
@@ -85,23 +86,20 @@ def open_teacher(source: Path, hub: HubOptions, device: torch.device) -> Teacher
     return read_foreign(source) if is_foreign(source) else load_teacher(source, device)
 
 
-def teacher_descriptors(teacher: Teacher, data: TrainingData, out: Path, fabric: Fabric, workers: int) -> np.ndarray:
-    """A teacher's descriptors of the training photos, (N, C) float32.
+def teacher_descriptors(
+    teacher: Teacher, data: TrainingData, out: Path, fabric: Fabric
+) -> GivenDescriptors | DrawnDescriptors:
+    """A teacher's descriptors of the training photos.
 
     Those of a network are cached in the run folder, unless processes of several machines train: these cannot fill one
     cache. Raises VprError if a file of descriptors lacks some photos.
     """
     if isinstance(teacher, ForeignDescriptors):
-        return teacher.look_up(data.photos.paths)
-    if spans_machines():
-        images = ImageFiles.for_model(data.root, data.photos.paths, teacher)
-        return describe_together(fabric, teacher, images, np.arange(len(images)), workers, "teacher")
+        return GivenDescriptors(teacher.look_up(data.photos.paths))
     if isinstance(teacher, NetVLAD):
         teacher.engine = DescribingEngine("auto", fabric.device)
-    path = out / "cache" / f"{TEACHER}-{teacher_fingerprint(teacher)}.h5"
-    options = CacheFillOptions(workers, fabric=fabric)
-    cache = fill_cache(path, teacher, data.root, data.photos.paths, fabric.device, options).cache
-    return np.asarray(cache.globals_[cache.rows(data.photos.paths)])
+    cache = None if spans_machines() else out / "cache" / f"{TEACHER}-{teacher_fingerprint(teacher)}.h5"
+    return DrawnDescriptors(teacher, data.root, data.photos.paths, fabric, cache)
 
 
 def teacher_fingerprint(teacher: Teacher) -> str:

@@ -12,8 +12,9 @@ from sklearn.decomposition import PCA
 
 from vpr.base.errors import VprError
 from vpr.description.batches import BATCH
-from vpr.description.describe import evaluation_mode
+from vpr.description.describe import evaluation_mode, load_batches
 from vpr.description.image_files import Images
+from vpr.distill.training.teacher_descriptors import TeacherDescriptors
 from vpr.models.structural import StructuralModel
 from vpr.models.summary import fit_whitening
 
@@ -26,12 +27,12 @@ VARIANCE_FLOOR = 1e-3  # of the largest variance, added to every variance before
 
 
 def initialise_head(
-    model: StructuralModel, images: Images, device: torch.device, seed: int, teacher: np.ndarray | None = None
+    model: StructuralModel, images: Images, device: torch.device, seed: int, teacher: TeacherDescriptors | None = None
 ) -> None:
     """Set the head to the PCA whitening of the backbone's features of some images.
 
     A random head gives every image almost the same descriptor, and training hardly moves. After whitening, descriptors
-    are uncorrelated and of equal variance. With descriptors (N, C) of a teacher of the same length, a rotation then
+    are uncorrelated and of equal variance. With a teacher of descriptors of the same length, a rotation then
     brings them as close as possible to the teacher's (orthogonal Procrustes).
     """
     rng = np.random.default_rng(seed)
@@ -39,8 +40,8 @@ def initialise_head(
     log.info("initialising the head from %d images", len(chosen))
     features = _training_features(model, images, chosen, device)
     weight, mean = _whitening(features, model.config.dim, rng)
-    if teacher is not None and teacher.shape[1] == model.config.dim:
-        rotation, _ = orthogonal_procrustes((features - mean) @ weight.T, teacher[chosen])
+    if teacher is not None and teacher.dim == model.config.dim:
+        rotation, _ = orthogonal_procrustes((features - mean) @ weight.T, teacher.of(chosen))
         weight = rotation.T @ weight
     _set_head(model, weight, mean)
 
@@ -52,25 +53,31 @@ def initialise_whitening(model: StructuralModel, images: Images, device: torch.d
     """
     chosen = _sample(images, seed)
     log.info("initialising the head from %d images", len(chosen))
-    raw = np.concatenate(list(_describe(model, images, chosen, device, model.raw_patches)))
-    mean, weight = fit_whitening(raw, model.config.dim, POWER, seed)
+    raw = list(_describe(model, images, chosen, device, model.raw_patches))
+    mean, weight = fit_whitening(np.concatenate(raw), model.config.dim, POWER, seed)
     if len(weight) < model.config.dim:
         problem = f"the features have {len(weight)} dimensions"
         raise VprError(problem, thing="--dim", remedy=f"pass --dim {len(weight)} or less")
     _set_head(model, weight, mean)
-    fit_pooling(model, images, device, seed)
+    if model.summary is not None:  # from the same images, which the backbone need not see again
+        with evaluation_mode(model):
+            patches = [model.map_patches(torch.from_numpy(batch).to(device)).float().cpu().numpy() for batch in raw]
+        _fit_summary(model, np.concatenate(patches), seed)
 
 
 def fit_pooling(model: StructuralModel, images: Images, device: torch.device, seed: int) -> None:
     """Fit the pooling (VLAD or layout) to the patches of some images. Other poolings need no fit."""
     if model.summary is None:
         return
-    if len(images) <= model.config.global_dim:
-        log.warning("%d images cannot span the %d dimensions of --global-dim", len(images), model.config.global_dim)
-    chosen = _sample(images, seed)
-    patches = np.concatenate(
-        list(_describe(model, images, chosen, device, lambda batch: model(batch).patch_descriptors))
-    )
+    described = _describe(model, images, _sample(images, seed), device, lambda batch: model(batch).patch_descriptors)
+    _fit_summary(model, np.concatenate(list(described)), seed)
+
+
+def _fit_summary(model: StructuralModel, patches: np.ndarray, seed: int) -> None:
+    """Fit the summary of a model to the patch descriptors (N, P, C) of some images."""
+    assert model.summary is not None
+    if len(patches) <= model.config.global_dim:
+        log.warning("%d images cannot span the %d dimensions of --global-dim", len(patches), model.config.global_dim)
     model.summary.fit(patches, POWER, seed)
 
 
@@ -97,19 +104,22 @@ def _describe(
 ) -> Iterator[np.ndarray]:
     """The results of ``describe`` for the chosen images, batch by batch, with the model in evaluation mode."""
     with evaluation_mode(model):
-        for start in range(0, len(chosen), BATCH):
-            batch = torch.stack([images[number] for number in chosen[start : start + BATCH]])
+        for batch in load_batches(images, _batches(chosen)):
             yield describe(batch.to(device)).float().cpu().numpy()
+
+
+def _batches(chosen: list[int]) -> list[list[int]]:
+    """The numbers in batches of `BATCH`."""
+    return [chosen[start : start + BATCH] for start in range(0, len(chosen), BATCH)]
 
 
 def _training_features(model: StructuralModel, images: Images, chosen: np.ndarray, device: torch.device) -> np.ndarray:
     """The inputs of the head for the chosen images, (n, D) float64, in training mode."""
     model.train()
     features = []
-    for start in range(0, len(chosen), BATCH):
-        batch = torch.stack([images[number] for number in chosen[start : start + BATCH].tolist()]).to(device)
+    for batch in load_batches(images, _batches(chosen.tolist())):
         with torch.no_grad():
-            features.append(model.summarise(batch).double().cpu().numpy())
+            features.append(model.summarise(batch.to(device)).double().cpu().numpy())
     return np.concatenate(features)
 
 

@@ -60,6 +60,11 @@ class DistillOptions:
         "teacher: a vpr.teacher run, a NetVLAD checkpoint, 'builtin', descriptors of the photos (.h5, .npy or folder), "
         "or hub:OWNER/REPO:ENTRY, a model of torch.hub; default: a NetVLAD that is fitted first, into OUT/teacher",
     )
+    teacher_pass: bool = option(
+        False,
+        "describe all training photos by the teacher before the first step, instead of those of a batch before its "
+        "step; the result is the same",
+    )
 
 
 @dataclass(frozen=True)

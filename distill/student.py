@@ -6,7 +6,6 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 
@@ -20,6 +19,7 @@ from vpr.distill.losses.objective import Objective
 from vpr.distill.sampling.places import Guard, Places
 from vpr.distill.settings import StudentSettings
 from vpr.distill.training.parameter_groups import parameter_groups
+from vpr.distill.training.teacher_descriptors import TeacherDescriptors
 from vpr.distill.training.trainer import Trainer
 from vpr.distill.training.validation import Validator
 from vpr.models.loading import load_student
@@ -36,12 +36,12 @@ def train_student(
     out: Path,
     fabric: Fabric,
     validator: Validator,
-    targets: np.ndarray | None = None,
+    targets: TeacherDescriptors | None = None,
     initial: StructuralModel | None = None,
 ) -> StructuralModel:
     """Train a student into the run folder ``out``, which `open_run` has created. The first process writes the files.
 
-    targets: a teacher's descriptors of the training photos, (N, C) float32, for distillation. validator: validates
+    targets: a teacher's descriptors of the training photos, for distillation. validator: validates
     during the training, and calibrates the finished model. initial: a finished model of the same settings to start
     from, in place of the backbone's weights.
     """

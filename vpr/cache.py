@@ -21,13 +21,18 @@ If patches are product-quantised (types pq28 and pq14), ``patches`` is (N, P, M)
 All HDF5 metadata is written at the front of the file, before the file is renamed into place. After that only array
 elements change, in place, and ``done`` of a row is set after its descriptors. So a killed writer leaves a valid file in
 which some rows are not done, and a truncated file loses rows but no metadata.
+
+The space of a file is allocated when it is created. In a sparse file, of which few rows may ever be used, that of a row
+is allocated before it is written.
 """
 
+import operator
 import os
 import shutil
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -171,7 +176,6 @@ class DescriptorCache:
         self.bytes, self.done = arrays["bytes"], arrays["done"]
         self.globals_, self.patches, self.weights = arrays["global"], arrays["patches"], arrays.get("weights")
         self.times = arrays.get("times")
-        self._rows = {key: row for row, key in enumerate(self.keys)}
         self._check(layout, arrays, spec)
 
     def _check(self, layout: int, arrays: dict[str, np.ndarray], spec: CacheSpec | None) -> None:
@@ -237,8 +241,15 @@ class DescriptorCache:
         """Patches P and channels C of an image."""
         return self.spec.patches, self.spec.dim
 
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        """The row of each key."""
+        return {key: row for row, key in enumerate(self.keys)}
+
     def find(self, keys: Keys) -> np.ndarray:
         """The rows of images, (K,) int64, done or not; -1 if the file does not have the image."""
+        if len(keys) == len(self.keys) and all(map(operator.eq, keys, self.keys)):  # as of a file made for these images
+            return np.arange(len(keys))
         return np.array([self._rows.get(key, -1) for key in keys], np.int64)
 
     def rows(self, keys: Keys) -> np.ndarray:
@@ -288,6 +299,14 @@ class DescriptorCache:
         if self.times is not None:
             self.times[rows] = 0 if times is None else times
 
+    def allocate(self, rows: np.ndarray) -> None:
+        """Reserve space for the descriptors of the rows (b,) of a sparse file. Raises OSError if the disk is full."""
+        for array in (self.globals_, self.patches, self.weights):
+            if isinstance(array, np.memmap):
+                row_bytes = array.nbytes // len(array)
+                for row in rows.tolist():
+                    preallocate(self.path, row_bytes, array.offset + row * row_bytes)
+
     def read_weights(self, rows: np.ndarray) -> np.ndarray:
         """The patch weights of the rows (b,), (b, P) float32; raises CacheMismatch if the file has none."""
         weights: np.ndarray = self._require_weights()[rows]
@@ -322,13 +341,20 @@ class DescriptorCache:
 
 
 def create(
-    path: Path, keys: Keys, spec: CacheSpec, old: DescriptorCache | None = None, coding: Coding | None = None
+    path: Path,
+    keys: Keys,
+    spec: CacheSpec,
+    old: DescriptorCache | None = None,
+    coding: Coding | None = None,
+    sparse: bool = False,
 ) -> None:
     """Create a cache file with a row for each key, atomically.
 
     old: a cache of the same model and type. Its rows come first, in their order, with their descriptors. All other rows
-    are not done. coding: required for product-quantised types, unless there is an old cache.
+    are not done. coding: required for product-quantised types, unless there is an old cache. sparse: without an old
+    cache, descriptors take no space on the disk before `DescriptorCache.allocate` has reserved it.
     """
+    sparse = sparse and old is None
     old_count = len(old) if old is not None else 0
     old_keys = set(old.keys) if old is not None else set()
     all_keys = [*(old.keys if old is not None else ()), *(key for key in dict.fromkeys(keys) if key not in old_keys)]
@@ -337,8 +363,9 @@ def create(
         coding = old.coding if coding is None and old is not None else coding
         coding_bytes = b"" if coding is None else coding.to_bytes()
         width = max((len(key.encode()) for key in all_keys), default=1)
-        size = STRUCTURE_BYTES + len(coding_bytes) + len(all_keys) * (width + 17 + image_bytes) + 8 * ALIGNMENT_BYTES
-        preallocate(temporary, size)  # before HDF5 writes, because it may crash if the disk is full
+        # before HDF5 writes, because it may crash if the disk is full
+        listed = STRUCTURE_BYTES + len(coding_bytes) + len(all_keys) * (width + 17) + 6 * ALIGNMENT_BYTES
+        preallocate(temporary, listed + (0 if sparse else len(all_keys) * image_bytes + 2 * ALIGNMENT_BYTES))
         places = {"alignment_threshold": 1, "alignment_interval": ALIGNMENT_BYTES}
         with h5py.File(temporary, "w", libver="earliest", meta_block_size=STRUCTURE_BYTES // 2, **places) as file:
             file.attrs["fingerprint"], file.attrs["format"] = spec.fingerprint, FORMAT
@@ -356,7 +383,8 @@ def create(
             _allocate(file, "patches", (len(all_keys), spec.patches, kind[1]), kind[0])
             if spec.weights:
                 _allocate(file, "weights", (len(all_keys), spec.patches), np.float32)
-        preallocate(temporary, temporary.stat().st_size)
+        if not sparse:
+            preallocate(temporary, temporary.stat().st_size)
         if old is not None and old_count:
             _copy_rows(old, np.arange(old_count), DescriptorCache(temporary, writable=True))
 

@@ -79,5 +79,5 @@ def _train(
         return run_student("vpr.scratch", settings, options, Validator.load_city)
     teacher, hub, distillation = distilling
     settings = StudentSettings(model, objective, structural, config, distillation)
-    load_teacher = partial(TeacherSource.load, teacher.teacher, hub, settings)
+    load_teacher = partial(TeacherSource.load, teacher, hub, settings)
     return run_student("vpr.distill", settings, options, Validator.load_city, load_teacher)

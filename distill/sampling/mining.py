@@ -10,7 +10,8 @@ import numpy as np
 from vpr.distill.sampling.places import Places
 from vpr.retrieval.search import search
 
-POOL = 20_000  # photos described to mine similar places
+POOL = 20_000  # most anchors described to mine similar places
+SMALLEST_POOL = 5_000  # of more than `POOL` anchors
 NEIGHBOURS = 150  # similar anchors kept for each anchor
 MARGIN = 0.1**0.5  # a tuple is hard if its negative is at most this much farther than its positive
 
@@ -18,12 +19,24 @@ MARGIN = 0.1**0.5  # a tuple is hard if its negative is at most this much farthe
 Describe = Callable[[np.ndarray], np.ndarray]
 
 
-def similar_places(describe: Describe, anchors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """At most `POOL` random anchors, each followed by the anchors of the pool with the most similar descriptors.
+def pool_size(anchors: int, photos: int) -> int:
+    """The number of anchors that a mining of places describes.
 
-    The result is (M, 1 + k), where k is `NEIGHBOURS`, or M - 1 if that is smaller.
+    Up to `POOL` anchors: all. Of more, as many as the photos that the steps until the next mining use, so that mining
+    takes no longer than training; but at least `SMALLEST_POOL`, and at most `POOL`.
+
+    >>> pool_size(3_000, 640), pool_size(1_400_000, 640), pool_size(1_400_000, 100_000)
+    (3000, 5000, 20000)
     """
-    pool = np.sort(rng.choice(anchors, min(POOL, len(anchors)), replace=False))
+    return anchors if anchors <= POOL else min(POOL, max(SMALLEST_POOL, photos))
+
+
+def similar_places(describe: Describe, anchors: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Some random anchors, the pool, each followed by the anchors of the pool with the most similar descriptors.
+
+    size: of the pool, M. The result is (M, 1 + k), where k is `NEIGHBOURS`, or M - 1 if that is smaller.
+    """
+    pool = np.sort(rng.choice(anchors, size, replace=False))
     descriptors = describe(pool)
     _, rows = search(descriptors, descriptors, NEIGHBOURS + 1)
     groups: np.ndarray = pool[_move_self_first(rows)]

@@ -7,7 +7,7 @@ compute from the whole batch.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,17 +100,31 @@ def describe_together(
     With n processes, each describes every n-th batch, and all get the whole result. It equals that of one process.
     title: of the progress bar; None shows none.
     """
+    if fabric.world_size > 1:
+        for buffer in model.buffers():  # until here each process has its own running statistics
+            buffer.copy_(fabric.broadcast(buffer))
+
+    def describe(own: np.ndarray) -> np.ndarray:
+        shown = title if fabric.is_global_zero else None
+        return global_descriptors(model, Subset(images, own.tolist()), fabric.device, workers, shown)
+
+    return share_rows(fabric, chosen, BATCH, describe)
+
+
+def share_rows(
+    fabric: Fabric, chosen: np.ndarray, block: int, describe: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """``describe`` of the numbers ``chosen`` (N,), which returns a row for each: (N, C) float32.
+
+    With n processes, each computes every n-th block of numbers, and all get the whole result.
+    """
     rank, count = fabric.global_rank, fabric.world_size
     if count == 1:
-        return global_descriptors(model, Subset(images, chosen.tolist()), fabric.device, workers, title)
-    for buffer in model.buffers():  # until here each process has its own running statistics
-        buffer.copy_(fabric.broadcast(buffer))
-    batches = [np.arange(start, min(start + BATCH, len(chosen))) for start in range(0, len(chosen), BATCH)]
-    rows = [np.concatenate(batches[number::count] or [batches[-1]]) for number in range(count)]
+        return describe(chosen)
+    blocks = [np.arange(start, min(start + block, len(chosen))) for start in range(0, len(chosen), block)]
+    rows = [np.concatenate(blocks[number::count] or [blocks[-1]]) for number in range(count)]
     own = rows[rank]
-    described = global_descriptors(
-        model, Subset(images, chosen[own].tolist()), fabric.device, workers, None if rank else title
-    )
+    described = describe(chosen[own])
     padded = np.zeros((max(map(len, rows)), described.shape[1]), np.float32)
     padded[: len(own)] = described
     parts: Any = fabric.all_gather(torch.from_numpy(padded).to(fabric.device))

@@ -49,6 +49,16 @@ def mining_steps(config: TrainConfig) -> Sequence[int]:
     return [first + (config.steps - first) * i // max(1, config.minings) for i in range(config.minings)]
 
 
+def mined_photos(config: TrainConfig, step: int) -> int:
+    """The number of photos in the batches from the mining before a step to the next mining, or to the end.
+
+    >>> mined_photos(TrainConfig(steps=20, minings=4), step=4)
+    128
+    """
+    stop = min((later for later in mining_steps(config) if later > step), default=config.steps)
+    return (stop - step) * config.accumulate * config.batch_size
+
+
 def validation_steps(config: TrainConfig) -> Sequence[int]:
     """The steps after which the model is validated; the last step is one of them.
 

@@ -28,13 +28,20 @@ from vpr.distill.losses.pairs import Pairs, PhotoBatch
 from vpr.distill.losses.structural import ProcessRank
 from vpr.distill.sampling.augmentation import augment, augmentation
 from vpr.distill.sampling.batches import BatchSampler
-from vpr.distill.sampling.mining import TupleMining, hard_tuples, similar_places
+from vpr.distill.sampling.mining import TupleMining, hard_tuples, pool_size, similar_places
 from vpr.distill.sampling.places import Places
 from vpr.distill.settings import TrainConfig
 from vpr.distill.training.checkpoint import Stateful, load_checkpoint, save_checkpoint
 from vpr.distill.training.parallel import ShardedBatch, ShardSampler, describe_together
 from vpr.distill.training.parameter_groups import LR_SCALE, parameter_groups
-from vpr.distill.training.schedule import learning_rate, mining_steps, pause_steps, validation_steps
+from vpr.distill.training.schedule import (
+    learning_rate,
+    mined_photos,
+    mining_steps,
+    pause_steps,
+    validation_steps,
+)
+from vpr.distill.training.teacher_descriptors import TeacherDescriptors
 from vpr.distill.training.training_log import LEARNING_RATE, LOG_EVERY, TrainingLog
 from vpr.distill.training.validation import ValidationHistory
 from vpr.models.descriptors import Descriptors
@@ -105,14 +112,14 @@ class Trainer:
         """The number of completed steps."""
         return self.history.step
 
-    def train(self, checkpoint: Path, teacher: np.ndarray | None = None, score: Score | None = None) -> Losses:
+    def train(self, checkpoint: Path, teacher: TeacherDescriptors | None = None, score: Score | None = None) -> Losses:
         """Train to the end, from the checkpoint if there is one. Returns the mean losses of the last steps.
 
         The model then has the weights of the best validation if there was one, else the EMA weights if there are any.
 
         checkpoint: file for the state of an unfinished training. The caller removes it when the run is complete. The
-        training log is written beside it. teacher: descriptors of the photos, (N, C) float32. score: validates a model;
-        called by the first process alone.
+        training log is written beside it. teacher: descriptors of the photos. score: validates a model; called by the
+        first process alone.
         """
         if checkpoint.is_file():
             self._resume(checkpoint)
@@ -127,7 +134,7 @@ class Trainer:
             self.model.load_state_dict(self.ema.module.state_dict())
         return _mean_losses(self.history.recent)
 
-    def _run(self, checkpoint: Path, teacher: np.ndarray | None, score: Score | None) -> None:
+    def _run(self, checkpoint: Path, teacher: TeacherDescriptors | None, score: Score | None) -> None:
         """Mine, train, validate and save, until the last step or early stopping."""
         config, title = self.config, "training" if self.fabric.is_global_zero else None
         self.network.train()
@@ -142,6 +149,8 @@ class Trainer:
                 for _ in self.train_to(pause, teacher):
                     self._log_step()
                     bar.update()
+                    if self.step == first_step + 1 < pause:
+                        log.info("step %d of %d: %s", self.step, config.steps, _format(self.history.recent[-1]))
                     if self.step % LOG_EVERY == 0:
                         bar.set_postfix_str(_format(_mean_losses(self.history.recent)), refresh=False)
                 losses = _format(_mean_losses(self.history.recent))
@@ -162,7 +171,7 @@ class Trainer:
             losses = _mean_losses(self.history.recent[-LOG_EVERY:])
             self.training_log.add(self.step, {LEARNING_RATE: self.learning_rate, **losses})
 
-    def train_to(self, stop: int, teacher: np.ndarray | None = None) -> Iterator[Losses]:
+    def train_to(self, stop: int, teacher: TeacherDescriptors | None = None) -> Iterator[Losses]:
         """Train up to a step, yielding the losses of each step."""
         count = self.config.accumulate
         self.sampler.steps = range(self.step * count, stop * count)
@@ -193,7 +202,7 @@ class Trainer:
             yield self.history.recent[-1]
 
     def _loss_terms(
-        self, images: torch.Tensor, batch: ShardedBatch, number: int, teacher: np.ndarray | None
+        self, images: torch.Tensor, batch: ShardedBatch, number: int, teacher: TeacherDescriptors | None
     ) -> dict[str, torch.Tensor]:
         """The loss terms of a batch of B photos.
 
@@ -211,7 +220,7 @@ class Trainer:
         )
         targets = Targets(
             self.photo_batch(batch.photos),
-            None if teacher is None else torch.from_numpy(teacher[batch.photos]).to(device),
+            None if teacher is None else torch.from_numpy(teacher.of(batch.photos)).to(device),
             None if initial is None else gather(initial.float()),
             self.step / self.config.steps,
             ProcessRank(self.fabric.global_rank, self.fabric.world_size),
@@ -254,14 +263,18 @@ class Trainer:
     def _mine(self) -> None:
         """Mine hard examples for the following batches."""
         config, rng = self.config, np.random.default_rng([self.config.seed, self.step, 1])
-        log.info("mining hard examples at step %d", self.step)
-        describe = functools.partial(describe_together, self.fabric, self.model, self.images)
+
+        def describe(photos: np.ndarray) -> np.ndarray:
+            log.info("mining hard examples at step %d from %d photos", self.step, len(photos))
+            return describe_together(self.fabric, self.model, self.images, photos)
+
         with self._describing(self.model):
             if config.mining == "tuples":
                 mining = TupleMining(config.cached_queries, config.cached_negatives, config.images_per_place - 2)
                 mined = hard_tuples(describe, self.places, mining, rng, self.sampler.probabilities)
             else:
-                mined = similar_places(describe, self.places.anchors, rng)
+                size = pool_size(len(self.places.anchors), mined_photos(config, self.step))
+                mined = similar_places(describe, self.places.anchors, size, rng)
         self.sampler.mined = self.fabric.broadcast(mined)
 
     def _validate(self, score: Score) -> None:

@@ -33,11 +33,15 @@ def test_a_distilled_run_holds_what_made_it(distilled_run, tiny_tree):
     assert not list(distilled_run.rglob("checkpoint.pt"))
 
 
-def test_a_complete_run_is_not_trained_again(distilled_run, teacher_run, tiny_tree, tmp_path, seams):
+def test_a_complete_run_is_not_trained_again_and_a_teacher_pass_changes_nothing(
+    distilled_run, teacher_run, tiny_tree, tmp_path, seams, caplog
+):
     before = (distilled_run / "model.safetensors").read_bytes()
     images = seams.watch("vpr.description.image_files.read_uncropped")
     arguments = ["--data", str(tiny_tree), "--teacher", str(teacher_run), "--grid", "3", *SMALL]
-    assert distill.main([*arguments, "--out", str(tmp_path / "run")]) == 0  # a new run reads images
+    assert distill.main([*arguments, "--out", str(tmp_path / "run"), "--teacher-pass"]) == 0  # a new run reads images
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+    assert "describing by the teacher: 0 of 59 photos" in caplog.text
     images.forbid()
     assert distill.main([*arguments, "--out", str(distilled_run)]) == 0
     assert (distilled_run / "model.safetensors").read_bytes() == before

@@ -5,7 +5,7 @@ import pytest
 from training import scattered
 
 from vpr.distill.sampling.batches import BatchSampler
-from vpr.distill.sampling.mining import MARGIN, TupleMining, hard_tuples
+from vpr.distill.sampling.mining import MARGIN, TupleMining, hard_tuples, pool_size, similar_places
 from vpr.distill.sampling.places import BatchShape, Guard, Places
 
 DESCRIPTORS = np.random.default_rng(1).standard_normal((300, 6)).astype(np.float32)
@@ -78,3 +78,25 @@ def test_a_batch_consists_of_tuples():
         assert sampler.batch(step).tolist() == sampler.batch(step).tolist()
     sampler.mined = sampler.mined[:0]
     assert len(sampler.batch(0)) == 20  # too few negatives for any tuple
+
+
+def test_similar_places_are_those_of_the_pool():
+    places, described = Places(scattered(300), Guard()), []
+
+    def describe(chosen):
+        described.append(chosen)
+        return DESCRIPTORS[chosen]
+
+    groups = similar_places(describe, places.anchors, 50, np.random.default_rng(0))
+    (pool,) = described
+    assert groups.shape == (50, 50) and groups[:, 0].tolist() == pool.tolist() and set(pool) <= set(places.anchors)
+    nearest = [
+        min(set(pool) - {anchor}, key=lambda photo: -DESCRIPTORS[photo] @ DESCRIPTORS[anchor]) for anchor in pool
+    ]
+    assert groups[:, 1].tolist() == nearest
+
+
+@pytest.mark.parametrize(("anchors", "photos", "size"), [(0, 9, 0), (20_000, 9, 20_000), (20_001, 9, 5_000)])
+def test_a_small_tree_is_mined_whole_and_a_large_one_in_proportion_to_the_steps(anchors, photos, size):
+    assert pool_size(anchors, photos) == size
+    assert pool_size(10**6, 7_000) == 7_000 and pool_size(10**6, 10**6) == 20_000

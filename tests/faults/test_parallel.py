@@ -10,6 +10,8 @@ import pytest
 from safetensors.numpy import load_file
 from tiny import LABELS
 
+from vpr.cache import DescriptorCache
+
 pytestmark = pytest.mark.slow
 
 SMALL = {"steps": 10, "places": 4, "images-per-place": 2, "structural-negatives": 3, "structural-from": 0}
@@ -51,6 +53,9 @@ def test_two_processes_end_with_the_weights_of_one(pair, case, structural_in):
     one, two = (load_file(case / name / "model.safetensors") for name in ("one", "two"))
     trained = [name for name in one if not name.startswith("summary.")]  # VLAD is fitted to them at the end
     assert len(trained) > 50
+    caches = [DescriptorCache(*(case / name / "cache").glob("teacher-*.h5")) for name in ("one", "two")]
+    assert (caches[0].done == caches[1].done).all() and 0 < caches[0].done.sum() < len(caches[0])
+    assert (caches[0].globals_ == caches[1].globals_).all()
     assert max(np.abs(one[name] - two[name]).max() for name in trained) < 1e-4
 
 

@@ -9,6 +9,7 @@ from vpr.distill.losses.metric_loss import MetricLoss
 from vpr.distill.losses.objective import Objective
 from vpr.distill.sampling.places import Guard, Photos, Places
 from vpr.distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig, TrainConfig
+from vpr.distill.training.teacher_descriptors import GivenDescriptors
 from vpr.distill.training.trainer import Trainer
 from vpr.models.structural import ModelConfig, StructuralModel
 
@@ -95,7 +96,8 @@ def trainer_of(images, config=CONFIG, distillation=None, init=0, objective=OBJEC
 def train(checkpoint, images, config=CONFIG, teacher=None, validator=None, **more):
     """Weights after training, by name, and the losses of the last steps."""
     trainer = trainer_of(images, config, None if teacher is None else DistillationConfig(), **more)
-    losses = trainer.train(checkpoint, teacher, validator and validator.score)
+    given = None if teacher is None else GivenDescriptors(teacher)
+    losses = trainer.train(checkpoint, given, validator and validator.score)
     return weights_of(trainer.model), losses
 
 

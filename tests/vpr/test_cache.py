@@ -301,3 +301,21 @@ def test_arrays_of_other_files_are_refused(tmp_path, name, elsewhere):
         elsewhere(file, name, source)
     with pytest.raises(CacheError, match=f"a.h5 keeps {name} in other files, which are not opened; remove it"):
         DescriptorCache(path)
+
+
+def test_a_sparse_cache_takes_the_space_of_the_rows_that_are_used(tmp_path):
+    keys, spec = [f"{number}.jpg" for number in range(4096)], CacheSpec("0123456789abcdef", patches=4, dim=256)
+    create(tmp_path / "a.h5", keys, spec, sparse=True)
+    cache, rows = DescriptorCache(tmp_path / "a.h5", spec, writable=True), np.array([7, 4000])
+    state = cache.path.stat()
+    assert 512 * state.st_blocks < 2**20 < state.st_size
+    values = descriptors(2, spec)
+    cache.allocate(rows)
+    cache.restart(rows, np.ones(2, np.int64))
+    cache.write(rows, *values)
+    again = DescriptorCache(tmp_path / "a.h5", spec)
+    assert (again.globals_[rows] == values[0]).all() and (again.patches[rows] == values[1]).all()
+    assert np.flatnonzero(again.done).tolist() == rows.tolist() and not again.globals_[5].any()
+    create(tmp_path / "b.h5", [*keys, "more.jpg"], spec, again, sparse=True)  # its old rows are copied
+    assert (DescriptorCache(tmp_path / "b.h5").globals_[rows] == values[0]).all()
+    assert 512 * (tmp_path / "b.h5").stat().st_blocks >= (tmp_path / "b.h5").stat().st_size

@@ -73,8 +73,8 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def preallocate(path: Path, size: int) -> None:
-    """Preallocate ``size`` bytes, because a full disk cannot be reported through a memory map.
+def preallocate(path: Path, size: int, start: int = 0) -> None:
+    """Preallocate ``size`` bytes from ``start`` on, because a full disk cannot be reported through a memory map.
 
     Raises OSError if there is no space.
     """
@@ -82,11 +82,11 @@ def preallocate(path: Path, size: int) -> None:
         return
     try:
         with path.open("ab") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
+            os.posix_fallocate(file.fileno(), start, size)
     except OSError as error:
         if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system without preallocation
             return
-        raise OSError(error.errno, f"{error.strerror}, {size >> 20} MiB needed") from None
+        raise OSError(error.errno, f"{error.strerror}, {-(-size >> 20)} MiB needed") from None
 
 
 @contextmanager

@@ -105,19 +105,19 @@ def fill_cache(
     from vpr.models.rollout import RolloutModel
 
     spec, fabric = cache_spec(model, options.dtype, options.rollout, options.adapt), options.fabric
-    image_files, missing = _image_files(root, list(dict.fromkeys(keys)), options)  # before a file is replaced
-    keys = image_files.keys
-    complete = None if options.refit and spec.is_coded else _complete(path, image_files, spec)
+    states, missing = image_states(root, list(dict.fromkeys(keys)), options)  # before a file is replaced
+    keys = states.keys
+    complete = None if options.refit and spec.is_coded else _complete(path, states, spec)
     if fabric.broadcast(complete is not None):
         log.info("cache: all %d images are in %s", len(keys), path)
         return FilledCache(DescriptorCache(path, spec) if complete is None else complete, 0, 0.0, missing)
     sampled, sample_seconds = 0, 0.0
     if spec.is_coded and fabric.broadcast(_is_created(path, spec, options)):
-        sampled, sample_seconds = _create_coded(path, model, root, image_files, spec, device, options)
+        sampled, sample_seconds = _create_coded(path, model, root, states, spec, device, options)
     with first_process_lock(fabric, path, wait=True):
         batches: list[list[int]] = []
         if fabric.is_global_zero:
-            batches = _prepare(path, image_files, spec, options.overwrite)
+            batches = _prepare(path, states, spec, options.overwrite)
         batches = fabric.broadcast(batches)
         cache = DescriptorCache(path, spec, writable=True)
         files = ImageFiles.for_model(root, [options.file_of(key) for key in cache.keys], model)
@@ -137,8 +137,8 @@ def fill_cache(
     return FilledCache(DescriptorCache(path, spec), count, seconds, missing | unreadable)
 
 
-class _ImageFiles(NamedTuple):
-    """The present state of image files."""
+class ImageStates(NamedTuple):
+    """The present state of N image files."""
 
     keys: list[str]  # N
     sizes: np.ndarray  # (N,) int64 bytes
@@ -157,7 +157,7 @@ def is_fitted_to(path: Path, root: Path, keys: Keys) -> bool:
 
     Raises ImageError for a missing image.
     """
-    images, _ = _image_files(root, _sample(keys), DEFAULT_FILL)
+    images, _ = image_states(root, _sample(keys), DEFAULT_FILL)
     try:
         coding = DescriptorCache(path).coding
     except CacheError:
@@ -186,7 +186,7 @@ def _create_coded(
     path: Path,
     model: StructuralModel | NetVLAD | HubModel,
     root: Path,
-    images: _ImageFiles,
+    images: ImageStates,
     spec: CacheSpec,
     device: torch.device,
     options: CacheFillOptions,
@@ -195,9 +195,7 @@ def _create_coded(
 
     Returns the number of images that were described, and the seconds.
     """
-    sample = path.with_name(
-        f".{path.stem}-sample.h5"
-    )  # hidden, so that the folder of an unfinished map counts as empty
+    sample = path.with_name(f".{path.stem}-sample.h5")  # hidden: the folder of an unfinished map counts as empty
     exact_options = replace(options, dtype="float16", overwrite=True)
     exact = fill_cache(sample, model, root, _sample(images.keys), device, exact_options)
     with first_process_lock(options.fabric, path, wait=True):
@@ -207,9 +205,9 @@ def _create_coded(
     return exact.images, exact.seconds
 
 
-def _prepare(path: Path, images: _ImageFiles, spec: CacheSpec, overwrite: bool) -> list[list[int]]:
+def _prepare(path: Path, images: ImageStates, spec: CacheSpec, overwrite: bool) -> list[list[int]]:
     """Create the missing rows of the file; returns the rows to describe, in batches."""
-    cache = _open_or_create(path, images.keys, spec, overwrite)
+    cache = open_or_create(path, images.keys, spec, overwrite)
     rows = cache.find(images.keys)
     changed, described = images.has_changed(cache, rows), cache.done[rows] != 0
     if count := np.count_nonzero(changed & described):
@@ -221,7 +219,7 @@ def _prepare(path: Path, images: _ImageFiles, spec: CacheSpec, overwrite: bool) 
     return _blocks(rows, missing)
 
 
-def _complete(path: Path, images: _ImageFiles, spec: CacheSpec) -> DescriptorCache | None:
+def _complete(path: Path, images: ImageStates, spec: CacheSpec) -> DescriptorCache | None:
     """The cache if it has all images in their present state; it is only read, so it needs no lock."""
     try:
         cache = DescriptorCache(path, spec)
@@ -233,8 +231,13 @@ def _complete(path: Path, images: _ImageFiles, spec: CacheSpec) -> DescriptorCac
     return cache
 
 
-def _open_or_create(path: Path, keys: Keys, spec: CacheSpec, overwrite: bool) -> DescriptorCache:
-    """The cache with a row for every key, done or not."""
+def open_or_create(
+    path: Path, keys: Keys, spec: CacheSpec, overwrite: bool = False, sparse: bool = False
+) -> DescriptorCache:
+    """The cache with a row for every key, done or not. sparse: of a new file, as for `create`.
+
+    Raises CacheError for a file that is damaged or of another model, unless ``overwrite`` is set.
+    """
     if path.exists() and not path.is_file():
         raise CacheError(f"{path} is not a file; pass another --cache")
     try:
@@ -244,7 +247,7 @@ def _open_or_create(path: Path, keys: Keys, spec: CacheSpec, overwrite: bool) ->
     except CacheError:
         if path.exists() and not overwrite:
             raise
-        create(path, keys, spec)
+        create(path, keys, spec, sparse=sparse)
         return DescriptorCache(path, spec)
     if (cache.find(keys) < 0).any():
         create(path, keys, cache.spec, cache)
@@ -261,7 +264,9 @@ def _blocks(rows: np.ndarray, missing: np.ndarray) -> list[list[int]]:
     return [block.tolist() for block, lacks in blocks if lacks.any()]
 
 
-def _image_files(root: Path, keys: list[str], options: CacheFillOptions) -> tuple[_ImageFiles, dict[str, str]]:
+def image_states(
+    root: Path, keys: list[str], options: CacheFillOptions = DEFAULT_FILL
+) -> tuple[ImageStates, dict[str, str]]:
     """The present state of the files, and the error of each missing file, by key.
 
     Raises ImageError for a missing file, unless that is tolerated.
@@ -278,4 +283,4 @@ def _image_files(root: Path, keys: list[str], options: CacheFillOptions) -> tupl
             missing[key] = str(error)
     sizes = np.array([state.st_size for state in states.values()], np.int64)
     times = np.array([state.st_mtime_ns for state in states.values()], np.int64)
-    return _ImageFiles([*states], sizes, times), missing
+    return ImageStates([*states], sizes, times), missing

@@ -11,8 +11,11 @@ from torch.utils.data import DataLoader
 from vpr.base.progress import progress
 from vpr.description.batches import BATCH, ImageDescriptors, decode_ahead
 from vpr.description.image_files import Images
+from vpr.models.descriptors import Descriptors
 from vpr.models.engine import network_of
 from vpr.models.onnx_network import OnnxNetwork
+
+FIXED_BATCH = 16  # images in every batch of `reproducible_descriptors` by torch
 
 
 @contextmanager
@@ -87,3 +90,33 @@ def global_descriptors(
     """The global descriptors of all images, (N, G) float32."""
     batches = [range(start, min(start + BATCH, len(images))) for start in range(0, len(images), BATCH)]
     return np.concatenate([batch.globals_ for batch in describe(model, images, batches, device, workers, title)])
+
+
+def reproducible_descriptors(
+    model: nn.Module, images: Images, chosen: Sequence[int], device: torch.device
+) -> np.ndarray:
+    """The global descriptors of chosen images, (N, G) float32, which do not depend on the other chosen images.
+
+    Processors choose their kernels by the size of a batch, and so the last bits of a descriptor depend on it. Here all
+    batches have one size. It is 1 with ONNX Runtime, which is as fast with one image. With torch it is `FIXED_BATCH`: a
+    smaller batch is filled up.
+
+    model: in evaluation mode.
+    """
+    network = network_of(model)
+    size, describes = (1, model) if network is not None else (FIXED_BATCH, _FilledBatches(model).eval())
+    batches = [chosen[start : start + size] for start in range(0, len(chosen), size)]
+    return np.concatenate([batch.globals_ for batch in describe(describes, images, batches, device)])
+
+
+class _FilledBatches(nn.Module):
+    """A model that gets every batch filled up to `FIXED_BATCH` by its last image."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> Descriptors:
+        filling = images[-1:].expand(FIXED_BATCH - len(images), -1, -1, -1)
+        described: Descriptors = self.model(torch.cat([images, filling]).contiguous(memory_format=torch.channels_last))
+        return Descriptors(described.global_descriptor[: len(images)], None)

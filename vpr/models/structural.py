@@ -73,7 +73,7 @@ class StructuralModel(nn.Module):
         if self.norm is not None:
             summary, patches = self.norm.normalise(self.head(summary), self.head(patches))
             return Descriptors(F.normalize(summary, dim=-1), F.normalize(patches, dim=-1))
-        patches = F.normalize(self.head(F.normalize(patches, dim=-1)), dim=-1)
+        patches = self.map_patches(F.normalize(patches, dim=-1))
         if self.summary is not None:
             return Descriptors(self.summary(patches), patches)
         if self.config.pooling == "avg":
@@ -93,6 +93,10 @@ class StructuralModel(nn.Module):
         """Unit features (B, P, D), the input for fitting a whitening head."""
         tokens, _ = self._tokens(images)
         return F.normalize(F.adaptive_avg_pool2d(tokens, self.config.grid).flatten(2).transpose(1, 2), dim=-1)
+
+    def map_patches(self, raw: torch.Tensor) -> torch.Tensor:
+        """The patch descriptors (B, P, dim) of a whitening head, from `raw_patches`."""
+        return F.normalize(self.head(raw), dim=-1)
 
     def summarise(self, images: torch.Tensor) -> torch.Tensor:
         """The pooled features (B, D), the head's input for the global descriptor."""
