@@ -49,7 +49,6 @@ def test_other_settings_for_a_run_are_refused(tiny_tree, distilled_run, teacher_
         (["--task", "seq2seq", "--seq-length", "4"], "odd"),
         (["--run", "runs/nowhere"], "no run at runs/nowhere; check the path, or make it with: python -m vpr.distill"),
         (["--shortlist", "nowhere.csv"], "nowhere.csv: no such file"),
-        (["--adapt"], "35 database images are too few to adapt to; pass --no-adapt"),
         (["--predictions", "nowhere.csv"], "nowhere.csv"),
         (["--submission", "a.txt"], "a.txt"),
         (["--data", "nowhere"], "nowhere: the folder does not exist"),

@@ -21,7 +21,11 @@ log = logging.getLogger("vpr")
 
 POWER = 0.25  # whitening power, of patches and of VLAD
 CLUSTERS, GLOBAL_DIM = 64, 128
+PATCHES_PER_CLUSTER = 39  # at least, as k-means of FAISS asks for
 MOST_IMAGES = 4000  # maximum number of images to fit to
+# Chosen on altered photographs and rendered cities: docs/notes/maps.md. No shrinkage and that of 100 images were worse.
+PRIOR_IMAGES = 30  # images that the shrinkage is worth in the smallest maps
+FREE_IMAGES = 130  # number of images from which on nothing is shrunk
 BLOCK = 1024  # images transformed at a time
 CACHED_IMAGES = 64  # of a block whose patches stay in the processor's cache, which makes it three times as fast
 VERSION = 1  # increased when the same cache gives other descriptors
@@ -39,11 +43,18 @@ class Adaptation:
 
     @classmethod
     def fit(cls, patches: np.ndarray, seed: int = 0) -> "Adaptation":
-        """Fit to the patches (N, P, C) of database images, more than `GLOBAL_DIM` of them."""
+        """Fit to the patches (N, P, C) of database images, at least 2.
+
+        N images span N - 1 dimensions of VLAD; the others are zero. With fewer than `FREE_IMAGES`, the whitening is
+        shrunk towards none, less the more images there are.
+        """
         from vpr.models.summary import PatchSummary, fit_whitening  # of torch, which is slow to import
 
-        mean, components = fit_whitening(patches, patches.shape[-1], POWER, seed)
-        summary = PatchSummary("vlad", patches.shape[1:], CLUSTERS, adapted_global_dim(patches.shape[-1]))
+        images, count, channels = patches.shape
+        prior = PRIOR_IMAGES * count * max(0.0, 1 - images / FREE_IMAGES)
+        mean, components = fit_whitening(patches, channels, POWER, seed, prior)
+        clusters = max(1, min(CLUSTERS, images * count // PATCHES_PER_CLUSTER))
+        summary = PatchSummary("vlad", (count, channels), clusters, adapted_global_dim(channels))
         adaptation = cls(mean, components, Vlad(**summary.arrays()))
         summary.fit(adaptation.adapt_patches(patches), POWER, seed)
         return replace(adaptation, summary=Vlad(**summary.arrays()))
@@ -67,7 +78,7 @@ class Adaptation:
         """The inverse of `to_arrays`; raises LookupError or ValueError for arrays of something else."""
         dim, parts = len(arrays["mean"]), {name: array for name, array in arrays.items() if name.startswith("summary.")}
         parts = {name[8:]: part for name, part in parts.items()}
-        summary = Vlad.from_arrays(parts, CLUSTERS, dim, adapted_global_dim(dim))
+        summary = Vlad.from_arrays(parts, len(parts["centroids"]), dim, adapted_global_dim(dim))
         return cls(arrays["mean"], arrays["components"].reshape(-1, dim), summary)
 
     def global_descriptors(self, patches: np.ndarray) -> np.ndarray:
@@ -76,8 +87,8 @@ class Adaptation:
 
 
 def is_worth_adapting(database: int) -> bool:
-    """Whether there are enough database images to fit to; they must be more than the dimensions of VLAD."""
-    return database > GLOBAL_DIM + 1
+    """Whether there are enough database images to fit to."""
+    return database > 1
 
 
 def adaptation_of(cache: DescriptorCache) -> Adaptation | None:

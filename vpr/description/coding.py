@@ -17,7 +17,6 @@ from vpr.description.adaptation import (
     adaptation_of,
     described_rows,
     fit_adaptation,
-    is_worth_adapting,
     space_evenly,
     split_rows,
 )
@@ -70,7 +69,7 @@ def write_described(
 
 def _fit_coding(source: DescriptorCache, rows: np.ndarray, spec: CacheSpec) -> Coding:
     """Fit to the rows (D,) of a cache; if they are too many, to evenly spaced ones."""
-    if len(rows) < FEWEST or not is_worth_adapting(len(rows)):
+    if len(rows) < FEWEST:
         remedy = f"give at least {FEWEST} at once, or choose another type of patches (float16)"
         raise CodingError(f"{len(rows)} images are too few to fit {spec.dtype} codes to", remedy=remedy)
     adaptation = fit_adaptation(source, rows) if spec.adapted else None

@@ -3,15 +3,12 @@
 They are fitted to the patches of some images without labels, and can be fitted again on the images of a map.
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-
-if TYPE_CHECKING:
-    from sklearn.decomposition import PCA
 
 Summary = Literal["vlad", "layout"]
 SHARPNESS = 100.0  # weight of the nearest cluster, relative to the second nearest, on average
@@ -72,9 +69,11 @@ class PatchSummary(nn.Module):
             self._fit_centres(patches, seed)
         with torch.no_grad():
             raw = np.concatenate([self.raw(torch.from_numpy(part)).numpy() for part in _float_blocks(patches)])
-        pca = PCA(min(len(self.components), len(raw) - 1, raw.shape[1]), random_state=seed).fit(raw)
+        with np.errstate(invalid="ignore"):  # if all images are equal
+            pca = PCA(min(len(self.components), len(raw) - 1, raw.shape[1]), random_state=seed).fit(raw)
         self.mean.copy_(torch.from_numpy(pca.mean_))
-        self.components.zero_()[: len(pca.components_)] = torch.from_numpy(_scale_components(pca, power))
+        scaled = _scale_components(pca.components_, pca.explained_variance_, power)
+        self.components.zero_()[: len(pca.components_)] = torch.from_numpy(scaled)
 
     def _fit_centres(self, patches: np.ndarray, seed: int) -> None:
         """k-means of a sample of patches; the assignment is sharpened as in the NetVLAD paper."""
@@ -83,7 +82,9 @@ class PatchSummary(nn.Module):
         rng = np.random.default_rng(seed)
         flat = patches.reshape(-1, patches.shape[-1])
         sample = np.ascontiguousarray(flat[rng.permutation(len(flat))[:PATCHES]], np.float32)
-        kmeans = faiss.Kmeans(sample.shape[1], len(self.centroids), niter=ITERATIONS, seed=seed + 1)
+        kmeans = faiss.Kmeans(
+            sample.shape[1], len(self.centroids), niter=ITERATIONS, seed=seed + 1, min_points_per_centroid=1
+        )
         kmeans.train(sample)
         centroids = np.asarray(kmeans.centroids)
         nearest = np.sort(sample @ (centroids / np.linalg.norm(centroids, axis=1, keepdims=True)).T, axis=1)
@@ -92,24 +93,44 @@ class PatchSummary(nn.Module):
         self.sharpness.fill_(np.log(SHARPNESS) / gap)
 
 
-def fit_whitening(patches: np.ndarray, dim: int, power: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def fit_whitening(
+    patches: np.ndarray, dim: int, power: float, seed: int, prior: float = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Mean (C,) and components (dim, C) that whiten the patches (N, P, C) of some images, unit vectors.
 
     power: components are scaled by their variance to the power of minus this. There are fewer components if the patches
-    span fewer dimensions.
+    span fewer dimensions. prior: the number of patches that shrinkage is worth: mean and covariance are those of all
+    patches together with as many patches of mean zero and of the same variance in every direction.
     """
     from sklearn.decomposition import PCA
 
     flat = patches.reshape(-1, patches.shape[-1])
     sample = flat[np.random.default_rng(seed).permutation(len(flat))[:PATCHES]].astype(np.float64)
+    if prior:
+        return _fit_shrunk_whitening(sample, dim, power, prior / (prior + len(flat)))
     pca = PCA(min(dim, *sample.shape), random_state=seed).fit(sample)
-    return pca.mean_.astype(np.float32), _scale_components(pca, power).astype(np.float32)
+    scaled = _scale_components(pca.components_, pca.explained_variance_, power)
+    return pca.mean_.astype(np.float32), scaled.astype(np.float32)
 
 
-def _scale_components(pca: "PCA", power: float) -> np.ndarray:
-    """The components, scaled by their variances to the power of ``-power``."""
-    variance = pca.explained_variance_
-    scaled: np.ndarray = pca.components_ * ((variance + VARIANCE_FLOOR * variance[0]) ** -power)[:, None]
+def _fit_shrunk_whitening(
+    sample: np.ndarray, dim: int, power: float, shrinkage: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `fit_whitening` of a sample (n, C). shrinkage: weight of the prior, 0 to 1."""
+    channels, mean = sample.shape[1], sample.mean(0)
+    centred = sample - mean
+    covariance = centred.T @ centred / len(sample)
+    covariance = (1 - shrinkage) * covariance + shrinkage * np.trace(covariance) / channels * np.eye(channels)
+    variance, vectors = np.linalg.eigh(covariance)
+    order = np.argsort(-variance, kind="stable")[:dim]
+    scaled = _scale_components(vectors[:, order].T, variance[order], power)
+    return ((1 - shrinkage) * mean).astype(np.float32), scaled.astype(np.float32)
+
+
+def _scale_components(components: np.ndarray, variance: np.ndarray, power: float) -> np.ndarray:
+    """The components (K, D), scaled by their variances (K,), descending, to the power of ``-power``."""
+    floor = max(VARIANCE_FLOOR * float(variance[0]), np.finfo(np.float32).tiny)
+    scaled: np.ndarray = components * ((variance + floor) ** -power)[:, None]
     return scaled
 
 

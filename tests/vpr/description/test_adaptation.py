@@ -124,8 +124,37 @@ def test_a_damaged_adaptation_is_made_again(tmp_path, caplog):
 
 
 def test_too_small_a_database_is_refused(tmp_path):
-    with pytest.raises(CacheError, match="100 database images are too few to adapt to; pass --no-adapt"):
-        adapt_cache(make(tmp_path / "a.h5"), np.arange(100), tmp_path)
+    with pytest.raises(CacheError, match="1 database images are too few to adapt to; pass --no-adapt"):
+        adapt_cache(make(tmp_path / "a.h5"), np.arange(1), tmp_path)
+
+
+@pytest.mark.parametrize("count", [2, 3, 40])
+def test_small_databases_are_adapted_to_and_kept_in_a_file(tmp_path, count):
+    cache = make(tmp_path / "a.h5")
+    for _ in range(2):  # made, and read
+        adapted = adapt_cache(cache, np.arange(count), tmp_path)
+        norms = np.linalg.norm(adapted.globals_[:count], axis=1)
+        np.testing.assert_allclose(norms, 1, atol=1e-5)
+        assert not np.allclose(adapted.globals_[0], adapted.globals_[1])
+
+
+def test_shrinkage_fades_as_a_database_grows():
+    """From nearly none to that of the PCA alone, without a step at the last image."""
+    patches = unit(np.random.default_rng(0), 400, PATCHES, DIM)
+    stretch = []
+    for count in (2, 20, 60, adaptation.FREE_IMAGES - 1, adaptation.FREE_IMAGES, 400):
+        values = np.linalg.svd(Adaptation.fit(patches[:count]).components, compute_uv=False)
+        stretch.append(values.max() / values.min())
+    assert 1 < stretch[0] < stretch[-1] and stretch[3] == pytest.approx(stretch[4], rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "patches", [np.ones((3, 4, 8)) / 8**0.5, np.tile(np.eye(8)[:4], (5, 1, 1))], ids=["one", "same"]
+)
+def test_equal_photos_give_no_invalid_numbers(patches):
+    fitted = Adaptation.fit(patches.astype(np.float32))
+    adapted = fitted.adapt_patches(unit(np.random.default_rng(0), 6, 4, 8))
+    assert np.isfinite(adapted).all() and np.isfinite(fitted.global_descriptors(adapted)).all()
 
 
 def test_the_mean_of_the_database_is_taken_out():

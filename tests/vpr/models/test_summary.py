@@ -56,6 +56,21 @@ def test_full_whitening_leaves_unit_covariance():
     np.testing.assert_allclose(np.cov(white.T), np.eye(6), atol=2e-3)
 
 
+def test_shrinkage_is_that_of_more_patches_without_a_direction():
+    patches = unit_patches(50)
+    flat = patches.reshape(-1, 6).astype(np.float64)
+    spread = flat - flat.mean(0)
+    scale = np.sqrt((spread**2).sum() / len(flat))  # of directions whose total variance is that of the patches
+    added = np.concatenate([scale * np.eye(6), -scale * np.eye(6)])
+    prior = 3 * len(flat)
+    covariance = (spread.T @ spread + prior * added.T @ added / len(added)) / (len(flat) + prior)
+    mean, components = fit_whitening(patches, 6, 0.5, 0, prior)
+    np.testing.assert_allclose(components @ covariance @ components.T, np.eye(6), atol=1e-4)
+    np.testing.assert_allclose(mean, flat.sum(0) / (len(flat) + prior), rtol=1e-5)
+    none, _ = fit_whitening(patches, 6, 0.5, 0)
+    np.testing.assert_allclose(mean, none / 4, rtol=1e-4)
+
+
 def test_vlad_of_arrays_is_that_of_tensors():
     summary, patches = PatchSummary("vlad", (5, 6), 3, 8), unit_patches(60)
     summary.fit(patches, 0.25, 0)
