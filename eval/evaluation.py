@@ -134,6 +134,7 @@ class Evaluation:
             "latency_ms": self.latency_ms,
             "adapted": self.adapted,
             "weight": self.weight,
+            "geometry": None if self.reranking is None else self.reranking.geometry,
             "fusion": self.fusion,
             "dataset": self.dataset.fingerprint,
             "revision": revision(),
@@ -283,6 +284,8 @@ def dataset_notes(dataset: MSLS) -> list[str]:
 def describe_reranking(reranking: Reranking) -> str:
     """One line: the score and the fusion of a re-ranking."""
     score, trust = f"re-ranked by S_global + {reranking.weight:g} x S_struct", reranking.trust
+    if reranking.geometry:
+        score += f" and the geometry of the first {reranking.geometry}"
     if trust is None:
         return f"{score}, fusion: {reranking.fusion}"
     fused = f"{score}, fused with the shortlist's order (lambda {trust.fusion_weight:.2f}"

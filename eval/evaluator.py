@@ -50,6 +50,7 @@ class Evaluator:
         Raises VprError for a missing run, a cache of another model, and a missing shortlist.
         """
         self._check_pruning(data, source, external)
+        self._check_geometry(data, source)
         shortlist = external
         if external is None and source.shortlist not in ("student", "teacher"):
             raise VprError(f"--shortlist {source.shortlist}: no such file; pass student, teacher, or a prediction file")
@@ -78,6 +79,14 @@ class Evaluator:
             case = "sequences" if frames > 1 else "a fused ranking"
             remedy = "leave it out" if frames > 1 else "leave it out, or pass --fusion similarity"
             raise VprError(f"--prune {self.rerank.prune} is not exact for {case}; {remedy}")
+
+    def _check_geometry(self, data: RetrievalSet, source: SourceOptions) -> None:
+        """Raise VprError if geometry is asked for, but unknown: for sequences, and with pruning, which skips plans."""
+        geometry = self.rerank.geometry if source.rerank else 0
+        if geometry and data.queries.images.shape[1] * data.database.images.shape[1] > 1:
+            raise VprError(f"--geometry {geometry} is for single images, not for sequences; leave it out")
+        if geometry and self.rerank.prune:
+            raise VprError(f"--geometry {geometry} needs the scores of all candidates; leave --prune out")
 
     def _describe_by_student(self, data: RetrievalSet, run: Run, source: SourceOptions) -> DescribedSet:
         """The set with the descriptors of the network of a run."""

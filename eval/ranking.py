@@ -13,7 +13,15 @@ from vpr.description.foreign import ForeignDescriptors
 from vpr.eval.descriptors import DescribedSet
 from vpr.eval.options import Fusion
 from vpr.retrieval.confidence import Curves, separation
-from vpr.retrieval.fusion import Trust, estimate_trust, fuse_ranks, fuse_with_trust, reorder, weighted_sum
+from vpr.retrieval.fusion import (
+    Trust,
+    add_geometry,
+    estimate_trust,
+    fuse_ranks,
+    fuse_with_trust,
+    reorder,
+    weighted_sum,
+)
 from vpr.retrieval.search import Searchable, search_groups
 from vpr.retrieval.sequences import sequence_descriptors, unit_mean
 from vpr.retrieval.settings import RerankConfig
@@ -50,6 +58,7 @@ class Reranking:
     trust: Trust | None  # None unless the fusion uses it
     latency_ms: float  # per query
     separation: np.ndarray | None  # (Q,) of the first candidate by S_struct; None with pruning, which only has bounds
+    geometry: int = 0  # number of first candidates whose order also goes by geometry
 
 
 def find_shortlist(described: DescribedSet, depth: int, full_depth: int = 0) -> Shortlist:
@@ -98,6 +107,8 @@ def rerank(
 ) -> Reranking:
     """Order each shortlist by S_global + weight * S_struct, or by the fusion of this score and the shortlist's.
 
+    With ``config.geometry`` the score also goes by the geometry of the first candidates, see `add_geometry`.
+
     fusion: as `resolve_fusion`. curves: from separations to probabilities, to estimate trust.
     """
     fusion = resolve_fusion(fusion, shortlist.same_model)
@@ -106,6 +117,8 @@ def rerank(
     start = time.perf_counter()
     similarities = described.compare(ranked, config, weight=weight, title="re-ranking")
     scores = weighted_sum(similarities.global_similarity, similarities.structural, weight)
+    if similarities.geometry is not None:
+        scores = add_geometry(scores, similarities.geometry, config.geometry, places)
     estimated = None
     if fusion == "reciprocal-rank":
         scores = np.where(ranked >= 0, fuse_ranks(scores), -np.inf)
@@ -117,7 +130,7 @@ def rerank(
     )
     latency = _per_query(start, ranked)
     confidence = None if config.prune else separation(structural, described.data.places(ordered))
-    return Reranking(ordered, similarity, structural, weight, fusion, estimated, latency, confidence)
+    return Reranking(ordered, similarity, structural, weight, fusion, estimated, latency, confidence, config.geometry)
 
 
 def resolve_fusion(fusion: Fusion, same_model: bool) -> Fusion:

@@ -52,6 +52,7 @@ ORDER = {
         "problem",
         "bounds",
         "reference",
+        "geometry_reference",
         "torch_backend",
         "cpu",
         "cuda",

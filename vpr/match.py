@@ -18,7 +18,7 @@ from vpr.retrieval.settings import RerankConfig, TransportOptions
 
 if TYPE_CHECKING:
     from vpr.models.settings import Crop
-    from vpr.retrieval.matching import MatchedPhotos
+    from vpr.retrieval.matching import Match, MatchedPhotos
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,9 @@ def _print_scores(options: MatchOptions, config: RerankConfig, pair: MatchedPhot
     print(f"S_global  {pair.global_similarity:.4f}")
     print(f"S_struct  {pair.match.score:.4f}")
     print(f"score     {pair.score(weight):.4f}   S_global + {weight:g} * S_struct, higher is better")
+    if pair.match.geometry is not None:
+        share = pair.match.geometry.score[0]
+        print(f"geometry  {share:.4f}   share of the moved mass that follows one map of the scene")
 
 
 def _draw(options: MatchOptions, pair: MatchedPhotos, crop: Crop) -> None:
@@ -92,10 +95,21 @@ def _as_json(options: MatchOptions, config: RerankConfig, pair: MatchedPhotos, w
         "run": str(options.run),
         "settings": {"marginals": config.marginals, "epsilon": config.epsilon, "mass": config.mass, "weight": weight},
         "scores": scores,
+        "geometry": _geometry(pair.match),
         **photos,
         "correspondences": pair.match.correspondences(options.lines),
         "plan": match.plan.tolist(),
     }
+
+
+def _geometry(match: Match) -> dict[str, object] | None:
+    """The geometry of a match; the map goes from x, y of the query's patches to x, y, in cells from the middle."""
+    found = match.geometry
+    if found is None:
+        return None
+    numbers = {"score": found.score, "inlier_mass": found.inlier_mass, "residual": found.residual}
+    numbers["determinant"] = found.determinant
+    return {"map": found.transform[0].tolist(), **{name: float(values[0]) for name, values in numbers.items()}}
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 TARGETS = 6  # patches that get most of the mass of a patch
 LINES = 16  # strongest correspondences
+STEPS = 1000  # of a number of the fitted map
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class PackedMatches:
             "middle": self.middle,
             "targets": min(TARGETS, self.grid**2),
             "lines": LINES,
+            "steps": STEPS,
             "pairs": self.pairs,
         }
 
@@ -57,6 +59,8 @@ def pack(matched: Match) -> bytes:
     - P x T: for each patch of the query, the T patches that get most of its mass
     - P x T: the share of its mass that they get
     - 1 + 2 x LINES: the number of correspondences, and their patches, filled up with zeros
+    - 1 + 6 x 2: the score of the geometry, and the map of `PatchGeometry.transform`, as 16-bit integers, little-endian,
+      in steps of 1 / `STEPS`
 
     Shares are bytes from 0 to 255 for 0 to 1.
     """
@@ -68,6 +72,9 @@ def pack(matched: Match) -> bytes:
     shares = (side / side.max() for side in (matched.query_weights, matched.database_weights))
     parts = [*map(_to_bytes, [*shares, *matched.moved_shares]), order.astype(np.uint8), _to_bytes(mass)]
     parts += [np.array([len(lines)], np.uint8), filled]
+    assert matched.geometry is not None  # the patches are square grids
+    whole = np.clip(np.rint(matched.geometry.transform[0] * STEPS), -32768, 32767)
+    parts += [_to_bytes(matched.geometry.score), whole.astype("<i2")]
     return b"".join(part.tobytes() for part in parts)
 
 

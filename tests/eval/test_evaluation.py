@@ -110,6 +110,10 @@ def test_wrong_arguments_are_named(tiny_tree):
         evaluate(data=tiny_tree, task="im2video")
     with pytest.raises(VprError, match="no such file"):
         evaluate(data=tiny_tree, shortlist="students")
+    with pytest.raises(VprError, match="--geometry 5 is for single images"):
+        evaluate(data=tiny_tree, task="seq2seq", geometry=5)
+    with pytest.raises(VprError, match="leave --prune out"):
+        evaluate(data=tiny_tree, geometry=5, prune=3)
 
 
 def test_options_are_filled_by_name(tmp_path):

@@ -9,6 +9,7 @@ from PIL import Image
 
 from vpr.datasets.ragged import Ragged
 from vpr.datasets.retrieval_set import Entries, RetrievalSet
+from vpr.eval.report.matches import STEPS
 from vpr.eval.report.subject import Stage, Subject
 
 HOSTILE = "<script>alert(1)</script>$x^{\"'&\u202egpj.\u0007"  # of a key
@@ -61,10 +62,12 @@ def unpack(packed: str, patches: int, targets: int, lines: int) -> dict[str, np.
     values = np.frombuffer(base64.b64decode(packed), np.uint8)
     sizes = {"mu": patches, "nu": patches, "own": patches, "other": patches}
     sizes |= {"to": patches * targets, "mass": patches * targets, "count": 1, "lines": 2 * lines}
+    sizes |= {"geometry": 1, "map": 12}
     parts, start = {}, 0
     for name, size in sizes.items():
         parts[name] = values[start : start + size]
         start += size
     for name in ("mu", "nu", "own", "other", "mass"):
         parts[name] = parts[name] / 255
+    parts["map"] = np.frombuffer(parts["map"].tobytes(), "<i2").reshape(2, 3) / STEPS
     return parts

@@ -131,16 +131,15 @@ class ShardedIndex:
 
         Raises ShardLostError if a shard that holds a candidate does not answer, and ClusterError if all are needed.
         """
-        result = Similarities(*(np.full(candidates.shape, -np.inf, np.float32) for _ in range(2)))
+        result = Similarities.empty(candidates.shape, config)
         with progress(total=len(candidates), title=title, unit="query") as bar:
             for start in range(0, len(candidates), QUERIES):
                 part = slice(start, min(start + QUERIES, len(candidates)))
                 own = queries.read(np.arange(part.start, part.stop), config.marginals == "rollout")
                 for answer in self._ask(own, candidates[part], config, weight):
-                    for total, found in zip(
-                        (result.global_similarity, result.structural), (answer.global_similarity, answer.structural)
-                    ):
-                        np.maximum(total[part], found, out=total[part])
+                    for total, found in zip(vars(result).values(), vars(answer).values()):
+                        if total is not None:
+                            np.maximum(total[part], found, out=total[part])
                 bar.update(part.stop - part.start)
         return result
 
@@ -245,7 +244,9 @@ class ShardedFinder(CandidateFinder):
         """The shards."""
         return self.shards
 
-    def find(self, described: ImageDescriptors, depth: int, shortlist: np.ndarray | None = None) -> Candidates:
+    def find(
+        self, described: ImageDescriptors, depth: int, shortlist: np.ndarray | None = None, geometry: int = 0
+    ) -> Candidates:
         """As `CandidateFinder.find`; ``not_searched`` counts the photos of shards that do not answer.
 
         Raises ClusterError if no shard answers, or shards keep failing.
@@ -253,7 +254,7 @@ class ShardedFinder(CandidateFinder):
         for _ in range(len(self.shards.actors) + 1):
             try:
                 rows = None if shortlist is None else self._remove_failed(shortlist)
-                candidates = super().find(described, depth, rows)
+                candidates = super().find(described, depth, rows, geometry)
             except ShardLostError:
                 continue
             failed = [self.spans[number] for number in self.shards.actors.failures]

@@ -10,7 +10,7 @@ import numpy as np
 
 from vpr.description.batches import ImageDescriptors
 from vpr.retrieval.confidence import ELSEWHERE_M, Curve, separations
-from vpr.retrieval.fusion import NO_CANDIDATE, reorder, weighted_sum
+from vpr.retrieval.fusion import NO_CANDIDATE, add_geometry, reorder, weighted_sum
 from vpr.retrieval.index import Index, LocalIndex
 from vpr.retrieval.rerank import ImagesInMemory, require_patches
 from vpr.retrieval.settings import Calibration
@@ -29,7 +29,7 @@ class Candidates:
     rows: np.ndarray  # int64, photos of the map; padded with -1
     global_similarity: np.ndarray  # S_global; padded with -inf
     structural: np.ndarray  # S_struct; padded with -inf
-    scores: np.ndarray  # S_global + w * S_struct, descending; padded with -inf
+    scores: np.ndarray  # S_global + w * S_struct, with geometry if it was asked for, descending; padded with -inf
     places: np.ndarray  # (Q, K, 3) metres; padded with NaN
     not_searched: int = 0  # photos of the map in shards that did not answer
 
@@ -97,16 +97,21 @@ class CandidateFinder:
         """The index to search."""
         return self.photos
 
-    def find(self, described: ImageDescriptors, depth: int, shortlist: np.ndarray | None = None) -> Candidates:
+    def find(
+        self, described: ImageDescriptors, depth: int, shortlist: np.ndarray | None = None, geometry: int = 0
+    ) -> Candidates:
         """The candidates of photos, at most ``depth`` for each, re-ranked.
 
         described: descriptors of the photos before adaptation. shortlist (Q, K): candidates from another model, padded
-        with -1 at the end of a row; None searches the map. No photo gets a candidate that its shortlist lacks. Raises
-        CacheError for descriptors with NaN or infinity.
+        with -1 at the end of a row; None searches the map. No photo gets a candidate that its shortlist lacks.
+        geometry: number of first candidates whose order also goes by geometry, see `add_geometry`. Raises CacheError
+        for descriptors with NaN or infinity.
         """
-        return self.find_adapted(self.adapt(described), depth, shortlist)
+        return self.find_adapted(self.adapt(described), depth, shortlist, geometry)
 
-    def find_adapted(self, adapted: ImageDescriptors, depth: int, shortlist: np.ndarray | None = None) -> Candidates:
+    def find_adapted(
+        self, adapted: ImageDescriptors, depth: int, shortlist: np.ndarray | None = None, geometry: int = 0
+    ) -> Candidates:
         """As `find`, for descriptors after adaptation."""
         if shortlist is None:
             similar, rows = self.index.search(adapted.globals_, depth)
@@ -115,9 +120,13 @@ class CandidateFinder:
             similar = self.photos.entries.cosines(adapted.globals_, rows)
         width = max(1, int((rows >= 0).sum(1).max(initial=0)))  # an index may find fewer candidates
         similar, rows = similar[:, :width], rows[:, :width]
-        config = self.calibration.config(memory_mb=MEMORY_MB)
-        structural = self.index.compare(ImagesInMemory(adapted), rows, config).structural
-        scores = np.where(rows >= 0, weighted_sum(similar, structural, self.calibration.weight), -np.inf)
+        config, weight = self.calibration.config(memory_mb=MEMORY_MB, geometry=geometry), self.calibration.weight
+        compared = self.index.compare(ImagesInMemory(adapted), rows, config, weight=weight)
+        structural = compared.structural
+        scores = np.where(rows >= 0, weighted_sum(similar, structural, weight), -np.inf)
+        if compared.geometry is not None:
+            there = np.where(rows[..., None] >= 0, self.places[rows], np.nan)
+            scores = add_geometry(scores, compared.geometry, geometry, there)
         ordered, similar, structural = (reorder(side, scores) for side in (rows, similar, structural))
         places = np.where(ordered[..., None] >= 0, self.places[ordered], np.nan)
         return Candidates(ordered, similar, structural, reorder(scores, scores), places)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveInt, UnitInterval, check_stage, option
 from vpr.maps.errors import MapError
+from vpr.retrieval.settings import GEOMETRY
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class LocateConfig:
         0.1, 'minimum familiarity for "on the map": share of unknown places with a weaker match; 0 disables this test'
     )
     depth: PositiveInt = option(100, "photos of the map to re-rank per photo")
+    geometry: NonNegativeInt = option(0, GEOMETRY)
     sequence: bool = option(
         False, "treat the photos of a folder as frames of one drive, sorted by name; neighbouring frames vote"
     )

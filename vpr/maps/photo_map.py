@@ -173,7 +173,7 @@ class Map:
                 readable = [start + number for number in range(len(batch)) if number not in problems]
                 if readable:
                     rows = None if shortlist is None else shortlist[readable]
-                    parts.append(self.finder.find(described, config.depth, rows))
+                    parts.append(self.finder.find(described, config.depth, rows, config.geometry))
                 bar.update(len(batch))
         readable_names = [name for number, name in enumerate(names) if number not in unreadable]
         curve = None if self.probability_problem(config) else self.model.curves.rerank

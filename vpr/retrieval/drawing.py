@@ -28,11 +28,15 @@ LINES = 30  # default number of correspondences
 def draw_match(photos: Photos, match: Match, lines: int = LINES) -> Figure:
     """The photos side by side with their strongest correspondences; below them, their marginals as heat maps.
 
-    With partial transport, a third row shades the patches that move little of their mass.
+    With partial transport, a row shades the patches that move little of their mass. The last row has the grid of the
+    query's patches, and where the fitted map of the geometry places it in the database image.
     """
     titles = ["strongest correspondences, thicker for more mass", "marginals: how much each patch counts"]
     if match.plan.sum() < 0.999:
         titles.append(f"mass {match.plan.sum():.2g} is moved; hatched: patches that move less than half of theirs")
+    shaded = len(titles) > 2
+    if match.geometry is not None:
+        titles.append(f"geometry {match.geometry.score[0]:.2f}: the query's patches follow this map")
     with style():
         figure, axes = photo_grid(photos, titles, bar_row=1)
         for row in range(len(titles)):
@@ -44,10 +48,27 @@ def draw_match(photos: Photos, match: Match, lines: int = LINES) -> Figure:
         for side, photo in enumerate(photos):
             heat = show_heat(axes[1][side], photo, weights[side], limits)
         figure.colorbar(heat, cax=axes[1][2], label="times an equal share")
-        if len(titles) > 2:
+        if shaded:
             for side, (photo, moved_shares) in enumerate(zip(photos, match.moved_shares)):
                 shade_unmoved(axes[2][side], photo, moved_shares)
+        if match.geometry is not None:
+            draw_map(axes[-1], photos, match.geometry.transform[0], match.plan.shape)
     return figure
+
+
+def draw_map(axes: Any, photos: Photos, transform: np.ndarray, patches: tuple[int, int]) -> None:
+    """Draw the grid of the query, and where a map places it in the database image.
+
+    transform: (2, 3) from cells to cells, as `PatchGeometry.transform`. patches: of both images, (P, Q).
+    """
+    sides = grid_side(patches[0]), grid_side(patches[1])
+    edges, along = np.linspace(-sides[0] / 2, sides[0] / 2, sides[0] + 1), np.linspace(-sides[0] / 2, sides[0] / 2, 41)
+    for edge in edges:
+        for line in (np.stack([along, np.full(41, edge)], 1), np.stack([np.full(41, edge), along], 1)):
+            moved = line @ transform[:, :2].T + transform[:, 2]
+            for part, photo, cells, side in zip(axes, photos, (line, moved), sides):
+                x, y = ((cells / side + 0.5) * (photo.shape[1], photo.shape[0]) - 0.5).T
+                part.plot(x, y, color=LINE, linewidth=0.7, scalex=False, scaley=False)
 
 
 def photo_grid(photos: tuple[np.ndarray, ...], titles: list[str], bar_row: int | None = None) -> tuple[Figure, Any]:

@@ -1,4 +1,4 @@
-"""From similarities to a ranking: S_global + w * S_struct, or fusion with the shortlist of another model."""
+"""From similarities to a ranking: S_global + w * S_struct, with geometry, or fusion with another model's shortlist."""
 
 from dataclasses import dataclass
 
@@ -10,6 +10,8 @@ NO_CANDIDATE = -1  # fills up rankings (Q, K) of queries with fewer than K candi
 LAMBDA_EVEN, LAMBDA_SLOPE, MAX_LAMBDA = 0.25, 0.78, 4.0  # fitted as described in docs/notes/confidence.md
 LAMBDA_UNKNOWN = 0.5  # for ranks, if a run has no calibration to estimate trust from; for scores: LAMBDA_EVEN
 MAX_TRUST = 0.98  # maximum trust in either side
+GEOMETRY_SHARE, MAX_GEOMETRY = 0.5, 2.0  # chosen on rendered streets and altered photographs; docs/notes/geometry.md
+LEAST_SEPARATION = 0.1  # keeps the trust in geometry finite
 
 
 def reorder(candidates: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -20,6 +22,44 @@ def reorder(candidates: np.ndarray, scores: np.ndarray) -> np.ndarray:
 def weighted_sum(global_similarity: np.ndarray, structural: np.ndarray, weight: float) -> np.ndarray:
     """S_global + weight * S_struct, (Q, K) float32; only S_global if the weight is 0."""
     return global_similarity + np.float32(weight) * structural if weight else global_similarity
+
+
+def first_columns(scores: np.ndarray, count: int) -> np.ndarray:
+    """The columns (Q, min(count, K)) of the best scores (Q, K) of each query, best first; equal scores in order."""
+    order: np.ndarray = np.argsort(-scores, axis=1, kind="stable")
+    return order[:, :count]
+
+
+def add_geometry(scores: np.ndarray, geometry: np.ndarray, count: int, places: np.ndarray | None) -> np.ndarray:
+    """Scores (Q, K) float32 that also go by the geometry of the first ``count`` candidates of each query.
+
+    scores: S_global + w * S_struct, -inf if there is no candidate. geometry (Q, K): `PatchGeometry.score`, -inf if it
+    is not known. places: (Q, K, 2 or 3) or None, as for `separation`.
+
+    Among the first candidates, z + lambda z' decides, for z the score and z' the geometry in standard deviations from
+    the mean of these candidates. Each query has a lambda of its own, without labels: half the separation of the best
+    candidate by geometry, divided by that of the best one by score, at most 2. So geometry counts if it tells the
+    candidates apart, as it does for cameras that stand still, and hardly if it does not. lambda z' is added in the unit
+    of the scores. The other candidates stay behind them, in their order.
+    """
+    columns = first_columns(scores, count)
+    own, other = (np.take_along_axis(side, columns, 1) for side in (scores, geometry))
+    there = None if places is None else np.take_along_axis(places, columns[:, :, None], 1)
+    weight = np.minimum(GEOMETRY_SHARE * _best_separation(other, there) / _best_separation(own, there), MAX_GEOMETRY)
+    change = (weight * _spread(own))[:, None] * _standardise(other)
+    changed = own + change
+    fallen = np.where(np.isfinite(own), own, 0).min(1) - np.where(np.isfinite(own), changed, 0).min(1)
+    fused = scores - np.maximum(fallen, 0)[:, None]  # the last of the first falls by so much, and the others with it
+    np.put_along_axis(fused, columns, changed, 1)
+    result: np.ndarray = fused.astype(np.float32)
+    return result
+
+
+def _best_separation(scores: np.ndarray, places: np.ndarray | None) -> np.ndarray:
+    """The separation (Q,) of the best candidate by scores (Q, K) in any order, at least `LEAST_SEPARATION`."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    moved = None if places is None else np.take_along_axis(places, order[:, :, None], 1)
+    return np.asarray(np.maximum(separation(np.take_along_axis(scores, order, 1), moved), LEAST_SEPARATION))
 
 
 def fuse_ranks(scores: np.ndarray, constant: float = 60.0) -> np.ndarray:
@@ -59,11 +99,20 @@ def fuse_with_trust(scores: np.ndarray, fusion_weight: float, similarity: np.nda
 
 def _standardise(scores: np.ndarray) -> np.ndarray:
     """Scores (Q, K) in standard deviations from the mean of their row; 0 for scores that are not finite."""
+    return np.asarray(_offsets(scores) / np.maximum(_spread(scores), 1e-9)[:, None])
+
+
+def _offsets(scores: np.ndarray) -> np.ndarray:
+    """Scores (Q, K) minus the mean of their row; 0 for scores that are not finite."""
     present = np.isfinite(scores)
     count = np.maximum(present.sum(1, keepdims=True), 1)
-    offset = np.where(present, scores - np.where(present, scores, 0).sum(1, keepdims=True) / count, 0)
-    spread = np.sqrt((offset**2).sum(1, keepdims=True) / count)
-    return np.asarray(offset / np.maximum(spread, 1e-9))
+    return np.where(present, scores - np.where(present, scores, 0).sum(1, keepdims=True) / count, 0)
+
+
+def _spread(scores: np.ndarray) -> np.ndarray:
+    """The standard deviation of each row of scores (Q, K), (Q,), of those that are finite."""
+    count = np.maximum(np.isfinite(scores).sum(1), 1)
+    return np.asarray(np.sqrt((_offsets(scores) ** 2).sum(1) / count))
 
 
 def estimate_trust(

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from vpr.description.batches import ImageDescriptors
 from vpr.retrieval.rerank import marginal_guides, require_patches
 from vpr.retrieval.settings import RerankConfig
 from vpr.similarity import structural_similarity
+from vpr.transport.geometry import plan_geometry
+from vpr.transport.geometry_reference import PatchGeometry
 from vpr.transport.marginals import marginal_weights
 
 
@@ -33,6 +36,13 @@ class Match:
         sides = (self.query_weights, self.plan.sum(1)), (self.database_weights, self.plan.sum(0))
         own, other = (np.clip(moved / np.maximum(weights, 1e-12), 0, 1) for weights, moved in sides)
         return own, other
+
+    @cached_property
+    def geometry(self) -> PatchGeometry | None:
+        """The geometry of the plan, of one pair; None if the patches are no square grids."""
+        if any(math.isqrt(patches) ** 2 != patches for patches in self.plan.shape):
+            return None
+        return plan_geometry(self.plan[None])
 
     def strongest_pairs(self, count: int) -> np.ndarray:
         """At most ``count`` correspondences (k, 2), query patch and database patch, sorted by descending mass.

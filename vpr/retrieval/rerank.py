@@ -19,10 +19,12 @@ from vpr.base.progress import progress
 from vpr.cache import CacheError, DescriptorCache
 from vpr.description.adaptation import Adaptation
 from vpr.description.batches import ImageDescriptors
+from vpr.retrieval.fusion import first_columns, weighted_sum
 from vpr.retrieval.pruning import pruned_scores
 from vpr.retrieval.settings import RerankConfig
 from vpr.similarity import structural_similarity_pairs
 from vpr.transport.errors import TransportError
+from vpr.transport.geometry import pair_geometry
 from vpr.transport.marginals import Marginals
 
 if TYPE_CHECKING:
@@ -42,6 +44,14 @@ class Similarities:
 
     global_similarity: np.ndarray  # S_global: cosine of the global descriptors
     structural: np.ndarray  # S_struct: similarity of the patches under their transport plan
+    # `PatchGeometry.score` of the first candidates by S_global + weight * S_struct, -inf for others; None without it
+    geometry: np.ndarray | None = None
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...], config: RerankConfig) -> Similarities:
+        """Similarities (Q, K) of pairs that are not compared yet, -inf."""
+        arrays = (np.full(shape, -np.inf, np.float32) for _ in range(3 if config.geometry else 2))
+        return cls(*arrays)
 
 
 class Images(Protocol):
@@ -179,9 +189,10 @@ def compare_images(
 ) -> Similarities:
     """Similarities of queries 0 to Q - 1 and their candidates (Q, K).
 
-    candidates: numbers of database images, padded with -1. weight: of S_struct in the final score, for pruning. title:
-    text of the progress bar; None for no bar. On a CUDA device, transport runs there, without pruning. Raises
-    CacheError for descriptors with NaN or infinity, and for rollout marginals without patch weights.
+    candidates: numbers of database images, padded with -1. weight: of S_struct in the final score, for pruning and for
+    geometry. title: text of the progress bar; None for no bar. On a CUDA device, transport runs there, without pruning;
+    geometry is computed on CPUs. Raises CacheError for descriptors with NaN or infinity, and for rollout marginals
+    without patch weights, TransportError for geometry of patches that are no square grid.
     """
     work = _Comparison(queries, candidates, config, weight, device)
     with progress(total=len(candidates), title=title, unit="query") as bar:
@@ -239,7 +250,7 @@ class _Comparison:
         self.queries, self.candidates = queries, candidates
         self.config, self.weight, self.device = config, weight, device
         self.is_on_cuda = str(device).startswith("cuda")
-        self.result = Similarities(*(np.full(candidates.shape, -np.inf, np.float32) for _ in range(2)))
+        self.result = Similarities.empty(candidates.shape, config)
 
     def compute(self, batch: QueryBatch, database: Images) -> None:
         """Fill the rows of a batch. If transport fails, the error names the image with invalid descriptors."""
@@ -284,6 +295,33 @@ class _Comparison:
         ).score
         scores = scores if isinstance(scores, np.ndarray) else scores.cpu().numpy()
         self.result.structural[rows, place] = scores
+        self.compare_geometry(batch, sides, guides, (own.weights, theirs.weights))
+
+    def compare_geometry(
+        self,
+        batch: QueryBatch,
+        sides: tuple[np.ndarray, np.ndarray],
+        guides: tuple[np.ndarray, np.ndarray],
+        weights: tuple[np.ndarray | None, np.ndarray | None],
+    ) -> None:
+        """Fill the geometry of the first candidates of a batch, if the settings ask for it. Arguments as `prune`."""
+        if self.result.geometry is None:
+            return
+        part = batch.queries
+        scores = weighted_sum(self.result.global_similarity[part], self.result.structural[part], self.weight)
+        columns = first_columns(scores, self.config.geometry)
+        candidates = np.take_along_axis(self.candidates[part], columns, 1)
+        query, place = np.nonzero(candidates >= 0)
+        images = np.searchsorted(batch.numbers, candidates[query, place])
+        own, theirs = weights
+        self.result.geometry[query + part.start, columns[query, place]] = pair_geometry(
+            *sides,
+            *guides,
+            (query, images),
+            self.config.transport,
+            weights=None if own is None or theirs is None else (own, theirs),
+            threads=self.config.threads or None,
+        ).score
 
     def prune(
         self,

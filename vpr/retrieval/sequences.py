@@ -64,7 +64,8 @@ def compare_frames(
     repeated = np.repeat(candidates.reshape(queries, -1), length, axis=0)
     found = index.compare(CachedImages(cache, rows.query.ravel()), repeated, config, weight=weight, title=title)
     shape = (queries, length, ranked.shape[1], width)
-    return Similarities(found.global_similarity.reshape(shape), found.structural.reshape(shape))
+    geometry = None if found.geometry is None else found.geometry.reshape(shape)
+    return Similarities(found.global_similarity.reshape(shape), found.structural.reshape(shape), geometry)
 
 
 def compare_sequences(
@@ -80,11 +81,16 @@ def compare_sequences(
     """S_global and S_struct of each query and its candidates (Q, K); -inf for -1. Arguments as for `compare_frames`.
 
     For sequences, S_global is the cosine of the sequence descriptors. S_struct is the maximum over the frames of the
-    candidate, averaged over the frames of the query (docs/notes/protocol.md compares the simple choices).
+    candidate, averaged over the frames of the query (docs/notes/protocol.md compares the simple choices). Geometry
+    is of pairs of images only: raises ValueError if it is asked for with sequences.
     """
+    single = rows.query.shape[1] == rows.database.shape[1] == 1
+    if config.geometry and not single:
+        raise ValueError("geometry is of pairs of images, not of sequences")
     found = compare_frames(index, cache, rows, ranked, config, weight=weight, title=title)
-    if found.global_similarity.shape[1] == found.global_similarity.shape[3] == 1:
-        return Similarities(found.global_similarity[:, 0, :, 0], found.structural[:, 0, :, 0])
+    if single:
+        sides = (found.global_similarity, found.structural, found.geometry)
+        return Similarities(*(side[:, 0, :, 0] for side in sides if side is not None))
     own, theirs = (sequence_descriptors(cache, side) for side in (rows.query, rows.database))
     similarity = np.empty(ranked.shape, np.float32)
     for query, candidates in enumerate(ranked):  # (Q, K, C) would not fit into memory

@@ -9,6 +9,10 @@ from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveFloat, P
 from vpr.transport.marginals import FromGlobals, Marginals
 from vpr.transport.problem import EPSILON, Transport
 
+GEOMETRY = (
+    "number of first candidates whose order also goes by geometry: whether their patches match as one scene does; 0 "
+    "leaves geometry out"
+)
 TRANSPORT_SETTINGS = ("marginals", "epsilon", "mass")
 
 
@@ -22,6 +26,7 @@ class RerankConfig:
     memory_mb: int = 512  # maximum memory for database patches, MiB
     threads: int = 0  # CPU threads; 0 uses all cores
     prune: int = 0  # number of first ranks that pruning keeps exact; 0 compares all candidates
+    geometry: int = 0  # number of first candidates of a query whose geometry is compared; 0 for none
 
     @property
     def transport(self) -> Transport:
@@ -72,10 +77,13 @@ class RerankOptions(TransportOptions):
         "skip the transport of candidates that an upper bound keeps out of the first N ranks, which stay exact; 0 "
         "compares all",
     )
+    geometry: NonNegativeInt = option(0, GEOMETRY)
 
     def config(self, calibration: Calibration) -> RerankConfig:
         """As `TransportOptions.config`, with the limits of the computation."""
-        return replace(super().config(calibration), memory_mb=self.memory_mb, threads=self.threads, prune=self.prune)
+        config = super().config(calibration)
+        limits = replace(config, memory_mb=self.memory_mb, threads=self.threads, prune=self.prune)
+        return replace(limits, geometry=self.geometry)
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@
   }
 
   // Pair ----------------------------------------------------------------------------------------------------------
-  const dialog = at("pair"), modes = ["matches", "marginals", "left out"];
+  const dialog = at("pair"), modes = ["matches", "marginals", "left out", "geometry"];
   let pair = null, mode = "matches";
   for (const name of modes) {
     const input = make("input", { type: "radio", name: "mode", value: name });
@@ -188,7 +188,10 @@
     const weights = [take(cells), take(cells)], taken = [take(cells), take(cells)];
     const to = take(cells * targets), mass = take(cells * targets);
     const count = take(1)[0], lines = take(2 * D.matches.lines);
-    return { weights, taken, to, mass, lines: Array.from({ length: count }, (_, k) => [lines[2 * k], lines[2 * k + 1]]) };
+    const score = take(1)[0] / 255, numbers = new DataView(bytes.buffer, from, 12);
+    const map = Array.from({ length: 6 }, (_, k) => numbers.getInt16(2 * k, true) / D.matches.steps);
+    const joined = Array.from({ length: count }, (_, k) => [lines[2 * k], lines[2 * k + 1]]);
+    return { weights, taken, to, mass, lines: joined, score, map };
   }
   function open(number, stage, place) {
     const query = D.queries[number], answers = query.answers[stage], entry = answers.entries[place];
@@ -253,8 +256,10 @@
       matches: "The strongest correspondences. Point at a patch to see where its mass goes.",
       marginals: "The marginal of each patch, from small (dark) to large. Point at a patch to see where its mass goes.",
       "left out": "The mass of dark patches is not moved: they are not visible in the other photo. Point at a patch to see where its mass goes.",
+      geometry: `The grid of the query, as the fitted map places it in the other photo. ${Math.round(100 * pair.match.score)} % of the moved mass follow the map.`,
     }[mode];
     if (mode === "matches") lines();
+    if (mode === "geometry") grids();
   }
   function lines() {
     const box = at("pair-photos").getBoundingClientRect();
@@ -267,6 +272,24 @@
       draw("line", { x1, y1, x2, y2, "stroke-width": 1 + 2 * strength, "stroke-opacity": 0.35 + 0.6 * strength }, at("pair-lines"));
       for (const [cx, cy] of [[x1, y1], [x2, y2]]) draw("circle", { cx, cy, r: 2 + 2 * strength }, at("pair-lines"));
     });
+  }
+  // The grid of the query, and where the fitted map places it; cells are counted from the middle of a grid.
+  function grids() {
+    const box = at("pair-photos").getBoundingClientRect(), grid = D.matches.grid, map = pair.match.map;
+    const maps = [[1, 0, 0, 0, 1, 0], map];
+    for (const side of [0, 1]) {
+      const all = rects(side), first = all[0].getBoundingClientRect(), last = all[all.length - 1].getBoundingClientRect();
+      const middle = [(first.left + last.right) / 2 - box.left, (first.top + last.bottom) / 2 - box.top];
+      const cell = [(last.right - first.left) / grid, (last.bottom - first.top) / grid], [a, b, c, d, e, f] = maps[side];
+      const place = (x, y) => [middle[0] + cell[0] * (a * x + b * y + c), middle[1] + cell[1] * (d * x + e * y + f)];
+      for (let k = 0; k <= grid; k++) {
+        const at1 = k - grid / 2, end = grid / 2;
+        for (const ends of [[place(at1, -end), place(at1, end)], [place(-end, at1), place(end, at1)]]) {
+          const [[x1, y1], [x2, y2]] = ends;
+          draw("line", { x1, y1, x2, y2, "stroke-width": 1, "stroke-opacity": 0.8 }, at("pair-lines"));
+        }
+      }
+    }
   }
   function point(side, patch) {
     const { to, mass } = pair.match, targets = D.matches.targets, shares = new Float32Array(D.matches.grid ** 2);

@@ -151,6 +151,9 @@ def test_the_other_views_of_a_pair(real):
     real.one("input[value='left out']").click()
     fills = {node.value_of_css_property("fill") for node in real.all('[data-side="0"] rect')}
     assert len(fills) > 1, "with a mass of 0.6 some patches take less part than others"
+    real.one("input[value=geometry]").click()
+    grids = len(real.all("#pair-lines line"))
+    assert grids and grids % 4 == 0, "as many lines down as across, on both photos"
     first = real.one("#pair-title").text
     real.one("#pair-title").click()
     real.press("ARROW_RIGHT")

@@ -218,6 +218,8 @@ def test_a_packed_match_is_the_match(mass):
         np.testing.assert_allclose(found.plan[patch, to] / found.query_weights[patch], best)
     lines = held["lines"].reshape(LINES, 2)[: held["count"][0]]
     assert lines.tolist() == found.strongest_pairs(LINES).tolist()
+    assert held["geometry"][0] / 255 == pytest.approx(found.geometry.score[0], abs=1 / 255)
+    np.testing.assert_allclose(held["map"], found.geometry.transform[0], atol=1e-3)
 
 
 def test_every_first_answer_has_a_match_before_deeper_ones(data):
@@ -303,6 +305,6 @@ def test_small_grids_are_packed_whole(side):
     patches = np.eye(9, dtype=np.float32)[: side**2]
     packed = pack(match((patches, patches), (patches[0], patches[0]), RerankConfig("uniform")))
     targets = min(TARGETS, side**2)
-    assert len(packed) == (4 + 2 * targets) * side**2 + 1 + 2 * LINES
+    assert len(packed) == (4 + 2 * targets) * side**2 + 1 + 2 * LINES + 13
     held = unpack(base64.b64encode(packed).decode(), side**2, targets, LINES)
     assert held["to"].reshape(side**2, targets)[:, 0].tolist() == list(range(side**2))

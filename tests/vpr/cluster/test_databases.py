@@ -91,7 +91,8 @@ def test_groups_are_searched_in_shards_as_in_one(cache, length):
 def test_an_evaluation_in_shards_is_an_evaluation(tiny_tree, tmp_path, task):
     data = load(tiny_tree, Protocol(task=task, seq_length=1 if task == "im2im" else 3)).retrieval_set
     source = SourceOptions(Path("builtin"), rerank=True, cache=tmp_path / "a.h5")
-    alone = Evaluator(RankingOptions(depth=8), RerankOptions(), torch.device("cpu"))
+    options = RerankOptions(geometry=4 if task == "im2im" else 0)
+    alone = Evaluator(RankingOptions(depth=8), options, torch.device("cpu"))
     whole = alone.answer(data, source)
     ours = replace(alone, sharding=Sharding(CLUSTER, 3)).answer(data, source)
     assert isinstance(ours.described.index, ShardedIndex) and ours.scores(data) == whole.scores(data)

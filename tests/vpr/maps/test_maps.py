@@ -252,6 +252,10 @@ def test_a_small_map_tells_no_probability(tmp_path, photos):
     add(folder, model, write_photos(tmp_path / "more", range(20)))
     opened = Map.open(folder, model)
     assert 0 < opened.locate(photos / "003.jpg").probability < 1 and opened.probability_problem() == ""
+    described = opened.model.describe(photos / "003.jpg")
+    plain, ours = (opened.finder.find(described, 20, geometry=count) for count in (0, 5))
+    assert sorted(plain.rows[0, :5]) == sorted(ours.rows[0, :5]) and (plain.rows[0, 5:] == ours.rows[0, 5:]).all()
+    assert (plain.scores[0, :5] != ours.scores[0, :5]).any()
     shallow = LocateConfig(depth=19)
     assert opened.locate(photos / "003.jpg", shallow).probability is None and "--depth" in opened.probability_problem(
         shallow

@@ -12,6 +12,7 @@ from vpr.retrieval.confidence import Curve, Curves
 from vpr.retrieval.fusion import (
     LAMBDA_EVEN,
     LAMBDA_UNKNOWN,
+    add_geometry,
     estimate_trust,
     fuse_ranks,
     fuse_with_trust,
@@ -133,3 +134,46 @@ def test_a_shortlist_that_agrees_by_sharing_our_errors_is_trusted_as_far_as_its_
     assert seen.theirs == pytest.approx(0.2) and seen.fusion_weight == 0 and seen.agreement == blind.agreement == 1
     unsure = estimate_trust(scores, scores, places, Curves(rerank=sure), similarity)  # a run without that curve
     assert unsure == blind
+
+
+def naive_geometry(scores, geometry, count, places):
+    """`add_geometry` of one query by a plain loop: the new order of all its candidates."""
+    first = sorted(range(len(scores)), key=lambda k: -scores[k])[:count]
+
+    def standardised(values):
+        return [(value - np.mean(values)) / np.std(values) for value in values]
+
+    def lead(values):
+        best = int(np.argmax(values))
+        away = [v for v, k in zip(values, first) if np.linalg.norm(places[k] - places[first[best]]) > 25]
+        return max((values[best] - max(away)) / np.std(values), 0.1)
+
+    own, other = [scores[k] for k in first], [geometry[k] for k in first]
+    trust = min(0.5 * lead(other) / lead(own), 2.0)
+    total = [a + trust * b for a, b in zip(standardised(own), standardised(other))]
+    rest = sorted(set(range(len(scores))) - set(first), key=lambda k: -scores[k])
+    return [first[k] for k in np.argsort(-np.array(total), kind="stable")] + rest
+
+
+def test_geometry_by_a_plain_loop():
+    rng = np.random.default_rng(0)
+    scores, places = rng.random((50, 12)).astype("f4"), 60 * rng.random((50, 12, 2))
+    columns = np.argsort(-scores, axis=1)[:, :5]
+    geometry = np.full((50, 12), -np.inf, "f4")
+    np.put_along_axis(geometry, columns, rng.random((50, 5)).astype("f4"), 1)
+    fused = add_geometry(scores, geometry, 5, places)
+    lone = 0
+    for row in range(50):
+        spots = places[row][columns[row]]
+        if (np.linalg.norm(spots[:, None] - spots, axis=2).max(1) <= 25).any():
+            lone += 1  # a candidate without another place: its lead is taken to the lowest score
+            continue
+        expected = naive_geometry(scores[row], geometry[row], 5, places[row])
+        assert np.argsort(-fused[row], kind="stable").tolist() == expected
+    assert lone < 25
+
+
+def test_geometry_that_tells_nothing_apart_changes_no_order():
+    scores = np.array([[3.0, 1.0, 2.0, -np.inf], [-np.inf] * 4, [1.0, -np.inf, -np.inf, -np.inf]], np.float32)
+    equal = np.where(np.isfinite(scores), 0.3, -np.inf).astype("f4")
+    np.testing.assert_allclose(add_geometry(scores, equal, 3, None), scores)

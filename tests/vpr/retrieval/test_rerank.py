@@ -12,6 +12,7 @@ from vpr.retrieval import rerank
 from vpr.retrieval.fusion import reorder, weighted_sum
 from vpr.retrieval.settings import RerankConfig
 from vpr.similarity import structural_similarity, structural_similarity_pairs
+from vpr.transport.geometry import plan_geometry
 
 
 def unit(rng, *shape):
@@ -115,3 +116,21 @@ def test_global_descriptors_of_another_length_leave_the_marginals_to_the_patches
         expected = structural_similarity(*both, mean[0], mean[1:4], kind).score
         np.testing.assert_allclose(found.structural[0], expected, atol=2e-5)
         np.testing.assert_allclose(found.global_similarity[0], cache.globals_[1:4] @ cache.globals_[0], atol=1e-6)
+
+
+def test_geometry_is_that_of_the_plans_of_the_first_candidates(cache):
+    candidates, config = np.array([[0, 5, 2, 6], [7, 1, -1, -1], [-1, -1, -1, -1]]), RerankConfig(mass=0.7, geometry=2)
+    found, plain = (compare(cache, QUERIES, candidates, c) for c in (config, replace(config, geometry=0)))
+    assert plain.geometry is None
+    np.testing.assert_array_equal(found.structural, plain.structural)
+    first = np.argsort(-weighted_sum(found.global_similarity, found.structural, 1.0), axis=1, kind="stable")[:, :2]
+    for row, columns in enumerate(first):
+        for column, candidate in enumerate(candidates[row]):
+            if column not in columns or candidate < 0:
+                assert found.geometry[row, column] == -np.inf
+                continue
+            plan = structural_similarity(
+                np.asarray(cache.patches[QUERIES[row]], np.float32), np.asarray(cache.patches[[candidate]], np.float32),
+                cache.globals_[QUERIES[row]], cache.globals_[[candidate]], mass=0.7, plan=True,
+            ).plan  # fmt: skip
+            assert found.geometry[row, column] == pytest.approx(plan_geometry(plan).score[0], abs=1e-2)

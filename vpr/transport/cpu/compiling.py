@@ -20,7 +20,7 @@ from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 from numba import config
 
 from vpr.base.files import cache_folder, is_writable, work_lock
-from vpr.transport import marginals, problem
+from vpr.transport import geometry_reference, marginals, problem
 
 log = logging.getLogger("vpr")
 
@@ -37,7 +37,11 @@ def find_cache() -> bool:
 OPTIONS = {"fastmath": {"reassoc", "contract", "nsz", "arcp", "afn"}, "nogil": True}
 ENTRY = {**OPTIONS, "cache": find_cache()}  # for a function that Python calls
 EXACT = {**OPTIONS, "fastmath": {"contract"}}  # for code in which the order of sums must stay
-CONSTANTS = (problem, marginals)  # modules outside this folder whose constants the compiled code reads
+CONSTANTS = (
+    problem,
+    marginals,
+    geometry_reference,
+)  # modules outside this folder whose constants the compiled code reads
 
 
 def cpu_has(feature: str) -> bool:

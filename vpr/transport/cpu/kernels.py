@@ -294,6 +294,9 @@ def write_plan(kernel, u, v, level, plan):
     whole = len(blocks) // round_up(count, FEW)
     for i in range(count):
         place, apart = row_place(i, round_up(count, FEW), whole)
-        for j in range(columns):
+        vectors, factor = min(whole, columns) // LANES, level * u[i]
+        for c in range(vectors):  # a store of the last vector may not go beyond the row
+            store(plan[i], c * LANES, splat(factor) * load(blocks, place + c * apart) * load(v, c * LANES))
+        for j in range(vectors * LANES, columns):
             entry = blocks[place + j // LANES * apart + j % LANES] if j < whole else alone[j - whole, i]
-            plan[i, j] = level * u[i] * entry * v[j]
+            plan[i, j] = factor * entry * v[j]

@@ -1,0 +1,116 @@
+"""The geometry of transport plans: planted maps are found, scattered matches are not, and compiled equals readable."""
+
+import numpy as np
+import pytest
+from problems import images, unit
+
+from vpr.similarity import structural_similarity
+from vpr.transport import TransportError
+from vpr.transport.cpu import geometry as compiled
+from vpr.transport.geometry import pair_geometry, plan_geometry
+from vpr.transport.geometry_reference import DOUBT, PatchGeometry, grid_positions, grid_side
+from vpr.transport.geometry_reference import plan_geometry as readable
+from vpr.transport.problem import Transport
+
+PATCHES = 100
+MAPS = {
+    "identity": [[1, 0, 0], [0, 1, 0]],
+    "far shift": [[1, 0, 3.3], [0, 1, -2.6]],
+    "zoom": [[1.5, 0, 0.4], [0, 1.5, -0.7]],
+    "turn": [[0.9, -0.3, 1.2], [0.3, 0.9, 0.5]],
+    "shear": [[1.2, 0.25, -1.0], [0.05, 0.8, 0.6]],
+    "mirror": [[-1, 0, 0], [0, 1, 0]],
+}
+
+
+def planted(transform, wrong=0.0, seed=0):
+    """A plan (P, P) whose mass goes to the patches around the images of the query patches, some of it at random.
+
+    wrong: the share of patches whose mass goes to a random patch. Patches whose image is outside move nothing.
+    """
+    rng, there = np.random.default_rng(seed), grid_positions(PATCHES)
+    target = np.column_stack([there, np.ones(PATCHES)]) @ np.transpose(transform)
+    distance = np.linalg.norm(target[:, None] - there[None], axis=2)
+    plan = np.exp(-(distance**2) / 0.5) * (abs(target) < 5).all(1)[:, None]
+    lost = rng.permutation(PATCHES)[: round(wrong * PATCHES)]
+    plan[lost] = 0
+    plan[lost, rng.integers(PATCHES, size=len(lost))] = 1
+    plan += 1e-6 * rng.random(plan.shape)
+    return (plan / plan.sum()).astype("f4")
+
+
+def corner_error(found, transform):
+    """Largest distance, in cells, between two maps over the patches whose image is inside."""
+    points = np.column_stack([grid_positions(PATCHES), np.ones(PATCHES)])
+    there = points @ np.transpose(transform)
+    return np.linalg.norm(points @ found.T - there, axis=1)[(abs(there) < 4.5).all(1)].max()
+
+
+@pytest.mark.parametrize(("wrong", "allowed"), [(0.0, 0.1), (0.2, 0.15)])  # share of wrong matches, cells
+@pytest.mark.parametrize("name", [name for name in MAPS if name != "mirror"])
+def test_a_planted_map_is_found(name, wrong, allowed):
+    result = plan_geometry(planted(MAPS[name], wrong)[None])
+    assert corner_error(result.transform[0], MAPS[name]) < allowed
+    assert result.determinant[0] == pytest.approx(np.linalg.det(np.array(MAPS[name])[:, :2]), abs=0.12)
+    assert result.score[0] == result.inlier_mass[0] > 0.3
+
+
+def test_a_mirrored_picture_is_doubtful():
+    result = plan_geometry(planted(MAPS["mirror"])[None])
+    assert result.determinant[0] < 0
+    assert result.score[0] == pytest.approx(DOUBT * result.inlier_mass[0])
+
+
+def test_scattered_matches_follow_no_map():
+    rng = np.random.default_rng(0)
+    plan = planted(MAPS["identity"])
+    scattered = np.stack([plan[:, rng.permutation(PATCHES)] for _ in range(200)])
+    assert plan_geometry(scattered).score.max() < 0.2 < 0.6 < plan_geometry(plan[None]).score[0]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (4, 9), (49, 49), (100, 25)])
+def test_compiled_equals_readable(shape):
+    rng = np.random.default_rng(1)
+    plans = rng.random((40, *shape)).astype("f4") ** 8
+    plans[0] = 0  # a plan that moves nothing
+    plans[1] = 1 / plans[1].size  # all matches are equal
+    plans[2] = 0
+    plans[2, 0, -1] = 1  # one match
+    found = compiled.plan_geometry(np.ascontiguousarray(plans.swapaxes(1, 2)))
+    for field, expected in zip(found, readable(plans)):
+        assert np.isfinite(field).all() and field.dtype == np.float32
+        np.testing.assert_allclose(field[:3], expected[:3], atol=5e-3)  # hardly solvable
+        np.testing.assert_allclose(field[3:], expected[3:], atol=2e-4, rtol=2e-4)
+
+
+def test_stretch_is_the_singular_values():
+    transform = np.random.default_rng(2).normal(size=(50, 2, 3)).astype("f4")
+    result = PatchGeometry(transform, np.ones(50, "f4"), np.zeros(50, "f4"))
+    singular = np.linalg.svd(transform[:, :, :2], compute_uv=False)
+    np.testing.assert_allclose(result.stretch, singular, atol=1e-5)
+    np.testing.assert_allclose(abs(result.determinant), singular.prod(1), atol=1e-5)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_pairs_in_any_order_have_the_geometry_of_their_plans(weighted, monkeypatch):
+    rng = np.random.default_rng(3)
+    _, database, _, theirs = images(6, 9, 16, 12)
+    queries = unit(rng.normal(size=(3, 9, 12))).astype("f4")
+    own = unit(queries.mean(1))
+    pairs = rng.permutation(np.repeat(np.arange(3), 4)), rng.integers(6, size=12)
+    weights = (rng.random((3, 9)).astype("f4"), rng.random((6, 16)).astype("f4")) if weighted else None
+    monkeypatch.setattr("vpr.transport.cpu.geometry.PLAN_FLOATS", 3 * 9 * 16)  # three pairs at a time
+    found = pair_geometry(queries, database, own, theirs, pairs, Transport(mass=0.7), weights=weights)
+    for n, (query, image) in enumerate(zip(*pairs)):
+        given = None if weights is None else (weights[0][query], weights[1][[image]])
+        problem = queries[query], database[[image]], own[query], theirs[[image]]
+        plan = structural_similarity(*problem, mass=0.7, weights=given, plan=True, tolerance=1e-3).plan
+        np.testing.assert_allclose(found.transform[n], plan_geometry(plan).transform[0], atol=2e-2)
+        np.testing.assert_allclose(found.score[n], plan_geometry(plan).score[0], atol=1e-2)
+
+
+def test_patches_that_are_no_grid_are_refused():
+    with pytest.raises(TransportError, match="12 patches"):
+        grid_side(12)
+    with pytest.raises(TransportError, match="12 patches"):
+        plan_geometry(np.ones((1, 9, 12), "f4"))
