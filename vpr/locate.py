@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from collections.abc import Iterator
@@ -14,9 +15,11 @@ from vpr.base.command import INCOMPLETE, one_line, run_command
 from vpr.base.errors import VprError
 from vpr.base.files import write_bytes, write_json
 from vpr.base.machine import Device
-from vpr.base.settings import option, output, positional
+from vpr.base.settings import NonNegativeFloat, NonNegativeInt, option, output, positional
 from vpr.cluster.options import ShardOptions
 from vpr.maps.options import LocateConfig
+
+log = logging.getLogger("vpr")
 
 if TYPE_CHECKING:
     from vpr.maps.photo_map import Map
@@ -38,6 +41,8 @@ class LocateOptions:
         "find candidates by another model's descriptors of the map's photos and of the photos to locate (.h5, .npy, or "
         "a folder)",
     )
+    reach: NonNegativeFloat | None = option(None, "has no effect since 0.2.0: a drive's own spacing is estimated")
+    window: NonNegativeInt | None = option(None, "has no effect since 0.2.0: all frames of a drive are used")
     run: str = option("", "run folder of the model, or 'builtin'; default: the map's model")
     device: Device = option("auto", "device to compute on")
 
@@ -56,6 +61,9 @@ def _work(options: LocateOptions, config: LocateConfig, cluster: ShardOptions) -
     from vpr.maps.skipped_photos import first_names
     from vpr.run import load
 
+    for name in ("reach", "window"):
+        if getattr(options, name) is not None:
+            log.warning("--%s has no effect any more; leave it out", name)
     photos = [*dict.fromkeys(photo for place in options.photos for photo in find_photo_files(place))]
     photo_map = Map.open(options.map, load(options.run, options.device) if options.run else None, options.device)
     if problem := photo_map.probability_problem(config):
@@ -74,8 +82,6 @@ def _work(options: LocateOptions, config: LocateConfig, cluster: ShardOptions) -
         _print_located(location)
     print(_summary(located, unreadable))
     _write(options, photo_map, located, unreadable)
-    if config.sequence and 2 * sum(location.on_map for location in located) < len(located):
-        print(f"frames support each other if they lie at most --reach ({config.reach:g} m) apart", file=sys.stderr)
     if unreadable:
         print(one_line(f"cannot be read: {first_names([*unreadable.values()])}"), file=sys.stderr)
         raise VprError(f"{len(unreadable)} of {len(photos)} photos cannot be read; the others were located")
@@ -96,13 +102,24 @@ def _open_in_shards(photo_map: Map, options: ShardOptions) -> Iterator[Map]:
 
 
 def _split_drives(photos: list[Path], config: LocateConfig) -> list[list[Path]]:
-    """Split photos into drives: with --sequence one per folder, sorted by name, numbers by value; else all in one."""
+    """Split photos into drives: with --sequence one per folder, as `_in_order`; otherwise all in one."""
     if not config.sequence:
         return [photos]
     drives: dict[Path, list[Path]] = {}
-    for photo in sorted(photos, key=_natural_key):
+    for photo in photos:
         drives.setdefault(photo.parent, []).append(photo)
-    return [*drives.values()]
+    return [_in_order(drives[folder]) for folder in sorted(drives, key=_natural_key)]
+
+
+def _in_order(frames: list[Path]) -> list[Path]:
+    """The frames of a drive by their EXIF times if all have one, otherwise by name, numbers by value."""
+    from vpr.maps.sources.exif import read_time
+
+    frames = sorted(frames, key=_natural_key)
+    times = [read_time(frame) for frame in frames]
+    if None in times:
+        return frames
+    return [frame for _, _, frame in sorted(zip(times, range(len(frames)), frames))]
 
 
 def _natural_key(path: Path) -> list[tuple[str, int]]:

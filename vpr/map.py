@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from vpr.base.command import one_line, run_command
 from vpr.base.errors import VprError
 from vpr.base.machine import Device
-from vpr.base.settings import PositiveFloat, option, positional
+from vpr.base.settings import NonNegativeFloat, PositiveFloat, option, positional
 from vpr.cache import PatchType
 from vpr.cluster.options import ClusterOptions
 
@@ -52,6 +52,11 @@ class MapOptions:
         "add: type of patch descriptors. pq28 and pq14 take 28 and 14 bytes a patch; a map of float16 or int8 can be "
         "converted to them. default: that of the map, float16 for a new one, pq28 from 100,000 photos on",
     )
+    place: NonNegativeFloat | None = option(
+        None,
+        "size of a place, metres, which add stores in the map; 0 estimates it again; default: as set before, or else "
+        "estimated",
+    )
     run: str = option("", "run folder of the model, or 'builtin'; default: the map's model; for a new map: builtin")
     device: Device = option("auto", "device to compute on")
 
@@ -65,6 +70,9 @@ def _work(options: MapOptions, cluster: ClusterOptions) -> None:
     if cluster.cluster and options.action != "add":
         problem = f"{options.action} works on this machine alone"
         raise VprError(problem, thing="--cluster", remedy="leave --cluster out")
+    if options.place is not None and options.action != "add":
+        problem = f"the size of a place is stored by add, not by {options.action}"
+        raise VprError(problem, thing="--place", remedy="leave --place out, or give it to add or to vpr.locate")
     if options.action == "info":
         if options.sources:
             raise VprError("info takes only a map", thing=options.sources[0], remedy=f"leave {options.sources[0]} out")
@@ -110,7 +118,7 @@ def _add(options: MapOptions, cluster_options: ClusterOptions) -> None:
         photos = [*found.photos, *(photo for video in frames for photo in video.photos)]
         result = add_photos_unlocked(
             options.map, model, photos, _fill_options(cluster),
-            lambda key: any(video.is_outdated(key) for video in frames), options.patches,
+            lambda key: any(video.is_outdated(key) for video in frames), options.patches, options.place,
         )  # fmt: skip
         for video in frames:
             video.finish()
@@ -183,6 +191,7 @@ def _print_info(options: MapOptions) -> None:
     west, east = table.longitude.min(), table.longitude.max()
     print(one_line(f"{options.map}: {state.photos} photos, {size:.1f} MB"))
     print(f"latitude {south:.6f} to {north:.6f}, longitude {west:.6f} to {east:.6f}")
+    print(f"a place is {state.place_m:.3g} m ({'set' if state.place_is_set else 'estimated'})")
     adapted = f"adapted to {state.adapted_to} photos" if state.adapted_to else "not adapted"
     patches = open_descriptors(options.map, model).spec.dtype
     print(one_line(f"model {state.run} ({state.fingerprint}), {adapted}; patches: {patches}; index: {state.index}"))

@@ -68,8 +68,8 @@ def _work(options: ServeOptions, limits: Limits, config: LocateConfig) -> None:
 
 def _check(limits: Limits, config: LocateConfig) -> None:
     if config.sequence:
-        remedy = "leave --sequence out, or use vpr.locate"
-        raise VprError("vpr.serve locates each photo by itself", thing="--sequence", remedy=remedy)
+        remedy = "leave --sequence out, and send each frame of a drive to /locate?drive=NAME"
+        raise VprError("vpr.serve gets photos one by one", thing="--sequence", remedy=remedy)
     if limits.max_pixels > MOST_PIXELS:
         problem = f"photos of more than {MOST_PIXELS} pixels cannot be opened"
         raise VprError(problem, thing="--max-pixels", remedy="give --max-pixels a smaller number")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from commands import refused
 from photos import write_photo
+from PIL import ExifTags, Image
 
 from tools.photo_folder import write_side
 from vpr import locate, map
@@ -74,18 +75,15 @@ def test_a_drive_is_located_in_the_order_of_names(town, capsys):
     assert "photos are on the map" in capsys.readouterr().out
 
 
-def test_a_drive_of_which_little_is_found_names_the_distance_of_frames(tmp_path, capsys):
-    """The photos of the map itself, 111 m apart."""
+def test_frames_111_m_apart_are_a_drive(tmp_path, capsys):
+    """The photos of the map itself."""
     for number in range(24):
         write_photo(tmp_path / "photos" / f"{number:03d}.jpg", (47 + number / 1000, 8.0), seed=number, size=(160, 120))
-    assert map.main([str(tmp_path / "map"), "add", str(tmp_path / "photos"), "--device", "cpu"]) == 0
-    words = "frames support each other if they lie at most --reach (20 m) apart"
-    for more, said in (([], ""), (["--sequence"], words), (["--sequence", "--reach", "150"], "")):
-        capsys.readouterr()
-        given = [str(tmp_path / "map"), str(tmp_path / "photos"), "--device", "cpu", "--top", "1", *more]
-        assert locate.main(given) == 0
-        out, err = capsys.readouterr()
-        assert ("24 of 24 photos are on the map" in out) == (not said) and (words in err) == bool(said)
+    made = str(tmp_path / "map")
+    assert map.main([made, "add", str(tmp_path / "photos"), "--place", "30", "--device", "cpu"]) == 0
+    assert locate.main([made, str(tmp_path / "photos"), "--device", "cpu", "--top", "1", "--sequence"]) == 0
+    assert "24 of 24 photos are on the map" in capsys.readouterr().out
+    assert map.main([made, "info"]) == 0 and "a place is 30 m (set)" in capsys.readouterr().out
 
 
 def test_photos_without_a_position_are_named_and_counted(town, tmp_path, capsys):
@@ -178,6 +176,22 @@ def test_frames_come_in_the_order_of_their_numbers_and_once():
     drives = locate._split_drives([map.Path(name) for name in names], locate.LocateConfig(sequence=True))
     assert [[str(path) for path in drive] for drive in drives] == [
         ["a/2x9.jpg", "a/2x10.jpg", "a/x.jpg"], ["b/frame8.jpg", "b/frame10.jpg"],
+    ]  # fmt: skip
+
+
+def test_frames_with_times_come_in_their_order(tmp_path):
+    """By the time in their EXIF, and by name if one has none."""
+    for name, time, fraction in (("a.jpg", "12:00:01", "9"), ("b.jpg", "12:00:01", "10"), ("c.jpg", "11:59:59", "")):
+        exif = Image.Exif()
+        exif.get_ifd(ExifTags.IFD.Exif).update({
+            ExifTags.Base.DateTimeOriginal: f"2026:05:01 {time}", ExifTags.Base.SubsecTimeOriginal: fraction,
+        })  # fmt: skip
+        Image.new("RGB", (8, 8)).save(tmp_path / name, exif=exif)
+    paths, config = sorted(tmp_path.iterdir()), locate.LocateConfig(sequence=True)
+    assert [path.name for path in locate._split_drives(paths, config)[0]] == ["c.jpg", "b.jpg", "a.jpg"]
+    Image.new("RGB", (8, 8)).save(tmp_path / "d.jpg")
+    assert [path.name for path in locate._split_drives(sorted(tmp_path.iterdir()), config)[0]] == [
+        "a.jpg", "b.jpg", "c.jpg", "d.jpg",
     ]  # fmt: skip
 
 

@@ -277,7 +277,8 @@ def sharded(photo_map: Map, cluster: Cluster, shards: int | None) -> Iterator[Ma
     index = ShardedIndex(cluster, parts, len(owner), owner)
     try:
         ends = [(part.start, part.stop) for part in parts]
-        yield replace(photo_map, finder=ShardedFinder(whole.calibration, whole.photos, whole.places, index, ends))
+        known = whole.calibration, whole.photos, whole.places, whole.place_m
+        yield replace(photo_map, finder=ShardedFinder(*known, index, ends))
     finally:
         index.actors.end()
 

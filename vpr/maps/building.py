@@ -18,6 +18,7 @@ from vpr.maps.errors import MapError
 from vpr.maps.familiarity import unknown_place_scores
 from vpr.maps.frames import FRAMES
 from vpr.maps.geodesy import to_places
+from vpr.maps.map_sample import search_sample
 from vpr.maps.paths import RealPaths
 from vpr.maps.photo_versions import (
     FileStamp,
@@ -32,6 +33,7 @@ from vpr.maps.photo_versions import (
     require_described,
     version_name,
 )
+from vpr.maps.place_size import estimate_place_m
 from vpr.maps.skipped_photos import SkippedPhotos, problem_of
 from vpr.maps.sources.positions import Photo
 from vpr.maps.sources.tables import Position
@@ -106,11 +108,13 @@ def add_photos(
     options: CacheFillOptions = DEFAULT_FILL,
     is_outdated: Callable[[str], bool] = lambda key: False,
     patches: PatchType | None = None,
+    place_m: float | None = None,
 ) -> AddResult:
     """Add photos to a map. A missing map is created.
 
     is_outdated: whether a photo of the map, by its path, is outdated; it is removed by the same change. patches: the
-    type of patch descriptors; None: that of the map, or pq28 for at least 100,000 photos.
+    type of patch descriptors; None: that of the map, or pq28 for at least 100,000 photos. place_m: size of a place on
+    the map, metres; 0 estimates it, None leaves it as it is: estimated if it was not set before.
 
     Photos with unchanged size and modification time are not described again. The descriptors of the others are stored
     as they are made, so an interrupted call continues. Photos that cannot be read are left out; if one is in the map
@@ -118,7 +122,7 @@ def add_photos(
     written, and if no photo can be read.
     """
     with write_access(folder):
-        return add_photos_unlocked(folder, model, photos, options, is_outdated, patches)
+        return add_photos_unlocked(folder, model, photos, options, is_outdated, patches, place_m)
 
 
 def add_photos_unlocked(
@@ -128,9 +132,11 @@ def add_photos_unlocked(
     options: CacheFillOptions,
     is_outdated: Callable[[str], bool],
     patches: PatchType | None = None,
+    place_m: float | None = None,
 ) -> AddResult:
     """As `add_photos`, for callers that hold `write_access`."""
-    before = _read_or_create(folder, model)
+    stored = _read_or_create(folder, model)
+    before = stored if place_m is None else _set_place(stored, place_m)
     outdated = np.array([is_outdated(str(key)) for key in before.table.keys], bool)
     before = _select_photos(before, ~outdated) if outdated.any() else before
     known = {str(row[0]): row for row in before.table.rows()}
@@ -149,7 +155,8 @@ def add_photos_unlocked(
     require_described(done.cache, merged.described_as)
     after = before
     is_converted = done.cache.path.name != DESCRIPTORS
-    if new or changed or done.described or outdated.any() or is_converted:
+    is_changed = is_converted or before.state != stored.state
+    if new or changed or done.described or outdated.any() or is_changed:
         described = [*new, *(key for key in changed if known[key][-1] != rows[key][-1])]
         after = _write(folder, model, replace_table(before, merged), done.cache, described)
     cache = replace_descriptors(folder, done.cache, model)
@@ -162,6 +169,12 @@ def add_photos_unlocked(
         drop_old_versions(folder, cache, merged)
     counts = len(merged), len(new), len(changed), len(rows) - len(new) - len(changed), done.described
     return AddResult(*counts, after.state.adapted_to, SkippedPhotos(unreadable=unreadable), int(outdated.sum()))
+
+
+def _set_place(content: MapContent, place_m: float) -> MapContent:
+    """The content of a map with another size of places; 0 estimates it when the map is written."""
+    size = {"place_m": place_m, "place_is_set": True} if place_m else {"place_is_set": False}
+    return replace(content, state=replace(content.state, **size))
 
 
 def _unreadable_photos(folder: Path, known: Mapping[str, Row], unreadable: Mapping[str, str]) -> dict[str, str]:
@@ -326,11 +339,13 @@ def _write(
     entries = VectorIndex(vectors, kind, paths.get("index"))
     photos = LocalIndex(entries, CachedImages(cache, rows, adaptation, vectors), model.describer.device)
     places = to_places(table.latitude, table.longitude)
-    unknown_scores = unknown_place_scores(CandidateFinder(model.calibration, photos, places))
+    sample = search_sample(CandidateFinder(model.calibration, photos, places, state.place_m))
+    place_m = state.place_m if state.place_is_set else estimate_place_m(sample)
+    unknown_scores = unknown_place_scores(sample, place_m)
     write_array(paths["strangers"], unknown_scores)
     files = {role: file for role, file in files.items() if role == "adaptation"}
     files |= {role: _file_record(path) for role, path in paths.items()}
-    state = replace(state, change=change, photos=len(table), index=kind, files=files)
+    state = replace(state, change=change, photos=len(table), index=kind, place_m=place_m, files=files)
     state.write(folder)
     return MapContent(state, table, vectors, adaptation, unknown_scores)
 

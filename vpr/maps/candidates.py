@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -32,6 +32,7 @@ class Candidates:
     scores: np.ndarray  # S_global + w * S_struct, with geometry if it was asked for, descending; padded with -inf
     places: np.ndarray  # (Q, K, 3) metres; padded with NaN
     not_searched: int = 0  # photos of the map in shards that did not answer
+    place_m: float = ELSEWHERE_M  # size of a place: photos farther apart show different places
 
     @classmethod
     def join(cls, parts: Sequence[Candidates]) -> Candidates:
@@ -43,15 +44,21 @@ class Candidates:
             name: np.concatenate([_pad(getattr(part, name), width, value) for part in parts])
             for name, value in padding.items()
         }
-        return cls(**arrays, not_searched=max(part.not_searched for part in parts))
+        not_searched = max(part.not_searched for part in parts)
+        return cls(**arrays, not_searched=not_searched, place_m=parts[0].place_m)
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    def take(self, photos: slice) -> Candidates:
+        """The candidates of some of the photos."""
+        names = ("rows", "global_similarity", "structural", "scores", "places")
+        return replace(self, **{name: getattr(self, name)[photos] for name in names})
+
     @cached_property
     def separations(self) -> np.ndarray:
         """The separation of each candidate by S_struct, (Q, K); see `vpr.retrieval.confidence.separation`."""
-        return separations(self.structural, self.places)
+        return separations(self.structural, self.places, self.place_m)
 
     def probabilities(self, curve: Curve) -> np.ndarray:
         """The probability of each candidate that it is the right place, (Q, K); 0 for padding."""
@@ -60,7 +67,7 @@ class Candidates:
     @cached_property
     def has_rivals(self) -> np.ndarray:
         """Whether a photo has candidates elsewhere than the first one, (Q,) bool."""
-        return np.asarray((np.linalg.norm(self.places - self.places[:, :1], axis=2) > ELSEWHERE_M).any(1))
+        return np.asarray((np.linalg.norm(self.places - self.places[:, :1], axis=2) > self.place_m).any(1))
 
     @cached_property
     def weights(self) -> np.ndarray:
@@ -91,6 +98,7 @@ class CandidateFinder:
     calibration: Calibration
     photos: LocalIndex  # all photos of the map
     places: np.ndarray  # (N, 3) of the photos, metres
+    place_m: float  # size of a place on the map
 
     @property
     def index(self) -> Index:
@@ -129,7 +137,7 @@ class CandidateFinder:
             scores = add_geometry(scores, compared.geometry, geometry, there)
         ordered, similar, structural = (reorder(side, scores) for side in (rows, similar, structural))
         places = np.where(ordered[..., None] >= 0, self.places[ordered], np.nan)
-        return Candidates(ordered, similar, structural, reorder(scores, scores), places)
+        return Candidates(ordered, similar, structural, reorder(scores, scores), places, place_m=self.place_m)
 
     def adapt(self, described: ImageDescriptors) -> ImageDescriptors:
         """The descriptors of photos with the adaptation of the map, float32."""

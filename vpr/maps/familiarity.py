@@ -1,32 +1,26 @@
 """Familiarity: the best match of a photo, compared with the best matches of unknown places on the same map.
 
-A sample of map photos is queried with its 25 m surroundings excluded, as stand-ins for unknown places. The best
-S_struct that each of them finds elsewhere is an unknown-place score. The *familiarity* of a photo is the share of these
-scores that are lower than the S_struct of its own best match. It is low for a place that is not on the map.
+A sample of map photos is searched for with the photos of their own places excluded, as stand-ins for unknown places.
+The best S_struct that each of them finds elsewhere is an unknown-place score. The *familiarity* of a photo is the share
+of these scores that are lower than the S_struct of its own best match. It is low for a place that is not on the map.
 """
 
 import numpy as np
 
-from vpr.maps.candidates import CandidateFinder
-from vpr.retrieval.confidence import ELSEWHERE_M
-
-SAMPLE, FEWEST = 200, 20  # maximum and minimum number of map photos to query
-DEPTH = 100
+from vpr.maps.map_sample import FEWEST, MapSample
 
 
-def unknown_place_scores(finder: CandidateFinder) -> np.ndarray:
+def unknown_place_scores(sample: MapSample | None, place_m: float) -> np.ndarray:
     """The unknown-place scores of a map: S_struct, ascending, (S,) float32.
 
-    Empty if fewer than `FEWEST` photos have a match elsewhere, as in small maps and in maps of a few places.
+    place_m: size of a place, metres. Empty without a sample, and if fewer than `FEWEST` photos have a match elsewhere,
+    as in maps of a few places.
     """
-    images = finder.photos.images
-    photos = np.unique(np.linspace(0, len(images) - 1, SAMPLE).astype(int))
-    if len(photos) < FEWEST:
+    if sample is None:
         return np.zeros(0, np.float32)
-    found = finder.find_adapted(images.read(photos), DEPTH)
-    away = np.linalg.norm(found.places - finder.places[photos][:, None], axis=2) > ELSEWHERE_M
+    found, away = sample.found, sample.distances_m > place_m
     best = np.where(away, found.scores, -np.inf).argmax(1)
-    scores = found.structural[np.arange(len(photos)), best][away.any(1)]
+    scores = found.structural[np.arange(len(away)), best][away.any(1)]
     if len(scores) < FEWEST:
         return np.zeros(0, np.float32)
     return np.sort(scores).astype(np.float32)

@@ -1,22 +1,20 @@
 """From candidates to the position of a photo, its probability, and the decision whether it is on the map."""
 
-import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from vpr.maps.candidates import Candidates
-from vpr.maps.drives import frame_spacing, votes
+from vpr.maps.drive_filter import FramePlace, Stretch, follow, smooth
+from vpr.maps.drives import Evidence, MapPlaces, read_evidence
 from vpr.maps.familiarity import familiarity
-from vpr.maps.geodesy import places_to_degrees
+from vpr.maps.geodesy import places_to_degrees, to_places
 from vpr.maps.options import LocateConfig
 from vpr.maps.results import Located, MapMatch
 from vpr.maps.store import PhotoTable
 from vpr.retrieval.confidence import ELSEWHERE_M, Curve
-
-log = logging.getLogger("vpr")
 
 DEFAULT_CONFIG = LocateConfig()
 
@@ -28,87 +26,123 @@ class MapContext:
     table: PhotoTable
     curve: Curve | None  # calibration: from separations to probabilities
     unknown_scores: np.ndarray  # (S,) as `vpr.maps.familiarity.unknown_place_scores`
+    place_m: float = ELSEWHERE_M  # size of a place
+
+    @cached_property
+    def photos(self) -> MapPlaces:
+        """Where the photos are."""
+        return MapPlaces(to_places(self.table.latitude, self.table.longitude), self.place_m)
+
+    def evidence(self, found: Candidates) -> list[Evidence]:
+        """The evidence of the frames of a drive; there must be a curve."""
+        assert self.curve is not None
+        return read_evidence(found, len(self.table), self.curve, self.unknown_scores)
+
+    def familiarities(self, found: Candidates) -> list[float | None]:
+        """The familiarity of each photo."""
+        return [familiarity(float(best), self.unknown_scores) for best in found.structural[:, 0]]
 
 
 @dataclass(frozen=True, eq=False)
-class _Ranking:
-    """The candidates of one photo in their final order."""
+class _Answer:
+    """The candidates of one photo in their final order, and where it is."""
 
     photo: int  # row of the photo in `Candidates`
     order: np.ndarray  # (K,) columns of `Candidates`, best first
-    probability: float | None  # of the first one
+    probability: float | None  # of the place
+    centre: np.ndarray | None = None  # (3,) middle of the place; None for the first candidate
+    mean: np.ndarray | None = None  # (3,) position if no candidate is in the place
+    stretch: Stretch | None = None  # of a drive, to test the familiarity of all of it; None for a photo by itself
 
 
 def locate(found: Candidates, names: Sequence[str], context: MapContext, config: LocateConfig) -> list[Located]:
     """The positions of Q photos, by their candidates in a map.
 
-    A position is the mean of the candidates within 25 m of the first one, weighted by `Candidates.weights`. Its radius
-    is 25 m, which the probability refers to, plus the distance of the first candidate from that mean. Without
-    calibration the probability is None, the threshold is ignored and frames do not vote. The probability is also None
-    if all candidates are within 25 m of the first. A photo is not on the map if its probability or its familiarity is
-    below the threshold; one that is None refuses nothing. A photo without candidates is not on the map, and has no
-    position.
+    A position is the mean of the candidates in the place of the first one, weighted by `Candidates.weights`. Its radius
+    is the size of a place, which the probability refers to, plus the distance of the first candidate from that mean.
+    Without calibration the probability is None, the threshold is ignored and frames of a drive are located one by one.
+    The probability is also None if all candidates are in the place of the first. A photo is not on the map if its
+    probability or its familiarity is below the threshold; one that is None refuses nothing. A photo without candidates
+    is not on the map, and has no position.
     """
-    curve = context.curve
-    probabilities = None if curve is None else found.probabilities(curve)
-    if config.sequence and curve is not None:
-        _warn_of_reach(found, curve, config)
-        probabilities = votes(found, curve, config.window, config.reach)
-        orders = np.argsort(-probabilities, axis=1, kind="stable")
+    if config.sequence and context.curve is not None:
+        track = smooth(context.photos, context.evidence(found))
+        stretches = follow(context.photos, track, context.familiarities(found))
+        answers = [_drive_answer(found, n, *one, context) for n, one in enumerate(zip(track, stretches))]
     else:
-        orders = np.tile(np.arange(found.rows.shape[1]), (len(found), 1))
-    located = []
-    for photo, (name, order) in enumerate(zip(names, orders)):
-        probability = None if probabilities is None else float(probabilities[photo, order[0]])
-        located.append(_locate_one(name, found, _Ranking(photo, order, probability), context, config))
-    return located
+        answers = [_single_answer(found, number, context.curve) for number in range(len(found))]
+    return [_locate_one(name, found, answer, context, config) for name, answer in zip(names, answers)]
 
 
-def _warn_of_reach(found: Candidates, curve: Curve, config: LocateConfig) -> None:
-    """Log a warning if the frames of a drive are too far apart: then no frame supports another one."""
-    spacing = frame_spacing(found, curve)
-    if config.window and spacing is not None and spacing > ELSEWHERE_M + config.reach:
-        log.warning(
-            "frames of this drive lie about %.0f m apart, and --reach is %g m, so that they do not support each other; "
-            "pass --reach %d", spacing, config.reach, 10 * math.ceil(0.15 * spacing),
-        )  # fmt: skip
+def locate_frame(
+    found: Candidates, name: str, at: FramePlace, stretch: Stretch, context: MapContext, config: LocateConfig
+) -> Located:
+    """The position of the one photo in ``found``, a frame of a drive that is at this place."""
+    return _locate_one(name, found, _drive_answer(found, 0, at, stretch, context), context, config)
 
 
-def _locate_one(name: str, found: Candidates, ranking: _Ranking, context: MapContext, config: LocateConfig) -> Located:
+def _single_answer(found: Candidates, photo: int, curve: Curve | None) -> _Answer:
+    """The answer for a photo by itself."""
+    order = np.arange(found.rows.shape[1])
+    probability = None
+    if curve is not None:
+        probability = float(curve(found.separations[photo, 0])) if found.rows[photo, 0] >= 0 else 0.0
+    return _Answer(photo, order, probability)
+
+
+def _drive_answer(found: Candidates, photo: int, at: FramePlace, stretch: Stretch, context: MapContext) -> _Answer:
+    """The answer for a frame of a drive: first the candidates in its place, the likeliest first."""
+    if at.best < 0 or found.rows[photo, 0] < 0:
+        return _single_answer(found, photo, context.curve)
+    rows, places = found.rows[photo], context.photos.places
+    centre = places[at.best]
+    in_place = np.linalg.norm(found.places[photo] - centre, axis=1) <= context.place_m  # False for padding
+    mass = np.where(rows >= 0, at.mass_of(rows), -1.0)
+    order = np.lexsort((-mass, rows != at.best, ~in_place))
+    near = np.linalg.norm(places[at.rows] - centre, axis=1) <= context.place_m
+    mean = (at.mass[near, None] * places[at.rows[near]]).sum(0) / at.mass[near].sum()
+    return _Answer(photo, order, at.probability, centre, mean, stretch)
+
+
+def _locate_one(name: str, found: Candidates, answer: _Answer, context: MapContext, config: LocateConfig) -> Located:
     """The position of one photo."""
-    photo, order, probability = ranking.photo, ranking.order, ranking.probability
+    photo, order, probability, place_m = answer.photo, answer.order, answer.probability, context.place_m
     if found.rows[photo, order[0]] < 0:
         return Located.without_candidates(name, found.not_searched)
     places, weights = found.places[photo][order], found.weights[photo][order]
-    from_first = np.linalg.norm(places - places[0], axis=1)  # NaN for padding
-    agreeing = from_first <= ELSEWHERE_M
-    if not (from_first > ELSEWHERE_M).any():  # no candidate elsewhere to compare the first one with
+    centre = places[0] if answer.centre is None else answer.centre
+    agreeing = np.linalg.norm(places - centre, axis=1) <= place_m  # False for padding
+    if not found.has_rivals[photo]:  # no candidate elsewhere to compare the first one with
         probability = None
-    mean = (weights[agreeing, None] * places[agreeing]).sum(0) / weights[agreeing].sum()
+    mean = answer.mean
+    if agreeing.any():
+        mean = (weights[agreeing, None] * places[agreeing]).sum(0) / weights[agreeing].sum()
+    assert mean is not None
     latitude, longitude = places_to_degrees(mean[None])
-    metres = np.linalg.norm(places - mean, axis=1)
     familiar = familiarity(float(found.structural[photo, order[0]]), context.unknown_scores)
-    on_map = (probability is None or probability >= config.threshold) and (
-        familiar is None or familiar >= config.familiarity
-    )
+    if answer.stretch is None:
+        is_familiar = familiar is None or familiar >= config.familiarity
+    else:
+        is_familiar = answer.stretch.is_familiar(config.familiarity)
+    on_map = (probability is None or probability >= config.threshold) and is_familiar
     return Located(
         photo=name,
         on_map=on_map,
         latitude=float(latitude[0]),
         longitude=float(longitude[0]),
-        radius_m=float(ELSEWHERE_M + metres[0]),
+        radius_m=float(place_m + np.linalg.norm(centre - mean)),
         probability=probability,
         familiarity=familiar,
         separation=float(found.separations[photo, order[0]]),
         agreeing=int(agreeing.sum()),
-        matches=_matches(found, ranking, metres[: config.top], context.table),
+        matches=_matches(found, answer, np.linalg.norm(places - mean, axis=1)[: config.top], context.table),
         not_searched=found.not_searched,
     )
 
 
-def _matches(found: Candidates, ranking: _Ranking, metres: np.ndarray, table: PhotoTable) -> tuple[MapMatch, ...]:
+def _matches(found: Candidates, answer: _Answer, metres: np.ndarray, table: PhotoTable) -> tuple[MapMatch, ...]:
     """The first candidates of a photo; metres (top,): their distances from its position."""
-    photo = ranking.photo
+    photo = answer.photo
     return tuple(
         MapMatch(
             photo=str(table.keys[found.rows[photo, column]]),
@@ -118,6 +152,6 @@ def _matches(found: Candidates, ranking: _Ranking, metres: np.ndarray, table: Ph
             s_global=float(found.global_similarity[photo, column]),
             s_struct=float(found.structural[photo, column]),
         )
-        for column, distance in zip(ranking.order, metres)
+        for column, distance in zip(answer.order, metres)
         if found.rows[photo, column] >= 0
     )

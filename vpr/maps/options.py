@@ -22,13 +22,11 @@ class LocateConfig:
     depth: PositiveInt = option(100, "photos of the map to re-rank per photo")
     geometry: NonNegativeInt = option(0, GEOMETRY)
     sequence: bool = option(
-        False, "treat the photos of a folder as frames of one drive, sorted by name; neighbouring frames vote"
+        False,
+        "treat the photos of a folder as frames of one drive, in the order of their EXIF times, or else of their "
+        "names; each frame is located by all of them",
     )
-    window: NonNegativeInt = option(2, "with --sequence: frames on each side that vote; 0 disables voting")
-    reach: NonNegativeFloat = option(
-        20.0,
-        "with --sequence: maximum distance between consecutive frames, metres; 25 m are added for errors of positions",
-    )
+    place: NonNegativeFloat = option(0.0, "size of a place, metres; 0 uses that of the map (vpr.map MAP info)")
 
     def __post_init__(self) -> None:
         try:

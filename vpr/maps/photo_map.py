@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +22,17 @@ from vpr.description.photo_kinds import PhotoLike
 from vpr.maps.building import AddResult, add_photos, known_positions, read_map, remove_photos
 from vpr.maps.candidates import CandidateFinder, Candidates
 from vpr.maps.errors import MapError
-from vpr.maps.familiarity import FEWEST
+from vpr.maps.familiarity import unknown_place_scores
 from vpr.maps.geodesy import to_places
 from vpr.maps.locating import DEFAULT_CONFIG, MapContext, locate
+from vpr.maps.map_sample import FEWEST, MapSample, search_sample
 from vpr.maps.options import LocateConfig
 from vpr.maps.paths import RealPaths
 from vpr.maps.results import Located
 from vpr.maps.skipped_photos import nothing_to_add, problem_of
 from vpr.maps.sources.positions import find_photos
 from vpr.maps.store import DESCRIPTORS, MapContent, State, damage_error, read_consistently
+from vpr.maps.tracking import Tracker
 from vpr.retrieval.index import LocalIndex
 from vpr.retrieval.rerank import CachedImages
 from vpr.retrieval.search import search
@@ -80,7 +83,8 @@ class Map:
             raise damage_error(folder / "index", error) from error
         places = to_places(content.table.latitude, content.table.longitude)
         images = CachedImages(cache, rows, content.adaptation, content.global_descriptors)
-        finder = CandidateFinder(model.calibration, LocalIndex(entries, images, model.describer.device), places)
+        photos = LocalIndex(entries, images, model.describer.device)
+        finder = CandidateFinder(model.calibration, photos, places, content.state.place_m)
         return cls(folder, model, content, finder)
 
     @classmethod
@@ -91,13 +95,13 @@ class Map:
         model: Run | None = None,
         crs: str = "",
         patches: PatchType | None = None,
+        place_m: float | None = None,
     ) -> Map:
         """Add the photos of folders, files or lists to a map, and open it. A missing map is created.
 
-        crs: reference system of eastings and northings in lists without one. patches: type of patch descriptors, as for
-        `add_photos`. ``added`` of the returned map has the
-        result; photos that are left out are in ``added.left_out``, and the log counts them. Raises MapError as
-        `add_photos` and `find_photos`, and if no photo has a position.
+        crs: reference system of eastings and northings in lists without one. patches, place_m: as `add_photos`.
+        ``added`` of the returned map has the result; photos that are left out are in ``added.left_out``, and the log
+        counts them. Raises MapError as `add_photos` and `find_photos`, and if no photo has a position.
         """
         if not sources:
             raise MapError(f"nothing to add to {folder}; pass a folder, a photo or a list of photos")
@@ -105,7 +109,7 @@ class Map:
         found = find_photos(tuple(map(Path, sources)), crs, known_positions(Path(folder)))
         if not found.photos:
             raise nothing_to_add(found.skipped)
-        added = add_photos(Path(folder), model, found.photos, patches=patches)
+        added = add_photos(Path(folder), model, found.photos, patches=patches, place_m=place_m)
         added = replace(added, left_out=found.skipped | added.left_out)
         for line in added.left_out.lines():
             log.warning("%s", line)
@@ -122,9 +126,14 @@ class Map:
         """Latitude and longitude of the photos, (N, 2) degrees."""
         return np.stack([self.content.table.latitude, self.content.table.longitude], 1)
 
-    def add(self, *sources: str | Path, crs: str = "") -> Map:
-        """The map with more photos; errors as `build`."""
-        return self.build(self.folder, *sources, model=self.model, crs=crs)
+    @property
+    def place_m(self) -> float:
+        """The size of a place on this map, metres."""
+        return self.content.state.place_m
+
+    def add(self, *sources: str | Path, crs: str = "", place_m: float | None = None) -> Map:
+        """The map with more photos; arguments and errors as `build`."""
+        return self.build(self.folder, *sources, model=self.model, crs=crs, place_m=place_m)
 
     def remove(self, *names: str | Path) -> Map:
         """The map without the photos of these folders, paths or names; errors as `remove_photos`."""
@@ -163,6 +172,25 @@ class Map:
         by: ForeignDescriptors | None = None,
     ) -> tuple[list[Located], dict[str, str]]:
         """As `locate_all`, but files that cannot be decoded are left out; also returns their problems, by name."""
+        found, names, unreadable = self.find(photos, config, title, by)
+        located = [] if found is None else locate(found, names, self.context(config), config)
+        return located, unreadable
+
+    def track(self, config: LocateConfig = DEFAULT_CONFIG) -> Tracker:
+        """Follow a drive frame by frame, while it is driven: ``track().add(photo)`` is where that frame was taken."""
+        return Tracker(self.find, self.context(config), config)
+
+    def find(
+        self,
+        photos: Sequence[PhotoLike],
+        config: LocateConfig = DEFAULT_CONFIG,
+        title: str | None = None,
+        by: ForeignDescriptors | None = None,
+    ) -> tuple[Candidates | None, list[str], dict[str, str]]:
+        """The candidates of the photos that can be decoded, their names, and the problems of the others, by name.
+
+        Arguments as `locate_all`. The candidates are None if no photo can be decoded.
+        """
         names, parts, unreadable = [_name(photo, number) for number, photo in enumerate(photos)], [], dict[int, str]()
         shortlist = None if by is None or not names else self._shortlist(by, names, config.depth)
         with progress(title=title, unit="photo", total=len(photos)) as bar:
@@ -176,10 +204,29 @@ class Map:
                     parts.append(self.finder.find(described, config.depth, rows, config.geometry))
                 bar.update(len(batch))
         readable_names = [name for number, name in enumerate(names) if number not in unreadable]
-        curve = None if self.probability_problem(config) else self.model.curves.rerank
-        context = MapContext(self.content.table, curve, self.content.unknown_scores)
-        located = locate(Candidates.join(parts), readable_names, context, config) if parts else []
-        return located, {names[number]: problem_of(problem) for number, problem in unreadable.items()}
+        problems_by_name = {names[number]: problem_of(problem) for number, problem in unreadable.items()}
+        found = replace(Candidates.join(parts), place_m=config.place or self.place_m) if parts else None
+        return found, readable_names, problems_by_name
+
+    def context(self, config: LocateConfig = DEFAULT_CONFIG) -> MapContext:
+        """What is needed to locate photos beside their candidates; calls with equal settings share it."""
+        curve, place_m = None if self.probability_problem(config) else self.model.curves.rerank, config.place
+        key = curve is not None, place_m
+        if key not in self._contexts:
+            is_own = place_m in (0, self.place_m)
+            scores = self.content.unknown_scores if is_own else unknown_place_scores(self._sample, place_m)
+            self._contexts[key] = MapContext(self.content.table, curve, scores, place_m or self.place_m)
+        return self._contexts[key]
+
+    @cached_property
+    def _contexts(self) -> dict[tuple[bool, float], MapContext]:
+        """By whether there is a curve, and by the size of places that is asked for."""
+        return {}
+
+    @cached_property
+    def _sample(self) -> MapSample | None:
+        """A sample of the map's photos, to measure familiarity for another size of places."""
+        return search_sample(self.finder)
 
     def probability_problem(self, config: LocateConfig = DEFAULT_CONFIG) -> str:
         """The reason why probabilities are not available; empty if they are."""

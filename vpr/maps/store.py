@@ -17,6 +17,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -30,11 +31,12 @@ from vpr.base.files import replace_file, write_bytes, write_json
 from vpr.description.adaptation import Adaptation
 from vpr.maps.errors import MapError
 from vpr.maps.geodesy import are_degrees
+from vpr.retrieval.confidence import ELSEWHERE_M
 from vpr.retrieval.vector_index import KINDS, IndexKind
 
 MAP, DESCRIPTORS = "map.json", "descriptors.h5"
-FORMAT = 2
-READABLE_FORMATS = (1, FORMAT)  # in format 1 the table of photos has no column described_as
+FORMAT = 3
+READABLE_FORMATS = (1, 2, FORMAT)  # formats 1 and 2 have no size of places; in 1 the photos lack described_as
 ENDINGS = {"photos": "csv", "globals": "npy", "strangers": "npy", "index": "faiss", "adaptation": "safetensors"}
 FILE_NAME = re.compile("|".join(f"{role}-(0|[1-9]\\d*)\\.{ending}" for role, ending in ENDINGS.items()), re.ASCII)
 COLUMNS = ("key", "latitude", "longitude", "bytes", "mtime_ns", "described_as")
@@ -52,6 +54,8 @@ class State:
     photos: int = 0
     adapted_to: int = 0  # photos that the model was adapted to; 0 if it was not
     index: IndexKind = "flat"
+    place_m: float = ELSEWHERE_M  # size of a place
+    place_is_set: bool = False  # by the user; otherwise it is estimated
     files: dict[str, list[str]] = field(default_factory=dict)  # by role: file name and SHA-256
 
     @classmethod
@@ -80,6 +84,8 @@ class State:
             raise ValueError("counts must be non-negative integers")
         if self.index not in KINDS:
             raise ValueError("unknown kind of index")
+        if not 0 < self.place_m < math.inf or type(self.place_is_set) is not bool:
+            raise ValueError("the size of a place is invalid")
         if not (isinstance(self.run, str) and isinstance(self.fingerprint, str)):
             raise ValueError("the name of the model is missing")
         if not {"photos", "globals", "strangers"} <= set(self.files) or not all(

@@ -8,29 +8,31 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-ELSEWHERE_M = 25.0  # metres from the first candidate at which another place begins
+ELSEWHERE_M = 25.0  # metres from the first candidate at which another place begins: the rule of MSLS
 LIMIT = 20.0  # limit of separations, because a place without rivals would have an infinite one
 BLOCK = 1 << 20  # pairs of candidates that are compared at a time
 FEWEST = 10  # minimum number of right and of wrong answers to fit a curve
 
 
-def separation(scores: np.ndarray, places: np.ndarray | None, column: int = 0) -> np.ndarray:
+def separation(
+    scores: np.ndarray, places: np.ndarray | None, column: int = 0, elsewhere_m: float = ELSEWHERE_M
+) -> np.ndarray:
     """A candidate's score minus the best score elsewhere, in standard deviations of all scores of the query, (Q,).
 
     scores: similarities (Q, K) float, -inf if there is no candidate. places (Q, K, 2 or 3): the candidates' positions
     in metres; without them every other candidate is elsewhere. If no candidate is elsewhere, the lowest score is used.
-    column: the candidate, by default the first. The result is clipped to `LIMIT`; it is 0 for a query with fewer than
-    two candidates.
+    column: the candidate, by default the first. elsewhere_m: the distance, in metres, beyond which another place
+    begins. The result is clipped to `LIMIT`; it is 0 for a query with fewer than two candidates.
     """
-    return _separate(scores, places, np.array([column]))[:, 0]
+    return _separate(scores, places, np.array([column]), elsewhere_m)[:, 0]
 
 
-def separations(scores: np.ndarray, places: np.ndarray | None) -> np.ndarray:
+def separations(scores: np.ndarray, places: np.ndarray | None, elsewhere_m: float = ELSEWHERE_M) -> np.ndarray:
     """The `separation` of every candidate, (Q, K)."""
-    return _separate(scores, places, np.arange(scores.shape[1]))
+    return _separate(scores, places, np.arange(scores.shape[1]), elsewhere_m)
 
 
-def _separate(scores: np.ndarray, places: np.ndarray | None, columns: np.ndarray) -> np.ndarray:
+def _separate(scores: np.ndarray, places: np.ndarray | None, columns: np.ndarray, elsewhere_m: float) -> np.ndarray:
     """The separations of the candidates in some columns (C,), (Q, C)."""
     count = scores.shape[1]
     present = np.isfinite(scores)
@@ -43,7 +45,7 @@ def _separate(scores: np.ndarray, places: np.ndarray | None, columns: np.ndarray
     for part in (slice(start, start + step) for start in range(0, len(scores), step)):
         away = present[part, None] & (np.arange(count) != columns[:, None])  # (b, C, K)
         if places is not None:
-            away &= np.linalg.norm(places[part, None] - places[part][:, columns, None], axis=3) > ELSEWHERE_M
+            away &= np.linalg.norm(places[part, None] - places[part][:, columns, None], axis=3) > elsewhere_m
         best = np.where(away, scores[part, None], -np.inf).max(2, initial=-np.inf)
         best = np.where(away.any(2), best, lowest[part, None])
         own = np.where(present[part][:, columns], scores[part][:, columns], lowest[part, None])

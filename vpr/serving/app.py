@@ -1,6 +1,7 @@
 """The FastAPI application and its routes.
 
 POST /locate                  a photo; the answer is the JSON of `vpr.locate`
+POST /locate?drive=NAME       the next frame of a drive, which is located by the frames before it, too
 GET  /                        the page
 GET  /photos/VERSION/ROW      a thumbnail of a photo of the map
 GET  /health, GET /metrics    for monitoring
@@ -37,6 +38,7 @@ log = logging.getLogger("vpr")
 T = TypeVar("T")
 
 DAY = "private, max-age=86400"
+DRIVE = re.compile(r"[\w.-]{1,64}", re.ASCII)  # names of drives
 ROW = re.compile(r"[0-9]{1,18}")
 READ = ["GET", "HEAD"]
 THUMBNAILS = "Vpr-Photos"  # response header: the relative addresses of the matches' thumbnails, in order
@@ -91,7 +93,8 @@ def _add_locate(app: FastAPI, service: Service, metrics: Metrics) -> None:
                 upload = await _until(deadline, read_upload(request, service.limits.max_bytes), slow)
                 name = upload.name
                 try:
-                    located, headers = await _answer(service, request, upload, deadline)
+                    drive = _drive_name(request)
+                    located, headers = await _answer(service, request, upload, drive, deadline)
                 finally:
                     await upload.file.close()
             outcome = LOCATED if located.on_map else NOT_ON_MAP
@@ -110,6 +113,14 @@ def _add_locate(app: FastAPI, service: Service, metrics: Metrics) -> None:
             log.info("%s %s: %s, %.0f ms", client, " ".join(name.split()), outcome, 1000 * seconds)
 
 
+def _drive_name(request: Request) -> str:
+    """The drive that a request names; empty if it names none. Raises Refused for an invalid name."""
+    drive = request.query_params.get("drive")
+    if drive is not None and not DRIVE.fullmatch(drive):
+        raise Refused(400, "the name of a drive has 1 to 64 letters, digits, dots, hyphens and underscores")
+    return drive or ""
+
+
 async def _until(deadline: float, awaitable: Awaitable[T], late: Refused) -> T:
     """The result of an awaitable; raises ``late`` after the deadline, in the event loop's time."""
     try:
@@ -119,10 +130,10 @@ async def _until(deadline: float, awaitable: Awaitable[T], late: Refused) -> T:
 
 
 async def _answer(
-    service: Service, request: Request, upload: Upload, deadline: float
+    service: Service, request: Request, upload: Upload, drive: str, deadline: float
 ) -> tuple[Located, dict[str, str]]:
     """The answer and its headers. If the client disconnects, work that has not started is cancelled."""
-    work = asyncio.ensure_future(service.locate(upload))
+    work = asyncio.ensure_future(service.locate(upload, drive))
     disconnect = asyncio.ensure_future(_wait_for_disconnect(request))
     try:
         late = Refused(504, f"locating took more than {service.limits.timeout:g} s; try again later")

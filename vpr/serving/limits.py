@@ -24,6 +24,9 @@ class Limits:
     decode_timeout: PositiveFloat = option(10.0, "seconds that decoding a photo may take")
     decode_mb: PositiveInt = option(1500, "memory that decoding a photo may take, in megabytes of 1,000,000 bytes")
     queue: PositiveInt = option(64, "maximum requests in progress or queued; more get HTTP 503")
+    drives: PositiveInt = option(
+        1000, "maximum drives that are followed; then the one that was idle longest starts anew with its next frame"
+    )
 
     @property
     def max_bytes(self) -> int:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,21 +13,20 @@ from photos import a_model, add, write_photo, write_photos
 
 from vpr.base.errors import VprError
 from vpr.cache import CacheSpec, DescriptorCache, create
-from vpr.description.describe import ImageDescriptors
 from vpr.description.foreign import ForeignDescriptors
 from vpr.maps.candidates import SHARPNESS, Candidates
-from vpr.maps.drives import calibrate_vote, votes
 from vpr.maps.familiarity import unknown_place_scores
 from vpr.maps.geodesy import to_places
 from vpr.maps.locating import MapContext, locate
+from vpr.maps.map_sample import MapSample
 from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
 from vpr.maps.photo_versions import photo_key
 from vpr.maps.results import as_geojson, as_rows
 from vpr.maps.store import PhotoTable
+from vpr.maps.tracking import Tracker
 from vpr.retrieval import vector_index
 from vpr.retrieval.confidence import Curve, separation
-from vpr.retrieval.rerank import ImagesInMemory
 from vpr.retrieval.vector_index import VectorIndex
 
 DEGREE_M = 110574.4  # of latitude at the equator, metres
@@ -86,57 +86,81 @@ def test_the_first_separation_is_that_of_evaluation():
     assert lone.separations.tolist() == [[0.0]]
 
 
-def test_frames_of_a_drive_vote():
-    # the middle frame answers 900 m away, its neighbours say that it is at 10 m
-    found, table = candidates([[0, 900], [900, 10], [20, 900]], [[5.0, 0.0], [1.0, 0.9], [5.0, 0.0]])
-    likely = CURVE(found.separations)
-    vote = votes(found, CURVE, 1, 10.0)
-    np.testing.assert_allclose(vote[1, 1], calibrate_vote((likely[1, 1] + likely[0, 0] + likely[2, 0]) / 3))
-    np.testing.assert_allclose(vote[1, 0], calibrate_vote((likely[1, 0] + likely[0, 1] + likely[2, 1]) / 3))
-    np.testing.assert_allclose(vote[0], calibrate_vote((likely[0] + [likely[1, 1], likely[1, 0]]) / 2))
-    names = ["a", "b", "c"]
+def test_the_size_of_a_place_decides_what_agrees():
+    found, table = candidates([0, 20, 500, -10], [4.0, 3.0, 2.0, 1.0])
+    found = replace(found, place_m=5.0)
+    one = locate(found, ["q"], MapContext(table, CURVE, np.zeros(0), 5.0), LocateConfig())[0]
+    assert one.agreeing == 1 and one.radius_m == pytest.approx(5)
+    assert one.separation == pytest.approx(1 / np.std([4, 3, 2, 1]))  # 20 m away is another place
+
+
+def drive(count=30, step=111.0, strays=()):
+    """Candidates of the frames of a drive along the photos of a map: its own place, and two far ones.
+
+    strays: frames whose far candidates are better than their own place.
+    """
+    rng, own = np.random.default_rng(0), np.arange(count)
+    rows = np.stack([own, (own + rng.integers(8, count - 8, count)) % count], 1)
+    rows = np.concatenate([rows, (own[:, None] + count // 2) % count], 1)
+    structural = np.tile([5.0, 1.0, 0.0], (count, 1))
+    rows[[*strays], :2] = rows[[*strays], 1::-1]
+    latitude = own * step / DEGREE_M
+    places = to_places(latitude, 0 * latitude)
+    table = PhotoTable.from_rows([(f"{n}.jpg", at, 0.0, 1, 1) for n, at in enumerate(latitude)])
+    return Candidates(rows, structural, structural, structural, places[rows]), table
+
+
+def test_frames_of_a_drive_are_located_together():
+    found, table = drive(strays=(7, 20))
+    names = [f"{number}.jpg" for number in range(30)]
     alone = locate(found, names, context(table), LocateConfig())
-    voted = locate(found, names, context(table), LocateConfig(sequence=True, window=1, reach=10.0))
-    assert [round(one.latitude * DEGREE_M) for one in alone] == [0, 900, 20]
-    assert [round(one.latitude * DEGREE_M) for one in voted] == [0, 10, 20]
-    assert voted[1].probability == pytest.approx(vote[1, 1]) and voted[1].matches[0].photo == "3.jpg"
-    np.testing.assert_allclose(votes(found, CURVE, 0, 10.0), likely)
+    together = locate(found, names, context(table), LocateConfig(sequence=True))
+    assert [one.matches[0].photo == name for one, name in zip(alone, names)].count(False) == 2
+    assert [one.matches[0].photo for one in together] == names
+    for one, other in zip(together, alone):
+        assert {match.photo for match in one.matches} == {match.photo for match in other.matches}
+        assert one.on_map and 0.5 < one.probability <= 1 and one.radius_m == pytest.approx(25)
 
 
-def test_frames_that_see_one_place_do_not_vote():
-    found, table = candidates([[0, 900], [3, 10], [20, 900]], [[5.0, 0.0], [5.0, 0.0], [5.0, 0.0]])
-    alone = candidates([[0, 900], [20, 900]], [[5.0, 0.0], [5.0, 0.0]])[0]
-    likely, vote = CURVE(found.separations), votes(found, CURVE, 2, 10.0)
-    np.testing.assert_allclose(vote[[0, 2]], votes(alone, CURVE, 2, 20.0))
-    np.testing.assert_allclose(vote[1], calibrate_vote((likely[1] + likely[0, 0] + likely[2, 0]) / 3))
-    told = locate(found, ["a", "b", "c"], context(table), LocateConfig(sequence=True, reach=10.0))
-    assert [one.probability is None for one in told] == [False, True, False]
+def test_a_frame_without_candidates_in_its_place_is_between_those_around_it():
+    found, table = drive(step=10.0)
+    rows = found.rows.copy()
+    rows[15] = [2, 28, 25]
+    places = to_places(table.latitude, table.longitude)
+    found = replace(found, rows=rows, places=places[rows])
+    one = locate(found, table.keys.tolist(), context(table), LocateConfig(sequence=True))[15]
+    assert one.latitude * DEGREE_M == pytest.approx(150, abs=15) and one.agreeing == 0
+    assert one.matches[0].metres > 90 and one.radius_m < 40
 
 
-def drive(spacing, structural=5.0):
-    """Candidates of 5 frames: one at its place, the other one far away."""
-    return candidates([[frame * spacing, 5000 + 300 * frame] for frame in range(5)], [[structural, 0.0]] * 5)
+def test_a_drive_that_moves_on_needs_no_familiarity():
+    found, table = drive()
+    strange = context(table, unknown_scores=[6, 7, 8])  # the best match of every frame is weaker
+    names = table.keys.tolist()
+    assert not any(one.on_map for one in locate(found, names, strange, LocateConfig()))
+    assert all(one.on_map for one in locate(found, names, strange, LocateConfig(sequence=True)))
+    few = locate(found.take(slice(0, 1)), names, strange, LocateConfig(sequence=True))
+    assert not few[0].on_map and few[0].familiarity == 0
 
 
-@pytest.mark.parametrize(("spacing", "advised"), [(111, 170), (46, 70)])
-def test_frames_that_lie_further_apart_than_they_may_name_the_option(caplog, spacing, advised):
-    found, table = drive(spacing)
-    before = locate(found, list("abcde"), context(table), LocateConfig(sequence=True))
-    assert f"frames of this drive lie about {spacing} m apart, and --reach is 20 m" in caplog.text
-    assert f"pass --reach {advised}" in caplog.text
-    caplog.clear()
-    after = locate(found, list("abcde"), context(table), LocateConfig(sequence=True, reach=advised))
-    assert after[2].probability > before[2].probability and caplog.text == ""
+def test_a_frame_whose_candidates_are_one_place_has_no_probability():
+    found, table = drive(step=10.0)
+    places = found.places.copy()
+    places[5] = places[5, 0]
+    told = locate(replace(found, places=places), table.keys.tolist(), context(table), LocateConfig(sequence=True))
+    assert [one.probability is None for one in told] == [number == 5 for number in range(30)]
 
 
-def test_no_word_on_the_distance_of_frames_that_is_allowed_unknown_or_not_used(caplog):
-    for found, config in (
-        (drive(40), LocateConfig(sequence=True)), (drive(111), LocateConfig(sequence=True, reach=90.0)),
-        (drive(111, 0.0), LocateConfig(sequence=True)), (drive(111), LocateConfig()),
-        (drive(111), LocateConfig(sequence=True, window=0)),
-    ):  # fmt: skip
-        locate(found[0], list("abcde"), context(found[1]), config)
-    assert caplog.text == ""
+def test_a_tracker_answers_by_the_frames_so_far():
+    found, table = drive(strays=(7, 20))
+    tracker = Tracker(None, context(table), LocateConfig())
+    live = [tracker.add_found(found.take(slice(n, n + 1)), name) for n, name in enumerate(table.keys)]
+    whole = locate(found, table.keys.tolist(), context(table), LocateConfig(sequence=True))
+    assert [one.matches[0].photo for one in live] == table.keys.tolist()
+    assert live[-1].probability == pytest.approx(whole[-1].probability, abs=0.02)
+    assert live[0].probability < whole[0].probability
+    unsure = Tracker(None, context(table, None), LocateConfig()).add_found(found.take(slice(0, 1)), "q")
+    assert unsure == locate(found, ["q"], context(table, None), LocateConfig())[0]
 
 
 def test_unknown_place_scores_are_the_best_matches_elsewhere(tmp_path):
@@ -159,10 +183,8 @@ def test_few_unknown_place_scores_give_no_familiarity(alone, told):
     places = np.zeros((40, 3))
     away = places[:, None] + np.where(np.arange(40) < alone, 1000.0, 0.0)[:, None, None]
     found = SimpleNamespace(places=away, scores=np.ones((40, 1)), structural=np.linspace(1, 0, 40)[:, None])
-    images = ImagesInMemory(ImageDescriptors(np.zeros((40, 2)), np.zeros((40, 1, 2))))
-    finder = SimpleNamespace(photos=SimpleNamespace(images=images), places=places, find_adapted=lambda *_: found)
     expected = np.sort(found.structural[:told, 0]).astype(np.float32)
-    np.testing.assert_array_equal(unknown_place_scores(finder), expected)
+    np.testing.assert_array_equal(unknown_place_scores(MapSample(np.arange(40), found, places), 25.0), expected)
 
 
 def test_the_similarities_are_those_of_re_ranking(tmp_path):

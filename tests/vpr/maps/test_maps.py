@@ -293,8 +293,8 @@ def test_what_is_no_photo_is_named_and_a_map_is_shown_in_a_line(tmp_path, photos
         ({"top": 2.5}, "top: 2.5 is out"),
         ({"threshold": math.nan}, "threshold: nan is out of range, give a value >= 0 and <= 1"),
         ({"familiarity": 1.1}, "familiarity: 1.1 is out"),
-        ({"reach": math.inf}, "reach: inf is out"),
-        ({"window": None}, "window: None is out"),
+        ({"place": math.inf}, "place: inf is out"),
+        ({"place": None}, "place: None is out"),
         ({"sequence": "no"}, "sequence: 'no' is not a valid True or False"),
     ],
 )

@@ -11,7 +11,7 @@ from vpr.serve import ServeOptions
 from vpr.serving.limits import Limits
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "serving.md").read_text(encoding="utf-8")
-OF_DRIVES = {"sequence", "window", "reach"}  # options of LocateConfig that the service has no use for
+OF_DRIVES = {"sequence"}  # options of LocateConfig that the service has no use for
 
 
 def rows():

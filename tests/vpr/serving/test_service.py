@@ -56,6 +56,28 @@ def test_queued_photos_are_located_in_batches_with_the_same_answers(photo_map, g
         assert answer["photo"] == file.name
 
 
+def test_the_frames_of_a_drive_are_located_by_the_frames_before_them(photo_map, tmp_path):
+    files = [write_photo(tmp_path / f"{number}.jpg", None, seed=number) for number in (3, 4, 5, 6)]
+
+    def ask(client, drive, file):
+        answer = client.post("/locate", params={"drive": drive}, files={"photo": (str(file), file.read_bytes())}).json()
+        return Located(**{**answer, "matches": tuple(MapMatch(**match) for match in answer["matches"])})
+
+    tracker, other = photo_map.track(), photo_map.track()
+    expected = [tracker.add(file) for file in files]
+    with client_of(photo_map) as client:
+        for file, one in zip(files, expected):
+            alike([ask(client, "a", file)], [one])
+            alike([ask(client, "b-2", files[0])], [other.add(files[0])])
+        for drive in ("", "a/b", "x" * 65, "\u00e9"):
+            refused = client.post("/locate", params={"drive": drive}, files={"photo": ("a.jpg", PHOTO)})
+            assert refused.status_code == 400 and "the name of a drive has 1 to 64 letters" in refused.json()["error"]
+    with client_of(photo_map, drives=1) as client:
+        for drive in ("a", "b", "a"):  # each forgets the other one
+            alike([ask(client, drive, files[0])], expected[:1])
+    assert expected[0].probability != photo_map.locate(files[0]).probability
+
+
 def test_a_failure_of_the_map_is_one_sentence_and_the_next_photo_is_located(photo_map, monkeypatch, caplog):
     with client_of(photo_map) as client:
         with monkeypatch.context() as broken:

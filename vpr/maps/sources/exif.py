@@ -1,6 +1,7 @@
-"""The position in the EXIF of a photo."""
+"""The position and the time in the EXIF of a photo."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from PIL import ExifTags
 
-from vpr.description.images import UNREADABLE, convert_image_errors, exif_of, open_image
+from vpr.description.images import UNREADABLE, ImageError, convert_image_errors, exif_of, open_image
 from vpr.maps.errors import NoPosition
 from vpr.maps.geodesy import are_degrees, is_unknown, to_degrees
 
@@ -16,6 +17,7 @@ VOID = "V"  # GPSStatus of a receiver without a fix
 ROUNDING = 1e-4  # maximum fraction of degrees or minutes if the next smaller unit is not zero
 # Datums that are up to 500 m from WGS 84. Other names are those of datums within 2 m of it, or have no meaning.
 DATUMS = {"TOKYO": "EPSG:4301", "NAD27": "EPSG:4267", "ED50": "EPSG:4230", "OSGB36": "EPSG:4277"}
+TIME = re.compile(r"\d{4}:\d{2}:\d{2} \d{2}:\d{2}:\d{2}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,36 @@ def read_exif(path: Path) -> ExifPosition:
     for "unknown". Numbers are used if they are in range and consistent with each other and with their hemisphere.
     Raises ImageError for a file that is not an image, and for HEIC without pillow-heif.
     """
-    with convert_image_errors(path), path.open("rb") as file, open_image(file, path) as image:
-        try:
-            gps = dict(exif_of(image).get_ifd(ExifTags.IFD.GPSInfo))
-        except UNREADABLE:
-            return ExifPosition(None)
+    gps = _read_tags(path, ExifTags.IFD.GPSInfo)
     try:
         return ExifPosition(_position(gps))
     except NoPosition as error:
         return ExifPosition(None, str(error))
+
+
+def read_time(path: Path) -> str | None:
+    """When a photo was taken, as text that sorts by time; None without a valid time, and for a file that is no image.
+
+    It is ``DateTimeOriginal`` with its fractions of a second, in the time of the camera.
+    """
+    try:
+        tags = _read_tags(path, ExifTags.IFD.Exif)
+    except ImageError:
+        return None
+    time = _text(tags.get(ExifTags.Base.DateTimeOriginal))
+    fraction = _text(tags.get(ExifTags.Base.SubsecTimeOriginal))
+    if not TIME.fullmatch(time) or time.startswith("0000"):
+        return None
+    return f"{time}.{fraction if fraction.isdecimal() else ''}"
+
+
+def _read_tags(path: Path, group: ExifTags.IFD) -> dict[int, Any]:
+    """A group of EXIF tags of a photo; empty if its EXIF is damaged. Errors as `read_exif`."""
+    with convert_image_errors(path), path.open("rb") as file, open_image(file, path) as image:
+        try:
+            return dict(exif_of(image).get_ifd(group))
+        except UNREADABLE:
+            return {}
 
 
 def _position(gps: Mapping[int, Any]) -> tuple[float, float] | None:
