@@ -25,7 +25,7 @@ from vpr.models.builtin import descriptor_folder, resolve_run
 from vpr.models.engine import DescribingEngine
 from vpr.models.loading import load_teacher
 from vpr.retrieval.confidence import Curves
-from vpr.retrieval.settings import RerankConfig, RerankOptions
+from vpr.retrieval.settings import Calibration, RerankConfig, RerankOptions
 from vpr.run import Run, load
 
 log = logging.getLogger("vpr")
@@ -67,6 +67,8 @@ class Evaluator:
         curves = run.curves
         if not shortlist.same_model:
             curves = dataclasses.replace(curves, shortlist=None)  # it was fitted to shortlists of the student
+        if reranking is not None and reranking.geometry:
+            curves = dataclasses.replace(curves, rerank=curves.geometry)
         return Answers(shortlist, reranking, described, self.rerank.config(run.calibration), curves)
 
     def _check_pruning(self, data: RetrievalSet, source: SourceOptions, external: Shortlist | None) -> None:
@@ -88,6 +90,13 @@ class Evaluator:
         if geometry and self.rerank.prune:
             raise VprError(f"--geometry {geometry} needs the scores of all candidates; leave --prune out")
 
+    def _geometry(self, described: DescribedSet, calibration: Calibration) -> int:
+        """The number of first candidates that are ordered by geometry too."""
+        if self.rerank.geometry is not None:
+            return self.rerank.geometry
+        frames = described.rows.query.shape[1] * described.rows.database.shape[1]
+        return 0 if self.rerank.prune or frames > 1 else calibration.default_geometry(described.cache.spec.patches)
+
     def _describe_by_student(self, data: RetrievalSet, run: Run, source: SourceOptions) -> DescribedSet:
         """The set with the descriptors of the network of a run."""
         rollout = source.rerank and self.rerank.marginals == "rollout"
@@ -104,7 +113,7 @@ class Evaluator:
     def _rerank(self, described: DescribedSet, shortlist: Shortlist, run: Run) -> Reranking:
         calibration, fusion = run.calibration, self.ranking.fusion
         weight = calibration.weight if self.ranking.weight is None else self.ranking.weight
-        config = self.rerank.config(calibration)
+        config = dataclasses.replace(self.rerank.config(calibration), geometry=self._geometry(described, calibration))
         if self.ranking.weight is None and not run.calibrated:
             log.info("no city was held out of this run: the weight of S_struct is the default, %g", weight)
         elif self.ranking.weight is None and (others := self.rerank.describe_overrides(calibration)):

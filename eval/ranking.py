@@ -12,7 +12,7 @@ from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.description.foreign import ForeignDescriptors
 from vpr.eval.descriptors import DescribedSet
 from vpr.eval.options import Fusion
-from vpr.retrieval.confidence import Curves, separation
+from vpr.retrieval.confidence import Curves, answer_separation, separation
 from vpr.retrieval.fusion import (
     Trust,
     add_geometry,
@@ -57,7 +57,7 @@ class Reranking:
     fusion: Fusion
     trust: Trust | None  # None unless the fusion uses it
     latency_ms: float  # per query
-    separation: np.ndarray | None  # (Q,) of the first candidate by S_struct; None with pruning, which only has bounds
+    separation: np.ndarray | None  # (Q,) `answer_separation` of the first; None with pruning, which only has bounds
     geometry: int = 0  # number of first candidates whose order also goes by geometry
 
 
@@ -123,13 +123,16 @@ def rerank(
     if fusion == "reciprocal-rank":
         scores = np.where(ranked >= 0, fuse_ranks(scores), -np.inf)
     elif fusion == "trust":
-        estimated = estimate_trust(scores, similarities.structural, places, curves, shortlist.similarity)
+        estimated = estimate_trust(
+            scores, similarities.structural, places, curves, shortlist.similarity, similarities.geometry
+        )
         scores = fuse_with_trust(scores, estimated.fusion_weight, shortlist.similarity)
     ordered, similarity, structural = (
         reorder(side, scores) for side in (ranked, similarities.global_similarity, similarities.structural)
     )
     latency = _per_query(start, ranked)
-    confidence = None if config.prune else separation(structural, described.data.places(ordered))
+    geometry = None if similarities.geometry is None else reorder(similarities.geometry, scores)
+    confidence = None if config.prune else answer_separation(structural, geometry, described.data.places(ordered))
     return Reranking(ordered, similarity, structural, weight, fusion, estimated, latency, confidence, config.geometry)
 
 

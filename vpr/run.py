@@ -25,7 +25,7 @@ from vpr.models.builtin import NAME, descriptor_folder, resolve_run
 from vpr.models.onnx_network import Engine
 from vpr.models.settings import ModelConfig
 from vpr.retrieval.confidence import Curves
-from vpr.retrieval.fusion import reorder, weighted_sum
+from vpr.retrieval.fusion import add_geometry, reorder, weighted_sum
 from vpr.retrieval.matching import MatchedPhotos, match_described, require_files
 from vpr.retrieval.rerank import ImagesInMemory, compare_images
 from vpr.retrieval.search import search
@@ -151,15 +151,18 @@ class Run:
     ) -> Ranking:
         """The database images that are most similar to each query, at most ``depth``, best first.
 
-        They are found by global descriptors. rerank: then order them by S_global + w * S_struct, with the weight and
-        the transport problem of this run's calibration, as evaluation does.
+        They are found by global descriptors. rerank: then order them by S_global + w * S_struct, and the first by
+        geometry too, with the settings of this run's calibration, as evaluation does.
         """
         similarity, numbers = search(queries.globals_, database.globals_, depth)
         if not rerank:
             return Ranking(numbers, similarity)
-        sides, config = (ImagesInMemory(queries), ImagesInMemory(database)), self.calibration.config()
+        geometry = self.calibration.default_geometry(self.config.grid**2)
+        sides, config = (ImagesInMemory(queries), ImagesInMemory(database)), self.calibration.config(geometry=geometry)
         compared = compare_images(*sides, numbers, config, weight=self.calibration.weight, device=self.describer.device)
         scores = weighted_sum(compared.global_similarity, compared.structural, self.calibration.weight)
+        if compared.geometry is not None:
+            scores = add_geometry(scores, compared.geometry, geometry, None)
         return Ranking(reorder(numbers, scores), reorder(scores, scores))
 
     def match(self, query: str | Path, database: str | Path, config: RerankConfig | None = None) -> MatchedPhotos:
@@ -242,9 +245,9 @@ def recorded_calibration(run: Path) -> dict[str, Any]:
 def calibration_of(run: Path, recorded: Mapping[str, Any]) -> Calibration:
     """The calibration of a run, from the result of `recorded_calibration`; raises VprError for invalid values."""
     try:
-        return load_stage(
-            Calibration, {name: recorded[name] for name in ("weight", *TRANSPORT_SETTINGS) if name in recorded}
-        )
+        names = ("weight", *TRANSPORT_SETTINGS, "geometry")
+        before = {"geometry": 0} if recorded else {}  # of runs whose probabilities were fitted without it
+        return load_stage(Calibration, before | {name: recorded[name] for name in names if name in recorded})
     except ValueError as error:
         raise _damage_error(run, error) from error
 

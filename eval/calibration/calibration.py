@@ -17,10 +17,10 @@ from vpr.eval.calibration.criterion import PLACE_CRITERION, Criterion
 from vpr.eval.confidence import first_is_right
 from vpr.eval.descriptors import DescribedSet
 from vpr.eval.ranking import Shortlist, find_shortlist
-from vpr.retrieval.confidence import Curve, Curves, separation
-from vpr.retrieval.fusion import reorder, weighted_sum
+from vpr.retrieval.confidence import Curve, Curves, answer_separation
+from vpr.retrieval.fusion import add_geometry, reorder, weighted_sum
 from vpr.retrieval.rerank import Similarities
-from vpr.retrieval.settings import RerankConfig
+from vpr.retrieval.settings import FIRST_BY_GEOMETRY, Calibration, RerankConfig
 from vpr.transport.marginals import FromGlobals
 
 log = logging.getLogger("vpr")
@@ -66,9 +66,16 @@ class Sample:
         """The positives of each query."""
         return [self.described.data.answers[query] for query in self.queries]
 
-    def compare(self, config: RerankConfig) -> Similarities:
-        """The similarities (S, K) of the queries and their candidates."""
-        return self.described.compare(self.ranked, config, queries=self.queries)
+    @property
+    def geometry(self) -> int:
+        """The number of first candidates that are ordered by geometry: 0 for classes, sequences and few patches."""
+        frames = self.described.rows.query.shape[1] * self.described.rows.database.shape[1]
+        is_of_scenes = frames == 1 and self.criterion is PLACE_CRITERION
+        return Calibration().default_geometry(self.described.cache.spec.patches) if is_of_scenes else 0
+
+    def compare(self, config: RerankConfig, weight: float = 1.0) -> Similarities:
+        """The similarities (S, K) of the queries and their candidates. weight: of S_struct, for geometry."""
+        return self.described.compare(self.ranked, config, queries=self.queries, weight=weight)
 
     def sweep_weights(self, similarities: Similarities) -> dict[float, dict[str, float]]:
         """The metrics of each of `WEIGHTS`. The largest weight is doubled as long as it is better than all others."""
@@ -86,11 +93,21 @@ class Sample:
         """The curves from separations to probabilities, before and after re-ranking with a weight."""
         data, before = self.described.data, self.shortlist.separation
         scores = weighted_sum(similarities.global_similarity, similarities.structural, weight)
-        ordered, structural = reorder(self.ranked, scores), reorder(similarities.structural, scores)
-        after = separation(structural, data.places(ordered))
         right = first_is_right(self.ranked, data, self.queries)
         first = None if before is None else Curve.fit(before[self.queries], right)
-        return Curves(first, Curve.fit(after, first_is_right(ordered, data, self.queries)))
+        plain = replace(similarities, geometry=None)
+        by_geometry = None if similarities.geometry is None else self._fit_curve(similarities, scores)
+        return Curves(first, self._fit_curve(plain, scores), by_geometry)
+
+    def _fit_curve(self, similarities: Similarities, scores: np.ndarray) -> Curve | None:
+        """The curve after re-ranking by scores (S, K), and by geometry if it is known."""
+        data, geometry = self.described.data, similarities.geometry
+        if geometry is not None:
+            scores = add_geometry(scores, geometry, FIRST_BY_GEOMETRY, data.places(self.ranked))
+            geometry = reorder(geometry, scores)
+        ordered, structural = reorder(self.ranked, scores), reorder(similarities.structural, scores)
+        separations = answer_separation(structural, geometry, data.places(ordered))
+        return Curve.fit(separations, first_is_right(ordered, data, self.queries))
 
 
 @dataclass(frozen=True)
@@ -102,6 +119,7 @@ class CalibrationResult:
     marginals: str
     epsilon: float
     mass: float
+    geometry: int  # number of first candidates that are ordered by geometry too
     adapted: bool  # whether the descriptors were adapted to the held-out database
     queries: int
     metrics: dict[str, dict[str, float]]  # of each setting, by "mass weight" or "marginals mass weight"
@@ -115,6 +133,7 @@ class CalibrationResult:
             "marginals": self.marginals,
             "epsilon": self.epsilon,
             "mass": self.mass,
+            "geometry": self.geometry,
             "adapted": self.adapted,
             "queries": self.queries,
             "recall": self.metrics,
@@ -156,6 +175,10 @@ def calibrate(described: DescribedSet, held_out: str, criterion: Criterion = PLA
         before,
         after,
     )
+    chosen, geometry = similarities[best.marginals, best.mass], sample.geometry
+    if geometry:
+        settings = replace(config, marginals=best.marginals, mass=best.mass, geometry=geometry)
+        chosen = sample.compare(settings, best.weight)
     return CalibrationResult(
         held_out=held_out,
         weight=best.weight,
@@ -165,7 +188,8 @@ def calibrate(described: DescribedSet, held_out: str, criterion: Criterion = PLA
         adapted=described.adapted,
         queries=len(sample.queries),
         metrics={_key(setting, several): scores for setting, scores in metrics.items()},
-        curves=sample.fit_curves(similarities[best.marginals, best.mass], best.weight),
+        geometry=geometry,
+        curves=sample.fit_curves(chosen, best.weight),
     )
 
 

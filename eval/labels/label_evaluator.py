@@ -31,6 +31,8 @@ def label_evaluator(
     if not len(data.scored):
         raise VprError(f"{data.root}: no test class has two images, so nothing can be scored; add images")
     ranking, rerank = _label_defaults(ranking, rerank, run, split.training.fingerprint)
+    if rerank.geometry is None:  # two photos of one class need not show one scene
+        rerank = replace(rerank, geometry=0)
     full_depth = max([k for k in KS if k < len(data.database)] + [int(data.answers.counts.max())])
     return Evaluator(ranking, rerank, choose_device(ranking.device), full_depth)
 

@@ -17,6 +17,7 @@ from vpr.description.images import ImageError
 from vpr.description.network_describer import NetworkDescriber
 from vpr.models.structural import ModelConfig, StructuralModel
 from vpr.retrieval.rerank import ImagesInMemory, compare_images
+from vpr.run import calibration_of
 
 CPU = torch.device("cpu")
 
@@ -129,3 +130,10 @@ def test_an_unknown_device_is_named(device):
 def test_a_run_that_is_not_there_is_named(tmp_path):
     with pytest.raises(vpr.VprError, match="no run at"):
         vpr.load(tmp_path / "nowhere")
+
+
+def test_a_run_that_was_calibrated_without_geometry_leaves_it_out():
+    recorded = [calibration_of(Path("run"), record) for record in ({}, {"weight": 3.0}, {"weight": 3.0, "geometry": 7})]
+    assert [calibration.geometry for calibration in recorded] == [20, 0, 7]
+    assert [recorded[0].default_geometry(patches) for patches in (16, 25)] == [0, 20]
+    assert recorded[2].config().geometry == 0, "who compares pairs asks for it"

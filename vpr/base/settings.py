@@ -302,6 +302,10 @@ def check_stage(stage: object) -> None:
     hints = typing.get_type_hints(type(stage))
     for field in _fields(stage):
         value, hint = getattr(stage, field.name), hints[field.name]
+        if typing.get_origin(hint) is types.UnionType:  # TYPE | None
+            if value is None:
+                continue
+            hint = typing.get_args(hint)[0]
         limits = _format_limits(getattr(hint, "_expression", ""))
         try:
             if hint(value) != value:

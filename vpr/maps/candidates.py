@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from vpr.description.batches import ImageDescriptors
-from vpr.retrieval.confidence import ELSEWHERE_M, Curve, separations
+from vpr.retrieval.confidence import ELSEWHERE_M, GEOMETRY_WEIGHT, Curve, separations
 from vpr.retrieval.fusion import NO_CANDIDATE, add_geometry, reorder, weighted_sum
 from vpr.retrieval.index import Index, LocalIndex
 from vpr.retrieval.rerank import ImagesInMemory, require_patches
@@ -31,6 +31,7 @@ class Candidates:
     structural: np.ndarray  # S_struct; padded with -inf
     scores: np.ndarray  # S_global + w * S_struct, with geometry if it was asked for, descending; padded with -inf
     places: np.ndarray  # (Q, K, 3) metres; padded with NaN
+    geometry: np.ndarray | None = None  # `PatchGeometry.score` of those that were ordered by it; others are -inf
     not_searched: int = 0  # photos of the map in shards that did not answer
     place_m: float = ELSEWHERE_M  # size of a place: photos farther apart show different places
 
@@ -40,6 +41,8 @@ class Candidates:
         width = max(part.rows.shape[1] for part in parts)  # an index may find fewer candidates
         padding = {"rows": NO_CANDIDATE, "global_similarity": -np.inf, "structural": -np.inf, "scores": -np.inf}
         padding["places"] = np.nan
+        if parts[0].geometry is not None:
+            padding["geometry"] = -np.inf
         arrays = {
             name: np.concatenate([_pad(getattr(part, name), width, value) for part in parts])
             for name, value in padding.items()
@@ -52,13 +55,20 @@ class Candidates:
 
     def take(self, photos: slice) -> Candidates:
         """The candidates of some of the photos."""
-        names = ("rows", "global_similarity", "structural", "scores", "places")
-        return replace(self, **{name: getattr(self, name)[photos] for name in names})
+        names = ("rows", "global_similarity", "structural", "scores", "places", "geometry")
+        arrays = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return replace(self, **{name: array[photos] for name, array in arrays.items()})
 
     @cached_property
     def separations(self) -> np.ndarray:
-        """The separation of each candidate by S_struct, (Q, K); see `vpr.retrieval.confidence.separation`."""
-        return separations(self.structural, self.places, self.place_m)
+        """The separation of each candidate by S_struct, and by geometry if it is known, (Q, K).
+
+        See `vpr.retrieval.confidence.answer_separation`.
+        """
+        own = separations(self.structural, self.places, self.place_m)
+        if self.geometry is None:
+            return own
+        return own + GEOMETRY_WEIGHT * separations(self.geometry, self.places, self.place_m)
 
     def probabilities(self, curve: Curve) -> np.ndarray:
         """The probability of each candidate that it is the right place, (Q, K); 0 for padding."""
@@ -137,7 +147,9 @@ class CandidateFinder:
             scores = add_geometry(scores, compared.geometry, geometry, there)
         ordered, similar, structural = (reorder(side, scores) for side in (rows, similar, structural))
         places = np.where(ordered[..., None] >= 0, self.places[ordered], np.nan)
-        return Candidates(ordered, similar, structural, reorder(scores, scores), places, place_m=self.place_m)
+        by_geometry = None if compared.geometry is None else reorder(compared.geometry, scores)
+        sides = ordered, similar, structural, reorder(scores, scores), places, by_geometry
+        return Candidates(*sides, place_m=self.place_m)
 
     def adapt(self, described: ImageDescriptors) -> ImageDescriptors:
         """The descriptors of photos with the adaptation of the map, float32."""

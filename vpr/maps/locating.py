@@ -24,9 +24,10 @@ class MapContext:
     """The data of a map and its model that are needed to locate photos."""
 
     table: PhotoTable
-    curve: Curve | None  # calibration: from separations to probabilities
+    curve: Curve | None  # calibration: from separations to probabilities, of photos by themselves
     unknown_scores: np.ndarray  # (S,) as `vpr.maps.familiarity.unknown_place_scores`
     place_m: float = ELSEWHERE_M  # size of a place
+    frame_curve: Curve | None = None  # of frames of drives, without geometry; None for ``curve``
 
     @cached_property
     def photos(self) -> MapPlaces:
@@ -36,7 +37,7 @@ class MapContext:
     def evidence(self, found: Candidates) -> list[Evidence]:
         """The evidence of the frames of a drive; there must be a curve."""
         assert self.curve is not None
-        return read_evidence(found, len(self.table), self.curve, self.unknown_scores)
+        return read_evidence(found, len(self.table), self.frame_curve or self.curve, self.unknown_scores)
 
     def familiarities(self, found: Candidates) -> list[float | None]:
         """The familiarity of each photo."""

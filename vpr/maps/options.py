@@ -20,7 +20,7 @@ class LocateConfig:
         0.1, 'minimum familiarity for "on the map": share of unknown places with a weaker match; 0 disables this test'
     )
     depth: PositiveInt = option(100, "photos of the map to re-rank per photo")
-    geometry: NonNegativeInt = option(0, GEOMETRY)
+    geometry: NonNegativeInt | None = option(None, GEOMETRY)
     sequence: bool = option(
         False,
         "treat the photos of a folder as frames of one drive, in the order of their EXIF times, or else of their "

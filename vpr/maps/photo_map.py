@@ -33,6 +33,7 @@ from vpr.maps.skipped_photos import nothing_to_add, problem_of
 from vpr.maps.sources.positions import find_photos
 from vpr.maps.store import DESCRIPTORS, MapContent, State, damage_error, read_consistently
 from vpr.maps.tracking import Tracker
+from vpr.retrieval.confidence import Curve
 from vpr.retrieval.index import LocalIndex
 from vpr.retrieval.rerank import CachedImages
 from vpr.retrieval.search import search
@@ -201,7 +202,7 @@ class Map:
                 readable = [start + number for number in range(len(batch)) if number not in problems]
                 if readable:
                     rows = None if shortlist is None else shortlist[readable]
-                    parts.append(self.finder.find(described, config.depth, rows, config.geometry))
+                    parts.append(self.finder.find(described, config.depth, rows, self.geometry(config)))
                 bar.update(len(batch))
         readable_names = [name for number, name in enumerate(names) if number not in unreadable]
         problems_by_name = {names[number]: problem_of(problem) for number, problem in unreadable.items()}
@@ -210,17 +211,18 @@ class Map:
 
     def context(self, config: LocateConfig = DEFAULT_CONFIG) -> MapContext:
         """What is needed to locate photos beside their candidates; calls with equal settings share it."""
-        curve, place_m = None if self.probability_problem(config) else self.model.curves.rerank, config.place
-        key = curve is not None, place_m
+        curve, place_m = None if self.probability_problem(config) else self._curve(config), config.place
+        key = curve, place_m
         if key not in self._contexts:
             is_own = place_m in (0, self.place_m)
             scores = self.content.unknown_scores if is_own else unknown_place_scores(self._sample, place_m)
-            self._contexts[key] = MapContext(self.content.table, curve, scores, place_m or self.place_m)
+            own = place_m or self.place_m
+            self._contexts[key] = MapContext(self.content.table, curve, scores, own, self.model.curves.rerank)
         return self._contexts[key]
 
     @cached_property
-    def _contexts(self) -> dict[tuple[bool, float], MapContext]:
-        """By whether there is a curve, and by the size of places that is asked for."""
+    def _contexts(self) -> dict[tuple[Curve | None, float], MapContext]:
+        """By the curve, and by the size of places that is asked for."""
         return {}
 
     @cached_property
@@ -228,10 +230,20 @@ class Map:
         """A sample of the map's photos, to measure familiarity for another size of places."""
         return search_sample(self.finder)
 
+    def geometry(self, config: LocateConfig = DEFAULT_CONFIG) -> int:
+        """The number of first candidates whose order also goes by geometry."""
+        default = self.model.calibration.default_geometry(self.model.config.grid**2)
+        return default if config.geometry is None else config.geometry
+
+    def _curve(self, config: LocateConfig) -> Curve | None:
+        """The curve from separations to probabilities."""
+        return self.model.curves.geometry if self.geometry(config) else self.model.curves.rerank
+
     def probability_problem(self, config: LocateConfig = DEFAULT_CONFIG) -> str:
         """The reason why probabilities are not available; empty if they are."""
-        if self.model.curves.rerank is None:
-            return f"{self.model.name} has no calibration"
+        if self._curve(config) is None:
+            case = " of an order by geometry" if self.geometry(config) and self.model.curves.rerank else ""
+            return f"{self.model.name} has no calibration{case}"
         # the curve was fitted to photos with many candidates
         if len(self) < FEWEST:
             return f"{self.folder} has fewer than {FEWEST} photos"

@@ -12,6 +12,9 @@ ELSEWHERE_M = 25.0  # metres from the first candidate at which another place beg
 LIMIT = 20.0  # limit of separations, because a place without rivals would have an infinite one
 BLOCK = 1 << 20  # pairs of candidates that are compared at a time
 FEWEST = 10  # minimum number of right and of wrong answers to fit a curve
+# Weight of the separation by geometry, relative to that by S_struct: the ratio that a logistic regression on a held-out
+# city finds (docs/notes/geometry.md).
+GEOMETRY_WEIGHT = 0.28
 
 
 def separation(
@@ -30,6 +33,19 @@ def separation(
 def separations(scores: np.ndarray, places: np.ndarray | None, elsewhere_m: float = ELSEWHERE_M) -> np.ndarray:
     """The `separation` of every candidate, (Q, K)."""
     return _separate(scores, places, np.arange(scores.shape[1]), elsewhere_m)
+
+
+def answer_separation(
+    structural: np.ndarray, geometry: np.ndarray | None, places: np.ndarray | None, elsewhere_m: float = ELSEWHERE_M
+) -> np.ndarray:
+    """The separation (Q,) of the first candidate by S_struct (Q, K), and by geometry (Q, K) if it is known.
+
+    geometry: `PatchGeometry.score`, -inf for candidates whose geometry is not known. places: as for `separation`.
+    """
+    own = separation(structural, places, elsewhere_m=elsewhere_m)
+    if geometry is None:
+        return own
+    return own + GEOMETRY_WEIGHT * separation(geometry, places, elsewhere_m=elsewhere_m)
 
 
 def _separate(scores: np.ndarray, places: np.ndarray | None, columns: np.ndarray, elsewhere_m: float) -> np.ndarray:
@@ -93,11 +109,12 @@ class Curves:
 
     shortlist: Curve | None = None
     rerank: Curve | None = None
+    geometry: Curve | None = None  # after re-ranking with geometry
 
     @classmethod
     def from_record(cls, recorded: Mapping[str, Mapping[str, float] | None]) -> "Curves":
         """The curves in a metrics.json; the inverse of `record`."""
-        records = {name: recorded.get(name) for name in ("shortlist", "rerank")}
+        records = {name: recorded.get(name) for name in ("shortlist", "rerank", "geometry")}
         return cls(**{name: None if curve is None else Curve(**curve) for name, curve in records.items()})
 
     def record(self) -> dict[str, dict[str, float] | None]:

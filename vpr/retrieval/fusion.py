@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vpr.retrieval.confidence import ELSEWHERE_M, Curves, separation
+from vpr.retrieval.confidence import ELSEWHERE_M, Curves, answer_separation, separation
 
 NO_CANDIDATE = -1  # fills up rankings (Q, K) of queries with fewer than K candidates
 LAMBDA_EVEN, LAMBDA_SLOPE, MAX_LAMBDA = 0.25, 0.78, 4.0  # fitted as described in docs/notes/confidence.md
@@ -121,11 +121,13 @@ def estimate_trust(
     places: np.ndarray | None,
     curves: Curves,
     similarity: np.ndarray | None = None,
+    geometry: np.ndarray | None = None,
 ) -> Trust:
     """Estimate, without labels, how far to trust the shortlist of another model.
 
     scores, structural: our score and S_struct, (Q, K) in the order of the shortlist. places: (Q, K, 2) or None, as for
     `separation`. similarity (Q, K): the shortlist's scores; None if it has only ranks. curves: those of the run.
+    geometry (Q, K): if our score goes by it, as for `add_geometry`.
 
     Let a be the mean probability of our first answers, and A the share of queries for which both first answers are one
     place. If both sides err independently, they agree only if both are right, so the shortlist is right for A / a of
@@ -134,13 +136,15 @@ def estimate_trust(
     sides.
     """
     answered = np.isfinite(scores).any(1)
-    if curves.rerank is None or not answered.any():
+    curve = curves.rerank if geometry is None else curves.geometry
+    if curve is None or not answered.any():
         return Trust(LAMBDA_UNKNOWN if similarity is None else LAMBDA_EVEN)
     scores, structural = scores[answered], structural[answered]
     places = None if places is None else places[answered]
     order = np.argsort(-scores, axis=1, kind="stable")
     moved = None if places is None else np.take_along_axis(places, order[:, :, None], 1)
-    ours = float(curves.rerank(separation(np.take_along_axis(structural, order, 1), moved)).mean())
+    by_geometry = None if geometry is None else np.take_along_axis(geometry[answered], order, 1)
+    ours = float(curve(answer_separation(np.take_along_axis(structural, order, 1), by_geometry, moved)).mean())
     same = order[:, 0] == 0
     if places is not None and moved is not None:
         same |= np.linalg.norm(moved[:, 0] - places[:, 0], axis=1) <= ELSEWHERE_M

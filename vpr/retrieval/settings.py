@@ -11,8 +11,10 @@ from vpr.transport.problem import EPSILON, Transport
 
 GEOMETRY = (
     "number of first candidates whose order also goes by geometry: whether their patches match as one scene does; 0 "
-    "leaves geometry out"
+    "leaves geometry out; default: that of the run's calibration, 20"
 )
+FIRST_BY_GEOMETRY = 20
+FEWEST_PATCHES = 25  # patches of an image from which on geometry is used by default; a map has 6 parameters
 TRANSPORT_SETTINGS = ("marginals", "epsilon", "mass")
 
 
@@ -77,13 +79,12 @@ class RerankOptions(TransportOptions):
         "skip the transport of candidates that an upper bound keeps out of the first N ranks, which stay exact; 0 "
         "compares all",
     )
-    geometry: NonNegativeInt = option(0, GEOMETRY)
+    geometry: NonNegativeInt | None = option(None, GEOMETRY)
 
     def config(self, calibration: Calibration) -> RerankConfig:
-        """As `TransportOptions.config`, with the limits of the computation."""
+        """As `TransportOptions.config`, with the limits of the computation, and without geometry."""
         config = super().config(calibration)
-        limits = replace(config, memory_mb=self.memory_mb, threads=self.threads, prune=self.prune)
-        return replace(limits, geometry=self.geometry)
+        return replace(config, memory_mb=self.memory_mb, threads=self.threads, prune=self.prune)
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,15 @@ class Calibration:
     marginals: FromGlobals = option("complement", "weights of the patches")
     epsilon: PositiveFloat = option(RerankConfig.epsilon, "entropic regularisation, in units of transport cost")
     mass: Share = option(RerankConfig.mass, "transported mass")
+    geometry: NonNegativeInt = option(FIRST_BY_GEOMETRY, "number of first candidates whose order also goes by geometry")
+
+    def default_geometry(self, patches: int) -> int:
+        """The number of first candidates that are ordered by geometry unless an option says otherwise.
+
+        patches: per image; few patches have no geometry.
+        """
+        return self.geometry if patches >= FEWEST_PATCHES else 0
 
     def config(self, **changes: Any) -> RerankConfig:
-        """The settings of re-ranking with this transport problem. changes: fields with other values."""
+        """The settings of re-ranking with this transport problem, without geometry. changes: fields of other values."""
         return RerankConfig(**{**{name: getattr(self, name) for name in TRANSPORT_SETTINGS}, **changes})

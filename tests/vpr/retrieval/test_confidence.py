@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpr.retrieval.confidence import ELSEWHERE_M, LIMIT, Curve, Curves, separation, separations
+from vpr.retrieval.confidence import (
+    ELSEWHERE_M,
+    GEOMETRY_WEIGHT,
+    LIMIT,
+    Curve,
+    Curves,
+    answer_separation,
+    separation,
+    separations,
+)
 
 SIGMA = np.std([5.0, 4.0, 2.0, 1.0])
 PLACES = np.array([[[0, 0], [20, 0], [30, 0], [500, 0]]], float)  # the second lies at the first one's place
@@ -83,3 +92,15 @@ def test_there_is_no_curve_without_right_and_wrong_answers():
 def test_curves_are_recorded_and_read_again():
     curves = Curves(None, Curve(2.0, -1.0))
     assert Curves.from_record(curves.record()) == curves and Curves.from_record({}) == Curves()
+
+
+def test_the_separation_of_an_answer_goes_by_geometry_if_it_is_known():
+    rng = np.random.default_rng(0)
+    structural, geometry, places = rng.random((6, 8)), rng.random((6, 8)), rng.random((6, 8, 2)) * 100
+    np.testing.assert_array_equal(answer_separation(structural, None, places), separation(structural, places))
+    both = answer_separation(structural, geometry, places)
+    np.testing.assert_allclose(both, separation(structural, places) + GEOMETRY_WEIGHT * separation(geometry, places))
+    geometry[:, 3:] = -np.inf  # not among the first
+    known = structural.copy(), geometry[:, :3], places[:, :3]
+    expected = separation(structural, places) + GEOMETRY_WEIGHT * separation(*known[1:])
+    np.testing.assert_allclose(answer_separation(structural, geometry, places), expected)
