@@ -16,18 +16,19 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.locating import BLOCK_M, describe_map, photo_places
+from benchmarks.locating import BLOCK_M, describe_map
 from tools.photo_folder import write_side
 from vpr.datasets.default_data import ensure_mini_msls
 from vpr.datasets.street_world.walk import LIST, Pass, Walk, write_walk
-from vpr.eval.confidence import calibration_error
 from vpr.maps.candidates import Candidates
+from vpr.maps.checking import photo_places
 from vpr.maps.locating import MapContext, locate
 from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
 from vpr.maps.results import Located
 from vpr.maps.sources.positions import Photo, find_photos
 from vpr.maps.tracking import Tracker
+from vpr.retrieval.reliability import calibration_error
 from vpr.run import Run, load
 
 WALK_CRS = "EPSG:32631"

@@ -16,29 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr.eval.confidence import calibration_error
 from vpr.maps.building import add_photos
-from vpr.maps.geodesy import to_places
+from vpr.maps.checking import CheckResult, check_answers, check_config, photo_places
 from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
-from vpr.maps.results import Located
 from vpr.maps.sources.positions import Photo, find_photos
+from vpr.retrieval.reliability import calibration_error, chance_error
 from vpr.run import Run, load
 
 RADIUS_M = 25.0
 BLOCK_M = 100.0  # side of the squares by which places are left out, so that neighbours are left out together
-
-
-def photo_places(photos: list[Photo]) -> np.ndarray:
-    """Places of photos (N, 3), metres."""
-    return to_places(np.array([photo.latitude for photo in photos]), np.array([photo.longitude for photo in photos]))
-
-
-def is_right(located: list[Located], truth: np.ndarray, first: bool) -> np.ndarray:
-    """Whether each first match, or each combined position, lies within 25 m of the truth (Q, 3)."""
-    at = [one.matches[0] if first else one for one in located]
-    found = to_places(np.array([one.latitude for one in at]), np.array([one.longitude for one in at]))
-    return np.linalg.norm(found - truth, axis=1) <= RADIUS_M
 
 
 def describe_map(model: Run, folder: Path, database: list[Photo]) -> Map:
@@ -47,38 +34,43 @@ def describe_map(model: Run, folder: Path, database: list[Photo]) -> Map:
     return Map.open(folder, model)
 
 
-def chance_error(probabilities: np.ndarray, draws: int = 200) -> float:
-    """The expected calibration error of correct probabilities (Q,), which is not 0 for few queries."""
-    rng = np.random.default_rng(0)
-    draws_right = [rng.random(len(probabilities)) < probabilities for _ in range(draws)]
-    return float(np.mean([calibration_error(probabilities, right) for right in draws_right]))
+def check(photo_map: Map, queries: list[Photo], config: LocateConfig) -> CheckResult:
+    """Locate queries, with ``config.sequence`` folder by folder, and compare the answers with the truth."""
+    paths = [query.path for query in queries]
+    parts = [[*part] for _, part in groupby(paths, lambda path: path.parent)] if config.sequence else [paths]
+    located = [one for part in parts for one in photo_map.locate_all(part, check_config(config))]
+    return check_answers(located, queries, photo_map.finder.places, RADIUS_M, config.threshold)
 
 
-def print_report(name: str, located: list[Located], truth: np.ndarray, answerable: np.ndarray) -> None:
-    """Print the figures of one way of locating. answerable: (Q,) bool, queries that have a photo within 25 m."""
-    if not answerable.any():
+def position_is_right(result: CheckResult) -> np.ndarray:
+    """Whether the combined position of each known photo lies within 25 m of the truth, (K,) bool."""
+    return np.array([one.error_m <= RADIUS_M for one in result.known], bool)
+
+
+def known_probabilities(result: CheckResult) -> np.ndarray:
+    """The probabilities of the known photos, (K,); NaN if there are none."""
+    return np.array([one.located.probability for one in result.known], float)
+
+
+def print_report(name: str, result: CheckResult) -> None:
+    """Print the figures of one way of locating."""
+    if not result.known:
         print(f"{name}: too few photos: no query has a photo of the map within 25 m")
         return
-    probabilities = np.array([one.probability for one in located], float)
-    has_probability = answerable & np.isfinite(probabilities)
-    first, mean = is_right(located, truth, True), is_right(located, truth, False)
+    mean, probabilities = position_is_right(result), known_probabilities(result)
+    some = np.isfinite(probabilities)
     calibration = "no probabilities, as the map has too few photos"
-    if has_probability.any():
-        calibration = (f"ECE {100 * calibration_error(probabilities[has_probability], mean[has_probability]):.1f} % "
-                       f"(by chance {100 * chance_error(probabilities[has_probability]):.1f} %)")  # fmt: skip
-    print(f"{name}: first match within 25 m {100 * first[answerable].mean():.1f} %, "
-          f"position within 25 m {100 * mean[answerable].mean():.1f} %, "
-          f"{calibration}")  # fmt: skip
-    errors = np.array([np.linalg.norm(to_places(np.array([one.latitude]), np.array([one.longitude]))[0] - true)
-                       for one, true in zip(located, truth)])  # fmt: skip
-    closest = np.array([np.linalg.norm(to_places(np.array([one.matches[0].latitude]),
-                                                 np.array([one.matches[0].longitude]))[0] - true)
-                        for one, true in zip(located, truth)])  # fmt: skip
-    right = first & mean
-    print(
-        f"    median error where right: first match {np.median(closest[right]):.1f} m, position "
-        f"{np.median(errors[right]):.1f} m; on the map {100 * np.mean([one.on_map for one in located]):.1f} %"
-    )
+    if some.any():
+        calibration = (f"ECE {100 * calibration_error(probabilities[some], mean[some]):.1f} % "
+                       f"(by chance {100 * chance_error(probabilities[some]):.1f} %)")  # fmt: skip
+    print(f"{name}: first match within 25 m {100 * result.recall():.1f} %, "
+          f"position within 25 m {100 * mean.mean():.1f} %, {calibration}")  # fmt: skip
+    right = [one for one in result.known if one.is_right() and one.error_m <= RADIUS_M]
+    closest = np.median([one.match_errors_m[0] for one in right]) if right else np.nan
+    errors = np.median([one.error_m for one in right]) if right else np.nan
+    on_map = np.mean([one.on_map for one in result.photos])
+    print(f"    median error where right: first match {closest:.1f} m, position {errors:.1f} m; "
+          f"on the map {100 * on_map:.1f} %")  # fmt: skip
 
 
 def print_refusal(model: Run, folder: Path, database: list[Photo], queries: list[Photo], config: LocateConfig) -> None:
@@ -95,14 +87,13 @@ def print_refusal(model: Run, folder: Path, database: list[Photo], queries: list
         print(f"too few photos to leave half of the places out: all are within {BLOCK_M:.0f} m")
         return
     half = [photo for photo in database if squares.index(square(photo)) in kept_squares]
-    half_places, all_places = photo_places(half), photo_places(database)
-    truth = photo_places(queries)
-    is_near = np.array([np.linalg.norm(half_places - one, axis=1).min() <= RADIUS_M for one in truth])
-    is_known = np.array([np.linalg.norm(all_places - one, axis=1).min() <= RADIUS_M for one in truth])
-    located = describe_map(model, folder, half).locate_all([query.path for query in queries], config)
-    on_map = np.array([one.on_map for one in located])
-    probabilities = np.array([one.probability for one in located], float)
-    familiar = np.array([one.familiarity for one in located], float)
+    half_map, all_places = describe_map(model, folder, half), photo_places(database)
+    is_known = np.array([np.linalg.norm(all_places - one, axis=1).min() <= RADIUS_M for one in photo_places(queries)])
+    answers = check(half_map, queries, config).photos
+    is_near = np.array([one.is_known for one in answers])
+    on_map = np.array([one.on_map for one in answers])
+    probabilities = np.array([one.located.probability for one in answers], float)
+    familiar = np.array([one.located.familiarity for one in answers], float)
     has_scores = is_known & np.isfinite(probabilities * familiar)  # small maps have neither
     if len({*is_near[has_scores].tolist()}) < 2:
         count = f"{is_near[has_scores].sum()} of {has_scores.sum()}"
@@ -134,8 +125,6 @@ def main() -> None:
     database, queries = (find_photos((side,), arguments.crs).photos for side in (arguments.database, arguments.queries))
     if not database or not queries:
         parser.error(f"too few photos have a position: {len(database)} of the database, {len(queries)} queries")
-    truth, map_places = photo_places(queries), photo_places(database)
-    answerable = np.array([np.linalg.norm(map_places - one, axis=1).min() <= RADIUS_M for one in truth])
     with tempfile.TemporaryDirectory() as folder:
         photo_map = describe_map(model, Path(folder) / "map", database)
         made_at = time.perf_counter()
@@ -143,15 +132,12 @@ def main() -> None:
         answered_at = time.perf_counter()
         print(f"{len(database)} photos; from folder to map {made_at - start:.1f} s, to the first answer "
               f"{answered_at - start:.1f} s")  # fmt: skip
-        located = photo_map.locate_all([query.path for query in queries], config)
-        print(f"{len(queries)} queries, {answerable.sum()} with a photo within 25 m; "
+        result = check(photo_map, queries, config)
+        print(f"{len(queries)} queries, {len(result.known)} with a photo within 25 m; "
               f"{1000 * (time.perf_counter() - answered_at) / len(queries):.0f} ms a query")  # fmt: skip
-        print_report("photos", located, truth, answerable)
+        print_report("photos", result)
         if arguments.sequence:
-            drive = dataclasses.replace(config, sequence=True)
-            parts = [[*part] for _, part in groupby([query.path for query in queries], lambda path: path.parent)]
-            located_drives = [one for part in parts for one in photo_map.locate_all(part, drive)]
-            print_report("drives", located_drives, truth, answerable)
+            print_report("drives", check(photo_map, queries, dataclasses.replace(config, sequence=True)))
         print_refusal(model, Path(folder) / "half", database, queries, config)
 
 

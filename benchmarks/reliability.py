@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.locating import RADIUS_M, chance_error, describe_map, is_right, photo_places
+from benchmarks.locating import check, describe_map, known_probabilities, position_is_right
 from vpr.base.figures import COLOURS, save, style
-from vpr.eval.confidence import calibration_error, probability_bins
 from vpr.maps.options import LocateConfig
 from vpr.maps.sources.positions import find_photos
+from vpr.retrieval.reliability import calibration_error, chance_error, probability_bins
 from vpr.run import Run, load
 
 MINI_QUERIES = 208  # queries of a city of mini-MSLS, size small
@@ -25,13 +25,9 @@ MINI_QUERIES = 208  # queries of a city of mini-MSLS, size small
 def locate_queries(model: Run, database: Path, queries: Path, crs: str) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities of queries (Q,), and whether their positions are right (Q,) bool."""
     photos, query_photos = (find_photos((side,), crs).photos for side in (database, queries))
-    truth, map_places = photo_places(query_photos), photo_places(photos)
-    answerable = np.array([np.linalg.norm(map_places - one, axis=1).min() <= RADIUS_M for one in truth])
     with tempfile.TemporaryDirectory() as folder:
-        photo_map = describe_map(model, Path(folder) / "map", photos)
-        located = photo_map.locate_all([photo.path for photo in query_photos], LocateConfig())
-    probabilities = np.array([one.probability for one in located], float)
-    return probabilities[answerable], is_right(located, truth, False)[answerable]
+        result = check(describe_map(model, Path(folder) / "map", photos), query_photos, LocateConfig())
+    return known_probabilities(result), position_is_right(result)
 
 
 def draw_panel(axes: Any, name: str, probabilities: np.ndarray, right: np.ndarray) -> None:

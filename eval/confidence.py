@@ -1,4 +1,4 @@
-"""The quality of a confidence: AUPRC beside the usual baselines, and the calibration error of probabilities.
+"""The quality of a confidence: AUPRC beside the usual baselines, and the calibration error of its probabilities.
 
 A query is right if its first answer is right. Arrays are (Q,) for queries, or (Q, K) for candidates in the final order.
 """
@@ -10,8 +10,8 @@ import numpy as np
 from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.eval.ranking import Reranking, Shortlist
 from vpr.retrieval.confidence import Curve
+from vpr.retrieval.reliability import calibration_error
 
-BINS = 10  # of probabilities, equally wide
 SUE_ANSWERS, SUE_DECAY, SUE_LIMIT_M = 10, 350.0, 500.0  # of Zaffar et al., CVPR 2024
 
 
@@ -77,20 +77,3 @@ def area_under_precision_recall(confidence: np.ndarray, right: np.ndarray) -> fl
         return None
     precision, recall, _ = precision_recall_curve(right, confidence)
     return float(auc(recall, precision))
-
-
-def calibration_error(probabilities: np.ndarray, right: np.ndarray) -> float:
-    """Expected calibration error: the mean over queries of |mean probability - share right| of the query's bin, over
-    `BINS` bins (Guo et al., ICML 2017).
-
-    >>> calibration_error(np.array([0.25, 0.25, 1.0, 1.0]), np.array([True, False, True, True]))
-    0.125
-    """
-    gaps = [abs(probabilities[b].mean() - right[b].mean()) * b.mean() for b in probability_bins(probabilities)]
-    return float(np.sum(gaps))
-
-
-def probability_bins(probabilities: np.ndarray) -> list[np.ndarray]:
-    """For each bin that is not empty, in rising order: whether the probability of a query is in it, (Q,) bool."""
-    place = np.minimum((probabilities * BINS).astype(int), BINS - 1)
-    return [place == number for number in np.unique(place)]

@@ -73,6 +73,7 @@ def test_the_readmes_commands_run(tiny_tree, tiny_set, distilled_run, tmp_path, 
     for name, photo in zip(("A.jpg", "B.jpg"), sorted(tiny_tree.rglob("*.jpg"))):
         shutil.copy(photo, name)
     write_side(tiny_tree, "cph", "database", Path("PHOTOS"))
+    write_side(tiny_tree, "cph", "query", Path("KNOWN"))
     small_config(Path("tiny.yaml"))
     monkeypatch.setattr("vpr.distill.settings.TEACHER_TRAIN", dataclasses.replace(TEACHER_TRAIN, steps=4))
     monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets: None)  # it would go on without end

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vpr.base.errors import VprError
     from vpr.eval.comparison.comparison import Comparison, compare
     from vpr.eval.evaluation import Evaluation, evaluate
+    from vpr.maps.checking import CheckResult
     from vpr.maps.options import LocateConfig
     from vpr.maps.photo_map import Map
     from vpr.maps.results import Located, MapMatch
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 __all__ = [
-    "Comparison", "Evaluation", "LocateConfig", "Located", "Map", "MapMatch", "Ranking", "Run", "VprError",
-    "__version__", "compare", "evaluate", "load", "structural_similarity", "train",
+    "CheckResult", "Comparison", "Evaluation", "LocateConfig", "Located", "Map", "MapMatch", "Ranking", "Run",
+    "VprError", "__version__", "compare", "evaluate", "load", "structural_similarity", "train",
 ]  # fmt: skip
 _MODULES = {
+    "CheckResult": "vpr.maps.checking",
     "Comparison": "vpr.eval.comparison.comparison",
     "Evaluation": "vpr.eval.evaluation",
     "LocateConfig": "vpr.maps.options",

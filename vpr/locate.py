@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _work(options: LocateOptions, config: LocateConfig, cluster: ShardOptions) -> int:
     from vpr.description.foreign import read_foreign
-    from vpr.description.photos import find_photo_files
+    from vpr.maps.frame_order import split_drives
     from vpr.maps.photo_map import Map
     from vpr.maps.results import Located
     from vpr.maps.skipped_photos import first_names
@@ -64,14 +63,14 @@ def _work(options: LocateOptions, config: LocateConfig, cluster: ShardOptions) -
     for name in ("reach", "window"):
         if getattr(options, name) is not None:
             log.warning("--%s has no effect any more; leave it out", name)
-    photos = [*dict.fromkeys(photo for place in options.photos for photo in find_photo_files(place))]
+    photos = _find_photos(options.photos)
     photo_map = Map.open(options.map, load(options.run, options.device) if options.run else None, options.device)
     if problem := photo_map.probability_problem(config):
         print(one_line(f"probabilities unavailable: {problem}"), file=sys.stderr)
     shortlist = None if options.shortlist is None else read_foreign(options.shortlist)
     located, unreadable = list[Located](), dict[str, str]()
     with _open_in_shards(photo_map, cluster) as open_map:
-        for drive in _split_drives(photos, config):
+        for drive in split_drives(photos) if config.sequence else [photos]:
             drive_located, drive_unreadable = open_map.locate_readable(drive, config, "locating", shortlist)
             located += drive_located
             unreadable |= drive_unreadable
@@ -80,12 +79,32 @@ def _work(options: LocateOptions, config: LocateConfig, cluster: ShardOptions) -
         raise VprError(problem, remedy="restore them, or give others")
     for location in located:
         _print_located(location)
-    print(_summary(located, unreadable))
+    print(one_line(f"{options.map}: {_summary(located, unreadable)}"))
     _write(options, photo_map, located, unreadable)
     if unreadable:
         print(one_line(f"cannot be read: {first_names([*unreadable.values()])}"), file=sys.stderr)
         raise VprError(f"{len(unreadable)} of {len(photos)} photos cannot be read; the others were located")
     return INCOMPLETE if any(location.not_searched for location in located) else 0
+
+
+def _find_photos(places: Sequence[Path]) -> list[Path]:
+    """The photos of folders and files in the order given, those of a folder by name, numbers by value.
+
+    Photos that are given again are left out, with a warning.
+    """
+    from vpr.description.photos import find_photo_files
+    from vpr.maps.frame_order import natural_key
+    from vpr.maps.paths import RealPaths
+    from vpr.maps.skipped_photos import first_names
+
+    photos, repeated, real = dict[str, Path](), list[str](), RealPaths()
+    for photo in (photo for place in places for photo in sorted(find_photo_files(place), key=natural_key)):
+        if photos.setdefault(real(photo), photo) is not photo:
+            repeated.append(photo.name)
+    if repeated:
+        names = [*dict.fromkeys(repeated)]
+        log.warning("%d photos are given twice and are located once: %s", len(names), first_names(names))
+    return [*photos.values()]
 
 
 @contextmanager
@@ -99,33 +118,6 @@ def _open_in_shards(photo_map: Map, options: ShardOptions) -> Iterator[Map]:
 
         with sharded(photo_map, cluster, options.shards) as sharded_map:
             yield sharded_map
-
-
-def _split_drives(photos: list[Path], config: LocateConfig) -> list[list[Path]]:
-    """Split photos into drives: with --sequence one per folder, as `_in_order`; otherwise all in one."""
-    if not config.sequence:
-        return [photos]
-    drives: dict[Path, list[Path]] = {}
-    for photo in photos:
-        drives.setdefault(photo.parent, []).append(photo)
-    return [_in_order(drives[folder]) for folder in sorted(drives, key=_natural_key)]
-
-
-def _in_order(frames: list[Path]) -> list[Path]:
-    """The frames of a drive by their EXIF times if all have one, otherwise by name, numbers by value."""
-    from vpr.maps.sources.exif import read_time
-
-    frames = sorted(frames, key=_natural_key)
-    times = [read_time(frame) for frame in frames]
-    if None in times:
-        return frames
-    return [frame for _, _, frame in sorted(zip(times, range(len(frames)), frames))]
-
-
-def _natural_key(path: Path) -> list[tuple[str, int]]:
-    """A sort key that puts frame8 before frame10."""
-    parts = re.split(r"(\d+)", str(path))
-    return [(text, int(number)) for text, number in zip(parts[::2], [*parts[1::2], "-1"])]
 
 
 def _output_paths(options: LocateOptions) -> list[Path]:
@@ -160,10 +152,10 @@ def _write(options: LocateOptions, photo_map: Map, located: list[Located], unrea
         }
         write_json(options.json, {**content, "unreadable": errors})
     if options.geojson:
-        write_json(options.geojson, as_geojson(located))
+        write_json(options.geojson, as_geojson(located, str(options.map)))
     if options.csv:
-        rows = io.StringIO(newline="")
-        csv.writer(rows, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows([COLUMNS, *as_rows(located)])
+        rows, table = io.StringIO(newline=""), as_rows(located, str(options.map))
+        csv.writer(rows, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows([COLUMNS, *table])
         write_bytes(options.csv, rows.getvalue().encode(errors="backslashreplace"))
     if options.report:
         text = page(located, photo_map.positions, f"Located on {options.map}", _summary(located, unreadable))

@@ -1,7 +1,8 @@
 """``python -m vpr.map MAP add FOLDER``: a map of your own photos with positions.
 
-``add`` adds photos to the map, ``remove`` removes them, ``info`` prints the content of the map. An interrupted ``add``
-continues when it is given again. Photos that are already described are not described again.
+``add`` adds photos to the map, ``remove`` removes them, ``info`` prints the content of the map. ``check`` locates
+photos with known positions, and prints how good the answers are. An interrupted ``add`` continues when it is given
+again. Photos that are already described are not described again.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from typing import TYPE_CHECKING, Literal
 from vpr.base.command import one_line, run_command
 from vpr.base.errors import VprError
 from vpr.base.machine import Device
-from vpr.base.settings import NonNegativeFloat, PositiveFloat, option, positional
+from vpr.base.settings import NonNegativeFloat, PositiveFloat, option, output, positional
 from vpr.cache import PatchType
 from vpr.cluster.options import ClusterOptions
+from vpr.maps.options import DecisionConfig
 
 if TYPE_CHECKING:
     from vpr.cluster.connecting import Cluster
     from vpr.description.cache_filling import CacheFillOptions
     from vpr.maps.building import AddResult
+    from vpr.maps.checking import CheckResult
+    from vpr.maps.photo_map import Map
     from vpr.maps.skipped_photos import SkippedPhotos
     from vpr.run import Run
 
@@ -32,12 +36,13 @@ class MapOptions:
     """Map and photos."""
 
     map: Path = positional("folder of the map; add creates it", "MAP")
-    action: Literal["add", "remove", "info"] = positional(
-        "add photos, remove photos, or print information", "{add,remove,info}"
+    action: Literal["add", "remove", "info", "check"] = positional(
+        "add photos, remove photos, print information, or check the map by photos with known positions",
+        "{add,remove,info,check}",
     )
     sources: tuple[str, ...] = positional(
-        "add: folders, photos, videos, and lists of photos with positions (.csv, .geojson); "
-        "remove: folders, paths or names of photos", "FOLDER|FILE", minimum=0,
+        "add: folders, photos, videos, and lists of photos with positions (.csv, .geojson); check: the same without "
+        "videos; remove: folders, paths or names of photos", "FOLDER|FILE", minimum=0,
     )  # fmt: skip
     crs: str = option(
         "", "reference system (CRS) of eastings and northings if a list has no column crs, for example EPSG:32631"
@@ -54,23 +59,34 @@ class MapOptions:
     )
     place: NonNegativeFloat | None = option(
         None,
-        "size of a place, metres, which add stores in the map; 0 estimates it again; default: as set before, or else "
-        "estimated",
+        "size of a place, metres, which add stores in the map, and check takes instead; 0 estimates it again; default: "
+        "as set before, or else estimated",
     )
     run: str = option("", "run folder of the model, or 'builtin'; default: the map's model; for a new map: builtin")
     device: Device = option("auto", "device to compute on")
 
 
+@dataclass(frozen=True)
+class CheckOutputs:
+    """Outputs of check."""
+
+    json: Path | None = output(None, "write figures, answers and true positions to this JSON file", "json")
+    report: Path | None = output(None, "write the wrong answers to this HTML file", "html")
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    return run_command("vpr.map", "A map of your own photos with positions.", [MapOptions, ClusterOptions], _work, argv)
+    stages = [MapOptions, DecisionConfig, CheckOutputs, ClusterOptions]
+    return run_command("vpr.map", "A map of your own photos with positions.", stages, _work, argv)
 
 
-def _work(options: MapOptions, cluster: ClusterOptions) -> None:
+def _work(options: MapOptions, decision: DecisionConfig, outputs: CheckOutputs, cluster: ClusterOptions) -> None:
     if cluster.cluster and options.action != "add":
         problem = f"{options.action} works on this machine alone"
         raise VprError(problem, thing="--cluster", remedy="leave --cluster out")
-    if options.place is not None and options.action != "add":
+    if options.action != "check":
+        _refuse_check_options(options.action, decision, outputs)
+    if options.place is not None and options.action not in ("add", "check"):
         problem = f"the size of a place is stored by add, not by {options.action}"
         raise VprError(problem, thing="--place", remedy="leave --place out, or give it to add or to vpr.locate")
     if options.action == "info":
@@ -81,8 +97,20 @@ def _work(options: MapOptions, cluster: ClusterOptions) -> None:
         raise VprError(f"{options.action}: give a folder or a file", thing=options.action)
     elif options.action == "add":
         _add(options, cluster)
+    elif options.action == "check":
+        _check(options, decision, outputs)
     else:
         _remove(options)
+
+
+def _refuse_check_options(action: str, *stages: DecisionConfig | CheckOutputs) -> None:
+    """Raise VprError for an option of check that is given to another action."""
+    given, default = ({name: value for stage in side for name, value in vars(stage).items()}
+                      for side in (stages, [type(stage)() for stage in stages]))  # fmt: skip
+    for name, value in given.items():
+        if value != default[name]:
+            problem = f"--{name} is for check, not for {action}"
+            raise VprError(problem, thing=f"--{name}", remedy=f"leave --{name} out")
 
 
 def _model(options: MapOptions) -> Run:
@@ -195,6 +223,52 @@ def _print_info(options: MapOptions) -> None:
     adapted = f"adapted to {state.adapted_to} photos" if state.adapted_to else "not adapted"
     patches = open_descriptors(options.map, model).spec.dtype
     print(one_line(f"model {state.run} ({state.fingerprint}), {adapted}; patches: {patches}; index: {state.index}"))
+
+
+def _check(options: MapOptions, decision: DecisionConfig, outputs: CheckOutputs) -> None:
+    from vpr.maps.options import LocateConfig
+    from vpr.maps.photo_map import Map
+    from vpr.maps.sources.video import VIDEOS
+    from vpr.maps.store import State
+
+    State.of(options.map)  # raises if there is no map
+    for source in options.sources:
+        if source.lower().endswith(VIDEOS):
+            remedy = "give photos, or a list of its frames with their positions"
+            raise VprError("check takes no videos", thing=source, remedy=remedy)
+    photo_map = Map.open(options.map, _model(options))
+    config = LocateConfig(**vars(decision), place=options.place or 0.0)
+    result = photo_map.check(*options.sources, config=config, crs=options.crs, title="checking")
+    _print_skipped(result.left_out)
+    if result.in_map:
+        print(
+            one_line(f"{len(result.in_map)} photos are in the map itself, or copies, and are left out"), file=sys.stderr
+        )
+    if not result.photos:
+        raise VprError("no photo can be read", thing=options.sources[0], remedy="restore them, or give others")
+    if problem := photo_map.probability_problem(config):
+        print(one_line(f"probabilities unavailable: {problem}"), file=sys.stderr)
+    first, *rest = result.lines()
+    print("\n".join([one_line(f"{options.map}: {first}"), *rest]))
+    _write_check(outputs, photo_map, result)
+    if count := len(result.left_out.unreadable):
+        raise VprError(f"{count} photos cannot be read; the others were checked")
+
+
+def _write_check(outputs: CheckOutputs, photo_map: Map, result: CheckResult) -> None:
+    """Write the outputs of a check."""
+    from vpr.base.files import write_bytes, write_json
+    from vpr.maps.pages import page
+
+    if outputs.json:
+        about = {"map": str(photo_map.folder), "model": photo_map.model.name}
+        write_json(outputs.json, {**about, **result.as_json()})
+    if outputs.report:
+        title = f"Wrong answers of {photo_map.folder}"
+        text = page(result.wrong, photo_map.positions, title, result.counts())
+        write_bytes(outputs.report, text.encode(errors="xmlcharrefreplace"))
+    if written := [str(path) for path in (outputs.json, outputs.report) if path]:
+        print(one_line(f"written: {', '.join(written)}"))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ import numpy as np
 from vpr.base.figures import COLOURS, style
 from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.eval.comparison.recall_curves import RecallCurve, draw_recall
-from vpr.eval.confidence import confidence_baselines, first_is_right, probability_bins
+from vpr.eval.confidence import confidence_baselines, first_is_right
 from vpr.eval.report.subject import Stage
+from vpr.retrieval.reliability import probability_bins
 
 INK = "#010203"  # replaced by the colour of the text around the figure
 PRECISION = 0.95  # in the line below the calibration figure

@@ -27,6 +27,7 @@ def rows_of(path):
     rows = {}
     for row in csv.DictReader(path.open()):
         name, match = (Path(row.pop(column)).name for column in ("photo", "match"))
+        del row["map"]  # each engine has a map of its own
         rows[name] = {"match": match, **{column: _number(text) for column, text in row.items()}}
     return rows
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from commands import refused
 from photos import write_photo
-from PIL import ExifTags, Image
 
 from tools.photo_folder import write_side
 from vpr import locate, map
@@ -48,16 +47,21 @@ def test_from_folder_to_answer(town, tmp_path, capsys):
     assert len(photos) == len(list((town / "query").rglob("*.jpg"))) and found["model"] == "builtin"
     assert found["unreadable"] == []
     on_map = [photo for photo in photos if photo["on_map"]]
-    assert f"{len(on_map)} of {len(photos)} photos are on the map" in said
+    assert f"{town / 'map'}: {len(on_map)} of {len(photos)} photos are on the map" in said
+    assert [line.partition(": ")[0] for line in said.splitlines()[:-2] if line[0] != " "] == [
+        one["photo"] for one in photos
+    ]
     for photo in photos:
         familiar = photo["familiarity"] is None or photo["familiarity"] >= 0.2
         assert photo["probability"] is None, "of so few photos"
         assert photo["on_map"] == bool(familiar) and len(photo["matches"]) == 3
         assert photo["radius_m"] == pytest.approx(25 + photo["matches"][0]["metres"])
-    features = json.loads(outs["geojson"].read_text())["features"]
+    collection = json.loads(outs["geojson"].read_text())
+    features = collection["features"]
     points = [f["geometry"]["coordinates"] for f in features if f["geometry"]]
     assert points == [[photo["longitude"], photo["latitude"]] for photo in on_map]
     rows = list(csv.DictReader(outs["csv"].open()))
+    assert {found["map"], collection["map"], *(row["map"] for row in rows)} == {str(town / "map")}
     assert [row["latitude"] for row in rows if row["latitude"]] == [str(photo["latitude"]) for photo in on_map]
     page = (tmp_path / "a.html").read_text()
     assert page.count("<section id=") == len(photos) and "data:image/jpeg" in page and 'src="http' not in page
@@ -68,6 +72,33 @@ def test_information(town, capsys):
     said = capsys.readouterr().out
     assert f"{len(list((town / 'database').rglob('*.jpg')))} photos" in said and "index: flat" in said
     assert "model builtin" in said
+
+
+def test_a_check_of_known_photos_and_strangers(town, tmp_path, capsys):
+    queries = sorted((town / "query").rglob("*.jpg"))
+    far = tmp_path / "far.csv"
+    far.write_text(f"file,latitude,longitude\n{queries[0]},10.0,20.0\n")
+    outs = {name: tmp_path / f"a.{name}" for name in ("json", "html")}
+    given = ["--json", outs["json"], "--report", outs["html"], "--familiarity", "0", "--device", "cpu"]
+    own = next((town / "database").rglob("*.jpg"))
+    assert map.main([str(word) for word in (town / "map", "check", town / "query", own, far, *given)]) == 0
+    said = capsys.readouterr()
+    assert (
+        "1 photos are in the map itself, or copies, and are left out" in said.err
+        and "probabilities unavailable" in said.err
+    )
+    found = json.loads(outs["json"].read_text())
+    strangers = {one["photo"]: one["nearest_m"] for one in found["photos"] if not one["is_known"]}
+    known = len(queries) - len(strangers)
+    assert known and found["counts"] == {"known": known, "strangers": len(strangers), "in_map": 1}
+    assert strangers[str(queries[0])] > 1e6 and min(strangers.values()) > 25
+    assert found["thresholds"][4]["strangers_accepted"] == len(strangers) and found["results"]["ece"] is None
+    wrong = sum(one["is_wrong"] for one in found["photos"])
+    assert f"{town / 'map'}: {len(queries)} photos: {known} known (a photo of the map is within 25 m)" in said.out
+    assert f"{len(strangers)} strangers, {wrong} wrong answers" in said.out and "(100.0 %)" in said.out
+    assert outs["html"].read_text().count("<section id=") == wrong >= 1
+    line = refused(capsys, map.main, town / "map", "check", town / "database")
+    assert "photos are in " in line and "give other photos of the same places" in line
 
 
 def test_a_drive_is_located_in_the_order_of_names(town, capsys):
@@ -171,35 +202,20 @@ def test_outputs_replace_nothing_of_the_map(town, tmp_path, capsys):
     assert before == {path: path.read_bytes() for path in before}
 
 
-def test_frames_come_in_the_order_of_their_numbers_and_once():
-    names = ["b/frame10.jpg", "b/frame8.jpg", "a/2x10.jpg", "a/2x9.jpg", "a/x.jpg"]
-    drives = locate._split_drives([map.Path(name) for name in names], locate.LocateConfig(sequence=True))
-    assert [[str(path) for path in drive] for drive in drives] == [
-        ["a/2x9.jpg", "a/2x10.jpg", "a/x.jpg"], ["b/frame8.jpg", "b/frame10.jpg"],
+def test_photos_are_answered_in_the_order_given_and_those_of_a_folder_by_number(tmp_path):
+    for name in ("b/f10.jpg", "b/f9.jpg", "b/c/f1.jpg", "a/f2.jpg"):
+        write_photo(tmp_path / name, None)
+    found = locate._find_photos([tmp_path / "b", tmp_path / "a", tmp_path / "b/f9.jpg"])
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == [
+        "b/c/f1.jpg", "b/f9.jpg", "b/f10.jpg", "a/f2.jpg",
     ]  # fmt: skip
 
 
-def test_frames_with_times_come_in_their_order(tmp_path):
-    """By the time in their EXIF, and by name if one has none."""
-    for name, time, fraction in (("a.jpg", "12:00:01", "9"), ("b.jpg", "12:00:01", "10"), ("c.jpg", "11:59:59", "")):
-        exif = Image.Exif()
-        exif.get_ifd(ExifTags.IFD.Exif).update({
-            ExifTags.Base.DateTimeOriginal: f"2026:05:01 {time}", ExifTags.Base.SubsecTimeOriginal: fraction,
-        })  # fmt: skip
-        Image.new("RGB", (8, 8)).save(tmp_path / name, exif=exif)
-    paths, config = sorted(tmp_path.iterdir()), locate.LocateConfig(sequence=True)
-    assert [path.name for path in locate._split_drives(paths, config)[0]] == ["c.jpg", "b.jpg", "a.jpg"]
-    Image.new("RGB", (8, 8)).save(tmp_path / "d.jpg")
-    assert [path.name for path in locate._split_drives(sorted(tmp_path.iterdir()), config)[0]] == [
-        "a.jpg", "b.jpg", "c.jpg", "d.jpg",
-    ]  # fmt: skip
-
-
-def test_a_photo_given_twice_is_one(town, capsys):
+def test_a_photo_given_twice_is_one(town, capsys, caplog):
     photo = next((town / "query").rglob("*.jpg"))
     assert locate.main([str(word) for word in (town / "map", photo, photo.parent, photo, "--sequence")]) == 0
-    said = capsys.readouterr().out
-    assert said.count(f"{photo}: ") == 1 and "\n" in said
+    assert capsys.readouterr().out.count(f"{photo}: ") == 1
+    assert f"1 photos are given twice and are located once: {photo.name}" in caplog.text
 
 
 def test_names_with_line_ends_stay_in_their_line(town, tmp_path, capsys):

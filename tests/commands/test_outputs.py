@@ -32,6 +32,7 @@ COMMANDS = [
     ("eval.compare", ["run", "other=mine.csv", *DATA, *CPU], ["--json", "--report", "--submission"]),
     ("vpr.extract", [*RUN, *DATA, *CPU], ["--cache"]),
     ("vpr.match", [*PAIR, *RUN, *CPU], ["--json", "--out"]),
+    ("vpr.map", ["map", "check", "photos", *CPU], ["--json", "--report"]),
     ("vpr.locate", ["map", "photos", *CPU], ["--json", "--geojson", "--csv", "--report"]),
     ("datasets.mini_msls", ["--out", "new"], ["--contact-sheet"]),
 ]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vpr.eval.confidence import area_under_precision_recall, calibration_error, confidence_baselines
+from vpr.eval.confidence import area_under_precision_recall, confidence_baselines
 
 
 def test_baselines_equal_plain_loops():
@@ -38,10 +38,3 @@ def test_the_area_of_a_perfect_and_of_a_useless_confidence():
     assert area_under_precision_recall(np.array([4.0, 3, 2, 1]), right) == pytest.approx(1)
     assert area_under_precision_recall(np.ones(4), right) == pytest.approx(0.75)  # from (1, 0.5) to (0, 1)
     assert area_under_precision_recall(np.ones(2), np.zeros(2, bool)) is None
-
-
-def test_the_calibration_error_by_hand():
-    probabilities = np.array([0.05, 0.05, 0.95, 0.95, 1.0])
-    right = np.array([False, True, True, True, False])
-    # bins: |0.05 - 0.5| for two of five, |0.9667 - 0.6667| for three of five
-    assert calibration_error(probabilities, right) == pytest.approx(0.4 * 0.45 + 0.6 * 0.3)

@@ -7,14 +7,13 @@ from vpr.maps.errors import MapError
 from vpr.retrieval.settings import GEOMETRY
 
 
-@dataclass(frozen=True)
-class LocateConfig:
-    """Locating.
+@dataclass(frozen=True, kw_only=True)
+class DecisionConfig:
+    """Search, and decision whether a photo is on the map.
 
     Raises MapError for a value out of range.
     """
 
-    top: PositiveInt = option(5, "matches to report per photo")
     threshold: UnitInterval = option(0.5, 'minimum probability for "on the map", 0 to 1; 0 disables this test')
     familiarity: UnitInterval = option(
         0.1, 'minimum familiarity for "on the map": share of unknown places with a weaker match; 0 disables this test'
@@ -26,10 +25,20 @@ class LocateConfig:
         "treat the photos of a folder as frames of one drive, in the order of their EXIF times, or else of their "
         "names; each frame is located by all of them",
     )
-    place: NonNegativeFloat = option(0.0, "size of a place, metres; 0 uses that of the map (vpr.map MAP info)")
 
     def __post_init__(self) -> None:
         try:
             check_stage(self)
         except ValueError as error:
             raise MapError(str(error)) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocateConfig(DecisionConfig):
+    """Locating.
+
+    Raises MapError for a value out of range.
+    """
+
+    top: PositiveInt = option(5, "matches to report per photo")
+    place: NonNegativeFloat = option(0.0, "size of a place, metres; 0 uses that of the map (vpr.map MAP info)")

@@ -31,13 +31,15 @@ class RealPaths:
 class ListedFiles:
     """The files that a list of photos names.
 
-    They are searched for in the folder of the list, in its folder ``images``, and in a folder with the name of the
-    list. First the name must match exactly, or with slashes in place of backslashes. Then case and Unicode composition
-    are ignored, as other systems do. Then an extension of photos may be missing.
+    They are searched for in the folder of the list, in its folder ``images``, in a folder with the name of the list,
+    and in other folders and beside them. First the name must match exactly, or with slashes in place of backslashes.
+    Then case and Unicode composition are ignored, as other systems do. Then an extension of photos may be missing.
     """
 
-    def __init__(self, listed: Path) -> None:
-        self._bases = (str(listed.parent), str(listed.parent / IMAGES), str(listed.with_suffix("")))
+    def __init__(self, listed: Path, folders: Sequence[Path] = ()) -> None:
+        own = listed.parent, listed.parent / IMAGES, listed.with_suffix("")
+        others = (place for folder in folders for place in (folder, Path(os.path.abspath(folder)).parent))
+        self._bases = tuple(map(str, (*own, *others)))
         self._folders: dict[str, dict[str, list[str]]] = {}
 
     def find(self, names: Sequence[str], where: str) -> tuple[Path | None, str]:

@@ -21,15 +21,17 @@ from vpr.description.images import ImageError
 from vpr.description.photo_kinds import PhotoLike
 from vpr.maps.building import AddResult, add_photos, known_positions, read_map, remove_photos
 from vpr.maps.candidates import CandidateFinder, Candidates
+from vpr.maps.checking import CheckResult, check_answers, check_config, is_copy
 from vpr.maps.errors import MapError
 from vpr.maps.familiarity import unknown_place_scores
+from vpr.maps.frame_order import split_drives
 from vpr.maps.geodesy import to_places
 from vpr.maps.locating import DEFAULT_CONFIG, MapContext, locate
 from vpr.maps.map_sample import FEWEST, MapSample, search_sample
 from vpr.maps.options import LocateConfig
 from vpr.maps.paths import RealPaths
 from vpr.maps.results import Located
-from vpr.maps.skipped_photos import nothing_to_add, problem_of
+from vpr.maps.skipped_photos import SkippedPhotos, nothing_to_add, problem_of
 from vpr.maps.sources.positions import find_photos
 from vpr.maps.store import DESCRIPTORS, MapContent, State, damage_error, read_consistently
 from vpr.maps.tracking import Tracker
@@ -180,6 +182,35 @@ class Map:
     def track(self, config: LocateConfig = DEFAULT_CONFIG) -> Tracker:
         """Follow a drive frame by frame, while it is driven: ``track().add(photo)`` is where that frame was taken."""
         return Tracker(self.find, self.context(config), config)
+
+    def check(
+        self, *sources: str | Path, config: LocateConfig = DEFAULT_CONFIG, crs: str = "", title: str | None = None
+    ) -> CheckResult:
+        """Locate photos with known positions, and compare the answers with these positions.
+
+        sources, crs: as `build`. title: text of the progress bar; None for no bar. Photos of the map itself and copies
+        of them are left out. With ``config.sequence`` each folder is a drive. Raises MapError as `find_photos`, if no
+        photo has a position, and if all are in the map.
+        """
+        found = find_photos(tuple(map(Path, sources)), crs, known_positions(self.folder))
+        if not found.photos:
+            raise nothing_to_add(found.skipped)
+        real = RealPaths()
+        own = {real(key) for key in map(str, self.content.table.keys)}
+        paths = [photo.path for photo in found.photos if photo.key not in own]
+        located, unreadable = list[Located](), dict[str, str]()
+        for part in split_drives(paths) if config.sequence else [paths]:
+            part_located, part_unreadable = self.locate_readable(part, check_config(config), title)
+            located += part_located
+            unreadable |= part_unreadable
+        copies = {one.photo for one in located if is_copy(one)}
+        if len(copies) == len(paths):
+            remedy = "give other photos of the same places"
+            raise MapError(f"all {len(found.photos)} photos are in {self.folder} itself", remedy=remedy)
+        answers, place_m = [one for one in located if one.photo not in copies], config.place or self.place_m
+        result = check_answers(answers, found.photos, self.finder.places, place_m, config.threshold)
+        in_map = tuple(photo.key for photo in found.photos if photo.key in own or str(photo.path) in copies)
+        return replace(result, in_map=in_map, left_out=found.skipped | SkippedPhotos(unreadable=unreadable))
 
     def find(
         self,

@@ -53,17 +53,19 @@ class Located:
 
         >>> Located("a.jpg", False, 1.0, 2.0, 25.0, 0.125, 0.05, 0.1, 1, ()).summary()
         'a.jpg: not on this map (12 %, familiarity 5 %)'
+        >>> Located("a.jpg", False, 1.0, 2.0, 25.0, 0.498, 0.05, 0.1, 1, ()).summary()  # with a threshold of 50 %
+        'a.jpg: not on this map (49 %, familiarity 5 %)'
         """
         missing = f"; {self.not_searched} photos of the map were not searched" if self.not_searched else ""
         return f"{self.photo}: {self._position() if self.on_map else self._not_on_map()}{missing}"
 
     def _position(self) -> str:
         position = f"{self.latitude:.6f}, {self.longitude:.6f}, within {self.radius_m:.0f} m"
-        return position if self.probability is None else f"{position} ({100 * self.probability:.0f} %)"
+        return position if self.probability is None else f"{position} ({share_text(self.probability, self.on_map)})"
 
     def _not_on_map(self) -> str:
-        reasons = [] if self.probability is None else [f"{100 * self.probability:.0f} %"]
-        reasons += [] if self.familiarity is None else [f"familiarity {100 * self.familiarity:.0f} %"]
+        reasons = [] if self.probability is None else [share_text(self.probability, self.on_map)]
+        reasons += [] if self.familiarity is None else [f"familiarity {share_text(self.familiarity, self.on_map)}"]
         return f"not on this map ({', '.join(reasons) or 'it has no candidates'})"
 
     def with_matches(self, count: int) -> Located:
@@ -77,13 +79,28 @@ class Located:
         return card(self)
 
 
+def share_text(share: float, on_map: bool) -> str:
+    """A probability or a familiarity in percent: rounded if the photo is on the map, otherwise rounded down.
+
+    So the share of a photo that is refused never reads like the threshold that it does not reach.
+
+    >>> share_text(0.496, True), share_text(0.496, False), share_text(0.29, False)
+    ('50 %', '49 %', '29 %')
+    """
+    percent = round(100 * share, 9)  # 100 * 0.29 is 28.999999999999996
+    return f"{round(percent) if on_map else math.floor(percent)} %"
+
+
 def _json_number(value: Any) -> Any:
     """The value, or None for NaN, which JSON does not have."""
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def as_geojson(located: Sequence[Located]) -> dict[str, Any]:
-    """A GeoJSON FeatureCollection, one point per photo; photos that are not on the map have no geometry."""
+def as_geojson(located: Sequence[Located], map_name: str) -> dict[str, Any]:
+    """A GeoJSON FeatureCollection, one point per photo; photos that are not on the map have no geometry.
+
+    map_name: the value of its member ``map``.
+    """
     features = []
     for one in located:
         point = {"type": "Point", "coordinates": [one.longitude, one.latitude]} if one.on_map else None
@@ -91,7 +108,7 @@ def as_geojson(located: Sequence[Located]) -> dict[str, Any]:
         properties = {name: _json_number(getattr(one, name)) for name in names}
         properties["match"] = one.matches[0].photo if one.matches else None
         features.append({"type": "Feature", "geometry": point, "properties": properties})
-    return {"type": "FeatureCollection", "features": features}
+    return {"type": "FeatureCollection", "map": map_name, "features": features}
 
 
 COLUMNS = (
@@ -104,15 +121,16 @@ COLUMNS = (
     "familiarity",
     "match",
     "match_metres",
+    "map",
 )
 
 
-def as_rows(located: Sequence[Located]) -> list[tuple[object, ...]]:
+def as_rows(located: Sequence[Located], map_name: str) -> list[tuple[object, ...]]:
     """The rows of ``--csv``, in the order of `COLUMNS`; positions are empty if a photo is not on the map."""
     rows: list[tuple[object, ...]] = []
     for one in located:
         position = (one.latitude, one.longitude, one.radius_m) if one.on_map else ("", "", "")
         confidence = ["" if value is None else value for value in (one.probability, one.familiarity)]
         match = (one.matches[0].photo, one.matches[0].metres) if one.matches else ("", "")
-        rows.append((one.photo, one.on_map, *position, *confidence, *match))
+        rows.append((one.photo, one.on_map, *position, *confidence, *match, map_name))
     return rows

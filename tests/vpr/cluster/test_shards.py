@@ -138,9 +138,11 @@ def test_a_photo_whose_shortlist_is_lost_is_not_on_the_map(tmp_path, seams, sequ
     lost = located[0]
     assert not lost.on_map and lost.not_searched == 8 and np.isnan([lost.latitude, lost.longitude]).all()
     assert lost.summary().startswith(f"{photos[0]}: not on this map (it has no candidates); 8 photos")
-    content = json.loads(json.dumps([lost.as_json(), as_geojson(located)], allow_nan=False))
+    content = json.loads(json.dumps([lost.as_json(), as_geojson(located, "M")], allow_nan=False))
     assert content[0]["latitude"] is None and content[1]["features"][0]["properties"]["radius_m"] is None
-    assert as_rows([lost])[0][1:] == (False, *[""] * 7) and "no candidates" in page([lost], held.positions, "a", "b")
+    assert as_rows([lost], "M")[0][1:] == (False, *[""] * 7, "M") and "no candidates" in page(
+        [lost], held.positions, "a", "b"
+    )
 
 
 def test_batches_with_fewer_candidates_are_joined(tmp_path):

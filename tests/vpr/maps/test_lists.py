@@ -318,6 +318,34 @@ def test_a_later_list_wins_and_says_so(folder, caplog):
     assert caplog.text == ""
 
 
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    ("listed", "names"),
+    [("photos.csv", "a.jpg b.jpg"), ("photos.csv", "photos/a.jpg photos/b.jpg"), ("lists/p.csv", "a.jpg b.jpg"),
+     ("lists/p.csv", "photos/a.jpg photos/b.jpg"), ("photos/p.csv", "photos/a.jpg b.jpg")],
+)  # fmt: skip
+def test_a_folder_and_its_list_are_the_photos_of_both(tmp_path, caplog, listed, names, order):
+    """b.jpg is no photo: whoever describes it says so, once."""
+    for name in ("a.jpg", "c.jpg"):
+        write_photo(tmp_path / "photos" / name, HERE)
+    (tmp_path / "photos/b.jpg").write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "lists").mkdir()
+    rows = "".join(f"{name},1,2\n" for name in names.split())
+    (tmp_path / listed).write_text(f"file,lat,lon\n{rows}")
+    found = find_photos((tmp_path / "photos", tmp_path / listed)[::order])
+    positions = {photo.path.name: (photo.latitude, photo.longitude) for photo in found.photos}
+    assert len(found.photos) == 3 and not found.skipped and "twice" not in caplog.text
+    assert positions["a.jpg"] == positions["b.jpg"] == (1, 2) and positions["c.jpg"] == pytest.approx(HERE)
+
+
+def test_a_photo_that_is_given_twice_is_said(folder, caplog):
+    (folder / "p.csv").write_text("file,lat,lon\na.jpg,1,2\na.jpg,1,2\n")
+    write_photo(folder / "b.jpg", HERE)
+    found = find_photos((folder / "p.csv", folder / "b.jpg", folder / "." / "b.jpg"))
+    assert sorted(photo.path.name for photo in found.photos) == ["a.jpg", "b.jpg"]
+    assert "2 photos are given twice and count once: a.jpg, b.jpg" in caplog.text
+
+
 def test_a_photo_and_a_link_to_it_with_two_positions(folder):
     (folder / "link.jpg").symlink_to("a.jpg")
     with pytest.raises(MapError, match=r"link.jpg is a link to .*a.jpg, and the lists have two positions for them"):

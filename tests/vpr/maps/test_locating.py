@@ -61,9 +61,9 @@ def test_agreeing_candidates_make_the_position():
     assert [match.photo for match in one.matches] == ["0.jpg", "1.jpg"]
     assert one.matches[1].metres == pytest.approx(20 - mean, abs=0.01)
     other = locate(found, ["q"], context(table), LocateConfig(threshold=0.97))[0]
-    assert not other.on_map and other.summary() == f"q: not on this map ({100 * other.probability:.0f} %)"
-    assert as_rows([other])[0][1:5] == (False, "", "", "")
-    assert as_geojson([one, other])["features"][1]["geometry"] is None
+    assert not other.on_map and other.summary() == f"q: not on this map ({int(100 * other.probability)} %)"
+    assert as_rows([other], "M")[0][1:5] == (False, "", "", "")
+    assert as_geojson([one, other], "M")["features"][1]["geometry"] is None
     strange = locate(found, ["q"], context(table, unknown_scores=[3, 5, 6, 7]), LocateConfig(familiarity=0.3))[0]
     assert not strange.on_map and strange.familiarity == 0.25 and "familiarity 25 %" in strange.summary()
     unsure = locate(found, ["q"], context(table, None), LocateConfig())[0]

@@ -8,6 +8,7 @@ from photos import write_photo
 from serving import listening, until
 
 from vpr.maps.photo_map import Map
+from vpr.maps.results import share_text
 from vpr.serving.served import ServedMap
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
@@ -67,7 +68,7 @@ def test_a_photo_that_is_chosen_is_answered(page, photo_map, tmp_path):
     wanted = photo_map.locate(path)
     assert inside(card, ".state") == ["Found" if wanted.on_map else "Not on this map"]
     assert f"{wanted.latitude:.6f}, {wanted.longitude:.6f}, within {wanted.radius_m:.0f} m" in inside(card, ".place")[0]
-    assert f"{round(100 * wanted.probability)} % probable" in inside(card, ".confidence")[0]
+    assert f"{share_text(wanted.probability, wanted.on_map)} probable" in inside(card, ".confidence")[0]
     full, part = (card.find_element("css selector", selector).rect["width"] for selector in (".bar", ".bar span"))
     assert part / full == pytest.approx(wanted.probability, abs=0.01)
     assert inside(card, "figcaption") == ["003.jpg"]

@@ -44,6 +44,7 @@ class FoundPhotos:
     missing: list[str] = field(default_factory=list)  # names in lists for which there is no photo
     unreadable: dict[str, str] = field(default_factory=dict)  # the problem of each unreadable photo, by path
     invalid: dict[str, str] = field(default_factory=dict)  # the problem of each invalid position, by path
+    repeated: list[str] = field(default_factory=list)  # photos that are given again by folders and files, or by a list
 
     @property
     def skipped(self) -> SkippedPhotos:
@@ -57,32 +58,46 @@ def find_photos(sources: tuple[Path, ...], crs: str = "", known: Mapping[str, Po
     The position of a photo is that in a list, or else in its file name, or else in its EXIF. crs: reference system of
     eastings and northings without one. known: positions of photos by key, which are not read again. If two lists have
     different positions of a photo, the later one is used, with a warning. A link to another of the photos is that
-    photo. A photo with an invalid position is left out, with a warning. Raises MapError for sources that are missing or
+    photo. The files of a list may be in the folders of the sources. A photo with an invalid position is left out, with
+    a warning; so is the second of a photo that is given twice. Raises MapError for sources that are missing or
     cannot be read, and for a list with two positions of one photo.
     """
     found, photos, in_lists = FoundPhotos(), dict[str, Photo](), set[str]()
-    moved = list[str]()
+    moved, in_files = list[str](), set[str]()
+    folders = [source for source in sources if source.is_dir()]
     if crs:
         require_crs(crs)
     for source in sources:
-        of_source = _read_source(source, crs, known or {}, found)
+        if not source.exists():
+            raise MapError(f"there is no folder or file {source}; check the path")
         if _is_list(source):
+            of_source = _read_photo_list(source, crs, folders, found)
             moved += [one.key for one in of_source if one.key in in_lists and not _same_position(photos[one.key], one)]
             in_lists |= {photo.key for photo in of_source}
         else:
+            of_source = _read_photo_files(source, crs, known or {}, in_files, found)
             of_source = [photo for photo in of_source if photo.key not in in_lists]
         photos |= {photo.key: photo for photo in of_source}
     _follow_links(photos, in_lists, photos.keys() | (known or {}).keys())
     found.photos = list(photos.values())
     found.without = [path for path in dict.fromkeys(found.without) if path.as_posix() not in photos]
-    if moved:
-        log.warning(
-            "%d photos have another position in a later list, which is used: %s", len(moved), first_names(moved)
-        )
-    without = {path.as_posix() for path in found.without}
-    if invalid := [f"{path} ({problem})" for path, problem in found.invalid.items() if path in without]:
-        log.warning("%d photos have an invalid position: %s", len(invalid), first_names(invalid))
+    found.unreadable = {path: problem for path, problem in found.unreadable.items() if path not in photos}
+    _warn(found, moved)
     return found
+
+
+def _warn(found: FoundPhotos, moved: list[str]) -> None:
+    """Log photos that are given twice, have another position in a later list, or have an invalid position."""
+    without = {path.as_posix() for path in found.without}
+    invalid = [f"{path} ({problem})" for path, problem in found.invalid.items() if path in without]
+    reasons = (
+        ([*dict.fromkeys(found.repeated)], "are given twice and count once"),
+        (moved, "have another position in a later list, which is used"),
+        (invalid, "have an invalid position"),
+    )
+    for names, why in reasons:
+        if names:
+            log.warning("%d photos %s: %s", len(names), why, first_names(names))
 
 
 def _same_position(one: Photo, other: Photo) -> bool:
@@ -107,21 +122,13 @@ def _follow_links(photos: dict[str, Photo], in_lists: Collection[str], present: 
             photos[target] = photo
 
 
-def _read_source(source: Path, crs: str, known: Mapping[str, Position], found: FoundPhotos) -> list[Photo]:
-    if not source.exists():
-        raise MapError(f"there is no folder or file {source}; check the path")
-    if _is_list(source):
-        return _read_photo_list(source, crs, found)
-    return _read_files(find_photo_files(source), crs, known, found)
-
-
 def _is_list(source: Path) -> bool:
     return source.is_file() and source.suffix.lower() in LIST_SUFFIXES
 
 
-def _read_photo_list(source: Path, crs: str, found: FoundPhotos) -> list[Photo]:
+def _read_photo_list(source: Path, crs: str, folders: list[Path], found: FoundPhotos) -> list[Photo]:
     photos, rows, real = dict[str, Photo](), dict[str, int](), RealPaths()
-    for one in read_list(source, crs):
+    for one in read_list(source, crs, folders):
         path = None if one.path is None else Path(real(one.path))
         if path is None:
             found.missing.append(one.name)
@@ -135,19 +142,27 @@ def _read_photo_list(source: Path, crs: str, found: FoundPhotos) -> list[Photo]:
             if not _same_position(first, photo):
                 both = f"rows {rows[photo.key]} and {one.row}"
                 raise MapError(f"{source}: {one.name} has two positions, in {both}; keep the right one")
-            rows.setdefault(photo.key, one.row)
+            if rows.setdefault(photo.key, one.row) != one.row:
+                found.repeated.append(one.name)
     if not photos and not found.without:
         named = f" ({first_names(found.missing)})" if found.missing else ""
         raise MapError(
-            f"{source} lists no photo that exists{named}; its files are searched for beside it, in images/ and in "
-            f"{source.stem}/"
+            f"{source} lists no photo that exists{named}; its files are searched for beside it, in images/, in "
+            f"{source.stem}/, and in folders that are given with it"
         )
     return [*photos.values()]
 
 
-def _read_files(paths: list[Path], crs: str, known: Mapping[str, Position], found: FoundPhotos) -> list[Photo]:
+def _read_photo_files(
+    source: Path, crs: str, known: Mapping[str, Position], seen: set[str], found: FoundPhotos
+) -> list[Photo]:
+    """The photos of a folder or a file. seen: the paths of earlier folders and files; these are added to it."""
     photos, real = [], RealPaths()
-    for path in (Path(real(path)) for path in paths):
+    for path in (Path(real(path)) for path in find_photo_files(source)):
+        if path.as_posix() in seen:
+            found.repeated.append(path.name)
+            continue
+        seen.add(path.as_posix())
         try:
             position = _file_position(path, crs, known)
         except ImageError as error:  # not an image, or a format that needs another package

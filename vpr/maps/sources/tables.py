@@ -78,13 +78,13 @@ class ListEntry:
     problem: str = ""  # the reason why the photo is left out: the values of the row contradict each other
 
 
-def read_list(path: Path, crs: str = "") -> Iterator[ListEntry]:
-    """The photos of a list, in its order.
+def read_list(path: Path, crs: str = "", folders: Sequence[Path] = ()) -> Iterator[ListEntry]:
+    """The photos of a list, in its order. folders: other folders in which its files may be, as `ListedFiles`.
 
     A row with two different positions has no position. Raises MapError for a list that cannot be read or lacks a
     column, and for a row without a name or whose numbers are no position on Earth.
     """
-    files = ListedFiles(path)
+    files = ListedFiles(path, folders)
     rows = _json_rows(path) if path.suffix.lower() in (".geojson", ".json") else _csv_rows(path)
     for number, row in rows:
         where = f"{path}, row {number}"

@@ -31,7 +31,8 @@ function fail(node, reason) {
   one(".confidence", node).textContent = reason;
 }
 
-const percent = (share) => `${Math.round(100 * share)} %`;
+// a share of a refused photo is rounded down, so that it never reads like the threshold that it does not reach
+const percent = (share, found) => `${found.on_map ? Math.round(100 * share) : Math.floor(100 * share + 1e-9)} %`;
 
 function place(node, found) {
   const [latitude, longitude] = [found.latitude.toFixed(6), found.longitude.toFixed(6)];
@@ -49,11 +50,11 @@ function confidence(node, found) {
   if (found.probability !== null) {
     one(".bar", node).hidden = false;
     one(".bar span", node).style.width = `${100 * found.probability}%`;
-    parts.push(`${percent(found.probability)} probable`);
+    parts.push(`${percent(found.probability, found)} probable`);
   } else {
     parts.push("No probability available for this map");
   }
-  if (found.familiarity !== null) parts.push(`familiarity ${percent(found.familiarity)}`);
+  if (found.familiarity !== null) parts.push(`familiarity ${percent(found.familiarity, found)}`);
   one(".confidence", node).textContent = parts.join(", ");
   one(".confidence", node).title = "Probability that the photo was taken within the radius. Familiarity: share of unknown places whose best match is less similar.";
 }

@@ -1,0 +1,309 @@
+"""The check of a map: known photos are located, and the answers are compared with their true positions.
+
+The place of a *known* photo is on the map: a photo of the map was taken within the size of a place of its true
+position. The other photos are *strangers*, which a map should refuse. A match is right if it was taken within the size
+of a place of the true position.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from vpr.maps.geodesy import to_places
+from vpr.maps.options import LocateConfig
+from vpr.maps.results import Located, MapMatch
+from vpr.maps.skipped_photos import SkippedPhotos
+from vpr.maps.sources.positions import Photo
+from vpr.retrieval.reliability import calibration_error, chance_error
+
+RANKS = (1, 5, 10)  # of recall
+THRESHOLDS = tuple(step / 10 for step in range(1, 10))
+FAR = 0.9  # the share of known photos whose position error is reported beside the median
+
+
+@dataclass(frozen=True)
+class CheckedPhoto:
+    """The answer for a photo, beside the truth; `vpr.maps.pages` shows it."""
+
+    located: Located
+    true_latitude: float  # degrees, WGS 84
+    true_longitude: float
+    nearest_m: float  # from the true position to the nearest photo of the map
+    error_m: float  # from the true position to the answer; NaN without candidates
+    match_errors_m: tuple[float, ...]  # from the true position to each match
+    is_familiar: bool  # whether it passes the test of familiarity
+    place_m: float  # size of a place
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its place is on the map."""
+        return self.nearest_m <= self.place_m
+
+    def is_right(self, rank: int = 1) -> bool:
+        """Whether one of the first ``rank`` matches was taken in its place."""
+        return any(metres <= self.place_m for metres in self.match_errors_m[:rank])
+
+    def is_accepted(self, threshold: float) -> bool:
+        """Whether the photo is reported as on the map with this threshold of the probability."""
+        return self.is_familiar and (self.located.probability is None or self.located.probability >= threshold)
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether the answer is wrong: a known photo that is refused or elsewhere, or a stranger that is accepted."""
+        return self.on_map != self.is_known or (self.on_map and not self.is_right())
+
+    @property
+    def photo(self) -> str:
+        """Its path."""
+        return self.located.photo
+
+    @property
+    def on_map(self) -> bool:
+        """The decision of the answer."""
+        return self.located.on_map
+
+    @property
+    def latitude(self) -> float:
+        """That of the answer, degrees."""
+        return self.located.latitude
+
+    @property
+    def longitude(self) -> float:
+        """That of the answer, degrees."""
+        return self.located.longitude
+
+    @property
+    def matches(self) -> tuple[MapMatch, ...]:
+        """The matches of the answer."""
+        return self.located.matches
+
+    def with_matches(self, count: int) -> CheckedPhoto:
+        """A copy with only the first matches."""
+        return replace(self, located=self.located.with_matches(count))
+
+    def summary(self) -> str:
+        """The answer and the truth in one line."""
+        truth = f"{self.true_latitude:.6f}, {self.true_longitude:.6f}"
+        if not self.is_known:
+            return f"{self.located.summary()}. A stranger: taken at {truth}, {_metres(self.nearest_m)} from the map"
+        verdict = "right" if self.is_right() else "wrong"
+        distance = "" if math.isnan(self.error_m) else f", {_metres(self.error_m)} from this position"
+        return f"{self.located.summary()}. Known: taken at {truth}{distance}; the first match is {verdict}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Its content in ``--json``."""
+        truth = {
+            "true_latitude": self.true_latitude,
+            "true_longitude": self.true_longitude,
+            "is_known": self.is_known,
+            "is_wrong": self.is_wrong,
+            "nearest_m": self.nearest_m,
+            "error_m": _number(self.error_m),
+            "match_errors_m": list(self.match_errors_m),
+        }
+        return self.located.as_json() | truth
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """The decisions with one threshold of the probability."""
+
+    threshold: float
+    strangers_accepted: int
+    known_refused: int
+    known_elsewhere: int  # known photos that are accepted although their first match is wrong
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The answers of a map to photos whose positions are known, and how good they are."""
+
+    photos: tuple[CheckedPhoto, ...]
+    place_m: float  # size of a place
+    threshold: float  # of the probability, by which the answers are decided
+    in_map: tuple[str, ...] = ()  # photos of the map itself and copies of them, which are left out
+    left_out: SkippedPhotos = SkippedPhotos()
+
+    @cached_property
+    def known(self) -> list[CheckedPhoto]:
+        """The photos whose place is on the map."""
+        return [one for one in self.photos if one.is_known]
+
+    @cached_property
+    def strangers(self) -> list[CheckedPhoto]:
+        """The photos whose place is not on the map."""
+        return [one for one in self.photos if not one.is_known]
+
+    @property
+    def wrong(self) -> list[CheckedPhoto]:
+        """The photos with a wrong answer."""
+        return [one for one in self.photos if one.is_wrong]
+
+    def recall(self, rank: int = 1) -> float:
+        """The share of known photos with a right match among the first ``rank``, in [0, 1]; NaN without any."""
+        return float(np.mean([one.is_right(rank) for one in self.known])) if self.known else math.nan
+
+    def position_error_m(self, share: float = 0.5) -> float:
+        """The distance from the truth within which this share of the known photos is answered; NaN without any."""
+        errors = [math.inf if math.isnan(one.error_m) else one.error_m for one in self.known]
+        return float(np.quantile(errors, share, method="inverted_cdf")) if errors else math.nan
+
+    @property
+    def calibration_error(self) -> float:
+        """The expected calibration error of known photos, as `calibration_error`; NaN without probabilities."""
+        probabilities, right = self._calibration
+        return calibration_error(probabilities, right) if len(right) else math.nan
+
+    @property
+    def chance_error(self) -> float:
+        """The calibration error that correct probabilities would have for so few photos; NaN without probabilities."""
+        probabilities, _ = self._calibration
+        return chance_error(probabilities) if len(probabilities) else math.nan
+
+    @cached_property
+    def _calibration(self) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities of known photos (P,), and whether their first matches are right (P,) bool."""
+        pairs = [(one.located.probability, one.is_right()) for one in self.known]
+        some = [(probability, right) for probability, right in pairs if probability is not None]
+        return np.array([probability for probability, _ in some]), np.array([right for _, right in some], bool)
+
+    def decide(self, threshold: float) -> Decisions:
+        """The decisions with another threshold of the probability; that of familiarity stays."""
+        accepted = [one for one in self.known if one.is_accepted(threshold)]
+        return Decisions(
+            threshold,
+            sum(one.is_accepted(threshold) for one in self.strangers),
+            len(self.known) - len(accepted),
+            sum(not one.is_right() for one in accepted),
+        )
+
+    @property
+    def decisions(self) -> list[Decisions]:
+        """The decisions with `THRESHOLDS` and with the own threshold, ascending."""
+        return [self.decide(threshold) for threshold in sorted({*THRESHOLDS, self.threshold})]
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of ``--json``; figures that are not available are None."""
+        results: dict[str, float] = {f"recall@{rank}": self.recall(rank) for rank in RANKS}
+        results |= {"median_error_m": self.position_error_m(), "p90_error_m": self.position_error_m(FAR)}
+        results |= {"ece": self.calibration_error, "ece_by_chance": self.chance_error}
+        return {
+            "place_m": self.place_m,
+            "threshold": self.threshold,
+            "counts": {"known": len(self.known), "strangers": len(self.strangers), "in_map": len(self.in_map)},
+            "results": {name: _number(value) for name, value in results.items()},
+            "thresholds": [vars(one) for one in self.decisions],
+            "photos": [one.as_json() for one in self.photos],
+            "unreadable": [{"photo": photo, "error": error} for photo, error in self.left_out.unreadable.items()],
+        }
+
+    def counts(self) -> str:
+        """The numbers of photos in one line."""
+        return (
+            f"{len(self.photos)} photos: {len(self.known)} known (a photo of the map is within {self.place_m:.3g} m), "
+            f"{len(self.strangers)} strangers, {len(self.wrong)} wrong answers"
+        )
+
+    def lines(self) -> list[str]:
+        """The figures as text, with a table of thresholds."""
+        lines = [self.counts()]
+        if self.known:
+            recalls = ", ".join(f"recall@{rank} {100 * self.recall(rank):.1f} %" for rank in RANKS)
+            far = f"{100 * FAR:.0f} % within {_metres(self.position_error_m(FAR))}"
+            lines += [f"known: {recalls}", f"position error: median {_metres(self.position_error_m())}, {far}"]
+            lines.append(self._calibration_line())
+        lines.append(f"{'threshold':>9}  {'strangers accepted':>20}  {'known refused':>18}  {'known elsewhere':>18}")
+        for one in self.decisions:
+            cells = (
+                f"{_share(one.strangers_accepted, len(self.strangers)):>20}",
+                f"{_share(one.known_refused, len(self.known)):>18}",
+                f"{_share(one.known_elsewhere, len(self.known)):>18}",
+            )
+            lines.append(
+                "  ".join((f"{one.threshold:>9.3g}", *cells))
+                + ("  (--threshold)" if one.threshold == self.threshold else "")
+            )
+        return lines
+
+    def _calibration_line(self) -> str:
+        count = len(self._calibration[0])
+        if not count:
+            return "probability: none"
+        by_chance = f"{100 * self.chance_error:.1f} % would be chance"
+        return f"probability: calibration error {100 * self.calibration_error:.1f} % of {count} photos ({by_chance})"
+
+
+def is_copy(one: Located) -> bool:
+    """Whether the file of a photo has the same bytes as that of one of its matches."""
+    return any(_have_same_bytes(one.photo, match.photo) for match in one.matches)
+
+
+def _have_same_bytes(path: str, other: str) -> bool:
+    try:
+        return os.path.getsize(path) == os.path.getsize(other) and filecmp.cmp(path, other, shallow=False)
+    except OSError:  # photos of a map may be gone
+        return False
+
+
+def check_config(config: LocateConfig) -> LocateConfig:
+    """The settings to locate photos for `check_answers`: matches enough for recall, and no test of the probability."""
+    return replace(config, top=max(config.top, *RANKS), threshold=0.0)
+
+
+def check_answers(
+    located: Sequence[Located], photos: Sequence[Photo], places: np.ndarray, place_m: float, threshold: float
+) -> CheckResult:
+    """Compare answers with the true positions of the photos.
+
+    located: the answers with `check_config`; photos whose file could not be read may be missing. photos: as given, by
+    whose path an answer finds its own. places: of the map's photos, (N, 3) metres. place_m: size of a place, metres.
+    threshold: of the probability, by which the answers are decided.
+    """
+    from scipy.spatial import cKDTree
+
+    of_path = {str(photo.path): photo for photo in photos}
+    own = [of_path[one.photo] for one in located]
+    truth = photo_places(own)
+    nearest = cKDTree(places).query(truth)[0] if len(own) else np.zeros(0)
+    checked = []
+    for one, photo, true, distance in zip(located, own, truth, nearest):
+        at = to_places(*np.array([(one.latitude, one.longitude), *((m.latitude, m.longitude) for m in one.matches)]).T)
+        error, *match_errors = np.linalg.norm(at - true, axis=1).tolist()
+        decided = replace(one, on_map=one.on_map and (one.probability is None or one.probability >= threshold))
+        checked.append(CheckedPhoto(
+            decided, photo.latitude, photo.longitude, float(distance), error, tuple(match_errors), one.on_map, place_m,
+        ))  # fmt: skip
+    return CheckResult(tuple(checked), place_m, threshold)
+
+
+def photo_places(photos: Sequence[Photo]) -> np.ndarray:
+    """The places of photos, (N, 3) metres."""
+    return to_places(np.array([photo.latitude for photo in photos]), np.array([photo.longitude for photo in photos]))
+
+
+def _share(count: int, of: int) -> str:
+    return f"{count} of {of}" + (f" ({100 * count / of:.1f} %)" if of else "")
+
+
+def _metres(metres: float) -> str:
+    """A distance as text.
+
+    >>> [_metres(metres) for metres in (3.14159, 340.2, 12345.0, math.inf)]
+    ['3.1 m', '340 m', '12.3 km', 'no distance']
+    """
+    if not math.isfinite(metres):
+        return "no distance"
+    return f"{metres:.1f} m" if metres < 100 else f"{metres:.0f} m" if metres < 10_000 else f"{metres / 1000:.1f} km"
+
+
+def _number(value: float) -> float | None:
+    """The value, or None if it is not finite, which JSON does not have."""
+    return value if math.isfinite(value) else None
