@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from vpr.base.files import cache_folder
 
 Scale = Literal["small", "medium", "large"]
+MANIFEST = "mini_msls.json"  # in a complete rendered tree
 PARTIAL_MANIFEST = "mini_msls.partial.json"  # in a tree that is not yet complete
 log = logging.getLogger("vpr")
 
@@ -26,6 +27,11 @@ def data_root(data: Path | None, cities: Sequence[str] | None = None, official: 
     root = ensure_mini_msls(cities=cities, official=official)
     log.info("data: mini-MSLS at %s (pass --data for another MSLS tree)", root)
     return root
+
+
+def is_mini_msls(root: Path) -> bool:
+    """Whether a tree is a rendered one, complete or not."""
+    return any((root / marker).exists() for marker in (MANIFEST, PARTIAL_MANIFEST))
 
 
 def _partial_settings(root: Path) -> tuple[Scale, int] | None:

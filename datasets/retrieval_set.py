@@ -28,6 +28,10 @@ class Entries:
     def __len__(self) -> int:
         return len(self.images)
 
+    def take(self, rows: np.ndarray) -> Entries:
+        """The entries of ascending numbers (R,), in their groups."""
+        return Entries(self.images[rows], self.names[rows], np.searchsorted(rows, self.offsets))
+
 
 @dataclass(frozen=True, eq=False)
 class RetrievalSet:
@@ -82,6 +86,29 @@ class RetrievalSet:
         shape = len(ranked), ranked.shape[1] - 1
         return similarity[other].reshape(shape), ranked[other].reshape(shape)
 
+    def thin(self, queries: int, database: int) -> RetrievalSet:
+        """A set of evenly spaced entries: at most so many of the database, and so many queries that still have answers.
+
+        Raises DatasetError if the answers are unknown.
+        """
+        entries = _space_evenly(np.arange(len(self.database)), database)
+        numbers = np.full(len(self.database), -1)
+        numbers[entries] = np.arange(len(entries))
+        answers = [kept[kept >= 0] for kept in (numbers[row] for row in self.answers)]
+        answered = np.flatnonzero([len(row) > 0 for row in answers])
+        chosen = _space_evenly(answered, queries)
+        return RetrievalSet(
+            self.root,
+            self.queries.take(chosen),
+            self.database.take(entries),
+            Ragged.from_rows([answers[query] for query in chosen]),
+            self.fingerprint,
+            None if self.positions is None else self.positions[entries],
+            None if self.query_positions is None else self.query_positions[chosen],
+            None if self.drives is None else self.drives[chosen],
+            None if self.own is None else numbers[self.own[chosen]],
+        )
+
     def image_files(self) -> np.ndarray:
         """(M,) str, the images of the queries, then those of the database; an image may be repeated."""
         return np.concatenate([self.queries.images.ravel(), self.database.images.ravel()])
@@ -91,3 +118,9 @@ class RetrievalSet:
         queries = len(self.scored)
         apart = len(self.queries) - queries
         return {"queries": queries, "queries_without_positives": apart, "database": len(self.database)}
+
+
+def _space_evenly(numbers: np.ndarray, most: int) -> np.ndarray:
+    """At most ``most`` of the numbers (N,), evenly spaced."""
+    spaced: np.ndarray = numbers[np.unique(np.linspace(0, len(numbers) - 1, min(most, len(numbers))).astype(int))]
+    return spaced

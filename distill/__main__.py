@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from typing import Any
 
 from vpr.base.command import run_command
 from vpr.distill.settings import (
@@ -11,6 +12,7 @@ from vpr.distill.settings import (
     DistillOptions,
     ObjectiveConfig,
     RunOptions,
+    StartConfig,
     StructuralConfig,
     StudentSettings,
     TrainConfig,
@@ -21,6 +23,7 @@ STAGES = [
     DistillOptions,
     HubOptions,
     RunOptions,
+    StartConfig,
     ModelConfig,
     ObjectiveConfig,
     StructuralConfig,
@@ -42,24 +45,17 @@ def main(argv: list[str] | None = None) -> int:
     )
 
 
-def _work(
-    options: DistillOptions,
-    hub: HubOptions,
-    run_options: RunOptions,
-    model: ModelConfig,
-    objective: ObjectiveConfig,
-    structural: StructuralConfig,
-    distillation: DistillationConfig,
-    train: TrainConfig,
-) -> None:
+def _work(teacher: DistillOptions, hub: HubOptions, options: RunOptions, *stages: Any) -> None:
+    """stages: of the student's settings, in the order of `STAGES`."""
     from vpr.distill.commands import run_student
     from vpr.distill.distillation_targets import TeacherSource
     from vpr.eval.calibration.validator import Validator
 
-    settings = StudentSettings(model, objective, structural, train, distillation)
-    load_teacher = partial(TeacherSource.load, options, hub, settings)
-    fabric = run_student("vpr.distill", settings, run_options, Validator.load_city, load_teacher)
-    fabric.print(f"distilled: {run_options.out}")
+    start, model, objective, structural, distillation, train = stages
+    settings = StudentSettings(model, objective, structural, train, distillation, start)
+    load_teacher = partial(TeacherSource.load, teacher, hub, settings)
+    fabric = run_student("vpr.distill", settings, options, Validator.load_city, load_teacher)
+    fabric.print(f"distilled: {options.out}")
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ from lightning_fabric import Fabric
 
 from vpr.base.machine import choose_device
 from vpr.base.processes import first_process_lock, launch_fabric
+from vpr.description.model_spec import cache_spec
 from vpr.distill.data import training_data
 from vpr.distill.distillation_targets import TeacherSource
 from vpr.distill.runs import open_run, run_identity
 from vpr.distill.settings import RunOptions, StudentSettings, TeacherSettings
-from vpr.distill.student import check_settings, recalibrate, train_student
+from vpr.distill.student import check_settings, load_start, recalibrate, train_student
 from vpr.distill.teacher import check_image_count, check_teacher, fit_teacher
 from vpr.distill.training.validation import Validator, check_validation
 
@@ -36,6 +37,7 @@ def run_student(
     """
     fabric = launch_fabric(choose_device(options.device), settings.train.precision)
     check_settings(settings)
+    initial = load_start(settings, fabric.device)
     teacher = None if load_teacher is None else load_teacher(fabric)
     with fabric.rank_zero_first():  # mini-MSLS may have to be rendered
         data = training_data(options)
@@ -46,10 +48,12 @@ def run_student(
     validator = load_validator(data.root, data.held_out, out, fabric.device)
     taught_by = None if teacher is None else teacher.identity(data)
     identity = run_identity(command, settings, data, taught_by=taught_by)
+    if initial is not None:
+        identity["started_from"] = cache_spec(initial).fingerprint
     with first_process_lock(fabric, out):
         if not open_run(fabric, out, identity, options.overwrite):
             targets = None if teacher is None else teacher.targets(data, out, fabric)
-            train_student(settings, data, out, fabric, validator, targets)
+            train_student(settings, data, out, fabric, validator, targets, initial)
         elif fabric.is_global_zero:
             recalibrate(out, validator, fabric.device)
     fabric.barrier()

@@ -21,7 +21,8 @@ def run_identity(
     command: the module that trains. details: further entries.
     """
     identity = {"command": command, "data": data.identity, **identity_of(settings), **details}
-    return {**identity, "validated_on": data.held_out} if settings.train.validate_every else identity
+    chosen = isinstance(settings, StudentSettings) and settings.chooses_share(data.held_out)
+    return {**identity, "validated_on": data.held_out} if chosen or settings.train.validate_every else identity
 
 
 def open_run(fabric: Fabric, out: Path, identity: dict[str, Any], overwrite: bool, write_log: bool = True) -> bool:

@@ -18,6 +18,7 @@ from vpr.base.settings import (
     PositiveInt,
     Share,
     ShareBelowOne,
+    UnitInterval,
     option,
     output,
 )
@@ -64,6 +65,22 @@ class DistillOptions:
         False,
         "describe all training photos by the teacher before the first step, instead of those of a batch before its "
         "step; the result is the same",
+    )
+
+
+@dataclass(frozen=True)
+class StartConfig:
+    """Start."""
+
+    start: Path | None = option(
+        None,
+        "run whose weights the training starts from: a run folder of the same architecture, or 'builtin'; default: "
+        "--weights for the backbone, and a head that is initialised from training photos",
+    )
+    average_with_start: UnitInterval | None = option(
+        None,
+        "share of the way from the weights before the first step to the trained ones that is kept, in [0, 1]; default: "
+        "the share that re-ranks best on held-out data; 1 if no data are held out, or the weights start at random",
     )
 
 
@@ -198,6 +215,13 @@ class StudentSettings:
     structural: StructuralConfig
     train: TrainConfig
     distillation: DistillationConfig | None = None
+    start: StartConfig | None = None  # None: the trained weights are kept
+
+    def chooses_share(self, held_out: str) -> bool:
+        """Whether held-out data of this name, empty for none, choose the share of the trained weights."""
+        if self.start is None or self.start.average_with_start is not None:
+            return False
+        return bool(held_out and (self.model.weights or self.start.start) and self.train.steps)
 
 
 @dataclass(frozen=True)
@@ -236,4 +260,8 @@ def identity_of(settings: StudentSettings | TeacherSettings) -> dict[str, Any]:
     identity = dataclasses.asdict(settings)
     for name in ("workers", "checkpoint_every", "tensorboard"):
         del identity["train"][name]
+    if identity.get("start", ...) is None:  # of a training on class labels, which has no such options
+        del identity["start"]
+    elif "start" in identity:  # the fingerprint of that run is recorded, see `run_identity`
+        del identity["start"]["start"]
     return identity

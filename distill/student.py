@@ -18,6 +18,7 @@ from vpr.distill.losses.metric_loss import MetricLoss, check_memory, check_metri
 from vpr.distill.losses.objective import Objective
 from vpr.distill.sampling.places import Guard, Places
 from vpr.distill.settings import StudentSettings
+from vpr.distill.training.averaging import KeptShare, Measures, Weights, average_weights, choose_share, copy_weights
 from vpr.distill.training.parameter_groups import parameter_groups
 from vpr.distill.training.teacher_descriptors import TeacherDescriptors
 from vpr.distill.training.trainer import Trainer
@@ -28,6 +29,9 @@ from vpr.models.structural import StructuralModel, resize_model
 from vpr.models.weights import save_weights
 
 log = logging.getLogger("vpr")
+
+# Settings that a run must share with a training that starts from its weights; image size and grid may differ.
+ARCHITECTURE = ("backbone", "stage", "weights", "head", "dim", "crop", "pooling", "clusters", "global_dim")
 
 
 def train_student(
@@ -58,6 +62,7 @@ def train_student(
         initialise_whitening(model, images, device, seed)
     else:
         initialise_head(model, images, device, seed, targets)
+    start = copy_weights(model)
     places = Places(data.photos, Guard())
     metric_loss = MetricLoss(settings.objective, settings.model.global_length, int(places.cells.max()) + 1)
     objective = Objective(metric_loss, settings.structural, settings.distillation)
@@ -65,13 +70,43 @@ def train_student(
     losses = trainer.train(out / CHECKPOINT, targets, validator.score)
     if not fabric.is_global_zero:
         return model
+    kept = _average_with_start(model, trainer, start, settings, validator)
     if settings.model.train_size:
-        model = resize_model(model, settings.model.image_size, settings.model.grid)
+        model = finished_size(model, settings)
         images = load_images(data, model, settings.train.workers)
     fit_pooling(model.eval(), images, device, seed)
-    metrics = {"losses": losses, **trainer.validations.metrics(), **validator.calibrate(model)}
+    record = {} if kept is None else {"average_with_start": kept.record()}
+    metrics = {"losses": losses, **trainer.validations.metrics(), **record, **validator.calibrate(model)}
     finish_run(out, lambda path: save_weights(model, path), metrics)
     return model
+
+
+def _average_with_start(
+    model: StructuralModel, trainer: Trainer, start: Weights, settings: StudentSettings, validator: Validator
+) -> KeptShare | None:
+    """Give the trained model the weights on the line from the start to its own that settings or validator choose.
+
+    Returns None if it keeps its own without a choice. An interrupted choice starts again from the last checkpoint.
+    """
+    given = None if settings.start is None else settings.start.average_with_start
+    if given in (None, 1.0) and not settings.chooses_share(validator.held_out):
+        return None
+    end = copy_weights(model)
+
+    def measure(share: float) -> Measures:
+        model.load_state_dict(average_weights(start, end, share))
+        finished = finished_size(model, settings).eval()
+        with trainer.describing(finished):
+            return validator.measure(finished)
+
+    kept = choose_share(measure) if given is None else KeptShare(given, {})
+    model.load_state_dict(average_weights(start, end, kept.share))
+    return kept
+
+
+def finished_size(model: StructuralModel, settings: StudentSettings) -> StructuralModel:
+    """The model at the input size at which it is used; itself if it is trained at that size."""
+    return resize_model(model, settings.model.image_size, settings.model.grid) if settings.model.train_size else model
 
 
 def recalibrate(out: Path, validator: Validator, device: torch.device) -> None:
@@ -92,6 +127,25 @@ def training_model_config(settings: StudentSettings) -> ModelConfig:
     return replace(model, image_size=size, grid=max(1, round(model.grid * size / model.image_size)))
 
 
+def load_start(settings: StudentSettings, device: torch.device) -> StructuralModel | None:
+    """The finished model that the training starts from; None if it starts from the backbone's weights.
+
+    Raises VprError for a run that is missing or unfinished, and for another architecture.
+    """
+    start = None if settings.start is None else settings.start.start
+    if start is None:
+        return None
+    model = load_student(start, device)
+    own = {name: getattr(settings.model, name) for name in ARCHITECTURE}
+    other = {name: getattr(model.config, name) for name in ARCHITECTURE}
+    if differing := [name for name in ARCHITECTURE if own[name] != other[name]]:
+        options = " ".join(f"--{name.replace('_', '-')} {other[name] or repr('')}" for name in differing)
+        problem = f"{start} has another architecture than this training"
+        raise VprError(problem, thing="--start", remedy=f"pass its options: {options}; or another --start")
+    log.info("starting from the weights of %s", start)
+    return model
+
+
 def check_settings(settings: StudentSettings) -> None:
     """Find errors in the settings before the teacher and the photos are read.
 
@@ -107,8 +161,7 @@ def check_settings(settings: StudentSettings) -> None:
         check_metric_structure(settings.objective)
     model = StructuralModel(training_model_config(settings))
     parameter_groups(model, settings.train)
-    if settings.model.train_size:
-        model = resize_model(model, settings.model.image_size, settings.model.grid)
+    model = finished_size(model, settings)
     side, grid = model.features_side(), settings.model.grid
     if grid > side:
         raise VprError(

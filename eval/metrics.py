@@ -56,6 +56,14 @@ def evaluate(ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence[in
     return recall | {f"map@{k}": value for k, value in _mean_average_precision(hits, counts, ks).items()}
 
 
+def recalls_per_query(
+    ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence[int] = KS
+) -> dict[str, np.ndarray]:
+    """``recall@k`` of each query with positives, (S,) float, 0 or 1; the mean is that of `evaluate`."""
+    hits, _ = first_hits(ranked, positives, max(ks))
+    return {f"recall@{k}": hits[:, :k].any(axis=1).astype(float) for k in ks}
+
+
 def _recall(hits: np.ndarray, ks: Sequence[int]) -> dict[int, float]:
     return {k: float(hits[:, :k].any(axis=1).mean()) for k in ks}
 

@@ -4,10 +4,24 @@ import sys
 from pathlib import Path
 
 from vpr.base.command import run_command
-from vpr.distill.settings import ObjectiveConfig, RunOptions, StructuralConfig, StudentSettings, TrainConfig
+from vpr.distill.settings import (
+    ObjectiveConfig,
+    RunOptions,
+    StartConfig,
+    StructuralConfig,
+    StudentSettings,
+    TrainConfig,
+)
 from vpr.models.settings import ModelConfig
 
-STAGES = [RunOptions(out=Path("runs/scratch")), ModelConfig, ObjectiveConfig, StructuralConfig, TrainConfig]
+STAGES = [
+    RunOptions(out=Path("runs/scratch")),
+    StartConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    StructuralConfig,
+    TrainConfig,
+]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -18,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _work(
     options: RunOptions,
+    start: StartConfig,
     model: ModelConfig,
     objective: ObjectiveConfig,
     structural: StructuralConfig,
@@ -26,7 +41,7 @@ def _work(
     from vpr.distill.commands import run_student
     from vpr.eval.calibration.validator import Validator
 
-    settings = StudentSettings(model, objective, structural, train)
+    settings = StudentSettings(model, objective, structural, train, start=start)
     fabric = run_student("vpr.scratch", settings, options, Validator.load_city)
     fabric.print(f"scratch: {options.out}")
 

@@ -19,6 +19,7 @@ from vpr.distill.settings import (
     DistillOptions,
     ObjectiveConfig,
     RunOptions,
+    StartConfig,
     StructuralConfig,
     StudentSettings,
     TrainConfig,
@@ -50,7 +51,7 @@ def train(
     Raises VprError for input that is missing or damaged, and if ``out`` holds a run of other settings, unless
     ``overwrite=True``; TypeError for an unknown option, and ValueError for a value of the wrong type or out of range.
     """
-    stages: list[Any] = [RunOptions, ModelConfig, ObjectiveConfig, StructuralConfig, TrainConfig]
+    stages: list[Any] = [RunOptions, StartConfig, ModelConfig, ObjectiveConfig, StructuralConfig, TrainConfig]
     given: dict[str, Any] = {"out": Path(out), "data": data, **options}
     if teacher is not None:
         stages += [DistillOptions, HubOptions, DistillationConfig]
@@ -67,6 +68,7 @@ def train(
 
 def _train(
     options: RunOptions,
+    start: StartConfig,
     model: ModelConfig,
     objective: ObjectiveConfig,
     structural: StructuralConfig,
@@ -75,9 +77,9 @@ def _train(
 ) -> Fabric:
     """distilling: DistillOptions, HubOptions and DistillationConfig, if there is a teacher."""
     if not distilling:
-        settings = StudentSettings(model, objective, structural, config)
+        settings = StudentSettings(model, objective, structural, config, start=start)
         return run_student("vpr.scratch", settings, options, Validator.load_city)
     teacher, hub, distillation = distilling
-    settings = StudentSettings(model, objective, structural, config, distillation)
+    settings = StudentSettings(model, objective, structural, config, distillation, start)
     load_teacher = partial(TeacherSource.load, teacher, hub, settings)
     return run_student("vpr.distill", settings, options, Validator.load_city, load_teacher)

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from vpr.datasets.default_data import PARTIAL_MANIFEST
+from vpr.datasets.default_data import is_mini_msls
 from vpr.datasets.msls.city import City
 from vpr.datasets.msls.dataset import MSLS
 from vpr.datasets.msls.protocol import Protocol
-
-MINI_MARKERS = ("mini_msls.json", PARTIAL_MANIFEST)  # at the root of a complete or incomplete rendered tree
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,7 @@ def count_remarks(dataset: MSLS) -> list[str]:
     protocols and rendered trees have no known counts.
     """
     protocol = dataset.protocol
-    rendered = any((dataset.root / marker).exists() for marker in MINI_MARKERS)
-    if rendered or replace(protocol, scope="city") != Protocol(cities=protocol.cities):
+    if is_mini_msls(dataset.root) or replace(protocol, scope="city") != Protocol(cities=protocol.cities):
         return []
     known = [city for city in dataset.cities if city.name in KNOWN_COUNTS]
     remarks = [remark for city in known for remark in _city_remarks(city, KNOWN_COUNTS[city.name])]

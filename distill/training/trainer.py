@@ -268,7 +268,7 @@ class Trainer:
             log.info("mining hard examples at step %d from %d photos", self.step, len(photos))
             return describe_together(self.fabric, self.model, self.images, photos)
 
-        with self._describing(self.model):
+        with self.describing(self.model):
             if config.mining == "tuples":
                 mining = TupleMining(config.cached_queries, config.cached_negatives, config.images_per_place - 2)
                 mined = hard_tuples(describe, self.places, mining, rng, self.sampler.probabilities)
@@ -280,13 +280,13 @@ class Trainer:
     def _validate(self, score: Score) -> None:
         """Validate the model, or its EMA if there is one, because that is kept."""
         model = self.model if self.ema is None else self.ema.module
-        with self._describing(model):
+        with self.describing(model):
             metrics = self.fabric.broadcast(score(model) if self.fabric.is_global_zero else {})
         self.validations.add(self.step, metrics, model)
         self.training_log.add(self.step, metrics)
 
     @contextmanager
-    def _describing(self, model: Any) -> Iterator[None]:
+    def describing(self, model: Any) -> Iterator[None]:
         """The model describes photos by the engine."""
         model.engine = self.engine
         try:

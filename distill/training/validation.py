@@ -7,6 +7,7 @@ import logging
 import math
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -25,6 +26,9 @@ class Validator(Protocol):
 
     def score(self, model: Any) -> dict[str, float]:
         """The metrics of a model in training, by name; one of them is `SCORE`."""
+
+    def measure(self, model: Any) -> dict[str, np.ndarray]:
+        """Recall@1 of each query (S,) after re-ranking, on each set that a model is measured on, by name."""
 
     def calibrate(self, model: Any) -> dict[str, Any]:
         """The entries of metrics.json that the finished model gets."""

@@ -8,16 +8,17 @@ from __future__ import annotations
 import itertools
 import logging
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
 from vpr.datasets.retrieval_set import RetrievalSet
-from vpr.eval.calibration.criterion import PLACE_CRITERION, Criterion
+from vpr.eval.calibration.choice import Choice, choose_setting
+from vpr.eval.calibration.criterion import PLACE_CRITERION, Criterion, Setting
 from vpr.eval.confidence import first_is_right
 from vpr.eval.descriptors import DescribedSet
 from vpr.eval.ranking import Shortlist, find_shortlist
-from vpr.retrieval.confidence import Curve, Curves, answer_separation
+from vpr.retrieval.confidence import DEFAULT_CURVES, FEWEST, Curve, Curves, answer_separation
 from vpr.retrieval.fusion import add_geometry, reorder, weighted_sum
 from vpr.retrieval.rerank import Similarities
 from vpr.retrieval.settings import FIRST_BY_GEOMETRY, Calibration, RerankConfig
@@ -25,19 +26,20 @@ from vpr.transport.marginals import FromGlobals
 
 log = logging.getLogger("vpr")
 
-WEIGHTS = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0)  # the largest is doubled as long as it is the best
+WEIGHTS = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 40.0)  # the largest is doubled as long as it is the best
 MAX_WEIGHT = 1000.0
 MASSES = (1.0, 0.85, 0.7)
 QUERIES = 500
 DEPTH = 100
+Stage = Literal["shortlist", "rerank", "geometry"]  # names of `Curves`
 
 
-class Setting(NamedTuple):
-    """A setting that is tried."""
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """How well a setting orders the queries of a sample."""
 
-    marginals: FromGlobals
-    mass: float
-    weight: float
+    metrics: dict[str, float]
+    values: np.ndarray  # (S,) the value of each query by the criterion
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,15 +79,20 @@ class Sample:
         """The similarities (S, K) of the queries and their candidates. weight: of S_struct, for geometry."""
         return self.described.compare(self.ranked, config, queries=self.queries, weight=weight)
 
-    def sweep_weights(self, similarities: Similarities) -> dict[float, dict[str, float]]:
-        """The metrics of each of `WEIGHTS`. The largest weight is doubled as long as it is better than all others."""
-        results: dict[float, dict[str, float]] = {}
+    def order(self, similarities: Similarities, weight: float) -> np.ndarray:
+        """The rankings (S, K + T) by S_global + weight * S_struct, with what follows the shortlists."""
+        ordered = reorder(self.ranked, weighted_sum(similarities.global_similarity, similarities.structural, weight))
+        return self.shortlist.with_tail(ordered, self.queries)
+
+    def sweep_weights(self, similarities: Similarities) -> dict[float, Scores]:
+        """The scores of each of `WEIGHTS`. The largest weight is doubled as long as it is better than all others."""
+        results: dict[float, Scores] = {}
         weights = list(WEIGHTS)
         for weight in weights:
-            best = max(map(self.criterion.value, results.values()), default=0.0)
-            order = reorder(self.ranked, weighted_sum(similarities.global_similarity, similarities.structural, weight))
-            results[weight] = self.criterion.metrics(self.shortlist.with_tail(order, self.queries), self.positives)
-            if weight == weights[-1] and weight < MAX_WEIGHT and self.criterion.value(results[weight]) > best:
+            best = max((self.criterion.value(scores.metrics) for scores in results.values()), default=0.0)
+            order = self.order(similarities, weight), self.positives
+            results[weight] = Scores(self.criterion.metrics(*order), self.criterion.values(*order))
+            if weight == weights[-1] and weight < MAX_WEIGHT and self.criterion.value(results[weight].metrics) > best:
                 weights.append(2 * weight)
         return results
 
@@ -94,12 +101,12 @@ class Sample:
         data, before = self.described.data, self.shortlist.separation
         scores = weighted_sum(similarities.global_similarity, similarities.structural, weight)
         right = first_is_right(self.ranked, data, self.queries)
-        first = None if before is None else Curve.fit(before[self.queries], right)
+        first = None if before is None else _fit_curve("shortlist", before[self.queries], right)
         plain = replace(similarities, geometry=None)
-        by_geometry = None if similarities.geometry is None else self._fit_curve(similarities, scores)
-        return Curves(first, self._fit_curve(plain, scores), by_geometry)
+        by_geometry = None if similarities.geometry is None else self._fit_reranked("geometry", similarities, scores)
+        return Curves(first, self._fit_reranked("rerank", plain, scores), by_geometry)
 
-    def _fit_curve(self, similarities: Similarities, scores: np.ndarray) -> Curve | None:
+    def _fit_reranked(self, stage: Stage, similarities: Similarities, scores: np.ndarray) -> Curve | None:
         """The curve after re-ranking by scores (S, K), and by geometry if it is known."""
         data, geometry = self.described.data, similarities.geometry
         if geometry is not None:
@@ -107,7 +114,7 @@ class Sample:
             geometry = reorder(geometry, scores)
         ordered, structural = reorder(self.ranked, scores), reorder(similarities.structural, scores)
         separations = answer_separation(structural, geometry, data.places(ordered))
-        return Curve.fit(separations, first_is_right(ordered, data, self.queries))
+        return _fit_curve(stage, separations, first_is_right(ordered, data, self.queries))
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,7 @@ class CalibrationResult:
     queries: int
     metrics: dict[str, dict[str, float]]  # of each setting, by "mass weight" or "marginals mass weight"
     curves: Curves
+    choice: Choice | None  # None if the best setting was taken
 
     def record(self) -> dict[str, Any]:
         """The ``calibration`` of metrics.json."""
@@ -138,32 +146,32 @@ class CalibrationResult:
             "queries": self.queries,
             "recall": self.metrics,
             "confidence": self.curves.record(),
+            **({} if self.choice is None else {"choice": self.choice.record()}),
         }
 
 
 def calibrate(described: DescribedSet, held_out: str, criterion: Criterion = PLACE_CRITERION) -> CalibrationResult:
     """Choose marginals, mass and weight by re-ranking queries of held-out data; fit the curves of probabilities.
 
-    held_out: the name of the data. The marginals of the criterion, `MASSES` and `WEIGHTS` are tried. If settings are
-    equally good, the first marginals, then the larger mass, then the smaller weight are chosen.
+    held_out: the name of the data. The marginals of the criterion, `MASSES` and `WEIGHTS` are tried. Of settings
+    that differ from the best by noise only, the one nearest the criterion's prior is chosen, see `choose_setting`.
+    Without a prior it is the best; of equally good ones the first marginals, the larger mass, the smaller weight.
     """
     sample, config = Sample.draw(described, criterion), RerankConfig()
     log.info("calibrating the weight of S_struct on %s: %d queries", held_out, len(sample.queries))
     similarities: dict[tuple[FromGlobals, float], Similarities] = {}
-    metrics: dict[Setting, dict[str, float]] = {}
+    scores: dict[Setting, Scores] = {}
     for marginals, mass in itertools.product(criterion.marginals, MASSES):
         compared = sample.compare(replace(config, marginals=marginals, mass=mass))
         similarities[marginals, mass] = compared
-        for weight, scores in sample.sweep_weights(compared).items():
-            metrics[Setting(marginals, mass, weight)] = scores
-
-    def preference(setting: Setting) -> tuple[float, int, float, float]:
-        order = -criterion.marginals.index(setting.marginals)
-        return criterion.value(metrics[setting]), order, setting.mass, -setting.weight
-
-    best = max(metrics, key=preference)
+        for weight, found in sample.sweep_weights(compared).items():
+            scores[Setting(marginals, mass, weight)] = found
+    choice = None
+    if criterion.prior is not None:
+        choice = choose_setting({setting: found.values for setting, found in scores.items()}, criterion.prior)
+    best = _best_setting(scores, criterion) if choice is None else choice.setting
     several = len(criterion.marginals) > 1
-    before, after = (100 * metrics[setting][criterion.reported] for setting in (best._replace(weight=0.0), best))
+    before, after = (100 * scores[setting].metrics[criterion.reported] for setting in (best._replace(weight=0.0), best))
     log.info(
         "weight of S_struct: %g, mass %g%s, calibrated on %s (%d queries, %s %.1f %% -> %.1f %%)",
         best.weight,
@@ -175,6 +183,8 @@ def calibrate(described: DescribedSet, held_out: str, criterion: Criterion = PLA
         before,
         after,
     )
+    if choice is not None:
+        log.info("%s", choice.summary())
     chosen, geometry = similarities[best.marginals, best.mass], sample.geometry
     if geometry:
         settings = replace(config, marginals=best.marginals, mass=best.mass, geometry=geometry)
@@ -187,9 +197,10 @@ def calibrate(described: DescribedSet, held_out: str, criterion: Criterion = PLA
         mass=best.mass,
         adapted=described.adapted,
         queries=len(sample.queries),
-        metrics={_key(setting, several): scores for setting, scores in metrics.items()},
+        metrics={_key(setting, several): found.metrics for setting, found in scores.items()},
         geometry=geometry,
         curves=sample.fit_curves(chosen, best.weight),
+        choice=choice,
     )
 
 
@@ -198,6 +209,30 @@ def sample_queries(data: RetrievalSet) -> np.ndarray:
     scored = data.scored
     sample: np.ndarray = scored[np.unique(np.linspace(0, len(scored) - 1, min(QUERIES, len(scored))).astype(int))]
     return sample
+
+
+def _best_setting(scores: dict[Setting, Scores], criterion: Criterion) -> Setting:
+    """The setting of the highest value; of equal ones the first marginals, the larger mass, the smaller weight."""
+
+    def preference(setting: Setting) -> tuple[float, int, float, float]:
+        order = -criterion.marginals.index(setting.marginals)
+        return criterion.value(scores[setting].metrics), order, setting.mass, -setting.weight
+
+    return max(scores, key=preference)
+
+
+def _fit_curve(stage: Stage, separations: np.ndarray, right: np.ndarray) -> Curve:
+    """The curve of a stage from separations (S,) and whether the first answers are right (S,) bool."""
+    rarer = "right" if right.sum() < (~right).sum() else "wrong"
+    count = int(min(right.sum(), (~right).sum()))
+    if count < FEWEST:
+        log.info(
+            "%s: %d of %d first answers are %s, too few for a curve of probabilities alone; "
+            "it is drawn towards that of the built-in weights",
+            stage, count, len(right), rarer,
+        )  # fmt: skip
+    prior = getattr(DEFAULT_CURVES, stage)
+    return Curve.fit(separations, right, prior)
 
 
 def _key(setting: Setting, several: bool) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from vpr.datasets.default_data import ensure_mini_msls, is_mini_msls
 from vpr.datasets.msls import Protocol, load
 from vpr.datasets.retrieval_set import Entries, RetrievalSet
 from vpr.description.cache_filling import CacheFillOptions, fill_cache
@@ -24,7 +27,10 @@ from vpr.models.structural import StructuralModel
 from vpr.retrieval.settings import RerankConfig
 from vpr.retrieval.vector_index import VectorIndex
 
+MEASURED_QUERIES, MEASURED_DATABASE = 300, 1500  # maximum size of a set by which weights are measured
+MINI_CITY = "amsterdam"  # the held-out city of mini-MSLS
 CACHE = "validation.h5"  # descriptors of the model in training, in the cache folder of the run
+MEASURED = "measured"  # folder there, of descriptors of weights between start and end
 
 
 class Validator:
@@ -56,6 +62,38 @@ class Validator:
         described = describe(model, self.data, cache, self.device, RankingOptions(adapt=self.criterion.adapt))
         return {"calibration": calibrate(described, self.held_out, self.criterion).record()}
 
+    def measure(self, model: StructuralModel) -> dict[str, np.ndarray]:
+        """Recall@1 of each query (S,) after re-ranking with the criterion's prior setting, by the name of the set.
+
+        The sets are the held-out city, and if the model is not trained on mini-MSLS the held-out city of mini-MSLS, as
+        data unlike the training set. Raises ValueError without a held-out city or a prior.
+        """
+        prior, folder = self.criterion.prior, self.out / "cache" / MEASURED
+        if prior is None or not self._measured:
+            raise ValueError("there is no held-out city, or no prior setting")
+        results = {}
+        for name, data in self._measured.items():
+            shutil.rmtree(folder, ignore_errors=True)
+            options = RankingOptions(adapt=self.criterion.adapt)
+            sample = Sample.draw(describe(model, data, folder / CACHE, self.device, options), self.criterion)
+            compared = sample.compare(RerankConfig(marginals=prior.marginals, mass=prior.mass))
+            scores = self.criterion.per_query(sample.order(compared, prior.weight), sample.positives)
+            results[name] = scores[self.criterion.reported]
+        shutil.rmtree(folder, ignore_errors=True)
+        return results
+
+    @cached_property
+    def _measured(self) -> dict[str, RetrievalSet]:
+        """The sets that models are measured on, thinned, by name; empty without a held-out set."""
+        if self.data is None:
+            return {}
+        sets = {self.held_out: self.data}
+        if not is_mini_msls(self.data.root):
+            root = ensure_mini_msls(cities=[MINI_CITY])
+            city = load(root, Protocol(split="val", cities=(MINI_CITY,))).retrieval_set
+            sets[f"{MINI_CITY} of mini-MSLS"] = city
+        return {name: data.thin(MEASURED_QUERIES, MEASURED_DATABASE) for name, data in sets.items()}
+
     def score(self, model: StructuralModel | NetVLAD) -> dict[str, float]:
         """The metrics of a model in training: ``score``, the value of the criterion, and its reported metric.
 
@@ -72,7 +110,8 @@ class Validator:
         sample = Sample.draw(DescribedSet.from_cache(self.data, filled.cache), self.criterion)
         best: dict[str, float] = {}
         for marginals in self.criterion.marginals:
-            metrics = sample.sweep_weights(sample.compare(RerankConfig(marginals=marginals)))
+            swept = sample.sweep_weights(sample.compare(RerankConfig(marginals=marginals)))
+            metrics = {weight: scores.metrics for weight, scores in swept.items()}
             best = max(best, *metrics.values(), key=lambda candidate: value(candidate) if candidate else -1)
         return {"score": value(best), reported: best[reported], f"shortlist_{reported}": metrics[0.0][reported]}
 

@@ -79,6 +79,7 @@ def _blocks(
 
 LABEL_CRITERION = Criterion(
     metrics=partial(evaluate_labels, ks=(1,)),
+    per_query=metrics_per_query,
     names=("p@1", "map@r"),
     marginals=get_args(FromGlobals),
     adapt=False,

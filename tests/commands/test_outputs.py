@@ -20,7 +20,7 @@ from vpr.base.settings import Names, option, output, positional
 
 # Options of a path that commands read. Every other option of a path is an output.
 READ = {
-    "data", "run", "teacher", "map", "photos", "shortlist", "gpx", "query", "database", "predictions", "file",
+    "data", "run", "start", "teacher", "map", "photos", "shortlist", "gpx", "query", "database", "predictions", "file",
     "test_classes", "training",
 }  # fmt: skip
 RUN, DATA, CPU = ["--run", "run"], ["--data", "tree"], ["--device", "cpu"]

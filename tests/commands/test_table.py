@@ -28,6 +28,10 @@ def test_the_table_is_written_and_complete_runs_are_kept(arguments, tmp_path, ca
     ]
     assert "R@1 of distilled - NetVLAD" in capsys.readouterr().out
     assert {path.name for path in out.iterdir()} == {"seed0", "table.json", "table.txt", "table.csv", "table.png"}
+    for name in ("scratch", "distill"):  # from pretrained weights
+        kept = json.loads((out / "seed0" / name / "metrics.json").read_text())["average_with_start"]
+        assert set(kept["start"]) == set(kept["end"]) == {"amsterdam"} and 0 <= kept["kept_share"] <= 1
+        assert not (out / "seed0" / name / "cache" / "measured").exists()
     before = [(out / "seed0" / name / "model.safetensors").stat().st_mtime_ns for name in ("scratch", "distill")]
     assert table.main(arguments, in_this_process) == 0 and json.loads((out / "table.json").read_text()) == record
     assert before == [

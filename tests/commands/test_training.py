@@ -8,6 +8,7 @@ import shutil
 import pytest
 import yaml
 from commands import evaluate, refused
+from safetensors.numpy import load_file
 from tiny import SMALL, TEACHER
 
 import vpr
@@ -55,6 +56,22 @@ def test_scratch_needs_no_teacher(tiny_tree, tmp_path):
     assert scratch.main([*arguments, "--overwrite"]) == 0
     assert (out / "model.safetensors").read_bytes() == first  # the same seed, the same weights
     assert not (out / "teacher").exists()
+
+
+def test_a_training_starts_from_the_weights_of_a_run_of_the_same_architecture(
+    distilled_run, tiny_tree, tmp_path, capsys
+):
+    out = tmp_path / "run"
+    usual = ["--data", str(tiny_tree), "--out", str(out), *SMALL, "--held-out", ""]
+    assert scratch.main([*usual, "--grid", "2", "--start", str(distilled_run), "--steps", "0"]) == 0
+    first, second = (load_file(folder / "model.safetensors") for folder in (distilled_run, out))
+    assert all((first[name] == second[name]).all() for name in {*first, *second})
+    recorded = json.loads((out / "config.json").read_text())["run"]
+    assert recorded["started_from"] and recorded["start"] == {"average_with_start": None}
+    words = refused(capsys, scratch.main, *usual, "--start", distilled_run, "--dim", 8, "--pooling", "gem")
+    assert "has another architecture than this training; pass its options: --dim 16 --pooling avg" in words
+    assert "no run at" in refused(capsys, scratch.main, *usual, "--start", tmp_path / "none")
+    assert "is an input" in refused(capsys, scratch.main, *usual, "--start", out)
 
 
 def test_training_from_python_is_that_of_the_commands(distilled_run, teacher_run, tiny_tree, tmp_path, seams):

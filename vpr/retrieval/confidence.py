@@ -11,7 +11,9 @@ import numpy as np
 ELSEWHERE_M = 25.0  # metres from the first candidate at which another place begins: the rule of MSLS
 LIMIT = 20.0  # limit of separations, because a place without rivals would have an infinite one
 BLOCK = 1 << 20  # pairs of candidates that are compared at a time
-FEWEST = 10  # minimum number of right and of wrong answers to fit a curve
+FEWEST = 10  # minimum number of right and of wrong answers to fit a curve to them alone
+PRIOR_SEPARATIONS = np.linspace(0, 3, 7)  # of the pseudo-observations of a prior curve
+PRIOR_WEIGHT = 1.0  # answers that each of them counts as
 # Weight of the separation by geometry, relative to that by S_struct: the ratio that a logistic regression on a held-out
 # city finds (docs/notes/geometry.md).
 GEOMETRY_WEIGHT = 0.28
@@ -90,16 +92,22 @@ class Curve:
         return 1 / (1 + np.exp(-(self.slope * np.asarray(separations, np.float64) + self.intercept)))
 
     @classmethod
-    def fit(cls, separations: np.ndarray, right: np.ndarray) -> "Curve | None":
+    def fit(cls, separations: np.ndarray, right: np.ndarray, prior: "Curve") -> "Curve":
         """Fit by maximum likelihood to the separations (Q,) of queries, and whether their answers are right (Q,) bool.
 
-        None if there are fewer than `FEWEST` right or wrong answers.
+        With fewer than `FEWEST` right or wrong answers, pseudo-observations of the prior curve are added: at each of
+        `PRIOR_SEPARATIONS` answers of weight `PRIOR_WEIGHT`, right with the prior's probability.
         """
         from sklearn.linear_model import LogisticRegression
 
-        if min(right.sum(), (~right).sum()) < FEWEST:
-            return None
-        fitted = LogisticRegression(C=1e3).fit(np.asarray(separations)[:, None], right)
+        inputs, targets = np.asarray(separations, np.float64), np.asarray(right, bool)
+        weights = np.ones(len(inputs))
+        if min(targets.sum(), (~targets).sum()) < FEWEST:
+            pseudo, count = prior(PRIOR_SEPARATIONS), len(PRIOR_SEPARATIONS)
+            inputs = np.concatenate([inputs, PRIOR_SEPARATIONS, PRIOR_SEPARATIONS])
+            targets = np.concatenate([targets, np.ones(count, bool), np.zeros(count, bool)])
+            weights = np.concatenate([weights, PRIOR_WEIGHT * pseudo, PRIOR_WEIGHT * (1 - pseudo)])
+        fitted = LogisticRegression(C=1e3).fit(inputs[:, None], targets, weights)
         return cls(float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
 
 
@@ -120,3 +128,6 @@ class Curves:
     def record(self) -> dict[str, dict[str, float] | None]:
         """The curves as a dict for metrics.json."""
         return asdict(self)
+
+
+DEFAULT_CURVES = Curves(Curve(1.43, -0.83), Curve(2.73, -0.68), Curve(1.89, -0.25))  # of the built-in weights

@@ -45,3 +45,23 @@ def test_positions_are_unknown_without_coordinates(tmp_path):
         write_side(tmp_path / "test/miami" / side, make_rows(3, side[0]), files)
     data = load(tmp_path, Protocol(split="test", cities=("miami",))).retrieval_set
     assert data.positions is None and data.places(np.array([[0]])) is None
+
+
+def test_a_thinned_set_has_evenly_spaced_entries_with_their_answers(tmp_path):
+    rng = np.random.default_rng(0)
+    for city, queries, database in (("cph", 30, 40), ("sf", 20, 25)):
+        places = rng.uniform(0, 400, queries), rng.uniform(0, 400, database)
+        sides = [make_rows(len(x), city + side, easting=500_000 + x) for x, side in zip(places, "qd")]
+        write_city(tmp_path, city, *sides)
+    whole = load(tmp_path, Protocol()).retrieval_set
+    thin = whole.thin(20, 33)
+    assert len(thin.database) == 33 and len(thin.queries) == 20 == len(thin.scored)
+    assert [span[1].stop - span[1].start for span in thin.spans()] == [20, 13]
+    number = {name: i for i, name in enumerate(whole.queries.names)}
+    for row, name in enumerate(thin.queries.names):
+        right = {whole.database.names[entry] for entry in whole.answers[number[name]]} & set(thin.database.names)
+        assert {thin.database.names[entry] for entry in thin.answers[row]} == right
+        assert (thin.query_positions[row] == whole.query_positions[number[name]]).all()
+    everything = whole.thin(1000, 1000)
+    assert everything.database.names.tolist() == whole.database.names.tolist()
+    assert everything.queries.names.tolist() == whole.queries.names[whole.scored].tolist()

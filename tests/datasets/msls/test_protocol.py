@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from msls_tree import assert_one_line, make_rows, write_city
 
+from vpr.datasets.default_data import MANIFEST, PARTIAL_MANIFEST
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.msls import Protocol, load
 from vpr.datasets.msls.cities import TEST_CITIES, TRAIN_CITIES, VAL_CITIES, official_split
 from vpr.datasets.msls.foreign_keys import keys_of_other_cities
-from vpr.datasets.msls.known_counts import MINI_MARKERS, count_remarks
+from vpr.datasets.msls.known_counts import count_remarks
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_known_counts_speak_only_of_real_validation(tree):
     assert "sf is missing" in remarks[-1]
     assert len(count_remarks(load(tree, Protocol(cities=("cph",))))) == 2
     assert count_remarks(load(tree, Protocol(radius_m=10.0))) == []
-    for marker in MINI_MARKERS:
+    for marker in (MANIFEST, PARTIAL_MANIFEST):
         (tree / marker).write_text("{}")
         assert count_remarks(load(tree, Protocol())) == []
         (tree / marker).unlink()

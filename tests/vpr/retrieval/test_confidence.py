@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import minimize
 
 from vpr.retrieval.confidence import (
     ELSEWHERE_M,
     GEOMETRY_WEIGHT,
     LIMIT,
+    PRIOR_SEPARATIONS,
     Curve,
     Curves,
     answer_separation,
@@ -79,14 +81,27 @@ def test_the_separations_of_all_candidates_are_those_of_each_moved_to_the_front(
 def test_a_curve_recovers_the_probabilities_that_drew_the_answers():
     rng = np.random.default_rng(0)
     true, x = Curve(1.7, -0.6), rng.normal(0, 2, 20_000)
-    fitted = Curve.fit(x, rng.random(len(x)) < true(x))
-    assert fitted is not None
+    fitted = Curve.fit(x, rng.random(len(x)) < true(x), Curve(0.0, 5.0))
     assert fitted.slope == pytest.approx(1.7, abs=0.1) and fitted.intercept == pytest.approx(-0.6, abs=0.1)
 
 
-def test_there_is_no_curve_without_right_and_wrong_answers():
-    assert Curve.fit(np.arange(50.0), np.ones(50, bool)) is None
-    assert Curve.fit(np.arange(50.0), np.arange(50) < 3) is None
+@pytest.mark.parametrize("right", [np.ones(50, bool), np.zeros(50, bool), np.arange(50) < 3, np.ones(0, bool)])
+def test_with_few_wrong_or_right_answers_a_curve_is_the_likeliest_with_those_of_the_prior(right):
+    prior, x = Curve(1.4, -0.8), np.linspace(-1, 6, len(right))
+    fitted = Curve.fit(x, right, prior)
+
+    def loss(parameters):
+        curve, total = Curve(*parameters), 0.0
+        for separation_, is_right in zip(x, right):
+            total -= np.log(curve(separation_) if is_right else 1 - curve(separation_))
+        for place in PRIOR_SEPARATIONS:
+            total -= prior(place) * np.log(curve(place)) + (1 - prior(place)) * np.log(1 - curve(place))
+        return float(total)
+
+    best = minimize(loss, [1.0, 0.0])
+    assert [fitted.slope, fitted.intercept] == pytest.approx(best.x, abs=0.05)
+    if not len(right):
+        assert [fitted.slope, fitted.intercept] == pytest.approx([1.4, -0.8], abs=0.05)
 
 
 def test_curves_are_recorded_and_read_again():
