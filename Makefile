@@ -28,7 +28,7 @@ test-fast: $(ENV)/.installed
 
 # The numerical tests as on an x86-64 processor with AVX2 and two threads, and as on one with SSE alone and one thread,
 # there without those that take long.
-NUMERICS := tests/vpr/transport tests/vpr/description tests/vpr/maps tests/vpr/retrieval tests/vpr/models
+NUMERICS := tests/vpr/test_patch_codes.py tests/vpr/transport tests/vpr/description tests/vpr/maps tests/vpr/retrieval tests/vpr/models
 test-processors: $(ENV)/.installed
 	tests/support/as_processor avx2 env OMP_NUM_THREADS=2 $(PYTEST) $(NUMERICS)
 	tests/support/as_processor plain env OMP_NUM_THREADS=1 $(PYTEST) -m "not slow" $(NUMERICS)
