@@ -113,7 +113,10 @@ class Evaluator:
     def _rerank(self, described: DescribedSet, shortlist: Shortlist, run: Run) -> Reranking:
         calibration, fusion = run.calibration, self.ranking.fusion
         weight = calibration.weight if self.ranking.weight is None else self.ranking.weight
-        config = dataclasses.replace(self.rerank.config(calibration), geometry=self._geometry(described, calibration))
+        geometry = self._geometry(described, calibration)
+        config = dataclasses.replace(self.rerank.config(calibration), geometry=geometry)
+        if geometry and run.calibrated and geometry != calibration.geometry:
+            log.warning("this run was calibrated with geometry %d, not %d", calibration.geometry, geometry)
         if self.ranking.weight is None and not run.calibrated:
             log.info("no city was held out of this run: the weight of S_struct is the default, %g", weight)
         elif self.ranking.weight is None and (others := self.rerank.describe_overrides(calibration)):

@@ -92,7 +92,9 @@ class Validator:
             root = ensure_mini_msls(cities=[MINI_CITY])
             city = load(root, Protocol(split="val", cities=(MINI_CITY,))).retrieval_set
             sets[f"{MINI_CITY} of mini-MSLS"] = city
-        return {name: data.thin(MEASURED_QUERIES, MEASURED_DATABASE) for name, data in sets.items()}
+        thinned = {name: (data.thin(MEASURED_QUERIES, MEASURED_DATABASE), data) for name, data in sets.items()}
+        # the few queries of a large database may lose all their positives
+        return {name: some if len(some.scored) else data for name, (some, data) in thinned.items()}
 
     def score(self, model: StructuralModel | NetVLAD) -> dict[str, float]:
         """The metrics of a model in training: ``score``, the value of the criterion, and its reported metric.

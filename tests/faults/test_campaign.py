@@ -38,6 +38,11 @@ WRONG = ("x", -1, float("nan"), None, 1e308)
 ALLOWED = [("run.model.weights", "x"), ("run.teacher.weights", "x"), ("calibration.weight", 1e308)]
 ALLOWED += [("calibration.epsilon", 1e308), ("calibration.confidence.shortlist", None)]
 ALLOWED += [("calibration.confidence.rerank", None), ("calibration.confidence", {})]
+ALLOWED += [("calibration.confidence.geometry", None)]
+ALLOWED += [
+    (f"calibration.confidence.{stage}.{name}", -1)
+    for stage in ("shortlist", "rerank", "geometry") for name in ("slope", "intercept")
+]  # fmt: skip
 FILES = {
     "run/config.json": EVALUATE, "run/metrics.json": EVALUATE, "run/model.safetensors": EVALUATE, "a.h5": EVALUATE,
     "run/teacher/model.safetensors": TEACHER, "tree/train_val/cph/query/seq_info.csv": EVALUATE,

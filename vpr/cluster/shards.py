@@ -28,7 +28,7 @@ from vpr.description.batches import ImageDescriptors
 from vpr.maps.candidates import CandidateFinder, Candidates
 from vpr.maps.store import DESCRIPTORS, State
 from vpr.retrieval import vector_index
-from vpr.retrieval.fusion import NO_CANDIDATE
+from vpr.retrieval.fusion import NO_CANDIDATE, first_columns, weighted_sum
 from vpr.retrieval.index import LocalIndex
 from vpr.retrieval.rerank import CachedImages, Images, ImagesInMemory, Similarities
 from vpr.retrieval.sequences import sequence_descriptors
@@ -141,6 +141,12 @@ class ShardedIndex:
                         if total is not None:
                             np.maximum(total[part], found, out=total[part])
                 bar.update(part.stop - part.start)
+        if result.geometry is not None:  # each shard has compared the geometry of its own first candidates
+            scores = weighted_sum(result.global_similarity, result.structural, weight)
+            columns = first_columns(scores, config.geometry)
+            first = np.full_like(result.geometry, -np.inf)
+            np.put_along_axis(first, columns, np.take_along_axis(result.geometry, columns, 1), 1)
+            result = replace(result, geometry=first)
         return result
 
     def _ask(
@@ -244,17 +250,17 @@ class ShardedFinder(CandidateFinder):
         """The shards."""
         return self.shards
 
-    def find(
-        self, described: ImageDescriptors, depth: int, shortlist: np.ndarray | None = None, geometry: int = 0
+    def find_adapted(
+        self, adapted: ImageDescriptors, depth: int, shortlist: np.ndarray | None = None, geometry: int = 0
     ) -> Candidates:
-        """As `CandidateFinder.find`; ``not_searched`` counts the photos of shards that do not answer.
+        """As `CandidateFinder.find_adapted`; ``not_searched`` counts the photos of shards that do not answer.
 
         Raises ClusterError if no shard answers, or shards keep failing.
         """
         for _ in range(len(self.shards.actors) + 1):
             try:
                 rows = None if shortlist is None else self._remove_failed(shortlist)
-                candidates = super().find(described, depth, rows, geometry)
+                candidates = super().find_adapted(adapted, depth, rows, geometry)
             except ShardLostError:
                 continue
             failed = [self.spans[number] for number in self.shards.actors.failures]

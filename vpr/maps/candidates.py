@@ -144,7 +144,7 @@ class CandidateFinder:
         scores = np.where(rows >= 0, weighted_sum(similar, structural, weight), -np.inf)
         if compared.geometry is not None:
             there = np.where(rows[..., None] >= 0, self.places[rows], np.nan)
-            scores = add_geometry(scores, compared.geometry, geometry, there)
+            scores = add_geometry(scores, compared.geometry, geometry, there, self.place_m)
         ordered, similar, structural = (reorder(side, scores) for side in (rows, similar, structural))
         places = np.where(ordered[..., None] >= 0, self.places[ordered], np.nan)
         by_geometry = None if compared.geometry is None else reorder(compared.geometry, scores)

@@ -195,12 +195,12 @@ class Stretch:
     def is_familiar(self, minimum: float) -> bool:
         """Whether the stretch is not of an unknown place. minimum: of the familiarity of a single photo.
 
-        A mean varies less than a single familiarity, so it must be up to twice as high. A stretch that moves on far
-        passes: by chance, streets are not alike for so long.
+        A mean varies less than a single familiarity, so it must be up to twice as high, but less than 1. A stretch that
+        moves on far passes: by chance, streets are not alike for so long.
         """
         if self.is_far or self.familiarity is None:
             return True
-        return self.familiarity >= minimum * (2 - 1 / self.familiarities)
+        return self.familiarity >= min(minimum * (2 - 1 / self.familiarities), (1 + minimum) / 2)
 
 
 class Progress:
@@ -211,19 +211,20 @@ class Progress:
         self._number, self._is_far = 0, False
         self._first: np.ndarray | None = None  # (3,) where the stretch began
         self._last: np.ndarray | None = None
-        self._familiarities: list[float] = []
+        self._sum, self._count = 0.0, 0  # of the familiarities of the stretch
 
     def add(self, at: FramePlace, familiarity: float | None) -> Stretch:
         """The stretch of the next frame, up to it."""
         here = self.photos.places[at.best] if at.probability >= LIKELY else None
         if here is None or self._last is None or np.linalg.norm(here - self._last) > at.reach_m:
-            self._number, self._first, self._is_far, self._familiarities = self._number + 1, here, False, []
+            self._number, self._first, self._is_far = self._number + 1, here, False
+            self._sum, self._count = 0.0, 0
         elif np.linalg.norm(here - self._first) > FAR_PLACES * self.photos.place_m:
             self._is_far = True
         self._last = here
-        self._familiarities += [] if familiarity is None else [familiarity]
-        count = len(self._familiarities)
-        return Stretch(self._number, self._is_far, count, sum(self._familiarities) / count if count else None)
+        if familiarity is not None:
+            self._sum, self._count = self._sum + familiarity, self._count + 1
+        return Stretch(self._number, self._is_far, self._count, self._sum / self._count if self._count else None)
 
 
 def follow(photos: MapPlaces, track: Sequence[FramePlace], familiarities: Sequence[float | None]) -> list[Stretch]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 ELSEWHERE_M = 25.0  # metres from the first candidate at which another place begins: the rule of MSLS
+LARGEST = 1e6  # number in a curve that is not damaged
 LIMIT = 20.0  # limit of separations, because a place without rivals would have an infinite one
 BLOCK = 1 << 20  # pairs of candidates that are compared at a time
 FEWEST = 10  # minimum number of right and of wrong answers to fit a curve to them alone
@@ -80,7 +81,7 @@ class Curve:
     intercept: float
 
     def __post_init__(self) -> None:
-        if not np.isfinite([self.slope, self.intercept]).all():
+        if not (abs(self.slope) <= LARGEST and abs(self.intercept) <= LARGEST):  # nor NaN
             raise ValueError(f"a curve of slope {self.slope} and intercept {self.intercept}")
 
     def __call__(self, separations: np.ndarray) -> np.ndarray:

@@ -30,11 +30,17 @@ def first_columns(scores: np.ndarray, count: int) -> np.ndarray:
     return order[:, :count]
 
 
-def add_geometry(scores: np.ndarray, geometry: np.ndarray, count: int, places: np.ndarray | None) -> np.ndarray:
+def add_geometry(
+    scores: np.ndarray,
+    geometry: np.ndarray,
+    count: int,
+    places: np.ndarray | None,
+    elsewhere_m: float = ELSEWHERE_M,
+) -> np.ndarray:
     """Scores (Q, K) float32 that also go by the geometry of the first ``count`` candidates of each query.
 
     scores: S_global + w * S_struct, -inf if there is no candidate. geometry (Q, K): `PatchGeometry.score`, -inf if it
-    is not known. places: (Q, K, 2 or 3) or None, as for `separation`.
+    is not known. places: (Q, K, 2 or 3) or None, and elsewhere_m: as for `separation`.
 
     Among the first candidates, z + lambda z' decides, for z the score and z' the geometry in standard deviations from
     the mean of these candidates. Each query has a lambda of its own, without labels: half the separation of the best
@@ -42,10 +48,13 @@ def add_geometry(scores: np.ndarray, geometry: np.ndarray, count: int, places: n
     candidates apart, as it does for cameras that stand still, and hardly if it does not. lambda z' is added in the unit
     of the scores. The other candidates stay behind them, in their order.
     """
+    if not scores.shape[1]:
+        return scores
     columns = first_columns(scores, count)
     own, other = (np.take_along_axis(side, columns, 1) for side in (scores, geometry))
     there = None if places is None else np.take_along_axis(places, columns[:, :, None], 1)
-    weight = np.minimum(GEOMETRY_SHARE * _best_separation(other, there) / _best_separation(own, there), MAX_GEOMETRY)
+    by_geometry, by_score = (_best_separation(side, there, elsewhere_m) for side in (other, own))
+    weight = np.minimum(GEOMETRY_SHARE * by_geometry / by_score, MAX_GEOMETRY)
     change = (weight * _spread(own))[:, None] * _standardise(other)
     changed = own + change
     fallen = np.where(np.isfinite(own), own, 0).min(1) - np.where(np.isfinite(own), changed, 0).min(1)
@@ -55,11 +64,12 @@ def add_geometry(scores: np.ndarray, geometry: np.ndarray, count: int, places: n
     return result
 
 
-def _best_separation(scores: np.ndarray, places: np.ndarray | None) -> np.ndarray:
+def _best_separation(scores: np.ndarray, places: np.ndarray | None, elsewhere_m: float) -> np.ndarray:
     """The separation (Q,) of the best candidate by scores (Q, K) in any order, at least `LEAST_SEPARATION`."""
     order = np.argsort(-scores, axis=1, kind="stable")
     moved = None if places is None else np.take_along_axis(places, order[:, :, None], 1)
-    return np.asarray(np.maximum(separation(np.take_along_axis(scores, order, 1), moved), LEAST_SEPARATION))
+    best = separation(np.take_along_axis(scores, order, 1), moved, elsewhere_m=elsewhere_m)
+    return np.asarray(np.maximum(best, LEAST_SEPARATION))
 
 
 def fuse_ranks(scores: np.ndarray, constant: float = 60.0) -> np.ndarray:

@@ -133,6 +133,8 @@ class Service:
 
     def _tracker(self, job: Job) -> Tracker:
         """The tracker of a job's drive; a new one if the drive is new, or the map has changed."""
+        for name in [name for name, (used, _) in self._trackers.items() if used is not job.photo_map]:
+            del self._trackers[name]  # they would keep the map of before in memory
         photo_map, tracker = self._trackers.pop(job.drive, (None, None))
         if tracker is None or photo_map is not job.photo_map:
             tracker = job.photo_map.track(self.config)

@@ -177,3 +177,12 @@ def test_geometry_that_tells_nothing_apart_changes_no_order():
     scores = np.array([[3.0, 1.0, 2.0, -np.inf], [-np.inf] * 4, [1.0, -np.inf, -np.inf, -np.inf]], np.float32)
     equal = np.where(np.isfinite(scores), 0.3, -np.inf).astype("f4")
     np.testing.assert_allclose(add_geometry(scores, equal, 3, None), scores)
+
+
+def test_geometry_goes_by_the_size_of_a_place_and_needs_candidates():
+    rng = np.random.default_rng(0)
+    scores, geometry, places = rng.random((5, 8)).astype(np.float32), rng.random((5, 8)), rng.random((5, 8, 2)) * 20
+    small = add_geometry(scores, geometry, 8, places, 5.0)
+    np.testing.assert_array_equal(small, add_geometry(scores, geometry, 8, places * 10, 50.0))
+    assert np.abs(small - add_geometry(scores, geometry, 8, places, 25.0)).max() > 1e-3
+    assert add_geometry(scores[:, :0], geometry[:, :0], 8, places[:, :0]).shape == (5, 0)
