@@ -19,7 +19,7 @@ from vpr.cluster.describing import cluster_fill_options
 from vpr.cluster.shards import shard_database
 from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.description.adaptation import ComputedCache, adapt_cache, is_worth_adapting
-from vpr.description.cache_filling import CacheFillOptions, fill_cache, is_fitted_to
+from vpr.description.cache_filling import CacheFillOptions, fill_cache, is_fitted_to, require_replaceable
 from vpr.description.joined_cache import JoinedCache
 from vpr.description.model_spec import cache_spec
 from vpr.eval.options import RankingOptions
@@ -159,6 +159,8 @@ def _describe_coded(
     database, queries = (list(dict.fromkeys(side.images.ravel().tolist())) for side in (data.database, data.queries))
     adapt = _is_adapted(model, ranking, len(database))
     options = CacheFillOptions(ranking.workers, dtype=ranking.patches, rollout=rollout, adapt=adapt)
+    if cache.is_file():
+        require_replaceable(cache, cache_spec(model, ranking.patches, rollout, adapt))
     if cache.is_file() and not is_fitted_to(cache, data.root, database):
         log.info("%s was fitted to other images, or they have changed; it is made again", cache)
         options = replace(options, refit=True)
@@ -187,5 +189,6 @@ def default_cache(
     kind = ("" if ranking.patches == "float16" else f"-{ranking.patches}") + ("-rollout" if rollout else "")
     if ranking.patches in CODE_BYTES:  # which are fitted to the database
         names = "\n".join(sorted(set(data.database.images.ravel().tolist())))
+        kind += "" if _is_adapted(model, ranking, len(set(data.database.images.ravel()))) else "-plain"
         kind += f"-{hashlib.sha256(names.encode(errors='surrogateescape')).hexdigest()[:8]}"
     return writable_path(folder / f"{root.name}-{tree}-{cache_spec(model).fingerprint}{kind}.h5")

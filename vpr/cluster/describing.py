@@ -69,6 +69,8 @@ def _describe(
     Workers decode in their own threads; ``workers`` is ignored. They compute on the kind of device given, which every
     machine must have. Raises ImageError if a worker cannot read a photo, ClusterError if the workers fail.
     """
+    if not batches:
+        return
     import ray
     from ray.exceptions import RayError
 

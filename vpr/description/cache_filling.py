@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from vpr.base.processes import SINGLE_PROCESS, SingleProcess, first_process_lock
-from vpr.cache import CacheError, CacheSpec, DescriptorCache, Keys, PatchType, create, mend_truncated
+from vpr.cache import CacheError, CacheMismatch, CacheSpec, DescriptorCache, Keys, PatchType, create, mend_truncated
 from vpr.description.adaptation import MOST_IMAGES, adaptation_of, space_evenly
 from vpr.description.batches import BATCH, ImageDescriptors, take_images
 from vpr.description.coding import create_coded, digest_of_images, write_described
@@ -165,6 +165,24 @@ def is_fitted_to(path: Path, root: Path, keys: Keys) -> bool:
     return coding is not None and coding.images == digest_of_images(images.keys, images.sizes, images.times)
 
 
+def require_replaceable(path: Path, spec: CacheSpec) -> None:
+    """Raise CacheMismatch for a cache of another kind, which may not be replaced; a truncated one may."""
+    try:
+        DescriptorCache(path, spec)
+    except CacheMismatch:
+        raise
+    except CacheError:  # it is repaired, or refused, when it is filled
+        return
+
+
+def sample_path(path: Path) -> Path:
+    """The file with the sample of an unfinished product-quantised cache.
+
+    It is hidden, so that the folder of an unfinished map counts as empty.
+    """
+    return path.with_name(f".{path.stem}-sample.h5")
+
+
 def _sample(keys: Keys) -> list[str]:
     """The images to which codes are fitted."""
     sample: list[str] = space_evenly(np.unique(np.array(keys)), MOST_IMAGES).tolist()
@@ -195,12 +213,14 @@ def _create_coded(
 
     Returns the number of images that were described, and the seconds.
     """
-    sample = path.with_name(f".{path.stem}-sample.h5")  # hidden: the folder of an unfinished map counts as empty
+    sample, keys = sample_path(path), _sample(images.keys)
     exact_options = replace(options, dtype="float16", overwrite=True)
-    exact = fill_cache(sample, model, root, _sample(images.keys), device, exact_options)
+    exact = fill_cache(sample, model, root, keys, device, exact_options)
+    rows = exact.cache.find(keys)  # the file may have images of an interrupted call for others
+    rows = rows[(rows >= 0) & (exact.cache.done[rows] != 0)]
     with first_process_lock(options.fabric, path, wait=True):
         if options.fabric.is_global_zero and _is_created(path, spec, options):
-            create_coded(path, images.keys, spec, exact.cache)
+            create_coded(path, images.keys, spec, exact.cache, rows)
             sample.unlink(missing_ok=True)
     return exact.images, exact.seconds
 

@@ -17,11 +17,12 @@ from vpr.description.adaptation import (
     adaptation_of,
     described_rows,
     fit_adaptation,
+    sort_by_key,
     space_evenly,
     split_rows,
 )
 from vpr.description.batches import ImageDescriptors
-from vpr.patch_codes import CODE_BYTES, PatchCodes
+from vpr.patch_codes import CENTROIDS, CODE_BYTES, PatchCodes
 
 log = logging.getLogger("vpr")
 
@@ -32,13 +33,16 @@ class CodingError(VprError):
     """Too few images to fit product quantisation to."""
 
 
-def create_coded(path: Path, keys: Keys, spec: CacheSpec, source: DescriptorCache) -> None:
+def create_coded(
+    path: Path, keys: Keys, spec: CacheSpec, source: DescriptorCache, rows: np.ndarray | None = None
+) -> None:
     """Create a product-quantised cache with a row for each image of ``source`` and for each key, atomically.
 
     source: a cache of the same model with exact patches. The adaptation and the codes are fitted to its images, whose
-    descriptors come first. Raises CodingError if there are too few.
+    descriptors come first. rows: of these images; None for all that are described. Raises CodingError if there are too
+    few.
     """
-    rows = described_rows(source)
+    rows = described_rows(source) if rows is None else sort_by_key(source, rows)
     coding = _fit_coding(source, rows, spec)
     times = np.zeros(len(rows), np.int64) if source.times is None else source.times[rows]
     with replace_file(path) as temporary:
@@ -69,8 +73,9 @@ def write_described(
 
 def _fit_coding(source: DescriptorCache, rows: np.ndarray, spec: CacheSpec) -> Coding:
     """Fit to the rows (D,) of a cache; if they are too many, to evenly spaced ones."""
-    if len(rows) < FEWEST:
-        remedy = f"give at least {FEWEST} at once, or choose another type of patches (float16)"
+    fewest = max(FEWEST, -(-CENTROIDS // max(1, spec.patches)))
+    if len(rows) < fewest:
+        remedy = f"give at least {fewest} at once, or choose another type of patches (float16)"
         raise CodingError(f"{len(rows)} images are too few to fit {spec.dtype} codes to", remedy=remedy)
     adaptation = fit_adaptation(source, rows) if spec.adapted else None
     chosen = space_evenly(rows, MOST_IMAGES)

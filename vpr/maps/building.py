@@ -21,6 +21,8 @@ from vpr.maps.geodesy import to_places
 from vpr.maps.map_sample import search_sample
 from vpr.maps.paths import RealPaths
 from vpr.maps.photo_versions import (
+    CODED_DESCRIPTORS,
+    SAMPLE_DESCRIPTORS,
     FileStamp,
     describe_photos,
     drop_old_versions,
@@ -155,7 +157,7 @@ def add_photos_unlocked(
     require_described(done.cache, merged.described_as)
     after = before
     is_converted = done.cache.path.name != DESCRIPTORS
-    is_changed = is_converted or before.state != stored.state
+    is_changed = is_converted or before.state != stored.state or place_m == 0
     if new or changed or done.described or outdated.any() or is_changed:
         described = [*new, *(key for key in changed if known[key][-1] != rows[key][-1])]
         after = _write(folder, model, replace_table(before, merged), done.cache, described)
@@ -215,6 +217,8 @@ def remove_photos(folder: Path, model: Run, names: Sequence[str]) -> int:
                 raise MapError(f"no photo of {folder} lies at {name} or has that name; see: python -m vpr.map info")
             removed |= matching
         remaining = np.array([key not in removed for key in before.table.keys], bool)
+        for unfinished in (CODED_DESCRIPTORS, SAMPLE_DESCRIPTORS):  # of a conversion that was interrupted
+            (folder / unfinished).unlink(missing_ok=True)
         if not remaining.any():
             raise MapError(f"that would leave no photo in {folder}; remove the folder instead")
         if not remaining.all():

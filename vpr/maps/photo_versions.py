@@ -16,7 +16,7 @@ import numpy as np
 
 from vpr.cache import CacheError, CacheMismatch, DescriptorCache, Keys, PatchType, keep_rows, mend_truncated
 from vpr.description.adaptation import MOST_IMAGES, open_any_type, space_evenly, spec_of_type
-from vpr.description.cache_filling import DEFAULT_FILL, CacheFillOptions, fill_cache
+from vpr.description.cache_filling import DEFAULT_FILL, CacheFillOptions, fill_cache, sample_path
 from vpr.description.coding import create_coded
 from vpr.maps.errors import MapError
 from vpr.maps.skipped_photos import first_names, problem_of
@@ -29,6 +29,7 @@ log = logging.getLogger("vpr")
 CODED: PatchType = "pq28"  # of the patches of maps with at least `CODED_FROM` photos
 CODED_FROM = 100_000
 CODED_DESCRIPTORS = "descriptors-coded.h5"  # of a map whose patches are being converted
+SAMPLE_DESCRIPTORS = sample_path(Path(DESCRIPTORS)).name
 VERSION = re.compile(r"\?\d+--?\d+\Z")
 WASTE = 0.25  # old versions per photo of the map, above which the file is rewritten
 
@@ -111,7 +112,8 @@ def describe_photos(
                 log.warning("%s was truncated; the missing photos are described again", path)
             cache = open_descriptors(folder, model)
             if _is_converted(cache, patches, len(table)):
-                path, cache = _convert(folder, model, table, options)
+                cache, described = _convert(folder, model, table, options)
+                path = cache.path
             options = replace(options, dtype=cache.spec.dtype)
             rows = cache.find(lacking)
             lacking = lacking[(rows < 0) | (cache.done[rows] == 0)]
@@ -120,7 +122,7 @@ def describe_photos(
         if wanted := [name for name in files if name not in unreadable]:
             options = replace(options, tolerant=True, file_of=lambda name: absolute_path(folder, photo_key(name)))
             filled = fill_cache(path, model.network, Path(), wanted, model.device, options)
-            described, unreadable = filled.images, unreadable | filled.unreadable
+            described, unreadable = described + filled.images, unreadable | filled.unreadable
         if not path.is_file():
             raise no_readable_photo([problem_of(problem) for problem in unreadable.values()])
         cache = open_any_type(path, model.spec)
@@ -145,10 +147,10 @@ def _is_converted(cache: DescriptorCache, patches: PatchType | None, photos: int
     return True
 
 
-def _convert(folder: Path, model: Run, table: PhotoTable, options: CacheFillOptions) -> tuple[Path, DescriptorCache]:
+def _convert(folder: Path, model: Run, table: PhotoTable, options: CacheFillOptions) -> tuple[DescriptorCache, int]:
     """A product-quantised copy of the map's cache, fitted to the photos of a table; one that is there is continued.
 
-    A sample of the photos is described first.
+    A sample of the photos is described first. Also returns the number of photos that were described.
     """
     names = np.sort(table.described_as)
     options = replace(options, tolerant=True, file_of=lambda name: absolute_path(folder, photo_key(name)))
@@ -158,14 +160,21 @@ def _convert(folder: Path, model: Run, table: PhotoTable, options: CacheFillOpti
         cache = DescriptorCache(path, spec)
         rows = cache.find(plain.keys[plain.done > 0])
         if (rows >= 0).all() and cache.done[rows].all():
-            return path, cache
+            return cache, 0
     except CacheError:  # it is missing, or of another type
         pass
     sample = space_evenly(names, MOST_IMAGES).tolist()
     exact = replace(options, dtype=plain.spec.dtype)
-    plain = fill_cache(folder / DESCRIPTORS, model.network, Path(), sample, model.device, exact).cache
+    known = plain.find(sample)
+    # those that are described stay as they are, also if their files have changed since
+    lacking = [name for name, row in zip(sample, known) if row < 0 or not plain.done[row]]
+    lacking = [name for name in lacking if not _problem_of(absolute_path(folder, photo_key(name)))]
+    described = 0
+    if lacking:
+        filled = fill_cache(folder / DESCRIPTORS, model.network, Path(), lacking, model.device, exact)
+        plain, described = filled.cache, filled.images
     create_coded(path, [], spec, plain)
-    return path, DescriptorCache(path, spec)
+    return DescriptorCache(path, spec), described
 
 
 def replace_descriptors(folder: Path, cache: DescriptorCache, model: Run) -> DescriptorCache:

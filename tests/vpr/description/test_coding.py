@@ -12,9 +12,16 @@ from PIL import Image
 from vpr.cache import CacheError, CacheMismatch, CacheSpec, DescriptorCache, create, keep_rows, mend_truncated
 from vpr.description import cache_filling
 from vpr.description.adaptation import adaptation_of, fit_adaptation, spec_of_type
-from vpr.description.cache_filling import CacheFillOptions, fill_cache, is_fitted_to
+from vpr.description.cache_filling import (
+    CacheFillOptions,
+    fill_cache,
+    is_fitted_to,
+    require_replaceable,
+    sample_path,
+)
 from vpr.description.coding import CodingError, create_coded
 from vpr.description.joined_cache import JoinedCache
+from vpr.description.model_spec import cache_spec
 from vpr.models.structural import ModelConfig, StructuralModel
 
 COUNT, PATCHES, DIM = 200, 6, 12
@@ -155,6 +162,22 @@ def test_filling_describes_a_sample_first_and_an_interrupted_call_gives_the_same
     assert batches == [".b-sample.h5"] * 2 and not other.exists()
     fill_cache(other, make_model(), root, KEYS, CPU, PQ)
     assert other.read_bytes() == path.read_bytes()
+
+
+def test_the_sample_of_an_interrupted_call_for_other_images_counts_for_nothing(root, tmp_path):
+    path, other = tmp_path / "a.h5", tmp_path / "b.h5"
+    fill_cache(sample_path(path), make_model(), root, KEYS, CPU)
+    for one in (path, other):
+        fill_cache(one, make_model(), root, KEYS[:135], CPU, PQ)
+    assert DescriptorCache(path).keys.tolist() == sorted(KEYS[:135]) and path.read_bytes() == other.read_bytes()
+
+
+def test_caches_of_other_kinds_are_not_replaced(root, tmp_path):
+    fill_cache(tmp_path / "a.h5", make_model(), root, KEYS[:2], CPU)
+    with pytest.raises(CacheMismatch, match="was made by another model"):
+        require_replaceable(tmp_path / "a.h5", cache_spec(make_model(), "pq14", adapt=False))
+    (tmp_path / "b.h5").write_bytes((tmp_path / "a.h5").read_bytes()[:9000])
+    require_replaceable(tmp_path / "b.h5", cache_spec(make_model()))
 
 
 def test_a_cache_knows_the_images_that_it_was_fitted_to(root, tmp_path):

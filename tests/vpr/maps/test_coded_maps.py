@@ -1,6 +1,7 @@
 """Maps with product-quantised patches: their answers, how they begin, and maps that are converted."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -96,3 +97,17 @@ def test_types_that_cannot_be_had_are_refused_and_nothing_changes(tmp_path, phot
     with pytest.raises(MapError, match="has float16 patches, which cannot become int8"):
         add_photos(tmp_path / "other", model, found, patches="int8")
     assert np.all(Map.open(folder, model).positions == Map.open(tmp_path / "other", model).positions)
+
+
+def test_a_changed_photo_does_not_change_the_map_that_is_converted(tmp_path, photos):
+    """Its old row stays, whatever its file has become."""
+    model, own, folder = a_model(), tmp_path / "own", tmp_path / "map"
+    shutil.copytree(photos, own)
+    found = find_photos([own]).photos
+    add_photos(folder, model, found[:135])
+    before = Map.open(folder, model)
+    (own / "003.jpg").write_bytes(b"no photo any more")
+    result = add_photos(folder, model, found[135:], patches="pq28")
+    assert (result.new, result.described, result.photos) == (5, 5, 140) and patches_of(folder, model) == "pq28"
+    after = Map.open(folder, model)
+    np.testing.assert_array_equal(after.content.global_descriptors[:135], before.content.global_descriptors)
