@@ -87,7 +87,7 @@ class RetrievalSet:
         return similarity[other].reshape(shape), ranked[other].reshape(shape)
 
     def thin(self, queries: int, database: int) -> RetrievalSet:
-        """A set of evenly spaced entries: at most so many of the database, and so many queries that still have answers.
+        """A set of evenly spaced entries. queries, database: their maximum numbers; every query still has answers.
 
         Raises DatasetError if the answers are unknown.
         """

@@ -9,7 +9,7 @@ from vpr.maps.drives import MANNERS, Evidence, MapPlaces
 
 NOT_ON_MAP, LEAVES, COMES_BACK = 0.1, 0.02, 0.05  # of the first frame, and between two frames
 SWITCH = 0.02  # probability of another manner of moving
-AROUND = 2  # the best candidates of so many frames before and after a frame are states of it, too
+AROUND = 2  # frames before and after a frame whose best candidates are states of it, too
 HEAVY = 20  # the most likely states of a frame that are states of the next one, too
 PLATEAU = 0.98  # share of the highest probability that states in the middle of the likeliest place have
 LIKELY = 0.5  # minimum probability of a frame of a stretch

@@ -17,7 +17,7 @@ from vpr.retrieval.confidence import ELSEWHERE_M
 
 NEIGHBOURS = 2.5  # steps from the middle of a place to its end: 25 m for frames 10 m apart, the rule of MSLS
 LONE = 0.75  # the same in distances to the nearest photo, if neighbours do not look alike
-NEAR_SHARE, FEWEST_NEAR = 0.1, 5  # neighbours: this share of the map's photos nearest to a photo, but at least so many
+NEAR_SHARE, FEWEST_NEAR = 0.1, 5  # share and minimum number of the map's photos that are neighbours of one
 MOST_ALIKE = 0.75  # of the alikeness of the best match, which frames in the middle of a place exceed
 MOST_STEPS = 30  # maximum number of steps to follow the alikeness
 
