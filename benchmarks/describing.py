@@ -1,8 +1,8 @@
 """The cost of describing a photo, with decoding: ``python -m benchmarks.describing [--run RUN ...] [--engine torch]``.
 
-Each run describes JPEGs of 1024 x 768 pixels as the commands do, by the engine that they choose on a CPU. Prints
-medians of milliseconds a photo. "decode" and "network" are the two parts alone. Both use all cores, so their sum is a
-lower bound.
+Each run describes JPEGs as the commands do, by the engine that they choose on a CPU. "decode" and "network" are the two
+parts alone; their sum is the floor. The three take turns. Prints medians of milliseconds a photo, by the clock and of
+the processor, and the ratio to the floor.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from vpr.base.settings import Names, PositiveInt, option
 from vpr.models.onnx_network import Engine
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import nn
 
@@ -31,6 +32,7 @@ class DescribingOptions:
     run: Names = option(Names(["builtin"]), "run folders of structural models, or 'builtin'")
     engine: Engine = option("auto", "what runs the network; auto chooses as the commands do")
     photos: PositiveInt = option(300, "number of photos")
+    width: PositiveInt = option(1024, "of the photos, pixels; they are three quarters as high")
     repeats: PositiveInt = option(5, "number of measurements of each figure")
 
 
@@ -50,30 +52,41 @@ def _work(options: DescribingOptions) -> None:
     from vpr.models.engine import network_of
     from vpr.run import load
 
-    def measure_ms(work: Callable[[], object]) -> float:
-        times = []
-        for _ in range(options.repeats + 1):
-            start = time.perf_counter()
-            work()
-            times.append(1000 * (time.perf_counter() - start) / options.photos)
-        return float(np.median(times[1:]))  # without the first, a warm-up
-
+    height = options.width * 3 // 4
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         names = [f"{number}.jpg" for number in range(options.photos)]
         for name in names:
             coarse = Image.fromarray(rng.integers(0, 256, (96, 128, 3), np.uint8))
-            coarse.resize((1024, 768), Image.Resampling.BICUBIC).save(Path(folder) / name, quality=90)
+            coarse.resize((options.width, height), Image.Resampling.BICUBIC).save(Path(folder) / name, quality=90)
         for run in options.run:
             model = load(run, "cpu", options.engine)
             images = ImageFiles.for_model(Path(folder), names, model.network)
             batches = [range(start, min(start + BATCH, len(images))) for start in range(0, len(images), BATCH)]
             tensors = [torch.stack([images[number] for number in batch]) for batch in batches]
-            both = measure_ms(lambda: [*describe(model.network, images, batches, model.device)])  # noqa: B023
-            decode = measure_ms(lambda: [*decode_in_threads(images, batches)])  # noqa: B023
-            network = measure_ms(lambda: _run_network(model.network, tensors))  # noqa: B023
+            works: list[Callable[[], object]] = [
+                lambda: [*describe(model.network, images, batches, model.device)],  # noqa: B023
+                lambda: [*decode_in_threads(images, batches)],  # noqa: B023
+                lambda: _run_network(model.network, tensors),  # noqa: B023
+            ]
+            clock, processor = _measure(works, options.repeats) / options.photos
             engine = "torch" if network_of(model.network) is None else "ONNX Runtime"
-            print(f"{run}: {both:.2f} ms a photo ({engine}); decode {decode:.2f}, network {network:.2f}")
+            for name, (both, decode, network) in (("clock", clock), ("processor", processor)):
+                parts = f"decode {decode:.2f}, network {network:.2f}, {both / (decode + network):.2f} times both"
+                print(f"{run} ({engine}), {options.width} x {height}, {name}: {both:.2f} ms a photo; {parts}")
+
+
+def _measure(works: Sequence[Callable[[], object]], repeats: int) -> np.ndarray:
+    """Medians (2, W), ms: the time and the processor time of each work, in turns, without the first, a warm-up."""
+    import numpy as np
+
+    times = np.zeros((repeats + 1, 2, len(works)))
+    for turn in range(repeats + 1):
+        for number, work in enumerate(works):
+            start = time.perf_counter(), time.process_time()
+            work()
+            times[turn, :, number] = time.perf_counter() - start[0], time.process_time() - start[1]
+    return 1000 * np.median(times[1:], axis=0)
 
 
 def _run_network(model: nn.Module, batches: Sequence[torch.Tensor]) -> None:

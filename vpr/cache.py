@@ -14,9 +14,10 @@ It is read as memory maps, and an interrupted writer continues. Layout, with the
 If patches are product-quantised (types pq28 and pq14), ``patches`` is (N, P, M) uint8, and there is one more dataset:
 
     coding     (L,)       uint8    the bytes of a safetensors file: ``codebooks`` (M, 256, S) float32, the centroids of
-                                   each part of a patch; ``dim`` (1,), which is C; ``images``, a digest of the images
-                                   that they were fitted to; and the arrays of the adaptation to which globals and
-                                   patches belong, or none if they are not adapted
+                                   each part of a patch; ``prediction`` (3, 2) float32, the weights of neighbours, see
+                                   vpr.patch_codes; ``dim`` (1,), which is C; ``images``, a digest of the images that
+                                   they were fitted to; and the arrays of the adaptation to which globals and patches
+                                   belong, or none if they are not adapted
 
 All HDF5 metadata is written at the front of the file, before the file is renamed into place. After that only array
 elements change, in place, and ``done`` of a row is set after its descriptors. So a killed writer leaves a valid file in
@@ -78,7 +79,8 @@ class Coding:
         """The bytes of a safetensors file; `from_bytes` is the inverse."""
         from safetensors.numpy import save
 
-        arrays = {**self.adaptation, "codebooks": self.codes.codebooks, "dim": np.array([self.codes.dim])}
+        codes = {"codebooks": self.codes.codebooks, "dim": np.array([self.codes.dim])}
+        arrays = {**self.adaptation, **codes, "prediction": self.codes.prediction}
         arrays["images"] = np.frombuffer(self.images.encode(), np.uint8)
         return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
@@ -93,11 +95,13 @@ class Coding:
         except SafetensorError as error:
             raise ValueError(f"the coding: {error}") from error
         codebooks, dim, images = arrays.pop("codebooks"), int(arrays.pop("dim").item()), arrays.pop("images")
+        prediction = arrays.pop("prediction")
         parts, centroids, size = codebooks.shape
         is_known = parts in CODE_BYTES.values() and centroids == CENTROIDS and 0 < dim <= parts * size
+        is_known &= prediction.shape == (3, 2) and prediction.dtype == np.float32
         if not is_known or codebooks.dtype != np.float32:
             raise ValueError(f"codebooks {codebooks.shape} of {codebooks.dtype} for {dim} numbers")
-        return cls(PatchCodes(codebooks, dim), images.tobytes().decode(), arrays)
+        return cls(PatchCodes(codebooks, dim, prediction), images.tobytes().decode(), arrays)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,14 @@ class ImageDescriptors(NamedTuple):
         """The descriptors that a network computed, float32."""
         return cls(globals_, None if patches is None else patches.astype(np.float16))
 
+    @classmethod
+    def joined(cls, parts: Sequence[ImageDescriptors]) -> ImageDescriptors:
+        """The descriptors of the images of all parts, at least one, in order."""
+        if len(parts) == 1:
+            return parts[0]
+        columns = zip(*parts)
+        return cls(*(None if column[0] is None else np.concatenate(column) for column in columns))  # type: ignore[arg-type]
+
 
 class NumberedImages(Protocol[Image]):
     """Images by number."""

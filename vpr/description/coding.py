@@ -84,7 +84,7 @@ def _fit_coding(source: DescriptorCache, rows: np.ndarray, spec: CacheSpec) -> C
     source.require_numbers(chosen, patches)
     if adaptation is not None:
         patches = adaptation.adapt_patches(patches)
-    codes = PatchCodes.fit(patches.reshape(-1, spec.dim), CODE_BYTES[spec.dtype])
+    codes = PatchCodes.fit(patches, CODE_BYTES[spec.dtype])
     times = np.zeros(len(rows), np.int64) if source.times is None else source.times[rows]
     images = digest_of_images(source.keys[rows].tolist(), source.bytes[rows], times)
     return Coding(codes, images, {} if adaptation is None else adaptation.to_arrays())

@@ -10,12 +10,13 @@ from torch.utils.data import DataLoader
 
 from vpr.base.progress import progress
 from vpr.description.batches import BATCH, ImageDescriptors, decode_ahead
-from vpr.description.image_files import Images
+from vpr.description.image_files import ImageFiles, Images
 from vpr.models.descriptors import Descriptors
 from vpr.models.engine import network_of
 from vpr.models.onnx_network import OnnxNetwork
 
-FIXED_BATCH = 16  # images in every batch of `reproducible_descriptors` by torch
+FIXED_BATCH = 16  # maximum images in the batches of `reproducible_descriptors` by torch
+PASS_PIXELS = 64 * 160 * 160  # of the images in one pass of torch on a CPU; VGG-16 holds 0.5 kB for each
 
 
 @contextmanager
@@ -56,9 +57,19 @@ def describe_batch(
     """The descriptors of images (b, 3, H, W). network: the model's, from `network_of`; None for torch."""
     if network is not None:
         return ImageDescriptors.from_network(*network(batch.contiguous().numpy()))
+    size = images_per_pass(*batch.shape[-2:]) if device.type == "cpu" else len(batch)
+    return ImageDescriptors.joined([_one_pass(model, images, device) for images in torch.split(batch, size)])
+
+
+def images_per_pass(height: int, width: int) -> int:
+    """How many images of a size, pixels, torch describes at once on a CPU: enough for its speed, and few for memory."""
+    return max(1, PASS_PIXELS // (height * width))
+
+
+def _one_pass(model: nn.Module, images: torch.Tensor, device: torch.device) -> ImageDescriptors:
     with evaluation_mode(model):
-        batch = batch.to(device, memory_format=torch.channels_last, non_blocking=True)
-        description = model(batch)
+        images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
+        description = model(images)
     patches, weights = description.patch_descriptors, description.weights
     return ImageDescriptors(
         description.global_descriptor.float().cpu().numpy(),
@@ -93,30 +104,31 @@ def global_descriptors(
 
 
 def reproducible_descriptors(
-    model: nn.Module, images: Images, chosen: Sequence[int], device: torch.device
+    model: nn.Module, images: ImageFiles, chosen: Sequence[int], device: torch.device
 ) -> np.ndarray:
     """The global descriptors of chosen images, (N, G) float32, which do not depend on the other chosen images.
 
     Processors choose their kernels by the size of a batch, and so the last bits of a descriptor depend on it. Here all
-    batches have one size. It is 1 with ONNX Runtime, which is as fast with one image. With torch it is `FIXED_BATCH`: a
-    smaller batch is filled up.
+    batches have one size. It is 1 with ONNX Runtime, which is as fast with one image. With torch it is at most
+    `FIXED_BATCH`: a smaller batch is filled up.
 
     model: in evaluation mode.
     """
     network = network_of(model)
-    size, describes = (1, model) if network is not None else (FIXED_BATCH, _FilledBatches(model).eval())
+    size = 1 if network is not None else min(FIXED_BATCH, images_per_pass(*images.size))
+    describes = model if network is not None else _FilledBatches(model, size).eval()
     batches = [chosen[start : start + size] for start in range(0, len(chosen), size)]
     return np.concatenate([batch.globals_ for batch in describe(describes, images, batches, device)])
 
 
 class _FilledBatches(nn.Module):
-    """A model that gets every batch filled up to `FIXED_BATCH` by its last image."""
+    """A model that gets every batch filled up to one size by its last image."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, size: int) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.size = model, size
 
     def forward(self, images: torch.Tensor) -> Descriptors:
-        filling = images[-1:].expand(FIXED_BATCH - len(images), -1, -1, -1)
+        filling = images[-1:].expand(self.size - len(images), -1, -1, -1)
         described: Descriptors = self.model(torch.cat([images, filling]).contiguous(memory_format=torch.channels_last))
         return Descriptors(described.global_descriptor[: len(images)], None)

@@ -34,33 +34,56 @@ def gather(codes, codebooks, size, vector):
             vector[part * size + i] = codebooks[part, codes[part], i]
 
 
+@njit(**OPTIONS)
+def add_neighbours(vector, left, left_weight, upper, upper_weight):
+    """Add two vectors (M * size,) by their weights to ``vector``."""
+    for i in range(len(vector)):
+        vector[i] += left_weight * left[i] + upper_weight * upper[i]
+
+
+@njit(**OPTIONS)
+def write_unit(vector, half):
+    """Write the first C numbers of a vector, made a unit vector, as float16 into ``half`` (C,) uint16."""
+    total = np.float32(0)
+    for i in range(len(half)):
+        total += vector[i] * vector[i]
+    scale = np.float32(1) / np.sqrt(total) if total > np.float32(0) else np.float32(0)
+    for i in range(len(half)):
+        half[i] = single_to_half(vector[i] * scale)
+
+
 def make_decoder(sources):
     """The compiled function; ``sources`` is the digest of its sources, which the key of its cache includes."""
 
     @njit(**ENTRY)
-    def decode(codes, codebooks, half):
-        """Decode patches ``codes`` (n, M) uint8 by ``codebooks`` (M, 256, S) float32 into ``half``.
+    def decode(codes, codebooks, prediction, columns, half):
+        """Decode the patches ``codes`` (N, P, M) uint8 of images into ``half`` (N, P, C) uint16, the bits of float16.
 
-        ``half`` (n, C) uint16 are the bits of float16; they become unit vectors, or zeros. C is at most M * S; the
-        remaining numbers are padding.
+        ``codebooks`` (M, 256, S) float32 and ``prediction`` (3, 2) float32 are those of `vpr.patch_codes.PatchCodes`.
+        ``columns``, of the grid of patches, divides P. The patches become unit vectors, or zeros. C is at most M * S;
+        the remaining numbers are padding.
         """
         _ = sources
         parts, size = codebooks.shape[0], codebooks.shape[2]
-        length = half.shape[1]
-        vector = np.empty(parts * size, np.float32)
+        decoded = np.empty((2, columns, parts * size), np.float32)  # two rows of the grid, in turns
         for n in range(len(codes)):
-            if size == 4:  # a number that the compiler knows, so that it copies whole vectors
-                gather(codes[n], codebooks, 4, vector)
-            elif size == 8:
-                gather(codes[n], codebooks, 8, vector)
-            else:
-                gather(codes[n], codebooks, size, vector)
-            total = np.float32(0)
-            for i in range(length):
-                total += vector[i] * vector[i]
-            scale = np.float32(1) / np.sqrt(total) if total > np.float32(0) else np.float32(0)
-            for i in range(length):
-                half[n, i] = single_to_half(vector[i] * scale)
+            for row in range(codes.shape[1] // columns):
+                for column in range(columns):
+                    vector, patch = decoded[row & 1, column], row * columns + column
+                    if size == 4:  # a number that the compiler knows, so that it copies whole vectors
+                        gather(codes[n, patch], codebooks, 4, vector)
+                    elif size == 8:
+                        gather(codes[n, patch], codebooks, 8, vector)
+                    else:
+                        gather(codes[n, patch], codebooks, size, vector)
+                    left, upper = decoded[row & 1, column - 1], decoded[1 - (row & 1), column]
+                    if column > 0 and row > 0:
+                        add_neighbours(vector, left, prediction[2, 0], upper, prediction[2, 1])
+                    elif column > 0:
+                        add_neighbours(vector, left, prediction[0, 0], left, np.float32(0))
+                    elif row > 0:
+                        add_neighbours(vector, upper, np.float32(0), upper, prediction[1, 1])
+                    write_unit(vector, half[n, patch])
 
     return decode
 
