@@ -56,7 +56,7 @@ def _work(options: LocateOptions, config: LocateConfig, cluster: ShardOptions) -
     from vpr.description.foreign import read_foreign
     from vpr.maps.frame_order import split_drives
     from vpr.maps.photo_map import Map
-    from vpr.maps.results import Located
+    from vpr.maps.results import Located, require_earth
     from vpr.maps.skipped_photos import first_names
     from vpr.run import load
 
@@ -65,6 +65,8 @@ def _work(options: LocateOptions, config: LocateConfig, cluster: ShardOptions) -
             log.warning("--%s has no effect any more; leave it out", name)
     photos = _find_photos(options.photos)
     photo_map = Map.open(options.map, load(options.run, options.device) if options.run else None, options.device)
+    if options.geojson:
+        require_earth(photo_map.kind, "--geojson")
     if problem := photo_map.probability_problem(config):
         print(one_line(f"probabilities unavailable: {problem}"), file=sys.stderr)
     shortlist = None if options.shortlist is None else read_foreign(options.shortlist)
@@ -132,8 +134,8 @@ def _summary(located: list[Located], unreadable: dict[str, str]) -> str:
 def _print_located(location: Located) -> None:
     print(one_line(location.summary()))
     for match in location.matches:
-        print(one_line(f"    {match.metres:8.1f} m  S_global {match.s_global:.3f}  S_struct {match.s_struct:.3f}  "
-                       f"{match.photo}"))  # fmt: skip
+        similar = f"S_global {match.s_global:.3f}  S_struct {match.s_struct:.3f}"
+        print(one_line(f"    {match.distance_text():>10}  {similar}  {match.photo}"))
 
 
 def _write(options: LocateOptions, photo_map: Map, located: list[Located], unreadable: dict[str, str]) -> None:
@@ -141,13 +143,14 @@ def _write(options: LocateOptions, photo_map: Map, located: list[Located], unrea
     import io
 
     from vpr.maps.pages import page
-    from vpr.maps.results import COLUMNS, as_geojson, as_rows
+    from vpr.maps.results import as_geojson, as_rows, csv_columns
 
     if options.json:
         errors = [{"photo": photo, "error": message} for photo, message in unreadable.items()]
         content = {
             "map": str(options.map),
             "model": photo_map.model.name,
+            "kind": photo_map.kind,
             "photos": [location.as_json() for location in located],
         }
         write_json(options.json, {**content, "unreadable": errors})
@@ -155,10 +158,13 @@ def _write(options: LocateOptions, photo_map: Map, located: list[Located], unrea
         write_json(options.geojson, as_geojson(located, str(options.map)))
     if options.csv:
         rows, table = io.StringIO(newline=""), as_rows(located, str(options.map))
-        csv.writer(rows, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows([COLUMNS, *table])
+        csv.writer(rows, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows(
+            [csv_columns(photo_map.kind), *table]
+        )
         write_bytes(options.csv, rows.getvalue().encode(errors="backslashreplace"))
     if options.report:
-        text = page(located, photo_map.positions, f"Located on {options.map}", _summary(located, unreadable))
+        title, frame = f"Located on {options.map}", photo_map.content.table.frame
+        text = page(located, photo_map.positions, title, _summary(located, unreadable), frame)
         write_bytes(options.report, text.encode(errors="xmlcharrefreplace"))
     if outputs := _output_paths(options):
         print(one_line(f"written: {', '.join(str(path) for path in outputs)}"))

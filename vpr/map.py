@@ -19,7 +19,7 @@ from vpr.base.machine import Device
 from vpr.base.settings import NonNegativeFloat, PositiveFloat, option, output, positional
 from vpr.cache import PatchType
 from vpr.cluster.options import ClusterOptions
-from vpr.maps.options import DecisionConfig
+from vpr.maps.options import DecisionConfig, FolderRole
 
 if TYPE_CHECKING:
     from vpr.cluster.connecting import Cluster
@@ -47,6 +47,11 @@ class MapOptions:
     crs: str = option(
         "", "reference system (CRS) of eastings and northings if a list has no column crs, for example EPSG:32631"
     )
+    folders: FolderRole | None = option(
+        None,
+        "add, check: where photos of folders have their positions, if not in files. walk: a folder is the frames of a "
+        "walk, in the order of their EXIF times, or else of their names",
+    )
     gpx: Path | None = option(None, "GPX track of the videos to add")
     every: PositiveFloat = option(1.0, "seconds between the frames taken from a video")
     start: str = option(
@@ -59,8 +64,8 @@ class MapOptions:
     )
     place: NonNegativeFloat | None = option(
         None,
-        "size of a place, metres, which add stores in the map, and check takes instead; 0 estimates it again; default: "
-        "as set before, or else estimated",
+        "size of a place, metres, or frames of a walk, which add stores in the map, and check takes instead; 0 "
+        "estimates it again; default: as set before, or else estimated",
     )
     run: str = option("", "run folder of the model, or 'builtin'; default: the map's model; for a new map: builtin")
     device: Device = option("auto", "device to compute on")
@@ -86,6 +91,8 @@ def _work(options: MapOptions, decision: DecisionConfig, outputs: CheckOutputs, 
         raise VprError(problem, thing="--cluster", remedy="leave --cluster out")
     if options.action != "check":
         _refuse_check_options(options.action, decision, outputs)
+    if options.folders and options.action not in ("add", "check"):
+        raise VprError("--folders is for add and check", thing="--folders", remedy="leave --folders out")
     if options.place is not None and options.action not in ("add", "check"):
         problem = f"the size of a place is stored by add, not by {options.action}"
         raise VprError(problem, thing="--place", remedy="leave --place out, or give it to add or to vpr.locate")
@@ -126,7 +133,9 @@ def _add(options: MapOptions, cluster_options: ClusterOptions) -> None:
     from vpr.maps.building import add_photos_unlocked, known_positions, read_positions, require_place, write_access
     from vpr.maps.frames import require_videos, take_frames
     from vpr.maps.skipped_photos import nothing_to_add
+    from vpr.maps.sources.folders import require_own_walk
     from vpr.maps.sources.positions import find_photos
+    from vpr.maps.sources.tables import other_kind
 
     start = time.perf_counter()
     videos = _videos(options)
@@ -134,10 +143,14 @@ def _add(options: MapOptions, cluster_options: ClusterOptions) -> None:
     require_place(options.map)
     require_videos(videos)
     model = _model(options)
-    found = find_photos(others, options.crs, known_positions(options.map))
+    found = find_photos(others, options.crs, known_positions(options.map), options.folders)
+    if options.folders == "walk":
+        require_own_walk(others, [*read_positions(options.map)])
+    if videos and found.kind != "earth":
+        raise other_kind(f"a video with {options.gpx}", "earth", found.kind)
     _print_skipped(found.skipped)
     if not found.photos and not videos:
-        raise nothing_to_add(found.skipped)
+        raise nothing_to_add(found.skipped, found.kind)
     with cluster_options.connect() as cluster, write_access(options.map):
         frames = []
         if options.gpx is not None:
@@ -215,11 +228,9 @@ def _print_info(options: MapOptions) -> None:
     state, table = content.state, content.table
     stamps = [read_stamp(str(path)) for path in options.map.rglob("*") if path.is_file()]
     size = sum(stamp[0] for stamp in stamps if stamp) / 1e6
-    south, north = table.latitude.min(), table.latitude.max()
-    west, east = table.longitude.min(), table.longitude.max()
     print(one_line(f"{options.map}: {state.photos} photos, {size:.1f} MB"))
-    print(f"latitude {south:.6f} to {north:.6f}, longitude {west:.6f} to {east:.6f}")
-    print(f"a place is {state.place_m:.3g} m ({'set' if state.place_is_set else 'estimated'})")
+    print(table.frame.extent_text())
+    print(f"a place is {table.frame.size_text(state.place_m)} ({'set' if state.place_is_set else 'estimated'})")
     adapted = f"adapted to {state.adapted_to} photos" if state.adapted_to else "not adapted"
     patches = open_descriptors(options.map, model).spec.dtype
     print(one_line(f"model {state.run} ({state.fingerprint}), {adapted}; patches: {patches}; index: {state.index}"))
@@ -238,7 +249,9 @@ def _check(options: MapOptions, decision: DecisionConfig, outputs: CheckOutputs)
             raise VprError("check takes no videos", thing=source, remedy=remedy)
     photo_map = Map.open(options.map, _model(options))
     config = LocateConfig(**vars(decision), place=options.place or 0.0)
-    result = photo_map.check(*options.sources, config=config, crs=options.crs, title="checking")
+    result = photo_map.check(
+        *options.sources, config=config, crs=options.crs, title="checking", folders=options.folders
+    )
     _print_skipped(result.left_out)
     if result.in_map:
         print(
@@ -265,7 +278,8 @@ def _write_check(outputs: CheckOutputs, photo_map: Map, result: CheckResult) -> 
         write_json(outputs.json, {**about, **result.as_json()})
     if outputs.report:
         title = f"Wrong answers of {photo_map.folder}"
-        text = page(result.wrong, photo_map.positions, title, result.counts())
+        frame = photo_map.content.table.frame
+        text = page(result.wrong, photo_map.positions, title, result.counts(), frame)
         write_bytes(outputs.report, text.encode(errors="xmlcharrefreplace"))
     if written := [str(path) for path in (outputs.json, outputs.report) if path]:
         print(one_line(f"written: {', '.join(written)}"))

@@ -14,7 +14,21 @@ from damage import (
     to_folder,
     to_pipe,
 )
-from faults_of_cases import PLACES, QUERY, cached, config, easting, emptied, key, metrics, nothing, on, photos, zipped
+from faults_of_cases import (
+    PLACES,
+    QUERY,
+    cached,
+    config,
+    easting,
+    emptied,
+    key,
+    listing,
+    metrics,
+    nothing,
+    on,
+    photos,
+    zipped,
+)
 from tiny import LABELS, SMALL
 
 USUAL = ["--data", "tree", "--device", "cpu"]
@@ -33,6 +47,7 @@ PATCHES = ["--run", "run", *USUAL, "--images", "2", "--out", "new"]
 PAIR = [*PATCHES, "--pair", "A.jpg,B.jpg"]
 PLAIN = ["--model", "vit_mini_patch16_112", *PATCHES[2:]]  # no run
 ADD = ["new", "add", PLACES, "--run", "run", "--device", "cpu"]
+KINDS = ["map", "add", "l.csv", "--device", "cpu"]
 UTM = [*ADD, "--crs", "EPSG:32631"]
 LOCATE = ["map", QUERY, "--run", "run", "--device", "cpu"]
 UNNAMED = ["map", QUERY, "--device", "cpu"]  # by the model that the map names
@@ -155,6 +170,8 @@ REFUSED = [
     ("vpr.map", ["new", "add", "a.mp4"], nothing, "give both: add VIDEO.mp4 --gpx TRACK.gpx"),
     ("vpr.map", ["new", "add", "a.mp4", "--gpx", "p.csv", "--device", "cpu"], nothing, "there is no video a.mp4"),
     ("vpr.map", ADD, nothing, "pass --crs EPSG:"),
+    ("vpr.map", KINDS, listing("file,x,y", "A.jpg,1,2"), "l.csv has local metres, and the map has positions on Earth"),
+    ("vpr.map", ["new", *KINDS[1:]], listing("file,x,y", "A.jpg,1,"), "row 2 has only an x or a y; fill both, or neit"),
     ("vpr.map", [*ADD, "--crs", "EPSG:0"], nothing, "unknown crs 'EPSG:0'"),
     ("vpr.map", [*ADD, "--crs", "EPSG:5703"], nothing, "has no eastings and northings"),
     ("vpr.map", UTM, on(PLACES, cut, 0), "is empty; it needs a file"),

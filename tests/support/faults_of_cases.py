@@ -49,6 +49,11 @@ def emptied(case):
         edit_row(case / PLACES, column, "")
 
 
+def listing(*lines):
+    """A list of photos, l.csv."""
+    return lambda case: (case / "l.csv").write_text("".join(f"{line}\n" for line in lines))
+
+
 def zipped(kind):
     """A zip of predictions."""
     return lambda case: zip_of(case / "p.csv", case / "z.zip", kind)

@@ -17,7 +17,7 @@ from vpr.maps.candidates import CandidateFinder
 from vpr.maps.errors import MapError
 from vpr.maps.familiarity import unknown_place_scores
 from vpr.maps.frames import FRAMES
-from vpr.maps.geodesy import to_places
+from vpr.maps.map_frame import Kind, Position
 from vpr.maps.map_sample import search_sample
 from vpr.maps.paths import RealPaths
 from vpr.maps.photo_versions import (
@@ -37,8 +37,8 @@ from vpr.maps.photo_versions import (
 )
 from vpr.maps.place_size import estimate_place_m
 from vpr.maps.skipped_photos import SkippedPhotos, problem_of
-from vpr.maps.sources.positions import Photo
-from vpr.maps.sources.tables import Position
+from vpr.maps.sources.positions import KnownPositions, Photo
+from vpr.maps.sources.tables import other_kind
 from vpr.maps.store import (
     DESCRIPTORS,
     ENDINGS,
@@ -82,18 +82,16 @@ class AddResult:
 
 def read_positions(folder: Path) -> dict[str, Position]:
     """The positions of a map's photos, by key; empty if there is no map yet."""
-    table = _read_table(folder)
-    return dict(zip(map(str, table.keys), zip(table.latitude.tolist(), table.longitude.tolist())))
+    return _read_table(folder).position_by_key()
 
 
-def known_positions(folder: Path) -> dict[str, Position]:
-    """The positions of a map's unchanged photos, by their `RealPaths`; empty if there is no map yet."""
-    table = _read_table(folder)
-    stamps = zip(table.bytes.tolist(), table.mtime_ns.tolist())
-    positions = zip(table.latitude.tolist(), table.longitude.tolist())
-    real = RealPaths()
-    rows = zip(map(str, table.keys), stamps, positions)
-    return {real(key): position for key, stamp, position in rows if read_stamp(key) == stamp}
+def known_positions(folder: Path) -> KnownPositions:
+    """What a map knows of positions; nothing if there is no map yet."""
+    table, real = _read_table(folder), RealPaths()
+    stamps = dict(zip(table.keys.tolist(), zip(table.bytes.tolist(), table.mtime_ns.tolist())))
+    positions = table.position_by_key().items()
+    by_key = {real(key): position for key, position in positions if read_stamp(key) == stamps[key]}
+    return KnownPositions(table.kind if len(table) else None, by_key)
 
 
 def _read_table(folder: Path) -> PhotoTable:
@@ -137,7 +135,9 @@ def add_photos_unlocked(
     place_m: float | None = None,
 ) -> AddResult:
     """As `add_photos`, for callers that hold `write_access`."""
-    stored = _read_or_create(folder, model)
+    stored = _read_or_create(folder, model, photos[0].kind if photos else "earth")
+    require_kind(stored.state.kind, photos)
+    kind = stored.state.kind
     before = stored if place_m is None else _set_place(stored, place_m)
     outdated = np.array([is_outdated(str(key)) for key in before.table.keys], bool)
     before = _select_photos(before, ~outdated) if outdated.any() else before
@@ -146,14 +146,14 @@ def add_photos_unlocked(
     keys = {real(key): key for key in known}  # another path to a photo of the map is that photo
     by_key = {keys.get(real(photo.key), real(photo.key)): photo for photo in photos}
     added = {key: _table_row(folder, key, photo, known.get(key)) for key, photo in by_key.items()}
-    done = describe_photos(folder, model, PhotoTable.from_rows([*(known | added).values()]), options, patches)
+    done = describe_photos(folder, model, PhotoTable.from_rows([*(known | added).values()], kind), options, patches)
     unreadable = _unreadable_photos(folder, known, done.unreadable)
     rows = {key: row for key, row in added.items() if key not in unreadable}
     if not known | rows:
         raise no_readable_photo([*unreadable.values()])
     new = [key for key in rows if key not in known]
     changed = [key for key, row in rows.items() if key in known and known[key] != row]
-    merged = PhotoTable.from_rows([*(known | rows).values()])
+    merged = PhotoTable.from_rows([*(known | rows).values()], kind)
     require_described(done.cache, merged.described_as)
     after = before
     is_converted = done.cache.path.name != DESCRIPTORS
@@ -171,6 +171,13 @@ def add_photos_unlocked(
         drop_old_versions(folder, cache, merged)
     counts = len(merged), len(new), len(changed), len(rows) - len(new) - len(changed), done.described
     return AddResult(*counts, after.state.adapted_to, SkippedPhotos(unreadable=unreadable), int(outdated.sum()))
+
+
+def require_kind(kind: Kind, photos: Sequence[Photo]) -> None:
+    """Raise MapError for a photo whose position is of another kind than those of the map."""
+    for photo in photos:
+        if photo.kind != kind:
+            raise other_kind(photo.key, photo.kind, kind)
 
 
 def _set_place(content: MapContent, place_m: float) -> MapContent:
@@ -194,9 +201,9 @@ def _unreadable_photos(folder: Path, known: Mapping[str, Row], unreadable: Mappi
 def _table_row(folder: Path, key: str, photo: Photo, known: Row | None) -> Row:
     """The row of a photo; if its file is unchanged, it keeps the name of its descriptors."""
     stamp = read_stamp(key) or FileStamp(0, 0)  # a file that was removed meanwhile is reported when it is described
-    same = known is not None and known[3:5] == stamp
+    same = known is not None and known[-3:-1] == stamp
     name = known[-1] if known is not None and same else version_name(disk_key(folder, key), stamp)
-    return (key, photo.latitude, photo.longitude, *stamp, name)
+    return (key, *photo.position, *stamp, name)
 
 
 def remove_photos(folder: Path, model: Run, names: Sequence[str]) -> int:
@@ -269,14 +276,13 @@ def write_access(folder: Path) -> Iterator[None]:
             raise MapError(f"{problem_of(error)}; {RESTORE}") from error
 
 
-def _read_or_create(folder: Path, model: Run) -> MapContent:
-    """The content of the map, or an empty one; raises MapError if another model made it."""
+def _read_or_create(folder: Path, model: Run, kind: Kind = "earth") -> MapContent:
+    """The content of the map, or an empty one with positions of a kind; raises MapError if another model made it."""
     spec = model.spec
     if not (folder / MAP).is_file():
         empty = np.zeros((0, spec.global_dim), np.float32)
-        return MapContent(
-            State(model.name, spec.fingerprint), PhotoTable.from_rows([]), empty, None, np.zeros(0, np.float32)
-        )
+        state, table = State(model.name, spec.fingerprint, kind=kind), PhotoTable.from_rows([], kind)
+        return MapContent(state, table, empty, None, np.zeros(0, np.float32))
     return read_map(folder, model)
 
 
@@ -342,9 +348,10 @@ def _write(
     vector_index.build(vectors, kind, _role_path(folder, "index", change))
     entries = VectorIndex(vectors, kind, paths.get("index"))
     photos = LocalIndex(entries, CachedImages(cache, rows, adaptation, vectors), model.describer.device)
-    places = to_places(table.latitude, table.longitude)
-    sample = search_sample(CandidateFinder(model.calibration, photos, places, state.place_m))
-    place_m = state.place_m if state.place_is_set else estimate_place_m(sample)
+    usual = table.frame.usual_place()
+    place_m = state.place_m if state.place_is_set or state.change else usual
+    sample = search_sample(CandidateFinder(model.calibration, photos, table.places, place_m))
+    place_m = place_m if state.place_is_set else estimate_place_m(sample, usual)
     unknown_scores = unknown_place_scores(sample, place_m)
     write_array(paths["strangers"], unknown_scores)
     files = {role: file for role, file in files.items() if role == "adaptation"}

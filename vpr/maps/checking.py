@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from vpr.maps.geodesy import to_places
+from vpr.maps.map_frame import EARTH, FRAMES, Kind, MapFrame, Position
 from vpr.maps.options import LocateConfig
 from vpr.maps.results import Located, MapMatch
 from vpr.maps.skipped_photos import SkippedPhotos
@@ -31,11 +31,10 @@ FAR = 0.9  # the share of known photos whose position error is reported beside t
 
 @dataclass(frozen=True)
 class CheckedPhoto:
-    """The answer for a photo, beside the truth; `vpr.maps.pages` shows it."""
+    """The answer for a photo, beside the truth; `vpr.maps.pages` shows it. Distances have the unit of the map."""
 
     located: Located
-    true_latitude: float  # degrees, WGS 84
-    true_longitude: float
+    truth: Position  # in the fields of the map's kind
     nearest_m: float  # from the true position to the nearest photo of the map
     error_m: float  # from the true position to the answer; NaN without candidates
     match_errors_m: tuple[float, ...]  # from the true position to each match
@@ -71,14 +70,14 @@ class CheckedPhoto:
         return self.located.on_map
 
     @property
-    def latitude(self) -> float:
-        """That of the answer, degrees."""
-        return self.located.latitude
+    def kind(self) -> Kind:
+        """The kind of the positions."""
+        return self.located.kind
 
     @property
-    def longitude(self) -> float:
-        """That of the answer, degrees."""
-        return self.located.longitude
+    def position(self) -> Position:
+        """That of the answer."""
+        return self.located.position
 
     @property
     def matches(self) -> tuple[MapMatch, ...]:
@@ -89,27 +88,31 @@ class CheckedPhoto:
         """A copy with only the first matches."""
         return replace(self, located=self.located.with_matches(count))
 
+    def answer_text(self) -> str:
+        """The answer without the name of the photo."""
+        return self.located.answer_text()
+
     def summary(self) -> str:
         """The answer and the truth in one line."""
-        truth = f"{self.true_latitude:.6f}, {self.true_longitude:.6f}"
+        frame = FRAMES[self.kind]
+        truth = frame.text(self.truth)
         if not self.is_known:
-            return f"{self.located.summary()}. A stranger: taken at {truth}, {_metres(self.nearest_m)} from the map"
+            away = frame.distance_text(self.nearest_m)
+            return f"{self.located.summary()}. A stranger: taken at {truth}, {away} from the map"
         verdict = "right" if self.is_right() else "wrong"
-        distance = "" if math.isnan(self.error_m) else f", {_metres(self.error_m)} from this position"
+        distance = "" if math.isnan(self.error_m) else f", {frame.distance_text(self.error_m)} from this position"
         return f"{self.located.summary()}. Known: taken at {truth}{distance}; the first match is {verdict}"
 
     def as_json(self) -> dict[str, Any]:
         """Its content in ``--json``."""
-        truth = {
-            "true_latitude": self.true_latitude,
-            "true_longitude": self.true_longitude,
-            "is_known": self.is_known,
-            "is_wrong": self.is_wrong,
-            "nearest_m": self.nearest_m,
-            "error_m": _number(self.error_m),
-            "match_errors_m": list(self.match_errors_m),
+        frame = FRAMES[self.kind]
+        truth = {f"true_{name}": value for name, value in zip(frame.fields, self.truth)}
+        distances = {
+            f"nearest_{frame.suffix}": self.nearest_m,
+            f"error_{frame.suffix}": _number(self.error_m),
+            f"match_errors_{frame.suffix}": list(self.match_errors_m),
         }
-        return self.located.as_json() | truth
+        return self.located.as_json() | truth | {"is_known": self.is_known, "is_wrong": self.is_wrong} | distances
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,7 @@ class CheckResult:
     threshold: float  # of the probability, by which the answers are decided
     in_map: tuple[str, ...] = ()  # photos of the map itself and copies of them, which are left out
     left_out: SkippedPhotos = SkippedPhotos()
+    kind: Kind = "earth"  # of the positions
 
     @cached_property
     def known(self) -> list[CheckedPhoto]:
@@ -193,10 +197,15 @@ class CheckResult:
     def as_json(self) -> dict[str, Any]:
         """The content of ``--json``; figures that are not available are None."""
         results: dict[str, float] = {f"recall@{rank}": self.recall(rank) for rank in RANKS}
-        results |= {"median_error_m": self.position_error_m(), "p90_error_m": self.position_error_m(FAR)}
+        suffix = FRAMES[self.kind].suffix
+        results |= {
+            f"median_error_{suffix}": self.position_error_m(),
+            f"p90_error_{suffix}": self.position_error_m(FAR),
+        }
         results |= {"ece": self.calibration_error, "ece_by_chance": self.chance_error}
         return {
-            "place_m": self.place_m,
+            "kind": self.kind,
+            f"place_{suffix}": self.place_m,
             "threshold": self.threshold,
             "counts": {"known": len(self.known), "strangers": len(self.strangers), "in_map": len(self.in_map)},
             "results": {name: _number(value) for name, value in results.items()},
@@ -207,8 +216,9 @@ class CheckResult:
 
     def counts(self) -> str:
         """The numbers of photos in one line."""
+        of_map = f"a photo of the map is within {FRAMES[self.kind].size_text(self.place_m)}"
         return (
-            f"{len(self.photos)} photos: {len(self.known)} known (a photo of the map is within {self.place_m:.3g} m), "
+            f"{len(self.photos)} photos: {len(self.known)} known ({of_map}), "
             f"{len(self.strangers)} strangers, {len(self.wrong)} wrong answers"
         )
 
@@ -217,8 +227,8 @@ class CheckResult:
         lines = [self.counts()]
         if self.known:
             recalls = ", ".join(f"recall@{rank} {100 * self.recall(rank):.1f} %" for rank in RANKS)
-            far = f"{100 * FAR:.0f} % within {_metres(self.position_error_m(FAR))}"
-            lines += [f"known: {recalls}", f"position error: median {_metres(self.position_error_m())}, {far}"]
+            middle, far = (FRAMES[self.kind].distance_text(self.position_error_m(share)) for share in (0.5, FAR))
+            lines += [f"known: {recalls}", f"position error: median {middle}, {100 * FAR:.0f} % within {far}"]
             lines.append(self._calibration_line())
         lines.append(f"{'threshold':>9}  {'strangers accepted':>20}  {'known refused':>18}  {'known elsewhere':>18}")
         for one in self.decisions:
@@ -259,49 +269,43 @@ def check_config(config: LocateConfig) -> LocateConfig:
 
 
 def check_answers(
-    located: Sequence[Located], photos: Sequence[Photo], places: np.ndarray, place_m: float, threshold: float
+    located: Sequence[Located],
+    photos: Sequence[Photo],
+    places: np.ndarray,
+    place_m: float,
+    threshold: float,
+    frame: MapFrame = EARTH,
 ) -> CheckResult:
     """Compare answers with the true positions of the photos.
 
     located: the answers with `check_config`; photos whose file could not be read may be missing. photos: as given, by
-    whose path an answer finds its own. places: of the map's photos, (N, 3) metres. place_m: size of a place, metres.
-    threshold: of the probability, by which the answers are decided.
+    whose path an answer finds its own. places: of the map's photos, (N, 3). place_m: size of a place, in the unit of
+    the map. threshold: of the probability, by which the answers are decided. frame: of the map.
     """
     from scipy.spatial import cKDTree
 
     of_path = {str(photo.path): photo for photo in photos}
     own = [of_path[one.photo] for one in located]
-    truth = photo_places(own)
+    truth = photo_places(own, frame)
     nearest = cKDTree(places).query(truth)[0] if len(own) else np.zeros(0)
     checked = []
     for one, photo, true, distance in zip(located, own, truth, nearest):
-        at = to_places(*np.array([(one.latitude, one.longitude), *((m.latitude, m.longitude) for m in one.matches)]).T)
-        error, *match_errors = np.linalg.norm(at - true, axis=1).tolist()
+        at = [one.position, *(match.position for match in one.matches)] if one.matches else []
+        error, *match_errors = np.linalg.norm(frame.places(frame.columns(at)) - true, axis=1).tolist() or [math.nan]
         decided = replace(one, on_map=one.on_map and (one.probability is None or one.probability >= threshold))
         checked.append(CheckedPhoto(
-            decided, photo.latitude, photo.longitude, float(distance), error, tuple(match_errors), one.on_map, place_m,
+            decided, photo.position, float(distance), error, tuple(match_errors), one.on_map, place_m,
         ))  # fmt: skip
-    return CheckResult(tuple(checked), place_m, threshold)
+    return CheckResult(tuple(checked), place_m, threshold, kind=frame.kind)
 
 
-def photo_places(photos: Sequence[Photo]) -> np.ndarray:
-    """The places of photos, (N, 3) metres."""
-    return to_places(np.array([photo.latitude for photo in photos]), np.array([photo.longitude for photo in photos]))
+def photo_places(photos: Sequence[Photo], frame: MapFrame = EARTH) -> np.ndarray:
+    """The places of photos, (N, 3)."""
+    return frame.places(frame.columns([photo.position for photo in photos]))
 
 
 def _share(count: int, of: int) -> str:
     return f"{count} of {of}" + (f" ({100 * count / of:.1f} %)" if of else "")
-
-
-def _metres(metres: float) -> str:
-    """A distance as text.
-
-    >>> [_metres(metres) for metres in (3.14159, 340.2, 12345.0, math.inf)]
-    ['3.1 m', '340 m', '12.3 km', 'no distance']
-    """
-    if not math.isfinite(metres):
-        return "no distance"
-    return f"{metres:.1f} m" if metres < 100 else f"{metres:.0f} m" if metres < 10_000 else f"{metres / 1000:.1f} km"
 
 
 def _number(value: float) -> float | None:

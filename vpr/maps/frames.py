@@ -22,8 +22,8 @@ from typing import Any
 from vpr.base.files import write_json
 from vpr.maps.errors import MapError
 from vpr.maps.geodesy import metres_between
+from vpr.maps.map_frame import Position
 from vpr.maps.sources.positions import Photo
-from vpr.maps.sources.tables import Position
 from vpr.maps.sources.video import APART_M, extract_frames, read_track
 from vpr.maps.store import file_digest
 
@@ -67,7 +67,7 @@ class VideoFrames:
 
     def write_next(self, before: VideoRecord | None) -> None:
         """Write the record before and the next one. Call it before the map is written."""
-        positions = {photo.path.name: (photo.latitude, photo.longitude) for photo in self.photos}
+        positions = {photo.path.name: photo.position for photo in self.photos}
         following = {**asdict(self.record), "positions": positions}
         write_json(self.folder / RECORD, {**({} if before is None else asdict(before)), "next": following})
 
@@ -148,8 +148,7 @@ def _unrecorded_tracks(of_map: Mapping[str, Position], photos: Sequence[Photo]) 
     They are valid, unless a frame of this command lies elsewhere in the map: then the start was another.
     """
     for photo in photos:
-        position = of_map.get(photo.path.name, (photo.latitude, photo.longitude))
-        if metres_between(position, (photo.latitude, photo.longitude)) > APART_M:
+        if metres_between(of_map.get(photo.path.name, photo.position), photo.position) > APART_M:
             return {}
     return dict.fromkeys(of_map, UNKNOWN_TRACK)
 

@@ -10,7 +10,6 @@ from vpr.maps.candidates import Candidates
 from vpr.maps.drive_filter import FramePlace, Stretch, follow, smooth
 from vpr.maps.drives import Evidence, MapPlaces, read_evidence
 from vpr.maps.familiarity import familiarity
-from vpr.maps.geodesy import places_to_degrees, to_places
 from vpr.maps.options import LocateConfig
 from vpr.maps.results import Located, MapMatch
 from vpr.maps.store import PhotoTable
@@ -32,7 +31,7 @@ class MapContext:
     @cached_property
     def photos(self) -> MapPlaces:
         """Where the photos are."""
-        return MapPlaces(to_places(self.table.latitude, self.table.longitude), self.place_m)
+        return MapPlaces(self.table.places, self.place_m)
 
     def evidence(self, found: Candidates) -> list[Evidence]:
         """The evidence of the frames of a drive; there must be a curve."""
@@ -109,7 +108,7 @@ def _locate_one(name: str, found: Candidates, answer: _Answer, context: MapConte
     """The position of one photo."""
     photo, order, probability, place_m = answer.photo, answer.order, answer.probability, context.place_m
     if found.rows[photo, order[0]] < 0:
-        return Located.without_candidates(name, found.not_searched)
+        return Located.without_candidates(name, found.not_searched, context.table.kind)
     places, weights = found.places[photo][order], found.weights[photo][order]
     centre = places[0] if answer.centre is None else answer.centre
     agreeing = np.linalg.norm(places - centre, axis=1) <= place_m  # False for padding
@@ -119,19 +118,20 @@ def _locate_one(name: str, found: Candidates, answer: _Answer, context: MapConte
     if agreeing.any():
         mean = (weights[agreeing, None] * places[agreeing]).sum(0) / weights[agreeing].sum()
     assert mean is not None
-    latitude, longitude = places_to_degrees(mean[None])
+    frame = context.table.frame
+    mean = frame.settle(mean)
     familiar = familiarity(float(found.structural[photo, order[0]]), context.unknown_scores)
     if answer.stretch is None:
         is_familiar = familiar is None or familiar >= config.familiarity
     else:
         is_familiar = answer.stretch.is_familiar(config.familiarity)
     on_map = (probability is None or probability >= config.threshold) and is_familiar
-    return Located(
+    return Located.at(
+        frame.kind,
+        frame.position(mean),
+        float(place_m + np.linalg.norm(centre - mean)),
         photo=name,
         on_map=on_map,
-        latitude=float(latitude[0]),
-        longitude=float(longitude[0]),
-        radius_m=float(place_m + np.linalg.norm(centre - mean)),
         probability=probability,
         familiarity=familiar,
         separation=float(found.separations[photo, order[0]]),
@@ -141,18 +141,18 @@ def _locate_one(name: str, found: Candidates, answer: _Answer, context: MapConte
     )
 
 
-def _matches(found: Candidates, answer: _Answer, metres: np.ndarray, table: PhotoTable) -> tuple[MapMatch, ...]:
-    """The first candidates of a photo; metres (top,): their distances from its position."""
+def _matches(found: Candidates, answer: _Answer, distances: np.ndarray, table: PhotoTable) -> tuple[MapMatch, ...]:
+    """The first candidates of a photo; distances (top,): from its position."""
     photo = answer.photo
     return tuple(
-        MapMatch(
+        MapMatch.at(
+            table.kind,
+            table.position(found.rows[photo, column]),
+            float(distance),
             photo=str(table.keys[found.rows[photo, column]]),
-            latitude=float(table.latitude[found.rows[photo, column]]),
-            longitude=float(table.longitude[found.rows[photo, column]]),
-            metres=float(distance),
             s_global=float(found.global_similarity[photo, column]),
             s_struct=float(found.structural[photo, column]),
         )
-        for column, distance in zip(answer.order, metres)
+        for column, distance in zip(answer.order, distances)
         if found.rows[photo, column] >= 0
     )

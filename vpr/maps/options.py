@@ -1,10 +1,13 @@
 """The settings of locating."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveInt, UnitInterval, check_stage, option
 from vpr.maps.errors import MapError
 from vpr.retrieval.settings import GEOMETRY
+
+FolderRole = Literal["walk"]  # what folders of photos are, and so what positions these have
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,4 +44,6 @@ class LocateConfig(DecisionConfig):
     """
 
     top: PositiveInt = option(5, "matches to report per photo")
-    place: NonNegativeFloat = option(0.0, "size of a place, metres; 0 uses that of the map (vpr.map MAP info)")
+    place: NonNegativeFloat = option(
+        0.0, "size of a place, metres, or frames of a walk; 0 uses that of the map (vpr.map MAP info)"
+    )

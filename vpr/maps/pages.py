@@ -14,6 +14,7 @@ import numpy as np
 from vpr.base.errors import VprError
 from vpr.base.pages import environment, style
 from vpr.description.thumbnails import SIZES, ThumbnailSize, thumbnail
+from vpr.maps.map_frame import EARTH, MapFrame, Position
 
 PACKAGE = "vpr.maps"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -22,7 +23,6 @@ BUDGET = 40_000_000  # bytes of all thumbnails of a page
 WIDTH, TALLEST, MARGIN = 1000, 600, 40  # of the sketch, in SVG units
 LEAST_M = 25.0  # minimum extent of a sketch
 DOTS = 4000  # maximum number of map photos in a sketch
-METRES = 111_320.0  # per degree of latitude, approximately
 
 
 class LocatedPhoto(Protocol):
@@ -33,9 +33,9 @@ class LocatedPhoto(Protocol):
     @property
     def on_map(self) -> bool: ...
     @property
-    def latitude(self) -> float: ...
+    def position(self) -> Position: ...
     @property
-    def longitude(self) -> float: ...
+    def kind(self) -> str: ...
     @property
     def matches(self) -> Sequence[Any]: ...
     def summary(self) -> str: ...
@@ -44,7 +44,7 @@ class LocatedPhoto(Protocol):
 
 @dataclass(frozen=True)
 class Sketch:
-    """The photos of a map and located photos as dots, north up."""
+    """The photos of a map and located photos as dots, north up; or the plan of local metres, y up."""
 
     photos: list[tuple[float, float]]
     located: list[tuple[int, float, float]]  # number, x, y
@@ -63,10 +63,12 @@ def card(one: LocatedPhoto) -> str:
     return str(template.card(shown, pictures_of([shown])))  # type: ignore[attr-defined]
 
 
-def page(located: Sequence[LocatedPhoto], positions: np.ndarray, title: str, summary: str) -> str:
-    """A page with a title, a summary line, a sketch, and each photo with its best matches.
+def page(
+    located: Sequence[LocatedPhoto], positions: np.ndarray, title: str, summary: str, frame: MapFrame = EARTH
+) -> str:
+    """A page with a title, a summary line, a sketch or a table of answers, and each photo with its best matches.
 
-    positions: of the map's photos, (N, 2), latitude and longitude in degrees.
+    positions: of the map's photos, (N, F), in the F fields of the frame.
     """
     shown = [one.with_matches(MATCHES) for one in located]
     return (
@@ -77,7 +79,8 @@ def page(located: Sequence[LocatedPhoto], positions: np.ndarray, title: str, sum
             summary=summary,
             policy=POLICY,
             css=style(PACKAGE, "located.css"),
-            sketch=sketch(shown, positions),
+            sketch=sketch(shown, positions, frame) if frame.axes else None,
+            axes=frame.axes,
             located=list(enumerate(shown)),
             pictures=pictures_of(shown),
         )
@@ -108,11 +111,11 @@ def _thumbnail(path: str, size: ThumbnailSize) -> bytes | None:
         return None
 
 
-def sketch(located: Sequence[LocatedPhoto], positions: np.ndarray) -> Sketch:
-    """A sketch of positions (N, 2), latitude and longitude in degrees, and of the photos that are on the map."""
-    on_map = [(number, one.latitude, one.longitude) for number, one in enumerate(located) if one.on_map]
-    points = np.concatenate([positions, np.array([place for _, *place in on_map]).reshape(-1, 2)])
-    metres = to_metres(points)
+def sketch(located: Sequence[LocatedPhoto], positions: np.ndarray, frame: MapFrame = EARTH) -> Sketch:
+    """A sketch of positions (N, 2), in the fields of a frame, and of the photos that are on the map."""
+    on_map = [(number, one.position) for number, one in enumerate(located) if one.on_map]
+    points = np.concatenate([positions, np.array([place for _, place in on_map]).reshape(-1, 2)])
+    metres = frame.plan(tuple(points.T))
     low, (wide, tall) = metres.min(0), np.ptp(metres, axis=0)
     factor = min((WIDTH - 2 * MARGIN) / max(wide, LEAST_M), (TALLEST - 2 * MARGIN) / max(tall, LEAST_M))
     height = round(factor * tall + 2 * MARGIN)
@@ -123,24 +126,12 @@ def sketch(located: Sequence[LocatedPhoto], positions: np.ndarray) -> Sketch:
     bar_m = round_length(WIDTH / 5 / factor)
     return Sketch(
         [at[dot] for dot in dots],
-        [(number, *place) for (number, *_), place in zip(on_map, at[len(positions) :])],
+        [(number, *place) for (number, _), place in zip(on_map, at[len(positions) :])],
         height,
         round(factor * bar_m, 1),
         f"{bar_m:g} m" if bar_m < 1000 else f"{bar_m / 1000:g} km",
         len(dots) < len(positions),
     )
-
-
-def to_metres(points: np.ndarray) -> np.ndarray:
-    """Points (N, 2), latitude and longitude in degrees, as metres east and north of their middle, (N, 2).
-
-    It also works where longitudes jump from 180 to -180.
-    """
-    latitude, longitude = np.radians(points).T
-    middle = np.angle(np.exp(1j * longitude).mean())
-    east = (longitude - middle + np.pi) % (2 * np.pi) - np.pi
-    degrees = np.degrees(np.stack([east * np.cos(latitude.mean()), latitude - latitude.mean()], 1))
-    return np.asarray(METRES * degrees)
 
 
 def round_length(most: float) -> float:

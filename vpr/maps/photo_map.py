@@ -19,19 +19,20 @@ from vpr.description.batches import BATCH
 from vpr.description.foreign import ForeignDescriptors
 from vpr.description.images import ImageError
 from vpr.description.photo_kinds import PhotoLike
-from vpr.maps.building import AddResult, add_photos, known_positions, read_map, remove_photos
+from vpr.maps.building import AddResult, add_photos, known_positions, read_map, read_positions, remove_photos
 from vpr.maps.candidates import CandidateFinder, Candidates
 from vpr.maps.checking import CheckResult, check_answers, check_config, is_copy
 from vpr.maps.errors import MapError
 from vpr.maps.familiarity import unknown_place_scores
 from vpr.maps.frame_order import split_drives
-from vpr.maps.geodesy import to_places
 from vpr.maps.locating import DEFAULT_CONFIG, MapContext, locate
+from vpr.maps.map_frame import Kind
 from vpr.maps.map_sample import FEWEST, MapSample, search_sample
-from vpr.maps.options import LocateConfig
+from vpr.maps.options import FolderRole, LocateConfig
 from vpr.maps.paths import RealPaths
 from vpr.maps.results import Located
 from vpr.maps.skipped_photos import SkippedPhotos, nothing_to_add, problem_of
+from vpr.maps.sources.folders import require_own_walk
 from vpr.maps.sources.positions import find_photos
 from vpr.maps.store import DESCRIPTORS, MapContent, State, damage_error, read_consistently
 from vpr.maps.tracking import Tracker
@@ -84,10 +85,9 @@ class Map:
             entries = VectorIndex(content.global_descriptors, content.state.index, content.index)
         except RuntimeError as error:
             raise damage_error(folder / "index", error) from error
-        places = to_places(content.table.latitude, content.table.longitude)
         images = CachedImages(cache, rows, content.adaptation, content.global_descriptors)
         photos = LocalIndex(entries, images, model.describer.device)
-        finder = CandidateFinder(model.calibration, photos, places, content.state.place_m)
+        finder = CandidateFinder(model.calibration, photos, content.table.places, content.state.place_m)
         return cls(folder, model, content, finder)
 
     @classmethod
@@ -99,19 +99,23 @@ class Map:
         crs: str = "",
         patches: PatchType | None = None,
         place_m: float | None = None,
+        folders: FolderRole | None = None,
     ) -> Map:
         """Add the photos of folders, files or lists to a map, and open it. A missing map is created.
 
         crs: reference system of eastings and northings in lists without one. patches, place_m: as `add_photos`.
+        folders: ``walk`` if a folder is the frames of a walk in order, None if its photos have positions themselves.
         ``added`` of the returned map has the result; photos that are left out are in ``added.left_out``, and the log
         counts them. Raises MapError as `add_photos` and `find_photos`, and if no photo has a position.
         """
         if not sources:
             raise MapError(f"nothing to add to {folder}; pass a folder, a photo or a list of photos")
         model = model or load()
-        found = find_photos(tuple(map(Path, sources)), crs, known_positions(Path(folder)))
+        found = find_photos(tuple(map(Path, sources)), crs, known_positions(Path(folder)), folders)
+        if folders == "walk":
+            require_own_walk(tuple(map(Path, sources)), [*read_positions(Path(folder))])
         if not found.photos:
-            raise nothing_to_add(found.skipped)
+            raise nothing_to_add(found.skipped, found.kind)
         added = add_photos(Path(folder), model, found.photos, patches=patches, place_m=place_m)
         added = replace(added, left_out=found.skipped | added.left_out)
         for line in added.left_out.lines():
@@ -126,17 +130,31 @@ class Map:
 
     @property
     def positions(self) -> np.ndarray:
-        """Latitude and longitude of the photos, (N, 2) degrees."""
-        return np.stack([self.content.table.latitude, self.content.table.longitude], 1)
+        """The positions of the photos in the fields of the map's kind, (N, 2) or (N, 1).
+
+        They are latitude and longitude in degrees, x and y in local metres, or the number of a frame.
+        """
+        return np.stack(self.content.table.positions, 1)
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of the positions: ``earth``, ``metres`` or ``frames``."""
+        return self.content.state.kind
 
     @property
     def place_m(self) -> float:
         """The size of a place on this map, metres."""
         return self.content.state.place_m
 
-    def add(self, *sources: str | Path, crs: str = "", place_m: float | None = None) -> Map:
+    def add(
+        self,
+        *sources: str | Path,
+        crs: str = "",
+        place_m: float | None = None,
+        folders: FolderRole | None = None,
+    ) -> Map:
         """The map with more photos; arguments and errors as `build`."""
-        return self.build(self.folder, *sources, model=self.model, crs=crs, place_m=place_m)
+        return self.build(self.folder, *sources, model=self.model, crs=crs, place_m=place_m, folders=folders)
 
     def remove(self, *names: str | Path) -> Map:
         """The map without the photos of these folders, paths or names; errors as `remove_photos`."""
@@ -184,17 +202,22 @@ class Map:
         return Tracker(self.find, self.context(config), config)
 
     def check(
-        self, *sources: str | Path, config: LocateConfig = DEFAULT_CONFIG, crs: str = "", title: str | None = None
+        self,
+        *sources: str | Path,
+        config: LocateConfig = DEFAULT_CONFIG,
+        crs: str = "",
+        title: str | None = None,
+        folders: FolderRole | None = None,
     ) -> CheckResult:
         """Locate photos with known positions, and compare the answers with these positions.
 
-        sources, crs: as `build`. title: text of the progress bar; None for no bar. Photos of the map itself and copies
-        of them are left out. With ``config.sequence`` each folder is a drive. Raises MapError as `find_photos`, if no
-        photo has a position, and if all are in the map.
+        sources, crs, folders: as `build`. title: text of the progress bar; None for no bar. Photos of the map itself
+        and copies of them are left out. With ``config.sequence`` each folder is a drive. Raises MapError as
+        `find_photos`, if no photo has a position, and if all are in the map.
         """
-        found = find_photos(tuple(map(Path, sources)), crs, known_positions(self.folder))
+        found = find_photos(tuple(map(Path, sources)), crs, known_positions(self.folder), folders)
         if not found.photos:
-            raise nothing_to_add(found.skipped)
+            raise nothing_to_add(found.skipped, found.kind)
         real = RealPaths()
         own = {real(key) for key in map(str, self.content.table.keys)}
         paths = [photo.path for photo in found.photos if photo.key not in own]
@@ -208,7 +231,8 @@ class Map:
             remedy = "give other photos of the same places"
             raise MapError(f"all {len(found.photos)} photos are in {self.folder} itself", remedy=remedy)
         answers, place_m = [one for one in located if one.photo not in copies], config.place or self.place_m
-        result = check_answers(answers, found.photos, self.finder.places, place_m, config.threshold)
+        frame = self.content.table.frame
+        result = check_answers(answers, found.photos, self.finder.places, place_m, config.threshold, frame)
         in_map = tuple(photo.key for photo in found.photos if photo.key in own or str(photo.path) in copies)
         return replace(result, in_map=in_map, left_out=found.skipped | SkippedPhotos(unreadable=unreadable))
 

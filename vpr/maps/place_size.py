@@ -12,25 +12,28 @@ The size scales with the positions: a walk that is declared three times as long 
 
 import numpy as np
 
+from vpr.maps.map_frame import NEIGHBOURS
 from vpr.maps.map_sample import MapSample
 from vpr.retrieval.confidence import ELSEWHERE_M
 
-NEIGHBOURS = 2.5  # steps from the middle of a place to its end: 25 m for frames 10 m apart, the rule of MSLS
 LONE = 0.75  # the same in distances to the nearest photo, if neighbours do not look alike
 NEAR_SHARE, FEWEST_NEAR = 0.1, 5  # share and minimum number of the map's photos that are neighbours of one
 MOST_ALIKE = 0.75  # of the alikeness of the best match, which frames in the middle of a place exceed
 MOST_STEPS = 30  # maximum number of steps to follow the alikeness
 
 
-def estimate_place_m(sample: MapSample | None) -> float:
-    """The size of a place on a map, metres; `ELSEWHERE_M` for a map with too few photos, or with one position."""
+def estimate_place_m(sample: MapSample | None, usual: float = ELSEWHERE_M) -> float:
+    """The size of a place on a map; ``usual`` for a map with too few photos, or with one position.
+
+    Both are in the unit of the map's frame.
+    """
     if sample is None:
-        return ELSEWHERE_M
+        return usual
     distances = np.where(sample.distances_m > 0, sample.distances_m, np.inf)  # inf: the photo itself, and padding
     has_other = np.isfinite(distances).any(1)
     nearest, near = _neighbourhoods(sample)
     if not (has_other & np.isfinite(nearest)).any():
-        return ELSEWHERE_M
+        return usual
     best = np.where(np.isfinite(distances), sample.found.scores, -np.inf).argmax(1)
     steps = np.take_along_axis(distances, best[:, None], 1)[:, 0]
     has_neighbour = has_other & (steps <= near)

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
+
+from vpr.maps.errors import MapError
+from vpr.maps.map_frame import FRAMES, Kind, Position
+
+FIRST = ("photo", "on_map")  # fields in front of the position
+OF_KINDS = {
+    name for frame in FRAMES.values() for name in (*frame.fields, frame.radius_field, frame.distance_field)
+}  # fields that depend on the kind of the positions
+NOT_ON_EARTH = {"latitude": math.nan, "longitude": math.nan}  # the fields of other kinds are None by default
 
 
 @dataclass(frozen=True)
 class MapMatch:
-    """A photo of the map that matches a located photo."""
+    """A photo of the map that matches a located photo.
+
+    Its position has the fields of the map's kind; the others are NaN or None.
+    """
 
     photo: str  # its path
     latitude: float  # degrees, WGS 84
@@ -18,13 +30,48 @@ class MapMatch:
     metres: float  # from the estimated position
     s_global: float  # cosine of the global descriptors
     s_struct: float  # similarity of the patches under their transport plan
+    kind: Kind = "earth"  # of the map's positions
+    x: float | None = None  # local metres
+    y: float | None = None
+    frame: int | None = None  # number of a frame of a walk
+    frames: float | None = None  # from the estimated frame
+
+    @classmethod
+    def at(cls, kind: Kind, position: Position, distance: float, **others: Any) -> MapMatch:
+        """A match at a position of the map. distance: from the answer. others: the other fields."""
+        frame = FRAMES[kind]
+        given: dict[str, Any] = (
+            NOT_ON_EARTH | {"metres": math.nan, frame.distance_field: distance} | dict(zip(frame.fields, position))
+        )
+        return cls(**given, **others, kind=kind)
+
+    @property
+    def position(self) -> Position:
+        """Its position, in the fields of the map's kind."""
+        return tuple(getattr(self, name) for name in FRAMES[self.kind].fields)
+
+    @property
+    def distance(self) -> float:
+        """The distance from the estimated position, in the unit of the map."""
+        return float(getattr(self, FRAMES[self.kind].distance_field))
+
+    def distance_text(self) -> str:
+        """The distance from the estimated position as text."""
+        return FRAMES[self.kind].match_text(self.distance)
+
+    def as_json(self) -> dict[str, Any]:
+        """Its content in ``--json``."""
+        frame = FRAMES[self.kind]
+        return _own_fields(self, (*frame.fields, frame.distance_field))
 
 
 @dataclass(frozen=True)
 class Located:
     """Where a photo was taken. If ``on_map`` is false, the position is only the best guess.
 
-    A photo has no candidates if the shards that hold its shortlist do not answer. Then its position is NaN.
+    The position has the fields of the map's kind: ``latitude`` and ``longitude``, ``x`` and ``y``, or ``frame``. The
+    others are NaN or None. A photo has no candidates if the shards that hold its shortlist do not answer. Then its
+    position is NaN.
     """
 
     photo: str
@@ -38,15 +85,45 @@ class Located:
     agreeing: int  # number of candidates that the position is averaged from
     matches: tuple[MapMatch, ...]  # best first
     not_searched: int = 0  # photos of the map in shards that did not answer
+    kind: Kind = "earth"  # of the map's positions
+    x: float | None = None  # local metres
+    y: float | None = None
+    frame: int | None = None  # number of a frame of a walk
+    radius_frames: float | None = None  # as radius_m, in frames
 
     @classmethod
-    def without_candidates(cls, photo: str, not_searched: int) -> Located:
+    def at(cls, kind: Kind, position: Position, radius: float, **others: Any) -> Located:
+        """The result at a position of the map. radius: in the unit of the map. others: the other fields."""
+        frame = FRAMES[kind]
+        given: dict[str, Any] = (
+            NOT_ON_EARTH | {"radius_m": math.nan, frame.radius_field: radius} | dict(zip(frame.fields, position))
+        )
+        return cls(**given, **others, kind=kind)
+
+    @classmethod
+    def without_candidates(cls, photo: str, not_searched: int, kind: Kind = "earth") -> Located:
         """The result for a photo without candidates."""
-        return cls(photo, False, math.nan, math.nan, math.nan, None, None, 0.0, 0, (), not_searched)
+        nowhere = (math.nan,) * len(FRAMES[kind].fields)
+        unsure = {"probability": None, "familiarity": None, "separation": 0.0, "agreeing": 0, "matches": ()}
+        return cls.at(kind, nowhere, math.nan, photo=photo, on_map=False, not_searched=not_searched, **unsure)
+
+    @property
+    def position(self) -> Position:
+        """The position, in the fields of the map's kind."""
+        return tuple(getattr(self, name) for name in FRAMES[self.kind].fields)
+
+    @property
+    def radius(self) -> float:
+        """The radius, in the unit of the map."""
+        return float(getattr(self, FRAMES[self.kind].radius_field))
 
     def as_json(self) -> dict[str, Any]:
         """The content of ``--json``; numbers that are NaN are None."""
-        return {name: _json_number(value) for name, value in asdict(self).items()}
+        frame = FRAMES[self.kind]
+        own = _own_fields(self, (*frame.fields, frame.radius_field))
+        return {name: _json_number(value) for name, value in own.items()} | {
+            "matches": [match.as_json() for match in self.matches]
+        }
 
     def summary(self) -> str:
         """The answer in one line.
@@ -57,10 +134,15 @@ class Located:
         'a.jpg: not on this map (49 %, familiarity 5 %)'
         """
         missing = f"; {self.not_searched} photos of the map were not searched" if self.not_searched else ""
-        return f"{self.photo}: {self._position() if self.on_map else self._not_on_map()}{missing}"
+        return f"{self.photo}: {self.answer_text()}{missing}"
+
+    def answer_text(self) -> str:
+        """The answer without the name of the photo: the position, or "not on this map"."""
+        return self._position() if self.on_map else self._not_on_map()
 
     def _position(self) -> str:
-        position = f"{self.latitude:.6f}, {self.longitude:.6f}, within {self.radius_m:.0f} m"
+        frame = FRAMES[self.kind]
+        position = f"{frame.text(self.position)}, within {frame.radius_text(self.radius)}"
         return position if self.probability is None else f"{position} ({share_text(self.probability, self.on_map)})"
 
     def _not_on_map(self) -> str:
@@ -96,13 +178,32 @@ def _json_number(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
+def _own_fields(record: MapMatch | Located, own: Sequence[str]) -> dict[str, Any]:
+    """The fields of a record without ``kind``; of those that depend on it only the own ones, behind `FIRST`."""
+    values = {field.name: getattr(record, field.name) for field in fields(record) if field.name != "kind"}
+    first = {name: values[name] for name in FIRST if name in values}
+    return (
+        first
+        | {name: values[name] for name in own}
+        | {name: value for name, value in values.items() if name not in OF_KINDS}
+    )
+
+
+def require_earth(kind: Kind, what: str) -> None:
+    """Raise MapError if positions are not on Earth, which some outputs need. what: the output."""
+    if kind != "earth":
+        problem = f"{what} has positions on Earth, and the map has {FRAMES[kind].what}"
+        raise MapError(problem, thing=what, remedy=f"leave {what} out, and take --json or --csv")
+
+
 def as_geojson(located: Sequence[Located], map_name: str) -> dict[str, Any]:
     """A GeoJSON FeatureCollection, one point per photo; photos that are not on the map have no geometry.
 
-    map_name: the value of its member ``map``.
+    map_name: the value of its member ``map``. Raises MapError for positions that are not on Earth.
     """
     features = []
     for one in located:
+        require_earth(one.kind, "GeoJSON")
         point = {"type": "Point", "coordinates": [one.longitude, one.latitude]} if one.on_map else None
         names = ("photo", "on_map", "probability", "familiarity", "separation", "radius_m")
         properties = {name: _json_number(getattr(one, name)) for name in names}
@@ -111,26 +212,29 @@ def as_geojson(located: Sequence[Located], map_name: str) -> dict[str, Any]:
     return {"type": "FeatureCollection", "map": map_name, "features": features}
 
 
-COLUMNS = (
-    "photo",
-    "on_map",
-    "latitude",
-    "longitude",
-    "radius_m",
-    "probability",
-    "familiarity",
-    "match",
-    "match_metres",
-    "map",
-)
+def csv_columns(kind: Kind) -> tuple[str, ...]:
+    """The columns of ``--csv``, for a map with positions of a kind."""
+    frame = FRAMES[kind]
+    confidence = ("probability", "familiarity")
+    return (
+        "photo",
+        "on_map",
+        *frame.fields,
+        frame.radius_field,
+        *confidence,
+        "match",
+        f"match_{frame.distance_field}",
+        "map",
+    )
 
 
 def as_rows(located: Sequence[Located], map_name: str) -> list[tuple[object, ...]]:
-    """The rows of ``--csv``, in the order of `COLUMNS`; positions are empty if a photo is not on the map."""
+    """The rows of ``--csv``, in the order of `csv_columns`; positions are empty if a photo is not on the map."""
     rows: list[tuple[object, ...]] = []
     for one in located:
-        position = (one.latitude, one.longitude, one.radius_m) if one.on_map else ("", "", "")
+        position: tuple[object, ...] = (*one.position, one.radius)
+        position = position if one.on_map else ("",) * len(position)
         confidence = ["" if value is None else value for value in (one.probability, one.familiarity)]
-        match = (one.matches[0].photo, one.matches[0].metres) if one.matches else ("", "")
+        match = (one.matches[0].photo, one.matches[0].distance) if one.matches else ("", "")
         rows.append((one.photo, one.on_map, *position, *confidence, *match, map_name))
     return rows

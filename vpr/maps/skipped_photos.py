@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from vpr.base.errors import VprError
 from vpr.maps.errors import MapError
+from vpr.maps.map_frame import FRAMES, Kind
 
 NAMES_SHOWN = 3  # photos to list by name for each reason
 
@@ -38,13 +39,13 @@ class SkippedPhotos:
         return [f"{len(names)} photos {why}: {first_names(names)}" for names, why in reasons if names]
 
 
-def nothing_to_add(skipped: SkippedPhotos) -> MapError:
+def nothing_to_add(skipped: SkippedPhotos, kind: Kind = "earth") -> MapError:
     """The error if no photo remains to be added."""
     if skipped.unreadable:
         return MapError(f"none of {len(skipped)} photos can be added: {first_names([*skipped.unreadable.values()])}")
+    frame = FRAMES[kind]
     return MapError(
-        f"none of {len(skipped)} photos has a position",
-        remedy="add a CSV or GeoJSON of them (file,latitude,longitude)",
+        f"none of {len(skipped)} photos has {frame.part}", remedy=f"add a {frame.lists} of them ({frame.example})"
     )
 
 

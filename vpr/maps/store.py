@@ -1,7 +1,7 @@
 """A map on disk: one folder, whose ``map.json`` lists the files of the map.
 
     map.json                  the model, the state of the map, and the names and digests of its other files
-    photos-N.csv              the photos: key (path), latitude, longitude, bytes, mtime_ns, described_as
+    photos-N.csv              the photos: key (path), latitude and longitude or x and y, bytes, mtime_ns, described_as
     globals-N.npy             (photos, G) float32 unit vectors for the search, in the order of the photos
     strangers-N.npy           the unknown-place scores, for familiarity
     index-N.faiss             the search index over globals-N.npy; only of large maps
@@ -22,6 +22,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,16 +31,17 @@ import numpy as np
 from vpr.base.files import replace_file, write_bytes, write_json
 from vpr.description.adaptation import Adaptation
 from vpr.maps.errors import MapError
-from vpr.maps.geodesy import are_degrees
+from vpr.maps.map_frame import FRAMES, Columns, Kind, MapFrame, Position
 from vpr.retrieval.confidence import ELSEWHERE_M
 from vpr.retrieval.vector_index import KINDS, IndexKind
 
 MAP, DESCRIPTORS = "map.json", "descriptors.h5"
-FORMAT = 3
-READABLE_FORMATS = (1, 2, FORMAT)  # formats 1 and 2 have no size of places; in 1 the photos lack described_as
+FORMAT = 4
+# Formats 1 to 3 have positions on Earth, and no kind. 1 and 2 have no size of places; in 1 photos lack described_as.
+READABLE_FORMATS = (1, 2, 3, FORMAT)
 ENDINGS = {"photos": "csv", "globals": "npy", "strangers": "npy", "index": "faiss", "adaptation": "safetensors"}
 FILE_NAME = re.compile("|".join(f"{role}-(0|[1-9]\\d*)\\.{ending}" for role, ending in ENDINGS.items()), re.ASCII)
-COLUMNS = ("key", "latitude", "longitude", "bytes", "mtime_ns", "described_as")
+FILE_COLUMNS = ("bytes", "mtime_ns", "described_as")  # of photos-N.csv, behind the key and the position
 TRIES = 10  # attempts to read a map that another process is changing
 T = TypeVar("T")
 
@@ -54,7 +56,8 @@ class State:
     photos: int = 0
     adapted_to: int = 0  # photos that the model was adapted to; 0 if it was not
     index: IndexKind = "flat"
-    place_m: float = ELSEWHERE_M  # size of a place
+    kind: Kind = "earth"  # of the positions
+    place_m: float = ELSEWHERE_M  # size of a place, in the unit of the map's frame
     place_is_set: bool = False  # by the user; otherwise it is estimated
     files: dict[str, list[str]] = field(default_factory=dict)  # by role: file name and SHA-256
 
@@ -84,6 +87,8 @@ class State:
             raise ValueError("counts must be non-negative integers")
         if self.index not in KINDS:
             raise ValueError("unknown kind of index")
+        if self.kind not in FRAMES:
+            raise ValueError("unknown kind of positions")
         if not 0 < self.place_m < math.inf or type(self.place_is_set) is not bool:
             raise ValueError("the size of a place is invalid")
         if not (isinstance(self.run, str) and isinstance(self.fingerprint, str)):
@@ -131,36 +136,64 @@ class PhotoTable:
     """The photos of a map, in the order of the map."""
 
     keys: np.ndarray  # (N,) object, str
-    latitude: np.ndarray  # (N,) degrees, WGS 84
-    longitude: np.ndarray
+    positions: Columns  # an array (N,) for each field of the frame
     bytes: np.ndarray  # (N,) int64, size of the described file
     mtime_ns: np.ndarray  # (N,) int64, modification time of that file
     described_as: np.ndarray  # (N,) object, str: its key in the descriptor cache
+    kind: Kind = "earth"
 
     def __len__(self) -> int:
         return len(self.keys)
 
     @classmethod
-    def from_rows(cls, rows: Sequence[Sequence[object]]) -> "PhotoTable":
-        """A table from rows in the order of `COLUMNS`; raises ValueError for invalid values.
+    def from_rows(cls, rows: Sequence[Sequence[object]], kind: Kind = "earth") -> "PhotoTable":
+        """A table from rows in the order of `columns_of`; raises ValueError for invalid values.
 
         The last column may be missing, as in format 1: then it is the key.
         """
-        columns = list(zip(*rows, strict=True)) if rows else [()] * len(COLUMNS)
-        kinds = (object, np.float64, np.float64, np.int64, np.int64, object)
-        columns = [*columns, *columns[:1]] if len(columns) == len(kinds) - 1 else columns
-        table = cls(*(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
-        if len(set(table.keys)) < len(table) or not all(map(are_degrees, table.latitude, table.longitude)):
-            raise ValueError("a photo is listed twice, or its position is invalid")
-        return table
+        last = 1 + len(FRAMES[kind].fields)
+        rows = [(*row, row[0]) if len(row) == last + len(FILE_COLUMNS) - 1 else row for row in rows]
+        keys = np.array([row[0] for row in rows], object)
+        positions = FRAMES[kind].columns([row[1:last] for row in rows])
+        size, mtime_ns, described_as = [*zip(*(row[last:] for row in rows), strict=True)] or [()] * len(FILE_COLUMNS)
+        if len(set(keys)) < len(rows):
+            raise ValueError("a photo is listed twice")
+        stamps = np.array(size, np.int64), np.array(mtime_ns, np.int64)
+        return cls(keys, positions, *stamps, np.array(described_as, object), kind)
+
+    @cached_property
+    def frame(self) -> MapFrame:
+        """The frame of the positions."""
+        return FRAMES[self.kind](self.positions)
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """The places of the photos, (N, 3)."""
+        return self.frame.places(self.positions)
+
+    def position(self, row: int) -> Position:
+        """The position of a photo."""
+        return tuple(column[[row]].tolist()[0] for column in self.positions)
+
+    def position_by_key(self) -> dict[str, Position]:
+        """The positions of all photos, by key."""
+        return dict(zip(self.keys.tolist(), zip(*(column.tolist() for column in self.positions))))
 
     def rows(self) -> list[tuple[object, ...]]:
-        """The rows, in the order of `COLUMNS`."""
-        return list(zip(*(getattr(self, name).tolist() for name in ("keys", *COLUMNS[1:]))))
+        """The rows, in the order of `columns_of`."""
+        columns = (self.keys, *self.positions, self.bytes, self.mtime_ns, self.described_as)
+        return list(zip(*(column.tolist() for column in columns)))
 
     def take(self, rows: np.ndarray) -> "PhotoTable":
         """The table of some rows."""
-        return PhotoTable(*(getattr(self, name)[rows] for name in ("keys", *COLUMNS[1:])))
+        positions = tuple(column[rows] for column in self.positions)
+        others = self.bytes[rows], self.mtime_ns[rows], self.described_as[rows]
+        return PhotoTable(self.keys[rows], positions, *others, self.kind)
+
+
+def columns_of(kind: Kind) -> tuple[str, ...]:
+    """The columns of photos-N.csv for positions of a kind."""
+    return ("key", *FRAMES[kind].fields, *FILE_COLUMNS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +215,7 @@ class MapContent:
         try:
             with paths["photos"].open(encoding="utf-8", newline="") as file:
                 _, *rows = csv.reader(file)
-            table = PhotoTable.from_rows([(absolute_path(folder, key), *rest) for key, *rest in rows])
+            table = PhotoTable.from_rows([(absolute_path(folder, key), *rest) for key, *rest in rows], state.kind)
             vectors = np.load(paths["globals"], mmap_mode="r", allow_pickle=False)
             adaptation = _read_adaptation(paths["adaptation"]) if "adaptation" in paths else None
             unknown_scores = np.load(paths["strangers"], allow_pickle=False)
@@ -266,7 +299,7 @@ def write_table(path: Path, table: PhotoTable) -> None:
     """Write photos-N.csv."""
     text = io.StringIO(newline="")
     rows = [(disk_key(path.parent, str(key)), *rest) for key, *rest in table.rows()]
-    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows([COLUMNS, *rows])
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows([columns_of(table.kind), *rows])
     write_bytes(path, text.getvalue().encode())
 
 

@@ -26,7 +26,7 @@ def drawn_answers(seed=0, count=60):
     photos, located = [], []
     for number in range(count):
         latitude = 47 + 0.001 * rng.integers(0, 30) + rng.choice([0, 1e-4, 4e-4])
-        photos.append(Photo(f"{number}.jpg", latitude, 8.0))
+        photos.append(Photo(f"{number}.jpg", (latitude, 8.0)))
         matches = tuple(MapMatch("m", *MAP[rng.integers(20)], 0.0, 0.5, 0.5) for _ in range(rng.integers(0, 12)))
         if not matches:
             located.append(Located.without_candidates(f"{number}.jpg", 0))

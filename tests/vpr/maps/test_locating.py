@@ -126,7 +126,7 @@ def test_a_frame_without_candidates_in_its_place_is_between_those_around_it():
     found, table = drive(step=10.0)
     rows = found.rows.copy()
     rows[15] = [2, 28, 25]
-    places = to_places(table.latitude, table.longitude)
+    places = table.places
     found = replace(found, rows=rows, places=places[rows])
     one = locate(found, table.keys.tolist(), context(table), LocateConfig(sequence=True))[15]
     assert one.latitude * DEGREE_M == pytest.approx(150, abs=15) and one.agreeing == 0

@@ -212,7 +212,7 @@ def test_bad_tracks(tmp_path, points, words):
     ("text", "words"),
     [
         ("", "is empty; it needs a file"),
-        ("file,x,y\na,1,2\n", "it needs a file, key or name"),
+        ("file,u,v\na,1,2\n", "it needs a file, key or name"),
         ("file,lat,lon\na.jpg,91,2\n", "row 2: 91, 2 is not a position on Earth"),
         ("file,lat,lon\na.jpg,inf,2\n", "inf, 2 is not a position"),
         ("file,lat,lon\n,1,2\n", "row 2 names no photo"),

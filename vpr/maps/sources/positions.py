@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,11 +10,14 @@ from vpr.description.images import ImageError
 from vpr.description.photos import find_photo_files
 from vpr.maps.errors import MapError, NoPosition
 from vpr.maps.geodesy import metres_between, require_crs
+from vpr.maps.map_frame import Kind, Position
+from vpr.maps.options import FolderRole
 from vpr.maps.paths import RealPaths
 from vpr.maps.skipped_photos import SkippedPhotos, first_names, problem_of
 from vpr.maps.sources.exif import read_exif
+from vpr.maps.sources.folders import KIND_OF, folder_positions, require_folders
 from vpr.maps.sources.names import NO_SYSTEM, has_metres, name_position
-from vpr.maps.sources.tables import LIST_SUFFIXES, Position, read_list
+from vpr.maps.sources.tables import LIST_SUFFIXES, ListEntry, other_kind, read_list
 
 log = logging.getLogger("vpr")
 
@@ -26,19 +29,39 @@ class Photo:
     """A photo with its position."""
 
     path: Path  # resolved by `RealPaths`
-    latitude: float  # degrees, WGS 84
-    longitude: float
+    position: Position  # on Earth: latitude and longitude
+    kind: Kind = "earth"
 
     @property
     def key(self) -> str:
         """Its key in a map."""
         return self.path.as_posix()
 
+    @property
+    def latitude(self) -> float:
+        """The first part of a position on Earth, degrees."""
+        return float(self.position[0])
+
+    @property
+    def longitude(self) -> float:
+        """The second part of a position on Earth, degrees."""
+        return float(self.position[1])
+
+
+@dataclass(frozen=True)
+class KnownPositions:
+    """What a map knows of positions."""
+
+    kind: Kind | None = None  # None: there is no map yet
+    by_key: Mapping[str, Position] = field(default_factory=dict)  # of its unchanged photos, by their `RealPaths`
+
 
 @dataclass
 class FoundPhotos:
     """The photos of sources."""
 
+    kind: Kind = "earth"  # of their positions
+    role: FolderRole | None = None  # of folders
     photos: list[Photo] = field(default_factory=list)
     without: list[Path] = field(default_factory=list)  # photos without a position
     missing: list[str] = field(default_factory=list)  # names in lists for which there is no photo
@@ -52,38 +75,69 @@ class FoundPhotos:
         return SkippedPhotos(tuple(path.as_posix() for path in self.without), tuple(self.missing), self.unreadable)
 
 
-def find_photos(sources: tuple[Path, ...], crs: str = "", known: Mapping[str, Position] | None = None) -> FoundPhotos:
+NOTHING_KNOWN = KnownPositions()
+
+
+def find_photos(
+    sources: Sequence[Path],
+    crs: str = "",
+    known: KnownPositions = NOTHING_KNOWN,
+    role: FolderRole | None = None,
+) -> FoundPhotos:
     """The photos of folders with their subfolders, of files, and of lists.
 
-    The position of a photo is that in a list, or else in its file name, or else in its EXIF. crs: reference system of
-    eastings and northings without one. known: positions of photos by key, which are not read again. If two lists have
-    different positions of a photo, the later one is used, with a warning. A link to another of the photos is that
-    photo. The files of a list may be in the folders of the sources. A photo with an invalid position is left out, with
-    a warning; so is the second of a photo that is given twice. Raises MapError for sources that are missing or
-    cannot be read, and for a list with two positions of one photo.
+    The position of a photo is that in a list, or else in its file name, or else in its EXIF. File names and EXIF have
+    positions on Earth: they are not read if the map or a list has another kind. crs: reference system of eastings and
+    northings without one. known: of the map; these positions are not read again. role: what folders are, and so where
+    the position of a photo is if no list has one. If two lists have different positions of a photo, the later one is
+    used, with a warning. A link to another of the photos is that photo. The files of a list may be in the folders of
+    the sources. A photo with an invalid position is left out, with a warning; so is the second of a photo that is given
+    twice. Raises MapError for sources that are missing or cannot be read, for a list with two positions of one photo,
+    and for two kinds of positions.
     """
-    found, photos, in_lists = FoundPhotos(), dict[str, Photo](), set[str]()
+    lists = _read_lists(sources, crs, known.kind)
+    found = FoundPhotos(_kind_of(lists, known.kind, role), role=role)
+    if role is not None:
+        require_folders([source for source in sources if source not in lists], role)
+    photos, in_lists = dict[str, Photo](), set[str]()
     moved, in_files = list[str](), set[str]()
-    folders = [source for source in sources if source.is_dir()]
-    if crs:
-        require_crs(crs)
     for source in sources:
-        if not source.exists():
-            raise MapError(f"there is no folder or file {source}; check the path")
-        if _is_list(source):
-            of_source = _read_photo_list(source, crs, folders, found)
+        if source in lists:
+            of_source = _read_photo_list(source, lists[source], found)
             moved += [one.key for one in of_source if one.key in in_lists and not _same_position(photos[one.key], one)]
             in_lists |= {photo.key for photo in of_source}
         else:
-            of_source = _read_photo_files(source, crs, known or {}, in_files, found)
+            of_source = _read_photo_files(source, crs, known.by_key, in_files, found)
             of_source = [photo for photo in of_source if photo.key not in in_lists]
         photos |= {photo.key: photo for photo in of_source}
-    _follow_links(photos, in_lists, photos.keys() | (known or {}).keys())
+    _follow_links(photos, in_lists, photos.keys() | known.by_key.keys())
     found.photos = list(photos.values())
     found.without = [path for path in dict.fromkeys(found.without) if path.as_posix() not in photos]
     found.unreadable = {path: problem for path, problem in found.unreadable.items() if path not in photos}
     _warn(found, moved)
     return found
+
+
+def _read_lists(sources: Sequence[Path], crs: str, kind: Kind | None) -> dict[Path, list[ListEntry]]:
+    """The lists among the sources; raises MapError as `find_photos`. kind: of the map."""
+    for source in sources:
+        if not source.exists():
+            raise MapError(f"there is no folder or file {source}; check the path")
+    if crs:
+        require_crs(crs)
+    folders = [source for source in sources if source.is_dir()]
+    return {source: [*read_list(source, crs, folders, kind)] for source in sources if _is_list(source)}
+
+
+def _kind_of(lists: Mapping[Path, Sequence[ListEntry]], of_map: Kind | None, role: FolderRole | None) -> Kind:
+    """The kind of the positions of a command; raises MapError if two lists, or a list and folders, differ."""
+    kinds: dict[str, Kind] = {} if role is None else {f"a folder with --folders {role}": KIND_OF[role]}
+    kinds |= {str(source): entries[0].kind for source, entries in lists.items() if entries}
+    first: Kind = next((kind for kind in (of_map, *kinds.values()) if kind is not None), "earth")
+    for source, kind in kinds.items():
+        if kind != first:
+            raise other_kind(source, kind, first)
+    return first
 
 
 def _warn(found: FoundPhotos, moved: list[str]) -> None:
@@ -102,7 +156,9 @@ def _warn(found: FoundPhotos, moved: list[str]) -> None:
 
 def _same_position(one: Photo, other: Photo) -> bool:
     """Whether two photos have the same position."""
-    return one == other or metres_between((one.latitude, one.longitude), (other.latitude, other.longitude)) <= SAME_M
+    if one.kind != "earth" or one.position == other.position:
+        return one.position == other.position
+    return metres_between(one.position, other.position) <= SAME_M
 
 
 def _follow_links(photos: dict[str, Photo], in_lists: Collection[str], present: Collection[str]) -> None:
@@ -126,9 +182,9 @@ def _is_list(source: Path) -> bool:
     return source.is_file() and source.suffix.lower() in LIST_SUFFIXES
 
 
-def _read_photo_list(source: Path, crs: str, folders: list[Path], found: FoundPhotos) -> list[Photo]:
+def _read_photo_list(source: Path, entries: Sequence[ListEntry], found: FoundPhotos) -> list[Photo]:
     photos, rows, real = dict[str, Photo](), dict[str, int](), RealPaths()
-    for one in read_list(source, crs, folders):
+    for one in entries:
         path = None if one.path is None else Path(real(one.path))
         if path is None:
             found.missing.append(one.name)
@@ -137,7 +193,7 @@ def _read_photo_list(source: Path, crs: str, folders: list[Path], found: FoundPh
             if one.problem:
                 found.invalid[path.as_posix()] = one.problem
         else:
-            photo = Photo(path, *one.position)
+            photo = Photo(path, one.position, one.kind)
             first = photos.setdefault(photo.key, photo)
             if not _same_position(first, photo):
                 both = f"rows {rows[photo.key]} and {one.row}"
@@ -158,13 +214,16 @@ def _read_photo_files(
 ) -> list[Photo]:
     """The photos of a folder or a file. seen: the paths of earlier folders and files; these are added to it."""
     photos, real = [], RealPaths()
-    for path in (Path(real(path)) for path in find_photo_files(source)):
+    by_folder = {} if found.role is None else folder_positions(source, found.role)
+    for file in by_folder or find_photo_files(source):
+        path = Path(real(file))
         if path.as_posix() in seen:
             found.repeated.append(path.name)
             continue
         seen.add(path.as_posix())
         try:
-            position = _file_position(path, crs, known)
+            local = by_folder.get(file) or known.get(path.as_posix())
+            position = _file_position(path, crs, known) if found.kind == "earth" else local
         except ImageError as error:  # not an image, or a format that needs another package
             found.unreadable[path.as_posix()] = problem_of(error)
         except NoPosition as error:
@@ -174,7 +233,7 @@ def _read_photo_files(
             if position is None:
                 found.without.append(path)
             else:
-                photos.append(Photo(path, *position))
+                photos.append(Photo(path, position, found.kind))
     return photos
 
 

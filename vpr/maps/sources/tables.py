@@ -2,12 +2,16 @@
 
 CSV: a column such as ``file``, ``key`` or ``name`` (`FILE_COLUMNS`), and either ``latitude`` and ``longitude``
 (``lat``; ``lon``, ``lng``, ``long``) in degrees, or ``easting`` and ``northing`` (``utm_east``, ``utm_easting``;
-``utm_north``, ``utm_northing``) in the reference system of a column ``crs`` or of ``--crs``. Columns are separated by
-commas, semicolons, tabs or vertical bars. Numbers may have decimal commas, but in a file with commas between the
-columns only degrees may. GeoJSON: points, with the name of the file in one of these properties; a ``crs`` member of
-older files is used. JSON: a list of objects with these columns. If several columns may name the file, the one that
-names an existing file is used. A photo has no position if the columns are empty, exactly 0, 0, or one of `UNKNOWN`,
-which tables use for "unknown". If a row has two positions, they must agree.
+``utm_north``, ``utm_northing``) in the reference system of a column ``crs`` or of ``--crs``. Columns ``x`` and ``y``
+are easting and northing if there is a reference system, and local metres if there is none. A column ``frame`` has the
+number of the photo in a walk. A list with several kinds of positions is of the map's kind, or else of the first of
+`vpr.maps.map_frame.FRAMES`.
+
+Columns are separated by commas, semicolons, tabs or vertical bars. Numbers may have decimal commas, but in a file with
+commas between the columns only degrees may. GeoJSON: points, with the name of the file in one of these properties; a
+``crs`` member of older files is used. JSON: a list of objects with these columns. If several columns may name the file,
+the one that names an existing file is used. A photo has no position if the columns are empty, exactly 0, 0 on Earth, or
+one of `UNKNOWN`, which tables use for "unknown". If a row has two positions, they must agree.
 """
 
 import csv
@@ -33,6 +37,7 @@ from vpr.maps.geodesy import (
     to_degrees,
     wrong_unit,
 )
+from vpr.maps.map_frame import FRAMES, Kind, Position
 from vpr.maps.paths import ListedFiles
 
 log = logging.getLogger("vpr")
@@ -47,7 +52,15 @@ LATITUDES, LONGITUDES = ("latitude", "lat", "gpslatitude", "maplatitude"), (
 )  # fmt: skip
 HEMISPHERE_COLUMNS = {"NS": "gpslatituderef", "EW": "gpslongituderef"}  # by the letters of the hemispheres
 EASTINGS, NORTHINGS = ("easting", "utmeast", "utmeasting"), ("northing", "utmnorth", "utmnorthing")
-NUMBERS = (*LATITUDES, *LONGITUDES, *EASTINGS, *NORTHINGS)
+XS, YS, NUMBERED = ("x",), ("y",), ("frame",)
+NUMBERS = (*LATITUDES, *LONGITUDES, *EASTINGS, *NORTHINGS, *XS, *YS, *NUMBERED)
+ON_EARTH = (*LATITUDES, *LONGITUDES, *EASTINGS, *NORTHINGS)
+# The positions of each kind that a row may have; of each the columns of its parts, under all their names.
+PARTS_OF: dict[Kind, tuple[tuple[tuple[str, ...], ...], ...]] = {
+    "earth": ((LATITUDES, LONGITUDES), (EASTINGS, NORTHINGS)),
+    "metres": ((XS, YS),),
+    "frames": ((NUMBERED,),),
+}
 DELIMITERS = (",", ";", "\t", "|")
 EXCEL_LINE = re.compile('"?sep=(.)"?\r?\n', re.IGNORECASE)  # a first line for Excel
 DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
@@ -55,10 +68,9 @@ UNKNOWN = ("nan", "-nan", "null", "none", "na", "n/a", "#n/a", "<na>")  # in low
 UNKNOWN_HEMISPHERE = "unknown"  # how the value of exiftool begins: Unknown ()
 AGREE_DEGREES, AGREE_M = 1e-3, 100.0  # two values of one coordinate agree up to this difference; both are about 100 m
 TURN = 360.0  # degrees
-EXPECTED_COLUMNS = "a file, key or name, and latitude and longitude, or easting and northing"
+EXPECTED_COLUMNS = "a file, key or name, and latitude and longitude, or easting and northing, or x and y, or frame"
 
 
-Position = tuple[float, float]  # latitude and longitude, degrees
 Row = Mapping[str, Sequence[str]]  # the values by normalised column name; without empty columns
 UNIT_HINTS = {  # the end of an error message, by `wrong_unit`
     "degrees": " but degrees; check the crs, or write metres",
@@ -76,16 +88,20 @@ class ListEntry:
     position: Position | None  # None if the list has no valid position
     row: int = 0  # number of the row; in a CSV that is the line, if no value has several lines
     problem: str = ""  # the reason why the photo is left out: the values of the row contradict each other
+    kind: Kind = "earth"  # of the position; that of the list
 
 
-def read_list(path: Path, crs: str = "", folders: Sequence[Path] = ()) -> Iterator[ListEntry]:
+def read_list(path: Path, crs: str = "", folders: Sequence[Path] = (), kind: Kind | None = None) -> Iterator[ListEntry]:
     """The photos of a list, in its order. folders: other folders in which its files may be, as `ListedFiles`.
 
-    A row with two different positions has no position. Raises MapError for a list that cannot be read or lacks a
-    column, and for a row without a name or whose numbers are no position on Earth.
+    kind: of the map's positions; None for a new map. A row with two different positions has no position. Raises
+    MapError for a list that cannot be read or lacks a column, for positions of another kind, and for a row without a
+    name or with an invalid position.
     """
     files = ListedFiles(path, folders)
-    rows = _json_rows(path) if path.suffix.lower() in (".geojson", ".json") else _csv_rows(path)
+    read = _json_rows(path) if path.suffix.lower() in (".geojson", ".json") else _csv_rows(path)
+    rows = [(number, _name_eastings(row, crs)) for number, row in read]
+    kind = _kind_of(path, [row for _, row in rows], kind)
     for number, row in rows:
         where = f"{path}, row {number}"
         names = _column_values(row, FILE_COLUMNS)
@@ -94,10 +110,35 @@ def read_list(path: Path, crs: str = "", folders: Sequence[Path] = ()) -> Iterat
         file, name = files.find(names, where)
         position, problem = None, ""
         try:
-            position = _position(row, where, crs)
+            position = _position(row, where, crs) if kind == "earth" else _local_position(row, where, kind)
         except NoPosition as error:
             problem = str(error)
-        yield ListEntry(file, name, position, number, problem)
+        yield ListEntry(file, name, position, number, problem, kind)
+
+
+def _name_eastings(row: Row, crs: str) -> Row:
+    """The row with x and y as easting and northing, if it has a reference system for them and nothing else on Earth."""
+    if not (crs or row.get("crs")) or any(row.get(name) for name in ON_EARTH):
+        return row
+    renamed = {XS[0]: EASTINGS[0], YS[0]: NORTHINGS[0]}
+    return {renamed.get(name, name): values for name, values in row.items()}
+
+
+def _kind_of(path: Path, rows: Sequence[Row], kind: Kind | None) -> Kind:
+    """The kind of the positions of a list; raises MapError if the map has another kind."""
+    present = {name for row in rows for name in row}
+    kinds = [kind for kind, parts in PARTS_OF.items() if any(present & {*names} for part in parts for names in part)]
+    if kind is None or not kinds:
+        return kinds[0] if kinds else kind or "earth"
+    if kind not in kinds:
+        raise other_kind(str(path), kinds[0], kind)
+    return kind
+
+
+def other_kind(source: str, kind: Kind, of_map: Kind) -> MapError:
+    """The error if a source has positions of one kind, and the map has another."""
+    remedy = f"give a list with the columns {FRAMES[of_map].example}, or make another map"
+    return MapError(f"{source} has {FRAMES[kind].what}, and the map has {FRAMES[of_map].what}", remedy=remedy)
 
 
 def _normalise_column(column: object) -> str:
@@ -194,10 +235,10 @@ def _delimiter(text: str) -> str:
 
 
 def _has_columns(columns: Sequence[str]) -> bool:
-    has_file, has_latitude, has_longitude, has_easting, has_northing = (
-        any(name in columns for name in names) for names in (FILE_COLUMNS, LATITUDES, LONGITUDES, EASTINGS, NORTHINGS)
-    )
-    return has_file and ((has_latitude and has_longitude) or (has_easting and has_northing))
+    def has(*choices: Sequence[str]) -> bool:
+        return all(any(name in columns for name in names) for names in choices)
+
+    return has(FILE_COLUMNS) and any(has(*names) for of_kind in PARTS_OF.values() for names in of_kind)
 
 
 def _require_columns(path: Path, columns: Sequence[str], names: Sequence[str], encoding_problem: str) -> None:
@@ -279,7 +320,7 @@ def _position(row: Row, where: str, crs: str) -> Position | None:
     If a row has degrees and metres, the degrees are returned. Raises NoPosition if the two differ, and if the row has a
     number that is unknown and no other position.
     """
-    row, unknown = _remove_unknown(row)
+    row, unknown = _remove_unknown(row, "earth")
     both = _degrees_position(row, where), _projected_position(row, where, crs)
     positions = [position for position in both if position is not None]
     if len(positions) == 2 and (apart_m := metres_between(*positions)) > AGREE_M:
@@ -289,8 +330,8 @@ def _position(row: Row, where: str, crs: str) -> Position | None:
     return positions[0] if positions else None
 
 
-def _remove_unknown(row: Row) -> tuple[Row, str]:
-    """The row without numbers that are unknown, and the first of them; empty if there is none.
+def _remove_unknown(row: Row, kind: Kind) -> tuple[Row, str]:
+    """The row without values of positions of a kind that are unknown, and the first of them; empty if there is none.
 
     If a coordinate has no other number, the numbers of the other coordinate are removed too.
     """
@@ -300,11 +341,11 @@ def _remove_unknown(row: Row) -> tuple[Row, str]:
         known |= {reference: [side for side in sides if not _is_unknown_text(side)]}
         if any(side.lower().startswith(UNKNOWN_HEMISPHERE) for side in sides) and column in row:
             known[column] = sides
-    for pair in ((LATITUDES, LONGITUDES), (EASTINGS, NORTHINGS)):
-        columns = [name for names in pair for name in names if name in row]
+    for parts in PARTS_OF[kind]:
+        columns = [name for names in parts for name in names if name in row]
         removed = [text for name in columns for text in known[name] if _is_unknown_text(text)]
         known |= {name: [text for text in known[name] if not _is_unknown_text(text)] for name in columns}
-        if removed and not all(_column_values(known, names) for names in pair):
+        if removed and not all(_column_values(known, names) for names in parts):
             known |= dict.fromkeys(columns, ())
         unknown += removed
     return known, unknown[0] if unknown else ""
@@ -374,7 +415,10 @@ def _projected_position(row: Row, where: str, crs: str) -> Position | None:
     if not all(columns):
         raise MapError(f"{where} has only an easting or a northing; fill both, or neither")
     if not system:
-        raise MapError(f"{where} has metres without a reference system; pass --crs EPSG:..., or add a column crs")
+        raise MapError(
+            f"{where} has metres without a reference system; pass --crs EPSG:..., or add a column crs, or "
+            "call the columns x and y if the metres are local"
+        )
     (x, east), (y, north) = (
         _require_agreement([(parse_number(text), text) for text in texts], AGREE_M, where) for texts in columns
     )
@@ -389,6 +433,30 @@ def _projected_position(row: Row, where: str, crs: str) -> Position | None:
     if wrong and (wrong != "other" or are_degrees(*degrees)):
         raise MapError(f"{where}: {f'{east}, {north}'[:60]} are not metres of {system}{UNIT_HINTS[wrong]}")
     return _require_on_earth(degrees, (east, north), where, system)
+
+
+def _local_position(row: Row, where: str, kind: Kind) -> Position | None:
+    """The position of a row that is not on Earth; None if it is empty.
+
+    Raises NoPosition if it is unknown, or has two values that differ.
+    """
+    row, unknown = _remove_unknown(row, kind)
+    columns = [_column_values(row, names) for names in PARTS_OF[kind][0]]
+    if not any(columns):
+        if unknown:
+            raise NoPosition(f"{where} has {unknown[:20]} for a position")
+        return None
+    if not all(columns):
+        raise MapError(f"{where} has only an x or a y; fill both, or neither")
+    frame = FRAMES[kind]
+    for texts in columns:
+        if any(frame.parse(text) != frame.parse(texts[0]) for text in texts[1:]):
+            raise NoPosition(f"{where} has {texts[0][:20]} and {texts[1][:20]} for one position")
+    position = tuple(frame.parse(texts[0]) for texts in columns)
+    if not frame.is_valid(*position):
+        written = ", ".join(texts[0] for texts in columns)[:60]
+        raise MapError(f"{where}: {written} {frame.refusal}; correct it")
+    return position
 
 
 def _require_on_earth(degrees: tuple[float, ...], texts: Sequence[str], where: str, system: str = "") -> Position:

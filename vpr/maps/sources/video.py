@@ -232,7 +232,7 @@ def extract_frames(video: Path, track: Track, folder: Path, every_s: float, star
             continue
         path = folder / f"{second:09.3f}.jpg"
         _write_frame(path, frame)
-        photos.append(Photo(path, *position))
+        photos.append(Photo(path, position))
     if not photos:
         raise MapError(_no_frame_problem(video, track, times, start))
     log.info("%s: %d of %d frames lie on the track", video, len(photos), len(times))

@@ -34,14 +34,27 @@ function fail(node, reason) {
 // a share of a refused photo is rounded down, so that it never reads like the threshold that it does not reach
 const percent = (share, found) => `${found.on_map ? Math.round(100 * share) : Math.floor(100 * share + 1e-9)} %`;
 
+const short = (length) => Number(length.toPrecision(3));
+const counted = (frames) => `${short(frames)} ${frames === 1 ? "frame" : "frames"}`;
+
+// the answer of a map whose positions are not on Earth
+function localPlace(found) {
+  if (found.frame !== undefined) return `frame ${found.frame}, within ${counted(found.radius_frames)}`;
+  return `x ${found.x.toFixed(2)} m, y ${found.y.toFixed(2)} m, within ${short(found.radius_m)} m`;
+}
+
 function place(node, found) {
+  const best = found.on_map ? "" : "Best guess: ";
+  if (found.latitude === undefined) {
+    one(".place", node).append(best + localPlace(found));
+    return;
+  }
   const [latitude, longitude] = [found.latitude.toFixed(6), found.longitude.toFixed(6)];
   const link = document.createElement("a");
   link.href = `https://www.openstreetmap.org/?mlat=${latitude}&mlon=${longitude}#map=18/${latitude}/${longitude}`;
   link.textContent = "OpenStreetMap";
   link.target = "_blank";
   link.rel = "noopener noreferrer";
-  const best = found.on_map ? "" : "Best guess: ";
   one(".place", node).append(`${best}${latitude}, ${longitude}, within ${Math.round(found.radius_m)} m  · `, link);
 }
 
@@ -59,6 +72,11 @@ function confidence(node, found) {
   one(".confidence", node).title = "Probability that the photo was taken within the radius. Familiarity: share of unknown places whose best match is less similar.";
 }
 
+function away(match) {
+  if (match.frames !== undefined) return `frame ${match.frame}`;
+  return `${match.metres < 10 ? match.metres.toFixed(1) : Math.round(match.metres)} m away`;
+}
+
 function matches(node, found, pictures) {
   one("h3", node).hidden = found.matches.length === 0;
   found.matches.forEach((match, number) => {
@@ -71,7 +89,7 @@ function matches(node, found, pictures) {
       picture.src = pictures[number];
       item.append(picture);
     }
-    line(item, `${match.metres < 10 ? match.metres.toFixed(1) : Math.round(match.metres)} m away`);
+    line(item, away(match));
     line(item, `similarity ${match.s_struct.toFixed(2)}`);
     one(".matches", node).append(item);
   });

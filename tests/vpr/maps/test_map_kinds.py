@@ -1,0 +1,283 @@
+"""Maps whose positions are not on Earth: what lists say, what answers have, and what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from photos import a_model, write_photo
+
+from vpr.maps.building import add_photos
+from vpr.maps.errors import MapError
+from vpr.maps.map_frame import FRAMES, MetresFrame
+from vpr.maps.options import LocateConfig
+from vpr.maps.pages import page, sketch
+from vpr.maps.photo_map import Map
+from vpr.maps.results import Located, MapMatch, as_geojson, as_rows, csv_columns
+from vpr.maps.sources.positions import KnownPositions, Photo, find_photos
+from vpr.maps.store import MAP, MapContent, State
+
+COUNT = 24
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory):
+    """Photos of noise, as the frames of a walk. Their EXIF has a position, which maps of other kinds do not use."""
+    folder = tmp_path_factory.mktemp("walk")
+    for number in range(COUNT):
+        write_photo(folder / f"f{number}.jpg", (47.0, 8.0), seed=number)
+    return folder
+
+
+def write_list(path, columns, rows):
+    path.write_text("\n".join([columns, *(",".join(map(str, row)) for row in rows)]) + "\n")
+    return path
+
+
+def write_metres(path, folder, rows=range(COUNT), columns="file,x,y"):
+    return write_list(path, columns, [(folder / f"f{row}.jpg", 1000 + 3 * row, 2000) for row in rows])
+
+
+def found_in(path, text, crs="", kind=None):
+    path.write_text(text)
+    return find_photos((path,), crs, KnownPositions(kind))
+
+
+def test_local_metres_answer_as_the_same_metres_on_earth(tmp_path, walk):
+    """EPSG:32631 is the other frame: its scale differs from 1 by 0.04 % near its middle."""
+    model, options = a_model(), {"place_m": 8.0}
+    rows = [(walk / f"f{row}.jpg", 500_000 + 3 * row, 5_000_000) for row in range(COUNT)]
+    local = Map.build(tmp_path / "a", write_list(tmp_path / "a.csv", "file,x,y", rows), model=model, **options)
+    listed = write_list(tmp_path / "b.csv", "file,easting,northing,crs", [(*row, "EPSG:32631") for row in rows])
+    other = Map.build(tmp_path / "b", listed, model=model, **options)
+    assert (local.kind, other.kind) == ("metres", "earth")
+    queries = [write_photo(tmp_path / f"q{seed}.jpg", None, seed=seed) for seed in (3, 50, 51, 52)]
+    for sequence in (False, True):
+        config = LocateConfig(sequence=sequence)
+        for one, wanted in zip(local.locate_all(queries, config), other.locate_all(queries, config), strict=True):
+            assert [match.photo for match in one.matches] == [match.photo for match in wanted.matches]
+            assert one.probability == pytest.approx(wanted.probability, abs=0.01) and one.on_map == wanted.on_map
+            assert one.radius_m == pytest.approx(wanted.radius_m, rel=0.01, abs=0.01)
+            assert (one.familiarity, one.agreeing) == (wanted.familiarity, wanted.agreeing)
+            assert np.isnan(one.latitude) and wanted.x is None
+            best = Path(one.matches[0].photo).stem[1:]
+            assert abs(one.x - 500_000 - 3 * int(best)) <= 8 and one.y == pytest.approx(5_000_000)
+
+
+LISTS = {
+    "local metres": ("file,x,y\nf0.jpg,0,0\nf1.jpg,3.5,-2\n", "metres", {"f0.jpg": (0, 0), "f1.jpg": (3.5, -2)}),
+    "decimal commas": ("file;X;Y\nf0.jpg;1,5;2\n", "metres", {"f0.jpg": (1.5, 2)}),
+    "none for a photo": ("file,x,y\nf0.jpg,nan,2\nf1.jpg,,\nf2.jpg,1,2\n", "metres", {"f2.jpg": (1, 2)}),
+    "frames": ("file,frame\nf0.jpg,7\nf1.jpg,-12\nf2.jpg,9.0\n", "frames", {"f0.jpg": 7, "f1.jpg": -12, "f2.jpg": 9}),
+    "a frame beside a position": ("file,lat,lon,frame\nf0.jpg,47,8,12\n", "earth", {"f0.jpg": (47, 8)}),
+    "frames of some": ("file,frame\nf0.jpg,null\nf1.jpg,\nf2.jpg,3\n", "frames", {"f2.jpg": 3}),
+    "a crs for them": ("file,x,y,crs\nf0.jpg,500000,0,EPSG:32631\n", "earth", {"f0.jpg": (0, 3)}),
+    "pixels beside degrees": ("file,lat,lon,x,y\nf0.jpg,47,8,100,200\n", "earth", {"f0.jpg": (47, 8)}),
+}
+
+
+@pytest.mark.parametrize("case", LISTS)
+def test_what_a_list_says(tmp_path, walk, case):
+    text, kind, positions = LISTS[case]
+    positions = {name: position if isinstance(position, tuple) else (position,) for name, position in positions.items()}
+    found = found_in(walk / "l.csv", text)
+    (walk / "l.csv").unlink()
+    assert found.kind == kind and {photo.kind for photo in found.photos} == {kind}
+    assert {photo.path.name: photo.position for photo in found.photos} == {
+        name: pytest.approx(position, abs=1e-6) for name, position in positions.items()
+    }
+
+
+BAD = {
+    "one of two": ("file,x,y\nf0.jpg,1,\n", None, "row 2 has only an x or a y; fill both, or neither"),
+    "words": ("file,x,y\nf0.jpg,1,left\n", None, "row 2: 1, left are not local metres; correct it"),
+    "too far": ("file,x,y\nf0.jpg,1e10,0\n", None, "1e10, 0 are not local metres"),
+    "half a frame": ("file,frame\nf0.jpg,1.5\n", None, "1.5 is not a whole number up to 1,000,000,000; correct it"),
+    "too many frames": ("file,frame\nf0.jpg,1e10\n", None, "1e10 is not a whole number up to 1,000,000,000"),
+    "two frames": ("file,frame\nf0.jpg,1\nf0.jpg,2\n", None, "f0.jpg has two positions, in rows 2 and 3"),
+    "metres of a walk": (
+        "file,x,y\nf0.jpg,1,0\n", "frames",
+        "has local metres, and the map has frames of a walk; give a list with the columns file,frame, or make another",
+    ),
+    "two positions": ("file,x,y\nf0.jpg,1,0\nf0.jpg,1.5,0\n", None, "has two positions, in rows 2 and 3"),
+    "metres on Earth": (
+        "file,x,y\nf0.jpg,1,0\n", "earth",
+        "has local metres, and the map has positions on Earth; give a list with the columns file,latitude,longitude",
+    ),
+    "degrees on a plan": (
+        "file,lat,lon\nf0.jpg,1,0\n", "metres",
+        "has positions on Earth, and the map has local metres; give a list with the columns file,x,y, or make another",
+    ),
+    "eastings": ("file,easting,northing\nf0.jpg,1,0\n", None, "or call the columns x and y if the metres are local"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_lists(tmp_path, walk, case):
+    text, kind, words = BAD[case]
+    with pytest.raises(MapError) as error:
+        found_in(walk / "l.csv", text, kind=kind)
+    (walk / "l.csv").unlink()
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_map_takes_the_columns_of_its_kind(tmp_path, walk):
+    path = write_list(tmp_path / "l.csv", "file,lat,lon,x,y,frame", [(walk / "f0.jpg", 47, 8, 1, 2, 5)])
+    for kind, position in ((None, (47, 8)), ("earth", (47, 8)), ("metres", (1, 2)), ("frames", (5,))):
+        assert [photo.position for photo in find_photos((path,), known=KnownPositions(kind)).photos] == [position]
+
+
+def test_two_lists_of_two_kinds_are_refused(tmp_path, walk):
+    one = write_metres(tmp_path / "a.csv", walk, [0])
+    other = write_list(tmp_path / "b.csv", "file,lat,lon", [(walk / "f1.jpg", 47, 8)])
+    with pytest.raises(MapError, match=r"b.csv has positions on Earth, and the map has local metres"):
+        find_photos((one, other))
+
+
+def test_a_map_keeps_its_kind(tmp_path, walk):
+    """Photos of folders have no position on it but the one that it knows, whatever their EXIF says."""
+    model, folder = a_model(), tmp_path / "map"
+    made = Map.build(folder, walk, write_metres(tmp_path / "a.csv", walk, range(20)), model=model)
+    assert len(made) == 20 and len(made.added.left_out.without) == 4
+    assert made.positions[3].tolist() == [1009, 2000] and State.of(folder).kind == "metres"
+    again = made.add(walk)
+    assert again.added.unchanged == 20 and again.positions.tolist() == made.positions.tolist()
+    assert len(made.add(write_metres(tmp_path / "b.csv", walk)).remove("f3.jpg")) == COUNT - 1
+    with pytest.raises(MapError, match=r"none of 1 photos has a position; add a CSV of them \(file,x,y\)"):
+        made.add(write_photo(tmp_path / "new.jpg", (47, 8), seed=90))
+    with pytest.raises(MapError, match=r"f0.jpg has positions on Earth, and the map has local metres"):
+        add_photos(folder, model, [Photo(walk / "f0.jpg", (47.0, 8.0))])
+
+
+def test_a_kind_that_is_not_known_is_damage(tmp_path, walk):
+    folder = Map.build(tmp_path / "map", write_metres(tmp_path / "a.csv", walk, range(2)), model=a_model()).folder
+    content = json.loads((folder / MAP).read_text())
+    (folder / MAP).write_text(json.dumps({**content, "kind": "degrees"}))
+    with pytest.raises(MapError, match="unknown kind of positions"):
+        MapContent.read(folder)
+
+
+@pytest.mark.parametrize(("rows", "wanted"), [(range(3), 2.5 * 3), (range(0, 24, 8), 25.0), ([0], 25.0)])
+def test_the_places_of_a_small_map(tmp_path, walk, rows, wanted):
+    """2.5 times the distance to the nearest photo, which is 3 m a frame, and at most 25 m."""
+    photo_map = Map.build(tmp_path / "map", write_metres(tmp_path / "a.csv", walk, rows), model=a_model())
+    assert photo_map.place_m == pytest.approx(wanted)
+
+
+def located_at(kind, position, radius=2.0, on_map=True):
+    match = MapMatch.at(kind, position, 1.25, photo="m.jpg", s_global=0.5, s_struct=0.25)
+    others = {"probability": 0.75, "familiarity": None, "separation": 1.0, "agreeing": 1, "matches": (match,)}
+    return Located.at(kind, position, radius, photo="q.jpg", on_map=on_map, **others)
+
+
+ANSWERS = {
+    "metres": (
+        (3.21, -4.5), "q.jpg: x 3.21 m, y -4.50 m, within 2 m (75 %)", {"x": 3.21, "y": -4.5, "radius_m": 2.0},
+        {"x": 3.21, "y": -4.5, "metres": 1.25},
+    ),
+    "frames": (
+        (41,), "q.jpg: frame 41, within 2 frames (75 %)", {"frame": 41, "radius_frames": 2.0},
+        {"frame": 41, "frames": 1.25},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_what_an_answer_has(kind):
+    position, line, own, of_match = ANSWERS[kind]
+    one = located_at(kind, position)
+    assert one.summary() == line and one.position == position == one.matches[0].position
+    common = {"photo": "q.jpg", "on_map": True, "probability": 0.75, "familiarity": None, "separation": 1.0}
+    match = {"photo": "m.jpg", **of_match, "s_global": 0.5, "s_struct": 0.25}
+    content = json.loads(json.dumps(one.as_json(), allow_nan=False))
+    assert content == {**common, **own, "agreeing": 1, "matches": [match], "not_searched": 0}
+    refused = located_at(kind, position, on_map=False)
+    table = [dict(zip(csv_columns(kind), row, strict=True)) for row in as_rows([one, refused], "M")]
+    assert own.items() <= table[0].items() and {table[1][name] for name in own} == {""}
+    with pytest.raises(MapError, match=f"GeoJSON has positions on Earth, and the map has {FRAMES[kind].what}"):
+        as_geojson([one], "M")
+    lost = Located.without_candidates("q.jpg", 8, kind)
+    assert set(lost.as_json()) == set(content) and not lost.on_map and "no candidates" in lost.summary()
+    text = page([one, refused], np.array([position, position]), "A title", "1 of 2", FRAMES[kind](()))
+    assert "OpenStreetMap" not in text and line.partition(": ")[2] in text and "North" not in text
+
+
+def test_a_plan_has_y_up():
+    drawn = sketch([located_at("metres", (0.0, 30.0))], np.array([[0.0, 0.0], [60.0, 0.0]]), MetresFrame(()))
+    (left, low), (right, _) = drawn.photos
+    ((_, x, y),) = drawn.located
+    assert x == left < right and y < low and (right - left) == pytest.approx(2 * (low - y), abs=0.2)
+
+
+def test_a_check_of_local_metres(tmp_path, walk):
+    photo_map = Map.build(tmp_path / "map", write_metres(tmp_path / "a.csv", walk, range(20)), model=a_model())
+    queries = [write_photo(tmp_path / f"q{seed}.jpg", None, seed=seed) for seed in (60, 61)]
+    listed = write_list(tmp_path / "q.csv", "file,x,y", [(queries[0], 1003, 2001), (queries[1], 5000, 0)])
+    known, stranger = photo_map.check(listed, config=LocateConfig(threshold=0.0)).photos
+    assert known.nearest_m == pytest.approx(1) and known.is_known and not stranger.is_known
+    assert known.error_m == pytest.approx(np.hypot(known.located.x - 1003, 1))
+    content = stranger.as_json()
+    assert (content["true_x"], content["true_y"]) == (5000, 0) and content["nearest_m"] > 3000
+    assert "taken at x 1003.00 m, y 2001.00 m" in known.summary() and "from the map" in stranger.summary()
+
+
+def test_a_walk_answers_as_the_same_walk_in_metres(tmp_path, walk):
+    """A frame every metre is the other frame. Answers are frames of the map, where metres are their mean."""
+    model, rows = a_model(), [(walk / f"f{row}.jpg", 3 * row) for row in range(COUNT)]
+    frames = Map.build(tmp_path / "a", write_list(tmp_path / "a.csv", "file,frame", rows), model=model)
+    listed = write_list(tmp_path / "b.csv", "file,x,y", [(*row, 0) for row in rows])
+    metres = Map.build(tmp_path / "b", listed, model=model)
+    assert frames.place_m == metres.place_m and frames.positions[:, 0].tolist() == [at for _, at in rows]
+    queries = [write_photo(tmp_path / f"q{seed}.jpg", None, seed=seed) for seed in (3, 50, 51, 52)]
+    for sequence in (False, True):
+        config = LocateConfig(sequence=sequence)
+        for one, wanted in zip(frames.locate_all(queries, config), metres.locate_all(queries, config), strict=True):
+            assert [match.photo for match in one.matches] == [match.photo for match in wanted.matches]
+            assert (one.probability, one.familiarity) == (wanted.probability, wanted.familiarity)
+            assert one.frame == 3 * round(wanted.x / 3) or abs(wanted.x / 3 % 1 - 0.5) < 1e-6
+            assert one.radius_frames == pytest.approx(wanted.radius_m, abs=1.5) and np.isnan(one.radius_m)
+            assert one.matches[0].frames == abs(one.matches[0].frame - one.frame)
+
+
+def test_a_folder_is_a_walk(tmp_path, walk):
+    model, folder = a_model(), tmp_path / "map"
+    made = Map.build(folder, walk, model=model, folders="walk")
+    assert made.kind == "frames" and len(made) == COUNT
+    frame = {Path(key).stem: at[0] for key, at in zip(made.content.table.keys, made.positions.tolist())}
+    assert frame == {f"f{number}": number for number in range(COUNT)}  # f10 behind f9
+    assert made.add(walk, folders="walk").added.unchanged == COUNT
+    other = tmp_path / "other"
+    for number in (7, 8):
+        write_photo(other / f"{number}.jpg", None, seed=100 + number)
+    checked = made.check(other, folders="walk", config=LocateConfig(threshold=0.0))
+    assert [one.truth for one in checked.photos] == [(0,), (1,)] and all(one.is_known for one in checked.photos)
+    assert "taken at frame 1, " in checked.photos[1].summary() and "within" in checked.counts()
+    assert {"median_error_frames", "p90_error_frames"} <= checked.as_json()["results"].keys()
+    assert {"true_frame", "nearest_frames", "match_errors_frames"} <= checked.photos[0].as_json().keys()
+    for sources, words in (
+        ((other,), r"the map has frames of another folder .* number the frames in a list \(file,frame\), or make"),
+        ((other, walk), "--folders walk takes one folder, and 2 are given; name one, or number"),
+        ((other / "7.jpg",), "takes folders, and .*7.jpg is a file; name its folder"),
+    ):
+        with pytest.raises(MapError, match=words):
+            made.add(*sources, folders="walk")
+    write_photo(other / "deep" / "9.jpg", None)
+    with pytest.raises(MapError, match="a walk is one folder of photos, and .* has 2, such as"):
+        made.check(other, folders="walk")
+    with pytest.raises(MapError, match=r"a.csv has local metres, and the map has frames of a walk"):
+        Map.build(tmp_path / "new", walk, write_metres(tmp_path / "a.csv", walk), model=model, folders="walk")
+
+
+@pytest.mark.parametrize(("numbers", "wanted"), [([5, 6, 7], 2.5), ([0, 30, 60, 61], 75.0), ([4], 2.5)])
+def test_the_places_of_a_small_walk(tmp_path, walk, numbers, wanted):
+    rows = [(walk / f"f{row}.jpg", number) for row, number in enumerate(numbers)]
+    photo_map = Map.build(tmp_path / "map", write_list(tmp_path / "a.csv", "file,frame", rows), model=a_model())
+    assert photo_map.place_m == wanted
+    assert photo_map.content.table.frame.extent_text() == f"frames {numbers[0]} to {numbers[-1]}"
+
+
+def test_the_page_of_a_walk_has_a_table_of_answers(walk):
+    found = located_at("frames", (4,)), located_at("frames", (5,), on_map=False)
+    text = page(found, np.array([[4], [5]]), "A title", "1 of 2", FRAMES["frames"](()))
+    assert "<svg" not in text and text.count("<tr><td>") == 2 and text.count('href="#photo-') == 2
+    assert "frame 4, within 2 frames (75 %)" in text and "not on this map (75 %)" in text

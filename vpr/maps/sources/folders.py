@@ -1,0 +1,52 @@
+"""Positions of photos by the folders that they are in: the frames of a walk."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vpr.description.photos import find_photo_files
+from vpr.maps.errors import MapError
+from vpr.maps.frame_order import sort_frames
+from vpr.maps.map_frame import Kind, Position
+from vpr.maps.options import FolderRole
+
+KIND_OF: dict[FolderRole, Kind] = {"walk": "frames"}  # of the positions that folders give
+NUMBER_THEM = "number the frames in a list (file,frame)"
+
+
+def folder_positions(source: Path, role: FolderRole) -> dict[Path, Position]:
+    """The position of each photo of a folder: its number in the walk, from 0.
+
+    Frames are in the order of `sort_frames`. Raises MapError if they are in several folders.
+    """
+    photos = find_photo_files(source)
+    parents = sorted({str(photo.parent) for photo in photos})
+    if len(parents) > 1:
+        problem = (
+            f"a walk is one folder of photos, and {source} has {len(parents)}, such as {' and '.join(parents[:2])}"
+        )
+        raise MapError(problem, thing=source, remedy=f"name one of them, or {NUMBER_THEM}")
+    return {photo: (number,) for number, photo in enumerate(sort_frames(photos))}
+
+
+def require_folders(sources: Sequence[Path], role: FolderRole) -> None:
+    """Raise MapError unless the sources, which are no lists, can have this role."""
+    for source in sources:
+        if source.is_file():
+            raise MapError(
+                f"--folders {role} takes folders, and {source} is a file", thing=source, remedy="name its folder"
+            )
+    if len(sources) != 1:
+        problem = f"--folders {role} takes one folder, and {len(sources)} are given"
+        raise MapError(problem, thing="--folders", remedy=f"name one, or {NUMBER_THEM}")
+
+
+def require_own_walk(sources: Sequence[Path], known: Sequence[str]) -> None:
+    """Raise MapError if a map has photos outside of the walk that is added, which has numbers of its own.
+
+    known: the paths of the map's photos.
+    """
+    folders = {source.resolve() for source in sources if source.is_dir()}
+    for path in known:
+        if Path(path).parent.resolve() not in folders:
+            problem = f"the map has frames of another folder ({path}), which have the same numbers as these"
+            raise MapError(problem, thing="--folders", remedy=f"{NUMBER_THEM}, or make another map")
