@@ -135,7 +135,7 @@ def _print_located(location: Located) -> None:
     print(one_line(location.summary()))
     for match in location.matches:
         similar = f"S_global {match.s_global:.3f}  S_struct {match.s_struct:.3f}"
-        print(one_line(f"    {match.distance_text():>10}  {similar}  {match.photo}"))
+        print(one_line(f"    {match.where_text():>10}  {similar}  {match.photo}"))
 
 
 def _write(options: LocateOptions, photo_map: Map, located: list[Located], unreadable: dict[str, str]) -> None:

@@ -50,7 +50,7 @@ class MapOptions:
     folders: FolderRole | None = option(
         None,
         "add, check: where photos of folders have their positions, if not in files. walk: a folder is the frames of a "
-        "walk, in the order of their EXIF times, or else of their names",
+        "walk, in the order of their EXIF times, or else of their names. places: a folder is a place with its name",
     )
     gpx: Path | None = option(None, "GPX track of the videos to add")
     every: PositiveFloat = option(1.0, "seconds between the frames taken from a video")
@@ -230,7 +230,8 @@ def _print_info(options: MapOptions) -> None:
     size = sum(stamp[0] for stamp in stamps if stamp) / 1e6
     print(one_line(f"{options.map}: {state.photos} photos, {size:.1f} MB"))
     print(table.frame.extent_text())
-    print(f"a place is {table.frame.size_text(state.place_m)} ({'set' if state.place_is_set else 'estimated'})")
+    if table.frame.has_size:
+        print(f"a place is {table.frame.size_text(state.place_m)} ({'set' if state.place_is_set else 'estimated'})")
     adapted = f"adapted to {state.adapted_to} photos" if state.adapted_to else "not adapted"
     patches = open_descriptors(options.map, model).spec.dtype
     print(one_line(f"model {state.run} ({state.fingerprint}), {adapted}; patches: {patches}; index: {state.index}"))

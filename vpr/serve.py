@@ -141,6 +141,7 @@ def _server(
     from vpr.serving.served import ServedMap, warm_up
 
     photo_map = Map.open(options.map, load(options.run, options.device) if options.run else None, options.device)
+    photo_map.place_for(config)  # raises if the map has named places and --place is given
     warm_up(photo_map)
     served = ServedMap(photo_map, options.device, bool(options.run))
     app = create_app(served, config, limits, Access(token, (*LOOPBACK, host)))

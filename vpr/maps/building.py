@@ -17,7 +17,7 @@ from vpr.maps.candidates import CandidateFinder
 from vpr.maps.errors import MapError
 from vpr.maps.familiarity import unknown_place_scores
 from vpr.maps.frames import FRAMES
-from vpr.maps.map_frame import Kind, Position
+from vpr.maps.map_frame import Kind, Position, require_size
 from vpr.maps.map_sample import search_sample
 from vpr.maps.paths import RealPaths
 from vpr.maps.photo_versions import (
@@ -138,6 +138,7 @@ def add_photos_unlocked(
     stored = _read_or_create(folder, model, photos[0].kind if photos else "earth")
     require_kind(stored.state.kind, photos)
     kind = stored.state.kind
+    require_size(kind, place_m)
     before = stored if place_m is None else _set_place(stored, place_m)
     outdated = np.array([is_outdated(str(key)) for key in before.table.keys], bool)
     before = _select_photos(before, ~outdated) if outdated.any() else before
@@ -351,7 +352,7 @@ def _write(
     usual = table.frame.usual_place()
     place_m = state.place_m if state.place_is_set or state.change else usual
     sample = search_sample(CandidateFinder(model.calibration, photos, table.places, place_m))
-    place_m = place_m if state.place_is_set else estimate_place_m(sample, usual)
+    place_m = place_m if state.place_is_set or not table.frame.has_size else estimate_place_m(sample, usual)
     unknown_scores = unknown_place_scores(sample, place_m)
     write_array(paths["strangers"], unknown_scores)
     files = {role: file for role, file in files.items() if role == "adaptation"}

@@ -97,10 +97,11 @@ class CheckedPhoto:
         frame = FRAMES[self.kind]
         truth = frame.text(self.truth)
         if not self.is_known:
-            away = frame.distance_text(self.nearest_m)
-            return f"{self.located.summary()}. A stranger: taken at {truth}, {away} from the map"
+            away = f", {frame.distance_text(self.nearest_m)} from the map" if frame.has_size else ""
+            return f"{self.located.summary()}. A stranger: taken at {truth}{away}"
         verdict = "right" if self.is_right() else "wrong"
-        distance = "" if math.isnan(self.error_m) else f", {frame.distance_text(self.error_m)} from this position"
+        has_distance = frame.has_size and not math.isnan(self.error_m)
+        distance = "" if not has_distance else f", {frame.distance_text(self.error_m)} from this position"
         return f"{self.located.summary()}. Known: taken at {truth}{distance}; the first match is {verdict}"
 
     def as_json(self) -> dict[str, Any]:
@@ -112,7 +113,8 @@ class CheckedPhoto:
             f"error_{frame.suffix}": _number(self.error_m),
             f"match_errors_{frame.suffix}": list(self.match_errors_m),
         }
-        return self.located.as_json() | truth | {"is_known": self.is_known, "is_wrong": self.is_wrong} | distances
+        verdict = {"is_known": self.is_known, "is_wrong": self.is_wrong}
+        return self.located.as_json() | truth | verdict | (distances if frame.has_size else {})
 
 
 @dataclass(frozen=True)
@@ -197,15 +199,16 @@ class CheckResult:
     def as_json(self) -> dict[str, Any]:
         """The content of ``--json``; figures that are not available are None."""
         results: dict[str, float] = {f"recall@{rank}": self.recall(rank) for rank in RANKS}
-        suffix = FRAMES[self.kind].suffix
-        results |= {
-            f"median_error_{suffix}": self.position_error_m(),
-            f"p90_error_{suffix}": self.position_error_m(FAR),
-        }
+        size: dict[str, float] = {}
+        if FRAMES[self.kind].has_size:
+            suffix = FRAMES[self.kind].suffix
+            errors = self.position_error_m(), self.position_error_m(FAR)
+            results |= dict(zip((f"median_error_{suffix}", f"p90_error_{suffix}"), errors))
+            size = {f"place_{suffix}": self.place_m}
         results |= {"ece": self.calibration_error, "ece_by_chance": self.chance_error}
         return {
             "kind": self.kind,
-            f"place_{suffix}": self.place_m,
+            **size,
             "threshold": self.threshold,
             "counts": {"known": len(self.known), "strangers": len(self.strangers), "in_map": len(self.in_map)},
             "results": {name: _number(value) for name, value in results.items()},
@@ -216,7 +219,9 @@ class CheckResult:
 
     def counts(self) -> str:
         """The numbers of photos in one line."""
-        of_map = f"a photo of the map is within {FRAMES[self.kind].size_text(self.place_m)}"
+        frame = FRAMES[self.kind]
+        within = f"a photo of the map is within {frame.size_text(self.place_m)}"
+        of_map = within if frame.has_size else "the map has their place"
         return (
             f"{len(self.photos)} photos: {len(self.known)} known ({of_map}), "
             f"{len(self.strangers)} strangers, {len(self.wrong)} wrong answers"
@@ -227,8 +232,10 @@ class CheckResult:
         lines = [self.counts()]
         if self.known:
             recalls = ", ".join(f"recall@{rank} {100 * self.recall(rank):.1f} %" for rank in RANKS)
-            middle, far = (FRAMES[self.kind].distance_text(self.position_error_m(share)) for share in (0.5, FAR))
-            lines += [f"known: {recalls}", f"position error: median {middle}, {100 * FAR:.0f} % within {far}"]
+            lines.append(f"known: {recalls}")
+            if FRAMES[self.kind].has_size:
+                middle, far = (FRAMES[self.kind].distance_text(self.position_error_m(share)) for share in (0.5, FAR))
+                lines.append(f"position error: median {middle}, {100 * FAR:.0f} % within {far}")
             lines.append(self._calibration_line())
         lines.append(f"{'threshold':>9}  {'strangers accepted':>20}  {'known refused':>18}  {'known elsewhere':>18}")
         for one in self.decisions:

@@ -1,14 +1,18 @@
 """The frame of a map: what the positions of its photos are, and how far apart two of them are.
 
-A map has positions of one kind: on Earth, in local metres, or the numbers of the frames of a walk. A *place* is a point
-(3,) in the unit of the frame, such that the distance of two positions is the straight distance of their places. All
-distances of a map are between places. So the size of a place, radii and reaches have the unit of the frame, also if
-their names end in ``_m``.
+A map has positions of one kind: on Earth, in local metres, the numbers of the frames of a walk, or names of places. A
+*place* is a point (3,) in the unit of the frame, such that the distance of two positions is the straight distance of
+their places. All distances of a map are between places. So the size of a place, radii and reaches have the unit of the
+frame, also if their names end in ``_m``.
+
+Two names are either the same place or as far apart as any other two. Their places are `APART`, which is farther than
+any reach of a drive: a drive stays in a place, or moves to any other one, by the jumps of `vpr.maps.drives`.
 """
 
 from __future__ import annotations
 
 import math
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
@@ -16,14 +20,17 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from vpr.maps.errors import MapError
 from vpr.maps.geodesy import are_degrees, parse_number, places_to_degrees, to_places
 from vpr.retrieval.confidence import ELSEWHERE_M
 
-Kind = Literal["earth", "metres", "frames"]
+Kind = Literal["earth", "metres", "frames", "names"]
 Position = tuple[Any, ...]  # of a photo, in the order of `MapFrame.fields`
 Columns = tuple[np.ndarray, ...]  # the positions of N photos: an array (N,) for each field
 
 NEIGHBOURS = 2.5  # steps from the middle of a place to its end: 25 m for frames 10 m apart, the rule of MSLS
+APART, NAME_SIZE = 1000.0, 1.0  # distance of two names, at least; size of a place that has a name
+NAMES_SHOWN = 5  # in `NamesFrame.extent_text`
 DEGREE_M = 111_320.0  # metres per degree of latitude, approximately
 LARGEST = 1e9  # the largest local coordinate and frame number; distances of larger ones would lose millimetres
 
@@ -39,6 +46,8 @@ class MapFrame(ABC):
     refusal: ClassVar[str] = "is not a position on Earth"  # of values that are none, in messages
     lists: ClassVar[str] = "CSV"  # what may hold them
     example: ClassVar[str]  # the columns of a list of them
+    nowhere: ClassVar[Position] = (math.nan, math.nan)  # of an answer without candidates
+    has_size: ClassVar[bool] = True  # whether positions have distances, and places a size; otherwise the next are empty
     radius_field: ClassVar[str] = "radius_m"  # the radius of an answer
     axes: ClassVar[str] = ""  # of a plan, in one sentence; empty if the positions have no plan
     distance_field: ClassVar[str] = "metres"  # the distance of a match from an answer
@@ -112,9 +121,14 @@ class MapFrame(ABC):
         return f"{length:.0f} m" if length < 10_000 else f"{length / 1000:.1f} km"
 
     @classmethod
-    def match_text(cls, length: float) -> str:
-        """The distance of a match from an answer as text."""
-        return f"{length:.1f} m"
+    def answer_text(cls, position: Position, radius: float) -> str:
+        """The position of an answer and its radius as text."""
+        return f"{cls.text(position)}, within {cls.radius_text(radius)}"
+
+    @classmethod
+    def match_text(cls, position: Position, distance: float) -> str:
+        """Where a match is as text; distance: from the answer."""
+        return f"{distance:.1f} m"
 
     @classmethod
     def size_text(cls, length: float) -> str:
@@ -230,6 +244,7 @@ class WalkFrame(MapFrame):
     fields = ("frame",)
     dtype = np.int64
     example = "file,frame"
+    nowhere = (None,)
     radius_field = "radius_frames"
     distance_field = "frames"
     suffix = "frames"
@@ -274,21 +289,104 @@ class WalkFrame(MapFrame):
 
     @classmethod
     def radius_text(cls, length: float) -> str:
-        """The number of frames."""
+        """The number of frames.
+
+        >>> WalkFrame.radius_text(4.4921), WalkFrame.radius_text(1.0)
+        ('4.5 frames', '1 frame')
+        """
         if not math.isfinite(length):
             return "no distance"
-        return f"{length:.3g} {'frame' if length == 1 else 'frames'}"
+        return f"{f'{length:.1f}'.removesuffix('.0')} {'frame' if length == 1 else 'frames'}"
 
-    distance_text = match_text = size_text = radius_text
+    distance_text = size_text = radius_text
+
+    @classmethod
+    def match_text(cls, position: Position, distance: float) -> str:
+        """Its frame."""
+        return cls.text(position)
 
     def extent_text(self) -> str:
         """The first and the last frame."""
         return f"frames {self.numbers[0]} to {self.numbers[-1]}"
 
 
-FRAMES: dict[Kind, type[MapFrame]] = {frame.kind: frame for frame in (EarthFrame, MetresFrame, WalkFrame)}
+class NamesFrame(MapFrame):
+    """Names of places, such as rooms. Two photos are at the same place if they have the same name."""
+
+    kind = "names"
+    what = "named places"
+    part = "a place"
+    refusal = "is not a name"
+    fields = ("place",)
+    dtype = object
+    example = "file,place"
+    nowhere = (None,)
+    has_size = False
+    radius_field = distance_field = suffix = ""
+
+    @staticmethod
+    def is_valid(*position: Any) -> bool:
+        """Whether it is text that is not empty."""
+        return all(isinstance(part, str) and bool(part) for part in position)
+
+    @staticmethod
+    def parse(text: str) -> Any:
+        """The name in Unicode's composed form, which file systems may not use."""
+        return unicodedata.normalize("NFC", text.strip())
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The names of the map, sorted."""
+        return sorted(set(self.columns_of_map[0].tolist()))
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.names)}
+
+    def places(self, columns: Columns) -> np.ndarray:
+        """(`APART` n, 0, 0) for the n-th name of the map; n is -1 for names that the map does not have."""
+        numbers = np.array([self._numbers.get(name, -1) for name in columns[0].tolist()], np.float64)
+        return np.stack([APART * numbers, *np.zeros((2, len(numbers)))], 1)
+
+    def position(self, place: np.ndarray) -> Position:
+        """The name at a place."""
+        return (self.names[round(float(place[0]) / APART)],)
+
+    def usual_place(self) -> float:
+        """`NAME_SIZE`, on every map."""
+        return NAME_SIZE
+
+    @classmethod
+    def text(cls, position: Position) -> str:
+        """The name."""
+        return str(position[0])
+
+    @classmethod
+    def answer_text(cls, position: Position, radius: float) -> str:
+        """The name."""
+        return cls.text(position)
+
+    @classmethod
+    def match_text(cls, position: Position, distance: float) -> str:
+        """Its name."""
+        return cls.text(position)
+
+    def extent_text(self) -> str:
+        """The first names."""
+        more = f" and {len(self.names) - NAMES_SHOWN} more" if len(self.names) > NAMES_SHOWN else ""
+        return f"{len(self.names)} places: {', '.join(self.names[:NAMES_SHOWN])}{more}"
+
+
+FRAMES: dict[Kind, type[MapFrame]] = {frame.kind: frame for frame in (EarthFrame, MetresFrame, WalkFrame, NamesFrame)}
 NO_COLUMNS: Columns = (np.zeros(0), np.zeros(0))
 EARTH = EarthFrame(NO_COLUMNS)
+
+
+def require_size(kind: Kind, place: float | None) -> None:
+    """Raise MapError if a size of places is given for a map of named places. place: None if it is not given."""
+    if place is not None and not FRAMES[kind].has_size:
+        problem = f"the map has {FRAMES[kind].what}, which have no size"
+        raise MapError(problem, thing="--place", remedy="leave --place out")
 
 
 def median_step(places: np.ndarray) -> float:

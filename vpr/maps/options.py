@@ -7,7 +7,7 @@ from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveInt, Uni
 from vpr.maps.errors import MapError
 from vpr.retrieval.settings import GEOMETRY
 
-FolderRole = Literal["walk"]  # what folders of photos are, and so what positions these have
+FolderRole = Literal["walk", "places"]  # what folders of photos are, and so what positions these have
 
 
 @dataclass(frozen=True, kw_only=True)

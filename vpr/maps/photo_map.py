@@ -26,7 +26,7 @@ from vpr.maps.errors import MapError
 from vpr.maps.familiarity import unknown_place_scores
 from vpr.maps.frame_order import split_drives
 from vpr.maps.locating import DEFAULT_CONFIG, MapContext, locate
-from vpr.maps.map_frame import Kind
+from vpr.maps.map_frame import Kind, require_size
 from vpr.maps.map_sample import FEWEST, MapSample, search_sample
 from vpr.maps.options import FolderRole, LocateConfig
 from vpr.maps.paths import RealPaths
@@ -104,7 +104,8 @@ class Map:
         """Add the photos of folders, files or lists to a map, and open it. A missing map is created.
 
         crs: reference system of eastings and northings in lists without one. patches, place_m: as `add_photos`.
-        folders: ``walk`` if a folder is the frames of a walk in order, None if its photos have positions themselves.
+        folders: ``walk`` if a folder is the frames of a walk in order, ``places`` if the names of folders are those of
+        places, None if photos have positions themselves.
         ``added`` of the returned map has the result; photos that are left out are in ``added.left_out``, and the log
         counts them. Raises MapError as `add_photos` and `find_photos`, and if no photo has a position.
         """
@@ -132,19 +133,25 @@ class Map:
     def positions(self) -> np.ndarray:
         """The positions of the photos in the fields of the map's kind, (N, 2) or (N, 1).
 
-        They are latitude and longitude in degrees, x and y in local metres, or the number of a frame.
+        They are latitude and longitude in degrees, x and y in local metres, the number of a frame, or the name of a
+        place.
         """
         return np.stack(self.content.table.positions, 1)
 
     @property
     def kind(self) -> Kind:
-        """The kind of the positions: ``earth``, ``metres`` or ``frames``."""
+        """The kind of the positions: ``earth``, ``metres``, ``frames`` or ``names``."""
         return self.content.state.kind
 
     @property
     def place_m(self) -> float:
         """The size of a place on this map, metres."""
         return self.content.state.place_m
+
+    def place_for(self, config: LocateConfig) -> float:
+        """The size of a place to locate by; raises MapError if one is given for a map of named places."""
+        require_size(self.kind, config.place or None)
+        return config.place or self.place_m
 
     def add(
         self,
@@ -230,7 +237,7 @@ class Map:
         if len(copies) == len(paths):
             remedy = "give other photos of the same places"
             raise MapError(f"all {len(found.photos)} photos are in {self.folder} itself", remedy=remedy)
-        answers, place_m = [one for one in located if one.photo not in copies], config.place or self.place_m
+        answers, place_m = [one for one in located if one.photo not in copies], self.place_for(config)
         frame = self.content.table.frame
         result = check_answers(answers, found.photos, self.finder.places, place_m, config.threshold, frame)
         in_map = tuple(photo.key for photo in found.photos if photo.key in own or str(photo.path) in copies)
@@ -247,6 +254,7 @@ class Map:
 
         Arguments as `locate_all`. The candidates are None if no photo can be decoded.
         """
+        place_m = self.place_for(config)
         names, parts, unreadable = [_name(photo, number) for number, photo in enumerate(photos)], [], dict[int, str]()
         shortlist = None if by is None or not names else self._shortlist(by, names, config.depth)
         with progress(title=title, unit="photo", total=len(photos)) as bar:
@@ -261,17 +269,17 @@ class Map:
                 bar.update(len(batch))
         readable_names = [name for number, name in enumerate(names) if number not in unreadable]
         problems_by_name = {names[number]: problem_of(problem) for number, problem in unreadable.items()}
-        found = replace(Candidates.join(parts), place_m=config.place or self.place_m) if parts else None
+        found = replace(Candidates.join(parts), place_m=place_m) if parts else None
         return found, readable_names, problems_by_name
 
     def context(self, config: LocateConfig = DEFAULT_CONFIG) -> MapContext:
         """What is needed to locate photos beside their candidates; calls with equal settings share it."""
-        curve, place_m = None if self.probability_problem(config) else self._curve(config), config.place
+        own, place_m = self.place_for(config), config.place
+        curve = None if self.probability_problem(config) else self._curve(config)
         key = curve, place_m
         if key not in self._contexts:
             is_own = place_m in (0, self.place_m)
             scores = self.content.unknown_scores if is_own else unknown_place_scores(self._sample, place_m)
-            own = place_m or self.place_m
             self._contexts[key] = MapContext(self.content.table, curve, scores, own, self.model.curves.rerank)
         return self._contexts[key]
 

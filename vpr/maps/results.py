@@ -12,7 +12,7 @@ from vpr.maps.map_frame import FRAMES, Kind, Position
 
 FIRST = ("photo", "on_map")  # fields in front of the position
 OF_KINDS = {
-    name for frame in FRAMES.values() for name in (*frame.fields, frame.radius_field, frame.distance_field)
+    name for frame in FRAMES.values() for name in (*frame.fields, frame.radius_field, frame.distance_field) if name
 }  # fields that depend on the kind of the positions
 NOT_ON_EARTH = {"latitude": math.nan, "longitude": math.nan}  # the fields of other kinds are None by default
 
@@ -35,14 +35,12 @@ class MapMatch:
     y: float | None = None
     frame: int | None = None  # number of a frame of a walk
     frames: float | None = None  # from the estimated frame
+    place: str | None = None  # name of its place
 
     @classmethod
     def at(cls, kind: Kind, position: Position, distance: float, **others: Any) -> MapMatch:
         """A match at a position of the map. distance: from the answer. others: the other fields."""
-        frame = FRAMES[kind]
-        given: dict[str, Any] = (
-            NOT_ON_EARTH | {"metres": math.nan, frame.distance_field: distance} | dict(zip(frame.fields, position))
-        )
+        given = NOT_ON_EARTH | {"metres": math.nan} | _own_values(kind, position, FRAMES[kind].distance_field, distance)
         return cls(**given, **others, kind=kind)
 
     @property
@@ -52,26 +50,26 @@ class MapMatch:
 
     @property
     def distance(self) -> float:
-        """The distance from the estimated position, in the unit of the map."""
-        return float(getattr(self, FRAMES[self.kind].distance_field))
+        """The distance from the estimated position, in the unit of the map; NaN if positions have no distances."""
+        return _number_of(self, FRAMES[self.kind].distance_field)
 
-    def distance_text(self) -> str:
-        """The distance from the estimated position as text."""
-        return FRAMES[self.kind].match_text(self.distance)
+    def where_text(self) -> str:
+        """Where it is as text: its distance from the estimated position, or else its frame or place."""
+        return FRAMES[self.kind].match_text(self.position, self.distance)
 
     def as_json(self) -> dict[str, Any]:
         """Its content in ``--json``."""
         frame = FRAMES[self.kind]
-        return _own_fields(self, (*frame.fields, frame.distance_field))
+        return _own_fields(self, [*frame.fields, *filter(None, (frame.distance_field,))])
 
 
 @dataclass(frozen=True)
 class Located:
     """Where a photo was taken. If ``on_map`` is false, the position is only the best guess.
 
-    The position has the fields of the map's kind: ``latitude`` and ``longitude``, ``x`` and ``y``, or ``frame``. The
-    others are NaN or None. A photo has no candidates if the shards that hold its shortlist do not answer. Then its
-    position is NaN.
+    The position has the fields of the map's kind: ``latitude`` and ``longitude``, ``x`` and ``y``, ``frame``, or
+    ``place``. The others are NaN or None. A photo has no candidates if the shards that hold its shortlist do not
+    answer. Then its position is NaN.
     """
 
     photo: str
@@ -90,20 +88,18 @@ class Located:
     y: float | None = None
     frame: int | None = None  # number of a frame of a walk
     radius_frames: float | None = None  # as radius_m, in frames
+    place: str | None = None  # name of the place
 
     @classmethod
     def at(cls, kind: Kind, position: Position, radius: float, **others: Any) -> Located:
         """The result at a position of the map. radius: in the unit of the map. others: the other fields."""
-        frame = FRAMES[kind]
-        given: dict[str, Any] = (
-            NOT_ON_EARTH | {"radius_m": math.nan, frame.radius_field: radius} | dict(zip(frame.fields, position))
-        )
+        given = NOT_ON_EARTH | {"radius_m": math.nan} | _own_values(kind, position, FRAMES[kind].radius_field, radius)
         return cls(**given, **others, kind=kind)
 
     @classmethod
     def without_candidates(cls, photo: str, not_searched: int, kind: Kind = "earth") -> Located:
         """The result for a photo without candidates."""
-        nowhere = (math.nan,) * len(FRAMES[kind].fields)
+        nowhere = FRAMES[kind].nowhere
         unsure = {"probability": None, "familiarity": None, "separation": 0.0, "agreeing": 0, "matches": ()}
         return cls.at(kind, nowhere, math.nan, photo=photo, on_map=False, not_searched=not_searched, **unsure)
 
@@ -114,13 +110,13 @@ class Located:
 
     @property
     def radius(self) -> float:
-        """The radius, in the unit of the map."""
-        return float(getattr(self, FRAMES[self.kind].radius_field))
+        """The radius, in the unit of the map; NaN if positions have no distances."""
+        return _number_of(self, FRAMES[self.kind].radius_field)
 
     def as_json(self) -> dict[str, Any]:
         """The content of ``--json``; numbers that are NaN are None."""
         frame = FRAMES[self.kind]
-        own = _own_fields(self, (*frame.fields, frame.radius_field))
+        own = _own_fields(self, [*frame.fields, *filter(None, (frame.radius_field,))])
         return {name: _json_number(value) for name, value in own.items()} | {
             "matches": [match.as_json() for match in self.matches]
         }
@@ -141,8 +137,7 @@ class Located:
         return self._position() if self.on_map else self._not_on_map()
 
     def _position(self) -> str:
-        frame = FRAMES[self.kind]
-        position = f"{frame.text(self.position)}, within {frame.radius_text(self.radius)}"
+        position = FRAMES[self.kind].answer_text(self.position, self.radius)
         return position if self.probability is None else f"{position} ({share_text(self.probability, self.on_map)})"
 
     def _not_on_map(self) -> str:
@@ -176,6 +171,16 @@ def share_text(share: float, on_map: bool) -> str:
 def _json_number(value: Any) -> Any:
     """The value, or None for NaN, which JSON does not have."""
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _own_values(kind: Kind, position: Position, length_field: str, length: float) -> dict[str, Any]:
+    """The fields of a position, and of a length if it has a field."""
+    return dict(zip(FRAMES[kind].fields, position)) | ({length_field: length} if length_field else {})
+
+
+def _number_of(record: MapMatch | Located, name: str) -> float:
+    """A field that is a number; NaN without a name."""
+    return float(getattr(record, name)) if name else math.nan
 
 
 def _own_fields(record: MapMatch | Located, own: Sequence[str]) -> dict[str, Any]:
@@ -215,26 +220,18 @@ def as_geojson(located: Sequence[Located], map_name: str) -> dict[str, Any]:
 def csv_columns(kind: Kind) -> tuple[str, ...]:
     """The columns of ``--csv``, for a map with positions of a kind."""
     frame = FRAMES[kind]
-    confidence = ("probability", "familiarity")
-    return (
-        "photo",
-        "on_map",
-        *frame.fields,
-        frame.radius_field,
-        *confidence,
-        "match",
-        f"match_{frame.distance_field}",
-        "map",
-    )
+    radius, distance = ((frame.radius_field,), (f"match_{frame.distance_field}",)) if frame.has_size else ((), ())
+    return ("photo", "on_map", *frame.fields, *radius, "probability", "familiarity", "match", *distance, "map")
 
 
 def as_rows(located: Sequence[Located], map_name: str) -> list[tuple[object, ...]]:
     """The rows of ``--csv``, in the order of `csv_columns`; positions are empty if a photo is not on the map."""
     rows: list[tuple[object, ...]] = []
     for one in located:
-        position: tuple[object, ...] = (*one.position, one.radius)
+        has_size = FRAMES[one.kind].has_size
+        position: tuple[object, ...] = (*one.position, one.radius) if has_size else one.position
         position = position if one.on_map else ("",) * len(position)
         confidence = ["" if value is None else value for value in (one.probability, one.familiarity)]
-        match = (one.matches[0].photo, one.matches[0].distance) if one.matches else ("", "")
-        rows.append((one.photo, one.on_map, *position, *confidence, *match, map_name))
+        match: tuple[object, ...] = (one.matches[0].photo, one.matches[0].distance) if one.matches else ("", "")
+        rows.append((one.photo, one.on_map, *position, *confidence, *match[: 1 + has_size], map_name))
     return rows

@@ -8,6 +8,7 @@ import pytest
 from photos import a_model, write_photo
 
 from vpr.maps.building import add_photos
+from vpr.maps.drives import MANNERS
 from vpr.maps.errors import MapError
 from vpr.maps.map_frame import FRAMES, MetresFrame
 from vpr.maps.options import LocateConfig
@@ -70,6 +71,10 @@ LISTS = {
     "none for a photo": ("file,x,y\nf0.jpg,nan,2\nf1.jpg,,\nf2.jpg,1,2\n", "metres", {"f2.jpg": (1, 2)}),
     "frames": ("file,frame\nf0.jpg,7\nf1.jpg,-12\nf2.jpg,9.0\n", "frames", {"f0.jpg": 7, "f1.jpg": -12, "f2.jpg": 9}),
     "a frame beside a position": ("file,lat,lon,frame\nf0.jpg,47,8,12\n", "earth", {"f0.jpg": (47, 8)}),
+    "names": ("file;place\nf0.jpg;Küche 2\nf1.jpg; 12 \n", "names", {"f0.jpg": "Küche 2", "f1.jpg": "12"}),
+    "a decomposed name": ("file,place\nf0.jpg,Ku\u0308che\n", "names", {"f0.jpg": "K\u00fcche"}),
+    "names of some": ("file,place\nf0.jpg,n/a\nf1.jpg,\nf2.jpg,hall\n", "names", {"f2.jpg": "hall"}),
+    "a place beside a frame": ("file,frame,place\nf0.jpg,1,hall\n", "frames", {"f0.jpg": 1}),
     "frames of some": ("file,frame\nf0.jpg,null\nf1.jpg,\nf2.jpg,3\n", "frames", {"f2.jpg": 3}),
     "a crs for them": ("file,x,y,crs\nf0.jpg,500000,0,EPSG:32631\n", "earth", {"f0.jpg": (0, 3)}),
     "pixels beside degrees": ("file,lat,lon,x,y\nf0.jpg,47,8,100,200\n", "earth", {"f0.jpg": (47, 8)}),
@@ -99,6 +104,11 @@ BAD = {
         "file,x,y\nf0.jpg,1,0\n", "frames",
         "has local metres, and the map has frames of a walk; give a list with the columns file,frame, or make another",
     ),
+    "two names": ("file,place\nf0.jpg,a\nf0.jpg,b\n", None, "f0.jpg has two positions, in rows 2 and 3"),
+    "frames of rooms": (
+        "file,frame\nf0.jpg,1\n", "names",
+        "has frames of a walk, and the map has named places; give a list with the columns file,place, or make another",
+    ),
     "two positions": ("file,x,y\nf0.jpg,1,0\nf0.jpg,1.5,0\n", None, "has two positions, in rows 2 and 3"),
     "metres on Earth": (
         "file,x,y\nf0.jpg,1,0\n", "earth",
@@ -122,8 +132,14 @@ def test_bad_lists(tmp_path, walk, case):
 
 
 def test_a_map_takes_the_columns_of_its_kind(tmp_path, walk):
-    path = write_list(tmp_path / "l.csv", "file,lat,lon,x,y,frame", [(walk / "f0.jpg", 47, 8, 1, 2, 5)])
-    for kind, position in ((None, (47, 8)), ("earth", (47, 8)), ("metres", (1, 2)), ("frames", (5,))):
+    path = write_list(tmp_path / "l.csv", "file,lat,lon,x,y,frame,place", [(walk / "f0.jpg", 47, 8, 1, 2, 5, "hall")])
+    for kind, position in (
+        (None, (47, 8)),
+        ("earth", (47, 8)),
+        ("metres", (1, 2)),
+        ("frames", (5,)),
+        ("names", ("hall",)),
+    ):
         assert [photo.position for photo in find_photos((path,), known=KnownPositions(kind)).photos] == [position]
 
 
@@ -175,6 +191,7 @@ ANSWERS = {
         (3.21, -4.5), "q.jpg: x 3.21 m, y -4.50 m, within 2 m (75 %)", {"x": 3.21, "y": -4.5, "radius_m": 2.0},
         {"x": 3.21, "y": -4.5, "metres": 1.25},
     ),
+    "names": (("bed, left",), "q.jpg: bed, left (75 %)", {"place": "bed, left"}, {"place": "bed, left"}),
     "frames": (
         (41,), "q.jpg: frame 41, within 2 frames (75 %)", {"frame": 41, "radius_frames": 2.0},
         {"frame": 41, "frames": 1.25},
@@ -281,3 +298,96 @@ def test_the_page_of_a_walk_has_a_table_of_answers(walk):
     text = page(found, np.array([[4], [5]]), "A title", "1 of 2", FRAMES["frames"](()))
     assert "<svg" not in text and text.count("<tr><td>") == 2 and text.count('href="#photo-') == 2
     assert "frame 4, within 2 frames (75 %)" in text and "not on this map (75 %)" in text
+
+
+ROOMS = ("hall", "bath", "attic", "kitchen")  # of the photos, in turn
+
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory, walk):
+    """A map of named places, six photos each."""
+    folder = tmp_path_factory.mktemp("rooms")
+    rows = [(walk / f"f{row}.jpg", ROOMS[row % 4]) for row in range(COUNT)]
+    return Map.build(folder / "map", write_list(folder / "a.csv", "file,place", rows), model=a_model())
+
+
+def test_places_with_names_answer_as_places_far_apart(tmp_path, walk, rooms):
+    """Four points that are a kilometre and more apart, with places of a metre, are the other frame."""
+    spots = {name: (5000 * number, 7000 * number**2) for number, name in enumerate(ROOMS)}
+    listed = [(walk / f"f{row}.jpg", *spots[ROOMS[row % 4]]) for row in range(COUNT)]
+    metres = Map.build(tmp_path / "b", write_list(tmp_path / "b.csv", "file,x,y", listed), model=a_model(), place_m=1.0)
+    assert rooms.kind == "names" and {at[0] for at in rooms.positions.tolist()} == set(ROOMS)
+    np.testing.assert_array_equal(rooms.content.unknown_scores, metres.content.unknown_scores)
+    queries = [write_photo(tmp_path / f"q{seed}.jpg", None, seed=seed) for seed in (3, 4, 50, 51, 52)]
+    for sequence in (False, True):
+        config = LocateConfig(sequence=sequence)
+        for one, wanted in zip(rooms.locate_all(queries, config), metres.locate_all(queries, config), strict=True):
+            assert [match.photo for match in one.matches] == [match.photo for match in wanted.matches]
+            assert one.probability == pytest.approx(wanted.probability, abs=1e-6) and one.agreeing == wanted.agreeing
+            assert spots[one.place] == pytest.approx(wanted.position) and one.familiarity == wanted.familiarity
+            assert [spots[match.place] for match in one.matches] == [match.position for match in wanted.matches]
+            assert one.as_json().keys().isdisjoint({"radius_m", "radius_frames", "latitude", "x", "frame", "kind"})
+
+
+def test_places_with_names_have_no_size(rooms, walk):
+    for refused in (
+        lambda: rooms.locate(walk / "f0.jpg", LocateConfig(place=3.0)),
+        lambda: rooms.track(LocateConfig(place=3.0)),
+        lambda: rooms.add(walk, place_m=3.0),
+        lambda: rooms.add(walk, place_m=0.0),
+    ):
+        with pytest.raises(MapError, match="the map has named places, which have no size; leave --place out"):
+            refused()
+    assert rooms.content.table.frame.extent_text() == "4 places: attic, bath, hall, kitchen"
+
+
+def test_a_drive_stays_in_a_room_and_may_move_to_any_other(rooms):
+    """From a photo of a room, its own photos are within reach in every ordered manner, and no others are."""
+    photos = rooms.context().photos
+    rows = np.arange(COUNT)
+    moves, same = photos.moves(rows, rows), rows[:, None] % 4 == rows[None] % 4
+    for manner, of_manner in zip(MANNERS, moves):
+        assert np.all(of_manner[~same] == 0)  # a jump goes there, `MANNERS`
+        np.testing.assert_allclose(of_manner.sum(1), (1 - manner.jump) if manner.reach else 0, atol=1e-9)
+
+
+def test_a_check_of_named_places(tmp_path, rooms):
+    for name, seeds in (("bath", (70, 71)), ("cellar", (72,))):
+        for seed in seeds:
+            write_photo(tmp_path / "known" / name / f"{seed}.jpg", None, seed=seed)
+    result = rooms.check(tmp_path / "known", folders="places", config=LocateConfig(threshold=0.0))
+    assert {one.truth: one.is_known for one in result.photos} == {("bath",): True, ("cellar",): False}
+    assert "2 known (the map has their place), 1 strangers" in result.counts()
+    assert not any("position error" in line for line in result.lines())
+    for one in result.known:
+        assert one.is_right() == (one.matches[0].place == "bath") and one.is_wrong == (
+            not one.on_map or not one.is_right()
+        )
+        assert "Known: taken at bath; the first match is " in one.summary()
+    assert result.strangers[0].summary().endswith("A stranger: taken at cellar")
+    content = json.loads(json.dumps(result.as_json(), allow_nan=False))
+    assert content["kind"] == "names" and not {name for name in content if name.startswith("place")}
+    assert set(content["results"]) == {"recall@1", "recall@5", "recall@10", "ece", "ece_by_chance"}
+    assert content["photos"][0]["true_place"] == "bath" and "error_" not in content["photos"][0]
+    text = page(result.photos, rooms.positions, "A title", "sum", rooms.content.table.frame)
+    assert text.count("<tr><td>") == 3
+
+
+def test_folders_are_places(tmp_path):
+    for number, name in enumerate(("rooms/hall/1", "rooms/hall/2", "rooms/up/bath/1", "rooms/up/bed/1")):
+        write_photo(tmp_path / f"{name}.jpg", (47, 8), seed=number)
+    model, source = a_model(), tmp_path / "rooms"
+    made = Map.build(tmp_path / "map", source, model=model, folders="places")
+    assert [at[0] for at in made.positions.tolist()] == ["hall", "hall", "up/bath", "up/bed"]
+    assert made.place_m == 1.0 and made.locate(source / "hall" / "2.jpg").place == "hall"
+    one = Map.build(tmp_path / "one", source / "hall", source / "up" / "bath", model=model, folders="places")
+    assert [at[0] for at in one.positions.tolist()] == ["hall", "hall", "bath"]
+    write_photo(source / "stray.jpg", None, seed=9)
+    with pytest.raises(MapError, match="has photos beside its folders of places, such as stray.jpg; move them into"):
+        made.add(source, folders="places")
+    with pytest.raises(
+        MapError, match="a folder with --folders walk has frames of a walk, and the map has named places"
+    ):
+        made.add(source / "hall", folders="walk")
+    with pytest.raises(MapError, match=r"none of 1 photos has a place; add a CSV of them \(file,place\)"):
+        made.add(source / "stray.jpg")

@@ -1,41 +1,53 @@
-"""Positions of photos by the folders that they are in: the frames of a walk."""
+"""Positions of photos by the folders that they are in: the frames of a walk, and places that are folders."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from vpr.description.photos import find_photo_files
 from vpr.maps.errors import MapError
 from vpr.maps.frame_order import sort_frames
-from vpr.maps.map_frame import Kind, Position
+from vpr.maps.map_frame import Kind, NamesFrame, Position
 from vpr.maps.options import FolderRole
 
-KIND_OF: dict[FolderRole, Kind] = {"walk": "frames"}  # of the positions that folders give
+KIND_OF: dict[FolderRole, Kind] = {"walk": "frames", "places": "names"}  # of the positions that folders give
 NUMBER_THEM = "number the frames in a list (file,frame)"
 
 
 def folder_positions(source: Path, role: FolderRole) -> dict[Path, Position]:
-    """The position of each photo of a folder: its number in the walk, from 0.
-
-    Frames are in the order of `sort_frames`. Raises MapError if they are in several folders.
-    """
+    """The position of each photo of a folder. Raises MapError if it cannot have this role."""
     photos = find_photo_files(source)
+    return _number_frames(source, photos) if role == "walk" else _name_places(source, photos)
+
+
+def _number_frames(source: Path, photos: Sequence[Path]) -> dict[Path, Position]:
+    """The numbers of the frames of a walk, from 0, in the order of `sort_frames`."""
     parents = sorted({str(photo.parent) for photo in photos})
     if len(parents) > 1:
-        problem = (
-            f"a walk is one folder of photos, and {source} has {len(parents)}, such as {' and '.join(parents[:2])}"
-        )
+        some = " and ".join(parents[:2])
+        problem = f"a walk is one folder of photos, and {source} has {len(parents)}, such as {some}"
         raise MapError(problem, thing=source, remedy=f"name one of them, or {NUMBER_THEM}")
     return {photo: (number,) for number, photo in enumerate(sort_frames(photos))}
+
+
+def _name_places(source: Path, photos: Sequence[Path]) -> dict[Path, Position]:
+    """The path from the source to the folder of each photo; the source's own name if no photo is in a subfolder."""
+    places = {photo: photo.parent.relative_to(source).as_posix() for photo in photos}
+    beside = [photo for photo, place in places.items() if place == "."]
+    if beside and len(beside) < len(photos):
+        problem = f"{source} has photos beside its folders of places, such as {beside[0].name}"
+        raise MapError(problem, thing=source, remedy="move them into a folder of their place")
+    own = os.path.basename(os.path.abspath(source))
+    return {photo: (NamesFrame.parse(own if place == "." else place),) for photo, place in places.items()}
 
 
 def require_folders(sources: Sequence[Path], role: FolderRole) -> None:
     """Raise MapError unless the sources, which are no lists, can have this role."""
     for source in sources:
         if source.is_file():
-            raise MapError(
-                f"--folders {role} takes folders, and {source} is a file", thing=source, remedy="name its folder"
-            )
-    if len(sources) != 1:
+            problem = f"--folders {role} takes folders, and {source} is a file"
+            raise MapError(problem, thing=source, remedy="name its folder")
+    if role == "walk" and len(sources) != 1:
         problem = f"--folders {role} takes one folder, and {len(sources)} are given"
         raise MapError(problem, thing="--folders", remedy=f"name one, or {NUMBER_THEM}")
 

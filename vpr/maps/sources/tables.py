@@ -4,8 +4,8 @@ CSV: a column such as ``file``, ``key`` or ``name`` (`FILE_COLUMNS`), and either
 (``lat``; ``lon``, ``lng``, ``long``) in degrees, or ``easting`` and ``northing`` (``utm_east``, ``utm_easting``;
 ``utm_north``, ``utm_northing``) in the reference system of a column ``crs`` or of ``--crs``. Columns ``x`` and ``y``
 are easting and northing if there is a reference system, and local metres if there is none. A column ``frame`` has the
-number of the photo in a walk. A list with several kinds of positions is of the map's kind, or else of the first of
-`vpr.maps.map_frame.FRAMES`.
+number of the photo in a walk, and ``place`` the name of a place. A list with several kinds of positions is of the map's
+kind, or else of the first of `vpr.maps.map_frame.FRAMES`.
 
 Columns are separated by commas, semicolons, tabs or vertical bars. Numbers may have decimal commas, but in a file with
 commas between the columns only degrees may. GeoJSON: points, with the name of the file in one of these properties; a
@@ -52,7 +52,7 @@ LATITUDES, LONGITUDES = ("latitude", "lat", "gpslatitude", "maplatitude"), (
 )  # fmt: skip
 HEMISPHERE_COLUMNS = {"NS": "gpslatituderef", "EW": "gpslongituderef"}  # by the letters of the hemispheres
 EASTINGS, NORTHINGS = ("easting", "utmeast", "utmeasting"), ("northing", "utmnorth", "utmnorthing")
-XS, YS, NUMBERED = ("x",), ("y",), ("frame",)
+XS, YS, NUMBERED, NAMED = ("x",), ("y",), ("frame",), ("place",)
 NUMBERS = (*LATITUDES, *LONGITUDES, *EASTINGS, *NORTHINGS, *XS, *YS, *NUMBERED)
 ON_EARTH = (*LATITUDES, *LONGITUDES, *EASTINGS, *NORTHINGS)
 # The positions of each kind that a row may have; of each the columns of its parts, under all their names.
@@ -60,6 +60,7 @@ PARTS_OF: dict[Kind, tuple[tuple[tuple[str, ...], ...], ...]] = {
     "earth": ((LATITUDES, LONGITUDES), (EASTINGS, NORTHINGS)),
     "metres": ((XS, YS),),
     "frames": ((NUMBERED,),),
+    "names": ((NAMED,),),
 }
 DELIMITERS = (",", ";", "\t", "|")
 EXCEL_LINE = re.compile('"?sep=(.)"?\r?\n', re.IGNORECASE)  # a first line for Excel
@@ -68,7 +69,9 @@ UNKNOWN = ("nan", "-nan", "null", "none", "na", "n/a", "#n/a", "<na>")  # in low
 UNKNOWN_HEMISPHERE = "unknown"  # how the value of exiftool begins: Unknown ()
 AGREE_DEGREES, AGREE_M = 1e-3, 100.0  # two values of one coordinate agree up to this difference; both are about 100 m
 TURN = 360.0  # degrees
-EXPECTED_COLUMNS = "a file, key or name, and latitude and longitude, or easting and northing, or x and y, or frame"
+EXPECTED_COLUMNS = (
+    "a file, key or name, and latitude and longitude, or easting and northing, or x and y, or frame, or place"
+)
 
 
 Row = Mapping[str, Sequence[str]]  # the values by normalised column name; without empty columns

@@ -39,6 +39,7 @@ const counted = (frames) => `${short(frames)} ${frames === 1 ? "frame" : "frames
 
 // the answer of a map whose positions are not on Earth
 function localPlace(found) {
+  if (found.place !== undefined) return found.place;
   if (found.frame !== undefined) return `frame ${found.frame}, within ${counted(found.radius_frames)}`;
   return `x ${found.x.toFixed(2)} m, y ${found.y.toFixed(2)} m, within ${short(found.radius_m)} m`;
 }
@@ -73,6 +74,7 @@ function confidence(node, found) {
 }
 
 function away(match) {
+  if (match.place !== undefined) return match.place;
   if (match.frames !== undefined) return `frame ${match.frame}`;
   return `${match.metres < 10 ? match.metres.toFixed(1) : Math.round(match.metres)} m away`;
 }
