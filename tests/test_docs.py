@@ -2,6 +2,7 @@
 
 import configparser
 import dataclasses
+import json
 import re
 import shlex
 import shutil
@@ -25,6 +26,7 @@ TRAINING = {"vpr.distill": SMALL, "vpr.scratch": SMALL, "vpr.teacher": TEACHER}
 TRAINING["vpr.retrieval"] = LABELS
 TRAINING["vpr.serve"] = ["--port", "0"]
 TRAINING["eval.table"] = ["--seeds", "1", "--training", "tiny.yaml"]
+UNTESTED = {"vpr.locate": ["--threshold", "0", "--familiarity", "0"]}  # so that each photo gets a position
 NEEDED = [
     "the Sinkhorn iteration, to read", "the Sinkhorn iteration, fast", "the 25 m rule", "the cache layout",
     "the format of prediction files and submissions", "the losses", "the miner", "the augmentation",
@@ -74,6 +76,9 @@ def test_the_readmes_commands_run(tiny_tree, tiny_set, distilled_run, tmp_path, 
         shutil.copy(photo, name)
     write_side(tiny_tree, "cph", "database", Path("PHOTOS"))
     write_side(tiny_tree, "cph", "query", Path("KNOWN"))
+    Path("WALK").mkdir()
+    for number, photo in enumerate(sorted(tiny_tree.rglob("*.jpg"))[:3]):
+        shutil.copy(photo, f"WALK/{number}.jpg")
     small_config(Path("tiny.yaml"))
     monkeypatch.setattr("vpr.distill.settings.TEACHER_TRAIN", dataclasses.replace(TEACHER_TRAIN, steps=4))
     monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets: None)  # it would go on without end
@@ -98,6 +103,41 @@ def test_the_readmes_commands_run(tiny_tree, tiny_set, distilled_run, tmp_path, 
             Path(output).write_text(capsys.readouterr().out)
         seen.add(module)
     assert seen == set(MODULES)
+
+
+@pytest.mark.slow
+def test_the_guide_to_maps_without_positions_runs(tiny_tree, tmp_path, monkeypatch, capsys):
+    """Every command in its order, on photos that stand for those of the page; each map answers in its own way."""
+    monkeypatch.chdir(tmp_path)
+    photos = sorted(tiny_tree.rglob("*.jpg"))[:44]
+    assert len(photos) == 44
+    folders = {"WALK": photos[:20], "SECOND": photos[24:27], "five": photos[:5]}
+    folders |= {f"ROOMS/{name}": photos[at : at + 3] for at, name in ((0, "hall"), (3, "bath"), (6, "kitchen"))}
+    folders |= {f"KNOWN/{name}": photos[at : at + 2] for at, name in ((30, "hall"), (32, "attic"))}
+    for folder, files in folders.items():
+        Path(folder).mkdir(parents=True)
+        for number, photo in enumerate(files):
+            shutil.copy(photo, f"{folder}/{number}.jpg")
+    shutil.copy(photos[40], "photo.jpg")
+    shutil.copy(photos[41], "room.jpg")
+    for name, header, row in (
+        ("walk.csv", "file,frame", "WALK/{0}.jpg,{1}"), ("shelves.csv", "file,place", "WALK/{0}.jpg,shelf {0}"),
+        ("plan.csv", "file,x,y", "WALK/{0}.jpg,{1},3"), ("five.csv", "file,place", "five/{0}.jpg,room {0}"),
+    ):  # fmt: skip
+        Path(name).write_text("\n".join([header, *(row.format(number, 2 * number) for number in range(5))]))
+    said = {}
+    for (module, *arguments), _ in commands_of(ROOT / "docs/guides/maps_without_positions.md"):
+        assert module_of(module).main([*arguments, "--device", "cpu", *UNTESTED.get(module, [])]) == 0, arguments
+        output = capsys.readouterr()
+        said[" ".join([module, *arguments[:2]])] = output.out + output.err
+    assert len(said) == 14 and "frames 0 to 19" in said["vpr.map WALKED info"]
+    assert re.search(r"photo.jpg: frame \d+, within", said["vpr.locate WALKED photo.jpg"])
+    assert re.search(r"room.jpg: (hall|bath|kitchen)\b", said["vpr.locate HOME room.jpg"])
+    assert "(the map has their place), 2 strangers" in said["vpr.map HOME check"]
+    assert re.search(r"photo.jpg: x [\d.]+ m, y 3.00 m, within", said["vpr.locate HALL photo.jpg"])
+    five = said["vpr.locate FIVE room.jpg"]
+    assert "FIVE has fewer than 20 photos" in five and re.search(r"room.jpg: room \d\n", five)
+    assert json.loads(Path("where.json").read_text())["kind"] == "names" and "<svg" in Path("where.html").read_text()
 
 
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: str(page.relative_to(ROOT)))
