@@ -209,6 +209,8 @@ REFUSED = [
     ("vpr.locate", [*LOCATE, "--json", "a.x", "--csv", "a.x"], nothing, "are the same path"),
     ("vpr.locate", ["map", "B.jpg", *LOCATE[2:], "--csv", "B.jpg"], photos(), "B.jpg is an input"),
     ("vpr.locate", LOCATE, on("map/map.json", scramble), "map.json is damaged"),
+    ("vpr.locate", LOCATE, lambda c: edit_json(c / "map/map.json", "kind", "metres"), "its positions are not local m"),
+    ("vpr.locate", LOCATE, lambda c: edit_json(c / "map/map.json", "kind", "walk"), "unknown kind of positions"),
     ("vpr.locate", LOCATE, on("map/map.json", to_folder), "no map at map"),
     ("vpr.locate", LOCATE, on("map/photos-1.csv", cut, 0.5), "photos-1.csv is damaged"),
     ("vpr.locate", LOCATE, on("map/globals-1.npy", scramble), "globals-1.npy is damaged"),

@@ -34,6 +34,22 @@ def make_map(folder, count=24, model=None):
     return Map.open(folder / "map", model)
 
 
+KINDS = {  # of positions that are not on Earth: columns, the position of each photo, and how an answer reads
+    "metres": ("x,y", "{0},2.5", r"x [\d.]+ m, y 2\.50 m, within [\d.]+ m"),
+    "frames": ("frame", "{0}", r"frame \d+, within [\d.]+ frames?"),
+    "names": ("place", "room {0}", r"room \d+"),
+}
+
+
+def make_map_of(kind, folder, count=24):
+    """As `make_map`, with positions of a kind of `KINDS`."""
+    columns, position, _ = KINDS[kind]
+    photos, listed = write_photos(folder / "photos", range(count)), folder / "list.csv"
+    rows = [f"{photos / f'{number:03d}.jpg'},{position.format(number // 2)}" for number in range(count)]
+    listed.write_text("\n".join([f"file,{columns}", *rows]))
+    return Map.build(folder / "map", listed, model=a_model())
+
+
 def app_of(served, access=None, **limits):
     """The application for a served map, or a map."""
     served = served if isinstance(served, ServedMap) else ServedMap(served)

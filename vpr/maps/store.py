@@ -214,7 +214,9 @@ class MapContent:
         paths = {role: _verify(folder / name, digest) for role, (name, digest) in state.files.items()}
         try:
             with paths["photos"].open(encoding="utf-8", newline="") as file:
-                _, *rows = csv.reader(file)
+                header, *rows = csv.reader(file)
+            if tuple(header) != columns_of(state.kind)[: len(header)]:
+                raise ValueError(f"its positions are not {FRAMES[state.kind].what}")
             table = PhotoTable.from_rows([(absolute_path(folder, key), *rest) for key, *rest in rows], state.kind)
             vectors = np.load(paths["globals"], mmap_mode="r", allow_pickle=False)
             adaptation = _read_adaptation(paths["adaptation"]) if "adaptation" in paths else None

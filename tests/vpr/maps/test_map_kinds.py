@@ -75,6 +75,7 @@ LISTS = {
     "a decomposed name": ("file,place\nf0.jpg,Ku\u0308che\n", "names", {"f0.jpg": "K\u00fcche"}),
     "names of some": ("file,place\nf0.jpg,n/a\nf1.jpg,\nf2.jpg,hall\n", "names", {"f2.jpg": "hall"}),
     "a place beside a frame": ("file,frame,place\nf0.jpg,1,hall\n", "frames", {"f0.jpg": 1}),
+    "degrees that are missing": ("file,lat,lon,place\nf0.jpg,,,hall\nf1.jpg,47,8,hall\n", "earth", {"f1.jpg": (47, 8)}),
     "frames of some": ("file,frame\nf0.jpg,null\nf1.jpg,\nf2.jpg,3\n", "frames", {"f2.jpg": 3}),
     "a crs for them": ("file,x,y,crs\nf0.jpg,500000,0,EPSG:32631\n", "earth", {"f0.jpg": (0, 3)}),
     "pixels beside degrees": ("file,lat,lon,x,y\nf0.jpg,47,8,100,200\n", "earth", {"f0.jpg": (47, 8)}),

@@ -1,11 +1,12 @@
 """The page in a browser: headless Chromium, where there is one."""
 
 import base64
+import re
 
 import pytest
 from browser import MISSING, Opened, chromium_in
 from photos import write_photo
-from serving import listening, until
+from serving import KINDS, listening, make_map_of, until
 
 from vpr.maps.photo_map import Map
 from vpr.maps.results import share_text
@@ -83,6 +84,20 @@ def test_a_photo_that_is_chosen_is_answered(page, photo_map, tmp_path):
     marker, view = f"?mlat={latitude}&mlon={longitude}", f"#map=18/{latitude}/{longitude}"
     assert link.get_attribute("href") == f"https://www.openstreetmap.org/{marker}{view}"
     assert link.get_attribute("rel") == "noopener noreferrer"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_answer_of_a_map_that_is_not_on_earth(chromium, tmp_path, kind):
+    photo_map = make_map_of(kind, tmp_path)
+    with listening(ServedMap(photo_map)) as (_, port):
+        where = f"http://localhost:{port}/"
+        page = Page(chromium, where)
+        page.choose(photo_map.content.table.keys[3])
+        (card,) = page.answers(1)
+        (place,) = inside(card, ".place")
+        assert re.fullmatch(KINDS[kind][2], place.removeprefix("Best guess: "))
+        assert not card.find_elements("css selector", "a") and len(inside(card, ".matches li")) == 5
+        page.check(where, "data:", f"blob:{where}")
 
 
 def test_the_page_works_under_a_path(chromium, photo_map):

@@ -1,12 +1,27 @@
 """Load, time, and a map that changes."""
 
 import json
+import re
 
 import pytest
 from photos import a_model, add, alike, write_photo, write_photos
-from serving import PHOTO, client_of, encoded, in_work, limited, make_map, number_of, outcome, post, until
+from serving import (
+    KINDS,
+    PHOTO,
+    client_of,
+    encoded,
+    in_work,
+    limited,
+    make_map,
+    make_map_of,
+    number_of,
+    outcome,
+    post,
+    until,
+)
 
 from vpr import load
+from vpr.maps.map_frame import FRAMES
 from vpr.maps.photo_map import Map
 from vpr.maps.results import Located, MapMatch
 from vpr.models.onnx_network import VARIABLE
@@ -54,6 +69,21 @@ def test_queued_photos_are_located_in_batches_with_the_same_answers(photo_map, g
         matches = tuple(MapMatch(**match) for match in answer.pop("matches"))
         alike([Located(**{**answer, "photo": str(file)}, matches=matches)], [photo_map.locate(file)])
         assert answer["photo"] == file.name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_answer_has_the_fields_of_the_kind_of_the_map(tmp_path, kind):
+    photo_map = make_map_of(kind, tmp_path)
+    path = write_photo(tmp_path / "q.jpg", None, seed=7)
+    with client_of(photo_map) as client:
+        answer, of_drive = (
+            client.post(address, files={"photo": ("q.jpg", path.read_bytes())}).json()
+            for address in ("/locate", "/locate?drive=a")
+        )
+    wanted = photo_map.locate(path)
+    assert answer == json.loads(json.dumps({**wanted.as_json(), "photo": "q.jpg"}))
+    assert of_drive.keys() == answer.keys() and "latitude" not in answer
+    assert re.fullmatch(KINDS[kind][2], FRAMES[kind].answer_text(wanted.position, wanted.radius))
 
 
 def test_the_frames_of_a_drive_are_located_by_the_frames_before_them(photo_map, tmp_path):

@@ -74,7 +74,7 @@ EXPECTED_COLUMNS = (
 )
 
 
-Row = Mapping[str, Sequence[str]]  # the values by normalised column name; without empty columns
+Row = Mapping[str, Sequence[str]]  # the values by normalised column name; none for an empty column of a CSV
 UNIT_HINTS = {  # the end of an error message, by `wrong_unit`
     "degrees": " but degrees; check the crs, or write metres",
     "kilometres": " but kilometres; write metres, a thousand times as much",
@@ -124,7 +124,7 @@ def _name_eastings(row: Row, crs: str) -> Row:
     if not (crs or row.get("crs")) or any(row.get(name) for name in ON_EARTH):
         return row
     renamed = {XS[0]: EASTINGS[0], YS[0]: NORTHINGS[0]}
-    return {renamed.get(name, name): values for name, values in row.items()}
+    return {renamed.get(name, name): values for name, values in row.items() if values}
 
 
 def _kind_of(path: Path, rows: Sequence[Row], kind: Kind | None) -> Kind:
@@ -202,8 +202,9 @@ def _make_row(pairs: Iterable[tuple[str, str]]) -> Row:
     """A row from columns and their values, without empty values."""
     row: dict[str, list[str]] = {}
     for column, value in pairs:
+        values = row.setdefault(column, [])
         if text := value.strip(WHITE_SPACE):
-            row.setdefault(column, []).append(text)
+            values.append(text)
     return row
 
 
@@ -342,7 +343,7 @@ def _remove_unknown(row: Row, kind: Kind) -> tuple[Row, str]:
     for reference in HEMISPHERE_COLUMNS.values():
         column, sides = reference.removesuffix("ref"), row.get(reference, ())
         known |= {reference: [side for side in sides if not _is_unknown_text(side)]}
-        if any(side.lower().startswith(UNKNOWN_HEMISPHERE) for side in sides) and column in row:
+        if any(side.lower().startswith(UNKNOWN_HEMISPHERE) for side in sides) and row.get(column):
             known[column] = sides
     for parts in PARTS_OF[kind]:
         columns = [name for names in parts for name in names if name in row]

@@ -35,7 +35,7 @@ function fail(node, reason) {
 const percent = (share, found) => `${found.on_map ? Math.round(100 * share) : Math.floor(100 * share + 1e-9)} %`;
 
 const short = (length) => Number(length.toPrecision(3));
-const counted = (frames) => `${short(frames)} ${frames === 1 ? "frame" : "frames"}`;
+const counted = (frames) => `${Number(frames.toFixed(1))} ${frames === 1 ? "frame" : "frames"}`;
 
 // the answer of a map whose positions are not on Earth
 function localPlace(found) {
@@ -70,7 +70,8 @@ function confidence(node, found) {
   }
   if (found.familiarity !== null) parts.push(`familiarity ${percent(found.familiarity, found)}`);
   one(".confidence", node).textContent = parts.join(", ");
-  one(".confidence", node).title = "Probability that the photo was taken within the radius. Familiarity: share of unknown places whose best match is less similar.";
+  const where = found.place === undefined ? "within the radius" : "at this place";
+  one(".confidence", node).title = `Probability that the photo was taken ${where}. Familiarity: share of unknown places whose best match is less similar.`;
 }
 
 function away(match) {
