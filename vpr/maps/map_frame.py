@@ -46,6 +46,7 @@ class MapFrame(ABC):
     refusal: ClassVar[str] = "is not a position on Earth"  # of values that are none, in messages
     lists: ClassVar[str] = "CSV"  # what may hold them
     example: ClassVar[str]  # the columns of a list of them
+    folders: ClassVar[str] = ""  # the role of folders that have them; empty if folders cannot
     nowhere: ClassVar[Position] = (math.nan, math.nan)  # of an answer without candidates
     has_size: ClassVar[bool] = True  # whether positions have distances, and places a size; otherwise the next are empty
     radius_field: ClassVar[str] = "radius_m"  # the radius of an answer
@@ -58,9 +59,13 @@ class MapFrame(ABC):
         self.columns_of_map = columns
 
     @classmethod
-    def columns(cls, positions: Sequence[Sequence[Any]]) -> Columns:
-        """The columns of positions; raises ValueError for one that is invalid. Numbers may be text."""
-        parts = [*zip(*positions, strict=True)] or [()] * len(cls.fields)
+    def columns(cls, positions: Sequence[Position]) -> Columns:
+        """The columns of positions; raises ValueError for one that is invalid."""
+        return cls.check_columns([*zip(*positions, strict=True)] or [()] * len(cls.fields))
+
+    @classmethod
+    def check_columns(cls, parts: Sequence[Sequence[Any]]) -> Columns:
+        """Columns as arrays; raises ValueError if a position is invalid. Numbers may be text."""
         columns: Columns = tuple(np.array(part, cls.dtype) for part in parts)
         if len(columns) != len(cls.fields) or not all(map(cls.is_valid, *(column.tolist() for column in columns))):
             raise ValueError("the position of a photo is invalid")
@@ -244,6 +249,7 @@ class WalkFrame(MapFrame):
     fields = ("frame",)
     dtype = np.int64
     example = "file,frame"
+    folders = "walk"
     nowhere = (None,)
     radius_field = "radius_frames"
     distance_field = "frames"
@@ -320,6 +326,7 @@ class NamesFrame(MapFrame):
     fields = ("place",)
     dtype = object
     example = "file,place"
+    folders = "places"
     nowhere = (None,)
     has_size = False
     radius_field = distance_field = suffix = ""

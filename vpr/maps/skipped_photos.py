@@ -44,9 +44,9 @@ def nothing_to_add(skipped: SkippedPhotos, kind: Kind = "earth") -> MapError:
     if skipped.unreadable:
         return MapError(f"none of {len(skipped)} photos can be added: {first_names([*skipped.unreadable.values()])}")
     frame = FRAMES[kind]
-    return MapError(
-        f"none of {len(skipped)} photos has {frame.part}", remedy=f"add a {frame.lists} of them ({frame.example})"
-    )
+    by_folders = f", or give --folders {frame.folders}" if frame.folders else ""
+    remedy = f"add a {frame.lists} of them ({frame.example}){by_folders}"
+    return MapError(f"none of {len(skipped)} photos has {frame.part}", remedy=remedy)
 
 
 def first_names(names: Sequence[str]) -> str:

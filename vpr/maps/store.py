@@ -151,15 +151,15 @@ class PhotoTable:
 
         The last column may be missing, as in format 1: then it is the key.
         """
-        last = 1 + len(FRAMES[kind].fields)
-        rows = [(*row, row[0]) if len(row) == last + len(FILE_COLUMNS) - 1 else row for row in rows]
-        keys = np.array([row[0] for row in rows], object)
-        positions = FRAMES[kind].columns([row[1:last] for row in rows])
-        size, mtime_ns, described_as = [*zip(*(row[last:] for row in rows), strict=True)] or [()] * len(FILE_COLUMNS)
+        names = columns_of(kind)
+        columns = [*zip(*rows, strict=True)] or [()] * len(names)
+        columns += columns[:1] if len(columns) == len(names) - 1 else []
+        keys, *positions, size, mtime_ns, described_as = columns
         if len(set(keys)) < len(rows):
             raise ValueError("a photo is listed twice")
         stamps = np.array(size, np.int64), np.array(mtime_ns, np.int64)
-        return cls(keys, positions, *stamps, np.array(described_as, object), kind)
+        checked = FRAMES[kind].check_columns(positions)
+        return cls(np.array(keys, object), checked, *stamps, np.array(described_as, object), kind)
 
     @cached_property
     def frame(self) -> MapFrame:

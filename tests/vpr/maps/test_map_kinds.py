@@ -390,5 +390,7 @@ def test_folders_are_places(tmp_path):
         MapError, match="a folder with --folders walk has frames of a walk, and the map has named places"
     ):
         made.add(source / "hall", folders="walk")
-    with pytest.raises(MapError, match=r"none of 1 photos has a place; add a CSV of them \(file,place\)"):
+    with pytest.raises(
+        MapError, match=r"none of 1 photos has a place; add a CSV of them \(file,place\), or give --folders places"
+    ):
         made.add(source / "stray.jpg")
