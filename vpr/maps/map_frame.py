@@ -5,8 +5,8 @@ A map has positions of one kind: on Earth, in local metres, the numbers of the f
 their places. All distances of a map are between places. So the size of a place, radii and reaches have the unit of the
 frame, also if their names end in ``_m``.
 
-Two names are either the same place or as far apart as any other two. Their places are `APART`, which is farther than
-any reach of a drive: a drive stays in a place, or moves to any other one, by the jumps of `vpr.maps.drives`.
+Equal names are one place. The places of two others are at least `APART` apart, which is farther than any reach of a
+drive: a drive stays in a place, or moves to any other one, by the jumps of `vpr.maps.drives`.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class MapFrame(ABC):
     example: ClassVar[str]  # the columns of a list of them
     folders: ClassVar[str] = ""  # the role of folders that have them; empty if folders cannot
     nowhere: ClassVar[Position] = (math.nan, math.nan)  # of an answer without candidates
-    has_size: ClassVar[bool] = True  # whether positions have distances, and places a size; otherwise the next are empty
-    radius_field: ClassVar[str] = "radius_m"  # the radius of an answer
     axes: ClassVar[str] = ""  # of a plan, in one sentence; empty if the positions have no plan
+    has_size: ClassVar[bool] = True  # whether positions have distances, and places a size; if not, these three are ""
+    radius_field: ClassVar[str] = "radius_m"  # the radius of an answer
     distance_field: ClassVar[str] = "metres"  # the distance of a match from an answer
     suffix: ClassVar[str] = "m"  # the unit of distances, at the end of names
 

@@ -334,6 +334,7 @@ def test_places_with_names_have_no_size(rooms, walk):
     for refused in (
         lambda: rooms.locate(walk / "f0.jpg", LocateConfig(place=3.0)),
         lambda: rooms.track(LocateConfig(place=3.0)),
+        lambda: rooms.place_for(LocateConfig(place=3.0)),
         lambda: rooms.add(walk, place_m=3.0),
         lambda: rooms.add(walk, place_m=0.0),
     ):

@@ -116,7 +116,7 @@ def read_list(path: Path, crs: str = "", folders: Sequence[Path] = (), kind: Kin
             position = _position(row, where, crs) if kind == "earth" else _local_position(row, where, kind)
         except NoPosition as error:
             problem = str(error)
-        yield ListEntry(file, name, position, number, problem, kind)
+        yield ListEntry(file, name, position, number, problem, kind=kind)
 
 
 def _name_eastings(row: Row, crs: str) -> Row:
