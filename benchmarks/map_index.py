@@ -23,7 +23,7 @@ import numpy as np
 
 from vpr.retrieval.vector_index import KINDS, IndexKind, VectorIndex, build
 
-DIM, STREET = 128, 12  # length of a descriptor, photos of a street
+DIM, STREET = 256, 12  # length of a descriptor, photos of a street
 STREET_SHARE, RIGHT_SHARE = (
     0.38,
     0.2,

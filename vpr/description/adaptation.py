@@ -20,7 +20,7 @@ from vpr.models.vlad import Vlad
 log = logging.getLogger("vpr")
 
 POWER = 0.25  # whitening power, of patches and of VLAD
-CLUSTERS, GLOBAL_DIM = 64, 128
+CLUSTERS, GLOBAL_DIM = 64, 256
 PATCHES_PER_CLUSTER = 39  # at least, as k-means of FAISS asks for
 MOST_IMAGES = 4000  # maximum number of images to fit to
 # Chosen on altered photographs and rendered cities: docs/notes/maps.md. No shrinkage and that of 100 images were worse.
@@ -28,7 +28,7 @@ PRIOR_IMAGES = 30  # images that the shrinkage is worth in the smallest maps
 FREE_IMAGES = 130  # number of images from which on nothing is shrunk
 BLOCK = 1024  # images transformed at a time
 CACHED_IMAGES = 64  # of a block whose patches stay in the processor's cache, which makes it three times as fast
-VERSION = 1  # increased when the same cache gives other descriptors
+VERSION = 2  # increased when the same cache gives other descriptors
 GLOBALS = "globals"  # the name of the global descriptors in the file of an adaptation
 KEPT_BYTES = 1 << 30  # maximum memory for the adapted patches of a cache
 
@@ -59,6 +59,11 @@ class Adaptation:
         summary.fit(adaptation.adapt_patches(patches), POWER, seed)
         return replace(adaptation, summary=Vlad(**summary.arrays()))
 
+    @property
+    def global_dim(self) -> int:
+        """G, the length of a global descriptor."""
+        return len(self.summary.components)
+
     def adapt_patches(self, patches: np.ndarray) -> np.ndarray:
         """Adapted patch descriptors, float32."""
         adapted = np.empty(patches.shape, np.float32)
@@ -78,7 +83,7 @@ class Adaptation:
         """The inverse of `to_arrays`; raises LookupError or ValueError for arrays of something else."""
         dim, parts = len(arrays["mean"]), {name: array for name, array in arrays.items() if name.startswith("summary.")}
         parts = {name[8:]: part for name, part in parts.items()}
-        summary = Vlad.from_arrays(parts, len(parts["centroids"]), dim, adapted_global_dim(dim))
+        summary = Vlad.from_arrays(parts, len(parts["centroids"]), dim, len(parts["components"]))
         return cls(arrays["mean"], arrays["components"].reshape(-1, dim), summary)
 
     def global_descriptors(self, patches: np.ndarray) -> np.ndarray:
@@ -156,11 +161,11 @@ class AdaptedCache(ComputedCache):
 
         self.__dict__.update(vars(plain))
         self.plain, self.adaptation_file, self.fingerprint = plain, path, fingerprint
-        self.globals_ = np.zeros((len(plain), adapted_global_dim(plain.spec.dim)), np.float32)
         try:
             arrays = load_file(path)
-            self.globals_[described_rows(plain)] = arrays[GLOBALS]
             self.adaptation = Adaptation.from_arrays(arrays)
+            self.globals_ = np.zeros((len(plain), self.adaptation.global_dim), np.float32)
+            self.globals_[described_rows(plain)] = arrays[GLOBALS]
         except (OSError, LookupError, ValueError, RuntimeError, SafetensorError) as error:
             raise CacheError(f"{path} is damaged ({error})", thing=path, remedy="remove it") from error
         self.keep_patches()
@@ -247,7 +252,8 @@ def open_any_type(path: Path, spec: CacheSpec) -> DescriptorCache:
     spec: that of the model's descriptors before adaptation.
     """
     own = DescriptorCache(path).spec
-    return DescriptorCache(path, spec_of_type(spec, own.dtype, own.adapted))
+    wanted = spec_of_type(spec, own.dtype, own.adapted)
+    return DescriptorCache(path, replace(wanted, global_dim=own.global_dim) if own.adapted else wanted)
 
 
 def space_evenly(rows: np.ndarray, most: int) -> np.ndarray:
@@ -257,7 +263,7 @@ def space_evenly(rows: np.ndarray, most: int) -> np.ndarray:
 
 
 def adapted_global_dim(dim: int) -> int:
-    """Length of a VLAD descriptor; it must differ from that of a patch descriptor."""
+    """Length of a VLAD descriptor that is fitted; it must differ from that of a patch descriptor."""
     return GLOBAL_DIM + (dim == GLOBAL_DIM)
 
 

@@ -7,7 +7,15 @@ import pytest
 
 from vpr.cache import CacheError, CacheSpec, DescriptorCache, create
 from vpr.description import adaptation
-from vpr.description.adaptation import Adaptation, adapt_cache
+from vpr.description.adaptation import (
+    Adaptation,
+    AdaptedCache,
+    adapt_cache,
+    adaptation_of,
+    open_any_type,
+    spec_of_type,
+)
+from vpr.description.coding import create_coded
 
 COUNT, PATCHES, DIM = 200, 6, 12
 
@@ -44,12 +52,26 @@ def test_it_is_made_once_and_another_database_makes_another(tmp_path):
     stamp = first.adaptation_file.stat().st_mtime_ns
     assert adapt_cache(cache, np.arange(150)[::-1], tmp_path).adaptation_file.stat().st_mtime_ns == stamp
     assert adapt_cache(cache, np.arange(160), tmp_path).adaptation_file != first.adaptation_file
-    assert first.spec.fingerprint != cache.spec.fingerprint and first.spec.global_dim == 128
+    assert first.spec.fingerprint != cache.spec.fingerprint and first.spec.global_dim == 256
     norms = (
         np.linalg.norm(first.read_patches(np.arange(COUNT)).astype(np.float32), axis=-1),
         np.linalg.norm(first.globals_, axis=-1),
     )
     assert all(np.allclose(norm, 1, atol=1e-3) for norm in norms)
+
+
+def test_an_adaptation_with_descriptors_of_another_length_is_read(tmp_path, monkeypatch):
+    cache = make(tmp_path / "a.h5")
+    monkeypatch.setattr(adaptation, "GLOBAL_DIM", 24)
+    made = adapt_cache(cache, np.arange(150), tmp_path)
+    coded = tmp_path / "coded.h5"
+    create_coded(coded, [], spec_of_type(cache.spec, "pq14", True), cache)
+    monkeypatch.undo()
+    read = AdaptedCache(cache, made.adaptation_file, made.fingerprint)
+    assert read.adaptation.global_dim == 24 and np.array_equal(read.globals_, made.globals_)
+    opened = open_any_type(coded, cache.spec)
+    found = adaptation_of(opened).global_descriptors(opened.read_patches(np.arange(3)).astype(np.float32))
+    assert opened.globals_.shape == (COUNT, 24) and found.shape == (3, 24)
 
 
 def test_the_order_in_which_images_were_described_changes_nothing(tmp_path):
