@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from vpr.maps.geodesy import to_places
+from vpr.maps.on_map import threshold_text
 from vpr.maps.options import LocateConfig
 from vpr.maps.results import Located, MapMatch
 from vpr.maps.skipped_photos import SkippedPhotos
 from vpr.maps.sources.positions import Photo
-from vpr.retrieval.reliability import calibration_error, chance_error
+from vpr.retrieval.reliability import calibration_error, chance_error, equal_weights
 
 RANKS = (1, 5, 10)  # of recall
 THRESHOLDS = tuple(step / 10 for step in range(1, 10))
@@ -52,8 +53,8 @@ class CheckedPhoto:
         return any(metres <= self.place_m for metres in self.match_errors_m[:rank])
 
     def is_accepted(self, threshold: float) -> bool:
-        """Whether the photo is reported as on the map with this threshold of the probability."""
-        return self.is_familiar and (self.located.probability is None or self.located.probability >= threshold)
+        """Whether the photo is reported as on the map with this threshold of the on-map probability."""
+        return self.is_familiar and _reaches(self.located, threshold)
 
     @property
     def is_wrong(self) -> bool:
@@ -114,7 +115,7 @@ class CheckedPhoto:
 
 @dataclass(frozen=True)
 class Decisions:
-    """The decisions with one threshold of the probability."""
+    """The decisions with one threshold of the on-map probability."""
 
     threshold: float
     strangers_accepted: int
@@ -128,7 +129,7 @@ class CheckResult:
 
     photos: tuple[CheckedPhoto, ...]
     place_m: float  # size of a place
-    threshold: float  # of the probability, by which the answers are decided
+    threshold: float  # of the on-map probability, by which the answers are decided
     in_map: tuple[str, ...] = ()  # photos of the map itself and copies of them, which are left out
     left_out: SkippedPhotos = SkippedPhotos()
 
@@ -175,8 +176,21 @@ class CheckResult:
         some = [(probability, right) for probability, right in pairs if probability is not None]
         return np.array([probability for probability, _ in some]), np.array([right for _, right in some], bool)
 
+    @property
+    def on_map_error(self) -> float:
+        """The expected calibration error of the on-map probabilities, if known photos and strangers count the same.
+
+        NaN without known photos or without strangers that have one.
+        """
+        told = [one for one in self.photos if one.located.on_map_probability is not None]
+        known = np.array([one.is_known for one in told], bool)
+        if len({*known.tolist()}) < 2:
+            return math.nan
+        probabilities = np.array([one.located.on_map_probability for one in told], float)
+        return calibration_error(probabilities, known, equal_weights(known))
+
     def decide(self, threshold: float) -> Decisions:
-        """The decisions with another threshold of the probability; that of familiarity stays."""
+        """The decisions with another threshold of the on-map probability; that of familiarity stays."""
         accepted = [one for one in self.known if one.is_accepted(threshold)]
         return Decisions(
             threshold,
@@ -195,6 +209,7 @@ class CheckResult:
         results: dict[str, float] = {f"recall@{rank}": self.recall(rank) for rank in RANKS}
         results |= {"median_error_m": self.position_error_m(), "p90_error_m": self.position_error_m(FAR)}
         results |= {"ece": self.calibration_error, "ece_by_chance": self.chance_error}
+        results["on_map_ece"] = self.on_map_error
         return {
             "place_m": self.place_m,
             "threshold": self.threshold,
@@ -220,6 +235,12 @@ class CheckResult:
             far = f"{100 * FAR:.0f} % within {_metres(self.position_error_m(FAR))}"
             lines += [f"known: {recalls}", f"position error: median {_metres(self.position_error_m())}, {far}"]
             lines.append(self._calibration_line())
+        if math.isfinite(self.on_map_error):
+            lines.append(
+                f"on-map probability: calibration error {100 * self.on_map_error:.1f} %, if known photos and strangers "
+                "are as frequent"
+            )
+        lines.append(f"--threshold {self.threshold:.3g}: {threshold_text(self.threshold)}")
         lines.append(f"{'threshold':>9}  {'strangers accepted':>20}  {'known refused':>18}  {'known elsewhere':>18}")
         for one in self.decisions:
             cells = (
@@ -241,6 +262,11 @@ class CheckResult:
         return f"probability: calibration error {100 * self.calibration_error:.1f} % of {count} photos ({by_chance})"
 
 
+def _reaches(one: Located, threshold: float) -> bool:
+    """Whether the probability that a photo is on the map reaches a threshold; True if it is not known."""
+    return one.on_map_probability is None or one.on_map_probability >= threshold
+
+
 def is_copy(one: Located) -> bool:
     """Whether the file of a photo has the same bytes as that of one of its matches."""
     return any(_have_same_bytes(one.photo, match.photo) for match in one.matches)
@@ -254,7 +280,7 @@ def _have_same_bytes(path: str, other: str) -> bool:
 
 
 def check_config(config: LocateConfig) -> LocateConfig:
-    """The settings to locate photos for `check_answers`: matches enough for recall, and no test of the probability."""
+    """The settings to locate photos for `check_answers`: matches enough for recall, and no test by ``--threshold``."""
     return replace(config, top=max(config.top, *RANKS), threshold=0.0)
 
 
@@ -265,7 +291,7 @@ def check_answers(
 
     located: the answers with `check_config`; photos whose file could not be read may be missing. photos: as given, by
     whose path an answer finds its own. places: of the map's photos, (N, 3) metres. place_m: size of a place, metres.
-    threshold: of the probability, by which the answers are decided.
+    threshold: of the on-map probability, by which the answers are decided.
     """
     from scipy.spatial import cKDTree
 
@@ -277,7 +303,7 @@ def check_answers(
     for one, photo, true, distance in zip(located, own, truth, nearest):
         at = to_places(*np.array([(one.latitude, one.longitude), *((m.latitude, m.longitude) for m in one.matches)]).T)
         error, *match_errors = np.linalg.norm(at - true, axis=1).tolist()
-        decided = replace(one, on_map=one.on_map and (one.probability is None or one.probability >= threshold))
+        decided = replace(one, on_map=one.on_map and _reaches(one, threshold))
         checked.append(CheckedPhoto(
             decided, photo.latitude, photo.longitude, float(distance), error, tuple(match_errors), one.on_map, place_m,
         ))  # fmt: skip

@@ -7,7 +7,8 @@ import numpy as np
 
 from vpr.maps.drives import MANNERS, Evidence, MapPlaces
 
-NOT_ON_MAP, LEAVES, COMES_BACK = 0.1, 0.02, 0.05  # of the first frame, and between two frames
+NOT_ON_MAP, LEAVES, COMES_BACK = 0.5, 0.02, 0.05  # of the first frame, and between two frames
+TOGETHER = 0.3  # share of the log odds of being on the map that remains, as the frames of a drive err together
 SWITCH = 0.02  # probability of another manner of moving
 AROUND = 2  # frames before and after a frame whose best candidates are states of it, too
 HEAVY = 20  # the most likely states of a frame that are states of the next one, too
@@ -46,6 +47,17 @@ class FramePlace:
     probability: float  # that the frame is within a place of it
     off_map: float  # probability that it is not on the map
     reach_m: float  # how far the frames are apart, at most; 0 if they have no order
+
+    @property
+    def if_on_map(self) -> float:
+        """The probability of the place if the frame is on the map."""
+        return min(1.0, self.probability / max(1 - self.off_map, 1e-12))
+
+    @property
+    def on_map(self) -> float:
+        """The probability that the frame is on the map, made less extreme by `TOGETHER`."""
+        on, off = max(1 - self.off_map, 1e-12), max(self.off_map, 1e-12)
+        return on**TOGETHER / (on**TOGETHER + off**TOGETHER)
 
     def mass_of(self, rows: np.ndarray) -> np.ndarray:
         """The probabilities of photos (K,); 0 for those that the frame is not compared with."""

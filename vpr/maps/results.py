@@ -38,6 +38,8 @@ class Located:
     agreeing: int  # number of candidates that the position is averaged from
     matches: tuple[MapMatch, ...]  # best first
     not_searched: int = 0  # photos of the map in shards that did not answer
+    on_map_probability: float | None = None  # that its place is on the map; None if that cannot be told
+    is_unfamiliar: bool = False  # whether the familiarity alone refuses it (--familiarity)
 
     @classmethod
     def without_candidates(cls, photo: str, not_searched: int) -> Located:
@@ -51,10 +53,10 @@ class Located:
     def summary(self) -> str:
         """The answer in one line.
 
-        >>> Located("a.jpg", False, 1.0, 2.0, 25.0, 0.125, 0.05, 0.1, 1, ()).summary()
-        'a.jpg: not on this map (12 %, familiarity 5 %)'
-        >>> Located("a.jpg", False, 1.0, 2.0, 25.0, 0.498, 0.05, 0.1, 1, ()).summary()  # with a threshold of 50 %
-        'a.jpg: not on this map (49 %, familiarity 5 %)'
+        >>> Located("a.jpg", False, 1.0, 2.0, 25.0, 0.9, 0.05, 0.1, 1, (), on_map_probability=0.125).summary()
+        'a.jpg: not on this map (on the map: 12 %)'
+        >>> Located("a.jpg", False, 1.0, 2.0, 25.0, 0.9, 0.05, 0.1, 1, (), 0, 0.498, True).summary()  # --familiarity 0.1
+        'a.jpg: not on this map (on the map: 49 %, familiarity 5 %)'
         """
         missing = f"; {self.not_searched} photos of the map were not searched" if self.not_searched else ""
         return f"{self.photo}: {self._position() if self.on_map else self._not_on_map()}{missing}"
@@ -64,8 +66,10 @@ class Located:
         return position if self.probability is None else f"{position} ({share_text(self.probability, self.on_map)})"
 
     def _not_on_map(self) -> str:
-        reasons = [] if self.probability is None else [share_text(self.probability, self.on_map)]
-        reasons += [] if self.familiarity is None else [f"familiarity {share_text(self.familiarity, self.on_map)}"]
+        told = self.on_map_probability
+        reasons = [] if told is None else [f"on the map: {share_text(told, self.on_map)}"]
+        if self.is_unfamiliar and self.familiarity is not None:
+            reasons.append(f"familiarity {share_text(self.familiarity, self.on_map)}")
         return f"not on this map ({', '.join(reasons) or 'it has no candidates'})"
 
     def with_matches(self, count: int) -> Located:
@@ -104,7 +108,7 @@ def as_geojson(located: Sequence[Located], map_name: str) -> dict[str, Any]:
     features = []
     for one in located:
         point = {"type": "Point", "coordinates": [one.longitude, one.latitude]} if one.on_map else None
-        names = ("photo", "on_map", "probability", "familiarity", "separation", "radius_m")
+        names = ("photo", "on_map", "probability", "familiarity", "separation", "radius_m", "on_map_probability")
         properties = {name: _json_number(getattr(one, name)) for name in names}
         properties["match"] = one.matches[0].photo if one.matches else None
         features.append({"type": "Feature", "geometry": point, "properties": properties})
@@ -122,6 +126,7 @@ COLUMNS = (
     "match",
     "match_metres",
     "map",
+    "on_map_probability",
 )
 
 
@@ -132,5 +137,6 @@ def as_rows(located: Sequence[Located], map_name: str) -> list[tuple[object, ...
         position = (one.latitude, one.longitude, one.radius_m) if one.on_map else ("", "", "")
         confidence = ["" if value is None else value for value in (one.probability, one.familiarity)]
         match = (one.matches[0].photo, one.matches[0].metres) if one.matches else ("", "")
-        rows.append((one.photo, one.on_map, *position, *confidence, *match, map_name))
+        told = "" if one.on_map_probability is None else one.on_map_probability
+        rows.append((one.photo, one.on_map, *position, *confidence, *match, map_name, told))
     return rows

@@ -5,7 +5,7 @@ import pytest
 
 from vpr.maps.candidates import Candidates
 from vpr.maps.drive_filter import COMES_BACK, LEAVES, NOT_ON_MAP, SWITCH, DriveFilter, Progress, follow, smooth
-from vpr.maps.drives import BEST, MANNERS, SHARPNESS, SILENCE, Evidence, MapPlaces, read_evidence
+from vpr.maps.drives import BEST, MANNERS, OFF_MAP, SHARPNESS, SILENCE, UNKNOWN, Evidence, MapPlaces, read_evidence
 from vpr.retrieval.confidence import Curve
 
 
@@ -142,14 +142,15 @@ def test_evidence_is_1_on_average_over_the_map():
     places = np.where(rows[..., None] >= 0, street(300).places[rows], np.nan)
     places[2] = places[2, 0]
     found = Candidates(rows, structural, structural, structural, places)
-    several = read_evidence(found, 300, Curve(2.0, 0.0), np.array([structural[0, 0] - 1, structural[0, 0] + 1]))
+    several = read_evidence(found, 300, Curve(2.0, 0.0), np.array([-0.8, np.nan, 3.0]))
     for one, row, scores, known in zip(several[:2], rows, structural, (12, 8)):
         assert one.fit.sum() + (300 - known) * one.fit_elsewhere == pytest.approx(300)
         assert one.rows.tolist() == sorted(row[:known].tolist()) and len(one.best) == min(known, BEST)
         assert one.best[0] == row[0]
         ratio = one.at(row[:1])[0] / one.at(row[1:2])[0]
         assert ratio == pytest.approx(np.exp(2 * SHARPNESS * (scores[0] - scores[1]) / scores[:known].std()))
-    assert several[0].fit_off_map == pytest.approx(0.7 * 0.5**-0.3) and several[2] is SILENCE
+    assert several[0].fit_off_map == pytest.approx(UNKNOWN * np.exp(0.8) ** OFF_MAP)
+    assert several[1].fit_off_map == 1 and several[2] is SILENCE
 
 
 def test_a_drive_that_moves_on_is_told_from_one_that_stays():

@@ -54,9 +54,9 @@ function confidence(node, found) {
   } else {
     parts.push("No probability available for this map");
   }
-  if (found.familiarity !== null) parts.push(`familiarity ${percent(found.familiarity, found)}`);
+  if (found.on_map_probability !== null) parts.push(`on the map: ${percent(found.on_map_probability, found)}`);
   one(".confidence", node).textContent = parts.join(", ");
-  one(".confidence", node).title = "Probability that the photo was taken within the radius. Familiarity: share of unknown places whose best match is less similar.";
+  one(".confidence", node).title = "Probability that the photo was taken within the radius, if its place is on the map; and that it is on the map.";
 }
 
 function matches(node, found, pictures) {
