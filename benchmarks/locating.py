@@ -108,8 +108,8 @@ def print_refusal(model: Run, folder: Path, database: list[Photo], queries: list
     print(
         f"half of the places left out: {is_near.sum()} queries on the map, {is_left_out.sum()} not; AUROC of the "
         f"probability {of_probability:.1f} %, of the familiarity {of_familiarity:.1f} %, of the on-map "
-        f"probability {of_told:.1f} %; reported as not on the map: {100 * np.mean(~on_map[is_left_out]):.1f} % of those off "
-        f"the map, {100 * np.mean(~on_map[is_near]):.1f} % of those on it"
+        f"probability {of_told:.1f} %; reported as not on the map: {100 * np.mean(~on_map[is_left_out]):.1f} % of "
+        f"those off the map, {100 * np.mean(~on_map[is_near]):.1f} % of those on it"
     )
 
 

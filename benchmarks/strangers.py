@@ -7,9 +7,9 @@ two apart, the share of strangers that is accepted and of known photos that is r
 if 15 % of the known are refused, and the expected calibration error (ECE) with equal weight for both. *Before* are the
 rules of version 0.2: probability times familiarity, and a threshold for each. Drives are located with ``--sequence``.
 
-``--fit NAME,NAME`` fits `vpr.maps.on_map` to these sets and prints its constants. The table then also has them as *fitted*,
-and fitted to the *others* of these sets. With ``--parts`` maps of 60 photos are fitted to as well. *drives* are located
-by the constants of the product.
+``--fit NAME,NAME`` fits `vpr.maps.on_map` to these sets and prints its constants. The table then also has them as
+*fitted*, and fitted to the *others* of these sets. With ``--parts`` maps of 60 photos are fitted to as well. *drives*
+are located by the constants of the product.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class FramePlace:
     def on_map(self) -> float:
         """The probability that the frame is on the map, made less extreme by `TOGETHER`."""
         on, off = max(1 - self.off_map, 1e-12), max(self.off_map, 1e-12)
-        return on**TOGETHER / (on**TOGETHER + off**TOGETHER)
+        return float(on**TOGETHER / (on**TOGETHER + off**TOGETHER))
 
     def mass_of(self, rows: np.ndarray) -> np.ndarray:
         """The probabilities of photos (K,); 0 for those that the frame is not compared with."""

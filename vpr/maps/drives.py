@@ -11,8 +11,8 @@ deviations of all candidates, and slope is that of the run's calibration curve. 
 the worst candidate does, and all of them together not better than the candidates would. The fit is divided by its mean
 over the map: so a frame that fits all photos equally well says nothing. In an ordered drive, each frame says nothing
 with a probability of `SILENT`, because errors of neighbouring frames are alike. A frame that is not on the map fits all
-photos equally well, and its best match is that of an unknown place: it fits `UNKNOWN` times the odds of `vpr.maps.on_map`
-against being on the map, to the power of `OFF_MAP`.
+photos equally well, and its best match is that of an unknown place: it fits by the odds against being on the map of
+`vpr.maps.on_map`, to the power of `OFF_MAP`, times `UNKNOWN`.
 
 No step compares all photos of the map. Only the candidates of a frame and of the frames around it are states of their
 own, and one more state stands for all other photos. The mathematics is that of the forward-backward algorithm: Rabiner,

@@ -29,7 +29,7 @@ class MapContext:
     unknown_scores: np.ndarray  # (S,) as `vpr.maps.familiarity.unknown_place_scores`
     place_m: float = ELSEWHERE_M  # size of a place
     frame_curve: Curve | None = None  # of frames of drives, without geometry; None for ``curve``
-    models: OnMapModels = field(default_factory=lambda: MODELS)  # from what is found to the probability that the place is on the map
+    models: OnMapModels = field(default_factory=lambda: MODELS)  # from what is found to log odds of being on the map
 
     @cached_property
     def photos(self) -> MapPlaces:

@@ -1,8 +1,8 @@
 """The probability that the place of a photo is on the map, by what the search for the photo finds.
 
-A logistic regression of up to four numbers of the best match, `FEATURES`. None of them has a unit, so that maps of other
-models and other scenes compare. Only ``familiar`` needs the map's own photos: searched for without their places, they
-say which S_struct unknown places have on this map. Without it, or without geometry, another regression is used.
+A logistic regression of up to four numbers of the best match, `FEATURES`. None of them has a unit, so that other models
+and other scenes compare. Only ``familiar`` needs the map's own photos: searched for without their places, they say
+which S_struct unknown places have on this map. Without it, or without geometry, another regression is used.
 
 The regressions are a prior for all maps: `benchmarks.strangers` fits them to rendered cities and altered photographs
 of which half of the places are left out, with equal weight for known and for unknown places. So a probability of 0.5
@@ -48,9 +48,7 @@ class OnMapModel:
 OnMapModels: TypeAlias = Mapping[tuple[bool, bool], OnMapModel]  # by whether geometry and ``familiar`` are known
 # Fitted by `benchmarks.strangers`: with geometry or without, with the map's unknown-place scores or without.
 MODELS: OnMapModels = {
-    (True, True): OnMapModel(
-        {"global": 0.1043, "separation": 0.3133, "geometry": 5.639, "familiar": 0.7223}, -2.0273
-    ),
+    (True, True): OnMapModel({"global": 0.1043, "separation": 0.3133, "geometry": 5.639, "familiar": 0.7223}, -2.0273),
     (True, False): OnMapModel({"global": 0.2441, "separation": 0.5078, "geometry": 7.0693}, -3.3593),
     (False, True): OnMapModel({"global": 0.0861, "separation": 0.4367, "familiar": 1.0258}, -0.4181),
     (False, False): OnMapModel({"global": 0.3218, "separation": 0.7761}, -1.8908),
@@ -102,7 +100,7 @@ def on_map_log_odds(found: Candidates, unknown_scores: np.ndarray, models: OnMap
     features = best_match_features(found, unknown_scores)
     model = models["geometry" in features, "familiar" in features]
     told = np.where(found.has_rivals, model.log_odds(features), np.nan)
-    return np.where(found.rows[:, 0] >= 0, told, -np.inf)
+    return np.asarray(np.where(found.rows[:, 0] >= 0, told, -np.inf))
 
 
 def probabilities(log_odds: np.ndarray) -> np.ndarray:

@@ -55,7 +55,7 @@ class Located:
 
         >>> Located("a.jpg", False, 1.0, 2.0, 25.0, 0.9, 0.05, 0.1, 1, (), on_map_probability=0.125).summary()
         'a.jpg: not on this map (on the map: 12 %)'
-        >>> Located("a.jpg", False, 1.0, 2.0, 25.0, 0.9, 0.05, 0.1, 1, (), 0, 0.498, True).summary()  # --familiarity 0.1
+        >>> Located("a.jpg", False, 1.0, 2.0, 25.0, 0.9, 0.05, 0.1, 1, (), 0, 0.498, True).summary()  # --familiarity
         'a.jpg: not on this map (on the map: 49 %, familiarity 5 %)'
         """
         missing = f"; {self.not_searched} photos of the map were not searched" if self.not_searched else ""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from photos import a_model, write_photo, write_photos
+from photos import a_model, write_photos
 
 from vpr.maps.candidates import Candidates
 from vpr.maps.checking import check_answers
@@ -115,7 +115,9 @@ def test_a_threshold_has_a_meaning():
     assert share_of_strangers(0.5) == pytest.approx(STRANGERS[(len(STRANGERS) - 1) // 2], abs=1e-9)
     said = [threshold_text(threshold) for threshold in np.linspace(0, 1, 21)]
     assert said[0] == "all photos of unknown places pass" and said[-1].endswith("hardly one passes")
-    assert threshold_text(0.5) == f"of photos of unknown places, about one in {round(1 / share_of_strangers(0.5))} passes"
+    assert (
+        threshold_text(0.5) == f"of photos of unknown places, about one in {round(1 / share_of_strangers(0.5))} passes"
+    )
 
 
 def test_the_error_of_a_check_counts_known_photos_and_strangers_the_same():
