@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from vpr.maps.candidates import Candidates
-from vpr.maps.drive_filter import FramePlace, Stretch, follow, smooth
+from vpr.maps.drive_filter import FramePlace, Stretch, follow, smooth_both
 from vpr.maps.drives import Evidence, MapPlaces, read_evidence
 from vpr.maps.familiarity import familiarity
 from vpr.maps.geodesy import places_to_degrees, to_places
@@ -39,7 +39,9 @@ class MapContext:
     def evidence(self, found: Candidates) -> list[Evidence]:
         """The evidence of the frames of a drive; there must be a curve."""
         assert self.curve is not None
-        return read_evidence(found, len(self.table), self.frame_curve or self.curve, self.log_odds(found))
+        return read_evidence(
+            found, len(self.table), self.frame_curve or self.curve, self.unknown_scores, self.log_odds(found)
+        )
 
     def log_odds(self, found: Candidates) -> np.ndarray:
         """The log odds that the places of photos are on the map, (Q,); NaN if they are not known."""
@@ -76,7 +78,7 @@ def locate(found: Candidates, names: Sequence[str], context: MapContext, config:
     is not on the map, and has no position.
     """
     if config.sequence and context.curve is not None:
-        track = smooth(context.photos, context.evidence(found))
+        track = smooth_both(context.photos, context.evidence(found))
         stretches = follow(context.photos, track, context.familiarities(found))
         answers = [_drive_answer(found, n, *one, context) for n, one in enumerate(zip(track, stretches))]
     else:
@@ -112,7 +114,10 @@ def _drive_answer(found: Candidates, photo: int, at: FramePlace, stretch: Stretc
     order = np.lexsort((-mass, rows != at.best, ~in_place))
     near = np.linalg.norm(places[at.rows] - centre, axis=1) <= context.place_m
     mean = (at.mass[near, None] * places[at.rows[near]]).sum(0) / at.mass[near].sum()
-    return _Answer(photo, order, at.if_on_map, at.on_map, centre, mean, stretch)
+    told = at.on_map if at.told is None else at.told
+    if stretch.is_far:  # by chance, streets are not alike for so long
+        told = max(told, at.on_map)
+    return _Answer(photo, order, at.if_on_map, told, centre, mean, stretch)
 
 
 def _locate_one(name: str, found: Candidates, answer: _Answer, context: MapContext, config: LocateConfig) -> Located:
