@@ -14,8 +14,8 @@ with a probability of `SILENT`, because errors of neighbouring frames are alike.
 photos equally well, and its best match is unfamiliar (`vpr.maps.familiarity`).
 
 A second chain tells whether a frame is on the map. There, a frame that is not on the map fits by the odds against being
-on the map of `vpr.maps.on_map`, to the power of `OFF_MAP`, times `UNKNOWN`. The first chain is milder: a drive by night,
-whose matches are all weak, would lose its way.
+on the map of `vpr.maps.on_map`, to the power of `OFF_MAP`, times `UNKNOWN`. The first chain is milder: a drive by
+night, whose matches are all weak, would lose its way.
 
 No step compares all photos of the map. Only the candidates of a frame and of the frames around it are states of their
 own, and one more state stands for all other photos. The mathematics is that of the forward-backward algorithm: Rabiner,

@@ -82,7 +82,8 @@ def locate(found: Candidates, names: Sequence[str], context: MapContext, config:
         stretches = follow(context.photos, track, context.familiarities(found))
         answers = [_drive_answer(found, n, *one, context) for n, one in enumerate(zip(track, stretches))]
     else:
-        answers = [_single_answer(found, number, context) for number in range(len(found))]
+        told = probabilities(context.log_odds(found)).tolist()
+        answers = [_single_answer(found, number, context.curve, on_map) for number, on_map in enumerate(told)]
     return [_locate_one(name, found, answer, context, config) for name, answer in zip(names, answers)]
 
 
@@ -93,20 +94,19 @@ def locate_frame(
     return _locate_one(name, found, _drive_answer(found, 0, at, stretch, context), context, config)
 
 
-def _single_answer(found: Candidates, photo: int, context: MapContext) -> _Answer:
-    """The answer for a photo by itself."""
+def _single_answer(found: Candidates, photo: int, curve: Curve | None, on_map: float = np.nan) -> _Answer:
+    """The answer for a photo by itself. on_map: the probability that it is; NaN if that is not known."""
     order = np.arange(found.rows.shape[1])
     probability = None
-    if context.curve is not None:
-        probability = float(context.curve(found.separations[photo, 0])) if found.rows[photo, 0] >= 0 else 0.0
-    on_map = float(probabilities(context.log_odds(found.take(slice(photo, photo + 1))))[0])
+    if curve is not None:
+        probability = float(curve(found.separations[photo, 0])) if found.rows[photo, 0] >= 0 else 0.0
     return _Answer(photo, order, probability, None if np.isnan(on_map) else on_map)
 
 
 def _drive_answer(found: Candidates, photo: int, at: FramePlace, stretch: Stretch, context: MapContext) -> _Answer:
     """The answer for a frame of a drive: first the candidates in its place, the likeliest first."""
     if at.best < 0 or found.rows[photo, 0] < 0:
-        return _single_answer(found, photo, context)
+        return _single_answer(found, photo, context.curve)
     rows, places = found.rows[photo], context.photos.places
     centre = places[at.best]
     in_place = np.linalg.norm(found.places[photo] - centre, axis=1) <= context.place_m  # False for padding

@@ -89,7 +89,7 @@ def _first_in_deviations(scores: np.ndarray) -> np.ndarray:
 
 
 def _limit(values: np.ndarray) -> np.ndarray:
-    return np.clip(np.nan_to_num(values, posinf=LIMIT, neginf=-LIMIT), -LIMIT, LIMIT)
+    return np.asarray(np.clip(np.nan_to_num(values, posinf=LIMIT, neginf=-LIMIT), -LIMIT, LIMIT))
 
 
 def on_map_log_odds(found: Candidates, unknown_scores: np.ndarray, models: OnMapModels = MODELS) -> np.ndarray:

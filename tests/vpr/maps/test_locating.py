@@ -157,7 +157,7 @@ def test_a_drive_is_on_the_map_as_its_frames_are_together():
         frames = locate(found, names, replace(context(table), models=models), LocateConfig(sequence=True))
         told[odds] = np.array([one.on_map_probability for one in frames])
         assert [one.on_map for one in frames] == (told[odds] >= 0.5).tolist()
-    assert (told[-1.0] < told[0.0]).all() and (told[0.0] < told[1.0]).all() and told[1.0].min() > 0.85
+    assert (told[-1.0] < told[0.0]).all() and (told[0.0] < told[1.0]).all() and told[1.0].min() > 0.8
     assert told[-1.0][10:20].max() < 0.5
 
 
