@@ -35,6 +35,7 @@ WALK_CRS = "EPSG:32631"
 WALKS = [Walk(seed, 150, step, seed % 7) for seed in range(100, 106) for step in (2.0, 6.0)]
 PASSES = {"day": Pass("day", -1.5), "night": Pass("night", 1.5, 0.1, 0.3), "rain": Pass("rain", 1.0, -0.1, 0.4)}
 WINDOW, REACH_M = 2, 20.0
+VOTES_THRESHOLD, VOTES_FAMILIARITY = 0.5, 0.1
 ALONE, DRIVE = LocateConfig(), LocateConfig(sequence=True)
 METHODS = ("single", "votes", "filter", "live")
 
@@ -89,9 +90,9 @@ def answer(photo_map: Map, drives: list[Candidates], truths: list[np.ndarray]) -
         alone = locate(found, names, context, ALONE)
         add("single", alone, truth)
         for row, probability, true, one in zip(*votes(found, context), truth, alone):
-            is_familiar = one.familiarity is None or one.familiarity >= ALONE.familiarity
+            is_familiar = one.familiarity is None or one.familiarity >= VOTES_FAMILIARITY
             is_right = bool(np.linalg.norm(places[row] - true) <= photo_map.place_m)
-            outcomes["votes"].add(is_right, float(probability), bool(probability >= ALONE.threshold) and is_familiar)
+            outcomes["votes"].add(is_right, float(probability), bool(probability >= VOTES_THRESHOLD) and is_familiar)
         add("filter", locate(found, names, context, DRIVE), truth)
         tracker = Tracker(photo_map.find, context, ALONE)
         add("live", [tracker.add_found(found.take(slice(n, n + 1)), name) for n, name in enumerate(names)], truth)

@@ -4,7 +4,7 @@ Both arguments are sources for `vpr.map add`: folders or lists. Locating does no
 Prints the time from folder to answer, the shares of queries whose first match and whose combined position are within
 25 m of the truth, and the expected calibration error (ECE) of the probabilities. The ECE of correct probabilities is
 not 0 for few queries, so its expected value is printed too. Then half of the places are left out of the map, and it
-prints the area under the ROC curve (AUROC) by which the probability separates queries on and off the map.
+prints the area under the ROC curve (AUROC) by which numbers separate queries on and off the map.
 """
 
 import argparse
@@ -100,15 +100,16 @@ def print_refusal(model: Run, folder: Path, database: list[Photo], queries: list
         print(f"too few photos to measure refusals: {count} queries are on half of the map")
         return
     is_left_out = is_known & ~is_near
-    scores = probabilities, familiar, probabilities * familiar
-    of_probability, of_familiarity, of_product = (
+    told = np.array([one.located.on_map_probability for one in answers], float)
+    scores = probabilities, familiar, told
+    of_probability, of_familiarity, of_told = (
         100 * roc_auc_score(is_near[has_scores], score[has_scores]) for score in scores
     )
     print(
         f"half of the places left out: {is_near.sum()} queries on the map, {is_left_out.sum()} not; AUROC of the "
-        f"probability {of_probability:.1f} %, of the familiarity {of_familiarity:.1f} %, of their product "
-        f"{of_product:.1f} %; reported as not on the map: {100 * np.mean(~on_map[is_left_out]):.1f} % of those off "
-        f"the map, {100 * np.mean(~on_map[is_near]):.1f} % of those on it"
+        f"probability {of_probability:.1f} %, of the familiarity {of_familiarity:.1f} %, of the on-map "
+        f"probability {of_told:.1f} %; reported as not on the map: {100 * np.mean(~on_map[is_left_out]):.1f} % of "
+        f"those off the map, {100 * np.mean(~on_map[is_near]):.1f} % of those on it"
     )
 
 

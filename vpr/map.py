@@ -220,6 +220,7 @@ def _remove(options: MapOptions) -> None:
 
 def _print_info(options: MapOptions) -> None:
     from vpr.maps.building import read_map
+    from vpr.maps.on_map import threshold_text
     from vpr.maps.photo_versions import open_descriptors, read_stamp
     from vpr.maps.store import read_consistently
 
@@ -234,6 +235,10 @@ def _print_info(options: MapOptions) -> None:
         print(f"a place is {table.frame.size_text(state.place_m)} ({'set' if state.place_is_set else 'estimated'})")
     adapted = f"adapted to {state.adapted_to} photos" if state.adapted_to else "not adapted"
     patches = open_descriptors(options.map, model).spec.dtype
+    own = len(content.unknown_scores)
+    fitted = f"{own} photos of the map stand for unknown places" if own else "no photos of the map stand for them"
+    threshold = DecisionConfig().threshold
+    print(f"on the map from {100 * threshold:.0f} % on: {threshold_text(threshold)}; {fitted}")
     print(one_line(f"model {state.run} ({state.fingerprint}), {adapted}; patches: {patches}; index: {state.index}"))
 
 

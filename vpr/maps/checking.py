@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from vpr.maps.map_frame import EARTH, FRAMES, Kind, MapFrame, Position
+from vpr.maps.on_map import threshold_text
 from vpr.maps.options import LocateConfig
 from vpr.maps.results import Located, MapMatch
 from vpr.maps.skipped_photos import SkippedPhotos
 from vpr.maps.sources.positions import Photo
-from vpr.retrieval.reliability import calibration_error, chance_error
+from vpr.retrieval.reliability import calibration_error, chance_error, equal_weights
 
 RANKS = (1, 5, 10)  # of recall
 THRESHOLDS = tuple(step / 10 for step in range(1, 10))
@@ -51,8 +52,8 @@ class CheckedPhoto:
         return any(metres <= self.place_m for metres in self.match_errors_m[:rank])
 
     def is_accepted(self, threshold: float) -> bool:
-        """Whether the photo is reported as on the map with this threshold of the probability."""
-        return self.is_familiar and (self.located.probability is None or self.located.probability >= threshold)
+        """Whether the photo is reported as on the map with this threshold of the on-map probability."""
+        return self.is_familiar and _reaches(self.located, threshold)
 
     @property
     def is_wrong(self) -> bool:
@@ -119,7 +120,7 @@ class CheckedPhoto:
 
 @dataclass(frozen=True)
 class Decisions:
-    """The decisions with one threshold of the probability."""
+    """The decisions with one threshold of the on-map probability."""
 
     threshold: float
     strangers_accepted: int
@@ -133,7 +134,7 @@ class CheckResult:
 
     photos: tuple[CheckedPhoto, ...]
     place_m: float  # size of a place
-    threshold: float  # of the probability, by which the answers are decided
+    threshold: float  # of the on-map probability, by which the answers are decided
     in_map: tuple[str, ...] = ()  # photos of the map itself and copies of them, which are left out
     left_out: SkippedPhotos = SkippedPhotos()
     kind: Kind = "earth"  # of the positions
@@ -181,8 +182,21 @@ class CheckResult:
         some = [(probability, right) for probability, right in pairs if probability is not None]
         return np.array([probability for probability, _ in some]), np.array([right for _, right in some], bool)
 
+    @property
+    def on_map_error(self) -> float:
+        """The expected calibration error of the on-map probabilities, if known photos and strangers count the same.
+
+        NaN without known photos or without strangers that have one.
+        """
+        told = [one for one in self.photos if one.located.on_map_probability is not None]
+        known = np.array([one.is_known for one in told], bool)
+        if len({*known.tolist()}) < 2:
+            return math.nan
+        probabilities = np.array([one.located.on_map_probability for one in told], float)
+        return calibration_error(probabilities, known, equal_weights(known))
+
     def decide(self, threshold: float) -> Decisions:
-        """The decisions with another threshold of the probability; that of familiarity stays."""
+        """The decisions with another threshold of the on-map probability; that of familiarity stays."""
         accepted = [one for one in self.known if one.is_accepted(threshold)]
         return Decisions(
             threshold,
@@ -206,6 +220,7 @@ class CheckResult:
             results |= dict(zip((f"median_error_{suffix}", f"p90_error_{suffix}"), errors))
             size = {f"place_{suffix}": self.place_m}
         results |= {"ece": self.calibration_error, "ece_by_chance": self.chance_error}
+        results["on_map_ece"] = self.on_map_error
         return {
             "kind": self.kind,
             **size,
@@ -237,6 +252,12 @@ class CheckResult:
                 middle, far = (FRAMES[self.kind].distance_text(self.position_error_m(share)) for share in (0.5, FAR))
                 lines.append(f"position error: median {middle}, {100 * FAR:.0f} % within {far}")
             lines.append(self._calibration_line())
+        if math.isfinite(self.on_map_error):
+            lines.append(
+                f"on-map probability: calibration error {100 * self.on_map_error:.1f} %, if known photos and strangers "
+                "are as frequent"
+            )
+        lines.append(f"--threshold {self.threshold:.3g}: {threshold_text(self.threshold)}")
         lines.append(f"{'threshold':>9}  {'strangers accepted':>20}  {'known refused':>18}  {'known elsewhere':>18}")
         for one in self.decisions:
             cells = (
@@ -258,6 +279,11 @@ class CheckResult:
         return f"probability: calibration error {100 * self.calibration_error:.1f} % of {count} photos ({by_chance})"
 
 
+def _reaches(one: Located, threshold: float) -> bool:
+    """Whether the probability that a photo is on the map reaches a threshold; True if it is not known."""
+    return one.on_map_probability is None or one.on_map_probability >= threshold
+
+
 def is_copy(one: Located) -> bool:
     """Whether the file of a photo has the same bytes as that of one of its matches."""
     return any(_have_same_bytes(one.photo, match.photo) for match in one.matches)
@@ -271,7 +297,7 @@ def _have_same_bytes(path: str, other: str) -> bool:
 
 
 def check_config(config: LocateConfig) -> LocateConfig:
-    """The settings to locate photos for `check_answers`: matches enough for recall, and no test of the probability."""
+    """The settings to locate photos for `check_answers`: matches enough for recall, and no test by ``--threshold``."""
     return replace(config, top=max(config.top, *RANKS), threshold=0.0)
 
 
@@ -287,7 +313,7 @@ def check_answers(
 
     located: the answers with `check_config`; photos whose file could not be read may be missing. photos: as given, by
     whose path an answer finds its own. places: of the map's photos, (N, 3). place_m: size of a place, in the unit of
-    the map. threshold: of the probability, by which the answers are decided. frame: of the map.
+    the map. threshold: of the on-map probability, by which the answers are decided. frame: of the map.
     """
     from scipy.spatial import cKDTree
 
@@ -299,7 +325,7 @@ def check_answers(
     for one, photo, true, distance in zip(located, own, truth, nearest):
         at = [one.position, *(match.position for match in one.matches)] if one.matches else []
         error, *match_errors = np.linalg.norm(frame.places(frame.columns(at)) - true, axis=1).tolist() or [math.nan]
-        decided = replace(one, on_map=one.on_map and (one.probability is None or one.probability >= threshold))
+        decided = replace(one, on_map=one.on_map and _reaches(one, threshold))
         checked.append(CheckedPhoto(
             decided, photo.position, float(distance), error, tuple(match_errors), one.on_map, place_m,
         ))  # fmt: skip

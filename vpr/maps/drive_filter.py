@@ -1,13 +1,14 @@
 """The filter of a drive: forward for a drive under way, forward-backward for a whole one; see `vpr.maps.drives`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vpr.maps.drives import MANNERS, Evidence, MapPlaces
 
 NOT_ON_MAP, LEAVES, COMES_BACK = 0.1, 0.02, 0.05  # of the first frame, and between two frames
+TOGETHER = 0.3  # share of the log odds of being on the map that remains, as the frames of a drive err together
 SWITCH = 0.02  # probability of another manner of moving
 AROUND = 2  # frames before and after a frame whose best candidates are states of it, too
 HEAVY = 20  # the most likely states of a frame that are states of the next one, too
@@ -46,6 +47,18 @@ class FramePlace:
     probability: float  # that the frame is within a place of it
     off_map: float  # probability that it is not on the map
     reach_m: float  # how far the frames are apart, at most; 0 if they have no order
+    told: float | None = None  # probability that the frame is on the map, by the second chain
+
+    @property
+    def if_on_map(self) -> float:
+        """The probability of the place if the frame is on the map."""
+        return min(1.0, self.probability / max(1 - self.off_map, 1e-12))
+
+    @property
+    def on_map(self) -> float:
+        """The probability that the frame is on the map, made less extreme by `TOGETHER`."""
+        on, off = max(1 - self.off_map, 1e-12), max(self.off_map, 1e-12)
+        return float(on**TOGETHER / (on**TOGETHER + off**TOGETHER))
 
     def mass_of(self, rows: np.ndarray) -> np.ndarray:
         """The probabilities of photos (K,); 0 for those that the frame is not compared with."""
@@ -126,6 +139,31 @@ def _look_back(photos: MapPlaces, rows: np.ndarray, fits: _Fits, later: _Later) 
     from_off_map = COMES_BACK * anywhere + (1 - COMES_BACK) * off_map
     highest = max(float(values.max(initial=0)) for values in (states, elsewhere, from_off_map))
     return _Later(states / highest, elsewhere / highest, from_off_map / highest)
+
+
+def _for_second(evidence: Evidence, is_first: bool) -> Evidence:
+    """The evidence of a frame for the chain that tells whether it is on the map; there, both are as likely at first."""
+    share = (1 - NOT_ON_MAP) / NOT_ON_MAP if is_first else 1.0
+    return replace(evidence, fit_off_map=share * evidence.fit_unknown)
+
+
+def smooth_both(photos: MapPlaces, evidence: Sequence[Evidence]) -> list[FramePlace]:
+    """As `smooth`, and whether each frame is on the map."""
+    second = smooth(photos, [_for_second(one, not frame) for frame, one in enumerate(evidence)])
+    return [replace(at, told=other.on_map) for at, other in zip(smooth(photos, evidence), second)]
+
+
+class LiveDrive:
+    """As `smooth_both`, frame by frame."""
+
+    def __init__(self, photos: MapPlaces) -> None:
+        self._filter, self._second, self._is_first = DriveFilter(photos), DriveFilter(photos), True
+
+    def add(self, evidence: Evidence) -> FramePlace:
+        """The likeliest place of the next frame, and whether it is on the map, by the frames so far."""
+        told = self._second.add(_for_second(evidence, self._is_first)).on_map
+        self._is_first = False
+        return replace(self._filter.add(evidence), told=told)
 
 
 class DriveFilter:

@@ -13,6 +13,10 @@ over the map: so a frame that fits all photos equally well says nothing. In an o
 with a probability of `SILENT`, because errors of neighbouring frames are alike. A frame that is not on the map fits all
 photos equally well, and its best match is unfamiliar (`vpr.maps.familiarity`).
 
+A second chain tells whether a frame is on the map. There, a frame that is not on the map fits by the odds against being
+on the map of `vpr.maps.on_map`, to the power of `OFF_MAP`, times `UNKNOWN`. The first chain is milder: a drive by
+night, whose matches are all weak, would lose its way.
+
 No step compares all photos of the map. Only the candidates of a frame and of the frames around it are states of their
 own, and one more state stands for all other photos. The mathematics is that of the forward-backward algorithm: Rabiner,
 "A tutorial on hidden Markov models", 1989.
@@ -33,6 +37,7 @@ BEST = 10  # candidates of a frame that are states of the frames around it, too
 JUMP = 0.02  # probability of a jump between two frames
 RETURN = 0.5  # probability that a frame at one of the other photos is followed by one anywhere on the map
 STRANGE, UNFAMILIAR, LEAST_FAMILIARITY = 0.7, 0.3, 0.02  # fit of a frame that is not on the map: 0.7 * familiarity^-0.3
+OFF_MAP, UNKNOWN = 1.5, 1.5  # chosen on amsterdam and sf with half of their places left out
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,7 @@ class Evidence:
     fit: np.ndarray  # (K,)
     fit_elsewhere: float  # of each photo that is not a candidate
     fit_off_map: float  # of not being on the map
+    fit_unknown: float = 1.0  # the same by `vpr.maps.on_map`, to tell whether the frame is on the map
 
     @property
     def best(self) -> np.ndarray:
@@ -112,10 +118,13 @@ class Evidence:
 SILENCE = Evidence(np.zeros(0, np.int64), np.zeros(0), 1.0, 1.0)  # of a frame that says nothing
 
 
-def read_evidence(found: Candidates, photos: int, curve: Curve, unknown_scores: np.ndarray) -> list[Evidence]:
+def read_evidence(
+    found: Candidates, photos: int, curve: Curve, unknown_scores: np.ndarray, log_odds: np.ndarray
+) -> list[Evidence]:
     """The evidence of each frame; a frame whose candidates all show one place is silent.
 
-    photos: the number of photos in the map. unknown_scores: as `vpr.maps.familiarity.unknown_place_scores`.
+    photos: the number of photos in the map. unknown_scores: as `vpr.maps.familiarity.unknown_place_scores`. log_odds
+    (T,): that each frame is on the map, as `vpr.maps.on_map.on_map_log_odds`.
     """
     result = []
     for frame in range(len(found)):
@@ -131,6 +140,7 @@ def read_evidence(found: Candidates, photos: int, curve: Curve, unknown_scores: 
         mean = (fit.sum() + others * elsewhere) / photos
         strange = familiarity(float(structural[0]), unknown_scores)
         off_map = 1.0 if strange is None else STRANGE * max(strange, LEAST_FAMILIARITY) ** -UNFAMILIAR
+        unknown = 1.0 if np.isnan(log_odds[frame]) else UNKNOWN * float(np.exp(-OFF_MAP * log_odds[frame]))
         order = np.argsort(rows)
-        result.append(Evidence(rows[order], fit[order] / mean, float(elsewhere / mean), off_map))
+        result.append(Evidence(rows[order], fit[order] / mean, float(elsewhere / mean), off_map, unknown))
     return result

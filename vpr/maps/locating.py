@@ -1,15 +1,16 @@
 """From candidates to the position of a photo, its probability, and the decision whether it is on the map."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from vpr.maps.candidates import Candidates
-from vpr.maps.drive_filter import FramePlace, Stretch, follow, smooth
+from vpr.maps.drive_filter import FramePlace, Stretch, follow, smooth_both
 from vpr.maps.drives import Evidence, MapPlaces, read_evidence
 from vpr.maps.familiarity import familiarity
+from vpr.maps.on_map import MODELS, OnMapModels, on_map_log_odds, probabilities
 from vpr.maps.options import LocateConfig
 from vpr.maps.results import Located, MapMatch
 from vpr.maps.store import PhotoTable
@@ -27,6 +28,7 @@ class MapContext:
     unknown_scores: np.ndarray  # (S,) as `vpr.maps.familiarity.unknown_place_scores`
     place_m: float = ELSEWHERE_M  # size of a place
     frame_curve: Curve | None = None  # of frames of drives, without geometry; None for ``curve``
+    models: OnMapModels = field(default_factory=lambda: MODELS)  # from what is found to log odds of being on the map
 
     @cached_property
     def photos(self) -> MapPlaces:
@@ -36,7 +38,15 @@ class MapContext:
     def evidence(self, found: Candidates) -> list[Evidence]:
         """The evidence of the frames of a drive; there must be a curve."""
         assert self.curve is not None
-        return read_evidence(found, len(self.table), self.frame_curve or self.curve, self.unknown_scores)
+        return read_evidence(
+            found, len(self.table), self.frame_curve or self.curve, self.unknown_scores, self.log_odds(found)
+        )
+
+    def log_odds(self, found: Candidates) -> np.ndarray:
+        """The log odds that the places of photos are on the map, (Q,); NaN if they are not known."""
+        if self.curve is None:
+            return np.full(len(found), np.nan)
+        return on_map_log_odds(found, self.unknown_scores, self.models)
 
     def familiarities(self, found: Candidates) -> list[float | None]:
         """The familiarity of each photo."""
@@ -50,6 +60,7 @@ class _Answer:
     photo: int  # row of the photo in `Candidates`
     order: np.ndarray  # (K,) columns of `Candidates`, best first
     probability: float | None  # of the place
+    on_map: float | None  # probability that its place is on the map
     centre: np.ndarray | None = None  # (3,) middle of the place; None for the first candidate
     mean: np.ndarray | None = None  # (3,) position if no candidate is in the place
     stretch: Stretch | None = None  # of a drive, to test the familiarity of all of it; None for a photo by itself
@@ -60,17 +71,18 @@ def locate(found: Candidates, names: Sequence[str], context: MapContext, config:
 
     A position is the mean of the candidates in the place of the first one, weighted by `Candidates.weights`. Its radius
     is the size of a place, which the probability refers to, plus the distance of the first candidate from that mean.
-    Without calibration the probability is None, the threshold is ignored and frames of a drive are located one by one.
-    The probability is also None if all candidates are in the place of the first. A photo is not on the map if its
+    Without calibration the probabilities are None, the threshold is ignored and frames of a drive are located one by
+    one. They are also None if all candidates are in the place of the first. A photo is not on the map if its on-map
     probability or its familiarity is below the threshold; one that is None refuses nothing. A photo without candidates
     is not on the map, and has no position.
     """
     if config.sequence and context.curve is not None:
-        track = smooth(context.photos, context.evidence(found))
+        track = smooth_both(context.photos, context.evidence(found))
         stretches = follow(context.photos, track, context.familiarities(found))
         answers = [_drive_answer(found, n, *one, context) for n, one in enumerate(zip(track, stretches))]
     else:
-        answers = [_single_answer(found, number, context.curve) for number in range(len(found))]
+        told = probabilities(context.log_odds(found)).tolist()
+        answers = [_single_answer(found, number, context.curve, on_map) for number, on_map in enumerate(told)]
     return [_locate_one(name, found, answer, context, config) for name, answer in zip(names, answers)]
 
 
@@ -81,13 +93,13 @@ def locate_frame(
     return _locate_one(name, found, _drive_answer(found, 0, at, stretch, context), context, config)
 
 
-def _single_answer(found: Candidates, photo: int, curve: Curve | None) -> _Answer:
-    """The answer for a photo by itself."""
+def _single_answer(found: Candidates, photo: int, curve: Curve | None, on_map: float = np.nan) -> _Answer:
+    """The answer for a photo by itself. on_map: the probability that it is; NaN if that is not known."""
     order = np.arange(found.rows.shape[1])
     probability = None
     if curve is not None:
         probability = float(curve(found.separations[photo, 0])) if found.rows[photo, 0] >= 0 else 0.0
-    return _Answer(photo, order, probability)
+    return _Answer(photo, order, probability, None if np.isnan(on_map) else on_map)
 
 
 def _drive_answer(found: Candidates, photo: int, at: FramePlace, stretch: Stretch, context: MapContext) -> _Answer:
@@ -101,7 +113,10 @@ def _drive_answer(found: Candidates, photo: int, at: FramePlace, stretch: Stretc
     order = np.lexsort((-mass, rows != at.best, ~in_place))
     near = np.linalg.norm(places[at.rows] - centre, axis=1) <= context.place_m
     mean = (at.mass[near, None] * places[at.rows[near]]).sum(0) / at.mass[near].sum()
-    return _Answer(photo, order, at.probability, centre, mean, stretch)
+    told = at.on_map if at.told is None else at.told
+    if stretch.is_far:  # by chance, streets are not alike for so long
+        told = max(told, at.on_map)
+    return _Answer(photo, order, at.if_on_map, told, centre, mean, stretch)
 
 
 def _locate_one(name: str, found: Candidates, answer: _Answer, context: MapContext, config: LocateConfig) -> Located:
@@ -125,7 +140,7 @@ def _locate_one(name: str, found: Candidates, answer: _Answer, context: MapConte
         is_familiar = familiar is None or familiar >= config.familiarity
     else:
         is_familiar = answer.stretch.is_familiar(config.familiarity)
-    on_map = (probability is None or probability >= config.threshold) and is_familiar
+    on_map = (answer.on_map is None or answer.on_map >= config.threshold) and is_familiar
     return Located.at(
         frame.kind,
         frame.position(mean),
@@ -138,6 +153,8 @@ def _locate_one(name: str, found: Candidates, answer: _Answer, context: MapConte
         agreeing=int(agreeing.sum()),
         matches=_matches(found, answer, np.linalg.norm(places - mean, axis=1)[: config.top], context.table),
         not_searched=found.not_searched,
+        on_map_probability=answer.on_map,
+        is_unfamiliar=not is_familiar,
     )
 
 

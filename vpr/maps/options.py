@@ -17,9 +17,11 @@ class DecisionConfig:
     Raises MapError for a value out of range.
     """
 
-    threshold: UnitInterval = option(0.5, 'minimum probability for "on the map", 0 to 1; 0 disables this test')
+    threshold: UnitInterval = option(
+        0.5, "minimum probability that the place is on the map, 0 to 1; 0 disables this test"
+    )
     familiarity: UnitInterval = option(
-        0.1, 'minimum familiarity for "on the map": share of unknown places with a weaker match; 0 disables this test'
+        0.0, "minimum familiarity, beside --threshold: share of the map's unknown places with a weaker match"
     )
     depth: PositiveInt = option(100, "photos of the map to re-rank per photo")
     geometry: NonNegativeInt | None = option(None, GEOMETRY)

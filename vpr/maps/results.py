@@ -83,6 +83,8 @@ class Located:
     agreeing: int  # number of candidates that the position is averaged from
     matches: tuple[MapMatch, ...]  # best first
     not_searched: int = 0  # photos of the map in shards that did not answer
+    on_map_probability: float | None = None  # that its place is on the map; None if that cannot be told
+    is_unfamiliar: bool = False  # whether the familiarity alone refuses it (--familiarity)
     kind: Kind = "earth"  # of the map's positions
     x: float | None = None  # local metres
     y: float | None = None
@@ -124,10 +126,10 @@ class Located:
     def summary(self) -> str:
         """The answer in one line.
 
-        >>> Located("a.jpg", False, 1.0, 2.0, 25.0, 0.125, 0.05, 0.1, 1, ()).summary()
-        'a.jpg: not on this map (12 %, familiarity 5 %)'
-        >>> Located("a.jpg", False, 1.0, 2.0, 25.0, 0.498, 0.05, 0.1, 1, ()).summary()  # with a threshold of 50 %
-        'a.jpg: not on this map (49 %, familiarity 5 %)'
+        >>> Located("a.jpg", False, 1.0, 2.0, 25.0, 0.9, 0.05, 0.1, 1, (), on_map_probability=0.125).summary()
+        'a.jpg: not on this map (on the map: 12 %)'
+        >>> Located("a.jpg", False, 1.0, 2.0, 25.0, 0.9, 0.05, 0.1, 1, (), 0, 0.498, True).summary()  # --familiarity
+        'a.jpg: not on this map (on the map: 49 %, familiarity 5 %)'
         """
         missing = f"; {self.not_searched} photos of the map were not searched" if self.not_searched else ""
         return f"{self.photo}: {self.answer_text()}{missing}"
@@ -141,8 +143,10 @@ class Located:
         return position if self.probability is None else f"{position} ({share_text(self.probability, self.on_map)})"
 
     def _not_on_map(self) -> str:
-        reasons = [] if self.probability is None else [share_text(self.probability, self.on_map)]
-        reasons += [] if self.familiarity is None else [f"familiarity {share_text(self.familiarity, self.on_map)}"]
+        told = self.on_map_probability
+        reasons = [] if told is None else [f"on the map: {share_text(told, self.on_map)}"]
+        if self.is_unfamiliar and self.familiarity is not None:
+            reasons.append(f"familiarity {share_text(self.familiarity, self.on_map)}")
         return f"not on this map ({', '.join(reasons) or 'it has no candidates'})"
 
     def with_matches(self, count: int) -> Located:
@@ -210,7 +214,7 @@ def as_geojson(located: Sequence[Located], map_name: str) -> dict[str, Any]:
     for one in located:
         require_earth(one.kind, "GeoJSON")
         point = {"type": "Point", "coordinates": [one.longitude, one.latitude]} if one.on_map else None
-        names = ("photo", "on_map", "probability", "familiarity", "separation", "radius_m")
+        names = ("photo", "on_map", "probability", "familiarity", "separation", "radius_m", "on_map_probability")
         properties = {name: _json_number(getattr(one, name)) for name in names}
         properties["match"] = one.matches[0].photo if one.matches else None
         features.append({"type": "Feature", "geometry": point, "properties": properties})
@@ -221,7 +225,8 @@ def csv_columns(kind: Kind) -> tuple[str, ...]:
     """The columns of ``--csv``, for a map with positions of a kind."""
     frame = FRAMES[kind]
     radius, distance = ((frame.radius_field,), (f"match_{frame.distance_field}",)) if frame.has_size else ((), ())
-    return ("photo", "on_map", *frame.fields, *radius, "probability", "familiarity", "match", *distance, "map")
+    more = (*distance, "map", "on_map_probability")
+    return ("photo", "on_map", *frame.fields, *radius, "probability", "familiarity", "match", *more)
 
 
 def as_rows(located: Sequence[Located], map_name: str) -> list[tuple[object, ...]]:
@@ -233,5 +238,6 @@ def as_rows(located: Sequence[Located], map_name: str) -> list[tuple[object, ...
         position = position if one.on_map else ("",) * len(position)
         confidence = ["" if value is None else value for value in (one.probability, one.familiarity)]
         match: tuple[object, ...] = (one.matches[0].photo, one.matches[0].distance) if one.matches else ("", "")
-        rows.append((one.photo, one.on_map, *position, *confidence, *match[: 1 + has_size], map_name))
+        told = "" if one.on_map_probability is None else one.on_map_probability
+        rows.append((one.photo, one.on_map, *position, *confidence, *match[: 1 + has_size], map_name, told))
     return rows

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from vpr.description.images import ImageError
 from vpr.description.photo_kinds import PhotoLike
 from vpr.maps.candidates import Candidates
-from vpr.maps.drive_filter import DriveFilter, Progress
+from vpr.maps.drive_filter import LiveDrive, Progress
 from vpr.maps.locating import MapContext, locate, locate_frame
 from vpr.maps.options import LocateConfig
 from vpr.maps.results import Located
@@ -26,7 +26,7 @@ class Tracker:
         """find: as `Map.find`. The map and its model are those of the context, also if the map changes meanwhile."""
         self.context, self.config = context, config
         self._find = find
-        self._filter, self._progress = DriveFilter(context.photos), Progress(context.photos)
+        self._drive, self._progress = LiveDrive(context.photos), Progress(context.photos)
 
     def add(self, photo: PhotoLike) -> Located:
         """Where the next frame was taken; raises as `Map.locate`. A frame that cannot be decoded leaves no trace."""
@@ -39,6 +39,6 @@ class Tracker:
         """As `add`, for a frame whose candidates are known. Without calibration it is located by itself."""
         if self.context.curve is None:
             return locate(found, [name], self.context, self.config)[0]
-        at = self._filter.add(self.context.evidence(found)[0])
+        at = self._drive.add(self.context.evidence(found)[0])
         stretch = self._progress.add(at, self.context.familiarities(found)[0])
         return locate_frame(found, name, at, stretch, self.context, self.config)

@@ -5,15 +5,27 @@ import numpy as np
 BINS = 10  # of probabilities, equally wide
 
 
-def calibration_error(probabilities: np.ndarray, right: np.ndarray) -> float:
+def calibration_error(probabilities: np.ndarray, right: np.ndarray, weights: np.ndarray | None = None) -> float:
     """Expected calibration error: the mean over queries of |mean probability - share right| of the query's bin, over
     `BINS` bins (Guo et al., ICML 2017).
+
+    weights: how much each query counts; None counts all alike.
 
     >>> calibration_error(np.array([0.25, 0.25, 1.0, 1.0]), np.array([True, False, True, True]))
     0.125
     """
-    gaps = [abs(probabilities[b].mean() - right[b].mean()) * b.mean() for b in probability_bins(probabilities)]
-    return float(np.sum(gaps))
+    share = np.ones(len(right)) if weights is None else weights
+    gaps = [abs((share * (probabilities - right))[b].sum()) for b in probability_bins(probabilities)]
+    return float(np.sum(gaps) / share.sum())
+
+
+def equal_weights(classes: np.ndarray) -> np.ndarray:
+    """The weights (Q,) by which both classes (Q,) bool count the same, whatever their numbers.
+
+    >>> equal_weights(np.array([True, False, False, False, False])).tolist()
+    [0.5, 0.125, 0.125, 0.125, 0.125]
+    """
+    return np.asarray(np.where(classes, 0.5 / max(classes.sum(), 1), 0.5 / max((~classes).sum(), 1)))
 
 
 def chance_error(probabilities: np.ndarray, draws: int = 200) -> float:

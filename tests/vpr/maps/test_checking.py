@@ -35,7 +35,8 @@ def drawn_answers(seed=0, count=60):
             matches = (MapMatch("m", min(latitude, 47.019), 8.0, 0.0, 0.5, 0.5), *matches)
         probability = None if rng.random() < 0.1 else float(rng.random())
         place = matches[0].latitude, 8.0, PLACE_M
-        located.append(Located(f"{number}.jpg", rng.random() < 0.9, *place, probability, 0.5, 1.0, 1, matches))
+        told = None if rng.random() < 0.1 else float(rng.random())
+        located.append(Located(f"{number}.jpg", rng.random() < 0.9, *place, probability, 0.5, 1.0, 1, matches, 0, told))
     return located, photos
 
 
@@ -68,7 +69,7 @@ def test_figures_equal_plain_loops(answers, result):
         decided = result.decide(threshold)
 
         def accepted(one, least=threshold):
-            return one.on_map and (one.probability is None or one.probability >= least)
+            return one.on_map and (one.on_map_probability is None or one.on_map_probability >= least)
 
         assert decided.strangers_accepted == sum(accepted(one) for one, _ in strangers)
         assert decided.known_refused == sum(not accepted(one) for one, _ in known)

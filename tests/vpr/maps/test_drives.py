@@ -1,11 +1,25 @@
 """Drives as hidden Markov chains: against a chain over all photos in plain loops, and what drives do."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from vpr.maps.candidates import Candidates
-from vpr.maps.drive_filter import COMES_BACK, LEAVES, NOT_ON_MAP, SWITCH, DriveFilter, Progress, follow, smooth
-from vpr.maps.drives import BEST, MANNERS, SHARPNESS, SILENCE, Evidence, MapPlaces, read_evidence
+from vpr.maps.drive_filter import (
+    COMES_BACK,
+    LEAVES,
+    NOT_ON_MAP,
+    SWITCH,
+    TOGETHER,
+    DriveFilter,
+    LiveDrive,
+    Progress,
+    follow,
+    smooth,
+    smooth_both,
+)
+from vpr.maps.drives import BEST, MANNERS, OFF_MAP, SHARPNESS, SILENCE, UNKNOWN, Evidence, MapPlaces, read_evidence
 from vpr.retrieval.confidence import Curve
 
 
@@ -142,7 +156,8 @@ def test_evidence_is_1_on_average_over_the_map():
     places = np.where(rows[..., None] >= 0, street(300).places[rows], np.nan)
     places[2] = places[2, 0]
     found = Candidates(rows, structural, structural, structural, places)
-    several = read_evidence(found, 300, Curve(2.0, 0.0), np.array([structural[0, 0] - 1, structural[0, 0] + 1]))
+    unknown = np.array([structural[0, 0] - 1, structural[0, 0] + 1])
+    several = read_evidence(found, 300, Curve(2.0, 0.0), unknown, np.array([-0.8, np.nan, 3.0]))
     for one, row, scores, known in zip(several[:2], rows, structural, (12, 8)):
         assert one.fit.sum() + (300 - known) * one.fit_elsewhere == pytest.approx(300)
         assert one.rows.tolist() == sorted(row[:known].tolist()) and len(one.best) == min(known, BEST)
@@ -150,6 +165,23 @@ def test_evidence_is_1_on_average_over_the_map():
         ratio = one.at(row[:1])[0] / one.at(row[1:2])[0]
         assert ratio == pytest.approx(np.exp(2 * SHARPNESS * (scores[0] - scores[1]) / scores[:known].std()))
     assert several[0].fit_off_map == pytest.approx(0.7 * 0.5**-0.3) and several[2] is SILENCE
+    assert several[0].fit_unknown == pytest.approx(UNKNOWN * np.exp(0.8) ** OFF_MAP) and several[1].fit_unknown == 1
+
+
+def test_the_second_chain_tells_whether_a_drive_is_on_the_map():
+    """It does not change where the frames are, and a single frame is as likely on the map as its evidence says."""
+    photos = street()
+    evidence = [replace(naming(photos, at), fit_unknown=30.0) for at in range(20, 30)]
+    live = LiveDrive(photos)
+    for both, track in (
+        (smooth_both(photos, evidence), smooth(photos, evidence)),
+        ([live.add(one) for one in evidence], [*map(DriveFilter(photos).add, evidence)]),
+    ):
+        assert [replace(one, told=None).best for one in both] == [one.best for one in track]
+        assert [one.probability for one in both] == [one.probability for one in track]
+        assert max(one.told for one in both) < 0.5 < min(one.on_map for one in track)
+    alone = smooth_both(photos, [replace(evidence[0], fit_unknown=4.0)])[0]
+    assert alone.told == pytest.approx(1 / (1 + 4**TOGETHER))
 
 
 def test_a_drive_that_moves_on_is_told_from_one_that_stays():

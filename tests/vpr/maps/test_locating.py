@@ -19,6 +19,7 @@ from vpr.maps.familiarity import unknown_place_scores
 from vpr.maps.geodesy import to_places
 from vpr.maps.locating import MapContext, locate
 from vpr.maps.map_sample import MapSample
+from vpr.maps.on_map import OnMapModel
 from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
 from vpr.maps.photo_versions import photo_key
@@ -31,6 +32,7 @@ from vpr.retrieval.vector_index import VectorIndex
 
 DEGREE_M = 110574.4  # of latitude at the equator, metres
 CURVE = Curve(2.0, -0.5)
+LIKELY = dict.fromkeys([(False, True), (False, False)], OnMapModel({}, 2.0))  # of any photo: 88 %
 
 
 def candidates(metres, structural, scores=None):
@@ -45,7 +47,7 @@ def candidates(metres, structural, scores=None):
 
 
 def context(table, curve=CURVE, unknown_scores=()):
-    return MapContext(table, curve, np.array(unknown_scores, np.float32))
+    return MapContext(table, curve, np.array(unknown_scores, np.float32), models=LIKELY)
 
 
 def test_agreeing_candidates_make_the_position():
@@ -60,14 +62,16 @@ def test_agreeing_candidates_make_the_position():
     assert one.probability == pytest.approx(float(CURVE(np.array(2 / spread)))) and one.on_map
     assert [match.photo for match in one.matches] == ["0.jpg", "1.jpg"]
     assert one.matches[1].metres == pytest.approx(20 - mean, abs=0.01)
-    other = locate(found, ["q"], context(table), LocateConfig(threshold=0.97))[0]
-    assert not other.on_map and other.summary() == f"q: not on this map ({int(100 * other.probability)} %)"
+    other = locate(found, ["q"], context(table), LocateConfig(threshold=0.9))[0]
+    assert not other.on_map and other.summary() == "q: not on this map (on the map: 88 %)"
+    assert other.on_map_probability == pytest.approx(1 / (1 + np.exp(-2))) and not other.is_unfamiliar
     assert as_rows([other], "M")[0][1:5] == (False, "", "", "")
     assert as_geojson([one, other], "M")["features"][1]["geometry"] is None
     strange = locate(found, ["q"], context(table, unknown_scores=[3, 5, 6, 7]), LocateConfig(familiarity=0.3))[0]
     assert not strange.on_map and strange.familiarity == 0.25 and "familiarity 25 %" in strange.summary()
+    assert strange.is_unfamiliar and locate(found, ["q"], context(table, None), LocateConfig())[0].on_map
     unsure = locate(found, ["q"], context(table, None), LocateConfig())[0]
-    assert unsure.probability is None and unsure.on_map
+    assert unsure.probability is None and unsure.on_map_probability is None and unsure.on_map
 
 
 def test_a_position_of_one_place_is_that_place_to_a_millimetre():
@@ -137,10 +141,24 @@ def test_a_drive_that_moves_on_needs_no_familiarity():
     found, table = drive()
     strange = context(table, unknown_scores=[6, 7, 8])  # the best match of every frame is weaker
     names = table.keys.tolist()
-    assert not any(one.on_map for one in locate(found, names, strange, LocateConfig()))
-    assert all(one.on_map for one in locate(found, names, strange, LocateConfig(sequence=True)))
-    few = locate(found.take(slice(0, 1)), names, strange, LocateConfig(sequence=True))
+    assert not any(one.on_map for one in locate(found, names, strange, LocateConfig(familiarity=0.1)))
+    assert all(one.on_map for one in locate(found, names, strange, LocateConfig(familiarity=0.1, sequence=True)))
+    few = locate(found.take(slice(0, 1)), names, strange, LocateConfig(familiarity=0.1, sequence=True))
     assert not few[0].on_map and few[0].familiarity == 0
+
+
+def test_a_drive_is_on_the_map_as_its_frames_are_together():
+    """Frames that are hardly known by themselves make an unknown drive, and one that is led astray does not."""
+    found, table = drive(step=3.2, strays=(7,))  # it does not move on far enough to be on the map for that alone
+    names = table.keys.tolist()
+    told = {}
+    for odds in (-1.0, 0.0, 1.0):
+        models = dict.fromkeys(LIKELY, OnMapModel({}, odds))
+        frames = locate(found, names, replace(context(table), models=models), LocateConfig(sequence=True))
+        told[odds] = np.array([one.on_map_probability for one in frames])
+        assert [one.on_map for one in frames] == (told[odds] >= 0.5).tolist()
+    assert (told[-1.0] < told[0.0]).all() and (told[0.0] < told[1.0]).all() and told[1.0].min() > 0.8
+    assert told[-1.0][10:20].max() < 0.5
 
 
 def test_a_frame_whose_candidates_are_one_place_has_no_probability():

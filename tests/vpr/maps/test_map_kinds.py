@@ -184,6 +184,7 @@ def test_the_places_of_a_small_map(tmp_path, walk, rows, wanted):
 def located_at(kind, position, radius=2.0, on_map=True):
     match = MapMatch.at(kind, position, 1.25, photo="m.jpg", s_global=0.5, s_struct=0.25)
     others = {"probability": 0.75, "familiarity": None, "separation": 1.0, "agreeing": 1, "matches": (match,)}
+    others |= {"on_map_probability": 0.875}
     return Located.at(kind, position, radius, photo="q.jpg", on_map=on_map, **others)
 
 
@@ -208,7 +209,8 @@ def test_what_an_answer_has(kind):
     common = {"photo": "q.jpg", "on_map": True, "probability": 0.75, "familiarity": None, "separation": 1.0}
     match = {"photo": "m.jpg", **of_match, "s_global": 0.5, "s_struct": 0.25}
     content = json.loads(json.dumps(one.as_json(), allow_nan=False))
-    assert content == {**common, **own, "agreeing": 1, "matches": [match], "not_searched": 0}
+    common |= {"not_searched": 0, "on_map_probability": 0.875, "is_unfamiliar": False}
+    assert content == {**common, **own, "agreeing": 1, "matches": [match]}
     refused = located_at(kind, position, on_map=False)
     table = [dict(zip(csv_columns(kind), row, strict=True)) for row in as_rows([one, refused], "M")]
     assert own.items() <= table[0].items() and {table[1][name] for name in own} == {""}
@@ -298,7 +300,7 @@ def test_the_page_of_a_walk_has_a_table_of_answers(walk):
     found = located_at("frames", (4,)), located_at("frames", (5,), on_map=False)
     text = page(found, np.array([[4], [5]]), "A title", "1 of 2", FRAMES["frames"](()))
     assert "<svg" not in text and text.count("<tr><td>") == 2 and text.count('href="#photo-') == 2
-    assert "frame 4, within 2 frames (75 %)" in text and "not on this map (75 %)" in text
+    assert "frame 4, within 2 frames (75 %)" in text and "not on this map (on the map: 87 %)" in text
 
 
 ROOMS = ("hall", "bath", "attic", "kitchen")  # of the photos, in turn
@@ -369,7 +371,7 @@ def test_a_check_of_named_places(tmp_path, rooms):
     assert result.strangers[0].summary().endswith("A stranger: taken at cellar")
     content = json.loads(json.dumps(result.as_json(), allow_nan=False))
     assert content["kind"] == "names" and not {name for name in content if name.startswith("place")}
-    assert set(content["results"]) == {"recall@1", "recall@5", "recall@10", "ece", "ece_by_chance"}
+    assert set(content["results"]) == {"recall@1", "recall@5", "recall@10", "ece", "ece_by_chance", "on_map_ece"}
     assert content["photos"][0]["true_place"] == "bath" and "error_" not in content["photos"][0]
     text = page(result.photos, rooms.positions, "A title", "sum", rooms.content.table.frame)
     assert text.count("<tr><td>") == 3

@@ -143,7 +143,7 @@ def test_a_photo_that_is_not_on_the_map_is_marked(page, seams, tmp_path):
     locate_all = Map.locate_all
     seams.replace(
         "vpr.maps.photo_map.Map.locate_all",
-        lambda *a: [replace(o, on_map=False, probability=None, familiarity=None) for o in locate_all(*a)],
+        lambda *a: [replace(o, on_map=False, probability=None, on_map_probability=None) for o in locate_all(*a)],
     )
     page.choose(write_photo(tmp_path / "a.jpg", None))
     (card,) = page.answers(1)

@@ -68,10 +68,10 @@ function confidence(node, found) {
   } else {
     parts.push("No probability available for this map");
   }
-  if (found.familiarity !== null) parts.push(`familiarity ${percent(found.familiarity, found)}`);
+  if (found.on_map_probability !== null) parts.push(`on the map: ${percent(found.on_map_probability, found)}`);
   one(".confidence", node).textContent = parts.join(", ");
   const where = found.place === undefined ? "within the radius" : "at this place";
-  one(".confidence", node).title = `Probability that the photo was taken ${where}. Familiarity: share of unknown places whose best match is less similar.`;
+  one(".confidence", node).title = `Probability that the photo was taken ${where}, if its place is on the map; and that it is on the map.`;
 }
 
 function away(match) {
