@@ -21,11 +21,11 @@ from vpr.datasets.msls import Protocol, load
 from vpr.description.foreign import read_foreign
 from vpr.eval.files.faults import find_faults
 from vpr.eval.files.foreign import read_rankings, read_shortlist
-from vpr.maps.sources.exif import read_exif
-from vpr.maps.sources.tables import read_list
 from vpr.maps.sources.video import read_track
 from vpr.maps.store import MapContent
 from vpr.models.weights import read_weights
+from vpr.positions.exif import read_exif
+from vpr.positions.tables import read_list
 from vpr.run import load as load_run
 
 pytestmark = pytest.mark.slow

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from vpr.maps.geodesy import to_places
 from vpr.maps.options import LocateConfig
 from vpr.maps.results import Located, MapMatch
 from vpr.maps.skipped_photos import SkippedPhotos
 from vpr.maps.sources.positions import Photo
+from vpr.positions.geodesy import to_places
 from vpr.retrieval.reliability import calibration_error, chance_error
 
 RANKS = (1, 5, 10)  # of recall

@@ -10,10 +10,10 @@ from vpr.maps.candidates import Candidates
 from vpr.maps.drive_filter import FramePlace, Stretch, follow, smooth
 from vpr.maps.drives import Evidence, MapPlaces, read_evidence
 from vpr.maps.familiarity import familiarity
-from vpr.maps.geodesy import places_to_degrees, to_places
 from vpr.maps.options import LocateConfig
 from vpr.maps.results import Located, MapMatch
 from vpr.maps.store import PhotoTable
+from vpr.positions.geodesy import places_to_degrees, to_places
 from vpr.retrieval.confidence import ELSEWHERE_M, Curve
 
 DEFAULT_CONFIG = LocateConfig()

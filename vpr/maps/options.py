@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveInt, UnitInterval, check_stage, option
-from vpr.maps.errors import MapError
+from vpr.positions.errors import MapError
 from vpr.retrieval.settings import GEOMETRY
 
 

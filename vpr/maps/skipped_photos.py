@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vpr.base.errors import VprError
-from vpr.maps.errors import MapError
+from vpr.positions.errors import MapError
 
 NAMES_SHOWN = 3  # photos to list by name for each reason
 

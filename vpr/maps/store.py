@@ -29,8 +29,8 @@ import numpy as np
 
 from vpr.base.files import replace_file, write_bytes, write_json
 from vpr.description.adaptation import Adaptation
-from vpr.maps.errors import MapError
-from vpr.maps.geodesy import are_degrees
+from vpr.positions.errors import MapError
+from vpr.positions.geodesy import are_degrees
 from vpr.retrieval.confidence import ELSEWHERE_M
 from vpr.retrieval.vector_index import KINDS, IndexKind
 

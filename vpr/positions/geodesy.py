@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vpr.maps.errors import MapError, NoPosition
+from vpr.positions.errors import MapError, NoPosition
 
 if TYPE_CHECKING:
     from pyproj import Transformer

@@ -13,8 +13,8 @@ without positions.
 import math
 import re
 
-from vpr.maps.errors import NoPosition
-from vpr.maps.geodesy import (
+from vpr.positions.errors import NoPosition
+from vpr.positions.geodesy import (
     are_degrees,
     is_in_band,
     is_unknown,

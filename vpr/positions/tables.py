@@ -22,8 +22,8 @@ from itertools import product
 from pathlib import Path
 
 from vpr.base.photo_files import WHITE_SPACE
-from vpr.maps.errors import MapError, NoPosition
-from vpr.maps.geodesy import (
+from vpr.positions.errors import MapError, NoPosition
+from vpr.positions.geodesy import (
     DEGREES,
     are_degrees,
     is_unknown,
@@ -33,7 +33,7 @@ from vpr.maps.geodesy import (
     to_degrees,
     wrong_unit,
 )
-from vpr.maps.paths import ListedFiles
+from vpr.positions.paths import ListedFiles
 
 log = logging.getLogger("vpr")
 
