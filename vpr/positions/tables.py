@@ -76,6 +76,7 @@ class ListEntry:
     position: Position | None  # None if the list has no valid position
     row: int = 0  # number of the row; in a CSV that is the line, if no value has several lines
     problem: str = ""  # the reason why the photo is left out: the values of the row contradict each other
+    side: str = ""  # the value of a column ``side``, in lower case: query or database, in lists of a set of places
 
 
 def read_list(path: Path, crs: str = "", folders: Sequence[Path] = ()) -> Iterator[ListEntry]:
@@ -97,7 +98,8 @@ def read_list(path: Path, crs: str = "", folders: Sequence[Path] = ()) -> Iterat
             position = _position(row, where, crs)
         except NoPosition as error:
             problem = str(error)
-        yield ListEntry(file, name, position, number, problem)
+        side = next(iter(row.get("side", ())), "").lower()
+        yield ListEntry(file, name, position, number, problem, side)
 
 
 def _normalise_column(column: object) -> str:

@@ -1,0 +1,182 @@
+"""The photos of one side of a set: those of a folder, of a list of paths, or of a list with positions."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vpr.base.photo_files import WHITE_SPACE, is_photo, skipped_text, walk_files
+from vpr.base.progress import progress
+from vpr.datasets.errors import DatasetError
+from vpr.datasets.places.coordinates import Coordinates
+from vpr.datasets.places.names import read_names
+from vpr.description.images import ImageError
+from vpr.positions.exif import read_exif
+from vpr.positions.paths import RealPaths
+from vpr.positions.tables import LIST_SUFFIXES, ListEntry, read_list
+
+log = logging.getLogger("vpr")
+
+PATH_LIST = "_images_paths.txt"  # the end of the name of a folder's list of files
+
+
+@dataclass(frozen=True, eq=False)
+class Photos:
+    """The photos of one side, without positions."""
+
+    place: Path  # the folder or list that they come from
+    files: list[str]  # N absolute paths, forward slashes
+    names: list[str]  # N, within the folder
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> Photos:
+        """Some of the photos, by number."""
+        return Photos(self.place, [self.files[row] for row in rows], [self.names[row] for row in rows])
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedPhotos:
+    """The photos of one side with their positions, of which any may be unknown."""
+
+    photos: Photos
+    coordinates: Coordinates
+    headings: np.ndarray  # (N,) degrees from north, clockwise; NaN if unknown
+    source: str  # of the positions: 'names', 'list', 'EXIF', or 'none'
+
+    def take(self, rows: np.ndarray) -> PlacedPhotos:
+        """Some of the photos, by number."""
+        return PlacedPhotos(self.photos.take(rows), self.coordinates.take(rows), self.headings[rows], self.source)
+
+
+def folder_photos(folder: Path) -> Photos:
+    """The photos of a folder and its subfolders, by name; those of the list of paths beside it if there is one.
+
+    Hidden files are left out, and other files are counted in the log. Raises DatasetError for a folder that is missing
+    or without photos, and for a list that names a missing file.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"there is no folder {folder}; check the path")
+    base = Path(os.path.abspath(folder)).as_posix().rstrip("/")
+    listed = Path(f"{base}{PATH_LIST}")
+    names = _listed_names(listed, base) if listed.is_file() else _walked_names(folder)
+    if not names:
+        raise DatasetError(f"{folder} has no photos; give the folder that holds them")
+    if bad := next((name for name in names if not _is_utf8(name)), None):
+        raise DatasetError(f"{bad!r} in {folder}: the name is not UTF-8; rename it")
+    return Photos(folder, [name if name.startswith("/") else f"{base}/{name}" for name in names], names)
+
+
+def _walked_names(folder: Path) -> list[str]:
+    """The names of the photos in a folder, relative to it."""
+    others, names = Counter[str](), []
+    start = len(str(folder)) + (not str(folder).endswith("/"))
+    found = walk_files(folder, lambda error: others.update(["folder that may not be read"]))
+    if str(folder) == ".":
+        start = 0
+    for path in progress(found, title=f"looking for photos in {folder}", unit="file"):
+        if is_photo(path):
+            names.append(path.as_posix()[start:])
+        else:
+            others[path.suffix.lower() or "without an ending"] += 1
+    if others:
+        log.info("%s: %s", folder, skipped_text(others))
+    return sorted(names)
+
+
+def _listed_names(listed: Path, base: str) -> list[str]:
+    """The names in a list of paths, each once. Raises DatasetError if the first is no file, or it is not UTF-8."""
+    try:
+        lines = [line.strip(WHITE_SPACE) for line in listed.read_text(encoding="utf-8-sig").split("\n")]
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{listed} is not UTF-8 text; write one path per line") from error
+    names = list(dict.fromkeys(line.replace("\\", "/").removeprefix("./") for line in lines if line))
+    if names and not os.path.isfile(names[0] if names[0].startswith("/") else f"{base}/{names[0]}"):
+        raise DatasetError(f"{listed} names {names[0]}, which is not in {base}; correct the list, or remove it")
+    log.info("%s: %d photos, by %s", base, len(names), listed.name)
+    return names
+
+
+def is_list(path: Path) -> bool:
+    """Whether a path is a list of photos with positions, by its ending."""
+    return path.is_file() and path.suffix.lower() in LIST_SUFFIXES
+
+
+def list_photos(path: Path, entries: Iterable[ListEntry]) -> tuple[PlacedPhotos, int]:
+    """The photos of a list with positions, and the number of those whose file is missing.
+
+    Raises DatasetError if no photo of it exists.
+    """
+    real, missing = RealPaths(), 0
+    found: dict[str, tuple[str, tuple[float, float] | None]] = {}
+    for entry in entries:
+        if entry.path is None:
+            missing += 1
+        else:
+            found.setdefault(real(entry.path), (entry.name.replace("\\", "/"), entry.position))
+    if not found:
+        raise DatasetError(f"{path} names no photo that exists; its files are searched for beside it and in images/")
+    photos = Photos(path, list(found), [name for name, _ in found.values()])
+    coordinates = Coordinates.of_degrees([position for _, position in found.values()])
+    return PlacedPhotos(photos, coordinates, np.full(len(found), np.nan), "list"), missing
+
+
+def read_side(place: Path, crs: str, listed: Path | None = None, labels: bool = True) -> tuple[PlacedPhotos, int]:
+    """The photos of a folder, or of a list with positions, and the number of listed photos that are missing.
+
+    listed: a list with the positions of the photos of the folder. labels: whether positions are read at all.
+    """
+    if is_list(place):
+        return list_photos(place, read_list(place, crs))
+    photos = folder_photos(place)
+    if listed is not None:
+        return listed_positions(photos, listed, crs), 0
+    return (place_photos(photos, crs) if labels else unplaced(photos)), 0
+
+
+def listed_positions(photos: Photos, listed: Path, crs: str) -> PlacedPhotos:
+    """Photos with the positions of a list; those that it does not name have none."""
+    real = RealPaths()
+    positions = {
+        real(entry.path): entry.position
+        for entry in read_list(listed, crs, [photos.place if photos.place.is_dir() else photos.place.parent])
+        if entry.path is not None
+    }
+    coordinates = Coordinates.of_degrees([positions.get(real(file)) for file in photos.files])
+    return PlacedPhotos(photos, coordinates, np.full(len(photos.files), np.nan), "list")
+
+
+def place_photos(photos: Photos, crs: str) -> PlacedPhotos:
+    """Photos with the positions of their names, or if no name has one, of their EXIF."""
+    coordinates, headings = read_names([name.rpartition("/")[2] for name in photos.names], crs)
+    if coordinates.known.any():
+        return PlacedPhotos(photos, coordinates, headings, "names")
+    positions = [_exif_position(file) for file in progress(photos.files, title="reading EXIF", unit="photo")]
+    coordinates = Coordinates.of_degrees(positions)
+    return PlacedPhotos(photos, coordinates, headings, "EXIF" if coordinates.known.any() else "none")
+
+
+def unplaced(photos: Photos) -> PlacedPhotos:
+    """Photos without positions."""
+    count = len(photos.files)
+    return PlacedPhotos(photos, Coordinates.unknown(count), np.full(count, np.nan), "none")
+
+
+def _exif_position(file: str) -> tuple[float, float] | None:
+    """The position in the EXIF of a photo; None for one that cannot be read, which its description will name."""
+    try:
+        return read_exif(Path(file)).position
+    except ImageError:
+        return None
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
