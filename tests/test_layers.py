@@ -58,7 +58,17 @@ ORDER = {
         "cpu",
         "cuda",
     ],
-    "vpr.datasets": ["errors", "ragged", "retrieval_set", "rendered_folder", "street_world", "default_data", "msls"],
+    "vpr.datasets": [
+        "errors",
+        "ragged",
+        "retrieval_set",
+        "near",
+        "object_arrays",
+        "rendered_folder",
+        "street_world",
+        "default_data",
+        "msls",
+    ],
     "vpr.distill": ["settings", "sampling", "losses", "training"],
     "vpr.eval": [
         "options",

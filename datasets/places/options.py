@@ -38,12 +38,12 @@ class PlaceOptions:
         "queries without a right database photo: left out of the recall, or counted as wrong; auto: wrong for "
         "positions in file names, as VPR-methods-evaluation does, otherwise left out",
     )
-    labels: bool = option(True, "score the answers; --no-labels only ranks, also if positions are known")
+    no_labels: bool = option(False, "only rank, also if it is known what is right")
 
     def load(self) -> PlaceSet:
         """Read the set; raises DatasetError and MapError as `vpr.datasets.places.place_set.load` does."""
         unanswered = None if self.without_positives == "auto" else self.without_positives.replace("-", " ")
-        rules = PlaceRules(self.radius, self.crs, unanswered, self.labels)  # type: ignore[arg-type]
+        rules = PlaceRules(self.radius, self.crs, unanswered, not self.no_labels)  # type: ignore[arg-type]
         return load(self.places(), rules)
 
     def places(self) -> Places:

@@ -16,8 +16,7 @@ from vpr.base.progress import progress
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.places.coordinates import Coordinates
 from vpr.datasets.places.names import read_names
-from vpr.description.images import ImageError
-from vpr.positions.exif import read_exif
+from vpr.positions.exif import find_position
 from vpr.positions.paths import RealPaths
 from vpr.positions.tables import LIST_SUFFIXES, ListEntry, read_list
 
@@ -155,7 +154,7 @@ def place_photos(photos: Photos, crs: str) -> PlacedPhotos:
     coordinates, headings = read_names([name.rpartition("/")[2] for name in photos.names], crs)
     if coordinates.known.any():
         return PlacedPhotos(photos, coordinates, headings, "names")
-    positions = [_exif_position(file) for file in progress(photos.files, title="reading EXIF", unit="photo")]
+    positions = [find_position(Path(file)) for file in progress(photos.files, title="reading EXIF", unit="photo")]
     coordinates = Coordinates.of_degrees(positions)
     return PlacedPhotos(photos, coordinates, headings, "EXIF" if coordinates.known.any() else "none")
 
@@ -164,14 +163,6 @@ def unplaced(photos: Photos) -> PlacedPhotos:
     """Photos without positions."""
     count = len(photos.files)
     return PlacedPhotos(photos, Coordinates.unknown(count), np.full(count, np.nan), "none")
-
-
-def _exif_position(file: str) -> tuple[float, float] | None:
-    """The position in the EXIF of a photo; None for one that cannot be read, which its description will name."""
-    try:
-        return read_exif(Path(file)).position
-    except ImageError:
-        return None
 
 
 def _is_utf8(name: str) -> bool:

@@ -42,6 +42,14 @@ def read_exif(path: Path) -> ExifPosition:
         return ExifPosition(None, str(error))
 
 
+def find_position(path: Path) -> tuple[float, float] | None:
+    """Latitude and longitude (degrees) in a photo's EXIF; None if it has none, and for a file that is not an image."""
+    try:
+        return read_exif(path).position
+    except ImageError:
+        return None
+
+
 def read_time(path: Path) -> str | None:
     """When a photo was taken, as text that sorts by time; None without a valid time, and for a file that is no image.
 
