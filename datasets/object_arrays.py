@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import pickle
 import re
+import tokenize
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,7 +22,7 @@ SIMPLE = re.compile(r"[<>|=]?([iufbUS]\d*|O\d*)", re.ASCII)  # types of numbers,
 MOST_NESTED = 8  # lists inside of lists
 READ_ERRORS = (
     OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, EOFError, SyntaxError, ArithmeticError,
-    MemoryError, ImportError, pickle.PickleError,
+    MemoryError, ImportError, pickle.PickleError, tokenize.TokenError,
 )  # fmt: skip
 
 
@@ -163,6 +164,11 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _empty_bytes() -> bytes:
+    """As ``bytes``, which old pickles call for no bytes."""
+    return b""
+
+
 def _object_type() -> None:
     """Stands for ``numpy.ndarray``, which pickles only pass on."""
     raise ValueError("it makes an array in another way")
@@ -172,6 +178,7 @@ KNOWN: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): _object_type,
     ("numpy", "dtype"): _Dtype,
     ("_codecs", "encode"): _encode,
+    **{(module, "bytes"): _empty_bytes for module in ("builtins", "__builtin__")},
     **{(module, "set"): set for module in ("builtins", "__builtin__")},
     **{(module, "frozenset"): frozenset for module in ("builtins", "__builtin__")},
 }  # by module and name; every other name is refused

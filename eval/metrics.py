@@ -44,13 +44,15 @@ def recall_at_k(
     return _recall(first_hits(ranked, positives, max(ks), unanswered)[0], ks)
 
 
-def map_at_k(ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence[int] = KS) -> dict[int, float]:
+def map_at_k(
+    ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence[int] = KS, unanswered: Unanswered = "left out"
+) -> dict[int, float]:
     """Mean over queries of AP@k = (sum of precision at each hit within k) / min(#positives, k).
 
     >>> map_at_k([[7, 3, 4]], [[3, 4]], ks=(1, 3))
     {1: 0.0, 3: 0.5833333333333333}
     """
-    return _mean_average_precision(*first_hits(ranked, positives, max(ks)), ks)
+    return _mean_average_precision(*first_hits(ranked, positives, max(ks), unanswered), ks)
 
 
 def evaluate(
