@@ -12,9 +12,11 @@ from vpr.base.command import log_to, run_command
 from vpr.base.errors import VprError
 from vpr.base.files import write_json
 from vpr.base.machine import choose_device
+from vpr.base.outputs import check_outputs
 from vpr.base.settings import Names, option, output
 from vpr.cluster.options import ShardOptions
 from vpr.datasets.places.options import PlaceOptions
+from vpr.datasets.places.place_set import load
 from vpr.eval.benchmarks.places import KS, PlacesBenchmark
 from vpr.eval.evaluation import EvaluationSettings, PredictionOptions, evaluate_benchmark
 from vpr.eval.files.prediction_file import check_suffix
@@ -62,7 +64,9 @@ def _work(
     if files.submission is not None:
         check_suffix(files.submission)
     answered = bool(files.predictions is None or source.rerank or files.submission or files.confidence)
-    benchmark = PlacesBenchmark(options.load(), ks)
+    places = options.places()
+    check_outputs([source, files, page], places.files())  # the files that were found by looking are inputs too
+    benchmark = PlacesBenchmark(load(places, options.rules()), ks)
     show(*benchmark.header())
     for note in benchmark.notes():
         log.warning("note: %s", note)

@@ -19,6 +19,7 @@ from vpr.datasets.places.truth import Rows, read_number_rows
 
 DATABASE, QUERIES, CHOSEN = "dbImages.npy", "qImages.npy", "qIdx.npy"
 TRUTHS = ("pIdx.npy", "gt.npy")  # the first that is there is read
+ARRAYS = (DATABASE, QUERIES, CHOSEN, *TRUTHS)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ from typing import Literal
 
 from vpr.base.photo_files import is_hidden
 from vpr.datasets.errors import DatasetError
-from vpr.datasets.places.arrays import array_prefixes, prefix_of
-from vpr.datasets.places.photos import is_list
+from vpr.datasets.places.arrays import ARRAYS, array_prefixes, prefix_of
+from vpr.datasets.places.photos import PATH_LIST, is_list
 from vpr.positions.tables import LIST_SUFFIXES
 
 Split = Literal["train", "val", "test"]
@@ -34,6 +34,13 @@ class Places:
     arrays: str = ""  # the beginning of the paths of arrays; empty if the set is none of arrays
     both: Path | None = None  # a list of both sides
     split: str = ""  # the split that was taken; empty if the folder has none
+
+    def files(self) -> list[Path]:
+        """The files, besides photos, that the set is read from."""
+        given = [path for path in (self.truth, self.both, self.database, self.queries) if path is not None]
+        arrays = [Path(f"{self.arrays}{name}") for name in ARRAYS] if self.arrays else []
+        lists = [path.with_name(f"{path.name}{PATH_LIST}") for path in given]
+        return [path for path in (*given, *arrays, *lists) if path.is_file()]
 
 
 def find_places(root: Path, truth: Path | None = None, split: Split | None = None) -> Places:

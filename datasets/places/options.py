@@ -42,9 +42,12 @@ class PlaceOptions:
 
     def load(self) -> PlaceSet:
         """Read the set; raises DatasetError and MapError as `vpr.datasets.places.place_set.load` does."""
+        return load(self.places(), self.rules())
+
+    def rules(self) -> PlaceRules:
+        """What is right, and which queries count."""
         unanswered = None if self.without_positives == "auto" else self.without_positives.replace("-", " ")
-        rules = PlaceRules(self.radius, self.crs, unanswered, not self.no_labels)  # type: ignore[arg-type]
-        return load(self.places(), rules)
+        return PlaceRules(self.radius, self.crs, unanswered, not self.no_labels)  # type: ignore[arg-type]
 
     def places(self) -> Places:
         """Where the set is; raises DatasetError if the options name none, or two."""

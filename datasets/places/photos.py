@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr.base.photo_files import WHITE_SPACE, is_photo, skipped_text, walk_files
+from vpr.base.photo_files import ENDINGS, WHITE_SPACE, is_photo, skipped_text, walk_folders
 from vpr.base.progress import progress
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.places.coordinates import Coordinates
@@ -72,19 +72,23 @@ def folder_photos(folder: Path) -> Photos:
 
 def _walked_names(folder: Path) -> list[str]:
     """The names of the photos in a folder, relative to it."""
-    others, names = Counter[str](), []
-    start = len(str(folder)) + (not str(folder).endswith("/"))
-    found = walk_files(folder, lambda error: others.update(["folder that may not be read"]))
-    if str(folder) == ".":
-        start = 0
-    for path in progress(found, title=f"looking for photos in {folder}", unit="file"):
-        if is_photo(path):
-            names.append(path.as_posix()[start:])
-        else:
-            others[path.suffix.lower() or "without an ending"] += 1
+    others, found = Counter[str](), list[str]()
+    base = os.path.abspath(folder).rstrip("/")
+    bar = progress(title=f"looking for photos in {folder}", unit="photo")
+    with bar:
+        for place, names in walk_folders(Path(base), lambda error: others.update(["folder that may not be read"])):
+            inside = place[len(base) + 1 :]
+            for name in names:
+                path = f"{place}/{name}"
+                ending = name[name.rfind(".") :].lower() if "." in name else ""
+                if os.path.isfile(path) if ending in ENDINGS else is_photo(Path(path)):
+                    found.append(f"{inside}/{name}" if inside else name)
+                else:
+                    others[ending or "without an ending"] += 1
+            bar.update(len(names))
     if others:
         log.info("%s: %s", folder, skipped_text(others))
-    return sorted(names)
+    return sorted(found)
 
 
 def _listed_names(listed: Path, base: str) -> list[str]:

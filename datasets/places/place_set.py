@@ -19,7 +19,6 @@ from vpr.datasets.places.reading import Labelled, read_labelled
 from vpr.datasets.places.rules import Layout, PlaceRules
 from vpr.datasets.ragged import Ragged
 from vpr.datasets.retrieval_set import Entries, RetrievalSet
-from vpr.positions.paths import RealPaths
 
 DEFAULT_RULES = PlaceRules()
 BY_POSITION: tuple[Layout, ...] = ("names", "list", "EXIF")
@@ -65,7 +64,7 @@ def load(places: Places, rules: PlaceRules = DEFAULT_RULES) -> PlaceSet:
         positives, own = _without_own(positives, own, by_position=labelled.layout in BY_POSITION)
     root, sides = _keys(labelled)
     entries = [
-        Entries(np.array(keys)[:, None], np.array(side.photos.names), np.array([0, len(keys)]))
+        Entries(_texts(keys)[:, None], _texts(side.photos.names), np.array([0, len(keys)]))
         for keys, side in zip(sides, (labelled.queries, labelled.database))
     ]
     data = RetrievalSet(
@@ -83,6 +82,13 @@ def load(places: Places, rules: PlaceRules = DEFAULT_RULES) -> PlaceSet:
     radius_m = rules.radius_m if labelled.layout in BY_POSITION else None
     rule = _rule(labelled, plane, rules.radius_m)
     return PlaceSet(places, labelled.layout, rule, radius_m, data, labelled.queries, labelled.database, tuple(notes))
+
+
+def _texts(values: list[str]) -> np.ndarray:
+    """(N,) of text as objects: an array of fixed width takes 4 bytes for each letter of the longest name."""
+    result = np.empty(len(values), object)
+    result[:] = values
+    return result
 
 
 def _plane(labelled: Labelled) -> CommonPlane | None:
@@ -113,9 +119,13 @@ def _own_entries(queries: list[str], database: list[str]) -> np.ndarray | None:
 
     Links to folders are followed.
     """
-    real = RealPaths()
-    numbers = {real(file): number for number, file in enumerate(database)}
-    own = np.array([numbers.get(real(file), -1) for file in queries], np.int64)
+    sides = [[file.rpartition("/") for file in files] for files in (queries, database)]
+    real = {folder: os.path.realpath(folder or "/") for side in sides for folder in {parts[0] for parts in side}}
+    common = set.intersection(*({real[folder] for folder in {parts[0] for parts in side}} for side in sides))
+    if not common:
+        return None
+    numbers = {(real[folder], name): number for number, (folder, _, name) in enumerate(sides[1])}
+    own = np.array([numbers.get((real[folder], name), -1) for folder, _, name in sides[0]], np.int64)
     return own if (own >= 0).any() else None
 
 

@@ -223,6 +223,19 @@ def test_bad_options_are_one_line(tmp_path, monkeypatch, capsys, arguments, word
     assert words in line and sorted(os.walk("set")) == before
 
 
+def test_files_that_are_found_by_looking_are_not_replaced(tmp_path, capsys):
+    listed, arrays = tmp_path / "list", tmp_path / "arrays"
+    for folder, make, name, words in (
+        (listed, list_set, "photos.csv", "is an input"),
+        (arrays, array_set, "x_pIdx.npy", "exists and is no CSV file"),
+    ):
+        folder.mkdir()
+        arguments, *_ = make(folder)
+        before = (folder / name).read_bytes()
+        line = refused(capsys, places.main, *arguments, "--run", "builtin", "--confidence", folder / name)
+        assert f"{name} {words}" in line and (folder / name).read_bytes() == before
+
+
 PREDICTIONS = {
     "unknown": ("0 nowhere 1\n", "1 x unknown prediction, first on line 1: nowhere"),
     "repeated": ("queries/0.jpg 1 1\n", "1 x prediction repeated in its row"),
