@@ -17,6 +17,7 @@ SPLITS = ("test", "val", "train")  # the first that is there is taken
 DATABASE_NAMES = ("database", "gallery", "ref", "reference", "references", "refs", "db", "index")
 QUERY_NAMES = ("queries", "query", "q")
 BENCH_TRUTH = ("ground_truth_new.npy", "ground_truth.npy")  # of VPR-Bench
+TABLES = (".csv", ".tsv", ".geojson")  # lists that are found by looking; other text and JSON may be anything
 LAYOUTS = (
     "known are database/ and queries/ (also in images/test/), ref/ and query/ with ground_truth_new.npy, "
     "X_dbImages.npy with X_qImages.npy, and a list of photos with a column side"
@@ -64,8 +65,9 @@ def find_places(root: Path, truth: Path | None = None, split: Split | None = Non
     lists = [path for path in sorted(root.iterdir()) if path.suffix.lower() in LIST_SUFFIXES and path.is_file()]
     if sides := _list_sides(lists):
         return Places(root, *sides, truth)
-    if len(lists) == 1:
-        return Places(root, both=lists[0])
+    tables = [path for path in lists if path.suffix.lower() in TABLES]
+    if len(tables) == 1 and not _other_set(root):
+        return Places(root, both=tables[0])
     raise _unknown(root, split)
 
 
@@ -111,13 +113,20 @@ def _only(found: list[str], root: Path, what: str, remedy: str) -> str:
     return found[0]
 
 
+def _other_set(root: Path) -> str:
+    """The set that a folder is, with the remedy, if it is of another kind; empty otherwise."""
+    inside = {path.name for path in root.iterdir()}
+    if "train_val" in inside:
+        return f"an MSLS tree; use python -m eval.msls --data {root}"
+    if {"Dataframes", "Images"} <= inside:
+        return "GSV-Cities, which has no queries and database; it is a set to train on"
+    return ""
+
+
 def _unknown(root: Path, split: Split | None) -> DatasetError:
     """The error for a folder of no known layout, with the likely reason."""
-    inside = {path.name for path in root.iterdir()} if root.is_dir() else set()
-    if "train_val" in inside:
-        return DatasetError(f"{root} is an MSLS tree; use python -m eval.msls --data {root}")
-    if {"Dataframes", "Images"} <= inside:
-        return DatasetError(f"{root} is GSV-Cities, which has no queries and database; it is a set to train on")
+    if other := _other_set(root):
+        return DatasetError(f"{root} is {other}")
     if split is not None and _split_folders(root, None):
         return DatasetError(f"{root} has no split {split} with queries and database; pass another --split")
     return DatasetError(f"{root} has no layout that is known ({LAYOUTS}); pass --database DIR --queries DIR")

@@ -12,6 +12,7 @@ from vpr.datasets.errors import DatasetError
 from vpr.datasets.places.layout import Places, Split, find_places
 from vpr.datasets.places.place_set import PlaceSet, load
 from vpr.datasets.places.rules import PlaceRules
+from vpr.positions.geodesy import require_crs
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ class PlaceOptions:
         return load(self.places(), self.rules())
 
     def rules(self) -> PlaceRules:
-        """What is right, and which queries count."""
+        """What is right, and which queries count. Raises MapError for an unknown reference system."""
+        if self.crs:
+            require_crs(self.crs)
         unanswered = None if self.without_positives == "auto" else self.without_positives.replace("-", " ")
         return PlaceRules(self.radius, self.crs, unanswered, not self.no_labels)  # type: ignore[arg-type]
 

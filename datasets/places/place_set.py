@@ -184,5 +184,7 @@ def _rule(labelled: Labelled, plane: CommonPlane | None, radius_m: float) -> str
         return "right is what the pairs name"
     sources = {"names": "file names", "list": "lists", "EXIF": "EXIF"}
     used = " and ".join(dict.fromkeys(sources[side.source] for side in (labelled.queries, labelled.database)))
-    measure = "metres" if plane is None or plane.is_flat else "positions, across zones"
-    return f"right is what lies within {radius_m:g} m, by the {measure} in {used}"
+    if plane is None or plane.is_flat:
+        return f"right is what lies within {radius_m:g} m, by the metres in {used}"
+    zones = ", across zones" if labelled.layout == "names" else ""
+    return f"right is what lies within {radius_m:g} m, by the positions in {used}{zones}"

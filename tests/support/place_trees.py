@@ -6,7 +6,10 @@ import math
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from pyproj import Geod, Transformer
+
+from tools.photo_folder import gps_exif
 
 GEOD = Geod(ellps="WGS84")
 FIELDS = 14  # of a name of VPR-datasets-downloader
@@ -17,6 +20,55 @@ def touch(*paths: Path) -> None:
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+
+
+def picture(path: Path, seed: int, position=None) -> Path:
+    """A JPEG of random blocks, with a position in its EXIF or without."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    blocks = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+    exif = Image.Exif() if position is None else gps_exif(*position)
+    Image.fromarray(blocks).resize((64, 48), Image.Resampling.BICUBIC).save(path, exif=exif)
+    return path
+
+
+def make_guide_sets(folder: Path) -> None:
+    """The sets that docs/guides/own_data.md evaluates, of a few pictures each."""
+    spots = [(47.36 + 1e-4 * number, 1.67) for number in range(4)]
+    for split in ("test", "val"):
+        for number in range(30):
+            name = utm_name(f"{500_000 + 20 * number:010.2f}", "4000000.00", "17", "T", note=number)
+            picture(folder / "pitts30k/images" / split / "database" / name, number)
+        for number in range(12):
+            east = 500_003 + 60 * number + (500 if number == 11 else 0)
+            name = utm_name(f"{east:010.2f}", "4000000.00", "17", "T", note=number)
+            picture(folder / "pitts30k/images" / split / "queries" / name, 3 * number)
+    test = folder / "pitts30k/images/test"
+    queries, database = (sorted(path.name for path in (test / side).iterdir()) for side in ("queries", "database"))
+    (folder / "theirs.csv").write_text("".join(f"{query} {' '.join(database[:5])}\n" for query in queries))
+    for number, spot in enumerate(spots):
+        picture(folder / f"photos/{number}.jpg", number, spot)
+        for place in ("mine/images/a", "old/images/", "new/", "lake/database/"):
+            picture(folder / f"{place}{number}.jpg", number)
+        picture(folder / f"msls_val/cph/{number}.jpg", number)
+        picture(folder / f"SPEDTEST/ref/{number:07d}.jpg", number)
+    for number in range(3):
+        picture(folder / f"lake/queries/{number}.jpg", number)
+        picture(folder / f"SPEDTEST/query/{number:07d}.jpg", number)
+    sides = ["query", "query", "database", "database"]
+    rows = [(f"a{number}.jpg", side, *spots[number % 2]) for number, side in enumerate(sides)]
+    write_csv(folder / "mine/photos.csv", ["file", "side", "latitude", "longitude"], rows)
+    write_csv(folder / "old/photos.csv", ["file", "lat", "lon"], [(f"{n}.jpg", *spot) for n, spot in enumerate(spots)])
+    write_geojson(folder / "new/photos.geojson", {f"{number}.jpg": spot for number, spot in enumerate(spots)})
+    rows = [(f"{side}/{number}.jpg", *spots[number]) for side in ("database", "queries") for number in range(3)]
+    write_csv(folder / "lake/positions.csv", ["file", "lat", "lon"], [*rows, ("database/3.jpg", *spots[3])])
+    write_csv(folder / "lake/pairs.csv", ["query", "database"], [("0.jpg", "0.jpg"), ("1.jpg", "2.jpg")])
+    (folder / "arrays").mkdir()
+    for name, content in {
+        "dbImages": np.array(["cph/0.jpg", "cph/1.jpg"]), "qImages": np.array(["cph/2.jpg", "cph/3.jpg"]),
+        "qIdx": np.array([0, 1]), "pIdx": objects([[0], [1]]),
+    }.items():  # fmt: skip
+        np.save(folder / f"arrays/msls_val_{name}.npy", content)
+    np.save(folder / "SPEDTEST/ground_truth_new.npy", objects([[number, [number]] for number in range(3)]))
 
 
 def utm_name(east, north, zone="10", band="S", latitude="", longitude="", heading="", note="") -> str:
