@@ -70,6 +70,7 @@ def _work(
     show(*benchmark.header())
     for note in benchmark.notes():
         log.warning("note: %s", note)
+    benchmark.require_positives()  # before photos are described
     if files.compare:
         benchmark.require_answers()
     if answered and source.run.is_dir():

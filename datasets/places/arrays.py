@@ -49,12 +49,12 @@ def prefix_of(truth: Path) -> str | None:
 
 
 def read_arrays(prefix: str, root: Path) -> ArraySet:
-    """The set of arrays whose names begin with a prefix. root: the folder below which the images lie.
+    """The set of arrays whose names begin with a prefix. root: the folder below which the images lie;
+    if they do not, they lie below that of the arrays.
 
     Raises DatasetError for arrays that are missing, damaged or do not fit together, and if an image is missing.
     """
-    database = _photos(Path(f"{prefix}{DATABASE}"), root)
-    queries = _photos(Path(f"{prefix}{QUERIES}"), root)
+    database, queries = (_photos(Path(f"{prefix}{name}"), root) for name in (DATABASE, QUERIES))
     chosen = _chosen(Path(f"{prefix}{CHOSEN}"), len(queries.files))
     rows = None
     truth = next((path for path in (Path(f"{prefix}{name}") for name in TRUTHS) if path.is_file()), None)
@@ -73,10 +73,11 @@ def read_arrays(prefix: str, root: Path) -> ArraySet:
 def _photos(path: Path, root: Path) -> Photos:
     """The photos that an array names; raises DatasetError if it has no names, or the first photo is missing."""
     names = [str(name).replace("\\", "/").lstrip("/").removeprefix("./") for name in _texts(path)]
-    base = Path(os.path.abspath(root)).as_posix().rstrip("/")
     if not names:
         raise DatasetError(f"{path} names no image; write it again")
-    if not os.path.isfile(f"{base}/{names[0]}"):
+    bases = [Path(os.path.abspath(place)).as_posix().rstrip("/") for place in (root, path.parent)]
+    base = next((base for base in bases if os.path.isfile(f"{base}/{names[0]}")), None)
+    if base is None:
         remedy = "pass --data of the folder that holds it"
         raise DatasetError(f"{path} names {names[0]}, which is not below {root}; {remedy}")
     return Photos(path, [f"{base}/{name}" for name in names], names)

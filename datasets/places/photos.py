@@ -98,6 +98,9 @@ def _listed_names(listed: Path, base: str) -> list[str]:
     except UnicodeDecodeError as error:
         raise DatasetError(f"{listed} is not UTF-8 text; write one path per line") from error
     names = list(dict.fromkeys(line.replace("\\", "/").removeprefix("./") for line in lines if line))
+    inside = base.rpartition("/")[2] + "/"
+    if names and all(name.startswith(inside) for name in names) and not os.path.isfile(f"{base}/{names[0]}"):
+        names = [name.removeprefix(inside) for name in names]  # paths from the folder above
     if names and not os.path.isfile(names[0] if names[0].startswith("/") else f"{base}/{names[0]}"):
         raise DatasetError(f"{listed} names {names[0]}, which is not in {base}; correct the list, or remove it")
     log.info("%s: %d photos, by %s", base, len(names), listed.name)

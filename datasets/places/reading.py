@@ -10,7 +10,7 @@ import numpy as np
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.object_arrays import read_array
 from vpr.datasets.places.arrays import read_arrays
-from vpr.datasets.places.layout import Places
+from vpr.datasets.places.layout import BENCH_TRUTH, Places
 from vpr.datasets.places.lookup import PhotoIndex
 from vpr.datasets.places.photos import PlacedPhotos, is_list, list_photos, place_photos, read_side, unplaced
 from vpr.datasets.places.rules import Layout, PlaceRules
@@ -100,7 +100,7 @@ def _by_truth(
     )
     sides = queries.photos, database.photos
     if truth.suffix.lower() == ".npy":
-        if is_number_pairs(read_array(truth)):
+        if truth.name in BENCH_TRUTH or is_number_pairs(read_array(truth)):
             rows, unnamed = read_number_pairs(truth, *sides)
             if unnamed:
                 notes.append(f"{len(unnamed)} queries are not in {truth.name} and are left out")

@@ -20,6 +20,7 @@ from vpr.datasets.places.photos import Photos
 QUERY_COLUMNS = ("query", "queries", "queryimage", "queryfile", "q")
 DATABASE_COLUMNS = ("database", "reference", "ref", "databaseimage", "databasefile", "referenceimage", "db", "match")
 DELIMITERS = (",", ";", "\t", "|")
+LARGEST = 1e15  # numbers of photos are smaller
 DIGITS = re.compile(r"(\d+)", re.ASCII)
 
 Rows = list[list[int]]  # for each query the numbers of the database photos that are right
@@ -99,7 +100,7 @@ def has_pairs(path: Path) -> bool:
     except DatasetError:
         return False
     columns = [_normalise(field) for field in first]
-    return _pair_columns(columns) is not None or (len(first) == 2 and not any("lat" in name for name in columns))
+    return _pair_columns(columns) is not None or len(first) == 2  # a list with positions has three columns or more
 
 
 def _pairs(path: Path) -> Iterator[tuple[int, str, str]]:
@@ -167,19 +168,15 @@ def _numbers(row: Any, entries: int, where: str) -> list[int]:
 
 
 def _integers(row: Any, where: str) -> list[int]:
-    """A number, or the numbers of a list or array, also in further lists of one; raises DatasetError for others."""
-    try:
-        values = np.asarray(row).ravel()
-        if values.dtype == object:
-            values = np.array([np.asarray(value).item() for value in values])
-        if not len(values):
-            return []
-        whole = values.astype(np.int64)
-        if values.dtype.kind not in "iuf" or (whole != values).any():
-            raise ValueError
-    except (ValueError, TypeError, OverflowError):
-        raise DatasetError(f"{where} is not a list of whole numbers; write the numbers of database photos") from None
-    return [int(value) for value in whole.tolist()]
+    """A number, or the numbers of a list or array, also of lists in lists; raises DatasetError for anything else."""
+    if isinstance(row, list) or (isinstance(row, np.ndarray) and row.dtype == object):
+        return [number for value in row for number in _integers(value, where)]
+    values = np.asarray(row).ravel()
+    if not len(values):
+        return []
+    if values.dtype.kind not in "iuf" or not (np.abs(values) < LARGEST).all() or (values != values.astype(int)).any():
+        raise DatasetError(f"{where} is not a list of whole numbers; write the numbers of database photos")
+    return [int(value) for value in values.tolist()]
 
 
 def _photo_numbers(photos: Photos) -> dict[int, int]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vpr.datasets.errors import DatasetError
 from vpr.datasets.places.place_set import PlaceSet
 from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.eval.benchmarks.benchmark import Benchmark
@@ -74,6 +75,13 @@ class PlacesBenchmark(Benchmark):
             return ""
         remedy = "write a --submission or a --report, or pass --truth FILE"
         return f"which database photos are right is unknown; {remedy}"
+
+    def require_positives(self) -> None:
+        """Raise DatasetError if it is known what is right, and no query has a right database photo."""
+        positives = self.data.positives
+        if positives is not None and not positives.counts.any():
+            remedy = "widen --radius, check that both sides are of one town, or pass --no-labels"
+            raise DatasetError(f"no query has a positive, so nothing can be scored; {remedy}")
 
     def read_rankings(self, path: Path, strict: bool) -> np.ndarray:
         """As `PhotoNames.read_rankings`."""

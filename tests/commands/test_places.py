@@ -223,6 +223,16 @@ def test_bad_options_are_one_line(tmp_path, monkeypatch, capsys, arguments, word
     assert words in line and sorted(os.walk("set")) == before
 
 
+def test_a_name_with_a_space_is_no_name_of_a_prediction_file(tmp_path, capsys):
+    for name in ("queries/a.jpg", "queries/b.jpg", "database/a.jpg", "database/b c.jpg"):
+        touch(tmp_path / "set" / name)
+    write_descriptors(tmp_path / "d.npy", sorted((tmp_path / "set").rglob("*.jpg")))
+    options = ["--data", tmp_path / "set", "--shortlist", tmp_path / "d.npy"]
+    assert run(tmp_path, *options)["results"] == {}
+    line = refused(capsys, places.main, *options, "--submission", tmp_path / "s.csv")
+    assert "photo 'b c.jpg' cannot be written into a prediction file; rename the image" in line
+
+
 def test_files_that_are_found_by_looking_are_not_replaced(tmp_path, capsys):
     listed, arrays = tmp_path / "list", tmp_path / "arrays"
     for folder, make, name, words in (

@@ -271,6 +271,8 @@ def test_a_list_of_paths_beside_the_folder(utm_tree):
     places = PlaceOptions(data=utm_tree).load()
     assert names(places.retrieval_set.database) == listed
     check_by_plane(places)
+    (folder.parent / "database_images_paths.txt").write_text("".join(f"database/{name}\n" for name in listed))
+    assert names(PlaceOptions(data=utm_tree).load().retrieval_set.database) == listed
     (folder.parent / "database_images_paths.txt").write_text("none.jpg\n")
     with pytest.raises(VprError, match="names none.jpg, which is not in"):
         PlaceOptions(data=utm_tree).load()

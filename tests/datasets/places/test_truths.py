@@ -49,8 +49,10 @@ def array_tree(tmp_path):
         objects([np.array(row, np.int64) for row in ROWS]),
         objects([tuple(row) for row in ROWS]),
         np.array([[*row, -1, -1][:2] for row in ROWS]),
+        objects([np.array(row, np.int64) for row in ROWS])[:, None],
+        objects([np.array(row, float) for row in ROWS]),
     ],
-    ids=["lists", "arrays", "tuples", "filled up"],
+    ids=["lists", "arrays", "tuples", "filled up", "a column", "whole floats"],
 )
 def test_arrays(array_tree, truth):
     places = PlaceOptions(data=array_tree(truth)).load()
@@ -136,6 +138,18 @@ def test_the_truth_of_vpr_bench(tmp_path, form, shape):
     assert [sorted(row) for row in found] == expected
     assert places.notes == ("1 queries are not in ground_truth_new.npy and are left out",)
     assert data.counts() == {"queries": 2, "queries_without_positives": 1, "database": 12}
+
+
+def test_a_truth_of_one_reference_each(tmp_path):
+    for side in ("ref", "query"):
+        touch(*(tmp_path / side / f"{number}.jpg" for number in range(3)))
+    np.save(tmp_path / "ground_truth_new.npy", np.array([[1, 2], [0, 0], [2, 1]]))
+    assert right(PlaceOptions(data=tmp_path).load()) == [[0], [2], [1]]
+
+
+def test_arrays_whose_images_lie_beside_them(array_tree, tmp_path):
+    root = array_tree(objects([list(row) for row in ROWS]))
+    assert right(PlaceOptions(data=root.parent, truth=root / "x_val_gt.npy").load()) == ROWS
 
 
 def test_a_number_without_a_photo_is_named(tmp_path):
