@@ -14,7 +14,7 @@ import numpy as np
 
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.object_arrays import read_array
-from vpr.datasets.places.photos import Photos
+from vpr.datasets.places.photos import Photos, leaves_folder
 from vpr.datasets.places.truth import Rows, read_number_rows
 
 DATABASE, QUERIES, CHOSEN = "dbImages.npy", "qImages.npy", "qIdx.npy"
@@ -75,6 +75,8 @@ def _photos(path: Path, root: Path) -> Photos:
     names = [str(name).replace("\\", "/").lstrip("/").removeprefix("./") for name in _texts(path)]
     if not names:
         raise DatasetError(f"{path} names no image; write it again")
+    if outside := next((name for name in names if leaves_folder(name)), None):
+        raise DatasetError(f"{path} names {outside[:80]}, which leaves the folder of the images; correct the array")
     bases = [Path(os.path.abspath(place)).as_posix().rstrip("/") for place in (root, path.parent)]
     base = next((base for base in bases if os.path.isfile(f"{base}/{names[0]}")), None)
     if base is None:

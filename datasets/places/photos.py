@@ -67,7 +67,7 @@ def folder_photos(folder: Path) -> Photos:
         raise DatasetError(f"{folder} has no photos; give the folder that holds them")
     if bad := next((name for name in names if not _is_utf8(name)), None):
         raise DatasetError(f"{bad!r} in {folder}: the name is not UTF-8; rename it")
-    return Photos(folder, [name if name.startswith("/") else f"{base}/{name}" for name in names], names)
+    return Photos(folder, [f"{base}/{name}" for name in names], names)
 
 
 def _walked_names(folder: Path) -> list[str]:
@@ -92,19 +92,29 @@ def _walked_names(folder: Path) -> list[str]:
 
 
 def _listed_names(listed: Path, base: str) -> list[str]:
-    """The names in a list of paths, each once. Raises DatasetError if the first is no file, or it is not UTF-8."""
+    """The names in a list of paths, each once. Raises DatasetError for a path that leaves the folder,
+    if the first is no file, and for text that is not UTF-8."""
     try:
         lines = [line.strip(WHITE_SPACE) for line in listed.read_text(encoding="utf-8-sig").split("\n")]
     except UnicodeDecodeError as error:
         raise DatasetError(f"{listed} is not UTF-8 text; write one path per line") from error
-    names = list(dict.fromkeys(line.replace("\\", "/").removeprefix("./") for line in lines if line))
+    names = list(
+        dict.fromkeys(line.replace("\\", "/").removeprefix(f"{base}/").removeprefix("./") for line in lines if line)
+    )
     inside = base.rpartition("/")[2] + "/"
     if names and all(name.startswith(inside) for name in names) and not os.path.isfile(f"{base}/{names[0]}"):
         names = [name.removeprefix(inside) for name in names]  # paths from the folder above
-    if names and not os.path.isfile(names[0] if names[0].startswith("/") else f"{base}/{names[0]}"):
-        raise DatasetError(f"{listed} names {names[0]}, which is not in {base}; correct the list, or remove it")
+    outside = next((name for name in names if leaves_folder(name)), None)
+    if outside is not None or (names and not os.path.isfile(f"{base}/{names[0]}")):
+        remedy = "correct the list, or remove it"
+        raise DatasetError(f"{listed} names {outside or names[0]}, which is not in {base}; {remedy}")
     log.info("%s: %d photos, by %s", base, len(names), listed.name)
     return names
+
+
+def leaves_folder(name: str) -> bool:
+    """Whether a path is not below the folder that it starts from; such a file of others may name anything."""
+    return name.startswith("/") or ".." in name.split("/")
 
 
 def is_list(path: Path) -> bool:

@@ -273,9 +273,12 @@ def test_a_list_of_paths_beside_the_folder(utm_tree):
     check_by_plane(places)
     (folder.parent / "database_images_paths.txt").write_text("".join(f"database/{name}\n" for name in listed))
     assert names(PlaceOptions(data=utm_tree).load().retrieval_set.database) == listed
-    (folder.parent / "database_images_paths.txt").write_text("none.jpg\n")
-    with pytest.raises(VprError, match="names none.jpg, which is not in"):
-        PlaceOptions(data=utm_tree).load()
+    (folder.parent / "database_images_paths.txt").write_text("".join(f"{folder}/{name}\n" for name in listed))
+    assert names(PlaceOptions(data=utm_tree).load().retrieval_set.database) == listed
+    for name in ("none.jpg", "/etc/none.jpg", f"../queries/{listed[0]}"):
+        (folder.parent / "database_images_paths.txt").write_text(f"{name}\n")
+        with pytest.raises(VprError, match=f"names {name}, which is not in"):
+            PlaceOptions(data=utm_tree).load()
 
 
 @pytest.mark.parametrize(

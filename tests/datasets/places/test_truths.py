@@ -147,6 +147,14 @@ def test_a_truth_of_one_reference_each(tmp_path):
     assert right(PlaceOptions(data=tmp_path).load()) == [[0], [2], [1]]
 
 
+def test_arrays_name_no_image_outside_of_their_folder(array_tree, tmp_path):
+    array_tree(objects([list(row) for row in ROWS]))
+    for name in ("../a.jpg", "cph/../../a.jpg"):
+        np.save(tmp_path / "x_val_qImages.npy", np.array([name] * 6))
+        with pytest.raises(VprError, match="which leaves the folder of the images"):
+            PlaceOptions(data=tmp_path).load()
+
+
 def test_arrays_whose_images_lie_beside_them(array_tree, tmp_path):
     root = array_tree(objects([list(row) for row in ROWS]))
     assert right(PlaceOptions(data=root.parent, truth=root / "x_val_gt.npy").load()) == ROWS
