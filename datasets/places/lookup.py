@@ -23,8 +23,11 @@ class PhotoIndex:
         for number, name in enumerate(names):
             self._by_name.setdefault(without_ending(name.rpartition("/")[2]), []).append(number)
 
-    def find(self, name: str) -> int | None:
-        """The number of a photo; None if there is no such photo, and `AMBIGUOUS` if the name may be that of several."""
+    def find(self, name: str, longer: bool = True) -> int | None:
+        """The number of a photo; None if there is no such photo, and `AMBIGUOUS` if the name may be that of several.
+
+        longer: whether a path that only ends with that of a photo within its folder is its name, too.
+        """
         name = name.replace("\\", "/").removeprefix("./")
         bare = without_ending(name)
         candidates = self._by_name.get(bare.rpartition("/")[2], [])
@@ -34,7 +37,7 @@ class PhotoIndex:
         fitting = (
             exact
             or [number for number in candidates if _ends_with(without_ending(self._files[number]), bare)]
-            or [number for number in candidates if _ends_with(bare, without_ending(self._names[number]))]
+            or [number for number in candidates if longer and _ends_with(bare, without_ending(self._names[number]))]
         )
         return None if not fitting else AMBIGUOUS if len(fitting) > 1 else fitting[0]
 

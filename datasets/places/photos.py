@@ -141,29 +141,15 @@ def list_photos(path: Path, entries: Iterable[ListEntry]) -> tuple[PlacedPhotos,
     return PlacedPhotos(photos, coordinates, np.full(len(found), np.nan), "list"), missing
 
 
-def read_side(place: Path, crs: str, listed: Path | None = None, labels: bool = True) -> tuple[PlacedPhotos, int]:
+def read_side(place: Path, crs: str, labels: bool = True) -> tuple[PlacedPhotos, int]:
     """The photos of a folder, or of a list with positions, and the number of listed photos that are missing.
 
-    listed: a list with the positions of the photos of the folder. labels: whether positions are read at all.
+    labels: whether the positions of the photos of a folder are read.
     """
     if is_list(place):
         return list_photos(place, read_list(place, crs))
     photos = folder_photos(place)
-    if listed is not None:
-        return listed_positions(photos, listed, crs), 0
     return (place_photos(photos, crs) if labels else unplaced(photos)), 0
-
-
-def listed_positions(photos: Photos, listed: Path, crs: str) -> PlacedPhotos:
-    """Photos with the positions of a list; those that it does not name have none."""
-    real = RealPaths()
-    positions = {
-        real(entry.path): entry.position
-        for entry in read_list(listed, crs, [photos.place if photos.place.is_dir() else photos.place.parent])
-        if entry.path is not None
-    }
-    coordinates = Coordinates.of_degrees([positions.get(real(file)) for file in photos.files])
-    return PlacedPhotos(photos, coordinates, np.full(len(photos.files), np.nan), "list")
 
 
 def place_photos(photos: Photos, crs: str) -> PlacedPhotos:

@@ -11,6 +11,7 @@ from vpr.datasets.errors import DatasetError
 from vpr.datasets.object_arrays import read_array
 from vpr.datasets.places.arrays import read_arrays
 from vpr.datasets.places.layout import BENCH_TRUTH, Places
+from vpr.datasets.places.listed_positions import listed_positions
 from vpr.datasets.places.lookup import PhotoIndex
 from vpr.datasets.places.photos import PlacedPhotos, is_list, list_photos, place_photos, read_side, unplaced
 from vpr.datasets.places.rules import Layout, PlaceRules
@@ -60,11 +61,14 @@ def _read(places: Places, rules: PlaceRules) -> Labelled:
     positions = None if is_pairs else listed
     by_position = rules.labels and (places.truth is None or positions is not None)
     (queries, missing), (database, also_missing) = (
-        read_side(place, rules.crs, positions if rules.labels else None, by_position)
-        for place in (places.queries, places.database)
+        read_side(place, rules.crs, by_position and positions is None) for place in (places.queries, places.database)
     )
     notes = [f"{count} photos of {place} are missing" for place, count in
              ((places.queries, missing), (places.database, also_missing)) if count]  # fmt: skip
+    if rules.labels and positions is not None:
+        queries, database, unknown = listed_positions(queries.photos, database.photos, positions, rules.crs)
+        if unknown:
+            notes.append(f"{positions.name} names {len(unknown)} photos that the set does not have: {unknown[0]}, ...")
     if not rules.labels or places.truth is None or positions is not None:
         return _by_position(queries, database, notes)
     return _by_truth(places.truth, queries, database, rules, notes)

@@ -222,6 +222,28 @@ def test_a_list_with_positions_of_two_folders(tmp_path, border):
     ]  # fmt: skip
 
 
+def test_a_list_elsewhere_and_names_of_both_sides(tmp_path):
+    """The list names photos by the end of their paths; a bare name that both sides have is an error."""
+    touch(*(tmp_path / "set" / side / f"{number}.jpg" for side in ("queries", "database") for number in range(3)))
+    (tmp_path / "set/queries/q.jpg").touch()
+    sides = tmp_path / "set/database", tmp_path / "set/queries"
+    path = tmp_path / "lists/positions.csv"
+    path.parent.mkdir()
+    spots = [(f"{side}/{number}.jpg", 47 + 1e-3 * number, 8) for side in ("queries", "database") for number in range(3)]
+    write_csv(path, ["file", "lat", "lon"], [*spots, ("q", 47.002, 8), ("x.jpg", 1, 2)])
+    places = PlaceOptions(*sides, truth=path).load()
+    assert right(places) == [[0], [1], [2], [2]]
+    assert places.notes == ("positions.csv names 1 photos that the set does not have: x.jpg, ...",)
+    for rows, words in (
+        ([("1.jpg", 47, 8)], "positions.csv, row 2: 1.jpg could be several photos; write its path"),
+        ([("q.jpg", 47, 8)], "names no photo of .*database; write paths"),
+        ([("y.jpg", 47, 8)], r"names no photo of .*queries \(y.jpg is the first that it has\)"),
+    ):
+        write_csv(path, ["file", "lat", "lon"], rows)
+        with pytest.raises(VprError, match=words):
+            PlaceOptions(*sides, truth=path).load()
+
+
 def test_exif(tmp_path, border):
     from PIL import Image
 
