@@ -59,10 +59,10 @@ def _work(
     rerank: RerankOptions,
     page: ReportOptions,
 ) -> None:
-    from vpr.eval.benchmarks.msls import MSLSBenchmark
     from vpr.eval.comparison.comparison import compare_methods
     from vpr.eval.comparison.methods import parse_methods
     from vpr.eval.evaluator import Evaluator
+    from vpr.eval.sets.msls import MSLSBenchmark
 
     methods = parse_methods(compared.runs)
     _check(compared, options, page, methods)

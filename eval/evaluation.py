@@ -26,10 +26,10 @@ from vpr.base.settings import fill_stages, option
 from vpr.cluster.options import ShardOptions
 from vpr.datasets.msls.options import ProtocolOptions
 from vpr.datasets.msls.protocol import Split, Task
-from vpr.eval.benchmarks.benchmark import Benchmark
-from vpr.eval.benchmarks.msls import MSLSBenchmark
 from vpr.eval.options import RankingOptions, SourceOptions
 from vpr.eval.report.subject import ReportOptions, Stage, Subject, answer_stages
+from vpr.eval.sets.benchmark import Benchmark
+from vpr.eval.sets.msls import MSLSBenchmark
 from vpr.eval.tables import confidence_table, metrics_table, text_of
 from vpr.retrieval.settings import RerankOptions
 

@@ -12,11 +12,11 @@ from vpr.base.files import write_json
 from vpr.base.settings import output
 from vpr.cluster.options import ShardOptions
 from vpr.datasets.msls.options import ProtocolOptions
-from vpr.eval.benchmarks.msls import MSLSBenchmark
 from vpr.eval.evaluation import EvaluationSettings, PredictionOptions, evaluate_benchmark
 from vpr.eval.files.prediction_file import check_suffix
 from vpr.eval.options import RankingOptions, SourceOptions
 from vpr.eval.report.subject import ReportOptions
+from vpr.eval.sets.msls import MSLSBenchmark
 from vpr.eval.tables import show
 from vpr.retrieval.settings import RerankOptions
 

@@ -17,11 +17,11 @@ from vpr.base.settings import Names, option, output
 from vpr.cluster.options import ShardOptions
 from vpr.datasets.places.options import PlaceOptions
 from vpr.datasets.places.place_set import load
-from vpr.eval.benchmarks.places import KS, PlacesBenchmark
 from vpr.eval.evaluation import EvaluationSettings, PredictionOptions, evaluate_benchmark
 from vpr.eval.files.prediction_file import check_suffix
 from vpr.eval.options import RankingOptions, SourceOptions
 from vpr.eval.report.subject import ReportOptions
+from vpr.eval.sets.places import KS, PlacesBenchmark
 from vpr.eval.tables import show
 from vpr.retrieval.settings import RerankOptions
 

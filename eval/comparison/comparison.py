@@ -25,8 +25,6 @@ from vpr.datasets.msls.options import ProtocolOptions
 from vpr.datasets.msls.protocol import Split, Task
 from vpr.description.model_spec import cache_spec
 from vpr.eval.baselines import chance, thumbnails
-from vpr.eval.benchmarks.benchmark import Benchmark
-from vpr.eval.benchmarks.msls import MSLSBenchmark
 from vpr.eval.comparison.intervals import Estimate, interval, resampling_groups
 from vpr.eval.comparison.methods import BASELINES, Method, parse_methods
 from vpr.eval.comparison.seed_results import recall_hits
@@ -34,6 +32,8 @@ from vpr.eval.evaluator import Evaluator
 from vpr.eval.metrics import evaluate
 from vpr.eval.options import RankingOptions, SourceOptions, TableFormat
 from vpr.eval.report.subject import Stage, Table, answer_stages
+from vpr.eval.sets.benchmark import Benchmark
+from vpr.eval.sets.msls import MSLSBenchmark
 from vpr.eval.tables import text_of, title_of
 from vpr.models.builtin import resolve_run
 from vpr.models.loading import TEACHER, load_teacher

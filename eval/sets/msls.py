@@ -11,8 +11,8 @@ import numpy as np
 from vpr.datasets.msls.dataset import MSLS
 from vpr.datasets.msls.known_counts import count_remarks
 from vpr.datasets.retrieval_set import RetrievalSet
-from vpr.eval.benchmarks.benchmark import Benchmark
 from vpr.eval.files.foreign import read_rankings, read_shortlist
+from vpr.eval.sets.benchmark import Benchmark
 from vpr.eval.tables import describe_protocol
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import numpy as np
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.places.place_set import PlaceSet
 from vpr.datasets.retrieval_set import RetrievalSet
-from vpr.eval.benchmarks.benchmark import Benchmark
 from vpr.eval.files.photo_names import PhotoNames
+from vpr.eval.sets.benchmark import Benchmark
 
 KS = (1, 5, 10, 20, 100)  # the numbers of answers that VPR-methods-evaluation prints
 
