@@ -39,7 +39,7 @@ class PlaceOptions:
         "queries without a right database photo: left out of the recall, or counted as wrong; auto: wrong for "
         "positions in file names, as VPR-methods-evaluation does, otherwise left out",
     )
-    no_labels: bool = option(False, "only rank, also if it is known what is right")
+    unlabelled: bool = option(False, "only rank, also if it is known what is right")
 
     def load(self) -> PlaceSet:
         """Read the set; raises DatasetError and MapError as `vpr.datasets.places.place_set.load` does."""
@@ -50,7 +50,7 @@ class PlaceOptions:
         if self.crs:
             require_crs(self.crs)
         unanswered = None if self.without_positives == "auto" else self.without_positives.replace("-", " ")
-        return PlaceRules(self.radius, self.crs, unanswered, not self.no_labels)  # type: ignore[arg-type]
+        return PlaceRules(self.radius, self.crs, unanswered, not self.unlabelled)  # type: ignore[arg-type]
 
     def places(self) -> Places:
         """Where the set is; raises DatasetError if the options name none, or two."""

@@ -80,7 +80,7 @@ class PlacesBenchmark(Benchmark):
         """Raise DatasetError if it is known what is right, and no query has a right database photo."""
         positives = self.data.positives
         if positives is not None and not positives.counts.any():
-            remedy = "widen --radius, check that both sides are of one town, or pass --no-labels"
+            remedy = "widen --radius, check that both sides are of one town, or pass --unlabelled"
             raise DatasetError(f"no query has a positive, so nothing can be scored; {remedy}")
 
     def read_rankings(self, path: Path, strict: bool) -> np.ndarray:

@@ -265,8 +265,8 @@ def test_without_positions_there_is_nothing_to_score(tmp_path):
     assert "no query has a position, so nothing can be scored" in PlaceOptions(data=tmp_path).load().notes
 
 
-def test_no_labels_asked_for(utm_tree):
-    places = PlaceOptions(data=utm_tree, no_labels=True).load()
+def test_unlabelled_asked_for(utm_tree):
+    places = PlaceOptions(data=utm_tree, unlabelled=True).load()
     assert places.layout == "no labels" and places.retrieval_set.positives is None
 
 
