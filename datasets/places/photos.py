@@ -154,12 +154,18 @@ def read_side(place: Path, crs: str, labels: bool = True) -> tuple[PlacedPhotos,
 
 def place_photos(photos: Photos, crs: str) -> PlacedPhotos:
     """Photos with the positions of their names, or if no name has one, of their EXIF."""
-    coordinates, headings = read_names([name.rpartition("/")[2] for name in photos.names], crs)
-    if coordinates.known.any():
-        return PlacedPhotos(photos, coordinates, headings, "names")
+    named = place_by_names(photos, crs)
+    if named.source == "names":
+        return named
     positions = [find_position(Path(file)) for file in progress(photos.files, title="reading EXIF", unit="photo")]
     coordinates = Coordinates.of_degrees(positions)
-    return PlacedPhotos(photos, coordinates, headings, "EXIF" if coordinates.known.any() else "none")
+    return PlacedPhotos(photos, coordinates, named.headings, "EXIF" if coordinates.known.any() else "none")
+
+
+def place_by_names(photos: Photos, crs: str) -> PlacedPhotos:
+    """Photos with the positions of their names."""
+    coordinates, headings = read_names([name.rpartition("/")[2] for name in photos.names], crs)
+    return PlacedPhotos(photos, coordinates, headings, "names" if coordinates.known.any() else "none")
 
 
 def unplaced(photos: Photos) -> PlacedPhotos:

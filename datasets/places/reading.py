@@ -13,7 +13,7 @@ from vpr.datasets.places.arrays import read_arrays
 from vpr.datasets.places.layout import BENCH_TRUTH, Places
 from vpr.datasets.places.listed_positions import listed_positions
 from vpr.datasets.places.lookup import PhotoIndex
-from vpr.datasets.places.photos import PlacedPhotos, is_list, list_photos, place_photos, read_side, unplaced
+from vpr.datasets.places.photos import PlacedPhotos, is_list, list_photos, place_by_names, read_side
 from vpr.datasets.places.rules import Layout, PlaceRules
 from vpr.datasets.places.truth import (
     Rows,
@@ -100,7 +100,7 @@ def _by_truth(
 ) -> Labelled:
     """Sides with a file that says what is right. Positions in names are read too, for maps and confidence."""
     queries, database = (
-        place_photos(side.photos, rules.crs) if "@" in side.photos.names[0] else side for side in (queries, database)
+        place_by_names(side.photos, rules.crs) if side.source == "none" else side for side in (queries, database)
     )
     sides = queries.photos, database.photos
     if truth.suffix.lower() == ".npy":
@@ -126,10 +126,7 @@ def _by_truth(
 
 def _read_arrays(places: Places, rules: PlaceRules) -> Labelled:
     arrays = read_arrays(places.arrays, places.root)
-    queries, database = (
-        place_photos(side, rules.crs) if "@" in side.names[0] else unplaced(side)
-        for side in (arrays.queries, arrays.database)
-    )
+    queries, database = (place_by_names(side, rules.crs) for side in (arrays.queries, arrays.database))
     notes = [f"{arrays.left_out} queries are not in qIdx and are left out"] if arrays.left_out else []
     if arrays.rows is None:
         return _by_position(queries, database, [*notes, "there is neither pIdx nor gt beside the arrays"])

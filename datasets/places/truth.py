@@ -95,6 +95,8 @@ def read_name_pairs(path: Path, queries: PhotoIndex, database: PhotoIndex, count
 
 def has_pairs(path: Path) -> bool:
     """Whether the first row of a CSV or text names a query and a database photo, and not a position."""
+    if path.suffix.lower() in (".json", ".geojson"):
+        return False
     try:
         first = next(iter(_split_lines(path)), (0, []))[1]
     except DatasetError:

@@ -191,6 +191,19 @@ def test_pairs_of_names(tmp_path, text):
     assert bool(places.notes) == ("," in text)
 
 
+def test_a_geojson_is_no_list_of_pairs(tmp_path):
+    for side in ("database", "queries"):
+        touch(tmp_path / side / f"{side}.jpg")
+    points = [
+        f'{{"type": "Feature", "properties": {{"file": "{side}/{side}.jpg"}}, "geometry": '
+        '{"type": "Point", "coordinates": [8, 47]}}' for side in ("database", "queries")
+    ]  # fmt: skip
+    path = tmp_path / "all.geojson"
+    path.write_text('{"type": "FeatureCollection", "features": [\n' + ",\n".join(points) + "]}\n")
+    places = PlaceOptions(tmp_path / "database", tmp_path / "queries", truth=path).load()
+    assert places.layout == "list" and right(places) == [[0]]
+
+
 def test_pairs_of_other_sets_and_ambiguous_names(tmp_path):
     touch(tmp_path / "queries/a/1.jpg", tmp_path / "queries/b/1.jpg", tmp_path / "database/1.jpg")
     path = tmp_path / "truth.csv"
