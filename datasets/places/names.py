@@ -60,6 +60,8 @@ def read_names(names: Sequence[str], crs: str = "") -> tuple[Coordinates, np.nda
     for row, fields in enumerate(rows):
         point = (parse_number(fields[0]), parse_number(fields[1])) if fields else (math.nan, math.nan)
         if not math.isfinite(sum(point)):
+            degrees[row] = _given_degrees(*(*fields, *[""] * NEEDED)[4:6])
+            system[row] = UNKNOWN if np.isnan(degrees[row]).any() else DEGREES
             continue
         if in_degrees:
             degrees[row], system[row] = point, DEGREES

@@ -333,6 +333,18 @@ def test_short_names_with_degrees(tmp_path, border):
     assert right(places) == by_degrees(*([side[number] for number in one] for side, one in zip(border, order)))
 
 
+def test_names_with_degrees_alone(tmp_path, border):
+    for side, spots in zip(("queries", "database"), border):
+        for number, (latitude, longitude) in enumerate(spots):
+            touch(
+                tmp_path / side / utm_name("", "", "", "", f"{latitude:.5f}", f"{longitude:.5f}", note=f"{number:03d}")
+            )
+    data = PlaceOptions(data=tmp_path).load().retrieval_set
+    order = [[int(name.split("@")[-2]) for name in names(side)] for side in (data.queries, data.database)]
+    expected = by_degrees(*([side[number] for number in one] for side, one in zip(border, order)))
+    assert [row.tolist() for row in data.answers] == expected
+
+
 def test_known_sets_with_other_counts_are_remarked(tmp_path):
     for side in ("database", "queries"):
         touch(tmp_path / "Pitts30k/images/test" / side / utm_name(1, 2), tmp_path / "own" / side / utm_name(1, 2))
