@@ -35,7 +35,7 @@ log = logging.getLogger("vpr")
 class FileOptions(PredictionOptions):
     """Results and files."""
 
-    recall: Names = option(Names(map(str, KS)), "numbers of answers N of Recall@N and mAP@N")
+    recall: Names = option(Names(), "numbers of answers N of Recall@N and mAP@N; default: 1,5,10,20,100, up to --depth")
     compare: Names = option(
         Names(), "more run folders and prediction files, each as SOURCE or NAME=SOURCE, in one table with --run"
     )
@@ -93,14 +93,17 @@ def _work(
 
 
 def parse_recall(texts: Names, depth: int) -> tuple[int, ...]:
-    """The numbers of answers, rising; raises VprError for anything else, and for more than the shortlist has."""
+    """The numbers of answers, rising; without any, those of `KS` that the shortlist has.
+
+    Raises VprError for anything else, and for more than the shortlist has.
+    """
     ks = set[int]()
     for text in texts:
         if not (text.isascii() and text.isdecimal() and int(text) > 0):
             raise VprError(f"--recall: {text!r} is not a number of answers; give whole numbers above 0, as 1,5,10")
         ks.add(int(text))
     if not ks:
-        raise VprError("--recall: give at least one number of answers, as 1,5,10")
+        return tuple(k for k in KS if k <= depth)
     if max(ks) > depth:
         raise VprError(
             f"--recall: {max(ks)} is more than the {depth} candidates of a shortlist; pass --depth {max(ks)}"

@@ -205,7 +205,6 @@ def test_without_labels_there_are_answers_and_pictures(street_set, distilled_run
     [
         (["--recall", "1,x"], "--recall: 'x' is not a number of answers"),
         (["--recall", "0"], "--recall: '0' is not a number of answers"),
-        (["--recall", ""], "--recall: give at least one"),
         (["--recall", "200"], "--recall: 200 is more than the 100 candidates of a shortlist; pass --depth 200"),
         (["--submission", "s.txt"], "a submission is a .csv or a .zip"),
         (["--predictions", "p.csv"], "p.csv: no such prediction file"),
@@ -221,6 +220,13 @@ def test_bad_options_are_one_line(tmp_path, monkeypatch, capsys, arguments, word
     before = sorted(os.walk("set"))
     line = refused(capsys, places.main, "--data", "set", "--shortlist", "d.npy", *arguments)
     assert words in line and sorted(os.walk("set")) == before
+
+
+def test_a_short_shortlist_has_fewer_recalls(tmp_path):
+    arguments, files, _, _, _ = utm_set(tmp_path / "set")
+    write_descriptors(tmp_path / "d.npy", [*files[0], *files[1]])
+    record = run(tmp_path, *arguments, "--shortlist", tmp_path / "d.npy", "--depth", "10")
+    assert [name for name in record["results"]["shortlist"] if "recall" in name] == [f"recall@{k}" for k in (1, 5, 10)]
 
 
 def test_a_name_with_a_space_is_no_name_of_a_prediction_file(tmp_path, capsys):
