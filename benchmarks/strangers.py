@@ -31,12 +31,12 @@ from vpr.maps import on_map
 from vpr.maps.building import add_photos
 from vpr.maps.candidates import Candidates
 from vpr.maps.checking import photo_places
-from vpr.maps.geodesy import to_degrees
 from vpr.maps.locating import locate
 from vpr.maps.on_map import FEATURES, OnMapModel
 from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
 from vpr.maps.sources.positions import Photo
+from vpr.positions.geodesy import to_degrees
 from vpr.retrieval.reliability import calibration_error, equal_weights
 from vpr.run import Run, load
 

@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.ragged import Ragged
+
+Unanswered = Literal["left out", "wrong"]  # what a query without a positive counts as
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +48,15 @@ class RetrievalSet:
     positions: np.ndarray | None = None  # (N, 2) of database entries, metres; far apart between cities
     query_positions: np.ndarray | None = None  # (Q, 2) of queries, likewise
     drives: np.ndarray | None = None  # (Q,) int64, the same number for queries of one drive; None if unknown
-    own: np.ndarray | None = None  # (Q,) int64, the database entry that is the query itself and is never found
+    own: np.ndarray | None = None  # (Q,) int64, the entry that is the query itself and is never found; -1 for none
+    unanswered: Unanswered = "left out"  # queries without a positive: not scored, or scored as wrong
 
     @cached_property
     def scored(self) -> np.ndarray:
-        """(S,) numbers of the queries with at least one positive; of all queries if the answers are unknown."""
-        return np.arange(len(self.queries)) if self.positives is None else np.flatnonzero(self.positives.counts)
+        """(S,) numbers of the scored queries: those with a positive, or all; all if the answers are unknown."""
+        if self.positives is None or self.unanswered == "wrong":
+            return np.arange(len(self.queries))
+        return np.flatnonzero(self.positives.counts)
 
     @property
     def answers(self) -> Ragged:
@@ -81,7 +87,7 @@ class RetrievalSet:
         """
         if self.own is None:
             return similarity, ranked
-        other = ranked != self.own[:, None]
+        other = (ranked != self.own[:, None]) | (self.own[:, None] < 0)
         other[other.all(1), -1] = False  # the query itself is not among the results
         shape = len(ranked), ranked.shape[1] - 1
         return similarity[other].reshape(shape), ranked[other].reshape(shape)
@@ -106,7 +112,8 @@ class RetrievalSet:
             None if self.positions is None else self.positions[entries],
             None if self.query_positions is None else self.query_positions[chosen],
             None if self.drives is None else self.drives[chosen],
-            None if self.own is None else numbers[self.own[chosen]],
+            None if self.own is None else np.where(self.own[chosen] < 0, -1, numbers[self.own[chosen]]),
+            self.unanswered,
         )
 
     def image_files(self) -> np.ndarray:
@@ -114,10 +121,12 @@ class RetrievalSet:
         return np.concatenate([self.queries.images.ravel(), self.database.images.ravel()])
 
     def counts(self) -> dict[str, int]:
-        """Numbers of scored ``queries``, of ``queries_without_positives``, and of entries of the ``database``."""
-        queries = len(self.scored)
-        apart = len(self.queries) - queries
-        return {"queries": queries, "queries_without_positives": apart, "database": len(self.database)}
+        """Numbers of scored ``queries``, of ``queries_without_positives``, and of entries of the ``database``.
+
+        If queries without positives are scored as wrong, they are among the scored ones.
+        """
+        without = 0 if self.positives is None else int((self.positives.counts == 0).sum())
+        return {"queries": len(self.scored), "queries_without_positives": without, "database": len(self.database)}
 
 
 def _space_evenly(numbers: np.ndarray, most: int) -> np.ndarray:

@@ -62,13 +62,14 @@ def _work(
     from vpr.eval.comparison.comparison import compare_methods
     from vpr.eval.comparison.methods import parse_methods
     from vpr.eval.evaluator import Evaluator
+    from vpr.eval.sets.msls import MSLSBenchmark
 
     methods = parse_methods(compared.runs)
     _check(compared, options, page, methods)
     evaluator = Evaluator(ranking, rerank, choose_device(ranking.device))
     record: dict[str, dict[str, Any]] = {}
     for dataset in options.load_each():
-        comparison = compare_methods(methods, dataset, evaluator)
+        comparison = compare_methods(methods, MSLSBenchmark(dataset), evaluator)
         for block in comparison.blocks(compared.format, csv_header=not record):
             show(block)
         prefix = f"{dataset.protocol.task} {dataset.protocol.subtask}: " if options.has_several else ""
@@ -108,7 +109,6 @@ def _write_page(path: Path, comparison: Comparison, options: ReportOptions) -> s
     """Write the report of the last stage of each method; returns a line for the user."""
     from vpr.eval.report.page import write_report
     from vpr.eval.report.subject import Subject
-    from vpr.eval.report.tables import query_facets
 
     rows, lines = comparison.final, comparison.header()
     matched = [row for row in rows if row.answers is not None]
@@ -121,7 +121,7 @@ def _write_page(path: Path, comparison: Comparison, options: ReportOptions) -> s
         data=comparison.data,
         stages=tuple(replace(row.stage, others=tuple(row.rankings[1:])) for row in rows),
         results={row.name: row.metrics for row in rows},
-        facets=query_facets(comparison.dataset),
+        facets=comparison.benchmark.facets(),
         tables=comparison.report_tables(),
         answers=matched[-1].answers if matched else None,
         versus=True,

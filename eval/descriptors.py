@@ -191,4 +191,4 @@ def default_cache(
         names = "\n".join(sorted(set(data.database.images.ravel().tolist())))
         kind += "" if _is_adapted(model, ranking, len(set(data.database.images.ravel()))) else "-plain"
         kind += f"-{hashlib.sha256(names.encode(errors='surrogateescape')).hexdigest()[:8]}"
-    return writable_path(folder / f"{root.name}-{tree}-{cache_spec(model).fingerprint}{kind}.h5")
+    return writable_path(folder / f"{root.name or 'root'}-{tree}-{cache_spec(model).fingerprint}{kind}.h5")

@@ -1,4 +1,4 @@
-"""The evaluation of one run or one prediction file under the MSLS protocol.
+"""The evaluation of one run or one prediction file on a benchmark: MSLS under its protocol, or a set of places.
 
 from vpr.eval.evaluation import evaluate
 
@@ -24,15 +24,13 @@ from vpr.base.machine import choose_device
 from vpr.base.run_folder import revision
 from vpr.base.settings import fill_stages, option
 from vpr.cluster.options import ShardOptions
-from vpr.datasets.msls.dataset import MSLS
-from vpr.datasets.msls.known_counts import count_remarks
 from vpr.datasets.msls.options import ProtocolOptions
 from vpr.datasets.msls.protocol import Split, Task
-from vpr.eval import metrics
-from vpr.eval.files.foreign import read_rankings, read_shortlist
 from vpr.eval.options import RankingOptions, SourceOptions
 from vpr.eval.report.subject import ReportOptions, Stage, Subject, answer_stages
-from vpr.eval.tables import confidence_table, describe_counts, describe_protocol, metrics_table, text_of
+from vpr.eval.sets.benchmark import Benchmark
+from vpr.eval.sets.msls import MSLSBenchmark
+from vpr.eval.tables import confidence_table, metrics_table, text_of
 from vpr.retrieval.settings import RerankOptions
 
 if TYPE_CHECKING:
@@ -69,28 +67,19 @@ class Evaluation:
     """The results of one evaluation. Shares are in [0, 1]."""
 
     results: dict[str, dict[str, Any]]  # metrics and confidence of the stages shortlist, rerank, predictions
-    dataset: MSLS = field(repr=False)
+    benchmark: Benchmark = field(repr=False)
     answers: Answers | None = field(default=None, repr=False)  # of the run; None if only a file was scored
     predictions: np.ndarray | None = field(default=None, repr=False)  # (Q, K) rankings of the prediction file
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """``split``, ``cities``, ``task``, ``subtask``, ``seq_length``, ``radius_m`` and ``scope``."""
-        protocol = self.dataset.protocol
-        return {
-            "split": protocol.split,
-            "cities": [city.name for city in self.dataset.cities],
-            "task": protocol.task,
-            "subtask": protocol.subtask,
-            "seq_length": protocol.seq_length,
-            "radius_m": protocol.radius_m,
-            "scope": protocol.scope,
-        }
+        """The protocol, as the benchmark has it: on MSLS ``split``, ``cities``, ``task``, ``radius_m`` and others."""
+        return self.benchmark.protocol()
 
     @property
     def counts(self) -> dict[str, int]:
         """The numbers of ``queries`` that are scored, ``queries_without_positives``, and ``database`` entries."""
-        return self.dataset.retrieval_set.counts()
+        return self.benchmark.data.counts()
 
     @property
     def reranking(self) -> Reranking | None:
@@ -126,7 +115,7 @@ class Evaluation:
         }
 
     def record(self) -> dict[str, Any]:
-        """The content of the file that ``python -m eval.msls --json`` writes."""
+        """The content of the file that ``--json`` writes."""
         return {
             "protocol": self.protocol,
             "counts": self.counts,
@@ -136,21 +125,19 @@ class Evaluation:
             "weight": self.weight,
             "geometry": None if self.reranking is None else self.reranking.geometry,
             "fusion": self.fusion,
-            "dataset": self.dataset.fingerprint,
+            "dataset": self.benchmark.data.fingerprint,
             "revision": revision(),
         }
 
     def header(self) -> list[str]:
         """The protocol and the counts, one line each."""
-        return [describe_protocol(self.dataset), describe_counts(self.dataset.retrieval_set)]
+        return self.benchmark.header()
 
     def blocks(self) -> list[str | Table]:
         """The lines and tables of the results, or the reason why there is no score."""
-        if self.dataset.without_ground_truth:
-            cities = ", ".join(self.dataset.without_ground_truth)
-            reason = f"{cities} has no postprocessed.csv, so the true positions are unknown"
-            return [f"no score: {reason}; write a --submission"]
-        blocks: list[str | Table] = [metrics_table(self.metrics)]
+        if reason := self.benchmark.unscored_reason():
+            return [f"no score: {reason}"]
+        blocks: list[str | Table] = [metrics_table(self.metrics, self.benchmark.metric_names)]
         if self.reranking is not None:
             blocks.append(describe_reranking(self.reranking))
         scores = [(stage, values["confidence"]) for stage, values in self.results.items() if "confidence" in values]
@@ -177,20 +164,19 @@ class Evaluation:
         """
         from vpr.eval.evaluator import submit
 
-        return submit(path, self.dataset.retrieval_set, self._run_answers())
+        return submit(path, self.benchmark.data, self._run_answers())
 
     def write_confidence(self, path: Path) -> None:
         """Write each query's first answer and its confidence as CSV; errors as `write_submission`."""
         answers = self._run_answers()
         with replace_file(path) as temporary:
-            answers.query_table(self.dataset.retrieval_set).to_csv(temporary, index=False)
+            answers.query_table(self.benchmark.data).to_csv(temporary, index=False)
 
     def write_report(self, path: Path, options: ReportOptions | None = None) -> str:
         """Write the HTML report; returns a line for the user. Errors as `vpr.eval.report.page.write_report`."""
         from vpr.eval.report.page import write_report
-        from vpr.eval.report.tables import query_facets, subtask_table
 
-        data = self.dataset.retrieval_set
+        data = self.benchmark.data
         stages: tuple[Stage, ...] = ()
         if self.predictions is not None:
             stages += (Stage("predictions", self.predictions),)
@@ -199,15 +185,14 @@ class Evaluation:
         lines = self.header()
         if self.reranking is not None:
             lines.append(describe_reranking(self.reranking))
-        table = None if data.positives is None else subtask_table(self.dataset, stages)
         subject = Subject(
-            title=f"Visual place recognition: {', '.join(city.name for city in self.dataset.cities)}",
+            title=f"Visual place recognition: {self.benchmark.title}",
             lines=tuple(lines),
             data=data,
             stages=stages,
             results=self.metrics,
-            facets=query_facets(self.dataset),
-            tables=() if table is None else (table,),
+            facets=self.benchmark.facets(),
+            tables=self.benchmark.tables(stages),
             answers=self.answers,
             versus=self.predictions is not None,
         )
@@ -243,42 +228,34 @@ def evaluate(
     values = {"run": run, "data": data, "rerank": rerank, "split": split, "cities": tuple(cities), "task": task}
     stages = [ProtocolOptions, SourceOptions, RankingOptions, RerankOptions, PredictionOptions, ShardOptions]
     protocol, source, ranking, problem, predictions, cluster = fill_stages(stages, {**values, **options})
-    dataset = protocol.load()
-    for note in dataset_notes(dataset):
+    benchmark = MSLSBenchmark(protocol.load())
+    for note in benchmark.notes():
         log.warning("note: %s", note)
     answered = predictions.predictions is None or source.rerank
-    return evaluate_dataset(
-        dataset, EvaluationSettings(source, ranking, problem, predictions, cluster, answered=answered)
+    return evaluate_benchmark(
+        benchmark, EvaluationSettings(source, ranking, problem, predictions, cluster, answered=answered)
     )
 
 
-def evaluate_dataset(dataset: MSLS, settings: EvaluationSettings) -> Evaluation:
-    """Answer and score a data set that is loaded already; errors as `evaluate`."""
-    data, scored = dataset.retrieval_set, not dataset.without_ground_truth
+def evaluate_benchmark(benchmark: Benchmark, settings: EvaluationSettings) -> Evaluation:
+    """Answer and score a benchmark that is loaded already; errors as `evaluate`."""
+    data, scored = benchmark.data, not benchmark.unscored_reason()
     answers: Answers | None = None
     predictions: np.ndarray | None = None
     results: dict[str, dict[str, Any]] = {}
     if settings.answered:
-        answers = _answer(dataset, settings)
+        answers = _answer(benchmark, settings)
         if scored:
             confidence = answers.confidence(data)
-            for stage, values in answers.scores(data).items():
+            for stage, values in answers.scores(data, benchmark.metrics).items():
                 results[stage] = {**values, "confidence": asdict(confidence[stage])}
     elif settings.cluster.cluster:
         raise VprError("a prediction file is scored on this machine alone; leave --cluster out")
     if settings.predictions.predictions is not None:
-        predictions = read_rankings(settings.predictions.predictions, dataset, settings.predictions.strict)
+        predictions = benchmark.read_rankings(settings.predictions.predictions, settings.predictions.strict)
         if scored:
-            results["predictions"] = dict(metrics.evaluate(predictions, data.answers))
-    return Evaluation(results, dataset, answers, predictions)
-
-
-def dataset_notes(dataset: MSLS) -> list[str]:
-    """Remarks on a data set: counts that differ from the official ones, cities that are left out, and missing files."""
-    notes = count_remarks(dataset)
-    notes += [f"{city} is left out: it has no queries or no database under this protocol" for city in dataset.skipped]
-    notes += [f"{city} has no raw.csv, so its panoramas are unknown and not removed" for city in dataset.with_panoramas]
-    return notes
+            results["predictions"] = dict(benchmark.metrics(predictions, data.answers))
+    return Evaluation(results, benchmark, answers, predictions)
 
 
 def describe_reranking(reranking: Reranking) -> str:
@@ -305,25 +282,25 @@ def fusion_record(reranking: Reranking | None) -> dict[str, Any] | None:
     return {"rule": reranking.fusion, "lambda": trust.fusion_weight, **estimates}
 
 
-def _answer(dataset: MSLS, settings: EvaluationSettings) -> Answers:
+def _answer(benchmark: Benchmark, settings: EvaluationSettings) -> Answers:
     """The answers of the run, on a cluster if there is one."""
     from vpr.eval.descriptors import Sharding  # these import torch, which a prediction file does not need
     from vpr.eval.evaluator import Evaluator
 
-    shortlist = _external_shortlist(dataset, settings)
+    shortlist = _external_shortlist(benchmark, settings)
     evaluator = Evaluator(settings.ranking, settings.rerank, choose_device(settings.ranking.device))
     with settings.cluster.connect() as cluster:
         if cluster is not None:
             evaluator = replace(evaluator, sharding=Sharding(cluster, settings.cluster.shards))
-        return evaluator.answer(dataset.retrieval_set, settings.source, shortlist)
+        return evaluator.answer(benchmark.data, settings.source, shortlist)
 
 
-def _external_shortlist(dataset: MSLS, settings: EvaluationSettings) -> Shortlist | None:
+def _external_shortlist(benchmark: Benchmark, settings: EvaluationSettings) -> Shortlist | None:
     """The shortlist from the file of predictions or descriptors that the settings name; None if they name none."""
     from vpr.description.foreign import is_foreign, read_foreign
     from vpr.eval.ranking import Shortlist, foreign_shortlist
 
     path, depth = Path(settings.source.shortlist), settings.ranking.depth
     if is_foreign(path):
-        return foreign_shortlist(dataset.retrieval_set, read_foreign(path), depth)
-    return Shortlist(read_shortlist(path, dataset, depth)) if path.is_file() else None
+        return foreign_shortlist(benchmark.data, read_foreign(path), depth)
+    return Shortlist(benchmark.read_shortlist(path, depth)) if path.is_file() else None

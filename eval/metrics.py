@@ -11,7 +11,8 @@ positives : Ragged, or Q sequences of int
 Both have these rules:
 
 - Ties: a ranking has none; ties of scores are broken before.
-- Queries without positives are not scored. VprError is raised if no query has a positive.
+- Queries without positives are not scored, or if the caller wants that, they are scored as wrong. VprError is raised
+  if no query has a positive.
 - If a prediction is repeated, the first one counts, and the others are wrong.
 - Self-matches are not special: queries and database are different images in MSLS.
 """
@@ -24,6 +25,7 @@ import numpy as np
 
 from vpr.base.errors import VprError
 from vpr.datasets.ragged import Ragged
+from vpr.datasets.retrieval_set import Unanswered
 
 KS: tuple[int, ...] = (1, 5, 10, 20)
 
@@ -31,27 +33,33 @@ Metrics = Callable[[np.ndarray, Ragged], dict[str, float]]  # rankings (Q, K) an
 Rankings = Ragged | Sequence[Sequence[int]] | Sequence[np.ndarray]
 
 
-def recall_at_k(ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence[int] = KS) -> dict[int, float]:
+def recall_at_k(
+    ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence[int] = KS, unanswered: Unanswered = "left out"
+) -> dict[int, float]:
     """Share of the queries with at least one positive among the first k, for each k, in [0, 1].
 
     >>> recall_at_k([[7, 3], [1, 2]], [[3], [9]], ks=(1, 2))
     {1: 0.0, 2: 0.5}
     """
-    return _recall(first_hits(ranked, positives, max(ks))[0], ks)
+    return _recall(first_hits(ranked, positives, max(ks), unanswered)[0], ks)
 
 
-def map_at_k(ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence[int] = KS) -> dict[int, float]:
+def map_at_k(
+    ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence[int] = KS, unanswered: Unanswered = "left out"
+) -> dict[int, float]:
     """Mean over queries of AP@k = (sum of precision at each hit within k) / min(#positives, k).
 
     >>> map_at_k([[7, 3, 4]], [[3, 4]], ks=(1, 3))
     {1: 0.0, 3: 0.5833333333333333}
     """
-    return _mean_average_precision(*first_hits(ranked, positives, max(ks)), ks)
+    return _mean_average_precision(*first_hits(ranked, positives, max(ks), unanswered), ks)
 
 
-def evaluate(ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence[int] = KS) -> dict[str, float]:
+def evaluate(
+    ranked: np.ndarray | Rankings, positives: Rankings, ks: Sequence[int] = KS, unanswered: Unanswered = "left out"
+) -> dict[str, float]:
     """Both metrics: {"recall@1": ..., "recall@5": ..., "map@1": ..., ...}."""
-    hits, counts = first_hits(ranked, positives, max(ks))
+    hits, counts = first_hits(ranked, positives, max(ks), unanswered)
     recall = {f"recall@{k}": value for k, value in _recall(hits, ks).items()}
     return recall | {f"map@{k}": value for k, value in _mean_average_precision(hits, counts, ks).items()}
 
@@ -72,7 +80,7 @@ def _mean_average_precision(hits: np.ndarray, counts: np.ndarray, ks: Sequence[i
     ranks = np.arange(1, hits.shape[1] + 1)
     precision_at_hits = hits * np.cumsum(hits, axis=1) / ranks
     sums = np.cumsum(precision_at_hits, axis=1)
-    return {k: float((sums[:, k - 1] / np.minimum(counts, k)).mean()) for k in ks}
+    return {k: float((sums[:, k - 1] / np.clip(counts, 1, k)).mean()) for k in ks}
 
 
 def rectangular(rows: np.ndarray | Rankings, columns: int) -> np.ndarray:
@@ -88,18 +96,21 @@ def rectangular(rows: np.ndarray | Rankings, columns: int) -> np.ndarray:
     return result
 
 
-def first_hits(ranked: np.ndarray | Rankings, positives: Rankings, depth: int) -> tuple[np.ndarray, np.ndarray]:
+def first_hits(
+    ranked: np.ndarray | Rankings, positives: Rankings, depth: int, unanswered: Unanswered = "left out"
+) -> tuple[np.ndarray, np.ndarray]:
     """The hits, (S, depth) bool, and the number of positives, (S,) int, of the scored queries.
 
-    A hit is the first rank of a positive. Raises VprError if no query has a positive.
+    A hit is the first rank of a positive. unanswered: whether queries without a positive are scored, as wrong. Raises
+    VprError if no query has a positive.
     """
     if len(ranked) != len(positives):
         raise ValueError(f"{len(ranked)} rankings for {len(positives)} queries; give one for each query")
     ranked = rectangular(ranked, depth)
     rows = [_list(row) for row in positives]
     counts = np.array([len(set(row)) for row in rows], dtype=np.int64)
-    scored = np.flatnonzero(counts)
-    if not len(scored):
+    scored = np.arange(len(counts)) if unanswered == "wrong" else np.flatnonzero(counts)
+    if not counts.any():
         raise VprError("no query has a positive, so nothing can be scored; widen the radius or the subtask")
     values = np.concatenate([np.asarray(rows[row], np.int64) for row in scored])
     lengths = [len(rows[row]) for row in scored]

@@ -12,11 +12,12 @@ from vpr.base.files import write_json
 from vpr.base.settings import output
 from vpr.cluster.options import ShardOptions
 from vpr.datasets.msls.options import ProtocolOptions
-from vpr.eval.evaluation import EvaluationSettings, PredictionOptions, dataset_notes, evaluate_dataset
+from vpr.eval.evaluation import EvaluationSettings, PredictionOptions, evaluate_benchmark
 from vpr.eval.files.prediction_file import check_suffix
 from vpr.eval.options import RankingOptions, SourceOptions
 from vpr.eval.report.subject import ReportOptions
-from vpr.eval.tables import describe_counts, describe_protocol, show
+from vpr.eval.sets.msls import MSLSBenchmark
+from vpr.eval.tables import show
 from vpr.retrieval.settings import RerankOptions
 
 log = logging.getLogger("vpr")
@@ -51,13 +52,13 @@ def _work(
     if files.submission is not None:
         check_suffix(files.submission)
     answered = bool(files.predictions is None or source.rerank or files.submission or files.confidence)
-    dataset = options.load()
-    show(describe_protocol(dataset), describe_counts(dataset.retrieval_set))
-    for note in dataset_notes(dataset):
+    benchmark = MSLSBenchmark(options.load())
+    show(*benchmark.header())
+    for note in benchmark.notes():
         log.warning("note: %s", note)
     if answered and source.run.is_dir():
         log_to(source.run)
-    evaluation = evaluate_dataset(dataset, EvaluationSettings(source, ranking, rerank, files, cluster, answered))
+    evaluation = evaluate_benchmark(benchmark, EvaluationSettings(source, ranking, rerank, files, cluster, answered))
     if files.submission is not None:
         show(evaluation.write_submission(files.submission))
     show(*evaluation.blocks())

@@ -34,8 +34,9 @@ def describe_counts(data: RetrievalSet) -> str:
     counts = data.counts()
     if data.positives is None:
         return f"{counts['queries']} queries, {counts['database']} database entries; no ground truth, no score"
+    fate = "among them, which count as wrong" if data.unanswered == "wrong" else "set apart"
     return (
-        f"{counts['queries']} queries scored, {counts['queries_without_positives']} without positives set apart, "
+        f"{counts['queries']} queries scored, {counts['queries_without_positives']} without positives {fate}, "
         f"{counts['database']} database entries"
     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from commands import MODULES, evaluate, in_this_process, module_of
+from place_trees import make_guide_sets
 from tiny import LABELS, SMALL, TEACHER, small_config
 
 import vpr.datasets.default_data
@@ -151,6 +152,27 @@ def test_the_options_of_every_page_exist(page, tmp_path, monkeypatch, capsys):
             given = places if not any(not word.startswith("-") for word in arguments[:1]) else []
             code = module_of(module).main([*given, *arguments, *missing, "--print-config"])
             assert code == 0, (module, arguments, capsys.readouterr().err)
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_guide_to_own_data_run(tmp_path, monkeypatch, capsys):
+    """On small sets of each layout; the first one prints what the page says."""
+    monkeypatch.chdir(tmp_path)
+    make_guide_sets(Path())
+    page = ROOT / "docs/guides/own_data.md"
+    lines = [arguments for (module, *arguments), _ in commands_of(page) if module == "eval.places"]
+    printed = {}
+    for arguments in lines:
+        assert module_of("eval.places").main([*arguments, "--device", "cpu"]) == 0, arguments
+        printed[" ".join(arguments)] = capsys.readouterr().out
+    assert len(printed) == 14 and all("R@1" in text or "no score" in text for text in printed.values())
+    first = printed["--data pitts30k --run builtin --rerank"].splitlines()[:2]
+    assert "".join(f"    {line}\n" for line in first) in page.read_text()
+    assert Path("answers.html").stat().st_size > 10_000 and len(Path("ranked.csv").read_text().splitlines()) == 3
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    assert names["data"].counts() == {"queries": 12, "queries_without_positives": 1, "database": 30}
 
 
 @pytest.mark.slow

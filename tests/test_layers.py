@@ -40,6 +40,7 @@ ORDER = {
         "models",
         "description",
         "retrieval",
+        "positions",
         "run",
         "maps",
         "cluster",
@@ -57,7 +58,17 @@ ORDER = {
         "cpu",
         "cuda",
     ],
-    "vpr.datasets": ["errors", "ragged", "retrieval_set", "rendered_folder", "street_world", "default_data", "msls"],
+    "vpr.datasets": [
+        "errors",
+        "ragged",
+        "retrieval_set",
+        "near",
+        "object_arrays",
+        "rendered_folder",
+        "street_world",
+        "default_data",
+        "msls",
+    ],
     "vpr.distill": ["settings", "sampling", "losses", "training"],
     "vpr.eval": [
         "options",
@@ -131,8 +142,8 @@ def test_the_imports_are_read_right():
     assert "vpr.base.errors" in IMPORTS["vpr.cache"] and "vpr.datasets.msls.options" in IMPORTS["vpr.extract"]
 
 
-def test_datasets_imports_at_most_the_base():
-    allowed = ("vpr.base", "vpr.datasets")
+def test_datasets_imports_at_most_the_base_and_the_positions_of_photos():
+    allowed = ("vpr.base", "vpr.positions", "vpr.datasets")
     foreign = offences(of_package("vpr.datasets"), lambda name: name.startswith("vpr.") and not is_in(name, allowed))
     assert foreign == []
 

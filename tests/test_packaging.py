@@ -97,7 +97,7 @@ def test_help_lists_the_commands(words, capsys):
     [
         (["evl", "msls", "--rerank"], "did you mean 'eval msls'?"),
         (["Locate", "MAP"], "did you mean 'locate'?"),
-        (["eval", "maps"], "give one of eval msls, eval compare, eval table, "),
+        (["eval", "maps"], "give one of eval msls, eval places, eval compare, "),
         (["--rerank"], "--help lists the commands"),
     ],
 )

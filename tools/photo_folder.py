@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
 
-from vpr.maps.geodesy import to_degrees
+from vpr.positions.geodesy import to_degrees
 
 UTM_31_NORTH = "EPSG:32631"
 SECOND_PARTS = 100_000  # parts of a second of arc in which positions are written: 0.3 mm

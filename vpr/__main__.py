@@ -22,6 +22,7 @@ COMMANDS = {
     "serve": ("vpr.serve", "answer requests over HTTP with a map"),
     "retrieval": ("vpr.retrieval.__main__", "train on class labels, for image retrieval"),
     "eval msls": ("vpr.eval.msls", "evaluate by the MSLS protocol, or write a submission"),
+    "eval places": ("vpr.eval.places", "evaluate on any set of places: file names, arrays, lists, EXIF, no labels"),
     "eval compare": ("vpr.eval.compare", "compare runs and prediction files, with intervals"),
     "eval table": ("vpr.eval.table", "train and evaluate for the paper's tables"),
     "eval submission": ("vpr.eval.submission", "check a submission file"),

@@ -96,8 +96,8 @@ def _find_photos(places: Sequence[Path]) -> list[Path]:
     """
     from vpr.description.photos import find_photo_files
     from vpr.maps.frame_order import natural_key
-    from vpr.maps.paths import RealPaths
     from vpr.maps.skipped_photos import first_names
+    from vpr.positions.paths import RealPaths
 
     photos, repeated, real = dict[str, Path](), list[str](), RealPaths()
     for photo in (photo for place in places for photo in sorted(find_photo_files(place), key=natural_key)):

@@ -135,7 +135,7 @@ def _add(options: MapOptions, cluster_options: ClusterOptions) -> None:
     from vpr.maps.skipped_photos import nothing_to_add
     from vpr.maps.sources.folders import require_own_walk
     from vpr.maps.sources.positions import find_photos
-    from vpr.maps.sources.tables import other_kind
+    from vpr.positions.tables import other_kind
 
     start = time.perf_counter()
     videos = _videos(options)

@@ -110,7 +110,7 @@ def _check_metres(table: Table, utm: np.ndarray) -> None:
     spread = np.ptp(utm, axis=0) if len(utm) >= MIN_ROWS else np.zeros(2)
     if spread.any() and (spread < 1).all() and (np.abs(utm) <= MAX_DEGREES).all():
         fault = f"easting and northing look like degrees ({utm[0, 0]:g}, {utm[0, 1]:g})"
-        raise file_error(table.path, fault, "give metres, such as UTM; docs/guides/own_data.md converts degrees")
+        raise file_error(table.path, fault, "give metres, such as UTM; python -m eval.places reads degrees")
 
 
 def _check_names(table: Table, keys: np.ndarray) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.spatial import cKDTree
 
+from vpr.datasets.near import points_within
 from vpr.datasets.ragged import Ragged
-
-QUERY_CHUNK = 100_000  # frames that are compared at a time, to limit the memory
 
 
 def sequences_within(
@@ -26,7 +24,7 @@ def sequences_within(
     """
     query_rows, query_members = _membership(query)
     database_rows, database_members = _membership(database)
-    near = _frames_within(query_utm[query_rows], database_utm[database_rows], radius_m)
+    near = points_within(query_utm[query_rows], database_utm[database_rows], radius_m)
     if query.shape[1] > 1:
         near = query_members @ near
     if database.shape[1] > 1:
@@ -42,19 +40,3 @@ def _membership(sequences: np.ndarray) -> tuple[np.ndarray, csr_array]:
     offsets = np.arange(count + 1) * length
     ones = np.ones(sequences.size, bool)
     return rows, csr_array((ones, columns.reshape(-1), offsets), shape=(count, len(rows)))
-
-
-def _frames_within(query: np.ndarray, database: np.ndarray, radius_m: float) -> csr_array:
-    """(Q, D) boolean: whether each pair of points (Q, 2) and (D, 2) lies within the radius."""
-    tree = cKDTree(database)
-    firsts, seconds = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for start in range(0, len(query), QUERY_CHUNK):
-        chunk = query[start : start + QUERY_CHUNK]
-        # The tree rounds squares, so it searches slightly further, and the exact formula decides.
-        pairs = cKDTree(chunk).sparse_distance_matrix(tree, radius_m * (1 + 1e-9), output_type="ndarray")
-        offset = chunk[pairs["i"]] - database[pairs["j"]]
-        inside = (offset * offset).sum(axis=1) <= radius_m * radius_m
-        firsts.append(pairs["i"][inside] + start)
-        seconds.append(pairs["j"][inside])
-    rows, columns = np.concatenate(firsts), np.concatenate(seconds)
-    return csr_array((np.ones(len(rows), bool), (rows, columns)), shape=(len(query), len(database)))

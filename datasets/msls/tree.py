@@ -12,7 +12,7 @@ from vpr.datasets.msls.cities import OFFICIAL_CITIES
 BRANCHES: tuple[str, ...] = ("train_val", "test")
 SIDES = ("query", "database")  # folders of a city
 OTHER_SIDES = ("queries", *SIDES)  # of a data set of VPR-datasets-downloader
-OTHER_LAYOUT = "that is the layout of another tool: docs/guides/own_data.md makes a tree of photos with positions"
+OTHER_LAYOUT = "that is the layout of another tool: evaluate it with python -m eval.places"
 
 
 @dataclass(frozen=True)

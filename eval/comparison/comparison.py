@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +28,13 @@ from vpr.eval.baselines import chance, thumbnails
 from vpr.eval.comparison.intervals import Estimate, interval, resampling_groups
 from vpr.eval.comparison.methods import BASELINES, Method, parse_methods
 from vpr.eval.comparison.seed_results import recall_hits
-from vpr.eval.evaluator import Evaluator, require_positions
-from vpr.eval.files.foreign import read_rankings
+from vpr.eval.evaluator import Evaluator
 from vpr.eval.metrics import evaluate
 from vpr.eval.options import RankingOptions, SourceOptions, TableFormat
 from vpr.eval.report.subject import Stage, Table, answer_stages
-from vpr.eval.tables import describe_counts, describe_protocol, text_of, title_of
+from vpr.eval.sets.benchmark import Benchmark
+from vpr.eval.sets.msls import MSLSBenchmark
+from vpr.eval.tables import text_of, title_of
 from vpr.models.builtin import resolve_run
 from vpr.models.loading import TEACHER, load_teacher
 from vpr.retrieval.settings import RerankOptions
@@ -41,7 +42,6 @@ from vpr.retrieval.settings import RerankOptions
 if TYPE_CHECKING:
     import pandas as pd
 
-    from vpr.datasets.msls.dataset import MSLS
     from vpr.datasets.retrieval_set import RetrievalSet
     from vpr.eval.evaluator import Answers
 
@@ -62,7 +62,7 @@ class Row:
     @cached_property
     def metrics(self) -> dict[str, float]:
         """The mean over trainings of each metric."""
-        scores = [evaluate(ranked, self.data.answers) for ranked in self.rankings]
+        scores = [evaluate(ranked, self.data.answers, unanswered=self.data.unanswered) for ranked in self.rankings]
         return {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
 
     @cached_property
@@ -92,18 +92,19 @@ class Row:
 class Comparison:
     """The rows of all methods under one protocol."""
 
-    dataset: MSLS
+    benchmark: Benchmark
     rows: Sequence[Row]
 
     @property
     def data(self) -> RetrievalSet:
         """Queries, database and positives."""
-        return self.dataset.retrieval_set
+        return self.benchmark.data
 
     @cached_property
     def baselines(self) -> dict[str, dict[str, float]]:
         """Metrics that need no model, by name."""
-        return dict(zip(BASELINES, (chance(self.data), thumbnails(self.data))))
+        metrics = partial(evaluate, unanswered=self.data.unanswered)
+        return dict(zip(BASELINES, (chance(self.data), thumbnails(self.data, metrics))))
 
     @property
     def final(self) -> list[Row]:
@@ -121,7 +122,7 @@ class Comparison:
 
     def header(self) -> list[str]:
         """The protocol and the counts, one line each."""
-        return [describe_protocol(self.dataset), describe_counts(self.data)]
+        return self.benchmark.header()
 
     def blocks(self, form: TableFormat = "text", csv_header: bool = True) -> list[str | RichTable]:
         """The header, the table, and in text the differences.
@@ -175,21 +176,23 @@ def compare(
     methods = parse_methods([str(run) for run in runs])
     values = {"data": data, "split": split, "cities": tuple(cities), "task": task}
     protocol, ranking, problem = fill_stages([ProtocolOptions, RankingOptions, RerankOptions], {**values, **options})
-    return compare_methods(methods, protocol.load(), Evaluator(ranking, problem, choose_device(ranking.device)))
+    return compare_methods(
+        methods, MSLSBenchmark(protocol.load()), Evaluator(ranking, problem, choose_device(ranking.device))
+    )
 
 
-def compare_methods(methods: Sequence[Method], dataset: MSLS, evaluator: Evaluator) -> Comparison:
-    """Evaluate every method on a data set.
+def compare_methods(methods: Sequence[Method], benchmark: Benchmark, evaluator: Evaluator) -> Comparison:
+    """Evaluate every method on a benchmark.
 
     A run has two rows: its shortlist and its re-ranking. The two rows of the teacher inside the run come before them,
     unless an earlier run had the same teacher. Raises VprError if true positions are unknown, and as `Evaluator.answer`
-    and `read_rankings`.
+    and `Benchmark.read_rankings`.
     """
-    require_positions(dataset)
-    data, rows, teachers = dataset.retrieval_set, list[Row](), set[str]()
+    benchmark.require_answers()
+    data, rows, teachers = benchmark.data, list[Row](), set[str]()
     for method in methods:
         if method.is_file:
-            ranked = read_rankings(method.sources[0], dataset, strict=False)
+            ranked = benchmark.read_rankings(method.sources[0], strict=False)
             rows.append(Row(method.name, data, [ranked], Stage(method.name, ranked), final=True))
             continue
         fingerprints = _teacher_fingerprints(method, evaluator)
@@ -198,7 +201,7 @@ def compare_methods(methods: Sequence[Method], dataset: MSLS, evaluator: Evaluat
             rows += [replace(row, final=False) for row in _run_rows(teacher, data, evaluator, "teacher")]
         teachers |= fingerprints
         rows += _run_rows(method, data, evaluator, "student")
-    return Comparison(dataset, rows)
+    return Comparison(benchmark, rows)
 
 
 def _teacher_fingerprints(method: Method, evaluator: Evaluator) -> set[str]:
@@ -246,10 +249,9 @@ def _wide(comparison: Comparison) -> pd.DataFrame:
 
 
 def _long(comparison: Comparison) -> pd.DataFrame:
-    """Columns task, subtask, row, metric, mean, low, high; the last two are empty for baselines."""
+    """Columns of the protocol, then row, metric, mean, low, high; the last two are empty for baselines."""
     import pandas as pd
 
-    protocol = comparison.dataset.protocol
     lines: list[tuple[Any, ...]] = []
     for name, metrics in comparison.baselines.items():
         lines += [(name, metric, metrics[metric], None, None) for metric in COLUMNS]
@@ -257,6 +259,6 @@ def _long(comparison: Comparison) -> pd.DataFrame:
         estimates = [(metric, row.estimate(metric)) for metric in COLUMNS]
         lines += [(row.name, metric, estimate.mean, estimate.low, estimate.high) for metric, estimate in estimates]
     table: pd.DataFrame = pd.DataFrame(lines, columns=["row", "metric", "mean", "low", "high"])
-    table.insert(0, "subtask", protocol.subtask)
-    table.insert(0, "task", protocol.task)
+    for place, (name, value) in enumerate(comparison.benchmark.columns().items()):
+        table.insert(place, name, value)
     return table

@@ -42,7 +42,7 @@ def draw_recall(axes: Any, data: RetrievalSet, curves: Sequence[RecallCurve]) ->
     colour_number, broken = 0, itertools.cycle(BROKEN)
     for curve in curves:
         ks = range(1, min(MAX_N, *(ranked.shape[1] for ranked in curve.rankings)) + 1)
-        recalls = [recall_at_k(ranked, data.answers, ks) for ranked in curve.rankings]
+        recalls = [recall_at_k(ranked, data.answers, ks, data.unanswered) for ranked in curve.rankings]
         means = [100 * float(np.mean([recall[k] for recall in recalls])) for k in ks]
         colour = MORE_COLOURS[colour_number % len(MORE_COLOURS)]
         line = next(broken) if not curve.solid else "-" if colour_number < len(MORE_COLOURS) else "--"

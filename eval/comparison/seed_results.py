@@ -33,7 +33,7 @@ Values = dict[str, np.ndarray]  # (S,) for each metric: the value of each scored
 
 def recall_hits(ranked: np.ndarray, data: RetrievalSet) -> Values:
     """``recall@k``, (S,): 1.0 if a scored query has a positive among its first k = 1, 5 and 10, otherwise 0.0."""
-    hits, _ = first_hits(ranked, data.answers, max(KS))
+    hits, _ = first_hits(ranked, data.answers, max(KS), data.unanswered)
     return {f"recall@{k}": hits[:, :k].any(1).astype(float) for k in KS}
 
 

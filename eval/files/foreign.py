@@ -35,13 +35,13 @@ def read_shortlist(path: Path, dataset: MSLS, depth: int) -> np.ndarray:
     resolved = resolve(read_predictions(path), dataset, unknown="error")
     for problem in resolved.problems:
         log.warning("%s: %s", path, problem)
-    ranked = _without_repeats(resolved.ranked)
+    ranked = without_repeats(resolved.ranked)
     if repeats := np.count_nonzero(resolved.ranked >= 0) - np.count_nonzero(ranked >= 0):
         log.warning("%s: %d repeated predictions are left out of the shortlist, the first of each stays", path, repeats)
     return ranked[:, :depth].astype(np.int64)
 
 
-def _without_repeats(ranked: np.ndarray) -> np.ndarray:
+def without_repeats(ranked: np.ndarray) -> np.ndarray:
     """Rankings (Q, K) with each number once in its row, where it is first, and -1 behind."""
     result = np.full_like(ranked, -1)
     for row, numbers in enumerate(ranked.tolist()):

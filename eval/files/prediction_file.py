@@ -106,6 +106,9 @@ def write_predictions(
     for name in queries:
         if name.startswith("#") or "\n" in name or split_row(name) != [name]:
             raise PredictionError(f"{path}: query '{name}' cannot be written into a prediction file; rename the image")
+    for name in {name for row in rows for name in row}:
+        if split_row(name) != [name]:
+            raise PredictionError(f"{path}: photo '{name}' cannot be written into a prediction file; rename the image")
     if len(queries) != len(rows):
         raise ValueError(f"{len(queries)} queries with {len(rows)} rankings; give one ranking for each")
     lines = [f"# {line}" for line in header]

@@ -56,7 +56,7 @@ class ResolvedPredictions:
     problems: tuple[Problem, ...]  # one for each kind
 
 
-class _Tally:
+class Tally:
     """Collects problems by kind, each with the name and the line where it occurred."""
 
     def __init__(self) -> None:
@@ -64,12 +64,15 @@ class _Tally:
         self._line = 0
 
     def at_line(self, line: int) -> None:
+        """The line of the problems that follow."""
         self._line = line
 
     def add(self, kind: str, name: str) -> None:
+        """Count a problem."""
         self._found.setdefault(kind, []).append((name, self._line))
 
     def problems(self) -> tuple[Problem, ...]:
+        """The problems, one for each kind."""
         return tuple(
             Problem(kind, len(found), tuple(dict.fromkeys(name for name, _ in found))[:EXAMPLES], found[0][1])
             for kind, found in self._found.items()
@@ -92,7 +95,7 @@ def resolve(
     for name, first, line in predictions.repeated_queries():
         fault = f"query {name} is already on line {first}; keep one row for each query"
         raise PredictionError(f"{predictions.path}, line {line}: {fault}")
-    index, tally = NameIndex(dataset), _Tally()
+    index, tally = NameIndex(dataset), Tally()
     width = max(len(row) for row in predictions.rows)
     ranked = np.full((len(index.query_city), max(1, width)), -1, np.int32)
     covered = np.zeros(len(ranked), bool)
@@ -124,7 +127,7 @@ def _query_number(predictions: Predictions, index: NameIndex, name: str, line: i
         raise PredictionError(f"{predictions.path}, line {line}: {fault}") from None
 
 
-def _look_up(index: NameIndex, row: list[str], city: int, scope: Scope, tally: _Tally) -> list[int]:
+def _look_up(index: NameIndex, row: list[str], city: int, scope: Scope, tally: Tally) -> list[int]:
     """The database numbers of the valid predictions, in their order. The others are tallied."""
     if len(set(row)) != len(row):
         for position, name in enumerate(row):

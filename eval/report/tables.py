@@ -33,7 +33,7 @@ def facet_tables(subject: Subject) -> list[Table]:
     """A table for each facet: Recall@1, 5 and 10 of each stage, by label of the scored queries."""
     data, scored = subject.data, subject.data.scored
     hits = [
-        np.stack([first_hits(ranked, data.answers, max(KS))[0] for ranked in stage.rankings])
+        np.stack([first_hits(ranked, data.answers, max(KS), data.unanswered)[0] for ranked in stage.rankings])
         for stage in subject.stages
     ]
     tables = []
@@ -66,7 +66,7 @@ def nearest_positive(data: RetrievalSet) -> np.ndarray | None:
         return None
     labels = np.full(len(data.queries), "none", dtype=object)
     names = [f"{low} to {high} m" for low, high in pairwise(NEAREST_M)] + [f"{NEAREST_M[-1]} m and more"]
-    for query in data.scored.tolist():
+    for query in np.flatnonzero(data.positives.counts).tolist():
         offsets = data.positions[data.positives[query]] - data.query_positions[query]
         metres = np.linalg.norm(offsets, axis=1).min()
         labels[query] = names[int(np.searchsorted(NEAREST_M, metres, side="right")) - 1]

@@ -22,12 +22,15 @@ from vpr.base.settings import Names, option, output, positional
 READ = {
     "data", "run", "start", "teacher", "map", "photos", "shortlist", "gpx", "query", "database", "predictions", "file",
     "test_classes", "training",
+    "queries", "truth",
 }  # fmt: skip
 RUN, DATA, CPU = ["--run", "run"], ["--data", "tree"], ["--device", "cpu"]
+SIDES = ["--database", "photos", "--queries", "photos"]
 PAIR = ["photos/000.jpg", "photos/001.jpg"]
 COMMANDS = [
     ("eval.msls", [*RUN, *DATA, *CPU], ["--json", "--report", "--confidence", "--submission", "--cache"]),
     ("eval.msls", ["--predictions", "mine.csv", *DATA], ["--json", "--report", "--submission"]),
+    ("eval.places", [*RUN, *SIDES, *CPU], ["--json", "--report", "--confidence", "--submission", "--cache"]),
     ("eval.retrieval", [*RUN, "--data", "set", *CPU], ["--json", "--report", "--cache"]),
     ("eval.compare", ["run", "other=mine.csv", *DATA, *CPU], ["--json", "--report", "--submission"]),
     ("vpr.extract", [*RUN, *DATA, *CPU], ["--cache"]),

@@ -48,6 +48,22 @@ LONG = [("vpr.scratch", ["--data", "tree", "--out", "new", *SMALL, *QUICK])]
 LONG += [("eval.table", TABLE), ("eval.compare", COMPARE), ("tiny_world", ["new"])]  # with the variable SWEEP: minutes
 STUDY = ["--run", "run", "--data", "tree", "--device", "cpu", "--masses", "1,0.5", "--out", "new"]
 LONG += [("vpr.retrieval", RETRIEVAL), ("eval.retrieval", SCORE), ("eval.partial", STUDY), ("tiny_set", ["new"])]
+CPH = "tree/train_val/cph"
+ANSWER = [
+    "--run",
+    "run",
+    "--database",
+    f"{CPH}/database/images",
+    "--queries",
+    f"{CPH}/query/images",
+    "--cache",
+    "new/a.h5",
+    "--json",
+    "new/a.json",
+    "--submission",
+    "new/a.csv",
+]
+LONG += [("eval.places", [*ANSWER, "--confidence", "new/c.csv", "--device", "cpu"])]
 MATCH = ["A.jpg", "B.jpg", "--run", "run", "--device", "cpu", "--out", "new/m.png", "--json", "new/m.json"]
 PATCHES = [
     "--run",

@@ -13,19 +13,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from layouts import as_hloc
 from photos import write_photo
+from place_trees import objects, touch
 
 from vpr import scratch
 from vpr.base.errors import VprError
 from vpr.cache import DescriptorCache, mend_truncated
 from vpr.datasets.msls import Protocol, load
+from vpr.datasets.places.layout import Places
+from vpr.datasets.places.place_set import load as load_places
 from vpr.description.foreign import read_foreign
 from vpr.eval.files.faults import find_faults
 from vpr.eval.files.foreign import read_rankings, read_shortlist
-from vpr.maps.sources.exif import read_exif
-from vpr.maps.sources.tables import read_list
 from vpr.maps.sources.video import read_track
 from vpr.maps.store import MapContent
 from vpr.models.weights import read_weights
+from vpr.positions.exif import read_exif
+from vpr.positions.tables import read_list
 from vpr.run import load as load_run
 
 pytestmark = pytest.mark.slow
@@ -78,6 +81,12 @@ def read_places(path):
     list(read_list(path))
 
 
+def read_truth(path):
+    """Read a set of four photos, whose truth is given."""
+    folder = path.parent / "sides"
+    load_places(Places(folder, folder / "database", folder / "queries", path))
+
+
 def read_map(path):
     """Read a map, one of whose files is given."""
     MapContent.read(path.parent)
@@ -88,6 +97,9 @@ READERS = {
     "places.geojson": read_places,
     "track.gpx": read_track,
     "photo.jpg": read_exif,
+    "x_gt.npy": read_truth,
+    "ground_truth_new.npy": read_truth,
+    "pairs.csv": read_truth,
     "map/map.json": read_map,
     "map/photos-1.csv": read_map,
     f"{SIDE}/seq_info.csv": read_tree,
@@ -172,6 +184,10 @@ def readable(whole, tmp_path_factory):
     as_hloc(folder, ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg"], descriptors).rename(folder / "global-feats.h5")
     np.save(folder / "d.npy", descriptors)
     (folder / "d.txt").write_text("a/1.jpg\na/2.jpg\nb/1.jpg\nb/2.jpg\n")
+    touch(*(folder / "sides" / side / name for side in ("database", "queries") for name in ("0.jpg", "1.jpg")))
+    np.save(folder / "x_gt.npy", objects([[0, 1], np.array([1])]))
+    np.save(folder / "ground_truth_new.npy", objects([[0, [0, 1]], [1, [1]]]))
+    (folder / "pairs.csv").write_text("query,database\n0.jpg,1.jpg\n1.jpg,0.jpg\n")
     (folder / "options.yaml").write_text(
         "steps: 3\nlearning_rate: 0.001\ncities: [london, boston]\nbackbone: resnet18\n"
     )

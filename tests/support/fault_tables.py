@@ -27,10 +27,12 @@ from faults_of_cases import (
     nothing,
     on,
     photos,
+    pickled,
     zipped,
 )
 from tiny import LABELS, SMALL
 
+CPH = "tree/train_val/cph"
 USUAL = ["--data", "tree", "--device", "cpu"]
 EVALUATE = ["--run", "run", "--cache", "a.h5", "--rerank", *USUAL]
 TEACHER = ["--run", "run", "--shortlist", "teacher", *USUAL]
@@ -52,6 +54,7 @@ UTM = [*ADD, "--crs", "EPSG:32631"]
 LOCATE = ["map", QUERY, "--run", "run", "--device", "cpu"]
 UNNAMED = ["map", QUERY, "--device", "cpu"]  # by the model that the map names
 SERVE = ["map", "--run", "run", "--device", "cpu", "--port", "0"]
+PLACED = ["--database", f"{CPH}/database/images", "--queries", f"{CPH}/query/images", "--run", "run"]
 EXTRACT = ["--run", "run", "--data", "tree", "--cache", "new.h5", "--device", "cpu"]
 FUSED = "not exact for a fused ranking"
 
@@ -108,6 +111,19 @@ REFUSED = [
     ("eval.compare", ["p.csv", *USUAL], on("p.csv", cut, 0.001), "p.csv"),
     ("eval.submission", ["z.zip", "--x"], nothing, "unrecognized arguments"),
     ("vpr.extract", ["--run", "run", "--data", "tree", "--cache", "/proc/x/a.h5"], nothing, "/proc/x"),
+    ("eval.places", ["--run", "run"], nothing, "no set is given; pass --database DIR and --queries DIR, or"),
+    ("eval.places", ["--data", "tree"], nothing, "tree is an MSLS tree; use python -m eval.msls --data tree"),
+    ("eval.places", ["--data", "set"], nothing, "set has no layout that is known"),
+    ("eval.places", [*PLACED, "--data", "set"], nothing, "name two sets; give one"),
+    ("eval.places", [*PLACED, "--truth", "none.npy"], nothing, "--truth none.npy: no such file"),
+    ("eval.places", [*PLACED, "--truth", "a.h5"], nothing, "a.h5 is no truth that is known"),
+    ("eval.places", [*PLACED, "--truth", "x.npy"], pickled("x.npy"), "names posix.system, which is not run"),
+    ("eval.places", [*PLACED, "--truth", PLACES], nothing, "pass --crs EPSG:"),
+    ("eval.places", [*PLACED, "--truth", "p.csv"], nothing, "p.csv"),
+    ("eval.places", [*PLACED, "--crs", "EPSG:0"], nothing, "unknown crs 'EPSG:0'"),
+    ("eval.places", [*PLACED, "--recall", "1,x"], nothing, "--recall: 'x' is not a number of answers"),
+    ("eval.places", [*PLACED, "--compare", "p.csv"], nothing, "which database photos are right is unknown"),
+    ("eval.places", [*PLACED[:4], "--run", "nowhere"], nothing, "no run at nowhere"),
     ("eval.retrieval", [*LABELLED, "--layout", "cub"], nothing, "no folder set/images"),
     ("eval.retrieval", [*LABELLED, "--layout", "sop"], nothing, "no set/Ebay_train.txt"),
     ("eval.retrieval", [*LABELLED, "--test-classes", "p.csv"], nothing, "which is not a class"),

@@ -1,7 +1,9 @@
 """Damages to the files of a case, by what they are done to."""
 
+import os
 import shutil
 
+import numpy as np
 from damage import (
     edit_json,
     edit_row,
@@ -57,6 +59,21 @@ def listing(*lines):
 def zipped(kind):
     """A zip of predictions."""
     return lambda case: zip_of(case / "p.csv", case / "z.zip", kind)
+
+
+def pickled(name):
+    """An array whose pickle calls a function."""
+
+    class Called:
+        def __reduce__(self):
+            return os.system, ("touch called",)
+
+    def made(case):
+        array = np.empty(1, object)
+        array[0] = Called()
+        np.save(case / name, array)
+
+    return made
 
 
 def on(name, damage, *more):

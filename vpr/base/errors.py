@@ -6,7 +6,7 @@
         ├── CacheError              vpr/cache.py: a descriptor cache that is missing or damaged
         │   └── CacheMismatch       a cache of another model, or of another layout
         ├── ImageError              vpr/description/images.py: a photo that is missing or cannot be decoded
-        ├── MapError                vpr/maps/errors.py: a map, a list of positions or a track
+        ├── MapError                vpr/positions/errors.py: a map, a list of positions or a track
         ├── ClusterError            vpr/cluster/errors.py: a cluster that does not answer, or lost a shard
         ├── DatasetError            vpr/datasets/errors.py: a dataset that is missing or damaged
         └── PredictionError         vpr/eval/files/prediction_file.py: a prediction file or submission

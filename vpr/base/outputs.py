@@ -36,7 +36,15 @@ FORMS = {
     "json": "JSON file", "csv": "CSV file", "html": "HTML page", "figure": "figure", "curves": "figure",
     "cache": "HDF5 file", "onnx": "ONNX file", "predictions": "prediction file",
 }  # fmt: skip
-TEXTS_WITH_PATHS = ("run", "runs", "sources", "weights", "shortlist", "pair")  # options of text that may name a path
+TEXTS_WITH_PATHS = (
+    "run",
+    "runs",
+    "compare",
+    "sources",
+    "weights",
+    "shortlist",
+    "pair",
+)  # options of text that may name a path
 DEPTH = 6  # maximum number of folders above a file that belongs to a run, a map or a dataset
 
 

@@ -64,7 +64,13 @@ def is_hidden(name: str) -> bool:
 
 
 def walk_files(place: Path, on_error: Callable[[OSError], object] | None = None) -> Iterator[Path]:
-    """The files of a folder and its subfolders, in the order of names. Links to folders are followed, each once.
+    """The files of a folder and its subfolders, in the order of `walk_folders`."""
+    for folder, names in walk_folders(place, on_error):
+        yield from (Path(folder, name) for name in names)
+
+
+def walk_folders(place: Path, on_error: Callable[[OSError], object] | None = None) -> Iterator[tuple[str, list[str]]]:
+    """A folder and its subfolders, each with the names of its files, sorted. Links to folders are followed, each once.
 
     Hidden files and folders are left out, but the folder itself may be hidden. on_error: called with the error of a
     folder that cannot be read; it is left out.
@@ -77,7 +83,7 @@ def walk_files(place: Path, on_error: Callable[[OSError], object] | None = None)
             continue
         visited.add((status.st_dev, status.st_ino))
         below[:] = sorted(name for name in below if not is_hidden(name))
-        yield from (Path(folder, name) for name in sorted(names) if not is_hidden(name))
+        yield folder, sorted(name for name in names if not is_hidden(name))
 
 
 def is_photo(path: Path) -> bool:

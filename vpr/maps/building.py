@@ -14,12 +14,9 @@ from vpr.description.adaptation import Adaptation, adaptation_of, fit_adaptation
 from vpr.description.cache_filling import DEFAULT_FILL, CacheFillOptions
 from vpr.description.images import ImageError
 from vpr.maps.candidates import CandidateFinder
-from vpr.maps.errors import MapError
 from vpr.maps.familiarity import unknown_place_scores
 from vpr.maps.frames import FRAMES
-from vpr.maps.map_frame import Kind, Position, require_size
 from vpr.maps.map_sample import search_sample
-from vpr.maps.paths import RealPaths
 from vpr.maps.photo_versions import (
     CODED_DESCRIPTORS,
     SAMPLE_DESCRIPTORS,
@@ -38,7 +35,6 @@ from vpr.maps.photo_versions import (
 from vpr.maps.place_size import estimate_place_m
 from vpr.maps.skipped_photos import SkippedPhotos, problem_of
 from vpr.maps.sources.positions import KnownPositions, Photo
-from vpr.maps.sources.tables import other_kind
 from vpr.maps.store import (
     DESCRIPTORS,
     ENDINGS,
@@ -54,6 +50,10 @@ from vpr.maps.store import (
     write_arrays,
     write_table,
 )
+from vpr.positions.errors import MapError
+from vpr.positions.map_frame import Kind, Position, require_size
+from vpr.positions.paths import RealPaths
+from vpr.positions.tables import other_kind
 from vpr.retrieval import vector_index
 from vpr.retrieval.index import LocalIndex
 from vpr.retrieval.rerank import CachedImages

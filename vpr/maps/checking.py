@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from vpr.maps.map_frame import EARTH, FRAMES, Kind, MapFrame, Position
 from vpr.maps.on_map import threshold_text
 from vpr.maps.options import LocateConfig
 from vpr.maps.results import Located, MapMatch
 from vpr.maps.skipped_photos import SkippedPhotos
 from vpr.maps.sources.positions import Photo
+from vpr.positions.map_frame import EARTH, FRAMES, Kind, MapFrame, Position
 from vpr.retrieval.reliability import calibration_error, chance_error, equal_weights
 
 RANKS = (1, 5, 10)  # of recall

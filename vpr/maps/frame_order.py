@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from vpr.maps.sources.exif import read_time
+from vpr.positions.exif import read_time
 
 
 def split_drives(photos: Sequence[Path]) -> list[list[Path]]:

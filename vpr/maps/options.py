@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveInt, UnitInterval, check_stage, option
-from vpr.maps.errors import MapError
+from vpr.positions.errors import MapError
 from vpr.retrieval.settings import GEOMETRY
 
 FolderRole = Literal["walk", "places"]  # what folders of photos are, and so what positions these have

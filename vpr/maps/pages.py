@@ -14,7 +14,7 @@ import numpy as np
 from vpr.base.errors import VprError
 from vpr.base.pages import environment, style
 from vpr.description.thumbnails import SIZES, ThumbnailSize, thumbnail
-from vpr.maps.map_frame import EARTH, MapFrame, Position
+from vpr.positions.map_frame import EARTH, MapFrame, Position
 
 PACKAGE = "vpr.maps"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

@@ -22,20 +22,20 @@ from vpr.description.photo_kinds import PhotoLike
 from vpr.maps.building import AddResult, add_photos, known_positions, read_map, read_positions, remove_photos
 from vpr.maps.candidates import CandidateFinder, Candidates
 from vpr.maps.checking import CheckResult, check_answers, check_config, is_copy
-from vpr.maps.errors import MapError
 from vpr.maps.familiarity import unknown_place_scores
 from vpr.maps.frame_order import split_drives
 from vpr.maps.locating import DEFAULT_CONFIG, MapContext, locate
-from vpr.maps.map_frame import Kind, require_size
 from vpr.maps.map_sample import FEWEST, MapSample, search_sample
 from vpr.maps.options import FolderRole, LocateConfig
-from vpr.maps.paths import RealPaths
 from vpr.maps.results import Located
 from vpr.maps.skipped_photos import SkippedPhotos, nothing_to_add, problem_of
 from vpr.maps.sources.folders import require_own_walk
 from vpr.maps.sources.positions import find_photos
 from vpr.maps.store import DESCRIPTORS, MapContent, State, damage_error, read_consistently
 from vpr.maps.tracking import Tracker
+from vpr.positions.errors import MapError
+from vpr.positions.map_frame import Kind, require_size
+from vpr.positions.paths import RealPaths
 from vpr.retrieval.confidence import Curve
 from vpr.retrieval.index import LocalIndex
 from vpr.retrieval.rerank import CachedImages

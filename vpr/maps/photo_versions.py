@@ -18,10 +18,10 @@ from vpr.cache import CacheError, CacheMismatch, DescriptorCache, Keys, PatchTyp
 from vpr.description.adaptation import MOST_IMAGES, open_any_type, space_evenly, spec_of_type
 from vpr.description.cache_filling import DEFAULT_FILL, CacheFillOptions, fill_cache, sample_path
 from vpr.description.coding import create_coded
-from vpr.maps.errors import MapError
 from vpr.maps.skipped_photos import first_names, problem_of
 from vpr.maps.store import DESCRIPTORS, PhotoTable, absolute_path
 from vpr.patch_codes import CODE_BYTES
+from vpr.positions.errors import MapError
 from vpr.run import Run
 
 log = logging.getLogger("vpr")

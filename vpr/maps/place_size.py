@@ -12,8 +12,8 @@ The size scales with the positions: a walk that is declared three times as long 
 
 import numpy as np
 
-from vpr.maps.map_frame import NEIGHBOURS
 from vpr.maps.map_sample import MapSample
+from vpr.positions.map_frame import NEIGHBOURS
 from vpr.retrieval.confidence import ELSEWHERE_M
 
 LONE = 0.75  # the same in distances to the nearest photo, if neighbours do not look alike

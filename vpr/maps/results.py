@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from vpr.maps.errors import MapError
-from vpr.maps.map_frame import FRAMES, Kind, Position
+from vpr.positions.errors import MapError
+from vpr.positions.map_frame import FRAMES, Kind, Position
 
 FIRST = ("photo", "on_map")  # fields in front of the position
 OF_KINDS = {

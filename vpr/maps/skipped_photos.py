@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vpr.base.errors import VprError
-from vpr.maps.errors import MapError
-from vpr.maps.map_frame import FRAMES, Kind
+from vpr.positions.errors import MapError
+from vpr.positions.map_frame import FRAMES, Kind
 
 NAMES_SHOWN = 3  # photos to list by name for each reason
 

@@ -30,8 +30,8 @@ import numpy as np
 
 from vpr.base.files import replace_file, write_bytes, write_json
 from vpr.description.adaptation import Adaptation
-from vpr.maps.errors import MapError
-from vpr.maps.map_frame import FRAMES, Columns, Kind, MapFrame, Position
+from vpr.positions.errors import MapError
+from vpr.positions.map_frame import FRAMES, Columns, Kind, MapFrame, Position
 from vpr.retrieval.confidence import ELSEWHERE_M
 from vpr.retrieval.vector_index import KINDS, IndexKind
 

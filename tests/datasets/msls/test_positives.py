@@ -6,7 +6,8 @@ import pytest
 from msls_tree import make_rows, random_rows, write_city
 
 from vpr.datasets.msls import Protocol, load
-from vpr.datasets.msls.positives import QUERY_CHUNK, sequences_within
+from vpr.datasets.msls.positives import sequences_within
+from vpr.datasets.near import QUERY_CHUNK
 from vpr.datasets.ragged import Ragged, concatenate
 
 TASKS = ["im2im", "im2seq", "seq2im", "seq2seq"]

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from vpr.base.errors import VprError
-from vpr.maps.errors import MapError
+from vpr.positions.errors import MapError
 
 
 def test_the_message_is_the_problem_and_the_remedy():

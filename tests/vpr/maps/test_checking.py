@@ -9,12 +9,12 @@ import pytest
 from photos import a_model, add, write_photo, write_photos
 
 from vpr.maps.checking import CheckResult, check_answers
-from vpr.maps.errors import MapError
-from vpr.maps.geodesy import metres_between, to_places
 from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
 from vpr.maps.results import Located, MapMatch
 from vpr.maps.sources.positions import Photo
+from vpr.positions.errors import MapError
+from vpr.positions.geodesy import metres_between, to_places
 
 PLACE_M, THRESHOLD = 30.0, 0.5
 MAP = [(47 + 0.001 * number, 8.0) for number in range(20)]  # 111 m apart

@@ -10,11 +10,11 @@ from photos import a_model, add, write_photos
 from vpr.description.coding import CodingError
 from vpr.maps import photo_versions
 from vpr.maps.building import add_photos, remove_photos
-from vpr.maps.errors import MapError
 from vpr.maps.photo_map import Map
 from vpr.maps.photo_versions import CODED_DESCRIPTORS, open_descriptors
 from vpr.maps.sources.positions import find_photos
 from vpr.maps.store import DESCRIPTORS
+from vpr.positions.errors import MapError
 
 
 @pytest.fixture(scope="module")

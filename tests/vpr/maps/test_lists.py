@@ -8,8 +8,8 @@ import pytest
 from photos import write_photo
 from pyproj import Transformer
 
-from vpr.maps.errors import MapError
 from vpr.maps.sources.positions import find_photos
+from vpr.positions.errors import MapError
 
 HERE = (47.5, 8.25)
 

@@ -16,7 +16,6 @@ from vpr.cache import CacheSpec, DescriptorCache, create
 from vpr.description.foreign import ForeignDescriptors
 from vpr.maps.candidates import SHARPNESS, Candidates
 from vpr.maps.familiarity import unknown_place_scores
-from vpr.maps.geodesy import to_places
 from vpr.maps.locating import MapContext, locate
 from vpr.maps.map_sample import MapSample
 from vpr.maps.on_map import OnMapModel
@@ -26,6 +25,7 @@ from vpr.maps.photo_versions import photo_key
 from vpr.maps.results import as_geojson, as_rows
 from vpr.maps.store import PhotoTable
 from vpr.maps.tracking import Tracker
+from vpr.positions.geodesy import to_places
 from vpr.retrieval import vector_index
 from vpr.retrieval.confidence import Curve, separation
 from vpr.retrieval.vector_index import VectorIndex

@@ -9,14 +9,14 @@ from photos import a_model, write_photo
 
 from vpr.maps.building import add_photos
 from vpr.maps.drives import MANNERS
-from vpr.maps.errors import MapError
-from vpr.maps.map_frame import FRAMES, MetresFrame
 from vpr.maps.options import LocateConfig
 from vpr.maps.pages import page, sketch
 from vpr.maps.photo_map import Map
 from vpr.maps.results import Located, MapMatch, as_geojson, as_rows, csv_columns
 from vpr.maps.sources.positions import KnownPositions, Photo, find_photos
 from vpr.maps.store import MAP, MapContent, State
+from vpr.positions.errors import MapError
+from vpr.positions.map_frame import FRAMES, MetresFrame
 
 COUNT = 24
 

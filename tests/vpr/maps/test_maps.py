@@ -17,10 +17,10 @@ from vpr.cache import DescriptorCache
 from vpr.description.adaptation import Adaptation
 from vpr.description.images import ImageError
 from vpr.maps.building import remove_photos
-from vpr.maps.errors import MapError
 from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
 from vpr.maps.store import DESCRIPTORS, MAP, State
+from vpr.positions.errors import MapError
 from vpr.retrieval.confidence import Curve, Curves
 
 

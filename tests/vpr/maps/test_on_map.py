@@ -9,7 +9,6 @@ from photos import a_model, write_photos
 
 from vpr.maps.candidates import Candidates
 from vpr.maps.checking import check_answers
-from vpr.maps.geodesy import to_places
 from vpr.maps.on_map import (
     FEATURES,
     LIMIT,
@@ -26,6 +25,7 @@ from vpr.maps.options import LocateConfig
 from vpr.maps.photo_map import Map
 from vpr.maps.results import Located
 from vpr.maps.sources.positions import Photo
+from vpr.positions.geodesy import to_places
 from vpr.retrieval.reliability import calibration_error, equal_weights
 
 UNKNOWN = np.array([0.2, 0.3, 0.35, 0.4], np.float32)

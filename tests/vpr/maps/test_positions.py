@@ -12,12 +12,12 @@ from photos import write_photo
 from PIL import ExifTags, Image
 
 from vpr.description.images import ImageError
-from vpr.maps.errors import MapError
-from vpr.maps.geodesy import parse_angle, places_to_degrees, to_degrees, to_places, utm_crs
-from vpr.maps.sources.exif import read_exif
-from vpr.maps.sources.names import name_position
 from vpr.maps.sources.positions import find_photos
 from vpr.maps.sources.video import Track, _to_image, read_track
+from vpr.positions.errors import MapError
+from vpr.positions.exif import read_exif
+from vpr.positions.geodesy import parse_angle, places_to_degrees, to_degrees, to_places, utm_crs
+from vpr.positions.names import name_position
 
 EIFFEL = 48.8582, 2.2945  # UTM 31 U: 448251.8, 5411932.7
 

@@ -7,11 +7,11 @@ from photos import write_photo
 from PIL import ExifTags, Image
 
 from tools.photo_folder import gps_exif
-from vpr.maps.errors import MapError, NoPosition
-from vpr.maps.geodesy import parse_angle, parse_number, to_degrees
-from vpr.maps.sources.exif import ExifPosition, read_exif
-from vpr.maps.sources.names import name_position
 from vpr.maps.sources.positions import find_photos
+from vpr.positions.errors import MapError, NoPosition
+from vpr.positions.exif import ExifPosition, read_exif
+from vpr.positions.geodesy import parse_angle, parse_number, to_degrees
+from vpr.positions.names import name_position
 
 UNSIGNED, SIGNED = 5, 10  # kinds of rational numbers in EXIF
 

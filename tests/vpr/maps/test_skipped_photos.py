@@ -14,8 +14,8 @@ from vpr.description.images import ImageError
 from vpr.description.photos import find_photo_files
 from vpr.maps import photo_versions
 from vpr.maps.building import remove_photos
-from vpr.maps.errors import MapError
 from vpr.maps.photo_map import Map
+from vpr.positions.errors import MapError
 
 
 @pytest.fixture

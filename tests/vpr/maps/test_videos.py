@@ -18,11 +18,11 @@ from vpr import map as map_command
 from vpr.base.errors import VprError
 from vpr.cache import DescriptorCache
 from vpr.maps.building import add_photos, write_access
-from vpr.maps.errors import MapError
 from vpr.maps.frames import take_frames
 from vpr.maps.photo_map import Map
 from vpr.maps.photo_versions import photo_key
 from vpr.maps.sources.video import VIDEOS, Track, extract_frames, read_track
+from vpr.positions.errors import MapError
 
 av = pytest.importorskip("av")
 pytest.importorskip("gpxpy")

@@ -21,10 +21,10 @@ from serving import (
 )
 
 from vpr import load
-from vpr.maps.map_frame import FRAMES
 from vpr.maps.photo_map import Map
 from vpr.maps.results import Located, MapMatch
 from vpr.models.onnx_network import VARIABLE
+from vpr.positions.map_frame import FRAMES
 from vpr.serving.served import ServedMap, version_of
 
 

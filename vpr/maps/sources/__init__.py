@@ -1,1 +1,1 @@
-"""Where the positions of photos come from: EXIF, names, lists, and the tracks of videos."""
+"""Where the positions of photos of a map come from: folders and lists, and the tracks of videos."""

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vpr.description.photos import find_photo_files
-from vpr.maps.errors import MapError
 from vpr.maps.frame_order import sort_frames
-from vpr.maps.map_frame import Kind, NamesFrame, Position
 from vpr.maps.options import FolderRole
+from vpr.positions.errors import MapError
+from vpr.positions.map_frame import Kind, NamesFrame, Position
 
 KIND_OF: dict[FolderRole, Kind] = {"walk": "frames", "places": "names"}  # of the positions that folders give
 NUMBER_THEM = "number the frames in a list (file,frame)"

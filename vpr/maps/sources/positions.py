@@ -8,16 +8,16 @@ from pathlib import Path
 
 from vpr.description.images import ImageError
 from vpr.description.photos import find_photo_files
-from vpr.maps.errors import MapError, NoPosition
-from vpr.maps.geodesy import metres_between, require_crs
-from vpr.maps.map_frame import Kind, Position
 from vpr.maps.options import FolderRole
-from vpr.maps.paths import RealPaths
 from vpr.maps.skipped_photos import SkippedPhotos, first_names, problem_of
-from vpr.maps.sources.exif import read_exif
 from vpr.maps.sources.folders import KIND_OF, folder_positions, require_folders
-from vpr.maps.sources.names import NO_SYSTEM, has_metres, name_position
-from vpr.maps.sources.tables import LIST_SUFFIXES, ListEntry, other_kind, read_list
+from vpr.positions.errors import MapError, NoPosition
+from vpr.positions.exif import read_exif
+from vpr.positions.geodesy import metres_between, require_crs
+from vpr.positions.map_frame import Kind, Position
+from vpr.positions.names import NO_SYSTEM, has_metres, name_position
+from vpr.positions.paths import RealPaths
+from vpr.positions.tables import LIST_SUFFIXES, ListEntry, other_kind, read_list
 
 log = logging.getLogger("vpr")
 

@@ -22,9 +22,9 @@ import numpy as np
 
 from vpr.base.files import replace_file
 from vpr.base.packages import install_extra
-from vpr.maps.errors import MapError
-from vpr.maps.geodesy import are_degrees, is_unknown, metres_between, parse_number, to_places
 from vpr.maps.sources.positions import Photo
+from vpr.positions.errors import MapError
+from vpr.positions.geodesy import are_degrees, is_unknown, metres_between, parse_number, to_places
 
 log = logging.getLogger("vpr")
 

@@ -10,8 +10,8 @@ from typing import Any
 from PIL import ExifTags
 
 from vpr.description.images import UNREADABLE, ImageError, convert_image_errors, exif_of, open_image
-from vpr.maps.errors import NoPosition
-from vpr.maps.geodesy import are_degrees, is_unknown, to_degrees
+from vpr.positions.errors import NoPosition
+from vpr.positions.geodesy import are_degrees, is_unknown, to_degrees
 
 VOID = "V"  # GPSStatus of a receiver without a fix
 ROUNDING = 1e-4  # maximum fraction of degrees or minutes if the next smaller unit is not zero
@@ -40,6 +40,14 @@ def read_exif(path: Path) -> ExifPosition:
         return ExifPosition(_position(gps))
     except NoPosition as error:
         return ExifPosition(None, str(error))
+
+
+def find_position(path: Path) -> tuple[float, float] | None:
+    """Latitude and longitude (degrees) in a photo's EXIF; None if it has none, and for a file that is not an image."""
+    try:
+        return read_exif(path).position
+    except ImageError:
+        return None
 
 
 def read_time(path: Path) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from vpr.base.photo_files import ENDINGS
-from vpr.maps.errors import MapError
+from vpr.positions.errors import MapError
 
 IMAGES = "images"  # the folder of photos beside a list, as in the MSLS layout
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vpr.maps.errors import MapError, NoPosition
+from vpr.positions.errors import MapError, NoPosition
 
 if TYPE_CHECKING:
     from pyproj import Transformer
@@ -117,11 +117,24 @@ def to_degrees(easting: float, northing: float, crs: str) -> tuple[float, float]
     system that pyproj reads, for example EPSG:32631. Raises MapError for an unknown system, and for a system without
     eastings and northings or degrees.
     """
-    _is_geographic(crs)
+    is_geographic(crs)
     longitude, latitude = _transformer(crs, DEGREES).transform(easting, northing)
     if not np.isfinite([latitude, longitude]).all() or not _is_in_area(crs, float(latitude), float(longitude)):
         return math.nan, math.nan
     return float(latitude), float(longitude)
+
+
+def points_to_degrees(points: np.ndarray, crs: str) -> np.ndarray:
+    """Eastings and northings (N, 2) as latitudes and longitudes (N, 2), without the checks of `to_degrees`."""
+    longitude, latitude = _transformer(crs, DEGREES).transform(*np.asarray(points, np.float64).T)
+    return np.stack([latitude, longitude], 1).astype(np.float64).reshape(-1, 2)
+
+
+def degrees_to_points(degrees: np.ndarray, crs: str) -> np.ndarray:
+    """Latitudes and longitudes (N, 2) as eastings and northings (N, 2) of a reference system."""
+    latitude, longitude = np.asarray(degrees, np.float64).T
+    easting, northing = _transformer(DEGREES, crs).transform(longitude, latitude)
+    return np.stack([easting, northing], 1).astype(np.float64).reshape(-1, 2)
 
 
 def _is_in_area(crs: str, latitude: float, longitude: float, beyond: tuple[float, float] = AREA_MARGIN) -> bool:
@@ -141,7 +154,7 @@ def wrong_unit(easting: float, northing: float, crs: str) -> str:
     >>> wrong_unit(448251.8, 5411932.7, "EPSG:32631"), wrong_unit(448.25, 5411.93, "EPSG:32631")
     ('', 'kilometres')
     """
-    if _is_geographic(crs):
+    if is_geographic(crs):
         return ""
     if are_degrees(northing, easting):  # within 180 m of the origin
         return "degrees"
@@ -175,16 +188,17 @@ def name_fields_to_degrees(first: float, second: float, crs: str) -> tuple[float
 
     In a reference system of degrees they are latitude and longitude, for any order of its axes.
     """
-    return to_degrees(second, first, crs) if _is_geographic(crs) else to_degrees(first, second, crs)
+    return to_degrees(second, first, crs) if is_geographic(crs) else to_degrees(first, second, crs)
 
 
 def require_crs(crs: str) -> None:
     """Raise MapError for an unknown reference system, and for one without eastings and northings or degrees."""
-    _is_geographic(crs)
+    is_geographic(crs)
 
 
 @cache
-def _is_geographic(crs: str) -> bool:
+def is_geographic(crs: str) -> bool:
+    """Whether a reference system has degrees, not metres. Errors as `to_degrees`."""
     from pyproj import CRS
     from pyproj.exceptions import ProjError
 

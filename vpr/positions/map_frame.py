@@ -20,8 +20,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from vpr.maps.errors import MapError
-from vpr.maps.geodesy import are_degrees, parse_number, places_to_degrees, to_places
+from vpr.positions.errors import MapError
+from vpr.positions.geodesy import are_degrees, parse_number, places_to_degrees, to_places
 from vpr.retrieval.confidence import ELSEWHERE_M
 
 Kind = Literal["earth", "metres", "frames", "names"]

@@ -5,7 +5,7 @@ CSV: a column such as ``file``, ``key`` or ``name`` (`FILE_COLUMNS`), and either
 ``utm_north``, ``utm_northing``) in the reference system of a column ``crs`` or of ``--crs``. Columns ``x`` and ``y``
 are easting and northing if there is a reference system, and local metres if there is none. A column ``frame`` has the
 number of the photo in a walk, and ``place`` the name of a place. A list with several kinds of positions is of the map's
-kind, or else of the first of `vpr.maps.map_frame.FRAMES`.
+kind, or else of the first of `vpr.positions.map_frame.FRAMES`.
 
 Columns are separated by commas, semicolons, tabs or vertical bars. Numbers may have decimal commas, but in a file with
 commas between the columns only degrees may. GeoJSON: points, with the name of the file in one of these properties; a
@@ -26,8 +26,8 @@ from itertools import product
 from pathlib import Path
 
 from vpr.base.photo_files import WHITE_SPACE
-from vpr.maps.errors import MapError, NoPosition
-from vpr.maps.geodesy import (
+from vpr.positions.errors import MapError, NoPosition
+from vpr.positions.geodesy import (
     DEGREES,
     are_degrees,
     is_unknown,
@@ -37,8 +37,8 @@ from vpr.maps.geodesy import (
     to_degrees,
     wrong_unit,
 )
-from vpr.maps.map_frame import FRAMES, Kind, Position
-from vpr.maps.paths import ListedFiles
+from vpr.positions.map_frame import FRAMES, Kind, Position
+from vpr.positions.paths import ListedFiles
 
 log = logging.getLogger("vpr")
 
@@ -92,6 +92,7 @@ class ListEntry:
     row: int = 0  # number of the row; in a CSV that is the line, if no value has several lines
     problem: str = ""  # the reason why the photo is left out: the values of the row contradict each other
     kind: Kind = "earth"  # of the position; that of the list
+    side: str = ""  # the value of a column ``side``, in lower case: query or database, in lists of a set of places
 
 
 def read_list(path: Path, crs: str = "", folders: Sequence[Path] = (), kind: Kind | None = None) -> Iterator[ListEntry]:
@@ -116,7 +117,8 @@ def read_list(path: Path, crs: str = "", folders: Sequence[Path] = (), kind: Kin
             position = _position(row, where, crs) if kind == "earth" else _local_position(row, where, kind)
         except NoPosition as error:
             problem = str(error)
-        yield ListEntry(file, name, position, number, problem, kind=kind)
+        side = next(iter(row.get("side", ())), "").lower()
+        yield ListEntry(file, name, position, number, problem, kind, side)
 
 
 def _name_eastings(row: Row, crs: str) -> Row:

@@ -13,8 +13,8 @@ without positions.
 import math
 import re
 
-from vpr.maps.errors import NoPosition
-from vpr.maps.geodesy import (
+from vpr.positions.errors import NoPosition
+from vpr.positions.geodesy import (
     are_degrees,
     is_in_band,
     is_unknown,
@@ -59,13 +59,13 @@ def name_position(name: str, crs: str = "") -> Position | None:
         return degrees
     if is_unknown(x, y):
         return None
-    look_like_degrees = not whole and _look_like_degrees(first, second)
+    are_like_degrees = not whole and look_like_degrees(first, second)
     if crs and math.isfinite(x + y):
         position = name_fields_to_degrees(x, y, crs)
-        if not are_degrees(*position) or (look_like_degrees and wrong_unit(y, x, crs)):
+        if not are_degrees(*position) or (are_like_degrees and wrong_unit(y, x, crs)):
             raise NoPosition(f"{first}, {second} in its name is not a position in {crs}")
         return position
-    return (x, y) if look_like_degrees else None
+    return (x, y) if are_like_degrees else None
 
 
 def has_metres(name: str) -> bool:
@@ -95,7 +95,7 @@ def _degrees(latitude: str, longitude: str, strict: bool) -> Position | None:
     return None
 
 
-def _look_like_degrees(first: str, second: str) -> bool:
+def look_like_degrees(first: str, second: str) -> bool:
     """Whether two texts are degrees and not metres: precise to 10 m, and neither is exactly 0."""
     matches = [DEGREES.fullmatch(text) for text in (first, second)]
     x, y = parse_number(first), parse_number(second)

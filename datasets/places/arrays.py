@@ -1,0 +1,105 @@
+"""The arrays of gsv-cities, which MixVPR, SALAD and BoQ use too: names of images, and numbers of what is right.
+
+``X_dbImages.npy`` and ``X_qImages.npy`` are paths below a root. ``X_gt.npy`` or ``X_pIdx.npy`` has the right database
+numbers of each query. ``X_qIdx.npy``, if it is there, has the numbers of the queries that count, in their order.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vpr.datasets.errors import DatasetError
+from vpr.datasets.object_arrays import read_array
+from vpr.datasets.places.photos import Photos, leaves_folder
+from vpr.datasets.places.truth import Rows, read_number_rows
+
+DATABASE, QUERIES, CHOSEN = "dbImages.npy", "qImages.npy", "qIdx.npy"
+TRUTHS = ("pIdx.npy", "gt.npy")  # the first that is there is read
+ARRAYS = (DATABASE, QUERIES, CHOSEN, *TRUTHS)
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySet:
+    """The content of the arrays."""
+
+    queries: Photos  # those that count
+    database: Photos
+    rows: Rows | None  # for each query the numbers of the right database photos; None without such an array
+    left_out: int  # queries that do not count
+
+
+def array_prefixes(folder: Path) -> list[str]:
+    """The beginnings of the paths of arrays in a folder and the folders in it, such as ``folder/msls_val_``."""
+    folders = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    prefixes = [str(path).removesuffix(DATABASE) for place in folders for path in sorted(place.glob(f"*{DATABASE}"))]
+    return [prefix for prefix in prefixes if Path(f"{prefix}{QUERIES}").is_file()]
+
+
+def prefix_of(truth: Path) -> str | None:
+    """The beginning of the path of a truth array whose images are beside it; None if it is no such array."""
+    for name in TRUTHS:
+        prefix = str(truth).removesuffix(name)
+        if prefix != str(truth) and Path(f"{prefix}{DATABASE}").is_file():
+            return prefix
+    return None
+
+
+def read_arrays(prefix: str, root: Path) -> ArraySet:
+    """The set of arrays whose names begin with a prefix. root: the folder below which the images lie;
+    if they do not, they lie below that of the arrays.
+
+    Raises DatasetError for arrays that are missing, damaged or do not fit together, and if an image is missing.
+    """
+    database, queries = (_photos(Path(f"{prefix}{name}"), root) for name in (DATABASE, QUERIES))
+    chosen = _chosen(Path(f"{prefix}{CHOSEN}"), len(queries.files))
+    rows = None
+    truth = next((path for path in (Path(f"{prefix}{name}") for name in TRUTHS) if path.is_file()), None)
+    if truth is not None:
+        rows = read_number_rows(truth, len(database.files))
+        if len(rows) == len(chosen):
+            pass  # in the order of the queries that count
+        elif len(rows) == len(queries.files):
+            rows = [rows[query] for query in chosen]
+        else:
+            counts = f"{len(rows)} rows for {len(chosen)} queries"
+            raise DatasetError(f"{truth} has {counts}; give the arrays of one set")
+    return ArraySet(queries.take(chosen), database, rows, len(queries.files) - len(chosen))
+
+
+def _photos(path: Path, root: Path) -> Photos:
+    """The photos that an array names; raises DatasetError if it has no names, or the first photo is missing."""
+    names = [str(name).replace("\\", "/").lstrip("/").removeprefix("./") for name in _texts(path)]
+    if not names:
+        raise DatasetError(f"{path} names no image; write it again")
+    if outside := next((name for name in names if leaves_folder(name)), None):
+        raise DatasetError(f"{path} names {outside[:80]}, which leaves the folder of the images; correct the array")
+    bases = [Path(os.path.abspath(place)).as_posix().rstrip("/") for place in (root, path.parent)]
+    base = next((base for base in bases if os.path.isfile(f"{base}/{names[0]}")), None)
+    if base is None:
+        remedy = "pass --data of the folder that holds it"
+        raise DatasetError(f"{path} names {names[0]}, which is not below {root}; {remedy}")
+    return Photos(path, [f"{base}/{name}" for name in names], names)
+
+
+def _texts(path: Path) -> list[str]:
+    """The elements of an array of text, in any shape."""
+    values = [value.decode() if isinstance(value, bytes) else value for value in read_array(path).ravel().tolist()]
+    if not all(isinstance(value, str) for value in values):
+        raise DatasetError(f"{path} is not an array of file names; write it again")
+    return values
+
+
+def _chosen(path: Path, count: int) -> list[int]:
+    """The numbers of the queries that count, in their order; all without such an array."""
+    if not path.is_file():
+        return list(range(count))
+    array = read_array(path)
+    if array.dtype == bool and array.shape == (count,):
+        return [int(number) for number in np.flatnonzero(array)]
+    if array.dtype.kind not in "iu" or (array.size and not (array.min() >= 0 and array.max() < count)):
+        raise DatasetError(f"{path} is not an array of numbers of the {count} queries; give the arrays of one set")
+    return [int(number) for number in array.ravel().tolist()]

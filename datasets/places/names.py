@@ -1,0 +1,116 @@
+"""Positions and headings in the file names of a set: the fields between ``@``.
+
+    @EASTING@NORTHING@ZONE@BAND@LATITUDE@LONGITUDE@PANO@TILE@HEADING@PITCH@ROLL@HEIGHT@TIMESTAMP@NOTE@.jpg
+
+The form is that of VPR-datasets-downloader (Berton et al.). Every field after the first two may be empty or missing.
+Metres without a zone are those of a plane that all photos share: sets such as Nordland have metres by frame number. A
+short name whose first two fields look like degrees has degrees, as on maps (`vpr.positions.names`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from vpr.datasets.places.coordinates import DEGREES, UNKNOWN, Coordinates
+from vpr.positions.errors import NoPosition
+from vpr.positions.geodesy import (
+    are_degrees,
+    is_geographic,
+    is_in_band,
+    is_unknown,
+    parse_number,
+    points_to_degrees,
+    utm_crs,
+)
+from vpr.positions.names import FIELDS, look_like_degrees
+
+HEADING = 8  # number of its field
+NEEDED = 9  # fields that are read
+ZONE = re.compile("[0-9]{1,2}", re.ASCII)
+
+
+def name_fields(name: str) -> list[str]:
+    """The fields of a file name, without its ending; empty if it has fewer than two.
+
+    >>> name_fields("@0543256.96@-12.5@@@@@7@.jpg")[:3]
+    ['0543256.96', '-12.5', '']
+    """
+    if name.count("@") < 2:
+        return []
+    stem, _, ending = name.rpartition(".")
+    fields = (stem if "@" not in ending and stem else name).split("@")[1:]
+    return [field.strip() for field in fields] if len(fields) >= 2 else []
+
+
+def read_names(names: Sequence[str], crs: str = "") -> tuple[Coordinates, np.ndarray]:
+    """The positions in file names, and the headings (N,) in degrees, NaN if a name has none.
+
+    crs: reference system of metres without a zone; empty for a plane of its own. A photo whose name has no two numbers
+    has no position.
+    """
+    rows = [name_fields(name) for name in names]
+    metres, degrees = np.full((len(rows), 2), np.nan), np.full((len(rows), 2), np.nan)
+    headings, system = np.full(len(rows), np.nan), np.full(len(rows), UNKNOWN)
+    groups: dict[tuple[str, str], list[int]] = {}
+    in_degrees = not crs and _are_degrees(rows)
+    for row, fields in enumerate(rows):
+        point = (parse_number(fields[0]), parse_number(fields[1])) if fields else (math.nan, math.nan)
+        if not math.isfinite(sum(point)):
+            degrees[row] = _given_degrees(*(*fields, *[""] * NEEDED)[4:6])
+            system[row] = UNKNOWN if np.isnan(degrees[row]).any() else DEGREES
+            continue
+        if in_degrees:
+            degrees[row], system[row] = point, DEGREES
+            continue
+        zone, band, latitude, longitude, *_, heading = (*fields[2:NEEDED], *[""] * NEEDED)[: NEEDED - 2]
+        metres[row], degrees[row] = point, _given_degrees(latitude, longitude)
+        headings[row] = parse_number(heading) if heading else math.nan
+        groups.setdefault((zone, band) if ZONE.fullmatch(zone) and band else ("", ""), []).append(row)
+    systems: dict[str, int] = {}
+    for (zone, band), members in groups.items():
+        chosen = np.array(members)
+        if not zone and crs and is_geographic(crs):
+            degrees[chosen], system[chosen] = metres[chosen], DEGREES
+            metres[chosen] = np.nan
+            continue
+        for name, part in _systems(zone, band, metres[chosen], degrees[chosen]):
+            system[chosen[part]] = systems.setdefault(name or crs, len(systems))
+    return Coordinates(metres, degrees, system, tuple(systems)), headings
+
+
+def _are_degrees(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first two fields of all names are degrees; the full form always has metres."""
+    named = [fields for fields in rows if fields]
+    return bool(named) and all(len(fields) < FIELDS and look_like_degrees(fields[0], fields[1]) for fields in named)
+
+
+def _given_degrees(latitude: str, longitude: str) -> tuple[float, float]:
+    """The degrees in two fields; NaN if they are empty, unknown or not on Earth."""
+    if latitude and longitude:
+        position = parse_number(latitude), parse_number(longitude)
+        if are_degrees(*position) and not is_unknown(*position):
+            return position
+    return math.nan, math.nan
+
+
+def _systems(zone: str, band: str, metres: np.ndarray, degrees: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """The reference systems of photos with one zone and letter, each with its photos (N,) bool.
+
+    The letter S is a band of the north, or the southern hemisphere: the latitude in the name decides, or else the one
+    that the metres have in the north.
+    """
+    everyone = np.ones(len(metres), bool)
+    try:
+        system = utm_crs(int(zone), band) if zone else ""
+    except NoPosition:
+        return [("", everyone)]
+    if band.upper() != "S":
+        return [(system, everyone)]
+    latitude = points_to_degrees(metres, system)[:, 0]
+    north = np.array([is_in_band(value, band) if math.isfinite(value) else False for value in latitude.tolist()], bool)
+    north = np.where(np.isnan(degrees[:, 0]), north, degrees[:, 0] >= 0)
+    return [(name, part) for name, part in ((system, north), (utm_crs(int(zone), "M"), ~north)) if part.any()]

@@ -1,0 +1,182 @@
+"""The photos of one side of a set: those of a folder, of a list of paths, or of a list with positions."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vpr.base.photo_files import ENDINGS, WHITE_SPACE, is_photo, skipped_text, walk_folders
+from vpr.base.progress import progress
+from vpr.datasets.errors import DatasetError
+from vpr.datasets.places.coordinates import Coordinates
+from vpr.datasets.places.names import read_names
+from vpr.positions.exif import find_position
+from vpr.positions.paths import RealPaths
+from vpr.positions.tables import LIST_SUFFIXES, ListEntry, read_list
+
+log = logging.getLogger("vpr")
+
+PATH_LIST = "_images_paths.txt"  # the end of the name of a folder's list of files
+
+
+@dataclass(frozen=True, eq=False)
+class Photos:
+    """The photos of one side, without positions."""
+
+    place: Path  # the folder or list that they come from
+    files: list[str]  # N absolute paths, forward slashes
+    names: list[str]  # N, within the folder
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> Photos:
+        """Some of the photos, by number."""
+        return Photos(self.place, [self.files[row] for row in rows], [self.names[row] for row in rows])
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedPhotos:
+    """The photos of one side with their positions, of which any may be unknown."""
+
+    photos: Photos
+    coordinates: Coordinates
+    headings: np.ndarray  # (N,) degrees from north, clockwise; NaN if unknown
+    source: str  # of the positions: 'names', 'list', 'EXIF', or 'none'
+
+    def take(self, rows: np.ndarray) -> PlacedPhotos:
+        """Some of the photos, by number."""
+        return PlacedPhotos(self.photos.take(rows), self.coordinates.take(rows), self.headings[rows], self.source)
+
+
+def folder_photos(folder: Path) -> Photos:
+    """The photos of a folder and its subfolders, by name; those of the list of paths beside it if there is one.
+
+    Hidden files are left out, and other files are counted in the log. Raises DatasetError for a folder that is missing
+    or without photos, and for a list that names a missing file.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"there is no folder {folder}; check the path")
+    base = Path(os.path.abspath(folder)).as_posix().rstrip("/")
+    listed = Path(f"{base}{PATH_LIST}")
+    names = _listed_names(listed, base) if listed.is_file() else _walked_names(folder)
+    if not names:
+        raise DatasetError(f"{folder} has no photos; give the folder that holds them")
+    if bad := next((name for name in names if not _is_utf8(name)), None):
+        raise DatasetError(f"{bad!r} in {folder}: the name is not UTF-8; rename it")
+    return Photos(folder, [f"{base}/{name}" for name in names], names)
+
+
+def _walked_names(folder: Path) -> list[str]:
+    """The names of the photos in a folder, relative to it."""
+    others, found = Counter[str](), list[str]()
+    base = os.path.abspath(folder).rstrip("/")
+    bar = progress(title=f"looking for photos in {folder}", unit="photo")
+    with bar:
+        for place, names in walk_folders(Path(base), lambda error: others.update(["folder that may not be read"])):
+            inside = place[len(base) + 1 :]
+            for name in names:
+                path = f"{place}/{name}"
+                ending = name[name.rfind(".") :].lower() if "." in name else ""
+                if os.path.isfile(path) if ending in ENDINGS else is_photo(Path(path)):
+                    found.append(f"{inside}/{name}" if inside else name)
+                else:
+                    others[ending or "without an ending"] += 1
+            bar.update(len(names))
+    if others:
+        log.info("%s: %s", folder, skipped_text(others))
+    return sorted(found)
+
+
+def _listed_names(listed: Path, base: str) -> list[str]:
+    """The names in a list of paths, each once. Raises DatasetError for a path that leaves the folder,
+    if the first is no file, and for text that is not UTF-8."""
+    try:
+        lines = [line.strip(WHITE_SPACE) for line in listed.read_text(encoding="utf-8-sig").split("\n")]
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{listed} is not UTF-8 text; write one path per line") from error
+    names = list(
+        dict.fromkeys(line.replace("\\", "/").removeprefix(f"{base}/").removeprefix("./") for line in lines if line)
+    )
+    inside = base.rpartition("/")[2] + "/"
+    if names and all(name.startswith(inside) for name in names) and not os.path.isfile(f"{base}/{names[0]}"):
+        names = [name.removeprefix(inside) for name in names]  # paths from the folder above
+    outside = next((name for name in names if leaves_folder(name)), None)
+    if outside is not None or (names and not os.path.isfile(f"{base}/{names[0]}")):
+        remedy = "correct the list, or remove it"
+        raise DatasetError(f"{listed} names {outside or names[0]}, which is not in {base}; {remedy}")
+    log.info("%s: %d photos, by %s", base, len(names), listed.name)
+    return names
+
+
+def leaves_folder(name: str) -> bool:
+    """Whether a path is not below the folder that it starts from; such a file of others may name anything."""
+    return name.startswith("/") or ".." in name.split("/")
+
+
+def is_list(path: Path) -> bool:
+    """Whether a path is a list of photos with positions, by its ending."""
+    return path.is_file() and path.suffix.lower() in LIST_SUFFIXES
+
+
+def list_photos(path: Path, entries: Iterable[ListEntry]) -> tuple[PlacedPhotos, int]:
+    """The photos of a list with positions, and the number of those whose file is missing.
+
+    Raises DatasetError if no photo of it exists.
+    """
+    real, missing = RealPaths(), 0
+    found: dict[str, tuple[str, tuple[float, float] | None]] = {}
+    for entry in entries:
+        if entry.path is None:
+            missing += 1
+        else:
+            found.setdefault(real(entry.path), (entry.name.replace("\\", "/"), entry.position))
+    if not found:
+        raise DatasetError(f"{path} names no photo that exists; its files are searched for beside it and in images/")
+    photos = Photos(path, list(found), [name for name, _ in found.values()])
+    coordinates = Coordinates.of_degrees([position for _, position in found.values()])
+    return PlacedPhotos(photos, coordinates, np.full(len(found), np.nan), "list"), missing
+
+
+def read_side(place: Path, crs: str, labels: bool = True) -> tuple[PlacedPhotos, int]:
+    """The photos of a folder, or of a list with positions, and the number of listed photos that are missing.
+
+    labels: whether the positions of the photos of a folder are read.
+    """
+    if is_list(place):
+        return list_photos(place, read_list(place, crs))
+    photos = folder_photos(place)
+    return (place_photos(photos, crs) if labels else unplaced(photos)), 0
+
+
+def place_photos(photos: Photos, crs: str) -> PlacedPhotos:
+    """Photos with the positions of their names, or if no name has one, of their EXIF."""
+    named = place_by_names(photos, crs)
+    if named.source == "names":
+        return named
+    positions = [find_position(Path(file)) for file in progress(photos.files, title="reading EXIF", unit="photo")]
+    coordinates = Coordinates.of_degrees(positions)
+    return PlacedPhotos(photos, coordinates, named.headings, "EXIF" if coordinates.known.any() else "none")
+
+
+def place_by_names(photos: Photos, crs: str) -> PlacedPhotos:
+    """Photos with the positions of their names."""
+    coordinates, headings = read_names([name.rpartition("/")[2] for name in photos.names], crs)
+    return PlacedPhotos(photos, coordinates, headings, "names" if coordinates.known.any() else "none")
+
+
+def unplaced(photos: Photos) -> PlacedPhotos:
+    """Photos without positions."""
+    count = len(photos.files)
+    return PlacedPhotos(photos, Coordinates.unknown(count), np.full(count, np.nan), "none")
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

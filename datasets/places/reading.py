@@ -1,0 +1,149 @@
+"""Both sides of a set with what is right, by its layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from vpr.datasets.errors import DatasetError
+from vpr.datasets.object_arrays import read_array
+from vpr.datasets.places.arrays import read_arrays
+from vpr.datasets.places.layout import BENCH_TRUTH, Places
+from vpr.datasets.places.listed_positions import listed_positions
+from vpr.datasets.places.lookup import PhotoIndex
+from vpr.datasets.places.photos import PlacedPhotos, is_list, list_photos, place_by_names, read_side
+from vpr.datasets.places.rules import Layout, PlaceRules
+from vpr.datasets.places.truth import (
+    Rows,
+    has_pairs,
+    is_number_pairs,
+    read_name_pairs,
+    read_number_pairs,
+    read_number_rows,
+)
+from vpr.positions.tables import read_list
+
+QUERY_SIDES, DATABASE_SIDES = ("query", "queries", "q"), ("database", "reference", "gallery", "ref", "db", "map")
+
+
+@dataclass
+class Labelled:
+    """Both sides with what is right."""
+
+    layout: Layout
+    queries: PlacedPhotos
+    database: PlacedPhotos
+    rows: Rows | None = None  # for each query; None if positions decide, or nothing
+    notes: list[str] = field(default_factory=list)
+
+
+def read_labelled(places: Places, rules: PlaceRules) -> Labelled:
+    """The photos of both sides, and what is right. Photos without a position are left out if positions decide.
+
+    Raises DatasetError for files that are missing or damaged, and MapError for a list that cannot be read.
+    """
+    labelled = _read(places, rules)
+    if rules.labels:
+        return labelled
+    return Labelled("no labels", labelled.queries, labelled.database, None, labelled.notes)
+
+
+def _read(places: Places, rules: PlaceRules) -> Labelled:
+    if places.arrays:
+        return _read_arrays(places, rules)
+    if places.both is not None:
+        return _read_both(places.both, rules)
+    assert places.database is not None and places.queries is not None
+    listed = places.truth if places.truth is not None and is_list(places.truth) else None
+    is_pairs = listed is not None and has_pairs(listed)
+    positions = None if is_pairs else listed
+    by_position = rules.labels and (places.truth is None or positions is not None)
+    (queries, missing), (database, also_missing) = (
+        read_side(place, rules.crs, by_position and positions is None) for place in (places.queries, places.database)
+    )
+    notes = [f"{count} photos of {place} are missing" for place, count in
+             ((places.queries, missing), (places.database, also_missing)) if count]  # fmt: skip
+    if rules.labels and positions is not None:
+        queries, database, unknown = listed_positions(queries.photos, database.photos, positions, rules.crs)
+        if unknown:
+            notes.append(f"{positions.name} names {len(unknown)} photos that the set does not have: {unknown[0]}, ...")
+    if not rules.labels or places.truth is None or positions is not None:
+        return _by_position(queries, database, notes)
+    return _by_truth(places.truth, queries, database, rules, notes)
+
+
+def _by_position(queries: PlacedPhotos, database: PlacedPhotos, notes: list[str]) -> Labelled:
+    """Sides whose positions decide what is right; without labels if either side has no position."""
+    sides = {"query": queries, "database photo": database}
+    without = [name for name, side in sides.items() if not side.coordinates.known.any()]
+    if without:
+        if len(without) == 1:
+            notes.append(f"no {without[0]} has a position, so nothing can be scored")
+        return Labelled("no labels", queries, database, None, notes)
+    kept = []
+    for name, side in sides.items():
+        known = side.coordinates.known
+        if count := int((~known).sum()):
+            first = side.photos.names[int((~known).argmax())]
+            notes.append(f"{count} of {len(known)} {name.replace('query', 'queries').replace('photo', 'photos')} have "
+                         f"no position and are left out: {first}{', ...' if count > 1 else ''}")  # fmt: skip
+        kept.append(side if known.all() else side.take(np.flatnonzero(known)))
+    sources = {side.source for side in kept}
+    layout: Layout = "names" if sources == {"names"} else "EXIF" if "EXIF" in sources else "list"
+    return Labelled(layout, kept[0], kept[1], None, notes)
+
+
+def _by_truth(
+    truth: Path, queries: PlacedPhotos, database: PlacedPhotos, rules: PlaceRules, notes: list[str]
+) -> Labelled:
+    """Sides with a file that says what is right. Positions in names are read too, for maps and confidence."""
+    queries, database = (
+        place_by_names(side.photos, rules.crs) if side.source == "none" else side for side in (queries, database)
+    )
+    sides = queries.photos, database.photos
+    if truth.suffix.lower() == ".npy":
+        if truth.name in BENCH_TRUTH or is_number_pairs(read_array(truth)):
+            rows, unnamed = read_number_pairs(truth, *sides)
+            if unnamed:
+                notes.append(f"{len(unnamed)} queries are not in {truth.name} and are left out")
+                kept = sorted(set(range(len(rows))) - set(unnamed))
+                queries, rows = queries.take(np.array(kept, np.int64)), [rows[row] for row in kept]
+            return Labelled("VPR-Bench", queries, database, rows, notes)
+        rows = read_number_rows(truth, len(sides[1].files))
+        if len(rows) != len(sides[0].files):
+            raise DatasetError(f"{truth} has {len(rows)} rows for {len(sides[0].files)} queries; is it of another set?")
+        return Labelled("arrays", queries, database, rows, notes)
+    if not is_list(truth):
+        raise DatasetError(f"{truth} is no truth that is known; give a .npy, or a .csv of pairs or positions")
+    indices = [PhotoIndex(side.files, side.names) for side in sides]
+    rows, unknown = read_name_pairs(truth, indices[0], indices[1], len(sides[0].files))
+    if unknown:
+        notes.append(f"{truth.name} names {len(unknown)} photos that the set does not have: {unknown[0]}, ...")
+    return Labelled("pairs", queries, database, rows, notes)
+
+
+def _read_arrays(places: Places, rules: PlaceRules) -> Labelled:
+    arrays = read_arrays(places.arrays, places.root)
+    queries, database = (place_by_names(side, rules.crs) for side in (arrays.queries, arrays.database))
+    notes = [f"{arrays.left_out} queries are not in qIdx and are left out"] if arrays.left_out else []
+    if arrays.rows is None:
+        return _by_position(queries, database, [*notes, "there is neither pIdx nor gt beside the arrays"])
+    return Labelled("arrays", queries, database, arrays.rows, notes)
+
+
+def _read_both(path: Path, rules: PlaceRules) -> Labelled:
+    """A list of both sides, told apart by its column ``side``."""
+    entries = list(read_list(path, rules.crs))
+    sides = []
+    for names in (QUERY_SIDES, DATABASE_SIDES):
+        chosen = [entry for entry in entries if entry.side in names]
+        if not chosen:
+            raise DatasetError(
+                f"{path} has no photo whose column side is {names[0]}; add the column, with query or database, or pass "
+                "--database and --queries"
+            )
+        sides.append(list_photos(path, chosen))
+    notes = [f"{count} photos of {path} are missing" for count in [sides[0][1] + sides[1][1]] if count]
+    return _by_position(sides[0][0], sides[1][0], notes)

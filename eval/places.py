@@ -1,0 +1,126 @@
+"""``python -m eval.places``: shortlists, re-ranking and Recall@k on any set of places."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vpr.base.command import log_to, run_command
+from vpr.base.errors import VprError
+from vpr.base.files import write_json
+from vpr.base.machine import choose_device
+from vpr.base.outputs import check_outputs
+from vpr.base.settings import Names, option, output
+from vpr.cluster.options import ShardOptions
+from vpr.datasets.places.options import PlaceOptions
+from vpr.datasets.places.place_set import load
+from vpr.eval.evaluation import EvaluationSettings, PredictionOptions, evaluate_benchmark
+from vpr.eval.files.prediction_file import check_suffix
+from vpr.eval.options import RankingOptions, SourceOptions
+from vpr.eval.report.subject import ReportOptions
+from vpr.eval.sets.places import KS, PlacesBenchmark
+from vpr.eval.tables import show
+from vpr.retrieval.settings import RerankOptions
+
+if TYPE_CHECKING:
+    from vpr.eval.comparison.comparison import Comparison
+
+log = logging.getLogger("vpr")
+
+
+@dataclass(frozen=True)
+class FileOptions(PredictionOptions):
+    """Results and files."""
+
+    recall: Names = option(Names(), "numbers of answers N of Recall@N and mAP@N; default: 1,5,10,20,100, up to --depth")
+    compare: Names = option(
+        Names(), "more run folders and prediction files, each as SOURCE or NAME=SOURCE, in one table with --run"
+    )
+    submission: Path | None = output(None, "write the final rankings as a prediction file, .zip or .csv", "predictions")
+    confidence: Path | None = output(None, "write the first answer of each query and its confidence as CSV", "csv")
+    json: Path | None = output(None, "write protocol, counts and results as JSON", "json")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    stages = [PlaceOptions, SourceOptions, RankingOptions, RerankOptions, FileOptions, ReportOptions, ShardOptions]
+    about = "Evaluate on any set of places: file names with positions, arrays, lists, EXIF, or no labels."
+    return run_command("eval.places", about, stages, _work, argv)
+
+
+def _work(
+    options: PlaceOptions,
+    source: SourceOptions,
+    ranking: RankingOptions,
+    rerank: RerankOptions,
+    files: FileOptions,
+    page: ReportOptions,
+    cluster: ShardOptions,
+) -> None:
+    ks = parse_recall(files.recall, ranking.depth)
+    if files.submission is not None:
+        check_suffix(files.submission)
+    answered = bool(files.predictions is None or source.rerank or files.submission or files.confidence)
+    places = options.places()
+    check_outputs([source, files, page], places.files())  # the files that were found by looking are inputs too
+    benchmark = PlacesBenchmark(load(places, options.rules()), ks)
+    show(*benchmark.header())
+    for note in benchmark.notes():
+        log.warning("note: %s", note)
+    benchmark.require_positives()  # before photos are described
+    if files.compare:
+        benchmark.require_answers()
+    if answered and source.run.is_dir():
+        log_to(source.run)
+    evaluation = evaluate_benchmark(benchmark, EvaluationSettings(source, ranking, rerank, files, cluster, answered))
+    if files.submission is not None:
+        show(evaluation.write_submission(files.submission))
+    show(*evaluation.blocks())
+    if files.confidence is not None:
+        evaluation.write_confidence(files.confidence)
+    record = evaluation.record()
+    if files.compare:
+        comparison = _compare([str(source.run), *files.compare], benchmark, ranking, rerank)
+        show(*comparison.blocks()[len(benchmark.header()) :])
+        record |= {"comparison": comparison.record()}
+    if files.json is not None:
+        write_json(files.json, record)
+    if page.report is not None:  # last, because it takes longest
+        show(evaluation.write_report(page.report, page))
+
+
+def parse_recall(texts: Names, depth: int) -> tuple[int, ...]:
+    """The numbers of answers, rising; without any, those of `KS` that the shortlist has.
+
+    Raises VprError for anything else, and for more than the shortlist has.
+    """
+    ks = set[int]()
+    for text in texts:
+        if not (text.isascii() and text.isdecimal() and int(text) > 0):
+            raise VprError(f"--recall: {text!r} is not a number of answers; give whole numbers above 0, as 1,5,10")
+        ks.add(int(text))
+    if not ks:
+        return tuple(k for k in KS if k <= depth)
+    if max(ks) > depth:
+        raise VprError(
+            f"--recall: {max(ks)} is more than the {depth} candidates of a shortlist; pass --depth {max(ks)}"
+        )
+    return tuple(sorted(ks))
+
+
+def _compare(
+    sources: list[str], benchmark: PlacesBenchmark, ranking: RankingOptions, rerank: RerankOptions
+) -> Comparison:
+    """Several runs and prediction files on one set."""
+    from vpr.eval.comparison.comparison import compare_methods
+    from vpr.eval.comparison.methods import parse_methods
+    from vpr.eval.evaluator import Evaluator
+
+    return compare_methods(parse_methods(sources), benchmark, Evaluator(ranking, rerank, choose_device(ranking.device)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
