@@ -90,7 +90,7 @@ def read_side(folder: Path) -> tuple[list[Photo], list[str]]:
     table = table.sort_values(["sequence_key", "frame_number"], kind="stable")
     photos = []
     for row in table.itertuples():
-        photos.append(Photo(folder / "images" / f"{row.key}.jpg", *to_degrees(row.easting, row.northing, CRS)))
+        photos.append(Photo(folder / "images" / f"{row.key}.jpg", to_degrees(row.easting, row.northing, CRS)))
     return photos, [str(key) for key in table.sequence_key]
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 IndexKind = Literal["flat", "ivf", "ivf-pq"]
 KINDS = get_args(IndexKind)
-FLAT_UP_TO, IVF_UP_TO = 200_000, 20_000_000  # descriptors
+FLAT_UP_TO, IVF_UP_TO = 50_000, 20_000_000  # descriptors
 CODE_BYTES = 64  # maximum bytes of a descriptor's code
 CANDIDATES_PER_RESULT = 4  # candidates of an index per result, from which the exact cosines choose
 SAMPLES_PER_CLUSTER = 64  # maximum training descriptors per cluster, and per code
@@ -48,7 +48,7 @@ PARAMETERS: dict[IndexKind, IndexParameters] = {
 def kind_for(count: int, limits: tuple[int, int] = (FLAT_UP_TO, IVF_UP_TO)) -> IndexKind:
     """The kind of index for a number of descriptors.
 
-    >>> [kind_for(count) for count in (200_000, 200_001, 20_000_001)]
+    >>> [kind_for(count) for count in (50_000, 50_001, 20_000_001)]
     ['flat', 'ivf', 'ivf-pq']
     """
     return "flat" if count <= limits[0] else "ivf" if count <= limits[1] else "ivf-pq"
