@@ -17,6 +17,7 @@ from vpr.datasets.msls.cities import TRAIN_CITIES
 from vpr.datasets.msls.tree import Location, existing_cities, locate
 from vpr.description.image_files import ImageFiles
 from vpr.description.images import size_before_crop
+from vpr.distill.sampling.headings import courses, known_headings, of_several_cameras
 from vpr.distill.sampling.places import Photos
 from vpr.distill.settings import RunOptions
 from vpr.models.netvlad import NetVLAD
@@ -25,6 +26,7 @@ from vpr.models.structural import StructuralModel
 log = logging.getLogger("vpr")
 
 HELD_OUT = "amsterdam"  # the default held-out city
+MOST_WITHOUT_HEADING = 0.5  # share of a side's photos that may be left out
 MEMORY_BYTES = 2 << 30  # decoded training images stay in memory up to this size
 
 
@@ -100,12 +102,45 @@ def training_photos(root: Path, cities: tuple[str, ...], held_out: str) -> tuple
 
 def _side_photos(side: Side, city: int) -> tuple[np.ndarray, ...]:
     """The fields of `Photos`, in order, for the images of one side of a city."""
-    rows = side.frames[:, 0]
     if side.utm is None:
         raise DatasetError(
             f"{side.folder}: postprocessed.csv is missing, so positions are unknown",
             thing=side.folder,
             remedy="unpack the metadata again",
         )
-    heading = np.full(len(rows), np.nan, np.float32) if side.compass is None else side.compass[rows]
-    return side.image_paths(rows), side.utm[rows], np.full(len(rows), city), heading, side.night, side.sideways
+    heading, kept = _headings(side)
+    rows = side.frames[kept, 0]
+    numbers = np.full(len(rows), city)
+    return side.image_paths(rows), side.utm[rows], numbers, heading[kept], side.night[kept], side.sideways[kept]
+
+
+def _headings(side: Side) -> tuple[np.ndarray, np.ndarray]:
+    """The headings (N,) of the images of one side, in degrees, NaN if unknown; and the numbers (M,) of those to use.
+
+    Photos without a heading are not used if their drive has several cameras. Raises DatasetError if most are of this
+    kind.
+    """
+    assert side.utm is not None
+    rows = side.frames[:, 0]
+    utm, compass = side.utm[rows], None if side.compass is None else side.compass[rows]
+    heading = known_headings(compass, len(rows))
+    unknown = np.isnan(heading)
+    if not unknown.any():
+        return heading, np.arange(len(rows))
+    several = unknown & of_several_cameras(utm, side.drive)
+    if several.mean() > MOST_WITHOUT_HEADING:
+        raise DatasetError(
+            f"{side.folder}: {several.sum()} of {len(rows)} photos stand at one point with others of their drive and "
+            "have no heading, so photos of different directions would count as one place",
+            thing=side.folder,
+            remedy="write their headings into the column ca of raw.csv, degrees from north, or keep one photo a point",
+        )
+    views = None if side.view_direction is None else side.view_direction[rows]
+    course = courses(utm, side.drive, views)
+    told = unknown & ~several & ~np.isnan(course)
+    left_out = f"; {several.sum()} of several cameras at one point are left out" if several.any() else ""
+    log.info(
+        "%s: %d of %d photos have no heading (ca in raw.csv), and %d of these take the course of their drive%s",
+        side.folder, unknown.sum(), len(rows), told.sum(), left_out,
+    )  # fmt: skip
+    return np.where(told, course, heading), np.flatnonzero(~several)

@@ -82,6 +82,10 @@ class StartConfig:
         "share of the way from the weights before the first step to the trained ones that is kept, in [0, 1]; default: "
         "the share that re-ranks best on held-out data; 1 if no data are held out, or the weights start at random",
     )
+    start_head: Literal["kept", "fitted"] = option(
+        "kept",
+        "head of a --start run; kept: its own; fitted: initialised again from training photos, as from --weights",
+    )
 
 
 @dataclass(frozen=True)
@@ -216,6 +220,11 @@ class StudentSettings:
     train: TrainConfig
     distillation: DistillationConfig | None = None
     start: StartConfig | None = None  # None: the trained weights are kept
+
+    @property
+    def keeps_head(self) -> bool:
+        """Whether the head of the run that the training starts from is kept."""
+        return self.start is None or self.start.start_head == "kept"
 
     def chooses_share(self, held_out: str) -> bool:
         """Whether held-out data of this name, empty for none, choose the share of the trained weights."""
