@@ -36,40 +36,41 @@ class TrainingData:
 
     root: Path
     photos: Photos
-    held_out: str  # name of the held-out data; empty for none
+    held_out: str  # names of the held-out data, joined by commas; empty for none
     identity: dict[str, Any]  # cities or classes, held-out data and fingerprint, for config.json
 
 
 def training_data(options: RunOptions) -> TrainingData:
     """Read the training cities.
 
-    Raises DatasetError for a damaged or missing city, and VprError if the held-out city is among the training cities.
+    Raises DatasetError for a damaged or missing city, and VprError if a held-out city is among the training cities.
     """
-    if options.held_out in options.cities:
+    if both := [name for name in options.held_out or () if name in options.cities]:
         raise VprError(
-            f"{options.held_out} is held out of training",
+            f"{', '.join(both)}: held out of training",
             thing="--held-out",
             remedy="remove it from --cities, or pass another --held-out",
         )
-    wanted = HELD_OUT if options.held_out is None else options.held_out
-    root = data_root(options.data, [*options.cities, *filter(None, [wanted])], () if options.cities else TRAIN_CITIES)
-    held_out = _held_out_city(options, root)
+    wanted = (HELD_OUT,) if options.held_out is None else options.held_out
+    root = data_root(options.data, [*options.cities, *wanted], () if options.cities else TRAIN_CITIES)
+    held_out = _held_out_cities(options, root)
     photos, dataset = training_photos(root, tuple(options.cities), held_out)
     cities = [city.name for city in dataset.cities]
     log.info("training photos: %d of %s", len(photos.paths), ", ".join(cities))
-    identity = {"cities": cities, "held_out": held_out, "fingerprint": dataset.fingerprint}
-    return TrainingData(root, photos, held_out, identity)
+    names = ",".join(held_out)
+    identity = {"cities": cities, "held_out": names, "fingerprint": dataset.fingerprint}
+    return TrainingData(root, photos, names, identity)
 
 
-def _held_out_city(options: RunOptions, root: Path) -> str:
-    """The held-out city of the options. If they name none: the default city if it exists and is not a training city,
-    else ""."""
+def _held_out_cities(options: RunOptions, root: Path) -> tuple[str, ...]:
+    """The held-out cities of the options. If the option is left out: the default city if it exists and is not a
+    training city."""
     if options.held_out is not None:
-        return options.held_out
+        return tuple(dict.fromkeys(options.held_out))
     if HELD_OUT not in options.cities and Location(HELD_OUT, "train_val") in existing_cities(root):
-        return HELD_OUT
+        return (HELD_OUT,)
     log.info("no city is held out: w, the weight of S_struct, keeps its default; --held-out CITY calibrates it")
-    return ""
+    return ()
 
 
 def load_images(data: TrainingData, model: StructuralModel | NetVLAD, workers: int = 0) -> ImageFiles:
@@ -83,16 +84,16 @@ def load_images(data: TrainingData, model: StructuralModel | NetVLAD, workers: i
     return ImageFiles.for_model(data.root, paths, model, keep)
 
 
-def training_photos(root: Path, cities: tuple[str, ...], held_out: str) -> tuple[Photos, MSLS]:
+def training_photos(root: Path, cities: tuple[str, ...], held_out: tuple[str, ...] = ()) -> tuple[Photos, MSLS]:
     """The photos of the cities, queries and database, without panoramas.
 
-    cities: all training cities but the held-out one if empty. Their order has no effect. Raises DatasetError for a
+    cities: all training cities but the held-out ones if empty. Their order has no effect. Raises DatasetError for a
     damaged or missing city.
     """
     official = {name: number for number, name in enumerate(TRAIN_CITIES)}
     cities = tuple(sorted(cities, key=lambda name: (official.get(name, len(official)), name)))
     if not cities:
-        cities = tuple(place.name for place in locate(root, "train", ()) if place.name != held_out)
+        cities = tuple(place.name for place in locate(root, "train", ()) if place.name not in held_out)
     dataset = load(root, Protocol(split="train", cities=cities))
     parts = [
         _side_photos(side, number) for number, city in enumerate(dataset.cities) for side in (city.query, city.database)

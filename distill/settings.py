@@ -42,10 +42,10 @@ class RunOptions:
 
     data: Path | None = option(None, "root of an MSLS tree; default: mini-MSLS, rendered on first use")
     cities: Names = option(Names(), "training cities; default: the official ones that the tree has")
-    held_out: str | None = option(
+    held_out: Names | None = option(
         None,
-        "city held out of training, to calibrate the weight of S_struct; '' for none; default: amsterdam, unless "
-        "the tree lacks it or --cities names it",
+        "cities held out of training, to choose weights and to calibrate the weight of S_struct on all of them "
+        "together; '' for none; default: amsterdam, unless the tree lacks it or --cities names it",
     )
     out: Path = output(Path("runs/distill"), "run folder", "folder")
     device: Device = option("auto", "device to compute on")
@@ -269,8 +269,12 @@ def identity_of(settings: StudentSettings | TeacherSettings) -> dict[str, Any]:
     identity = dataclasses.asdict(settings)
     for name in ("workers", "checkpoint_every", "tensorboard"):
         del identity["train"][name]
-    if identity.get("start", ...) is None:  # of a training on class labels, which has no such options
-        del identity["start"]
-    elif "start" in identity:  # the fingerprint of that run is recorded, see `run_identity`
-        del identity["start"]["start"]
+    start = identity.get("start")
+    if start is None:
+        identity.pop("start", None)  # of a training on class labels, which has no such options
+        return identity
+    # The fingerprint of that run is recorded, see `run_identity`. Its head has no effect without it, and runs of before
+    # there was a choice kept it.
+    if start.pop("start") is None or start["start_head"] == "kept":
+        del start["start_head"]
     return identity

@@ -71,7 +71,7 @@ def rig(count, **columns):
 
 def test_views_of_one_point_are_never_positives(tmp_path):
     write_city(tmp_path, "town", make_rows(3, "q"), rig(10))
-    photos, _ = training_photos(tmp_path, ("town",), "")
+    photos, _ = training_photos(tmp_path, ("town",))
     places = Places(photos, Guard())
     for anchor in places.anchors:
         assert (photos.heading[places.positives(anchor)] == photos.heading[anchor]).all()
@@ -85,7 +85,7 @@ def test_drives_in_opposite_directions_without_compass_are_no_positives(tmp_path
     there = make_rows(20, "a", ca=np.nan, easting=east)
     back = make_rows(20, "b", ca=np.nan, easting=east[::-1], northing=6_000_003.0)
     write_city(tmp_path, "town", there, back)
-    photos, _ = training_photos(tmp_path, ("town",), "")
+    photos, _ = training_photos(tmp_path, ("town",))
     assert photos.heading.tolist() == [90] * 20 + [270] * 20
     places = Places(photos, Guard())
     for anchor in places.anchors:
@@ -98,10 +98,10 @@ def test_cameras_without_headings_are_left_out_or_refused(tmp_path, caplog):
     unknown = rig(10).assign(ca=np.nan)
     write_city(tmp_path, "rig", make_rows(3, "q"), unknown)
     with pytest.raises(DatasetError, match="train_val/rig/database: 40 of 40 photos stand at one point .* column ca"):
-        training_photos(tmp_path, ("rig",), "")
+        training_photos(tmp_path, ("rig",))
     drive = make_rows(60, "d", ca=np.nan, easting=500_000.0 + 8 * np.arange(60))
     mixed = unknown.assign(key=[f"x{row}" for row in range(40)], sequence_key="rig")
     write_city(tmp_path, "mixed", make_rows(3, "q"), pd.concat([drive, mixed], ignore_index=True))
-    photos, _ = training_photos(tmp_path, ("mixed",), "")
+    photos, _ = training_photos(tmp_path, ("mixed",))
     assert len(photos.paths) == 63 and not any("/x" in path for path in photos.paths)
     assert "40 of several cameras at one point are left out" in caplog.text
