@@ -89,8 +89,8 @@ class Sample:
     def geometry(self) -> int:
         """The number of first candidates that are ordered by geometry: 0 for classes, sequences and few patches."""
         frames = self.described.rows.query.shape[1] * self.described.rows.database.shape[1]
-        is_of_scenes = frames == 1 and self.criterion is PLACE_CRITERION
-        return Calibration().default_geometry(self.described.cache.spec.patches) if is_of_scenes else 0
+        fits = frames == 1 and self.criterion.of_scenes
+        return Calibration().default_geometry(self.described.cache.spec.patches) if fits else 0
 
     def compare(self, config: RerankConfig, weight: float = 1.0) -> Similarities:
         """The similarities (S, K) of the queries and their candidates. weight: of S_struct, for geometry."""

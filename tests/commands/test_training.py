@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from vpr.base.errors import VprError
 from vpr.datasets.msls import Protocol, load
 from vpr.distill import __main__ as distill
 from vpr.distill.data import training_photos
+from vpr.eval.calibration.criterion import PLACE_CRITERION
 from vpr.eval.calibration.validator import Validator
 from vpr.models.builtin import resolve_run
 
@@ -160,7 +162,9 @@ def test_a_run_to_start_from_gives_the_prior_of_the_weight(tiny_tree, tmp_path):
     (start / "metrics.json").write_text(json.dumps(metrics))
 
     def prior(run):
-        return Validator.load_cities(tiny_tree, "amsterdam", tmp_path, torch.device("cpu"), run).criterion.prior
+        criterion = Validator.load_cities(tiny_tree, "amsterdam", tmp_path, torch.device("cpu"), run).criterion
+        assert replace(criterion, prior=PLACE_CRITERION.prior) == PLACE_CRITERION
+        return criterion.prior
 
     assert prior(start) == ("complement", 0.85, 3.0)
     del metrics["calibration"]
