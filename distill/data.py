@@ -47,7 +47,7 @@ def training_data(options: RunOptions) -> TrainingData:
     """
     if both := [name for name in options.held_out or () if name in options.cities]:
         raise VprError(
-            f"{', '.join(both)}: held out of training",
+            f"{', '.join(both)} {'is' if len(both) == 1 else 'are'} held out of training",
             thing="--held-out",
             remedy="remove it from --cities, or pass another --held-out",
         )
