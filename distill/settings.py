@@ -82,10 +82,6 @@ class StartConfig:
         "share of the way from the weights before the first step to the trained ones that is kept, in [0, 1]; default: "
         "the share that re-ranks best on held-out data; 1 if no data are held out, or the weights start at random",
     )
-    start_head: Literal["kept", "fitted"] = option(
-        "kept",
-        "head of a --start run; kept: its own; fitted: initialised again from training photos, as from --weights",
-    )
 
 
 @dataclass(frozen=True)
@@ -221,11 +217,6 @@ class StudentSettings:
     distillation: DistillationConfig | None = None
     start: StartConfig | None = None  # None: the trained weights are kept
 
-    @property
-    def keeps_head(self) -> bool:
-        """Whether the head of the run that the training starts from is kept."""
-        return self.start is None or self.start.start_head == "kept"
-
     def chooses_share(self, held_out: str) -> bool:
         """Whether held-out data of this name, empty for none, choose the share of the trained weights."""
         if self.start is None or self.start.average_with_start is not None:
@@ -269,12 +260,8 @@ def identity_of(settings: StudentSettings | TeacherSettings) -> dict[str, Any]:
     identity = dataclasses.asdict(settings)
     for name in ("workers", "checkpoint_every", "tensorboard"):
         del identity["train"][name]
-    start = identity.get("start")
-    if start is None:
-        identity.pop("start", None)  # of a training on class labels, which has no such options
-        return identity
-    # The fingerprint of that run is recorded, see `run_identity`. Its head has no effect without it, and runs of before
-    # there was a choice kept it.
-    if start.pop("start") is None or start["start_head"] == "kept":
-        del start["start_head"]
+    if identity.get("start", ...) is None:  # of a training on class labels, which has no such options
+        del identity["start"]
+    elif "start" in identity:  # the fingerprint of that run is recorded, see `run_identity`
+        del identity["start"]["start"]
     return identity

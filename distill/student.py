@@ -56,7 +56,7 @@ def train_student(
     model = model.to(device).to(memory_format=torch.channels_last)
     images = load_images(data, model, settings.train.workers)
     # repeated after an interruption, because the loss "keep" compares with the initial model
-    if initial is not None and settings.keeps_head:
+    if initial is not None:
         fit_pooling(model, images, device, seed)
     elif settings.model.head == "whitening":
         initialise_whitening(model, images, device, seed)
