@@ -78,6 +78,7 @@ def _work(
     count, kept = (len(set(side.classes.tolist())) for side in (training, images))
     name = "" if held_out is None else f"{count - kept} of {count} training classes"
     data = class_data(images, labels.layout, name, training.fingerprint)
+    sets = {} if held_out is None else {name: held_out}
     check_validation(train, name)
 
     base, out = run.out / BASE, run.out
@@ -86,10 +87,10 @@ def _work(
     with first_process_lock(fabric, out):
         if not open_run(fabric, out, identity, run.overwrite):
             if not open_run(fabric, base, base_identity, overwrite=False, write_log=False):
-                validator = Validator(name, held_out, base, fabric.device, LABEL_CRITERION)
+                validator = Validator(sets, base, fabric.device, LABEL_CRITERION)
                 train_student(first, data, base, fabric, validator)
             fabric.barrier()
-            validator = Validator(name, held_out, out, fabric.device, LABEL_CRITERION)
+            validator = Validator(sets, out, fabric.device, LABEL_CRITERION)
             initial = load_student(base, fabric.device)
             train_student(second, data, out, fabric, validator, initial=initial)
     fabric.print(f"retrieval: {out}")

@@ -19,8 +19,9 @@ from vpr.distill.student import check_settings, load_start, recalibrate, train_s
 from vpr.distill.teacher import check_image_count, check_teacher, fit_teacher
 from vpr.distill.training.validation import Validator, check_validation
 
-# From the root of a tree, the name of the held-out city or "", the run folder and the device.
-LoadValidator = Callable[[Path, str, Path, torch.device], Validator]
+# From the root of a tree, the names of the held-out cities joined by commas, the run folder, the device, and the run
+# that the training starts from.
+LoadValidator = Callable[[Path, str, Path, torch.device, Path | None], Validator]
 
 
 def run_student(
@@ -30,7 +31,7 @@ def run_student(
     load_validator: LoadValidator,
     load_teacher: Callable[[Fabric], TeacherSource] | None = None,
 ) -> Fabric:
-    """Train a student into a run folder. If the run is complete and its held-out city changed, calibrate it again.
+    """Train a student into a run folder. If the run is complete and its held-out cities changed, calibrate it again.
 
     Returns the processes; the folder is complete for all of them. command: the module of the command, for config.json.
     load_teacher: loads the teacher of a distillation.
@@ -45,7 +46,8 @@ def run_student(
         teacher.check(data)
     check_validation(settings.train, data.held_out)
     out = options.out
-    validator = load_validator(data.root, data.held_out, out, fabric.device)
+    start = None if settings.start is None else settings.start.start
+    validator = load_validator(data.root, data.held_out, out, fabric.device, start)
     taught_by = None if teacher is None else teacher.identity(data)
     identity = run_identity(command, settings, data, taught_by=taught_by)
     if initial is not None:
@@ -70,7 +72,7 @@ def run_teacher(settings: TeacherSettings, options: RunOptions, load_validator: 
     check_validation(settings.train, data.held_out)
     held_out = data.held_out if settings.train.validate_every else ""
     out = options.out
-    validator = load_validator(data.root, held_out, out, fabric.device)
+    validator = load_validator(data.root, held_out, out, fabric.device, None)
     with first_process_lock(fabric, out):
         fit_teacher(settings, data, out, fabric, options.overwrite, validator)
     fabric.barrier()

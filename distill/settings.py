@@ -42,10 +42,10 @@ class RunOptions:
 
     data: Path | None = option(None, "root of an MSLS tree; default: mini-MSLS, rendered on first use")
     cities: Names = option(Names(), "training cities; default: the official ones that the tree has")
-    held_out: str | None = option(
+    held_out: Names | None = option(
         None,
-        "city held out of training, to calibrate the weight of S_struct; '' for none; default: amsterdam, unless "
-        "the tree lacks it or --cities names it",
+        "cities held out of training, to choose weights and to calibrate the weight of S_struct on all of them "
+        "together; '' for none; default: amsterdam, unless the tree lacks it or --cities names it",
     )
     out: Path = output(Path("runs/distill"), "run folder", "folder")
     device: Device = option("auto", "device to compute on")

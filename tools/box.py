@@ -46,7 +46,7 @@ def write_box(run: Path, data: Path) -> None:
     model, held_out = round_to_half(load_student(run, CPU)), config["run"]["data"]["held_out"]
     losses = json.loads((run / METRICS).read_text())["losses"]
     with tempfile.TemporaryDirectory() as folder:
-        calibration = Validator.load_city(data, held_out, Path(folder), CPU).calibrate(model)
+        calibration = Validator.load_cities(data, held_out, Path(folder), CPU).calibrate(model)
     write_run(FOLDER, model, config, {"losses": losses, **calibration})
     teacher = round_to_half(load_teacher(run, CPU))
     write_run(FOLDER / TEACHER, teacher, json.loads((run / TEACHER / CONFIG).read_text()), {})

@@ -35,7 +35,7 @@ def _work(
     from vpr.eval.calibration.validator import Validator
 
     settings = TeacherSettings(teacher, objective, train, whitening)
-    fabric = run_teacher(settings, options, Validator.load_city)
+    fabric = run_teacher(settings, options, Validator.load_cities)
     fabric.print(f"teacher: {options.out}")
 
 

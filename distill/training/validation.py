@@ -22,7 +22,9 @@ SCORE = "score"  # the metric by which weights are chosen; higher is better
 class Validator(Protocol):
     """Held-out data that models are validated and calibrated on."""
 
-    held_out: str  # name of the data; empty for none
+    @property
+    def held_out(self) -> str:
+        """The names of the data, joined by commas; empty for none."""
 
     def score(self, model: Any) -> dict[str, float]:
         """The metrics of a model in training, by name; one of them is `SCORE`."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -41,6 +42,22 @@ class Scores:
     metrics: dict[str, float]
     values: np.ndarray  # (S,) the value of each query by the criterion
 
+    @classmethod
+    def pool(cls, parts: Sequence[Scores]) -> Scores:
+        """The scores of the queries of several sets together."""
+        counts = [len(part.values) for part in parts]
+        names = parts[0].metrics
+        metrics = {name: float(np.average([part.metrics[name] for part in parts], weights=counts)) for name in names}
+        return cls(metrics, np.concatenate([part.values for part in parts]))
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """The first answers of the queries of a sample."""
+
+    separations: np.ndarray  # (S,)
+    right: np.ndarray  # (S,) bool
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -72,8 +89,8 @@ class Sample:
     def geometry(self) -> int:
         """The number of first candidates that are ordered by geometry: 0 for classes, sequences and few patches."""
         frames = self.described.rows.query.shape[1] * self.described.rows.database.shape[1]
-        is_of_scenes = frames == 1 and self.criterion is PLACE_CRITERION
-        return Calibration().default_geometry(self.described.cache.spec.patches) if is_of_scenes else 0
+        fits = frames == 1 and self.criterion.of_scenes
+        return Calibration().default_geometry(self.described.cache.spec.patches) if fits else 0
 
     def compare(self, config: RerankConfig, weight: float = 1.0) -> Similarities:
         """The similarities (S, K) of the queries and their candidates. weight: of S_struct, for geometry."""
@@ -84,37 +101,60 @@ class Sample:
         ordered = reorder(self.ranked, weighted_sum(similarities.global_similarity, similarities.structural, weight))
         return self.shortlist.with_tail(ordered, self.queries)
 
-    def sweep_weights(self, similarities: Similarities) -> dict[float, Scores]:
-        """The scores of each of `WEIGHTS`. The largest weight is doubled as long as it is better than all others."""
-        results: dict[float, Scores] = {}
-        weights = list(WEIGHTS)
-        for weight in weights:
-            best = max((self.criterion.value(scores.metrics) for scores in results.values()), default=0.0)
-            order = self.order(similarities, weight), self.positives
-            results[weight] = Scores(self.criterion.metrics(*order), self.criterion.values(*order))
-            if weight == weights[-1] and weight < MAX_WEIGHT and self.criterion.value(results[weight].metrics) > best:
-                weights.append(2 * weight)
-        return results
+    def score(self, similarities: Similarities, weight: float) -> Scores:
+        """The scores of a weight."""
+        order = self.order(similarities, weight), self.positives
+        return Scores(self.criterion.metrics(*order), self.criterion.values(*order))
 
-    def fit_curves(self, similarities: Similarities, weight: float) -> Curves:
-        """The curves from separations to probabilities, before and after re-ranking with a weight."""
+    def outcomes(self, similarities: Similarities, weight: float) -> dict[Stage, Outcomes]:
+        """The answers before and after re-ranking with a weight, by stage, as far as they are known."""
         data, before = self.described.data, self.shortlist.separation
         scores = weighted_sum(similarities.global_similarity, similarities.structural, weight)
-        right = first_is_right(self.ranked, data, self.queries)
-        first = None if before is None else _fit_curve("shortlist", before[self.queries], right)
-        plain = replace(similarities, geometry=None)
-        by_geometry = None if similarities.geometry is None else self._fit_reranked("geometry", similarities, scores)
-        return Curves(first, self._fit_reranked("rerank", plain, scores), by_geometry)
+        stages: dict[Stage, Outcomes] = {}
+        if before is not None:
+            stages["shortlist"] = Outcomes(before[self.queries], first_is_right(self.ranked, data, self.queries))
+        stages["rerank"] = self._reranked(replace(similarities, geometry=None), scores)
+        if similarities.geometry is not None:
+            stages["geometry"] = self._reranked(similarities, scores)
+        return stages
 
-    def _fit_reranked(self, stage: Stage, similarities: Similarities, scores: np.ndarray) -> Curve | None:
-        """The curve after re-ranking by scores (S, K), and by geometry if it is known."""
+    def _reranked(self, similarities: Similarities, scores: np.ndarray) -> Outcomes:
+        """The answers after re-ranking by scores (S, K), and by geometry if it is known."""
         data, geometry = self.described.data, similarities.geometry
         if geometry is not None:
             scores = add_geometry(scores, geometry, FIRST_BY_GEOMETRY, data.places(self.ranked))
             geometry = reorder(geometry, scores)
         ordered, structural = reorder(self.ranked, scores), reorder(similarities.structural, scores)
         separations = answer_separation(structural, geometry, data.places(ordered))
-        return _fit_curve(stage, separations, first_is_right(ordered, data, self.queries))
+        return Outcomes(separations, first_is_right(ordered, data, self.queries))
+
+
+def sweep_weights(samples: Sequence[Sample], similarities: Sequence[Similarities]) -> dict[float, Scores]:
+    """The scores of each of `WEIGHTS`. The largest weight is doubled as long as it is better than all others.
+
+    similarities: of each sample; the samples have one criterion.
+    """
+    value = samples[0].criterion.value
+    results: dict[float, Scores] = {}
+    weights = list(WEIGHTS)
+    for weight in weights:
+        best = max((value(scores.metrics) for scores in results.values()), default=0.0)
+        results[weight] = Scores.pool([own.score(found, weight) for own, found in zip(samples, similarities)])
+        if weight == weights[-1] and weight < MAX_WEIGHT and value(results[weight].metrics) > best:
+            weights.append(2 * weight)
+    return results
+
+
+def fit_curves(outcomes: Sequence[dict[Stage, Outcomes]]) -> Curves:
+    """The curves from separations to probabilities of each stage that all samples know."""
+    curves: dict[Stage, Curve | None] = {}
+    for stage in get_args(Stage):
+        known = [own[stage] for own in outcomes if stage in own]
+        curves[stage] = None
+        if len(known) == len(outcomes):
+            separations = np.concatenate([own.separations for own in known])
+            curves[stage] = _fit_curve(stage, separations, np.concatenate([own.right for own in known]))
+    return Curves(curves["shortlist"], curves["rerank"], curves["geometry"])
 
 
 @dataclass(frozen=True)
@@ -150,21 +190,25 @@ class CalibrationResult:
         }
 
 
-def calibrate(described: DescribedSet, held_out: str, criterion: Criterion = PLACE_CRITERION) -> CalibrationResult:
+def calibrate(
+    described: Sequence[DescribedSet], held_out: str, criterion: Criterion = PLACE_CRITERION
+) -> CalibrationResult:
     """Choose marginals, mass and weight by re-ranking queries of held-out data; fit the curves of probabilities.
 
-    held_out: the name of the data. The marginals of the criterion, `MASSES` and `WEIGHTS` are tried. Of settings
-    that differ from the best by noise only, the one nearest the criterion's prior is chosen, see `choose_setting`.
-    Without a prior it is the best; of equally good ones the first marginals, the larger mass, the smaller weight.
+    described: one set or several; every query counts the same. held_out: the name of the data. The marginals of the
+    criterion, `MASSES` and `WEIGHTS` are tried. Of settings that differ from the best by noise only, the one nearest
+    the criterion's prior is chosen, see `choose_setting`. Without a prior it is the best; of equally good ones the
+    first marginals, the larger mass, the smaller weight.
     """
-    sample, config = Sample.draw(described, criterion), RerankConfig()
-    log.info("calibrating the weight of S_struct on %s: %d queries", held_out, len(sample.queries))
-    similarities: dict[tuple[FromGlobals, float], Similarities] = {}
+    samples, config = [Sample.draw(own, criterion) for own in described], RerankConfig()
+    queries = sum(len(sample.queries) for sample in samples)
+    log.info("calibrating the weight of S_struct on %s: %d queries", held_out, queries)
+    similarities: dict[tuple[FromGlobals, float], list[Similarities]] = {}
     scores: dict[Setting, Scores] = {}
     for marginals, mass in itertools.product(criterion.marginals, MASSES):
-        compared = sample.compare(replace(config, marginals=marginals, mass=mass))
+        compared = [sample.compare(replace(config, marginals=marginals, mass=mass)) for sample in samples]
         similarities[marginals, mass] = compared
-        for weight, found in sample.sweep_weights(compared).items():
+        for weight, found in sweep_weights(samples, compared).items():
             scores[Setting(marginals, mass, weight)] = found
     choice = None
     if criterion.prior is not None:
@@ -178,28 +222,28 @@ def calibrate(described: DescribedSet, held_out: str, criterion: Criterion = PLA
         best.mass,
         f", marginals {best.marginals}" if several else "",
         held_out,
-        len(sample.queries),
+        queries,
         criterion.title,
         before,
         after,
     )
     if choice is not None:
         log.info("%s", choice.summary())
-    chosen, geometry = similarities[best.marginals, best.mass], sample.geometry
+    chosen, geometry = similarities[best.marginals, best.mass], min(sample.geometry for sample in samples)
     if geometry:
         settings = replace(config, marginals=best.marginals, mass=best.mass, geometry=geometry)
-        chosen = sample.compare(settings, best.weight)
+        chosen = [sample.compare(settings, best.weight) for sample in samples]
     return CalibrationResult(
         held_out=held_out,
         weight=best.weight,
         marginals=best.marginals,
         epsilon=config.epsilon,
         mass=best.mass,
-        adapted=described.adapted,
-        queries=len(sample.queries),
+        adapted=all(own.adapted for own in described),
+        queries=queries,
         metrics={_key(setting, several): found.metrics for setting, found in scores.items()},
         geometry=geometry,
-        curves=sample.fit_curves(chosen, best.weight),
+        curves=fit_curves([sample.outcomes(found, best.weight) for sample, found in zip(samples, chosen)]),
         choice=choice,
     )
 

@@ -44,6 +44,7 @@ class Criterion:
     marginals: tuple[FromGlobals, ...]  # the kinds to choose from
     adapt: bool | None = None  # whether descriptors are adapted to the held-out set; None: if it is large enough
     needs_all_positives: bool = False  # whether rankings must be as long as the positives of a query
+    of_scenes: bool = False  # whether two images of an answer show one scene, so that geometry says something
     prior: Setting | None = None  # chosen among settings that differ by noise only; None: the best is chosen
 
     @property
@@ -76,5 +77,6 @@ PLACE_CRITERION = Criterion(
     recalls_per_query,
     ("recall@1", "recall@5", "recall@10"),
     ("complement",),
+    of_scenes=True,
     prior=Setting("complement", 0.7, 40.0),  # of the built-in weights
 )

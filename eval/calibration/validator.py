@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,8 @@ from vpr.description.cache_filling import CacheFillOptions, fill_cache
 from vpr.description.describe import global_descriptors
 from vpr.description.image_files import ImageFiles
 from vpr.description.model_spec import cache_spec
-from vpr.eval.calibration.calibration import DEPTH, Sample, calibrate, sample_queries
-from vpr.eval.calibration.criterion import PLACE_CRITERION, Criterion
+from vpr.eval.calibration.calibration import DEPTH, Sample, Scores, calibrate, sample_queries, sweep_weights
+from vpr.eval.calibration.criterion import PLACE_CRITERION, Criterion, Setting
 from vpr.eval.descriptors import DescribedSet, describe
 from vpr.eval.options import RankingOptions
 from vpr.eval.ranking import search_shortlist
@@ -26,47 +28,66 @@ from vpr.models.netvlad import NetVLAD
 from vpr.models.structural import StructuralModel
 from vpr.retrieval.settings import RerankConfig
 from vpr.retrieval.vector_index import VectorIndex
+from vpr.run import calibration_of, recorded_calibration
 
 MEASURED_QUERIES, MEASURED_DATABASE = 300, 1500  # maximum size of a set by which weights are measured
 MINI_CITY = "amsterdam"  # the held-out city of mini-MSLS
-CACHE = "validation.h5"  # descriptors of the model in training, in the cache folder of the run
+VALIDATION = "validation"  # files of descriptors of the model in training, in the cache folder of the run
 MEASURED = "measured"  # folder there, of descriptors of weights between start and end
 
 
 class Validator:
-    """A held-out set, and the criterion that scores models on it. Without a set there is no validation."""
+    """Held-out sets, and the criterion that scores models on them. Without a set there is no validation."""
 
     def __init__(
         self,
-        held_out: str,
-        data: RetrievalSet | None,
+        sets: Mapping[str, RetrievalSet],
         out: Path,
         device: torch.device,
         criterion: Criterion = PLACE_CRITERION,
     ) -> None:
-        """held_out: the name of the set, empty for none. out: the run folder, whose cache folder is used."""
-        self.held_out, self.data, self.out, self.device, self.criterion = held_out, data, out, device, criterion
+        """sets: by name. out: the run folder, whose cache folder is used."""
+        self.sets, self.out, self.device, self.criterion = sets, out, device, criterion
 
     @classmethod
-    def load_city(cls, root: Path, city: str, out: Path, device: torch.device) -> Validator:
-        """A validator with a city, or without a set if the name is empty. Raises DatasetError for a missing city."""
-        data = load(root, Protocol(split="val", cities=(city,))).retrieval_set if city else None
-        return cls(city, data, out, device)
+    def load_cities(
+        cls, root: Path, held_out: str, out: Path, device: torch.device, start: Path | None = None
+    ) -> Validator:
+        """A validator with cities, whose names are joined by commas; without a set if there is no name.
+
+        start: the run that a training starts from. The prior setting is then that of its calibration, if it has one.
+        Raises DatasetError for a missing city, and VprError for a damaged calibration.
+        """
+        names = [name for name in held_out.split(",") if name]
+        sets = {name: load(root, Protocol(split="val", cities=(name,))).retrieval_set for name in names}
+        recorded = {} if start is None else recorded_calibration(start)
+        if start is None or not recorded:
+            return cls(sets, out, device)
+        found = calibration_of(start, recorded)
+        prior = Setting(found.marginals, found.mass, found.weight)
+        return cls(sets, out, device, replace(PLACE_CRITERION, marginals=(found.marginals,), prior=prior))
+
+    @property
+    def held_out(self) -> str:
+        """The names of the sets, joined by commas."""
+        return ",".join(self.sets)
 
     def calibrate(self, model: StructuralModel) -> dict[str, Any]:
         """The entry ``calibration`` of metrics.json for a finished model; empty without a held-out set."""
-        if self.data is None:
+        if not self.sets:
             return {}
-        (self.out / "cache" / CACHE).unlink(missing_ok=True)
-        cache = self.out / "cache" / f"{self.held_out.replace(' ', '-')}-{cache_spec(model).fingerprint}.h5"
-        described = describe(model, self.data, cache, self.device, RankingOptions(adapt=self.criterion.adapt))
+        described = []
+        for name, data in self.sets.items():
+            self._validation_cache(name).unlink(missing_ok=True)
+            cache = self.out / "cache" / f"{_file_name(name)}-{cache_spec(model).fingerprint}.h5"
+            described.append(describe(model, data, cache, self.device, RankingOptions(adapt=self.criterion.adapt)))
         return {"calibration": calibrate(described, self.held_out, self.criterion).record()}
 
     def measure(self, model: StructuralModel) -> dict[str, np.ndarray]:
         """Recall@1 of each query (S,) after re-ranking with the criterion's prior setting, by the name of the set.
 
-        The sets are the held-out city, and if the model is not trained on mini-MSLS the held-out city of mini-MSLS, as
-        data unlike the training set. Raises ValueError without a held-out city or a prior.
+        The sets are the held-out cities, and if the model is not trained on mini-MSLS the held-out city of mini-MSLS,
+        as data unlike the training set. Raises ValueError without a held-out city or a prior.
         """
         prior, folder = self.criterion.prior, self.out / "cache" / MEASURED
         if prior is None or not self._measured:
@@ -75,7 +96,9 @@ class Validator:
         for name, data in self._measured.items():
             shutil.rmtree(folder, ignore_errors=True)
             options = RankingOptions(adapt=self.criterion.adapt)
-            sample = Sample.draw(describe(model, data, folder / CACHE, self.device, options), self.criterion)
+            sample = Sample.draw(
+                describe(model, data, folder / f"{VALIDATION}.h5", self.device, options), self.criterion
+            )
             compared = sample.compare(RerankConfig(marginals=prior.marginals, mass=prior.mass))
             scores = self.criterion.per_query(sample.order(compared, prior.weight), sample.positives)
             results[name] = scores[self.criterion.reported]
@@ -85,10 +108,10 @@ class Validator:
     @cached_property
     def _measured(self) -> dict[str, RetrievalSet]:
         """The sets that models are measured on, thinned, by name; empty without a held-out set."""
-        if self.data is None:
+        if not self.sets:
             return {}
-        sets = {self.held_out: self.data}
-        if not is_mini_msls(self.data.root):
+        sets = dict(self.sets)
+        if not all(is_mini_msls(data.root) for data in self.sets.values()):
             root = ensure_mini_msls(cities=[MINI_CITY])
             city = load(root, Protocol(split="val", cities=(MINI_CITY,))).retrieval_set
             sets[f"{MINI_CITY} of mini-MSLS"] = city
@@ -102,29 +125,43 @@ class Validator:
         A student is scored after re-ranking, with the best weight of S_struct and the best marginals. Its metrics also
         have the reported metric before re-ranking, ``shortlist_NAME``. Raises ValueError without a held-out set.
         """
-        if self.data is None:
+        if not self.sets:
             raise ValueError("there is no held-out city")
-        if isinstance(model, NetVLAD):
-            return self._score_teacher(model, self.data)
         reported, value = self.criterion.reported, self.criterion.value
-        files, path = self.data.image_files(), self.out / "cache" / CACHE
-        filled = fill_cache(path, model, self.data.root, files, self.device, CacheFillOptions(overwrite=True))
-        sample = Sample.draw(DescribedSet.from_cache(self.data, filled.cache), self.criterion)
+        if isinstance(model, NetVLAD):
+            metrics = Scores.pool([self._score_teacher(model, data) for data in self.sets.values()]).metrics
+            return {"score": value(metrics), reported: metrics[reported]}
+        samples = [self._sample(model, name, data) for name, data in self.sets.items()]
         best: dict[str, float] = {}
         for marginals in self.criterion.marginals:
-            swept = sample.sweep_weights(sample.compare(RerankConfig(marginals=marginals)))
-            metrics = {weight: scores.metrics for weight, scores in swept.items()}
-            best = max(best, *metrics.values(), key=lambda candidate: value(candidate) if candidate else -1)
-        return {"score": value(best), reported: best[reported], f"shortlist_{reported}": metrics[0.0][reported]}
+            compared = [sample.compare(RerankConfig(marginals=marginals)) for sample in samples]
+            by_weight = {weight: scores.metrics for weight, scores in sweep_weights(samples, compared).items()}
+            best = max(best, *by_weight.values(), key=lambda candidate: value(candidate) if candidate else -1)
+        return {"score": value(best), reported: best[reported], f"shortlist_{reported}": by_weight[0.0][reported]}
 
-    def _score_teacher(self, model: NetVLAD, data: RetrievalSet) -> dict[str, float]:
-        """The metrics of a teacher. It has no patches, so there is no re-ranking."""
+    def _sample(self, model: StructuralModel, name: str, data: RetrievalSet) -> Sample:
+        """The queries of a set, described by a model in training."""
+        options, path = CacheFillOptions(overwrite=True), self._validation_cache(name)
+        filled = fill_cache(path, model, data.root, data.image_files(), self.device, options)
+        return Sample.draw(DescribedSet.from_cache(data, filled.cache), self.criterion)
+
+    def _validation_cache(self, name: str) -> Path:
+        """The file of a set's descriptors of the model in training."""
+        return self.out / "cache" / f"{VALIDATION}-{_file_name(name)}.h5"
+
+    def _score_teacher(self, model: NetVLAD, data: RetrievalSet) -> Scores:
+        """The scores of a teacher on a set. It has no patches, so there is no re-ranking."""
         chosen = sample_queries(data)
         queries, database = (self._descriptors(model, data, side) for side in (data.queries, data.database))
         ranked = search_shortlist(data, queries, VectorIndex(database), DEPTH).ranked[chosen]
-        metrics = self.criterion.metrics(ranked, [data.answers[query] for query in chosen])
-        return {"score": self.criterion.value(metrics), self.criterion.reported: metrics[self.criterion.reported]}
+        positives = [data.answers[query] for query in chosen]
+        return Scores(self.criterion.metrics(ranked, positives), self.criterion.values(ranked, positives))
 
     def _descriptors(self, model: NetVLAD, data: RetrievalSet, side: Entries) -> np.ndarray:
         """Global descriptors of single images (S, C)."""
         return global_descriptors(model, ImageFiles.for_model(data.root, side.images.ravel(), model), self.device)
+
+
+def _file_name(name: str) -> str:
+    """The name of a set in file names."""
+    return name.replace(" ", "-")

@@ -65,6 +65,7 @@ def test_bad_combinations_of_evaluation(tiny_tree, distilled_run, capsys, argume
         (["--teacher", "nowhere", "--grid", "99"], "--grid 99 is finer than"),  # before the teacher is read
         (["--teacher", "nowhere"], "no run at nowhere; check the path, or make it with: python -m vpr.teacher"),
         (["--cities", "boston", "--held-out", "boston"], "boston is held out"),
+        (["--cities", "boston,london", "--held-out", "boston,cph,london"], "boston, london are held out"),
         (["--cities", "atlantis"], "no city 'atlantis'"),
         (["--held-out", "atlantis"], "no city 'atlantis'"),
         (["--backbone", "resnet9000"], "no model 'resnet9000'"),

@@ -50,7 +50,7 @@ def test_a_shortlist_by_descriptors_is_the_teachers_own(tiny_tree, distilled_run
 def test_a_student_taught_by_descriptors_is_the_one_that_the_model_taught(
     tiny_tree, distilled_run, teacher_run, tmp_path, layout
 ):
-    names = training_photos(tiny_tree, (), "amsterdam")[0].paths.tolist()
+    names = training_photos(tiny_tree, (), ("amsterdam",))[0].paths.tolist()
     path, out = layout(tmp_path, names, described(teacher_run, tiny_tree, names)), tmp_path / "run"
     arguments = ["--data", tiny_tree, "--teacher", path, "--out", out, "--grid", "3", *SMALL]
     assert distill.main([str(argument) for argument in arguments]) == 0
@@ -59,7 +59,7 @@ def test_a_student_taught_by_descriptors_is_the_one_that_the_model_taught(
 
 
 def test_what_is_missing_is_said_before_the_work(tiny_tree, distilled_run, tmp_path, capsys):
-    names = training_photos(tiny_tree, (), "amsterdam")[0].paths.tolist()
+    names = training_photos(tiny_tree, (), ("amsterdam",))[0].paths.tolist()
     rng = np.random.default_rng(0)
     path = as_hloc(tmp_path, names[1:], rng.standard_normal((len(names) - 1, 16)))
     options = ["--data", tiny_tree, "--teacher", path, "--out", tmp_path / "run", "--grid", "3", *SMALL]

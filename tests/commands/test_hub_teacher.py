@@ -65,7 +65,7 @@ def arguments(tree, out, repository, entry, *more):
 
 def test_a_student_of_a_hub_model_is_that_of_its_descriptors(tiny_tree, tmp_path, repository):
     assert distill.main(arguments(tiny_tree, tmp_path / "a", repository, "net", "--trust-teacher")) == 0
-    names = training_photos(tiny_tree, (), "amsterdam")[0].paths.tolist()
+    names = training_photos(tiny_tree, (), ("amsterdam",))[0].paths.tolist()
     model = distill_model(repository)
     images = ImageFiles(tiny_tree, names, (24, 24), "bilinear")
     path = as_numpy(tmp_path, names, global_descriptors(model, images, torch.device("cpu")))

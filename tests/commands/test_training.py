@@ -4,8 +4,11 @@ import json
 import logging
 import math
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from commands import evaluate, refused
 from safetensors.numpy import load_file
@@ -17,6 +20,9 @@ from vpr.base.errors import VprError
 from vpr.datasets.msls import Protocol, load
 from vpr.distill import __main__ as distill
 from vpr.distill.data import training_photos
+from vpr.eval.calibration.criterion import PLACE_CRITERION
+from vpr.eval.calibration.validator import Validator
+from vpr.models.builtin import resolve_run
 
 pytestmark = pytest.mark.slow
 
@@ -129,6 +135,43 @@ def test_another_held_out_city_fixes_the_weight_anew_and_keeps_the_weights(tiny_
     assert scratch.main([*arguments, "--held-out", "trondheim"]) == 1  # it was trained on
 
 
+def test_queries_of_several_held_out_cities_count_together(tiny_tree, tmp_path):
+    out = tmp_path / "run"
+    arguments = ["--data", str(tiny_tree), "--out", str(out), "--grid", "3", "--cities", "trondheim", *SMALL]
+
+    def calibrate(cities):
+        assert scratch.main([*arguments, "--held-out", cities]) == 0
+        fixed = json.loads((out / "metrics.json").read_text())["calibration"]
+        assert fixed["city"] == cities
+        return fixed["queries"], fixed["recall"]
+
+    assert scratch.main([*arguments, "--held-out", ""]) == 0
+    (few, first), (more, second), (both, pooled) = map(calibrate, ["amsterdam", "boston", "amsterdam,boston"])
+    assert both == few + more and min(few, more) > 0
+    for setting in {*first} & {*second}:
+        mean = (few * first[setting]["recall@1"] + more * second[setting]["recall@1"]) / both
+        assert pooled[setting]["recall@1"] == pytest.approx(mean)
+    assert first != second
+    assert scratch.main([*arguments, "--held-out", "amsterdam,trondheim"]) == 1  # trondheim was trained on
+
+
+def test_a_run_to_start_from_gives_the_prior_of_the_weight(tiny_tree, tmp_path):
+    start = shutil.copytree(resolve_run(Path("builtin")), tmp_path / "start")
+    metrics = json.loads((start / "metrics.json").read_text())
+    metrics["calibration"] |= {"weight": 3.0, "mass": 0.85}
+    (start / "metrics.json").write_text(json.dumps(metrics))
+
+    def prior(run):
+        criterion = Validator.load_cities(tiny_tree, "amsterdam", tmp_path, torch.device("cpu"), run).criterion
+        assert replace(criterion, prior=PLACE_CRITERION.prior) == PLACE_CRITERION
+        return criterion.prior
+
+    assert prior(start) == ("complement", 0.85, 3.0)
+    del metrics["calibration"]
+    (start / "metrics.json").write_text(json.dumps(metrics))
+    assert prior(start) == prior(None) == ("complement", 0.7, 40.0)
+
+
 VALIDATED = ["--validate-every", "2", "--held-out", "amsterdam"]
 
 
@@ -156,7 +199,7 @@ def test_a_teacher_is_validated_by_its_shortlists(tiny_tree, tmp_path):
 
 def test_the_order_of_cities_changes_no_photo(tiny_tree):
     orders = ("boston", "london"), ("london", "boston")
-    first, second = (training_photos(tiny_tree, cities, "")[0].paths.tolist() for cities in orders)
+    first, second = (training_photos(tiny_tree, cities)[0].paths.tolist() for cities in orders)
     assert first == second
 
 
@@ -164,7 +207,7 @@ def test_training_asks_for_no_ground_truth(tiny_tree, seams):
     ground_truth = seams.watch("vpr.datasets.msls.city.sequences_within")
     assert load(tiny_tree, Protocol()).retrieval_set.positives.counts.any()  # evaluation does
     ground_truth.forbid()
-    photos, dataset = training_photos(tiny_tree, (), "amsterdam")
+    photos, dataset = training_photos(tiny_tree, (), ("amsterdam",))
     assert len(photos.paths) and "amsterdam" not in [city.name for city in dataset.cities]
 
 
