@@ -95,7 +95,7 @@ class Coding:
         except SafetensorError as error:
             raise ValueError(f"the coding: {error}") from error
         codebooks, dim, images = arrays.pop("codebooks"), int(arrays.pop("dim").item()), arrays.pop("images")
-        prediction = arrays.pop("prediction")
+        prediction = arrays.pop("prediction", np.zeros((3, 2), np.float32))  # the first codes had none
         parts, centroids, size = codebooks.shape
         is_known = parts in CODE_BYTES.values() and centroids == CENTROIDS and 0 < dim <= parts * size
         is_known &= prediction.shape == (3, 2) and prediction.dtype == np.float32

@@ -59,6 +59,11 @@ class Adaptation:
         summary.fit(adaptation.adapt_patches(patches), POWER, seed)
         return replace(adaptation, summary=Vlad(**summary.arrays()))
 
+    def is_same(self, other: "Adaptation") -> bool:
+        """Whether the other one maps all patches to the same descriptors."""
+        mine, theirs = self.to_arrays(), other.to_arrays()
+        return all(np.array_equal(array, theirs[name]) for name, array in mine.items())
+
     @property
     def global_dim(self) -> int:
         """G, the length of a global descriptor."""

@@ -369,7 +369,7 @@ def _new_adaptation(model: Run, content: MapContent, cache: DescriptorCache, row
     """
     if cache.coding is not None:
         coded, own = adaptation_of(cache), content.adaptation
-        is_own = coded is None or (own is not None and np.array_equal(own.components, coded.components))
+        is_own = coded is None or (own is not None and own.is_same(coded))
         return None if is_own else coded
     due = content.state.adapted_to == 0 or len(rows) >= GROWTH * content.state.adapted_to
     if not due or model.config.head != "whitening" or not is_worth_adapting(len(rows)):

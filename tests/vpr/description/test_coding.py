@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import load, save
 
-from vpr.cache import CacheError, CacheMismatch, CacheSpec, DescriptorCache, create, keep_rows, mend_truncated
+from vpr.cache import CacheError, CacheMismatch, CacheSpec, Coding, DescriptorCache, create, keep_rows, mend_truncated
 from vpr.description import cache_filling
 from vpr.description.adaptation import adaptation_of, fit_adaptation, spec_of_type
 from vpr.description.cache_filling import (
@@ -69,6 +70,16 @@ def test_a_coded_cache_holds_exact_globals_and_decoded_patches(exact, coded):
     assert np.array_equal(coded.read_weights(rows), exact.read_weights(rows))
     cosines = np.einsum("npc,npc->np", coded.read_patches(rows), np.asarray(patches, np.float32))
     assert cosines.min() > 0.95 and cosines.mean() > 0.99  # 28 bytes for 12 numbers
+
+
+def test_a_coding_of_before_predicts_nothing(coded):
+    arrays = load(coded.coding.to_bytes())
+    del arrays["prediction"]
+    codes = Coding.from_bytes(save(arrays)).codes
+    assert not codes.prediction.any() and np.array_equal(codes.codebooks, coded.coding.codes.codebooks)
+    rows = coded.coding.codes.codebooks[np.arange(len(codes.codebooks)), coded.patches[0, 1]].ravel()[: codes.dim]
+    decoded = codes.decode(coded.patches[:1])[0, 1]
+    np.testing.assert_allclose(decoded, rows / np.linalg.norm(rows), atol=1e-3)
 
 
 def test_it_is_continued_copied_and_mended_with_its_coding(exact, coded, tmp_path):

@@ -1,5 +1,6 @@
 """Maps with product-quantised patches: their answers, how they begin, and maps that are converted."""
 
+import json
 import os
 import shutil
 
@@ -7,13 +8,14 @@ import numpy as np
 import pytest
 from photos import a_model, add, write_photos
 
+from vpr.description import adaptation
 from vpr.description.coding import CodingError
 from vpr.maps import photo_versions
 from vpr.maps.building import add_photos, remove_photos
 from vpr.maps.photo_map import Map
 from vpr.maps.photo_versions import CODED_DESCRIPTORS, open_descriptors
 from vpr.maps.sources.positions import find_photos
-from vpr.maps.store import DESCRIPTORS
+from vpr.maps.store import DESCRIPTORS, MAP, file_digest
 from vpr.positions.errors import MapError
 
 
@@ -81,6 +83,31 @@ def test_a_large_map_is_converted_and_a_kill_at_any_step_loses_nothing(tmp_path,
     assert (result.described, result.photos) == (0, 140) and patches_of(folder, model) == "pq28"
     assert not (folder / CODED_DESCRIPTORS).exists()
     require_answers(folder, model, photos)
+
+
+def test_a_map_with_shorter_global_descriptors_is_converted(tmp_path, photos, monkeypatch):
+    """Maps of before have 128 numbers; the whitening of their patches is that of the codes."""
+    model, folder, found = a_model(head="whitening"), tmp_path / "map", find_photos([photos]).photos
+    with monkeypatch.context() as patch:
+        patch.setattr(adaptation, "GLOBAL_DIM", 24)
+        add_photos(folder, model, found)
+    assert Map.open(folder, model).content.global_descriptors.shape == (140, 24)
+    add_photos(folder, model, found, patches="pq28")
+    assert patches_of(folder, model) == "pq28"
+    opened = require_answers(folder, model, photos)
+    assert opened.content.global_descriptors.shape == (140, opened.content.adaptation.global_dim) == (140, 256)
+
+
+def test_global_descriptors_of_another_adaptation_are_damage(tmp_path, photos):
+    model, folder = a_model(head="whitening"), tmp_path / "map"
+    add_photos(folder, model, find_photos([photos]).photos[:40])
+    state = json.loads((folder / MAP).read_text())
+    name = state["files"]["globals"][0]
+    np.save(folder / name, np.load(folder / name)[:, :24])
+    state["files"]["globals"] = [name, file_digest(folder / name)]
+    (folder / MAP).write_text(json.dumps(state))
+    with pytest.raises(MapError, match="its global descriptors are not those of its adaptation"):
+        Map.open(folder, model)
 
 
 def test_types_that_cannot_be_had_are_refused_and_nothing_changes(tmp_path, photos):
