@@ -16,7 +16,9 @@ from vpr.eval.comparison.seed_results import Results, recall_hits, write_results
 def data():
     """Four queries, one without a positive, on two drives."""
     answers = Ragged.from_rows([[3], [1, 2], [], [0]])
-    return SimpleNamespace(scored=np.array([0, 1, 3]), answers=answers, drives=np.array([7, 7, 7, 9]))
+    return SimpleNamespace(
+        scored=np.array([0, 1, 3]), answers=answers, drives=np.array([7, 7, 7, 9]), unanswered="left out"
+    )
 
 
 def test_what_is_found_within_the_first_answers(data):
