@@ -14,6 +14,12 @@ KIND_OF: dict[FolderRole, Kind] = {"walk": "frames", "places": "names"}  # of th
 NUMBER_THEM = "number the frames in a list (file,frame)"
 
 
+def require_role(role: str | None) -> None:
+    """Raise MapError for a role that folders cannot have."""
+    if role is not None and role not in KIND_OF:
+        raise MapError(f"folders cannot be {role!r}", thing="folders", remedy=f"give {' or '.join(KIND_OF)}, or None")
+
+
 def folder_positions(source: Path, role: FolderRole) -> dict[Path, Position]:
     """The position of each photo of a folder. Raises MapError if it cannot have this role."""
     photos = find_photo_files(source)
