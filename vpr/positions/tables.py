@@ -11,7 +11,8 @@ Columns are separated by commas, semicolons, tabs or vertical bars. Numbers may 
 commas between the columns only degrees may. GeoJSON: points, with the name of the file in one of these properties; a
 ``crs`` member of older files is used. JSON: a list of objects with these columns. If several columns may name the file,
 the one that names an existing file is used. A photo has no position if the columns are empty, exactly 0, 0 on Earth, or
-one of `UNKNOWN`, which tables use for "unknown". If a row has two positions, they must agree.
+one of `UNKNOWN`, which tables use for "unknown"; such a text in ``place`` is a name. If a row has two positions, they
+must agree.
 """
 
 import csv
@@ -20,7 +21,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -37,7 +38,7 @@ from vpr.positions.geodesy import (
     to_degrees,
     wrong_unit,
 )
-from vpr.positions.map_frame import FRAMES, Kind, Position
+from vpr.positions.map_frame import FRAMES, LARGEST, Kind, Position
 from vpr.positions.paths import ListedFiles
 
 log = logging.getLogger("vpr")
@@ -104,7 +105,10 @@ def read_list(path: Path, crs: str = "", folders: Sequence[Path] = (), kind: Kin
     """
     files = ListedFiles(path, folders)
     read = _json_rows(path) if path.suffix.lower() in (".geojson", ".json") else _csv_rows(path)
-    rows = [(number, _name_eastings(row, crs)) for number, row in read]
+    as_read = [*read]
+    rows = [(number, _name_eastings(row, crs)) for number, row in as_read]
+    if kind == "metres":
+        _require_local(path, [row for _, row in as_read], [row for _, row in rows], crs)
     kind = _kind_of(path, [row for _, row in rows], kind)
     for number, row in rows:
         where = f"{path}, row {number}"
@@ -130,14 +134,42 @@ def _name_eastings(row: Row, crs: str) -> Row:
 
 
 def _kind_of(path: Path, rows: Sequence[Row], kind: Kind | None) -> Kind:
-    """The kind of the positions of a list; raises MapError if the map has another kind."""
+    """The kind of the positions of a list; raises MapError if the map has another kind.
+
+    kind: of the map. Without one, columns that have a value decide, and if none has one, those that there are.
+    """
     present = {name for row in rows for name in row}
-    kinds = [kind for kind, parts in PARTS_OF.items() if any(present & {*names} for part in parts for names in part)]
+    kinds = _kinds_with(present)
     if kind is None or not kinds:
-        return kinds[0] if kinds else kind or "earth"
+        filled = {name for row in rows for name, values in row.items() if _is_filled(name, values)}
+        return next(iter(_kinds_with(filled) or kinds), kind or "earth")
     if kind not in kinds:
         raise other_kind(str(path), kinds[0], kind)
     return kind
+
+
+def _kinds_with(columns: Collection[str]) -> list[Kind]:
+    """The kinds of positions of which these are columns."""
+    return [
+        kind for kind, parts in PARTS_OF.items() if any(name in columns for part in parts for n in part for name in n)
+    ]
+
+
+def _is_filled(column: str, values: Sequence[str]) -> bool:
+    """Whether a column has a value that is not one of `UNKNOWN`; a name may be any text."""
+    return any(column in NAMED or not _is_unknown_text(value) for value in values)
+
+
+def _require_local(path: Path, as_read: Sequence[Row], rows: Sequence[Row], crs: str) -> None:
+    """Raise MapError if only a reference system makes positions on Earth of the local metres of a list.
+
+    as_read, rows: before `_name_eastings` and after it.
+    """
+    local = [kind for kind in map(_kinds_with, as_read) if "metres" in kind and "earth" not in kind]
+    if local and not any("metres" in _kinds_with(row) for row in rows):
+        given, which = (f"--crs {crs}", "--crs") if crs else ("its column crs", "the column crs")
+        problem = f"with {given}, {path} has {FRAMES['earth'].what}, and the map has {FRAMES['metres'].what}"
+        raise MapError(problem, thing=path, remedy=f"leave {which} out")
 
 
 def other_kind(source: str, kind: Kind, of_map: Kind) -> MapError:
@@ -278,7 +310,9 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
         content = json.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
         if isinstance(content, list):  # as from exiftool and Mapillary
             for number, table in enumerate(content, 1):
-                yield number, _make_row(_columns(table))
+                row = _columns(table)
+                _require_simple(table, row, f"{path}, row {number}")
+                yield number, _make_row(row)
             return
         crs = str((content.get("crs") or {}).get("properties", {}).get("name", DEGREES))
         if "CRS84" in crs:  # the default of GeoJSON: degrees
@@ -316,6 +350,16 @@ def _columns(table: dict[str, object]) -> list[tuple[str, str]]:
     return columns
 
 
+def _require_simple(table: dict[str, object], row: Sequence[tuple[str, str]], where: str) -> None:
+    """Raise MapError if a JSON object has a list or an object as its only position. row: its columns."""
+    if _kinds_with([name for name, _ in row]):
+        return
+    for name, value in table.items():
+        if isinstance(value, list | dict) and _kinds_with([_normalise_column(name)]):
+            of = "a list" if isinstance(value, list) else "an object"
+            raise MapError(f"{where}: {name} is {of}, not one value", remedy="write a text or a number")
+
+
 def _is_value(value: object) -> bool:
     return isinstance(value, str | int | float)
 
@@ -339,8 +383,11 @@ def _position(row: Row, where: str, crs: str) -> Position | None:
 def _remove_unknown(row: Row, kind: Kind) -> tuple[Row, str]:
     """The row without values of positions of a kind that are unknown, and the first of them; empty if there is none.
 
-    If a coordinate has no other number, the numbers of the other coordinate are removed too.
+    If a coordinate has no other number, the numbers of the other coordinate are removed too. Any text is the name of a
+    place: rooms may be called NA or Unknown.
     """
+    if kind == "names":
+        return row, ""
     known, unknown = dict(row), list[str]()
     for reference in HEMISPHERE_COLUMNS.values():
         column, sides = reference.removesuffix("ref"), row.get(reference, ())
@@ -461,8 +508,16 @@ def _local_position(row: Row, where: str, kind: Kind) -> Position | None:
     position = tuple(frame.parse(texts[0]) for texts in columns)
     if not frame.is_valid(*position):
         written = ", ".join(texts[0] for texts in columns)[:60]
-        raise MapError(f"{where}: {written} {frame.refusal}; correct it")
+        raise MapError(f"{where}: {written} {frame.refusal}; {_remedy_of(position, columns)}")
     return position
+
+
+def _remedy_of(position: Position, columns: Sequence[Sequence[str]]) -> str:
+    """What to do about numbers that are no position; columns: their texts."""
+    if comma := next((texts[0] for texts in columns if DECIMAL_COMMA.fullmatch(texts[0])), ""):
+        return f"write decimal points, not decimal commas, as {comma.replace(',', '.')}"
+    is_large = any(isinstance(part, float) and LARGEST < abs(part) < math.inf for part in position)
+    return f"the largest is {LARGEST:,.0f}" if is_large else "correct it"
 
 
 def _require_on_earth(degrees: tuple[float, ...], texts: Sequence[str], where: str, system: str = "") -> Position:
