@@ -215,7 +215,7 @@ def _read_photo_files(
 ) -> list[Photo]:
     """The photos of a folder or a file. seen: the paths of earlier folders and files; these are added to it."""
     photos, real = [], RealPaths()
-    by_folder = {} if found.role is None else folder_positions(source, found.role)
+    by_folder = {} if found.role is None else folder_positions(source, found.role, known)
     for file in by_folder or find_photo_files(source):
         path = Path(real(file))
         if path.as_posix() in seen:
