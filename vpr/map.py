@@ -220,7 +220,8 @@ def _remove(options: MapOptions) -> None:
 
 def _print_info(options: MapOptions) -> None:
     from vpr.maps.building import read_map
-    from vpr.maps.on_map import threshold_text
+    from vpr.maps.on_map import NO_PROBABILITIES, threshold_text
+    from vpr.maps.photo_map import has_probabilities
     from vpr.maps.photo_versions import open_descriptors, read_stamp
     from vpr.maps.store import read_consistently
 
@@ -238,7 +239,10 @@ def _print_info(options: MapOptions) -> None:
     own = len(content.unknown_scores)
     fitted = f"{own} photos of the map stand for unknown places" if own else "no photos of the map stand for them"
     threshold = DecisionConfig().threshold
-    print(f"on the map from {100 * threshold:.0f} % on: {threshold_text(threshold)}; {fitted}")
+    if has_probabilities(content, model):
+        print(f"on the map from {100 * threshold:.0f} % on: {threshold_text(threshold)}; {fitted}")
+    else:
+        print(f"{NO_PROBABILITIES}, so that no photo is refused; {fitted}")
     print(one_line(f"model {state.run} ({state.fingerprint}), {adapted}; patches: {patches}; index: {state.index}"))
 
 

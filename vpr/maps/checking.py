@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from vpr.maps.on_map import threshold_text
+from vpr.maps.on_map import NO_PROBABILITIES, threshold_text
 from vpr.maps.options import LocateConfig
 from vpr.maps.results import Located, MapMatch
 from vpr.maps.skipped_photos import SkippedPhotos
@@ -257,7 +257,7 @@ class CheckResult:
                 f"on-map probability: calibration error {100 * self.on_map_error:.1f} %, if known photos and strangers "
                 "are as frequent"
             )
-        lines.append(f"--threshold {self.threshold:.3g}: {threshold_text(self.threshold)}")
+        lines.append(f"--threshold {self.threshold:.3g}: {self._threshold_text()}")
         lines.append(f"{'threshold':>9}  {'strangers accepted':>20}  {'known refused':>18}  {'known elsewhere':>18}")
         for one in self.decisions:
             cells = (
@@ -270,6 +270,15 @@ class CheckResult:
                 + ("  (--threshold)" if one.threshold == self.threshold else "")
             )
         return lines
+
+    def _threshold_text(self) -> str:
+        """What the threshold does."""
+        if not self.photos or any(one.located.on_map_probability is not None for one in self.photos):
+            return threshold_text(self.threshold)
+        refused = any(not one.is_familiar for one in self.photos)
+        return (
+            f"{NO_PROBABILITIES}, so that {'only --familiarity refuses photos' if refused else 'no photo is refused'}"
+        )
 
     def _calibration_line(self) -> str:
         count = len(self._calibration[0])

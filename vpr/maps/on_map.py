@@ -27,6 +27,7 @@ from vpr.maps.candidates import Candidates
 FEATURES = ("global", "separation", "geometry", "familiar")
 LIMIT = 10.0  # of the size of a number, so that no single one decides against all others
 FLAT = 1e-6  # standard deviation below which scores are equal
+NO_PROBABILITIES = "this map has no probabilities"
 TWO_THIRDS, RARE = 2 / 3, 0.005  # shares of strangers from which on most pass, and up to which hardly one does
 
 

@@ -21,7 +21,8 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 MATCHES = 4  # per photo on a page
 BUDGET = 40_000_000  # bytes of all thumbnails of a page
 WIDTH, TALLEST, MARGIN = 1000, 600, 40  # of the sketch, in SVG units
-LEAST_M = 25.0  # minimum extent of a sketch
+LEAST_M = 25.0  # minimum extent of a sketch; on a plan of local metres only if all photos are at one position
+LEAST_PLAN_M = 0.01  # that of a plan otherwise
 DOTS = 4000  # maximum number of map photos in a sketch
 
 
@@ -117,7 +118,8 @@ def sketch(located: Sequence[LocatedPhoto], positions: np.ndarray, frame: MapFra
     points = np.concatenate([positions, np.array([place for _, place in on_map]).reshape(-1, 2)])
     metres = frame.plan(tuple(points.T))
     low, (wide, tall) = metres.min(0), np.ptp(metres, axis=0)
-    factor = min((WIDTH - 2 * MARGIN) / max(wide, LEAST_M), (TALLEST - 2 * MARGIN) / max(tall, LEAST_M))
+    least = LEAST_PLAN_M if frame.kind == "metres" and max(wide, tall) > 0 else LEAST_M
+    factor = min((WIDTH - 2 * MARGIN) / max(wide, least), (TALLEST - 2 * MARGIN) / max(tall, least))
     height = round(factor * tall + 2 * MARGIN)
     x = (WIDTH - factor * wide) / 2 + factor * (metres[:, 0] - low[0])
     y = height - MARGIN - factor * (metres[:, 1] - low[1])

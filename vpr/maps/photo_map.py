@@ -27,6 +27,7 @@ from vpr.maps.frame_order import split_drives
 from vpr.maps.locating import DEFAULT_CONFIG, MapContext, locate
 from vpr.maps.map_sample import FEWEST, MapSample, search_sample
 from vpr.maps.options import FolderRole, LocateConfig
+from vpr.maps.place_size import are_one_place
 from vpr.maps.results import Located
 from vpr.maps.skipped_photos import SkippedPhotos, nothing_to_add, problem_of
 from vpr.maps.sources.folders import require_own_walk
@@ -295,12 +296,11 @@ class Map:
 
     def geometry(self, config: LocateConfig = DEFAULT_CONFIG) -> int:
         """The number of first candidates whose order also goes by geometry."""
-        default = self.model.calibration.default_geometry(self.model.config.grid**2)
-        return default if config.geometry is None else config.geometry
+        return _geometry(self.model, config)
 
     def _curve(self, config: LocateConfig) -> Curve | None:
         """The curve from separations to probabilities."""
-        return self.model.curves.geometry if self.geometry(config) else self.model.curves.rerank
+        return _curve(self.model, config)
 
     def probability_problem(self, config: LocateConfig = DEFAULT_CONFIG) -> str:
         """The reason why probabilities are not available; empty if they are."""
@@ -317,6 +317,22 @@ class Map:
         real = RealPaths()
         queries, own = (by.look_up([real(str(path)) for path in paths]) for paths in (photos, self.content.table.keys))
         return search(queries, own, depth)[1]
+
+
+def has_probabilities(content: MapContent, model: Run) -> bool:
+    """Whether photos that are located on a map with default settings have probabilities."""
+    if _curve(model, DEFAULT_CONFIG) is None or len(content.table) < FEWEST:
+        return False
+    return not are_one_place(content.table.places, content.state.place_m)
+
+
+def _geometry(model: Run, config: LocateConfig) -> int:
+    default = model.calibration.default_geometry(model.config.grid**2)
+    return default if config.geometry is None else config.geometry
+
+
+def _curve(model: Run, config: LocateConfig) -> Curve | None:
+    return model.curves.geometry if _geometry(model, config) else model.curves.rerank
 
 
 def _name(photo: PhotoLike, number: int) -> str:

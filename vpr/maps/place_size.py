@@ -43,6 +43,14 @@ def estimate_place_m(sample: MapSample | None, usual: float = ELSEWHERE_M) -> fl
     return NEIGHBOURS * step * _alike_steps(sample.found.structural, distances, step)
 
 
+def are_one_place(places: np.ndarray, place_m: float) -> bool:
+    """Whether any two of the places (N, 3) are at most the size of a place apart."""
+    different = np.unique(places, axis=0)
+    if not len(different) or np.linalg.norm(np.ptp(different, axis=0)) <= place_m:
+        return True
+    return all(float(np.linalg.norm(different - place, axis=1).max()) <= place_m for place in different)
+
+
 def _neighbourhoods(sample: MapSample) -> tuple[np.ndarray, np.ndarray]:
     """The distance of each photo to the nearest other position, and that within which its neighbours lie, (S,) each.
 

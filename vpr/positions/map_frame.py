@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from vpr.base.command import one_line
 from vpr.positions.errors import MapError
 from vpr.positions.geodesy import are_degrees, parse_number, places_to_degrees, to_places
 from vpr.retrieval.confidence import ELSEWHERE_M
@@ -29,6 +30,7 @@ Position = tuple[Any, ...]  # of a photo, in the order of `MapFrame.fields`
 Columns = tuple[np.ndarray, ...]  # the positions of N photos: an array (N,) for each field
 
 NEIGHBOURS = 2.5  # steps from the middle of a place to its end: 25 m for frames 10 m apart, the rule of MSLS
+MOST_FRAMES = 250.0  # the largest place of a walk that is too small to estimate it: 10 s of a video
 APART, NAME_SIZE = 1000.0, 1.0  # distance of two names, at least; size of a place that has a name
 NAMES_SHOWN = 5  # in `NamesFrame.extent_text`
 DEGREE_M = 111_320.0  # metres per degree of latitude, approximately
@@ -284,9 +286,14 @@ class WalkFrame(MapFrame):
         return (round(float(place[0])),)
 
     def usual_place(self) -> float:
-        """`NEIGHBOURS` times the median step from frame to frame; of a single frame `NEIGHBOURS`."""
+        """`NEIGHBOURS` times the median step from frame to frame, of two the smaller; at most `MOST_FRAMES`.
+
+        Of a single frame it is `NEIGHBOURS`. Among few steps a gap is not to be the step of the walk.
+        """
         steps = np.diff(self.numbers)
-        return NEIGHBOURS * float(np.median(steps)) if len(steps) else NEIGHBOURS
+        if not len(steps):
+            return NEIGHBOURS
+        return min(MOST_FRAMES, NEIGHBOURS * float(np.quantile(steps, 0.5, method="lower")))
 
     @classmethod
     def text(cls, position: Position) -> str:
@@ -381,7 +388,8 @@ class NamesFrame(MapFrame):
     def extent_text(self) -> str:
         """The first names."""
         more = f" and {len(self.names) - NAMES_SHOWN} more" if len(self.names) > NAMES_SHOWN else ""
-        return f"{len(self.names)} places: {', '.join(self.names[:NAMES_SHOWN])}{more}"
+        shown = one_line(", ".join(self.names[:NAMES_SHOWN]))
+        return f"{len(self.names)} {'place' if len(self.names) == 1 else 'places'}: {shown}{more}"
 
 
 FRAMES: dict[Kind, type[MapFrame]] = {frame.kind: frame for frame in (EarthFrame, MetresFrame, WalkFrame, NamesFrame)}

@@ -11,7 +11,8 @@ Columns are separated by commas, semicolons, tabs or vertical bars. Numbers may 
 commas between the columns only degrees may. GeoJSON: points, with the name of the file in one of these properties; a
 ``crs`` member of older files is used. JSON: a list of objects with these columns. If several columns may name the file,
 the one that names an existing file is used. A photo has no position if the columns are empty, exactly 0, 0 on Earth, or
-one of `UNKNOWN`, which tables use for "unknown". If a row has two positions, they must agree.
+one of `UNKNOWN`, which tables use for "unknown"; such a text in ``place`` is a name. If a row has two positions, they
+must agree.
 """
 
 import csv
@@ -20,12 +21,31 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 from vpr.base.photo_files import WHITE_SPACE
+from vpr.positions.columns import (
+    EASTINGS,
+    FILE_COLUMNS,
+    HEMISPHERE_COLUMNS,
+    LATITUDES,
+    LONGITUDES,
+    NORTHINGS,
+    NUMBERS,
+    PARTS_OF,
+    UNKNOWN_HEMISPHERE,
+    Row,
+    column_values,
+    has_columns,
+    is_filled,
+    is_unknown_text,
+    kinds_with,
+    name_eastings,
+    normalise_column,
+)
 from vpr.positions.errors import MapError, NoPosition
 from vpr.positions.geodesy import (
     DEGREES,
@@ -37,36 +57,15 @@ from vpr.positions.geodesy import (
     to_degrees,
     wrong_unit,
 )
-from vpr.positions.map_frame import FRAMES, Kind, Position
+from vpr.positions.map_frame import FRAMES, LARGEST, Kind, Position
 from vpr.positions.paths import ListedFiles
 
 log = logging.getLogger("vpr")
 
 LIST_SUFFIXES = (".csv", ".tsv", ".txt", ".geojson", ".json")
-FILE_COLUMNS = (
-    "file", "key", "name", "filename", "photo", "image", "sourcefile", "path", "filepath", "imagename", "imagepath",
-    "photoname",
-)  # fmt: skip
-LATITUDES, LONGITUDES = ("latitude", "lat", "gpslatitude", "maplatitude"), (
-    "longitude", "lon", "lng", "long", "gpslongitude", "maplongitude",
-)  # fmt: skip
-HEMISPHERE_COLUMNS = {"NS": "gpslatituderef", "EW": "gpslongituderef"}  # by the letters of the hemispheres
-EASTINGS, NORTHINGS = ("easting", "utmeast", "utmeasting"), ("northing", "utmnorth", "utmnorthing")
-XS, YS, NUMBERED, NAMED = ("x",), ("y",), ("frame",), ("place",)
-NUMBERS = (*LATITUDES, *LONGITUDES, *EASTINGS, *NORTHINGS, *XS, *YS, *NUMBERED)
-ON_EARTH = (*LATITUDES, *LONGITUDES, *EASTINGS, *NORTHINGS)
-# The positions of each kind that a row may have; of each the columns of its parts, under all their names.
-PARTS_OF: dict[Kind, tuple[tuple[tuple[str, ...], ...], ...]] = {
-    "earth": ((LATITUDES, LONGITUDES), (EASTINGS, NORTHINGS)),
-    "metres": ((XS, YS),),
-    "frames": ((NUMBERED,),),
-    "names": ((NAMED,),),
-}
 DELIMITERS = (",", ";", "\t", "|")
 EXCEL_LINE = re.compile('"?sep=(.)"?\r?\n', re.IGNORECASE)  # a first line for Excel
 DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
-UNKNOWN = ("nan", "-nan", "null", "none", "na", "n/a", "#n/a", "<na>")  # in lower case; pandas writes such values
-UNKNOWN_HEMISPHERE = "unknown"  # how the value of exiftool begins: Unknown ()
 AGREE_DEGREES, AGREE_M = 1e-3, 100.0  # two values of one coordinate agree up to this difference; both are about 100 m
 TURN = 360.0  # degrees
 EXPECTED_COLUMNS = (
@@ -74,7 +73,6 @@ EXPECTED_COLUMNS = (
 )
 
 
-Row = Mapping[str, Sequence[str]]  # the values by normalised column name; none for an empty column of a CSV
 UNIT_HINTS = {  # the end of an error message, by `wrong_unit`
     "degrees": " but degrees; check the crs, or write metres",
     "kilometres": " but kilometres; write metres, a thousand times as much",
@@ -104,11 +102,14 @@ def read_list(path: Path, crs: str = "", folders: Sequence[Path] = (), kind: Kin
     """
     files = ListedFiles(path, folders)
     read = _json_rows(path) if path.suffix.lower() in (".geojson", ".json") else _csv_rows(path)
-    rows = [(number, _name_eastings(row, crs)) for number, row in read]
+    as_read = [*read]
+    rows = [(number, name_eastings(row, crs)) for number, row in as_read]
+    if kind == "metres":
+        _require_local(path, [row for _, row in as_read], [row for _, row in rows], crs)
     kind = _kind_of(path, [row for _, row in rows], kind)
     for number, row in rows:
         where = f"{path}, row {number}"
-        names = _column_values(row, FILE_COLUMNS)
+        names = column_values(row, FILE_COLUMNS)
         if not names:
             raise MapError(f"{where} names no photo; fill its column {FILE_COLUMNS[0]} or {FILE_COLUMNS[1]}")
         file, name = files.find(names, where)
@@ -121,38 +122,37 @@ def read_list(path: Path, crs: str = "", folders: Sequence[Path] = (), kind: Kin
         yield ListEntry(file, name, position, number, problem, kind, side)
 
 
-def _name_eastings(row: Row, crs: str) -> Row:
-    """The row with x and y as easting and northing, if it has a reference system for them and nothing else on Earth."""
-    if not (crs or row.get("crs")) or any(row.get(name) for name in ON_EARTH):
-        return row
-    renamed = {XS[0]: EASTINGS[0], YS[0]: NORTHINGS[0]}
-    return {renamed.get(name, name): values for name, values in row.items() if values}
-
-
 def _kind_of(path: Path, rows: Sequence[Row], kind: Kind | None) -> Kind:
-    """The kind of the positions of a list; raises MapError if the map has another kind."""
+    """The kind of the positions of a list; raises MapError if the map has another kind.
+
+    kind: of the map. Without one, columns that have a value decide, and if none has one, those that there are.
+    """
     present = {name for row in rows for name in row}
-    kinds = [kind for kind, parts in PARTS_OF.items() if any(present & {*names} for part in parts for names in part)]
+    kinds = kinds_with(present)
     if kind is None or not kinds:
-        return kinds[0] if kinds else kind or "earth"
+        filled = {name for row in rows for name, values in row.items() if is_filled(name, values)}
+        return next(iter(kinds_with(filled) or kinds), kind or "earth")
     if kind not in kinds:
         raise other_kind(str(path), kinds[0], kind)
     return kind
+
+
+def _require_local(path: Path, as_read: Sequence[Row], rows: Sequence[Row], crs: str) -> None:
+    """Raise MapError if only a reference system makes positions on Earth of the local metres of a list.
+
+    as_read, rows: before `name_eastings` and after it.
+    """
+    local = [kind for kind in map(kinds_with, as_read) if "metres" in kind and "earth" not in kind]
+    if local and not any("metres" in kinds_with(row) for row in rows):
+        given, which = (f"--crs {crs}", "--crs") if crs else ("its column crs", "the column crs")
+        problem = f"with {given}, {path} has {FRAMES['earth'].what}, and the map has {FRAMES['metres'].what}"
+        raise MapError(problem, thing=path, remedy=f"leave {which} out")
 
 
 def other_kind(source: str, kind: Kind, of_map: Kind) -> MapError:
     """The error if a source has positions of one kind, and the map has another."""
     remedy = f"give a list with the columns {FRAMES[of_map].example}, or make another map"
     return MapError(f"{source} has {FRAMES[kind].what}, and the map has {FRAMES[of_map].what}", remedy=remedy)
-
-
-def _normalise_column(column: object) -> str:
-    """The name of a column in lower case, letters and digits only, without exiftool's group.
-
-    >>> _normalise_column("GPS Latitude"), _normalise_column("EXIF:GPSLatitude")
-    ('gpslatitude', 'gpslatitude')
-    """
-    return re.sub("[^a-z0-9]", "", str(column).rpartition(":")[2].lower())
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -168,7 +168,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
             if not any(field.strip() for field in fields):  # spreadsheets write empty rows as ;;
                 continue
             if not columns:  # the first row that is not empty is the header
-                columns = [_normalise_column(name) for name in fields]
+                columns = [normalise_column(name) for name in fields]
                 _require_columns(path, columns, fields, encoding_problem)
                 if encoding_problem:
                     log.warning("%s is not in UTF-8; it is read as Windows-1252", path)
@@ -235,21 +235,14 @@ def _delimiter(text: str) -> str:
     by_count = sorted(DELIMITERS, key=start.count, reverse=True)
     for delimiter in by_count:
         fields: list[str] = next(csv.reader([start], delimiter=delimiter), [])
-        if _has_columns([_normalise_column(name) for name in fields]):
+        if has_columns([normalise_column(name) for name in fields]):
             return delimiter
     return by_count[0]
 
 
-def _has_columns(columns: Sequence[str]) -> bool:
-    def has(*choices: Sequence[str]) -> bool:
-        return all(any(name in columns for name in names) for names in choices)
-
-    return has(FILE_COLUMNS) and any(has(*names) for of_kind in PARTS_OF.values() for names in of_kind)
-
-
 def _require_columns(path: Path, columns: Sequence[str], names: Sequence[str], encoding_problem: str) -> None:
     """Raise MapError if a column is missing. names: the columns as in the file."""
-    if _has_columns(columns):
+    if has_columns(columns):
         return
     if encoding_problem:
         raise MapError(f"{path} is not a CSV in UTF-8 ({encoding_problem}); save it as one")
@@ -278,7 +271,9 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
         content = json.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
         if isinstance(content, list):  # as from exiftool and Mapillary
             for number, table in enumerate(content, 1):
-                yield number, _make_row(_columns(table))
+                row = _columns(table)
+                _require_simple(table, row, f"{path}, row {number}")
+                yield number, _make_row(row)
             return
         crs = str((content.get("crs") or {}).get("properties", {}).get("name", DEGREES))
         if "CRS84" in crs:  # the default of GeoJSON: degrees
@@ -307,13 +302,23 @@ def _columns(table: dict[str, object]) -> list[tuple[str, str]]:
     for name, value in table.items():
         if isinstance(value, dict):
             columns += [
-                (_normalise_column(inner), str(of_inner)) for inner, of_inner in value.items() if _is_value(of_inner)
+                (normalise_column(inner), str(of_inner)) for inner, of_inner in value.items() if _is_value(of_inner)
             ]
         elif _is_value(value):
-            columns.append((_normalise_column(name), str(value)))
-        elif value is None and _normalise_column(name) in NUMBERS:
-            columns.append((_normalise_column(name), "null"))
+            columns.append((normalise_column(name), str(value)))
+        elif value is None and normalise_column(name) in NUMBERS:
+            columns.append((normalise_column(name), "null"))
     return columns
+
+
+def _require_simple(table: dict[str, object], row: Sequence[tuple[str, str]], where: str) -> None:
+    """Raise MapError if a JSON object has a list or an object as its only position. row: its columns."""
+    if kinds_with([name for name, _ in row]):
+        return
+    for name, value in table.items():
+        if isinstance(value, list | dict) and kinds_with([normalise_column(name)]):
+            of = "a list" if isinstance(value, list) else "an object"
+            raise MapError(f"{where}: {name} is {of}, not one value", remedy="write a text or a number")
 
 
 def _is_value(value: object) -> bool:
@@ -339,30 +344,29 @@ def _position(row: Row, where: str, crs: str) -> Position | None:
 def _remove_unknown(row: Row, kind: Kind) -> tuple[Row, str]:
     """The row without values of positions of a kind that are unknown, and the first of them; empty if there is none.
 
-    If a coordinate has no other number, the numbers of the other coordinate are removed too.
+    If a coordinate has no other number, the numbers of the other coordinate are removed too. Any text is the name of a
+    place: rooms may be called NA or Unknown.
     """
+    if kind == "names":
+        return row, ""
     known, unknown = dict(row), list[str]()
     for reference in HEMISPHERE_COLUMNS.values():
         column, sides = reference.removesuffix("ref"), row.get(reference, ())
-        known |= {reference: [side for side in sides if not _is_unknown_text(side)]}
+        known |= {reference: [side for side in sides if not is_unknown_text(side)]}
         if any(side.lower().startswith(UNKNOWN_HEMISPHERE) for side in sides) and row.get(column):
             known[column] = sides
     for parts in PARTS_OF[kind]:
         columns = [name for names in parts for name in names if name in row]
-        removed = [text for name in columns for text in known[name] if _is_unknown_text(text)]
-        known |= {name: [text for text in known[name] if not _is_unknown_text(text)] for name in columns}
-        if removed and not all(_column_values(known, names) for names in parts):
+        removed = [text for name in columns for text in known[name] if is_unknown_text(text)]
+        known |= {name: [text for text in known[name] if not is_unknown_text(text)] for name in columns}
+        if removed and not all(column_values(known, names) for names in parts):
             known |= dict.fromkeys(columns, ())
         unknown += removed
     return known, unknown[0] if unknown else ""
 
 
-def _is_unknown_text(text: str) -> bool:
-    return text.lower() in UNKNOWN or text.lower().startswith(UNKNOWN_HEMISPHERE)
-
-
 def _degrees_position(row: Row, where: str) -> Position | None:
-    columns = [_column_values(row, names) for names in (LATITUDES, LONGITUDES)]
+    columns = [column_values(row, names) for names in (LATITUDES, LONGITUDES)]
     if not any(columns):
         return None
     if not all(columns):
@@ -401,7 +405,7 @@ def _require_agreement(
 
 def _apply_hemisphere(value: float, letters: str, row: Row) -> float:
     """An angle, negated if the column of its hemisphere says south or west; NaN if the two contradict each other."""
-    side = next((text[0].upper() for text in _column_values(row, (HEMISPHERE_COLUMNS[letters],))), "")
+    side = next((text[0].upper() for text in column_values(row, (HEMISPHERE_COLUMNS[letters],))), "")
     if not side:
         return value
     if side not in letters or (side == letters[0] and value < 0):
@@ -410,13 +414,13 @@ def _apply_hemisphere(value: float, letters: str, row: Row) -> float:
 
 
 def _projected_position(row: Row, where: str, crs: str) -> Position | None:
-    columns = [_column_values(row, names) for names in (EASTINGS, NORTHINGS)]
-    systems = {*_column_values(row, ("crs",))} or {crs}
+    columns = [column_values(row, names) for names in (EASTINGS, NORTHINGS)]
+    systems = {*column_values(row, ("crs",))} or {crs}
     if len(systems) > 1:
         raise NoPosition(f"{where} has {' and '.join(sorted(systems))[:60]} for one crs")
     system = systems.pop()
     # without a reference system, the degrees of the row are used
-    if not any(columns) or (not system and all(_column_values(row, names) for names in (LATITUDES, LONGITUDES))):
+    if not any(columns) or (not system and all(column_values(row, names) for names in (LATITUDES, LONGITUDES))):
         return None
     if not all(columns):
         raise MapError(f"{where} has only an easting or a northing; fill both, or neither")
@@ -447,7 +451,7 @@ def _local_position(row: Row, where: str, kind: Kind) -> Position | None:
     Raises NoPosition if it is unknown, or has two values that differ.
     """
     row, unknown = _remove_unknown(row, kind)
-    columns = [_column_values(row, names) for names in PARTS_OF[kind][0]]
+    columns = [column_values(row, names) for names in PARTS_OF[kind][0]]
     if not any(columns):
         if unknown:
             raise NoPosition(f"{where} has {unknown[:20]} for a position")
@@ -461,8 +465,16 @@ def _local_position(row: Row, where: str, kind: Kind) -> Position | None:
     position = tuple(frame.parse(texts[0]) for texts in columns)
     if not frame.is_valid(*position):
         written = ", ".join(texts[0] for texts in columns)[:60]
-        raise MapError(f"{where}: {written} {frame.refusal}; correct it")
+        raise MapError(f"{where}: {written} {frame.refusal}; {_remedy_of(position, columns)}")
     return position
+
+
+def _remedy_of(position: Position, columns: Sequence[Sequence[str]]) -> str:
+    """What to do about numbers that are no position; columns: their texts."""
+    if comma := next((texts[0] for texts in columns if DECIMAL_COMMA.fullmatch(texts[0])), ""):
+        return f"write decimal points, not decimal commas, as {comma.replace(',', '.')}"
+    is_large = any(isinstance(part, float) and LARGEST < abs(part) < math.inf for part in position)
+    return f"the largest is {LARGEST:,.0f}" if is_large else "correct it"
 
 
 def _require_on_earth(degrees: tuple[float, ...], texts: Sequence[str], where: str, system: str = "") -> Position:
@@ -472,8 +484,3 @@ def _require_on_earth(degrees: tuple[float, ...], texts: Sequence[str], where: s
     swapped = are_degrees(longitude, latitude) and "; are the two swapped?"
     remedy = swapped or (f" in {system}{UNIT_HINTS['other']}" if system else "; correct it")
     raise MapError(f"{where}: {', '.join(texts)[:60]} is not a position on Earth{remedy}")
-
-
-def _column_values(row: Row, names: Sequence[str]) -> list[str]:
-    """The values of the columns with these names, in their order, without empty ones."""
-    return [value for name in names for value in row.get(name, ())]

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from photos import a_model, write_photo
 
+from vpr.map import main as map_main
 from vpr.maps.building import add_photos
 from vpr.maps.drives import MANNERS
 from vpr.maps.options import LocateConfig
-from vpr.maps.pages import page, sketch
+from vpr.maps.pages import MARGIN, WIDTH, page, sketch
 from vpr.maps.photo_map import Map
 from vpr.maps.results import Located, MapMatch, as_geojson, as_rows, csv_columns
 from vpr.maps.sources.positions import KnownPositions, Photo, find_photos
@@ -65,6 +66,32 @@ def test_local_metres_answer_as_the_same_metres_on_earth(tmp_path, walk):
             assert abs(one.x - 500_000 - 3 * int(best)) <= 8 and one.y == pytest.approx(5_000_000)
 
 
+def test_a_plan_with_a_reference_system_is_refused_on_a_map_of_local_metres(tmp_path, walk):
+    for text, crs, words in (
+        ("file,x,y\nf0.jpg,1,0\n", "EPSG:32631", "has local metres; leave --crs out"),
+        ("file,x,y,crs\nf0.jpg,1,0,EPSG:32631\n", "", "has local metres; leave the column crs out"),
+        ("file,easting,northing\nf0.jpg,1,0\n", "EPSG:32631", "give a list with the columns file,x,y, or make another"),
+    ):
+        with pytest.raises(MapError, match=words):
+            found_in(tmp_path / "plan.csv", text.replace("f0.jpg", str(walk / "f0.jpg")), crs, "metres")
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"place": ["a", "b"]}, "row 1: place is a list, not one value; write a text or a number"),
+        ({"place": {"name": "x"}}, "row 1: place is an object, not one value"),
+        ({"frame": [5]}, "row 1: frame is a list"),
+    ],
+)
+def test_a_json_list_has_one_value_for_a_position(tmp_path, walk, entry, words):
+    listed = [{"file": str(walk / "f0.jpg"), **entry}]
+    with pytest.raises(MapError, match=words):
+        found_in(tmp_path / "l.json", json.dumps(listed))
+    (photo,) = found_in(tmp_path / "l.json", json.dumps([{**listed[0], "lat": 47, "lon": 8}])).photos
+    assert photo.position == (47, 8)
+
+
 LISTS = {
     "local metres": ("file,x,y\nf0.jpg,0,0\nf1.jpg,3.5,-2\n", "metres", {"f0.jpg": (0, 0), "f1.jpg": (3.5, -2)}),
     "decimal commas": ("file;X;Y\nf0.jpg;1,5;2\n", "metres", {"f0.jpg": (1.5, 2)}),
@@ -73,7 +100,15 @@ LISTS = {
     "a frame beside a position": ("file,lat,lon,frame\nf0.jpg,47,8,12\n", "earth", {"f0.jpg": (47, 8)}),
     "names": ("file;place\nf0.jpg;Küche 2\nf1.jpg; 12 \n", "names", {"f0.jpg": "Küche 2", "f1.jpg": "12"}),
     "a decomposed name": ("file,place\nf0.jpg,Ku\u0308che\n", "names", {"f0.jpg": "K\u00fcche"}),
-    "names of some": ("file,place\nf0.jpg,n/a\nf1.jpg,\nf2.jpg,hall\n", "names", {"f2.jpg": "hall"}),
+    "names of some": ("file,place\nf0.jpg,\nf2.jpg,hall\n", "names", {"f2.jpg": "hall"}),
+    "names that look unknown": (
+        "file,place\nf0.jpg,Unknown Road\nf1.jpg,NA\nf2.jpg,None\nf3.jpg,null\n",
+        "names",
+        {"f0.jpg": "Unknown Road", "f1.jpg": "NA", "f2.jpg": "None", "f3.jpg": "null"},
+    ),
+    "degrees that are empty": ("file,latitude,longitude,place\nf0.jpg,,,hall\n", "names", {"f0.jpg": "hall"}),
+    "degrees that are unknown": ("file,lat,lon,x,y\nf0.jpg,nan,nan,1,2\n", "metres", {"f0.jpg": (1, 2)}),
+    "frames that are empty": ("file,frame,place\nf0.jpg,,NA\n", "names", {"f0.jpg": "NA"}),
     "a place beside a frame": ("file,frame,place\nf0.jpg,1,hall\n", "frames", {"f0.jpg": 1}),
     "degrees that are missing": ("file,lat,lon,place\nf0.jpg,,,hall\nf1.jpg,47,8,hall\n", "earth", {"f1.jpg": (47, 8)}),
     "frames of some": ("file,frame\nf0.jpg,null\nf1.jpg,\nf2.jpg,3\n", "frames", {"f2.jpg": 3}),
@@ -98,6 +133,10 @@ BAD = {
     "one of two": ("file,x,y\nf0.jpg,1,\n", None, "row 2 has only an x or a y; fill both, or neither"),
     "words": ("file,x,y\nf0.jpg,1,left\n", None, "row 2: 1, left are not local metres; correct it"),
     "too far": ("file,x,y\nf0.jpg,1e10,0\n", None, "1e10, 0 are not local metres"),
+    "a decimal comma": ('file,x,y\nf0.jpg,"1,5",2\n', None,
+                        "1,5, 2 are not local metres; write decimal points, not decimal commas, as 1.5"),
+    "the limit": ("file,x,y\nf0.jpg,1e10,0\n", None, "are not local metres; the largest is 1,000,000,000"),
+    "words beside": ("file,x,y\nf0.jpg,left,inf\n", None, "left, inf are not local metres; correct it"),
     "half a frame": ("file,frame\nf0.jpg,1.5\n", None, "1.5 is not a whole number up to 1,000,000,000; correct it"),
     "too many frames": ("file,frame\nf0.jpg,1e10\n", None, "1e10 is not a whole number up to 1,000,000,000"),
     "two frames": ("file,frame\nf0.jpg,1\nf0.jpg,2\n", None, "f0.jpg has two positions, in rows 2 and 3"),
@@ -288,7 +327,10 @@ def test_a_folder_is_a_walk(tmp_path, walk):
         Map.build(tmp_path / "new", walk, write_metres(tmp_path / "a.csv", walk), model=model, folders="walk")
 
 
-@pytest.mark.parametrize(("numbers", "wanted"), [([5, 6, 7], 2.5), ([0, 30, 60, 61], 75.0), ([4], 2.5)])
+@pytest.mark.parametrize(
+    ("numbers", "wanted"),
+    [([5, 6, 7], 2.5), ([0, 30, 60, 61], 75.0), ([4], 2.5), ([0, 1, 1000], 2.5), ([-5, -5, -5, 1000], 250.0)],
+)
 def test_the_places_of_a_small_walk(tmp_path, walk, numbers, wanted):
     rows = [(walk / f"f{row}.jpg", number) for row, number in enumerate(numbers)]
     photo_map = Map.build(tmp_path / "map", write_list(tmp_path / "a.csv", "file,frame", rows), model=a_model())
@@ -397,3 +439,43 @@ def test_folders_are_places(tmp_path):
         MapError, match=r"none of 1 photos has a place; add a CSV of them \(file,place\), or give --folders places"
     ):
         made.add(source / "stray.jpg")
+
+
+@pytest.mark.parametrize(("count", "place"), [(3, ""), (COUNT, "hall"), (COUNT, "")])
+def test_a_map_without_probabilities_says_that_no_photo_is_refused(tmp_path, walk, capsys, seams, count, place):
+    """A map of few photos has none, and a map of one place."""
+    model, rows = a_model(), [(walk / f"f{row}.jpg", place or ROOMS[row % 4]) for row in range(count)]
+    made = Map.build(tmp_path / "map", write_list(tmp_path / "a.csv", "file,place", rows), model=model)
+    seams.replace("vpr.map._model", lambda options: model)
+    write_photo(tmp_path / "q" / "hall" / "0.jpg", None, seed=50)
+    told = made.locate(tmp_path / "q" / "hall" / "0.jpg").on_map_probability is not None
+    assert told == (count == COUNT and not place)
+    words = "this map has no probabilities, so that no photo is refused"
+    assert map_main([str(made.folder), "info"]) == 0
+    assert (words in (said := capsys.readouterr().out)) != told and ("on the map from 50 % on" in said) == told
+    assert map_main([str(made.folder), "check", str(tmp_path / "q"), "--folders", "places"]) == 0
+    assert (words in (said := capsys.readouterr().out)) != told and ("of photos of unknown places" in said) == told
+
+
+def test_a_role_that_folders_cannot_have_is_refused(tmp_path, walk, rooms):
+    words = "folders cannot be 'room'; give walk or places, or None"
+    for refused in (
+        lambda: Map.build(tmp_path / "map", walk, model=a_model(), folders="room"),
+        lambda: rooms.add(walk, folders="room"),
+        lambda: rooms.check(walk, folders="room"),
+    ):
+        with pytest.raises(MapError, match=words):
+            refused()
+
+
+def test_the_extent_of_names_is_one_line():
+    assert FRAMES["names"]((np.array(["a\nb"], object),)).extent_text() == r"1 place: a\nb"
+
+
+@pytest.mark.parametrize(("wide", "tall"), [(4.0, 2.0), (4.0, 0.0), (0.5, 0.0), (400.0, 200.0)])
+def test_a_plan_fills_the_sketch(wide, tall):
+    drawn = sketch([], np.array([[1.0, 5.0], [1.0 + wide, 5.0 + tall]]), MetresFrame(()))
+    (left, low), (right, high) = drawn.photos
+    assert right - left == pytest.approx(WIDTH - 2 * MARGIN, abs=0.2)
+    assert low - high == pytest.approx((right - left) * tall / wide, abs=0.2)
+    assert 0 < drawn.bar <= WIDTH / 5 and sketch([], np.array([[1.0, 5.0]]), MetresFrame(())).bar > 0

@@ -10,7 +10,7 @@ from vpr.description.images import ImageError
 from vpr.description.photos import find_photo_files
 from vpr.maps.options import FolderRole
 from vpr.maps.skipped_photos import SkippedPhotos, first_names, problem_of
-from vpr.maps.sources.folders import KIND_OF, folder_positions, require_folders
+from vpr.maps.sources.folders import KIND_OF, folder_positions, require_folders, require_role
 from vpr.positions.errors import MapError, NoPosition
 from vpr.positions.exif import read_exif
 from vpr.positions.geodesy import metres_between, require_crs
@@ -92,9 +92,10 @@ def find_photos(
     the position of a photo is if no list has one. If two lists have different positions of a photo, the later one is
     used, with a warning. A link to another of the photos is that photo. The files of a list may be in the folders of
     the sources. A photo with an invalid position is left out, with a warning; so is the second of a photo that is given
-    twice. Raises MapError for sources that are missing or cannot be read, for a list with two positions of one photo,
-    and for two kinds of positions.
+    twice. Raises MapError for a role that there is not, for sources that are missing or cannot be read, for a list with
+    two positions of one photo, and for two kinds of positions.
     """
+    require_role(role)
     lists = _read_lists(sources, crs, known.kind)
     found = FoundPhotos(_kind_of(lists, known.kind, role), role=role)
     if role is not None:
@@ -214,7 +215,7 @@ def _read_photo_files(
 ) -> list[Photo]:
     """The photos of a folder or a file. seen: the paths of earlier folders and files; these are added to it."""
     photos, real = [], RealPaths()
-    by_folder = {} if found.role is None else folder_positions(source, found.role)
+    by_folder = {} if found.role is None else folder_positions(source, found.role, known)
     for file in by_folder or find_photo_files(source):
         path = Path(real(file))
         if path.as_posix() in seen:
