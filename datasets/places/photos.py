@@ -15,7 +15,7 @@ from vpr.base.photo_files import ENDINGS, WHITE_SPACE, is_photo, skipped_text, w
 from vpr.base.progress import progress
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.places.coordinates import Coordinates
-from vpr.datasets.places.names import read_names
+from vpr.datasets.places.names import are_in_degrees, read_names
 from vpr.positions.exif import find_position
 from vpr.positions.paths import RealPaths
 from vpr.positions.tables import LIST_SUFFIXES, ListEntry, read_list
@@ -141,31 +141,42 @@ def list_photos(path: Path, entries: Iterable[ListEntry]) -> tuple[PlacedPhotos,
     return PlacedPhotos(photos, coordinates, np.full(len(found), np.nan), "list"), missing
 
 
-def read_side(place: Path, crs: str, labels: bool = True) -> tuple[PlacedPhotos, int]:
-    """The photos of a folder, or of a list with positions, and the number of listed photos that are missing.
-
-    labels: whether the positions of the photos of a folder are read.
-    """
+def read_side(place: Path, crs: str) -> tuple[PlacedPhotos, int]:
+    """The photos of a folder, without positions yet, or of a list with positions; and the number of listed photos that
+    are missing."""
     if is_list(place):
         return list_photos(place, read_list(place, crs))
-    photos = folder_photos(place)
-    return (place_photos(photos, crs) if labels else unplaced(photos)), 0
+    return unplaced(folder_photos(place)), 0
 
 
-def place_photos(photos: Photos, crs: str) -> PlacedPhotos:
-    """Photos with the positions of their names, or if no name has one, of their EXIF."""
-    named = place_by_names(photos, crs)
-    if named.source == "names":
-        return named
-    positions = [find_position(Path(file)) for file in progress(photos.files, title="reading EXIF", unit="photo")]
-    coordinates = Coordinates.of_degrees(positions)
-    return PlacedPhotos(photos, coordinates, named.headings, "EXIF" if coordinates.known.any() else "none")
+def place_photos(sides: Sequence[PlacedPhotos], crs: str) -> list[PlacedPhotos]:
+    """Both sides with the positions of their names, or if no name of a side has one, of its EXIF."""
+    return [side if side.source != "none" else _place_by_exif(side) for side in place_by_names(sides, crs)]
 
 
-def place_by_names(photos: Photos, crs: str) -> PlacedPhotos:
-    """Photos with the positions of their names."""
-    coordinates, headings = read_names([name.rpartition("/")[2] for name in photos.names], crs)
+def place_by_names(sides: Sequence[PlacedPhotos], crs: str) -> list[PlacedPhotos]:
+    """Both sides with the positions of their names, unless a side has others already.
+
+    Raises DatasetError if it is not clear whether the names have metres or degrees.
+    """
+    open_sides = [side for side in sides if side.source == "none"]
+    in_degrees = not crs and are_in_degrees(_file_name(name) for side in open_sides for name in side.photos.names)
+    return [_place_by_names(side.photos, crs, in_degrees) if side.source == "none" else side for side in sides]
+
+
+def _place_by_names(photos: Photos, crs: str, in_degrees: bool) -> PlacedPhotos:
+    coordinates, headings = read_names([_file_name(name) for name in photos.names], crs, in_degrees)
     return PlacedPhotos(photos, coordinates, headings, "names" if coordinates.known.any() else "none")
+
+
+def _place_by_exif(side: PlacedPhotos) -> PlacedPhotos:
+    files = progress(side.photos.files, title="reading EXIF", unit="photo")
+    coordinates = Coordinates.of_degrees([find_position(Path(file)) for file in files])
+    return PlacedPhotos(side.photos, coordinates, side.headings, "EXIF" if coordinates.known.any() else "none")
+
+
+def _file_name(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def unplaced(photos: Photos) -> PlacedPhotos:

@@ -13,7 +13,15 @@ from vpr.datasets.places.arrays import read_arrays
 from vpr.datasets.places.layout import BENCH_TRUTH, Places
 from vpr.datasets.places.listed_positions import listed_positions
 from vpr.datasets.places.lookup import PhotoIndex
-from vpr.datasets.places.photos import PlacedPhotos, is_list, list_photos, place_by_names, read_side
+from vpr.datasets.places.photos import (
+    PlacedPhotos,
+    is_list,
+    list_photos,
+    place_by_names,
+    place_photos,
+    read_side,
+    unplaced,
+)
 from vpr.datasets.places.rules import Layout, PlaceRules
 from vpr.datasets.places.truth import (
     Rows,
@@ -61,8 +69,10 @@ def _read(places: Places, rules: PlaceRules) -> Labelled:
     positions = None if is_pairs else listed
     by_position = rules.labels and (places.truth is None or positions is not None)
     (queries, missing), (database, also_missing) = (
-        read_side(place, rules.crs, by_position and positions is None) for place in (places.queries, places.database)
+        read_side(place, rules.crs) for place in (places.queries, places.database)
     )
+    if by_position and positions is None:
+        queries, database = place_photos([queries, database], rules.crs)
     notes = [f"{count} photos of {place} are missing" for place, count in
              ((places.queries, missing), (places.database, also_missing)) if count]  # fmt: skip
     if rules.labels and positions is not None:
@@ -99,9 +109,7 @@ def _by_truth(
     truth: Path, queries: PlacedPhotos, database: PlacedPhotos, rules: PlaceRules, notes: list[str]
 ) -> Labelled:
     """Sides with a file that says what is right. Positions in names are read too, for maps and confidence."""
-    queries, database = (
-        place_by_names(side.photos, rules.crs) if side.source == "none" else side for side in (queries, database)
-    )
+    queries, database = place_by_names([queries, database], rules.crs)
     sides = queries.photos, database.photos
     if truth.suffix.lower() == ".npy":
         if truth.name in BENCH_TRUTH or is_number_pairs(read_array(truth)):
@@ -126,7 +134,7 @@ def _by_truth(
 
 def _read_arrays(places: Places, rules: PlaceRules) -> Labelled:
     arrays = read_arrays(places.arrays, places.root)
-    queries, database = (place_by_names(side, rules.crs) for side in (arrays.queries, arrays.database))
+    queries, database = place_by_names([unplaced(arrays.queries), unplaced(arrays.database)], rules.crs)
     notes = [f"{arrays.left_out} queries are not in qIdx and are left out"] if arrays.left_out else []
     if arrays.rows is None:
         return _by_position(queries, database, [*notes, "there is neither pIdx nor gt beside the arrays"])
