@@ -39,7 +39,8 @@ class Places:
     def files(self) -> list[Path]:
         """The files, besides photos, that the set is read from."""
         given = [path for path in (self.truth, self.both, self.database, self.queries) if path is not None]
-        arrays = [Path(f"{self.arrays}{name}") for name in ARRAYS] if self.arrays else []
+        prefix = self.arrays or (self.truth and prefix_of(self.truth))
+        arrays = [Path(f"{prefix}{name}") for name in ARRAYS] if prefix else []
         lists = [path.with_name(f"{path.name}{PATH_LIST}") for path in given]
         return [path for path in (*given, *arrays, *lists) if path.is_file()]
 

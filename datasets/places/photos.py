@@ -17,6 +17,7 @@ from vpr.datasets.errors import DatasetError
 from vpr.datasets.places.coordinates import Coordinates
 from vpr.datasets.places.names import are_in_degrees, read_names
 from vpr.positions.exif import find_position
+from vpr.positions.map_frame import Position
 from vpr.positions.paths import RealPaths
 from vpr.positions.tables import LIST_SUFFIXES, ListEntry, read_list
 
@@ -125,20 +126,30 @@ def is_list(path: Path) -> bool:
 def list_photos(path: Path, entries: Iterable[ListEntry]) -> tuple[PlacedPhotos, int]:
     """The photos of a list with positions, and the number of those whose file is missing.
 
-    Raises DatasetError if no photo of it exists.
+    Raises DatasetError if no photo of it exists, and for a photo with two positions.
     """
     real, missing = RealPaths(), 0
-    found: dict[str, tuple[str, tuple[float, float] | None]] = {}
+    found: dict[str, tuple[str, Position | None]] = {}
     for entry in entries:
         if entry.path is None:
             missing += 1
         else:
-            found.setdefault(real(entry.path), (entry.name.replace("\\", "/"), entry.position))
+            file = real(entry.path)
+            name, earlier = found.get(file, (entry.name.replace("\\", "/"), None))
+            found[file] = name, one_position(path, entry, earlier)
     if not found:
         raise DatasetError(f"{path} names no photo that exists; its files are searched for beside it and in images/")
     photos = Photos(path, list(found), [name for name, _ in found.values()])
     coordinates = Coordinates.of_degrees([position for _, position in found.values()])
     return PlacedPhotos(photos, coordinates, np.full(len(found), np.nan), "list"), missing
+
+
+def one_position(listed: Path, entry: ListEntry, earlier: Position | None) -> Position | None:
+    """The position of a photo that may have an earlier row; raises DatasetError if that has another position."""
+    if earlier is not None and entry.position is not None and earlier != entry.position:
+        what = f"{listed}, row {entry.row}: {entry.name} has another position in an earlier row"
+        raise DatasetError(what, thing=listed, remedy="keep one of the rows")
+    return earlier if entry.position is None else entry.position
 
 
 def read_side(place: Path, crs: str) -> tuple[PlacedPhotos, int]:

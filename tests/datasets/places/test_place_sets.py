@@ -208,6 +208,31 @@ def test_a_csv_with_a_column_side(tmp_path, border):
         PlaceOptions(data=tmp_path).load()
 
 
+def test_a_row_of_no_side_is_refused(tmp_path):
+    sides = ["query", "database", "databse"]
+    touch(*(tmp_path / f"images/{number}.jpg" for number in range(3)))
+    columns = ["file", "side", "latitude", "longitude"]
+    for odd in ("databse", ""):
+        sides[2] = odd
+        write_csv(tmp_path / "photos.csv", columns, [(f"{n}.jpg", side, 47, 8) for n, side in enumerate(sides)])
+        with pytest.raises(VprError, match=f"row 4: the side of 2.jpg is '{odd}'; write query or database"):
+            PlaceOptions(data=tmp_path).load()
+
+
+def test_a_photo_with_two_positions_is_refused(tmp_path):
+    """In a list of a side, and in the list of both folders. Equal rows, and a row without a position, are no fault."""
+    touch(tmp_path / "database/a.jpg", tmp_path / "queries/b.jpg")
+    rows = [("database/a.jpg", 47, 8), ("queries/b.jpg", 47, 8), ("database/a.jpg", "", ""), ("database/a.jpg", 47, 8)]
+    path = write_csv(tmp_path / "all.csv", ["file", "lat", "lon"], rows)
+    each = PlaceOptions(tmp_path / "database", tmp_path / "queries", truth=path), PlaceOptions(path, path)
+    for options, found in zip(each, ([[0]], [[1], [0]])):
+        write_csv(path, ["file", "lat", "lon"], rows)
+        assert right(options.load()) == found
+        write_csv(path, ["file", "lat", "lon"], [*rows, ("database/a.jpg", 47.5, 8)])
+        with pytest.raises(VprError, match=r"row 6: database/a.jpg has another position in an earlier row; keep one"):
+            options.load()
+
+
 def test_a_list_with_positions_of_two_folders(tmp_path, border):
     """Photos that the list does not name are left out, and the note counts them."""
     rows = []
@@ -284,6 +309,23 @@ def test_the_photo_itself_is_no_answer(utm_tree):
     data = PlaceOptions(part, part / "sub").load().retrieval_set
     own = data.own.tolist()
     assert names(data.database)[own[0]].startswith("sub/") and [row.tolist() for row in data.answers] == [[1 - own[0]]]
+
+
+def test_queries_that_are_links_to_database_photos(utm_tree):
+    """Under the same or another name, also through a link of a link."""
+    folder = utm_tree / "images/test/database"
+    chosen = sorted(path.name for path in folder.iterdir())[:20]
+    links = utm_tree / "links"
+    links.mkdir()
+    for number, name in enumerate(chosen):
+        (links / name).symlink_to(Path("../images/test/database") / name)
+        (links / name.replace("@.jpg", "again@.jpg")).symlink_to(links / name if number % 2 else folder / name)
+    data = PlaceOptions(folder, links).load().retrieval_set
+    own = [names(data.database).index(name.replace("again@", "@")) for name in names(data.queries)]
+    assert data.own.tolist() == own and len(own) == 40
+    expected = by_plane(names(data.queries), names(data.database))
+    answers = [[entry for entry in row if entry != itself] for row, itself in zip(expected, own)]
+    assert [row.tolist() for row in data.answers] == answers
 
 
 def test_a_list_of_paths_beside_the_folder(utm_tree):

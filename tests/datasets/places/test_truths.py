@@ -88,6 +88,40 @@ def test_arrays_in_another_folder_are_named_by_the_truth(array_tree, tmp_path):
     assert right(places) == ROWS and places.root == tmp_path / "cph"
 
 
+def test_folders_with_a_truth_beside_its_arrays(array_tree, tmp_path):
+    """The numbers are those of the arrays, which are not in the order of names; queries that do not count stay out."""
+    folders = tmp_path / "cph/database", tmp_path / "cph/query"
+    array_tree(objects([list(row) for row in ROWS]), chosen=[4, 0, 3])
+    for side, name in (("dbImages", "database"), ("qImages", "query")):
+        np.save(tmp_path / f"x_val_{side}.npy", np.array([f"old/{name}/{5 - number:03d}.jpg" for number in range(6)]))
+    touch(folders[0] / "more.jpg")
+    options = PlaceOptions(*folders, truth=tmp_path / "x_val_gt.npy")
+    places = options.load()
+    assert names(places.retrieval_set.queries) == ["001.jpg", "005.jpg", "002.jpg"]
+    assert [[names(places.retrieval_set.database)[entry] for entry in row] for row in right(places)] == [
+        [f"{5 - entry:03d}.jpg" for entry in ROWS[query]] for query in (4, 0, 3)
+    ]
+    assert [note.partition(" are ")[0] for note in places.notes] == [
+        f"1 photos of {folders[0]}", "3 queries"
+    ]  # fmt: skip
+    assert tmp_path / "x_val_qImages.npy" in places.places.files()
+    (folders[0] / "005.jpg").unlink()
+    with pytest.raises(VprError, match=r"x_val_dbImages.npy names old/database/005.jpg, which is no photo of .*; pass"):
+        options.load()
+    (tmp_path / "x_val_dbImages.npy").unlink()
+    touch(folders[0] / "005.jpg")
+    places = options.load()
+    assert right(places) == ROWS and "sorted by name" in places.notes[0]
+
+
+def test_the_given_truth_is_read(array_tree, tmp_path):
+    """Beside another array that would be read without it."""
+    array_tree(objects([[5]] * 6), "pIdx")
+    array_tree(objects([list(row) for row in ROWS]))
+    assert right(PlaceOptions(data=tmp_path, truth=tmp_path / "x_val_gt.npy").load()) == ROWS
+    assert right(PlaceOptions(data=tmp_path).load()) == [[5]] * 6
+
+
 @pytest.mark.parametrize(
     ("truth", "words"),
     [
