@@ -10,7 +10,7 @@ from vpr.base.photo_files import is_hidden
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.places.arrays import ARRAYS, array_prefixes, prefix_of
 from vpr.datasets.places.photos import PATH_LIST, is_list
-from vpr.positions.tables import LIST_SUFFIXES
+from vpr.positions.tables import LIST_SUFFIXES, has_column
 
 Split = Literal["train", "val", "test"]
 SPLITS = ("test", "val", "train")  # the first that is there is taken
@@ -57,6 +57,8 @@ def find_places(root: Path, truth: Path | None = None, split: Split | None = Non
         return Places(root, truth=truth, arrays=prefix)
     if truth is None and (prefixes := array_prefixes(root)):
         return Places(root, arrays=_only(prefixes, root, "sets of arrays", "pass --truth X_gt.npy or X_pIdx.npy"))
+    if truth is None and split is None and (listed := _lists_of_both(root)):
+        return Places(root, both=Path(_only(listed, root, "lists with a column side", "pass --truth LIST")))
     for folder, name in _split_folders(root, split):
         if sides := _sides(folder):
             found = next((folder / one for one in BENCH_TRUTH if (folder / one).is_file()), None)
@@ -70,6 +72,12 @@ def find_places(root: Path, truth: Path | None = None, split: Split | None = Non
     if len(tables) == 1 and not _other_set(root):
         return Places(root, both=tables[0])
     raise _unknown(root, split)
+
+
+def _lists_of_both(root: Path) -> list[str]:
+    """The lists in a root that tell both sides apart."""
+    tables = [path for path in sorted(root.iterdir()) if path.suffix.lower() in TABLES and path.is_file()]
+    return [str(path) for path in tables if has_column(path, "side")]
 
 
 def _split_folders(root: Path, split: Split | None) -> list[tuple[Path, str]]:

@@ -121,6 +121,18 @@ def read_list(path: Path, crs: str = "", folders: Sequence[Path] = (), kind: Kin
         yield ListEntry(file, name, position, number, problem, kind, side)
 
 
+def has_column(path: Path, column: str) -> bool:
+    """Whether a list has a column; False for a file that cannot be read as a list.
+
+    column: its name in lower case, letters and digits only. Of a CSV only the first rows are looked at.
+    """
+    try:
+        rows = _json_rows(path) if path.suffix.lower() in (".geojson", ".json") else _csv_rows(path)
+        return any(column in row for _, row in rows)
+    except MapError:
+        return False
+
+
 def _name_eastings(row: Row, crs: str) -> Row:
     """The row with x and y as easting and northing, if it has a reference system for them and nothing else on Earth."""
     if not (crs or row.get("crs")) or any(row.get(name) for name in ON_EARTH):

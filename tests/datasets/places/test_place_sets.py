@@ -1,5 +1,6 @@
 """Sets of places in each layout, with odd cases, against plain loops."""
 
+import json
 import math
 from pathlib import Path
 
@@ -205,6 +206,29 @@ def test_a_csv_with_a_column_side(tmp_path, border):
         assert places.layout == "list" and right(places) == by_degrees(*border)
     write_csv(path, ["file", "latitude", "longitude"], [(row[0], *row[2:]) for row in rows])
     with pytest.raises(VprError, match="no photo whose column side is query"):
+        PlaceOptions(data=tmp_path).load()
+
+
+@pytest.mark.parametrize("form", ["csv", "geojson"])
+def test_a_list_with_sides_wins_over_folders(tmp_path, form):
+    """Names of the folders would have no labels; other tables are no such list."""
+    touch(tmp_path / "db/a.jpg", tmp_path / "q/b.jpg")
+    (tmp_path / "results.csv").write_text("side\n1\n")
+    (tmp_path / "notes.csv").write_text("file,lat,lon\ndb/a.jpg,1,2\n")
+    rows = [("db/a.jpg", "database", 47, 8), ("q/b.jpg", "query", 47, 8)]
+    path = tmp_path / f"photos.{form}"
+    if form == "csv":
+        write_csv(path, ["file", "side", "latitude", "longitude"], rows)
+    else:
+        points = [
+            {"type": "Feature", "properties": {"file": file, "side": side},
+             "geometry": {"type": "Point", "coordinates": [east, north]}} for file, side, north, east in rows
+        ]  # fmt: skip
+        path.write_text(json.dumps({"type": "FeatureCollection", "features": points}))
+    places = PlaceOptions(data=tmp_path).load()
+    assert places.layout == "list" and right(places) == [[0]] and places.places.both == path
+    (tmp_path / "more.csv").write_bytes(b"file,side,lat,lon\na.jpg,query,1,2\n")
+    with pytest.raises(VprError, match="has several lists with a column side: more.csv, photos.*; pass --truth LIST"):
         PlaceOptions(data=tmp_path).load()
 
 

@@ -8,6 +8,7 @@ import pytest
 from place_trees import objects, touch
 
 from vpr.base.errors import VprError
+from vpr.datasets.places import truth as truths
 from vpr.datasets.places.options import PlaceOptions
 
 
@@ -134,6 +135,27 @@ def test_the_given_truth_is_read(array_tree, tmp_path):
 def test_arrays_that_do_not_fit(array_tree, truth, words):
     with pytest.raises(VprError, match=words):
         PlaceOptions(data=array_tree(truth)).load()
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, float, bool])
+def test_a_matrix_of_zeros_and_ones_is_refused(array_tree, kind):
+    matrix = np.zeros((6, 6), kind)
+    matrix[[0, 0, 1], [0, 3, 1]] = 1
+    with pytest.raises(
+        VprError, match=r"has 0 or 1 for each of the 6 database photos.*; write the numbers: \[np.flatn"
+    ):
+        PlaceOptions(data=array_tree(matrix)).load()
+
+
+def test_long_lists_of_numbers_are_read_in_bulk(array_tree, monkeypatch):
+    """NumPy is called for rows, not for each number."""
+    calls, asarray = [], np.asarray
+    monkeypatch.setattr(truths.np, "asarray", lambda *arguments, **rest: calls.append(1) or asarray(*arguments, **rest))
+    numbers = [number % 6 for number in range(1000)]
+    for row in (numbers, [np.int64(number) for number in numbers], [numbers[:500], numbers[500:]]):
+        assert right(PlaceOptions(data=array_tree(objects([row] * 6))).load()) == [list(range(6))] * 6
+    assert right(PlaceOptions(data=array_tree(np.array([numbers] * 6))).load()) == [list(range(6))] * 6
+    assert len(calls) < 1000
 
 
 def test_arrays_without_a_truth(array_tree, tmp_path):
