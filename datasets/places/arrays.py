@@ -66,11 +66,9 @@ def read_arrays_of(prefix: str, queries: Photos, database: Photos, truth: Path) 
 
     Raises DatasetError also for an image that the folders do not have.
     """
-    named = [
-        photos.take(_numbers_of(Path(f"{prefix}{name}"), photos))
-        for name, photos in ((QUERIES, queries), (DATABASE, database))
-    ]
-    return _array_set(prefix, *named, truth)
+    queries = queries.take(_numbers_of(Path(f"{prefix}{QUERIES}"), queries))
+    database = database.take(_numbers_of(Path(f"{prefix}{DATABASE}"), database))
+    return _array_set(prefix, queries, database, truth)
 
 
 def _array_set(prefix: str, queries: Photos, database: Photos, truth: Path | None) -> ArraySet:
