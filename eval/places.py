@@ -43,7 +43,7 @@ class FileOptions(PredictionOptions):
     )
     compare: Names = option(
         Names(),
-        "more run folders and prediction files, each as SOURCE or NAME=SOURCE, in one table with --run or --predictions",
+        "more runs and prediction files, each as SOURCE or NAME=SOURCE, in one table with --run or --predictions",
     )
     submission: Path | None = output(None, "write the final rankings as a prediction file, .zip or .csv", "predictions")
     confidence: Path | None = output(None, "write the first answer of each query and its confidence as CSV", "csv")

@@ -15,7 +15,7 @@ import numpy as np
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.object_arrays import read_array
 from vpr.datasets.places.lookup import AMBIGUOUS, PhotoIndex
-from vpr.datasets.places.photos import Photos, leaves_folder
+from vpr.datasets.places.photos import Photos, first_missing, leaves_folder
 from vpr.datasets.places.truth import Rows, read_number_rows
 
 DATABASE, QUERIES, CHOSEN = "dbImages.npy", "qImages.npy", "qIdx.npy"
@@ -105,18 +105,33 @@ def _numbers_of(path: Path, photos: Photos) -> list[int]:
 
 
 def _photos(path: Path, root: Path) -> Photos:
-    """The photos that an array names; raises DatasetError if it has no names, or the first photo is missing."""
-    names = [str(name).replace("\\", "/").lstrip("/").removeprefix("./") for name in _texts(path)]
-    if not names:
+    """The photos that an array names, by paths below a folder or absolute paths.
+
+    Raises DatasetError if it has no names, and for a photo that is missing or not below the folder.
+    """
+    written = [str(name).replace("\\", "/").removeprefix("./") for name in _texts(path)]
+    if not written:
         raise DatasetError(f"{path} names no image; write it again")
-    if outside := next((name for name in names if leaves_folder(name)), None):
-        raise DatasetError(f"{path} names {outside[:80]}, which leaves the folder of the images; correct the array")
     bases = [Path(os.path.abspath(place)).as_posix().rstrip("/") for place in (root, path.parent)]
-    base = next((base for base in bases if os.path.isfile(f"{base}/{names[0]}")), None)
-    if base is None:
+    bases += [
+        base for base in (Path(os.path.realpath(base)).as_posix().rstrip("/") for base in bases) if base not in bases
+    ]
+    names = [_below(name, bases) for name in written]
+    if outside := next((name for name, below in zip(written, names) if leaves_folder(below)), None):
+        raise DatasetError(f"{path} names {outside[:80]}, which leaves the folder of the images; correct the array")
+    base = next((base for base in bases if os.path.isfile(f"{base}/{names[0]}")), bases[0])
+    files = [f"{base}/{name}" for name in names]
+    if (missing := first_missing(files)) is not None:
         remedy = "pass --data of the folder that holds it"
-        raise DatasetError(f"{path} names {names[0]}, which is not below {root}; {remedy}")
-    return Photos(path, [f"{base}/{name}" for name in names], names)
+        raise DatasetError(f"{path} names {written[missing]}, which is not below {root}; {remedy}")
+    return Photos(path, files, names)
+
+
+def _below(name: str, bases: list[str]) -> str:
+    """A name, of an absolute path the part below one of several folders, or else without its first slash, as written
+    by code that joins texts."""
+    base = next((base for base in bases if name.startswith(f"{base}/")), "")
+    return name[len(base) :].lstrip("/")
 
 
 def _texts(path: Path) -> list[str]:

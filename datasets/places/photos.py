@@ -93,8 +93,8 @@ def _walked_names(folder: Path) -> list[str]:
 
 
 def _listed_names(listed: Path, base: str) -> list[str]:
-    """The names in a list of paths, each once. Raises DatasetError for a path that leaves the folder,
-    if the first is no file, and for text that is not UTF-8."""
+    """The names in a list of paths, each once. Raises DatasetError for a path that leaves the folder
+    or is no file, for a list without names, and for text that is not UTF-8."""
     try:
         lines = [line.strip(WHITE_SPACE) for line in listed.read_text(encoding="utf-8-sig").split("\n")]
     except UnicodeDecodeError as error:
@@ -105,12 +105,34 @@ def _listed_names(listed: Path, base: str) -> list[str]:
     inside = base.rpartition("/")[2] + "/"
     if names and all(name.startswith(inside) for name in names) and not os.path.isfile(f"{base}/{names[0]}"):
         names = [name.removeprefix(inside) for name in names]  # paths from the folder above
-    outside = next((name for name in names if leaves_folder(name)), None)
-    if outside is not None or (names and not os.path.isfile(f"{base}/{names[0]}")):
+    bad = next((number for number, name in enumerate(names) if leaves_folder(name)), None)
+    if bad is None:
+        bad = first_missing([f"{base}/{name}" for name in names])
+    if bad is not None:
         remedy = "correct the list, or remove it"
-        raise DatasetError(f"{listed} names {outside or names[0]}, which is not in {base}; {remedy}")
+        raise DatasetError(f"{listed} names {names[bad]}, which is not in {base}; {remedy}")
+    if not names:
+        raise DatasetError(f"{listed} names no photo; fill it with one path per line, or remove it")
     log.info("%s: %d photos, by %s", base, len(names), listed.name)
     return names
+
+
+def first_missing(files: Sequence[str]) -> int | None:
+    """The number of the first of several absolute paths without a file; None if all are there.
+
+    Each folder is listed once, because a look at each file takes long.
+    """
+    inside: dict[str, set[str]] = {}
+    for number, file in enumerate(files):
+        folder, _, name = file.rpartition("/")
+        if folder not in inside:
+            try:
+                inside[folder] = {*os.listdir(folder or "/")}
+            except OSError:
+                inside[folder] = set()
+        if name not in inside[folder] and not os.path.isfile(file):  # its case may differ on some systems
+            return number
+    return None
 
 
 def leaves_folder(name: str) -> bool:

@@ -363,8 +363,11 @@ def test_a_list_of_paths_beside_the_folder(utm_tree):
     assert names(PlaceOptions(data=utm_tree).load().retrieval_set.database) == listed
     (folder.parent / "database_images_paths.txt").write_text("".join(f"{folder}/{name}\n" for name in listed))
     assert names(PlaceOptions(data=utm_tree).load().retrieval_set.database) == listed
+    (folder.parent / "database_images_paths.txt").write_text("\n")
+    with pytest.raises(VprError, match="database_images_paths.txt names no photo; fill it"):
+        PlaceOptions(data=utm_tree).load()
     for name in ("none.jpg", "/etc/none.jpg", f"../queries/{listed[0]}"):
-        (folder.parent / "database_images_paths.txt").write_text(f"{name}\n")
+        (folder.parent / "database_images_paths.txt").write_text(f"{listed[0]}\n{name}\n")
         with pytest.raises(VprError, match=f"names {name}, which is not in"):
             PlaceOptions(data=utm_tree).load()
 

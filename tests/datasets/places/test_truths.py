@@ -211,6 +211,21 @@ def test_arrays_name_no_image_outside_of_their_folder(array_tree, tmp_path):
             PlaceOptions(data=tmp_path).load()
 
 
+def test_arrays_with_absolute_paths(array_tree, tmp_path):
+    """Below the root they are taken; others are named as they are written. A later photo that is missing is found."""
+    array_tree(objects([list(row) for row in ROWS]))
+    path = tmp_path / "x_val_qImages.npy"
+    np.save(path, np.array([f"{tmp_path}/cph/query/{number:03d}.jpg" for number in range(6)]))
+    places = PlaceOptions(data=tmp_path).load()
+    assert right(places) == ROWS and names(places.retrieval_set.queries)[0] == "cph/query/000.jpg"
+    np.save(path, np.array([f"/elsewhere/{number:03d}.jpg" for number in range(6)]))
+    with pytest.raises(VprError, match="names /elsewhere/000.jpg, which is not below"):
+        PlaceOptions(data=tmp_path).load()
+    np.save(path, np.array([f"cph/query/{number:03d}.jpg" for number in (0, 1, 2, 3, 4, 77)]))
+    with pytest.raises(VprError, match="names cph/query/077.jpg, which is not below"):
+        PlaceOptions(data=tmp_path).load()
+
+
 def test_arrays_whose_images_lie_beside_them(array_tree, tmp_path):
     root = array_tree(objects([list(row) for row in ROWS]))
     assert right(PlaceOptions(data=root.parent, truth=root / "x_val_gt.npy").load()) == ROWS
