@@ -18,7 +18,8 @@ from vpr.datasets.places.lookup import AMBIGUOUS, PhotoIndex, without_ending
 from vpr.datasets.places.photos import Photos
 
 QUERY_COLUMNS = ("query", "queries", "queryimage", "queryfile", "q")
-DATABASE_COLUMNS = ("database", "reference", "ref", "databaseimage", "databasefile", "referenceimage", "db", "match")
+DATABASE_COLUMNS = ("database", "reference", "ref", "databaseimage", "databasefile", "referenceimage", "db", "match",
+                    "positive", "positives")  # fmt: skip
 DELIMITERS = (",", ";", "\t", "|")
 LARGEST = 1e15  # numbers of photos are smaller
 DIGITS = re.compile(r"(\d+)", re.ASCII)
@@ -149,7 +150,9 @@ def _split_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         start = text[: text.find("\n") if "\n" in text else len(text)]
-        delimiter = next((one for one in DELIMITERS if one in start), "")
+        # names in a text may have commas: only without white space between two names do commas separate them
+        spaced = path.suffix.lower() == ".txt" and len(start.split()) > 1
+        delimiter = next((one for one in ("\t" if spaced else DELIMITERS) if one in start), "")
         if delimiter:
             reader: Iterable[list[str]] = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
             for number, fields in enumerate(reader, 1):

@@ -262,6 +262,23 @@ def test_pairs_of_names(tmp_path, text):
     assert bool(places.notes) == ("," in text)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("truth.txt", "q,1.jpg d,1.jpg\n"),
+        ("truth.txt", "q,1.jpg\td,1.jpg\n"),
+        ("truth.txt", '"q,1.jpg","d,1.jpg"\n'),
+        ("truth.csv", 'query,positive\n"q,1.jpg","d,1.jpg"\n'),
+    ],
+    ids=["blank", "tab", "comma", "positive"],
+)
+def test_pairs_of_names_with_commas(tmp_path, name, text):
+    touch(tmp_path / "queries/q,1.jpg", tmp_path / "database/a.jpg", tmp_path / "database/d,1.jpg")
+    (tmp_path / name).write_text(text)
+    places = PlaceOptions(tmp_path / "database", tmp_path / "queries", truth=tmp_path / name).load()
+    assert places.layout == "pairs" and right(places) == [[1]]
+
+
 def test_a_geojson_is_no_list_of_pairs(tmp_path):
     for side in ("database", "queries"):
         touch(tmp_path / side / f"{side}.jpg")
