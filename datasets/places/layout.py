@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -138,4 +139,22 @@ def _unknown(root: Path, split: Split | None) -> DatasetError:
         return DatasetError(f"{root} is {other}")
     if split is not None and _split_folders(root, None):
         return DatasetError(f"{root} has no split {split} with queries and database; pass another --split")
+    if near := _near_sets(root):
+        return DatasetError(f"{root} is no set, but {near[0]} is", thing=root, remedy=f"pass --data {near[0]}")
     return DatasetError(f"{root} has no layout that is known ({LAYOUTS}); pass --database DIR --queries DIR")
+
+
+def _near_sets(root: Path) -> list[Path]:
+    """The folder of which a root is one side, and the folders in the root with both sides."""
+    inside = Path(os.path.abspath(root))
+    below = [path for path in sorted(root.iterdir()) if path.is_dir() and not is_hidden(path.name)]
+    sets = [place for place in below if any(_sides_or_none(folder) for folder, _ in _split_folders(place, None))]
+    return [inside.parent, *sets] if inside in (_sides_or_none(inside.parent) or ()) else sets
+
+
+def _sides_or_none(folder: Path) -> tuple[Path, Path] | None:
+    """As `_sides`, without errors: of several sets of queries, or a folder that may not be read."""
+    try:
+        return _sides(folder)
+    except (DatasetError, OSError):
+        return None

@@ -62,7 +62,8 @@ def read_number_pairs(path: Path, queries: Photos, database: Photos) -> tuple[Ro
     for number, row in enumerate(read_array(path)):
         where = f"{path}, row {number}"
         if len(pair := list(row) if isinstance(row, list | np.ndarray) else []) != 2:
-            raise DatasetError(f"{where} is not a query number and a list of database numbers; see --help for layouts")
+            remedy = "write [query, [numbers]] in each row, or name a file of one list for each query X_gt.npy"
+            raise DatasetError(f"{where} is not a query number and a list of database numbers", remedy=remedy)
         (query,) = _look_up(_integers(pair[0], where)[:1] or [AMBIGUOUS], sides[0], f"{where}: query")
         rows[query] += _look_up(_integers(pair[1], where), sides[1], f"{where}: reference")
         named.add(query)

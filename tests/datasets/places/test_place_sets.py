@@ -487,6 +487,15 @@ def test_ten_thousand_files(tmp_path):
     assert data.counts()["queries"] == 1_000 and len(data.database) == 9_000
 
 
+def test_the_set_one_level_up_or_down_is_named(utm_tree):
+    top = utm_tree / "more"
+    top.mkdir()
+    (utm_tree / "images").rename(top / "images")
+    for root, near in ((utm_tree, top), (top / "images/test/database", top / "images/test")):
+        with pytest.raises(VprError, match=f"is no set, but {near} is; pass --data {near}$"):
+            find_places(root)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

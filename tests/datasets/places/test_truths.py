@@ -231,6 +231,13 @@ def test_arrays_whose_images_lie_beside_them(array_tree, tmp_path):
     assert right(PlaceOptions(data=root.parent, truth=root / "x_val_gt.npy").load()) == ROWS
 
 
+def test_plain_rows_are_no_truth_of_vpr_bench(tmp_path):
+    touch(tmp_path / "ref/0.jpg", tmp_path / "query/0.jpg")
+    np.save(tmp_path / "ground_truth_new.npy", objects([[0]]))
+    with pytest.raises(VprError, match="row 0 is not a query number and a list.*; write .* or name a file .* X_gt.npy"):
+        PlaceOptions(data=tmp_path).load()
+
+
 def test_a_number_without_a_photo_is_named(tmp_path):
     touch(tmp_path / "ref/0.jpg", tmp_path / "query/0.jpg")
     np.save(tmp_path / "ground_truth_new.npy", objects([[0, [7]]]))
