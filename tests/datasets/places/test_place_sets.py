@@ -1,6 +1,5 @@
 """Sets of places in each layout, with odd cases, against plain loops."""
 
-import json
 import math
 from pathlib import Path
 
@@ -209,54 +208,6 @@ def test_a_csv_with_a_column_side(tmp_path, border):
         PlaceOptions(data=tmp_path).load()
 
 
-@pytest.mark.parametrize("form", ["csv", "geojson"])
-def test_a_list_with_sides_wins_over_folders(tmp_path, form):
-    """Names of the folders would have no labels; other tables are no such list."""
-    touch(tmp_path / "db/a.jpg", tmp_path / "q/b.jpg")
-    (tmp_path / "results.csv").write_text("side\n1\n")
-    (tmp_path / "notes.csv").write_text("file,lat,lon\ndb/a.jpg,1,2\n")
-    rows = [("db/a.jpg", "database", 47, 8), ("q/b.jpg", "query", 47, 8)]
-    path = tmp_path / f"photos.{form}"
-    if form == "csv":
-        write_csv(path, ["file", "side", "latitude", "longitude"], rows)
-    else:
-        points = [
-            {"type": "Feature", "properties": {"file": file, "side": side},
-             "geometry": {"type": "Point", "coordinates": [east, north]}} for file, side, north, east in rows
-        ]  # fmt: skip
-        path.write_text(json.dumps({"type": "FeatureCollection", "features": points}))
-    places = PlaceOptions(data=tmp_path).load()
-    assert places.layout == "list" and right(places) == [[0]] and places.places.both == path
-    (tmp_path / "more.csv").write_bytes(b"file,side,lat,lon\na.jpg,query,1,2\n")
-    with pytest.raises(VprError, match="has several lists with a column side: more.csv, photos.*; pass --truth LIST"):
-        PlaceOptions(data=tmp_path).load()
-
-
-def test_a_row_of_no_side_is_refused(tmp_path):
-    sides = ["query", "database", "databse"]
-    touch(*(tmp_path / f"images/{number}.jpg" for number in range(3)))
-    columns = ["file", "side", "latitude", "longitude"]
-    for odd in ("databse", ""):
-        sides[2] = odd
-        write_csv(tmp_path / "photos.csv", columns, [(f"{n}.jpg", side, 47, 8) for n, side in enumerate(sides)])
-        with pytest.raises(VprError, match=f"row 4: the side of 2.jpg is '{odd}'; write query or database"):
-            PlaceOptions(data=tmp_path).load()
-
-
-def test_a_photo_with_two_positions_is_refused(tmp_path):
-    """In a list of a side, and in the list of both folders. Equal rows, and a row without a position, are no fault."""
-    touch(tmp_path / "database/a.jpg", tmp_path / "queries/b.jpg")
-    rows = [("database/a.jpg", 47, 8), ("queries/b.jpg", 47, 8), ("database/a.jpg", "", ""), ("database/a.jpg", 47, 8)]
-    path = write_csv(tmp_path / "all.csv", ["file", "lat", "lon"], rows)
-    each = PlaceOptions(tmp_path / "database", tmp_path / "queries", truth=path), PlaceOptions(path, path)
-    for options, found in zip(each, ([[0]], [[1], [0]])):
-        write_csv(path, ["file", "lat", "lon"], rows)
-        assert right(options.load()) == found
-        write_csv(path, ["file", "lat", "lon"], [*rows, ("database/a.jpg", 47.5, 8)])
-        with pytest.raises(VprError, match=r"row 6: database/a.jpg has another position in an earlier row; keep one"):
-            options.load()
-
-
 def test_a_list_with_positions_of_two_folders(tmp_path, border):
     """Photos that the list does not name are left out, and the note counts them."""
     rows = []
@@ -400,52 +351,6 @@ def test_short_names_with_degrees(tmp_path, border):
     data = places.retrieval_set
     order = [[int(name.split("@")[3]) for name in names(side)] for side in (data.queries, data.database)]
     assert right(places) == by_degrees(*([side[number] for number in one] for side, one in zip(border, order)))
-
-
-@pytest.mark.parametrize("odd", ["@47.5@1.67@.jpg", "@0@0@.jpg"])
-def test_a_short_number_does_not_turn_degrees_into_metres(tmp_path, odd):
-    """Photos 111 m apart in degrees would be 0.001 m apart in metres. At 0, 0 a position is unknown."""
-    for side in ("database", "queries"):
-        touch(*(tmp_path / side / f"@{47 + number / 1000:.4f}@8.5001@.jpg" for number in range(4)))
-        touch(tmp_path / side / odd)
-    places = PlaceOptions(data=tmp_path).load()
-    known = 5 if "47" in odd else 4
-    assert right(places) == [[number] for number in range(known)]
-    assert len(places.notes) == 2 * (known == 4)
-
-
-def test_both_sides_have_the_same_unit(tmp_path):
-    """One side alone would be metres."""
-    touch(tmp_path / "queries/@47.5@8.5@.jpg", tmp_path / "queries/@47.6@8.5@.jpg")
-    touch(*(tmp_path / f"database/@47.{number}0001@8.50001@.jpg" for number in range(9)))
-    places = PlaceOptions(data=tmp_path).load()
-    assert right(places) == [[5], [6]]
-
-
-@pytest.mark.parametrize("spots", [[(0, 0), (10, 0), (20, 0), (85.5, 0)], [(0, 2.5), (0, 5), (3.125, 7.25), (500, 7)]])
-def test_small_metres_are_metres(tmp_path, spots):
-    for side in ("database", "queries"):
-        touch(*(tmp_path / side / f"@{first}@{second}@.jpg" for first, second in spots))
-    places = PlaceOptions(data=tmp_path).load()
-    check_by_plane(places)
-    assert places.queries.coordinates.systems == ("",)
-
-
-@pytest.mark.parametrize(
-    ("names", "words"),
-    [
-        (["@47.0001@8.5@.jpg", "@500.5@3.2@.jpg"], "@47.0001@8.5@.jpg looks like degrees, but @500.5@3.2@.jpg is out"),
-        (
-            ["@47.0001@8.5@.jpg", "@47@8@.jpg"],
-            "@47.0001@8.5@.jpg looks like degrees, but @47@8@.jpg does not, and 1 of",
-        ),
-    ],
-)
-def test_degrees_beside_metres_are_refused(tmp_path, names, words):
-    touch(tmp_path / "database" / names[0], tmp_path / "queries" / names[1])
-    with pytest.raises(VprError, match=words):
-        PlaceOptions(data=tmp_path).load()
-    assert PlaceOptions(data=tmp_path, crs="EPSG:32632").load().layout == "names"
 
 
 def test_names_with_degrees_alone(tmp_path, border):
