@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,7 @@ from vpr.base.photo_files import is_hidden
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.places.arrays import ARRAYS, array_prefixes, prefix_of
 from vpr.datasets.places.photos import PATH_LIST, is_list
-from vpr.positions.tables import LIST_SUFFIXES
+from vpr.positions.tables import LIST_SUFFIXES, has_column
 
 Split = Literal["train", "val", "test"]
 SPLITS = ("test", "val", "train")  # the first that is there is taken
@@ -39,7 +40,8 @@ class Places:
     def files(self) -> list[Path]:
         """The files, besides photos, that the set is read from."""
         given = [path for path in (self.truth, self.both, self.database, self.queries) if path is not None]
-        arrays = [Path(f"{self.arrays}{name}") for name in ARRAYS] if self.arrays else []
+        prefix = self.arrays or (self.truth and prefix_of(self.truth))
+        arrays = [Path(f"{prefix}{name}") for name in ARRAYS] if prefix else []
         lists = [path.with_name(f"{path.name}{PATH_LIST}") for path in given]
         return [path for path in (*given, *arrays, *lists) if path.is_file()]
 
@@ -56,6 +58,8 @@ def find_places(root: Path, truth: Path | None = None, split: Split | None = Non
         return Places(root, truth=truth, arrays=prefix)
     if truth is None and (prefixes := array_prefixes(root)):
         return Places(root, arrays=_only(prefixes, root, "sets of arrays", "pass --truth X_gt.npy or X_pIdx.npy"))
+    if truth is None and split is None and (listed := _lists_of_both(root)):
+        return Places(root, both=Path(_only(listed, root, "lists with a column side", "pass --truth LIST")))
     for folder, name in _split_folders(root, split):
         if sides := _sides(folder):
             found = next((folder / one for one in BENCH_TRUTH if (folder / one).is_file()), None)
@@ -69,6 +73,12 @@ def find_places(root: Path, truth: Path | None = None, split: Split | None = Non
     if len(tables) == 1 and not _other_set(root):
         return Places(root, both=tables[0])
     raise _unknown(root, split)
+
+
+def _lists_of_both(root: Path) -> list[str]:
+    """The lists in a root that tell both sides apart."""
+    tables = [path for path in sorted(root.iterdir()) if path.suffix.lower() in TABLES and path.is_file()]
+    return [str(path) for path in tables if has_column(path, "side")]
 
 
 def _split_folders(root: Path, split: Split | None) -> list[tuple[Path, str]]:
@@ -129,4 +139,22 @@ def _unknown(root: Path, split: Split | None) -> DatasetError:
         return DatasetError(f"{root} is {other}")
     if split is not None and _split_folders(root, None):
         return DatasetError(f"{root} has no split {split} with queries and database; pass another --split")
+    if near := _near_sets(root):
+        return DatasetError(f"{root} is no set, but {near[0]} is", thing=root, remedy=f"pass --data {near[0]}")
     return DatasetError(f"{root} has no layout that is known ({LAYOUTS}); pass --database DIR --queries DIR")
+
+
+def _near_sets(root: Path) -> list[Path]:
+    """The folder of which a root is one side, and the folders in the root with both sides."""
+    inside = Path(os.path.abspath(root))
+    below = [path for path in sorted(root.iterdir()) if path.is_dir() and not is_hidden(path.name)]
+    sets = [place for place in below if any(_sides_or_none(folder) for folder, _ in _split_folders(place, None))]
+    return [inside.parent, *sets] if inside in (_sides_or_none(inside.parent) or ()) else sets
+
+
+def _sides_or_none(folder: Path) -> tuple[Path, Path] | None:
+    """As `_sides`, without errors: of several sets of queries, or a folder that may not be read."""
+    try:
+        return _sides(folder)
+    except (DatasetError, OSError):
+        return None

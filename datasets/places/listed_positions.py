@@ -9,7 +9,7 @@ import numpy as np
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.places.coordinates import Coordinates
 from vpr.datasets.places.lookup import AMBIGUOUS, PhotoIndex
-from vpr.datasets.places.photos import Photos, PlacedPhotos
+from vpr.datasets.places.photos import Photos, PlacedPhotos, one_position
 from vpr.positions.map_frame import FRAMES, Position
 from vpr.positions.paths import RealPaths
 from vpr.positions.tables import ListEntry, read_list
@@ -39,7 +39,7 @@ def listed_positions(
                 _require_one(listed, entry, found, [side.files for side in sides])
         for number, known in zip(found, positions):
             if number is not None:
-                known[number] = entry.position
+                known[number] = one_position(listed, entry, known.get(number))
         if found == [None, None]:
             unknown.append(entry.name)
     if empty := next((side for side, known in zip(sides, positions) if not known), None):

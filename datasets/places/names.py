@@ -3,18 +3,19 @@
     @EASTING@NORTHING@ZONE@BAND@LATITUDE@LONGITUDE@PANO@TILE@HEADING@PITCH@ROLL@HEIGHT@TIMESTAMP@NOTE@.jpg
 
 The form is that of VPR-datasets-downloader (Berton et al.). Every field after the first two may be empty or missing.
-Metres without a zone are those of a plane that all photos share: sets such as Nordland have metres by frame number. A
-short name whose first two fields look like degrees has degrees, as on maps (`vpr.positions.names`).
+Metres without a zone are those of a plane that all photos share: sets such as Nordland have metres by frame number.
+Short names have degrees, as on maps (`vpr.positions.names`), if most of the set look like degrees (`are_in_degrees`).
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from vpr.datasets.errors import DatasetError
 from vpr.datasets.places.coordinates import DEGREES, UNKNOWN, Coordinates
 from vpr.positions.errors import NoPosition
 from vpr.positions.geodesy import (
@@ -29,6 +30,7 @@ from vpr.positions.geodesy import (
 from vpr.positions.names import FIELDS, look_like_degrees
 
 HEADING = 8  # number of its field
+MOST = 2 / 3  # of the short names of a set that look like degrees, if it has degrees
 NEEDED = 9  # fields that are read
 ZONE = re.compile("[0-9]{1,2}", re.ASCII)
 
@@ -46,25 +48,25 @@ def name_fields(name: str) -> list[str]:
     return [field.strip() for field in fields] if len(fields) >= 2 else []
 
 
-def read_names(names: Sequence[str], crs: str = "") -> tuple[Coordinates, np.ndarray]:
+def read_names(names: Sequence[str], crs: str = "", in_degrees: bool = False) -> tuple[Coordinates, np.ndarray]:
     """The positions in file names, and the headings (N,) in degrees, NaN if a name has none.
 
-    crs: reference system of metres without a zone; empty for a plane of its own. A photo whose name has no two numbers
-    has no position.
+    crs: reference system of metres without a zone; empty for a plane of its own. in_degrees: whether short names have
+    degrees, by `are_in_degrees`. A photo whose name has no two numbers has no position, nor one at 0, 0 in degrees.
     """
     rows = [name_fields(name) for name in names]
     metres, degrees = np.full((len(rows), 2), np.nan), np.full((len(rows), 2), np.nan)
     headings, system = np.full(len(rows), np.nan), np.full(len(rows), UNKNOWN)
     groups: dict[tuple[str, str], list[int]] = {}
-    in_degrees = not crs and _are_degrees(rows)
     for row, fields in enumerate(rows):
         point = (parse_number(fields[0]), parse_number(fields[1])) if fields else (math.nan, math.nan)
         if not math.isfinite(sum(point)):
             degrees[row] = _given_degrees(*(*fields, *[""] * NEEDED)[4:6])
             system[row] = UNKNOWN if np.isnan(degrees[row]).any() else DEGREES
             continue
-        if in_degrees:
-            degrees[row], system[row] = point, DEGREES
+        if in_degrees and len(fields) < FIELDS:
+            if not is_unknown(*point):
+                degrees[row], system[row] = point, DEGREES
             continue
         zone, band, latitude, longitude, *_, heading = (*fields[2:NEEDED], *[""] * NEEDED)[: NEEDED - 2]
         metres[row], degrees[row] = point, _given_degrees(latitude, longitude)
@@ -82,10 +84,32 @@ def read_names(names: Sequence[str], crs: str = "") -> tuple[Coordinates, np.nda
     return Coordinates(metres, degrees, system, tuple(systems)), headings
 
 
-def _are_degrees(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first two fields of all names are degrees; the full form always has metres."""
-    named = [fields for fields in rows if fields]
-    return bool(named) and all(len(fields) < FIELDS and look_like_degrees(fields[0], fields[1]) for fields in named)
+def are_in_degrees(names: Iterable[str]) -> bool:
+    """Whether the first two fields of the short names of a set, both sides together, are degrees.
+
+    They are if `MOST` of them look like degrees, and all lie in the range of degrees. The full form always has metres.
+    Raises DatasetError if some look like degrees, and the others are too many or out of range.
+    """
+    count = alike = 0
+    like = other = outside = ""
+    for name in names:
+        fields = name_fields(name)
+        point = (parse_number(fields[0]), parse_number(fields[1])) if 0 < len(fields) < FIELDS else (math.nan, math.nan)
+        if not math.isfinite(sum(point)) or is_unknown(*point):
+            continue
+        count += 1
+        if look_like_degrees(fields[0], fields[1]):
+            alike, like = alike + 1, like or name
+        else:
+            other = other or name
+            outside = outside or ("" if are_degrees(*point) else name)
+    if alike and (outside or alike < MOST * count):
+        beside = (
+            f"{outside} is out of their range" if outside else f"{other} does not, and {count - alike} of {count} names"
+        )
+        remedy = "write positions of one kind, or if all are metres, pass --crs EPSG:..."
+        raise DatasetError(f"{like} looks like degrees, but {beside}", thing=like, remedy=remedy)
+    return bool(alike)
 
 
 def _given_degrees(latitude: str, longitude: str) -> tuple[float, float]:

@@ -15,8 +15,9 @@ from vpr.base.photo_files import ENDINGS, WHITE_SPACE, is_photo, skipped_text, w
 from vpr.base.progress import progress
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.places.coordinates import Coordinates
-from vpr.datasets.places.names import read_names
+from vpr.datasets.places.names import are_in_degrees, read_names
 from vpr.positions.exif import find_position
+from vpr.positions.map_frame import Position
 from vpr.positions.paths import RealPaths
 from vpr.positions.tables import LIST_SUFFIXES, ListEntry, read_list
 
@@ -92,8 +93,8 @@ def _walked_names(folder: Path) -> list[str]:
 
 
 def _listed_names(listed: Path, base: str) -> list[str]:
-    """The names in a list of paths, each once. Raises DatasetError for a path that leaves the folder,
-    if the first is no file, and for text that is not UTF-8."""
+    """The names in a list of paths, each once. Raises DatasetError for a path that leaves the folder
+    or is no file, for a list without names, and for text that is not UTF-8."""
     try:
         lines = [line.strip(WHITE_SPACE) for line in listed.read_text(encoding="utf-8-sig").split("\n")]
     except UnicodeDecodeError as error:
@@ -104,12 +105,34 @@ def _listed_names(listed: Path, base: str) -> list[str]:
     inside = base.rpartition("/")[2] + "/"
     if names and all(name.startswith(inside) for name in names) and not os.path.isfile(f"{base}/{names[0]}"):
         names = [name.removeprefix(inside) for name in names]  # paths from the folder above
-    outside = next((name for name in names if leaves_folder(name)), None)
-    if outside is not None or (names and not os.path.isfile(f"{base}/{names[0]}")):
+    bad = next((number for number, name in enumerate(names) if leaves_folder(name)), None)
+    if bad is None:
+        bad = first_missing([f"{base}/{name}" for name in names])
+    if bad is not None:
         remedy = "correct the list, or remove it"
-        raise DatasetError(f"{listed} names {outside or names[0]}, which is not in {base}; {remedy}")
+        raise DatasetError(f"{listed} names {names[bad]}, which is not in {base}; {remedy}")
+    if not names:
+        raise DatasetError(f"{listed} names no photo; fill it with one path per line, or remove it")
     log.info("%s: %d photos, by %s", base, len(names), listed.name)
     return names
+
+
+def first_missing(files: Sequence[str]) -> int | None:
+    """The number of the first of several absolute paths without a file; None if all are there.
+
+    Each folder is listed once, because a look at each file takes long.
+    """
+    inside: dict[str, set[str]] = {}
+    for number, file in enumerate(files):
+        folder, _, name = file.rpartition("/")
+        if folder not in inside:
+            try:
+                inside[folder] = {*os.listdir(folder or "/")}
+            except OSError:
+                inside[folder] = set()
+        if name not in inside[folder] and not os.path.isfile(file):  # its case may differ on some systems
+            return number
+    return None
 
 
 def leaves_folder(name: str) -> bool:
@@ -125,15 +148,17 @@ def is_list(path: Path) -> bool:
 def list_photos(path: Path, entries: Iterable[ListEntry]) -> tuple[PlacedPhotos, int]:
     """The photos of a list with positions, and the number of those whose file is missing.
 
-    Raises DatasetError if no photo of it exists.
+    Raises DatasetError if no photo of it exists, and for a photo with two positions.
     """
     real, missing = RealPaths(), 0
-    found: dict[str, tuple[str, tuple[float, float] | None]] = {}
+    found: dict[str, tuple[str, Position | None]] = {}
     for entry in entries:
         if entry.path is None:
             missing += 1
         else:
-            found.setdefault(real(entry.path), (entry.name.replace("\\", "/"), entry.position))
+            file = real(entry.path)
+            name, earlier = found.get(file, (entry.name.replace("\\", "/"), None))
+            found[file] = name, one_position(path, entry, earlier)
     if not found:
         raise DatasetError(f"{path} names no photo that exists; its files are searched for beside it and in images/")
     photos = Photos(path, list(found), [name for name, _ in found.values()])
@@ -141,31 +166,50 @@ def list_photos(path: Path, entries: Iterable[ListEntry]) -> tuple[PlacedPhotos,
     return PlacedPhotos(photos, coordinates, np.full(len(found), np.nan), "list"), missing
 
 
-def read_side(place: Path, crs: str, labels: bool = True) -> tuple[PlacedPhotos, int]:
-    """The photos of a folder, or of a list with positions, and the number of listed photos that are missing.
+def one_position(listed: Path, entry: ListEntry, earlier: Position | None) -> Position | None:
+    """The position of a photo that may have an earlier row; raises DatasetError if that has another position."""
+    if earlier is not None and entry.position is not None and earlier != entry.position:
+        what = f"{listed}, row {entry.row}: {entry.name} has another position in an earlier row"
+        raise DatasetError(what, thing=listed, remedy="keep one of the rows")
+    return earlier if entry.position is None else entry.position
 
-    labels: whether the positions of the photos of a folder are read.
-    """
+
+def read_side(place: Path, crs: str) -> tuple[PlacedPhotos, int]:
+    """The photos of a folder, without positions yet, or of a list with positions; and the number of listed photos that
+    are missing."""
     if is_list(place):
         return list_photos(place, read_list(place, crs))
-    photos = folder_photos(place)
-    return (place_photos(photos, crs) if labels else unplaced(photos)), 0
+    return unplaced(folder_photos(place)), 0
 
 
-def place_photos(photos: Photos, crs: str) -> PlacedPhotos:
-    """Photos with the positions of their names, or if no name has one, of their EXIF."""
-    named = place_by_names(photos, crs)
-    if named.source == "names":
-        return named
-    positions = [find_position(Path(file)) for file in progress(photos.files, title="reading EXIF", unit="photo")]
-    coordinates = Coordinates.of_degrees(positions)
-    return PlacedPhotos(photos, coordinates, named.headings, "EXIF" if coordinates.known.any() else "none")
+def place_photos(sides: Sequence[PlacedPhotos], crs: str) -> list[PlacedPhotos]:
+    """Both sides with the positions of their names, or if no name of a side has one, of its EXIF."""
+    return [side if side.source != "none" else _place_by_exif(side) for side in place_by_names(sides, crs)]
 
 
-def place_by_names(photos: Photos, crs: str) -> PlacedPhotos:
-    """Photos with the positions of their names."""
-    coordinates, headings = read_names([name.rpartition("/")[2] for name in photos.names], crs)
+def place_by_names(sides: Sequence[PlacedPhotos], crs: str) -> list[PlacedPhotos]:
+    """Both sides with the positions of their names, unless a side has others already.
+
+    Raises DatasetError if it is not clear whether the names have metres or degrees.
+    """
+    open_sides = [side for side in sides if side.source == "none"]
+    in_degrees = not crs and are_in_degrees(_file_name(name) for side in open_sides for name in side.photos.names)
+    return [_place_by_names(side.photos, crs, in_degrees) if side.source == "none" else side for side in sides]
+
+
+def _place_by_names(photos: Photos, crs: str, in_degrees: bool) -> PlacedPhotos:
+    coordinates, headings = read_names([_file_name(name) for name in photos.names], crs, in_degrees)
     return PlacedPhotos(photos, coordinates, headings, "names" if coordinates.known.any() else "none")
+
+
+def _place_by_exif(side: PlacedPhotos) -> PlacedPhotos:
+    files = progress(side.photos.files, title="reading EXIF", unit="photo")
+    coordinates = Coordinates.of_degrees([find_position(Path(file)) for file in files])
+    return PlacedPhotos(side.photos, coordinates, side.headings, "EXIF" if coordinates.known.any() else "none")
+
+
+def _file_name(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def unplaced(photos: Photos) -> PlacedPhotos:

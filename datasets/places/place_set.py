@@ -13,6 +13,7 @@ from vpr.datasets.errors import DatasetError
 from vpr.datasets.places.coordinates import CommonPlane, common_plane
 from vpr.datasets.places.known_counts import count_remark
 from vpr.datasets.places.layout import Places
+from vpr.datasets.places.own_entries import own_entries, without_own
 from vpr.datasets.places.photos import PlacedPhotos
 from vpr.datasets.places.positives import photos_within
 from vpr.datasets.places.reading import Labelled, read_labelled
@@ -57,11 +58,11 @@ def load(places: Places, rules: PlaceRules = DEFAULT_RULES) -> PlaceSet:
     labelled = read_labelled(places, rules)
     if not labelled.queries.photos.files:
         raise DatasetError(f"{places.queries or places.root}: no query is left; check what the truth names")
-    own = _own_entries(labelled.queries.photos.files, labelled.database.photos.files)
+    own = own_entries(labelled.queries.photos.files, labelled.database.photos.files)
     plane = _plane(labelled)
     positives = _positives(labelled, plane, rules.radius_m)
     if positives is not None and own is not None:
-        positives, own = _without_own(positives, own, by_position=labelled.layout in BY_POSITION)
+        positives, own = without_own(positives, own, by_position=labelled.layout in BY_POSITION)
     root, sides = _keys(labelled)
     entries = [
         Entries(_texts(keys)[:, None], _texts(side.photos.names), np.array([0, len(keys)]))
@@ -112,37 +113,6 @@ def _positives(labelled: Labelled, plane: CommonPlane | None, radius_m: float) -
     if labelled.rows is not None:
         return Ragged.from_rows(labelled.rows)
     return None if labelled.layout == "no labels" or plane is None else photos_within(plane, radius_m)
-
-
-def _own_entries(queries: list[str], database: list[str]) -> np.ndarray | None:
-    """(Q,) the database entry that is the same file as each query, -1 if there is none; None if there is none at all.
-
-    Links to folders are followed.
-    """
-    sides = [[file.rpartition("/") for file in files] for files in (queries, database)]
-    real = {folder: os.path.realpath(folder or "/") for side in sides for folder in {parts[0] for parts in side}}
-    common = set.intersection(*({real[folder] for folder in {parts[0] for parts in side}} for side in sides))
-    if not common:
-        return None
-    numbers = {(real[folder], name): number for number, (folder, _, name) in enumerate(sides[1])}
-    own = np.array([numbers.get((real[folder], name), -1) for folder, _, name in sides[0]], np.int64)
-    return own if (own >= 0).any() else None
-
-
-def _without_own(positives: Ragged, own: np.ndarray, by_position: bool) -> tuple[Ragged, np.ndarray | None]:
-    """The positives without the queries themselves, and which entries are never found.
-
-    A truth that names a query as its own answer is kept as it is, as the code that reads such files does.
-    """
-    rows = np.repeat(np.arange(len(positives)), positives.counts)
-    itself = positives.values == own[rows]
-    if by_position:
-        counts = positives.counts - np.bincount(rows[itself], minlength=len(positives))
-        kept = Ragged(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), positives.values[~itself])
-        return kept, own
-    own = own.copy()
-    own[rows[itself]] = -1
-    return positives, own if (own >= 0).any() else None
 
 
 def _keys(labelled: Labelled) -> tuple[Path, list[list[str]]]:

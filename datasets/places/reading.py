@@ -9,11 +9,20 @@ import numpy as np
 
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.object_arrays import read_array
-from vpr.datasets.places.arrays import read_arrays
+from vpr.datasets.places.arrays import ArraySet, prefix_of, read_arrays, read_arrays_of
 from vpr.datasets.places.layout import BENCH_TRUTH, Places
 from vpr.datasets.places.listed_positions import listed_positions
 from vpr.datasets.places.lookup import PhotoIndex
-from vpr.datasets.places.photos import PlacedPhotos, is_list, list_photos, place_by_names, read_side
+from vpr.datasets.places.photos import (
+    Photos,
+    PlacedPhotos,
+    is_list,
+    list_photos,
+    place_by_names,
+    place_photos,
+    read_side,
+    unplaced,
+)
 from vpr.datasets.places.rules import Layout, PlaceRules
 from vpr.datasets.places.truth import (
     Rows,
@@ -61,8 +70,10 @@ def _read(places: Places, rules: PlaceRules) -> Labelled:
     positions = None if is_pairs else listed
     by_position = rules.labels and (places.truth is None or positions is not None)
     (queries, missing), (database, also_missing) = (
-        read_side(place, rules.crs, by_position and positions is None) for place in (places.queries, places.database)
+        read_side(place, rules.crs) for place in (places.queries, places.database)
     )
+    if by_position and positions is None:
+        queries, database = place_photos([queries, database], rules.crs)
     notes = [f"{count} photos of {place} are missing" for place, count in
              ((places.queries, missing), (places.database, also_missing)) if count]  # fmt: skip
     if rules.labels and positions is not None:
@@ -99,11 +110,12 @@ def _by_truth(
     truth: Path, queries: PlacedPhotos, database: PlacedPhotos, rules: PlaceRules, notes: list[str]
 ) -> Labelled:
     """Sides with a file that says what is right. Positions in names are read too, for maps and confidence."""
-    queries, database = (
-        place_by_names(side.photos, rules.crs) if side.source == "none" else side for side in (queries, database)
-    )
+    queries, database = place_by_names([queries, database], rules.crs)
     sides = queries.photos, database.photos
     if truth.suffix.lower() == ".npy":
+        if (prefix := prefix_of(truth)) is not None:
+            arrays = read_arrays_of(prefix, *sides, truth)
+            return _of_arrays(arrays, [*notes, *_unnamed(arrays, sides)], rules)
         if truth.name in BENCH_TRUTH or is_number_pairs(read_array(truth)):
             rows, unnamed = read_number_pairs(truth, *sides)
             if unnamed:
@@ -114,6 +126,7 @@ def _by_truth(
         rows = read_number_rows(truth, len(sides[1].files))
         if len(rows) != len(sides[0].files):
             raise DatasetError(f"{truth} has {len(rows)} rows for {len(sides[0].files)} queries; is it of another set?")
+        notes.append(f"no array of images lies beside {truth.name}: its numbers are those of the photos sorted by name")
         return Labelled("arrays", queries, database, rows, notes)
     if not is_list(truth):
         raise DatasetError(f"{truth} is no truth that is known; give a .npy, or a .csv of pairs or positions")
@@ -125,12 +138,26 @@ def _by_truth(
 
 
 def _read_arrays(places: Places, rules: PlaceRules) -> Labelled:
-    arrays = read_arrays(places.arrays, places.root)
-    queries, database = (place_by_names(side, rules.crs) for side in (arrays.queries, arrays.database))
-    notes = [f"{arrays.left_out} queries are not in qIdx and are left out"] if arrays.left_out else []
+    return _of_arrays(read_arrays(places.arrays, places.root, places.truth), [], rules)
+
+
+def _of_arrays(arrays: ArraySet, notes: list[str], rules: PlaceRules) -> Labelled:
+    queries, database = place_by_names([unplaced(arrays.queries), unplaced(arrays.database)], rules.crs)
+    if arrays.left_out:
+        notes = [*notes, f"{arrays.left_out} queries are not in qIdx and are left out"]
     if arrays.rows is None:
         return _by_position(queries, database, [*notes, "there is neither pIdx nor gt beside the arrays"])
     return Labelled("arrays", queries, database, arrays.rows, notes)
+
+
+def _unnamed(arrays: ArraySet, sides: tuple[Photos, Photos]) -> list[str]:
+    """The notes on photos of two folders that the arrays do not name."""
+    named = arrays.all_queries, len(set(arrays.database.files))
+    return [
+        f"{len(side.files) - count} photos of {side.place} are not in the arrays and are left out"
+        for side, count in zip(sides, named)
+        if count < len(side.files)
+    ]
 
 
 def _read_both(path: Path, rules: PlaceRules) -> Labelled:
@@ -145,5 +172,8 @@ def _read_both(path: Path, rules: PlaceRules) -> Labelled:
                 "--database and --queries"
             )
         sides.append(list_photos(path, chosen))
+    if odd := next((entry for entry in entries if entry.side not in (*QUERY_SIDES, *DATABASE_SIDES)), None):
+        what = f"{path}, row {odd.row}: the side of {odd.name} is {odd.side[:20]!r}"
+        raise DatasetError(what, thing=path, remedy="write query or database")
     notes = [f"{count} photos of {path} are missing" for count in [sides[0][1] + sides[1][1]] if count]
     return _by_position(sides[0][0], sides[1][0], notes)

@@ -18,7 +18,8 @@ from vpr.datasets.places.lookup import AMBIGUOUS, PhotoIndex, without_ending
 from vpr.datasets.places.photos import Photos
 
 QUERY_COLUMNS = ("query", "queries", "queryimage", "queryfile", "q")
-DATABASE_COLUMNS = ("database", "reference", "ref", "databaseimage", "databasefile", "referenceimage", "db", "match")
+DATABASE_COLUMNS = ("database", "reference", "ref", "databaseimage", "databasefile", "referenceimage", "db", "match",
+                    "positive", "positives")  # fmt: skip
 DELIMITERS = (",", ";", "\t", "|")
 LARGEST = 1e15  # numbers of photos are smaller
 DIGITS = re.compile(r"(\d+)", re.ASCII)
@@ -31,7 +32,21 @@ def read_number_rows(path: Path, entries: int) -> Rows:
 
     entries: number of database photos. Raises DatasetError for anything else, and for a number that is too large.
     """
-    return [_numbers(row, entries, f"{path}, row {number}") for number, row in enumerate(read_array(path))]
+    array = np.atleast_1d(read_array(path))
+    if _is_matrix(array, entries):
+        what = f"{path} has 0 or 1 for each of the {entries} database photos, not their numbers"
+        raise DatasetError(what, thing=path, remedy="write the numbers: [np.flatnonzero(row) for row in matrix]")
+    if array.dtype.kind in "iu" and array.size and array.max() < entries:  # all rows at once: each alone takes long
+        return [sorted({number for number in row if number >= 0}) for row in array.reshape(len(array), -1).tolist()]
+    return [_numbers(row, entries, f"{path}, row {number}") for number, row in enumerate(array)]
+
+
+def _is_matrix(array: np.ndarray, entries: int) -> bool:
+    """Whether an array says of each database photo whether it is right; numbers would not repeat in a row."""
+    if array.dtype.kind not in "biuf" or array.ndim != 2 or array.shape[1] != entries:
+        return False
+    repeats = entries > 2 or (entries == 2 and bool((array[:, 0] == array[:, 1]).any()))
+    return array.dtype == bool or (repeats and bool(((array == 0) | (array == 1)).all()))
 
 
 def read_number_pairs(path: Path, queries: Photos, database: Photos) -> tuple[Rows, list[int]]:
@@ -47,7 +62,8 @@ def read_number_pairs(path: Path, queries: Photos, database: Photos) -> tuple[Ro
     for number, row in enumerate(read_array(path)):
         where = f"{path}, row {number}"
         if len(pair := list(row) if isinstance(row, list | np.ndarray) else []) != 2:
-            raise DatasetError(f"{where} is not a query number and a list of database numbers; see --help for layouts")
+            remedy = "write [query, [numbers]] in each row, or name a file of one list for each query X_gt.npy"
+            raise DatasetError(f"{where} is not a query number and a list of database numbers", remedy=remedy)
         (query,) = _look_up(_integers(pair[0], where)[:1] or [AMBIGUOUS], sides[0], f"{where}: query")
         rows[query] += _look_up(_integers(pair[1], where), sides[1], f"{where}: reference")
         named.add(query)
@@ -135,7 +151,9 @@ def _split_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         start = text[: text.find("\n") if "\n" in text else len(text)]
-        delimiter = next((one for one in DELIMITERS if one in start), "")
+        # names in a text may have commas: only without white space between two names do commas separate them
+        spaced = path.suffix.lower() == ".txt" and len(start.split()) > 1
+        delimiter = next((one for one in ("\t" if spaced else DELIMITERS) if one in start), "")
         if delimiter:
             reader: Iterable[list[str]] = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
             for number, fields in enumerate(reader, 1):
@@ -172,7 +190,9 @@ def _numbers(row: Any, entries: int, where: str) -> list[int]:
 def _integers(row: Any, where: str) -> list[int]:
     """A number, or the numbers of a list or array, also of lists in lists; raises DatasetError for anything else."""
     if isinstance(row, list) or (isinstance(row, np.ndarray) and row.dtype == object):
-        return [number for value in row for number in _integers(value, where)]
+        if not all(isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in row):
+            return [number for value in row for number in _integers(value, where)]
+        row = list(row)  # numbers alone, which become one array: one for each number takes long
     values = np.asarray(row).ravel()
     if not len(values):
         return []

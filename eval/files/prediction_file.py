@@ -14,7 +14,7 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,18 +103,23 @@ def write_predictions(
     suffix and for a name that the format cannot contain.
     """
     check_suffix(path)
-    for name in queries:
-        if name.startswith("#") or "\n" in name or split_row(name) != [name]:
-            raise PredictionError(f"{path}: query '{name}' cannot be written into a prediction file; rename the image")
-    for name in {name for row in rows for name in row}:
-        if split_row(name) != [name]:
-            raise PredictionError(f"{path}: photo '{name}' cannot be written into a prediction file; rename the image")
+    check_names(path, queries, {name for row in rows for name in row})
     if len(queries) != len(rows):
         raise ValueError(f"{len(queries)} queries with {len(rows)} rankings; give one ranking for each")
     lines = [f"# {line}" for line in header]
     lines += [" ".join([query, *row]) for query, row in zip(queries, rows)]
     data = ("\n".join(lines) + "\n").encode()
     write_bytes(path, _zip(path.with_suffix(".csv").name, data) if path.suffix == ".zip" else data)
+
+
+def check_names(path: Path, queries: Iterable[str], photos: Iterable[str]) -> None:
+    """Raise PredictionError for the name of a query or of a prediction that the format cannot contain."""
+    for name in queries:
+        if name.startswith("#") or "\n" in name or split_row(name) != [name]:
+            raise PredictionError(f"{path}: query '{name}' cannot be written into a prediction file; rename the image")
+    for name in photos:
+        if split_row(name) != [name]:
+            raise PredictionError(f"{path}: photo '{name}' cannot be written into a prediction file; rename the image")
 
 
 def check_suffix(path: Path) -> None:

@@ -9,9 +9,20 @@ import pytest
 from commands import refused
 from pages import data_of
 from PIL import Image
-from place_trees import by_degrees, by_plane, naive_recall, objects, touch, utm_name, write_csv, write_descriptors
+from place_trees import (
+    by_degrees,
+    by_plane,
+    naive_recall,
+    objects,
+    picture,
+    touch,
+    utm_name,
+    write_csv,
+    write_descriptors,
+)
 
 from tools.photo_folder import write_side
+from vpr.base.errors import VprError
 from vpr.eval import places
 from vpr.eval.metrics import first_hits, map_at_k, recall_at_k
 
@@ -227,6 +238,68 @@ def test_a_short_shortlist_has_fewer_recalls(tmp_path):
     write_descriptors(tmp_path / "d.npy", [*files[0], *files[1]])
     record = run(tmp_path, *arguments, "--shortlist", tmp_path / "d.npy", "--depth", "10")
     assert [name for name in record["results"]["shortlist"] if "recall" in name] == [f"recall@{k}" for k in (1, 5, 10)]
+
+
+def test_a_prediction_file_has_recalls_beyond_the_depth(tmp_path):
+    """The depth is of a shortlist; rows of a file may be longer."""
+    rng = np.random.default_rng(7)
+    queries, database = (sorted(spread(rng, count, 900)) for count in (6, 220))
+    make_sides(tmp_path / "set", queries=queries, database=database)
+    orders = [rng.permutation(len(database))[:210] for _ in queries]
+    rows = [" ".join([query, *(database[entry] for entry in order)]) for query, order in zip(queries, orders)]
+    (tmp_path / "p.csv").write_text("\n".join(rows) + "\n")
+    options = ["--data", tmp_path / "set", "--predictions", tmp_path / "p.csv", "--depth", "10"]
+    expected = recall_at_k(np.array(orders), by_plane(queries, database), (100, 200), "wrong")
+    found = run(tmp_path, *options, "--recall", "100,200")["results"]["predictions"]
+    assert [found[f"recall@{k}"] for k in (100, 200)] == [expected[100], expected[200]] and expected[200] > 0
+    assert run(tmp_path, *options)["results"]["predictions"]["recall@100"] == expected[100]
+
+
+@pytest.fixture
+def scored_files(tmp_path):
+    """A set of pairs of pictures, and two prediction files: one all right, one right for one query of three."""
+    arguments, *_ = pair_set(tmp_path / "set")
+    for number, path in enumerate(sorted((tmp_path / "set").rglob("*.jpg"))):
+        picture(path, number)
+    (tmp_path / "good.csv").write_text("0 0\n1 3\n3 7\n")
+    (tmp_path / "bad.csv").write_text("0 0\n1 1\n3 1\n")
+    return [*arguments, "--predictions", tmp_path / "good.csv"]
+
+
+def test_prediction_files_are_compared_without_a_run(scored_files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # without runs/distill
+    record = run(tmp_path, *scored_files, "--compare", f"b={tmp_path / 'bad.csv'}")
+    compared = {name: record["comparison"][name]["recall@1"] for name in ("good", "b")}
+    assert compared == {"good": 1.0, "b": pytest.approx(1 / 3)}
+    assert record["results"]["predictions"]["recall@1"] == 1.0
+
+
+def test_results_outlast_a_comparison_that_fails(scored_files, tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise VprError("the comparison failed")
+
+    monkeypatch.setattr(places, "_compare", fail)
+    options = [*scored_files, "--compare", tmp_path / "bad.csv", "--json", tmp_path / "j.json"]
+    assert "the comparison failed" in refused(capsys, places.main, *options)
+    assert json.loads((tmp_path / "j.json").read_text())["results"]["predictions"]["recall@1"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--compare", "gone.csv"], "gone.csv: no such prediction file"),
+        (["--compare", "gone"], "no run at gone"),
+        (["--compare", "odd.csv"], "odd.csv, line 1: the set has no query x"),
+        (["--submission", "s.csv"], "photo 'b c.jpg' cannot be written into a prediction file; rename the image"),
+    ],
+)
+def test_what_would_fail_later_fails_before_the_work(tmp_path, monkeypatch, capsys, options, words):
+    monkeypatch.chdir(tmp_path)
+    arguments, *_ = pair_set(tmp_path / "set")
+    touch(tmp_path / "set/database/b c.jpg")
+    (tmp_path / "odd.csv").write_text("x 1\n")
+    monkeypatch.setattr(places, "evaluate_benchmark", lambda *_: pytest.fail("the photos are described"))
+    assert words in refused(capsys, places.main, *arguments, "--run", "builtin", *options)
 
 
 def test_a_name_with_a_space_is_no_name_of_a_prediction_file(tmp_path, capsys):

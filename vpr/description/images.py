@@ -190,7 +190,7 @@ def convert_image_errors(name: object) -> Iterator[None]:
     except ImageError:  # a format that needs another package
         raise
     except FileNotFoundError:
-        raise ImageError(f"{name} is missing", remedy="unpack the image archives again") from None
+        raise ImageError(f"{name} is missing", remedy="restore it (MSLS: unpack the image archives again)") from None
     except PermissionError:
         raise ImageError(f"{name} may not be read", remedy="check its permissions") from None
     except UNREADABLE as error:

@@ -122,6 +122,18 @@ def read_list(path: Path, crs: str = "", folders: Sequence[Path] = (), kind: Kin
         yield ListEntry(file, name, position, number, problem, kind, side)
 
 
+def has_column(path: Path, column: str) -> bool:
+    """Whether a list has a column; False for a file that cannot be read as a list.
+
+    column: its name in lower case, letters and digits only. Of a CSV only the first rows are looked at.
+    """
+    try:
+        rows = _json_rows(path) if path.suffix.lower() in (".geojson", ".json") else _csv_rows(path)
+        return any(column in row for _, row in rows)
+    except MapError:
+        return False
+
+
 def _kind_of(path: Path, rows: Sequence[Row], kind: Kind | None) -> Kind:
     """The kind of the positions of a list; raises MapError if the map has another kind.
 

@@ -286,6 +286,23 @@ def test_the_photo_itself_is_no_answer(utm_tree):
     assert names(data.database)[own[0]].startswith("sub/") and [row.tolist() for row in data.answers] == [[1 - own[0]]]
 
 
+def test_queries_that_are_links_to_database_photos(utm_tree):
+    """Under the same or another name, also through a link of a link."""
+    folder = utm_tree / "images/test/database"
+    chosen = sorted(path.name for path in folder.iterdir())[:20]
+    links = utm_tree / "links"
+    links.mkdir()
+    for number, name in enumerate(chosen):
+        (links / name).symlink_to(Path("../images/test/database") / name)
+        (links / name.replace("@.jpg", "again@.jpg")).symlink_to(links / name if number % 2 else folder / name)
+    data = PlaceOptions(folder, links).load().retrieval_set
+    own = [names(data.database).index(name.replace("again@", "@")) for name in names(data.queries)]
+    assert data.own.tolist() == own and len(own) == 40
+    expected = by_plane(names(data.queries), names(data.database))
+    answers = [[entry for entry in row if entry != itself] for row, itself in zip(expected, own)]
+    assert [row.tolist() for row in data.answers] == answers
+
+
 def test_a_list_of_paths_beside_the_folder(utm_tree):
     folder = utm_tree / "images/test/database"
     listed = sorted(path.name for path in folder.iterdir())[:20][::-1]
@@ -297,8 +314,11 @@ def test_a_list_of_paths_beside_the_folder(utm_tree):
     assert names(PlaceOptions(data=utm_tree).load().retrieval_set.database) == listed
     (folder.parent / "database_images_paths.txt").write_text("".join(f"{folder}/{name}\n" for name in listed))
     assert names(PlaceOptions(data=utm_tree).load().retrieval_set.database) == listed
+    (folder.parent / "database_images_paths.txt").write_text("\n")
+    with pytest.raises(VprError, match="database_images_paths.txt names no photo; fill it"):
+        PlaceOptions(data=utm_tree).load()
     for name in ("none.jpg", "/etc/none.jpg", f"../queries/{listed[0]}"):
-        (folder.parent / "database_images_paths.txt").write_text(f"{name}\n")
+        (folder.parent / "database_images_paths.txt").write_text(f"{listed[0]}\n{name}\n")
         with pytest.raises(VprError, match=f"names {name}, which is not in"):
             PlaceOptions(data=utm_tree).load()
 
@@ -370,6 +390,15 @@ def test_ten_thousand_files(tmp_path):
     apart = ((found[0][:, None] - found[1][None]) ** 2).sum(2)
     assert right(places) == [np.flatnonzero(row <= 625).tolist() for row in apart]
     assert data.counts()["queries"] == 1_000 and len(data.database) == 9_000
+
+
+def test_the_set_one_level_up_or_down_is_named(utm_tree):
+    top = utm_tree / "more"
+    top.mkdir()
+    (utm_tree / "images").rename(top / "images")
+    for root, near in ((utm_tree, top), (top / "images/test/database", top / "images/test")):
+        with pytest.raises(VprError, match=f"is no set, but {near} is; pass --data {near}$"):
+            find_places(root)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from place_trees import objects, touch
 
 from vpr.base.errors import VprError
+from vpr.datasets.places import truth as truths
 from vpr.datasets.places.options import PlaceOptions
 
 
@@ -88,6 +89,40 @@ def test_arrays_in_another_folder_are_named_by_the_truth(array_tree, tmp_path):
     assert right(places) == ROWS and places.root == tmp_path / "cph"
 
 
+def test_folders_with_a_truth_beside_its_arrays(array_tree, tmp_path):
+    """The numbers are those of the arrays, which are not in the order of names; queries that do not count stay out."""
+    folders = tmp_path / "cph/database", tmp_path / "cph/query"
+    array_tree(objects([list(row) for row in ROWS]), chosen=[4, 0, 3])
+    for side, name in (("dbImages", "database"), ("qImages", "query")):
+        np.save(tmp_path / f"x_val_{side}.npy", np.array([f"old/{name}/{5 - number:03d}.jpg" for number in range(6)]))
+    touch(folders[0] / "more.jpg")
+    options = PlaceOptions(*folders, truth=tmp_path / "x_val_gt.npy")
+    places = options.load()
+    assert names(places.retrieval_set.queries) == ["001.jpg", "005.jpg", "002.jpg"]
+    assert [[names(places.retrieval_set.database)[entry] for entry in row] for row in right(places)] == [
+        [f"{5 - entry:03d}.jpg" for entry in ROWS[query]] for query in (4, 0, 3)
+    ]
+    assert [note.partition(" are ")[0] for note in places.notes] == [
+        f"1 photos of {folders[0]}", "3 queries"
+    ]  # fmt: skip
+    assert tmp_path / "x_val_qImages.npy" in places.places.files()
+    (folders[0] / "005.jpg").unlink()
+    with pytest.raises(VprError, match=r"x_val_dbImages.npy names old/database/005.jpg, which is no photo of .*; pass"):
+        options.load()
+    (tmp_path / "x_val_dbImages.npy").unlink()
+    touch(folders[0] / "005.jpg")
+    places = options.load()
+    assert right(places) == ROWS and "sorted by name" in places.notes[0]
+
+
+def test_the_given_truth_is_read(array_tree, tmp_path):
+    """Beside another array that would be read without it."""
+    array_tree(objects([[5]] * 6), "pIdx")
+    array_tree(objects([list(row) for row in ROWS]))
+    assert right(PlaceOptions(data=tmp_path, truth=tmp_path / "x_val_gt.npy").load()) == ROWS
+    assert right(PlaceOptions(data=tmp_path).load()) == [[5]] * 6
+
+
 @pytest.mark.parametrize(
     ("truth", "words"),
     [
@@ -100,6 +135,27 @@ def test_arrays_in_another_folder_are_named_by_the_truth(array_tree, tmp_path):
 def test_arrays_that_do_not_fit(array_tree, truth, words):
     with pytest.raises(VprError, match=words):
         PlaceOptions(data=array_tree(truth)).load()
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, float, bool])
+def test_a_matrix_of_zeros_and_ones_is_refused(array_tree, kind):
+    matrix = np.zeros((6, 6), kind)
+    matrix[[0, 0, 1], [0, 3, 1]] = 1
+    with pytest.raises(
+        VprError, match=r"has 0 or 1 for each of the 6 database photos.*; write the numbers: \[np.flatn"
+    ):
+        PlaceOptions(data=array_tree(matrix)).load()
+
+
+def test_long_lists_of_numbers_are_read_in_bulk(array_tree, monkeypatch):
+    """NumPy is called for rows, not for each number."""
+    calls, asarray = [], np.asarray
+    monkeypatch.setattr(truths.np, "asarray", lambda *arguments, **rest: calls.append(1) or asarray(*arguments, **rest))
+    numbers = [number % 6 for number in range(1000)]
+    for row in (numbers, [np.int64(number) for number in numbers], [numbers[:500], numbers[500:]]):
+        assert right(PlaceOptions(data=array_tree(objects([row] * 6))).load()) == [list(range(6))] * 6
+    assert right(PlaceOptions(data=array_tree(np.array([numbers] * 6))).load()) == [list(range(6))] * 6
+    assert len(calls) < 1000
 
 
 def test_arrays_without_a_truth(array_tree, tmp_path):
@@ -155,9 +211,31 @@ def test_arrays_name_no_image_outside_of_their_folder(array_tree, tmp_path):
             PlaceOptions(data=tmp_path).load()
 
 
+def test_arrays_with_absolute_paths(array_tree, tmp_path):
+    """Below the root they are taken; others are named as they are written. A later photo that is missing is found."""
+    array_tree(objects([list(row) for row in ROWS]))
+    path = tmp_path / "x_val_qImages.npy"
+    np.save(path, np.array([f"{tmp_path}/cph/query/{number:03d}.jpg" for number in range(6)]))
+    places = PlaceOptions(data=tmp_path).load()
+    assert right(places) == ROWS and names(places.retrieval_set.queries)[0] == "cph/query/000.jpg"
+    np.save(path, np.array([f"/elsewhere/{number:03d}.jpg" for number in range(6)]))
+    with pytest.raises(VprError, match="names /elsewhere/000.jpg, which is not below"):
+        PlaceOptions(data=tmp_path).load()
+    np.save(path, np.array([f"cph/query/{number:03d}.jpg" for number in (0, 1, 2, 3, 4, 77)]))
+    with pytest.raises(VprError, match="names cph/query/077.jpg, which is not below"):
+        PlaceOptions(data=tmp_path).load()
+
+
 def test_arrays_whose_images_lie_beside_them(array_tree, tmp_path):
     root = array_tree(objects([list(row) for row in ROWS]))
     assert right(PlaceOptions(data=root.parent, truth=root / "x_val_gt.npy").load()) == ROWS
+
+
+def test_plain_rows_are_no_truth_of_vpr_bench(tmp_path):
+    touch(tmp_path / "ref/0.jpg", tmp_path / "query/0.jpg")
+    np.save(tmp_path / "ground_truth_new.npy", objects([[0]]))
+    with pytest.raises(VprError, match="row 0 is not a query number and a list.*; write .* or name a file .* X_gt.npy"):
+        PlaceOptions(data=tmp_path).load()
 
 
 def test_a_number_without_a_photo_is_named(tmp_path):
@@ -189,6 +267,23 @@ def test_pairs_of_names(tmp_path, text):
     assert places.layout == "pairs" and right(places) == [[1, 5], [], [0], [], [], []]
     assert places.retrieval_set.counts()["queries"] == 2
     assert bool(places.notes) == ("," in text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("truth.txt", "q,1.jpg d,1.jpg\n"),
+        ("truth.txt", "q,1.jpg\td,1.jpg\n"),
+        ("truth.txt", '"q,1.jpg","d,1.jpg"\n'),
+        ("truth.csv", 'query,positive\n"q,1.jpg","d,1.jpg"\n'),
+    ],
+    ids=["blank", "tab", "comma", "positive"],
+)
+def test_pairs_of_names_with_commas(tmp_path, name, text):
+    touch(tmp_path / "queries/q,1.jpg", tmp_path / "database/a.jpg", tmp_path / "database/d,1.jpg")
+    (tmp_path / name).write_text(text)
+    places = PlaceOptions(tmp_path / "database", tmp_path / "queries", truth=tmp_path / name).load()
+    assert places.layout == "pairs" and right(places) == [[1]]
 
 
 def test_a_geojson_is_no_list_of_pairs(tmp_path):
