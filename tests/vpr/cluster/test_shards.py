@@ -140,7 +140,7 @@ def test_a_photo_whose_shortlist_is_lost_is_not_on_the_map(tmp_path, seams, sequ
     assert lost.summary().startswith(f"{photos[0]}: not on this map (it has no candidates); 8 photos")
     content = json.loads(json.dumps([lost.as_json(), as_geojson(located, "M")], allow_nan=False))
     assert content[0]["latitude"] is None and content[1]["features"][0]["properties"]["radius_m"] is None
-    assert as_rows([lost], "M")[0][1:] == (False, *[""] * 7, "M") and "no candidates" in page(
+    assert as_rows([lost], "M")[0][1:] == (False, *[""] * 7, "M", "") and "no candidates" in page(
         [lost], held.positions, "a", "b"
     )
 
