@@ -47,7 +47,7 @@ class FramePlace:
     probability: float  # that the frame is within a place of it
     off_map: float  # probability that it is not on the map
     reach_m: float  # how far the frames are apart, at most; 0 if they have no order
-    told: float | None = None  # probability that the frame is on the map, by the second chain
+    second_on_map: float | None = None  # probability that the frame is on the map, by the second chain; None: not asked
 
     @property
     def if_on_map(self) -> float:
@@ -150,7 +150,7 @@ def _for_second(evidence: Evidence, is_first: bool) -> Evidence:
 def smooth_both(photos: MapPlaces, evidence: Sequence[Evidence]) -> list[FramePlace]:
     """As `smooth`, and whether each frame is on the map."""
     second = smooth(photos, [_for_second(one, not frame) for frame, one in enumerate(evidence)])
-    return [replace(at, told=other.on_map) for at, other in zip(smooth(photos, evidence), second)]
+    return [replace(at, second_on_map=other.on_map) for at, other in zip(smooth(photos, evidence), second)]
 
 
 class LiveDrive:
@@ -161,9 +161,9 @@ class LiveDrive:
 
     def add(self, evidence: Evidence) -> FramePlace:
         """The likeliest place of the next frame, and whether it is on the map, by the frames so far."""
-        told = self._second.add(_for_second(evidence, self._is_first)).on_map
+        second = self._second.add(_for_second(evidence, self._is_first)).on_map
         self._is_first = False
-        return replace(self._filter.add(evidence), told=told)
+        return replace(self._filter.add(evidence), second_on_map=second)
 
 
 class DriveFilter:

@@ -81,8 +81,8 @@ def locate(found: Candidates, names: Sequence[str], context: MapContext, config:
         stretches = follow(context.photos, track, context.familiarities(found))
         answers = [_drive_answer(found, n, *one, context) for n, one in enumerate(zip(track, stretches))]
     else:
-        told = probabilities(context.log_odds(found)).tolist()
-        answers = [_single_answer(found, number, context.curve, on_map) for number, on_map in enumerate(told)]
+        chances = probabilities(context.log_odds(found)).tolist()
+        answers = [_single_answer(found, number, context.curve, on_map) for number, on_map in enumerate(chances)]
     return [_locate_one(name, found, answer, context, config) for name, answer in zip(names, answers)]
 
 
@@ -113,10 +113,10 @@ def _drive_answer(found: Candidates, photo: int, at: FramePlace, stretch: Stretc
     order = np.lexsort((-mass, rows != at.best, ~in_place))
     near = np.linalg.norm(places[at.rows] - centre, axis=1) <= context.place_m
     mean = (at.mass[near, None] * places[at.rows[near]]).sum(0) / at.mass[near].sum()
-    told = at.on_map if at.told is None else at.told
+    on_map = at.on_map if at.second_on_map is None else at.second_on_map
     if stretch.is_far:  # by chance, streets are not alike for so long
-        told = max(told, at.on_map)
-    return _Answer(photo, order, at.if_on_map, told, centre, mean, stretch)
+        on_map = max(on_map, at.on_map)
+    return _Answer(photo, order, at.if_on_map, on_map, centre, mean, stretch)
 
 
 def _locate_one(name: str, found: Candidates, answer: _Answer, context: MapContext, config: LocateConfig) -> Located:

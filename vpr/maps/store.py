@@ -1,7 +1,7 @@
 """A map on disk: one folder, whose ``map.json`` lists the files of the map.
 
     map.json                  the model, the state of the map, and the names and digests of its other files
-    photos-N.csv              the photos: key (path), latitude and longitude or x and y, bytes, mtime_ns, described_as
+    photos-N.csv              the photos: key (path), position (`columns_of` its kind), bytes, mtime_ns, described_as
     globals-N.npy             (photos, G) float32 unit vectors for the search, in the order of the photos
     strangers-N.npy           the unknown-place scores, for familiarity
     index-N.faiss             the search index over globals-N.npy; only of large maps

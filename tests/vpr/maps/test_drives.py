@@ -177,11 +177,11 @@ def test_the_second_chain_tells_whether_a_drive_is_on_the_map():
         (smooth_both(photos, evidence), smooth(photos, evidence)),
         ([live.add(one) for one in evidence], [*map(DriveFilter(photos).add, evidence)]),
     ):
-        assert [replace(one, told=None).best for one in both] == [one.best for one in track]
+        assert [one.best for one in both] == [one.best for one in track]
         assert [one.probability for one in both] == [one.probability for one in track]
-        assert max(one.told for one in both) < 0.5 < min(one.on_map for one in track)
+        assert max(one.second_on_map for one in both) < 0.5 < min(one.on_map for one in track)
     alone = smooth_both(photos, [replace(evidence[0], fit_unknown=4.0)])[0]
-    assert alone.told == pytest.approx(1 / (1 + 4**TOGETHER))
+    assert alone.second_on_map == pytest.approx(1 / (1 + 4**TOGETHER))
 
 
 def test_a_drive_that_moves_on_is_told_from_one_that_stays():
