@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import scipy.io
 
+from vpr.base.files import is_utf8
 from vpr.base.photo_files import is_hidden, is_photo, skipped_text, walk_files
 from vpr.datasets.errors import DatasetError
 
@@ -140,7 +141,7 @@ def _class_folders(root: Path, folder: Path, layout: str) -> tuple[np.ndarray, n
         images = _class_images(path, layout, others)
         if images:
             found = [image.relative_to(root).as_posix() for image in images]
-            if bad_name := next((name for name in found if not _is_utf8(name)), None):
+            if bad_name := next((name for name in found if not is_utf8(name)), None):
                 raise DatasetError(f"{bad_name!r}: the name is not UTF-8; rename it")
             files += found
             classes += [len(names)] * len(images)
@@ -176,14 +177,6 @@ def _class_images(folder: Path, layout: str, others: Counter[str]) -> list[Path]
         )
     others.update({"in folders below class folders": below} if below else {})
     return sorted(images)
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 READERS: dict[str, Callable[[Path], ImageList]] = {"cub": _cub, "cars": _cars, "sop": _sop, "folders": _folders}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vpr.base.files import is_utf8
 from vpr.base.photo_files import ENDINGS, WHITE_SPACE, is_photo, skipped_text, walk_folders
 from vpr.base.progress import progress
 from vpr.datasets.errors import DatasetError
@@ -66,7 +67,7 @@ def folder_photos(folder: Path) -> Photos:
     names = _listed_names(listed, base) if listed.is_file() else _walked_names(folder)
     if not names:
         raise DatasetError(f"{folder} has no photos; give the folder that holds them")
-    if bad := next((name for name in names if not _is_utf8(name)), None):
+    if bad := next((name for name in names if not is_utf8(name)), None):
         raise DatasetError(f"{bad!r} in {folder}: the name is not UTF-8; rename it")
     return Photos(folder, [f"{base}/{name}" for name in names], names)
 
@@ -216,11 +217,3 @@ def unplaced(photos: Photos) -> PlacedPhotos:
     """Photos without positions."""
     count = len(photos.files)
     return PlacedPhotos(photos, Coordinates.unknown(count), np.full(count, np.nan), "none")
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

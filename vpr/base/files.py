@@ -145,6 +145,15 @@ def write_json(path: Path, content: object) -> None:
     write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
+def is_utf8(name: str) -> bool:
+    """Whether the name of a file is valid UTF-8; Linux allows names that are not."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_writable(folder: Path) -> bool:
     """Whether files can be created in a folder; a missing folder is created."""
     try:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vpr.base.files import is_utf8
 from vpr.cache import CacheError, CacheMismatch, DescriptorCache, Keys, PatchType, keep_rows, mend_truncated
 from vpr.description.adaptation import MOST_IMAGES, open_any_type, space_evenly, spec_of_type
 from vpr.description.cache_filling import DEFAULT_FILL, CacheFillOptions, fill_cache, sample_path
@@ -202,9 +203,7 @@ def require_described(cache: DescriptorCache, names: Keys) -> None:
 
 def _problem_of(file: str) -> str:
     """The problem of a file that can be found without opening it; empty if there is none."""
-    try:
-        file.encode()
-    except UnicodeEncodeError:
+    if not is_utf8(file):
         return f"the name of {file!a} is not valid UTF-8"
     return "" if os.path.isfile(file) else f"{file} is missing"
 
