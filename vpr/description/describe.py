@@ -16,7 +16,7 @@ from vpr.models.engine import network_of
 from vpr.models.onnx_network import OnnxNetwork
 
 FIXED_BATCH = 16  # maximum images in the batches of `reproducible_descriptors` by torch
-PASS_PIXELS = 64 * 160 * 160  # of the images in one pass of torch on a CPU; VGG-16 holds 0.5 kB for each
+PASS_PIXELS = 32 * 160 * 160  # of the images in one pass of torch on a CPU; VGG-16 holds 0.5 kB for each
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """The engine that runs a network on a CPU: ONNX Runtime, or torch.
 
 ONNX Runtime takes 40 % of torch's time for the network in the box. Its descriptors differ by about 1e-6, so a cache
-takes those of both engines. On other devices, and for networks that cannot be exported, the engine is torch.
+takes those of both engines. On other devices, for networks that cannot be exported, and for those that gain nothing,
+the engine is torch.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class DescribingEngine:
     def __init__(
         self, name: Engine, device: torch.device, keep: Callable[[Any, OnnxNetwork], None] | None = None
     ) -> None:
-        """name: ``auto`` is the environment variable, or else ONNX Runtime on a CPU if the network can be exported.
+        """name: ``auto`` is the environment variable, or else ONNX Runtime on a CPU for a network that gains by it.
 
         keep: called with the model and each network that is made of it. Raises VprError for an unknown name.
         """
@@ -71,6 +72,9 @@ class DescribingEngine:
 
     def _make(self, model: Any) -> OnnxNetwork | None:
         if self.name == "torch" or (self.name == "auto" and self.device.type != "cpu"):
+            return None
+        if self.name == "auto" and not getattr(model, "gains_by_onnx", True):
+            log.info("engine: torch (ONNX Runtime is not faster for this network)")
             return None
         try:
             if self.device.type != "cpu":

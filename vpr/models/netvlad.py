@@ -81,6 +81,11 @@ class NetVLAD(nn.Module):
         return self.config.dim
 
     @property
+    def gains_by_onnx(self) -> bool:
+        """Whether ONNX Runtime is faster than torch. For VGG-16 it takes 4 % less time, and 0.5 GB more memory."""
+        return self.config.backbone != "vgg16"
+
+    @property
     def crop(self) -> Crop:
         """The part of a photo that it sees: all of it."""
         return "resize"

@@ -28,14 +28,14 @@ def test_large_images_are_described_in_several_passes(patches, weights):
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (9, 3, 480, 640), np.uint8))
     model = PassCounter(patches, weights)
     whole = describe_batch(model, None, images, torch.device("cpu"))
-    assert model.sizes == [5, 4]
+    assert model.sizes == [2, 2, 2, 2, 1]
     alone = [describe_batch(model, None, images[[number]], torch.device("cpu")) for number in range(9)]
     for part, parts in zip(whole, zip(*alone)):
         assert part is None if parts[0] is None else np.array_equal(part, np.concatenate(parts))
     assert (whole.patches is not None, whole.weights is not None) == (patches, weights)
 
 
-def test_a_batch_of_small_images_is_one_pass_and_a_huge_image_is_one_too():
-    assert images_per_pass(160, 160) == 64
+def test_small_images_are_described_together_and_a_huge_one_alone():
+    assert images_per_pass(160, 160) == 32
     assert images_per_pass(10_000, 10_000) == 1
     assert images_per_pass(480, 640) * 480 * 640 <= PASS_PIXELS

@@ -200,6 +200,14 @@ def test_photos_are_described_inside_the_callers_inference_mode():
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_a_network_that_gains_nothing_by_onnx_runtime_is_run_by_torch(caplog):
+    teacher = NetVLAD(TeacherConfig(backbone="vgg16", clusters=2, dim=4, image_height=32, image_width=32), fill=False)
+    with caplog.at_level(logging.INFO, "vpr"):
+        assert DescribingEngine("auto", CPU).network(teacher.eval()) is None
+    assert "engine: torch (ONNX Runtime is not faster for this network)" in caplog.text
+    assert DescribingEngine("onnx", CPU).network(teacher) is not None
+
+
 def test_an_unknown_engine_is_named():
     with pytest.raises(VprError, match="there is no engine 'tensorrt'; pass one of auto, onnx, torch"):
         DescribingEngine("tensorrt", CPU)
