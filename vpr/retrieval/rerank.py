@@ -24,8 +24,9 @@ from vpr.retrieval.pruning import pruned_scores
 from vpr.retrieval.settings import RerankConfig
 from vpr.similarity import structural_similarity_pairs
 from vpr.transport.errors import TransportError
-from vpr.transport.geometry import pair_geometry
+from vpr.transport.geometry import pair_geometry, score_with_geometry
 from vpr.transport.marginals import Marginals
+from vpr.transport.problem import Images as PatchSets
 
 if TYPE_CHECKING:
     import torch
@@ -276,9 +277,36 @@ class _Comparison:
         if self.config.prune and not self.is_on_cuda:
             self.prune(batch, sides, guides, (own.weights, theirs.weights))
             return
-        arrays: list[Any] = [*sides, *guides]
-        if own.weights is not None and theirs.weights is not None:
-            arrays += [own.weights, theirs.weights]
+        given = None if own.weights is None or theirs.weights is None else (own.weights, theirs.weights)
+        pairs, threads = (query, images), self.config.threads or None
+        if self.result.geometry is None:
+            scores = self._structural(sides, guides, pairs, given)
+        elif self.is_on_cuda:  # where there are no plans
+            scores = self._structural(sides, guides, pairs, given)
+            chosen = self._first_pairs(rows, place, scores)
+            some = query[chosen], images[chosen]
+            found = pair_geometry(*sides, *guides, some, self.config.transport, weights=given, threads=threads)
+            self.result.geometry[rows[chosen], place[chosen]] = found.score
+        else:
+            scores, self.result.geometry[rows, place] = score_with_geometry(
+                PatchSets(*sides, *guides),
+                pairs,
+                lambda part, scores: self._first_pairs(rows[part], place[part], scores),
+                self.config.transport,
+                weights=given,
+                threads=threads,
+            )
+        self.result.structural[rows, place] = scores
+
+    def _structural(
+        self,
+        sides: tuple[np.ndarray, np.ndarray],
+        guides: tuple[np.ndarray, np.ndarray],
+        pairs: tuple[np.ndarray, np.ndarray],
+        weights: tuple[np.ndarray, np.ndarray] | None,
+    ) -> np.ndarray:
+        """The structural similarities (N,) of pairs of a batch. sides, guides, weights: as for `prune`."""
+        arrays: list[Any] = [*sides, *guides, *(weights or ())]
         if self.is_on_cuda:
             import torch  # which a CPU does not need
 
@@ -288,40 +316,26 @@ class _Comparison:
             arrays[1],
             arrays[2],
             arrays[3],
-            (query, images),
+            pairs,
             self.config.transport,
             weights=(arrays[4], arrays[5]) if len(arrays) > 4 else None,
             threads=self.config.threads or None,
         ).score
-        scores = scores if isinstance(scores, np.ndarray) else scores.cpu().numpy()
-        self.result.structural[rows, place] = scores
-        self.compare_geometry(batch, sides, guides, (own.weights, theirs.weights))
+        return scores if isinstance(scores, np.ndarray) else np.asarray(scores.cpu().numpy())
 
-    def compare_geometry(
-        self,
-        batch: QueryBatch,
-        sides: tuple[np.ndarray, np.ndarray],
-        guides: tuple[np.ndarray, np.ndarray],
-        weights: tuple[np.ndarray | None, np.ndarray | None],
-    ) -> None:
-        """Fill the geometry of the first candidates of a batch, if the settings ask for it. Arguments as `prune`."""
-        if self.result.geometry is None:
-            return
-        part = batch.queries
-        scores = weighted_sum(self.result.global_similarity[part], self.result.structural[part], self.weight)
-        columns = first_columns(scores, self.config.geometry)
-        candidates = np.take_along_axis(self.candidates[part], columns, 1)
-        query, place = np.nonzero(candidates >= 0)
-        images = np.searchsorted(batch.numbers, candidates[query, place])
-        own, theirs = weights
-        self.result.geometry[query + part.start, columns[query, place]] = pair_geometry(
-            *sides,
-            *guides,
-            (query, images),
-            self.config.transport,
-            weights=None if own is None or theirs is None else (own, theirs),
-            threads=self.config.threads or None,
-        ).score
+    def _first_pairs(self, rows: np.ndarray, place: np.ndarray, structural: np.ndarray) -> np.ndarray:
+        """Those of n pairs of queries and candidates, both (n,), whose geometry is computed.
+
+        They are the first of each query by S_global + weight * S_struct.
+        """
+        scores = np.full((rows[-1] - rows[0] + 1, self.candidates.shape[1]), -np.inf, np.float32)
+        numbers = np.full(scores.shape, -1)
+        scores[rows - rows[0], place] = weighted_sum(
+            self.result.global_similarity[rows, place], structural, self.weight
+        )
+        numbers[rows - rows[0], place] = np.arange(len(rows))
+        chosen = np.take_along_axis(numbers, first_columns(scores, self.config.geometry), 1).ravel()
+        return chosen[chosen >= 0]
 
     def prune(
         self,

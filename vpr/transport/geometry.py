@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,12 +15,15 @@ from vpr.transport.dispatch import is_available
 from vpr.transport.geometry_reference import PatchGeometry, grid_side
 from vpr.transport.geometry_reference import plan_geometry as read_plans
 from vpr.transport.problem import DEFAULT, Images, Solver, Transport
-from vpr.transport.similarity import check_indices, normalise_weights, structural_similarity
+from vpr.transport.similarity import (
+    check_indices,
+    normalise_weights,
+    structural_similarity,
+    structural_similarity_pairs,
+)
 
 if TYPE_CHECKING:
     from vpr.transport.similarity import Indices
-
-PLAN_TOLERANCE = 1e-3  # of the plans that are fitted; at 2e-5 the scores differ by 2e-5 in the mean
 
 
 def plan_geometry(plans: Array) -> PatchGeometry:
@@ -61,14 +65,9 @@ def pair_geometry(
     Raises:
         TransportError: as in `structural_similarity_pairs`, or patches are no square grid.
     """
-    for patches in (query_patches, database_patches):
-        grid_side(patches.shape[1])
-    if weights is not None:
-        weights = normalise_weights(weights, query_patches.shape[:2], database_patches.shape[:2])
-    own, other = check_indices(pairs[0], len(query_patches)), check_indices(pairs[1], len(database_patches))
-    indices = to_numpy(own), to_numpy(other)
     images = Images(query_patches, database_patches, query_global, database_global)
-    solver = Solver(tolerance=PLAN_TOLERANCE, plan=True, threads=threads)
+    indices, weights = _check(images, pairs, weights)
+    solver = Solver(plan=True, threads=threads)
     if len(indices[0]) == 0:
         return read_plans(np.zeros((0, query_patches.shape[1], database_patches.shape[1]), np.float32))
     if is_available("numba"):
@@ -76,6 +75,55 @@ def pair_geometry(
 
         return geometry.pair_geometry(images, indices, weights, transport, solver)
     return _geometry_by_pair(images, indices, weights, transport)
+
+
+def score_with_geometry(
+    images: Images[np.ndarray],
+    pairs: tuple[Indices, Indices],
+    choose: Callable[[slice, np.ndarray], np.ndarray],
+    transport: Transport,
+    *,
+    weights: tuple[np.ndarray, np.ndarray] | None = None,
+    threads: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The structural similarities of N pairs, and the geometry's scores of those that are chosen, -inf for others.
+
+    Both are (N,) float32. The transport problem of a pair is solved once for both, unless the pairs of one query have
+    more plans than fit into 32 MiB.
+
+    The arguments are those of `structural_similarity_pairs`, numpy, with the pairs in the order of their queries.
+    choose: takes a slice of the pairs, which has all pairs of its queries, and their similarities (n,). It returns the
+    places (m,) in the slice of the pairs whose geometry is wanted.
+
+    Raises:
+        TransportError: as in `structural_similarity_pairs`, or patches are no square grid.
+    """
+    indices, given = _check(images, pairs, weights)
+    if is_available("numba") and len(indices[0]):
+        from vpr.transport.cpu import geometry
+
+        solver = Solver(plan=True, threads=threads)
+        found = geometry.score_with_geometry(images, indices, given, transport, solver, choose)
+        if found is not None:
+            return found
+    scores = structural_similarity_pairs(*images, indices, transport, weights=weights, threads=threads).score
+    chosen = choose(slice(0, len(scores)), scores)
+    geometries = np.full(len(scores), -np.inf, np.float32)
+    some = indices[0][chosen], indices[1][chosen]
+    geometries[chosen] = pair_geometry(*images, some, transport, weights=weights, threads=threads).score
+    return scores, geometries
+
+
+def _check(
+    images: Images[np.ndarray], pairs: tuple[Indices, Indices], weights: tuple[np.ndarray, np.ndarray] | None
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray] | None]:
+    """The indices of pairs, and patch weights divided by their sums; raises TransportError for invalid ones."""
+    sides = images.query_patches, images.database_patches
+    for patches in sides:
+        grid_side(patches.shape[1])
+    given = None if weights is None else normalise_weights(weights, sides[0].shape[:2], sides[1].shape[:2])
+    own, other = check_indices(pairs[0], len(sides[0])), check_indices(pairs[1], len(sides[1]))
+    return (to_numpy(own), to_numpy(other)), given
 
 
 def _geometry_by_pair(
@@ -94,7 +142,6 @@ def _geometry_by_pair(
             images.database_global[[other]],
             transport=transport,
             weights=None if weights is None else (weights[0][own], weights[1][[other]]),
-            tolerance=PLAN_TOLERANCE,
             plan=True,
         )
         assert result.plan is not None

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from problems import images, unit
 
-from vpr.similarity import structural_similarity
+from vpr.similarity import structural_similarity, structural_similarity_pairs
 from vpr.transport import TransportError
 from vpr.transport.cpu import geometry as compiled
-from vpr.transport.geometry import pair_geometry, plan_geometry
+from vpr.transport.geometry import pair_geometry, plan_geometry, score_with_geometry
 from vpr.transport.geometry_reference import DOUBT, PatchGeometry, grid_positions, grid_side
 from vpr.transport.geometry_reference import plan_geometry as readable
-from vpr.transport.problem import Transport
+from vpr.transport.problem import Images, Transport
 
 PATCHES = 100
 MAPS = {
@@ -107,6 +107,34 @@ def test_pairs_in_any_order_have_the_geometry_of_their_plans(weighted, monkeypat
         plan = structural_similarity(*problem, mass=0.7, weights=given, plan=True, tolerance=1e-3).plan
         np.testing.assert_allclose(found.transform[n], plan_geometry(plan).transform[0], atol=2e-2)
         np.testing.assert_allclose(found.score[n], plan_geometry(plan).score[0], atol=1e-2)
+
+
+@pytest.mark.parametrize("pairs_in_memory", [3, 5, 1000], ids=["too few for a query", "a query", "all"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_scores_and_geometry_of_one_solution_are_those_of_two(weighted, pairs_in_memory, monkeypatch):
+    rng = np.random.default_rng(4)
+    _, database, _, theirs = images(6, 9, 16, 12)
+    queries = unit(rng.normal(size=(4, 9, 12))).astype("f4")
+    sets = Images(queries, database, unit(queries.mean(1)), theirs)
+    pairs = np.array([0, 0, 0, 0, 2, 2, 2, 3, 3]), rng.integers(6, size=9)
+    weights = (rng.random((4, 9)).astype("f4"), rng.random((6, 16)).astype("f4")) if weighted else None
+    monkeypatch.setattr("vpr.transport.cpu.geometry.PLAN_FLOATS", pairs_in_memory * 9 * 16)
+    asked = np.zeros(9, int)
+
+    def best_two(part, scores):
+        asked[part] += 1
+        assert set(pairs[0][part]).isdisjoint(np.delete(pairs[0], part)), "a query is not divided"
+        of_query = [np.flatnonzero(pairs[0][part] == query) for query in np.unique(pairs[0][part])]
+        return np.concatenate([places[np.argsort(-scores[places])[:2]] for places in of_query])
+
+    scores, geometry = score_with_geometry(sets, pairs, best_two, Transport(mass=0.7), weights=weights)
+    assert (asked == 1).all() and np.isfinite(geometry).sum() == 6
+    expected = structural_similarity_pairs(*sets, pairs, Transport(mass=0.7), weights=weights).score
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+    chosen = np.flatnonzero(np.isfinite(geometry))
+    some = pairs[0][chosen], pairs[1][chosen]
+    made_again = pair_geometry(*sets, some, Transport(mass=0.7), weights=weights).score
+    np.testing.assert_allclose(geometry[chosen], made_again, atol=1e-4)
 
 
 def test_patches_that_are_no_grid_are_refused():

@@ -197,6 +197,7 @@ def score_sorted_pairs(
     weights: tuple[np.ndarray, np.ndarray] | None,
     transport: Transport,
     solver: Solver,
+    plan_memory: np.ndarray | None = None,
 ) -> TransportResult[np.ndarray]:
     """Scores of N pairs of queries and database images, checked; the plan is (N, Q, P), database patches first.
 
@@ -206,10 +207,13 @@ def score_sorted_pairs(
         weights: marginals (query (N, P), database (N, Q)) in place of those of ``transport``, or None.
         transport: the problem.
         solver: tolerance, iterations, threads, and whether the plans are wanted.
+        plan_memory: where the plans are written, at least N * Q * P float32 numbers; None takes new memory.
     """
     (_, rows, channels), (_, patches, _) = images.query_patches.shape, images.database_patches.shape
     (queries, candidates), count = pairs, len(pairs[0])
-    result = empty_result((count, patches, rows), solver.plan)
+    result = empty_result((count, patches, rows), solver.plan and plan_memory is None)
+    if solver.plan and plan_memory is not None:
+        result = result._replace(plan=plan_memory[: count * patches * rows].reshape(count, patches, rows))
     if count == 0:
         return result
     if weights is None:

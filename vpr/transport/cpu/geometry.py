@@ -1,5 +1,6 @@
 """The geometry of transport plans, compiled by numba. The mathematics is that of `vpr.transport.geometry_reference`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from vpr.transport.geometry_reference import (
 )
 from vpr.transport.problem import Images, Solver, Transport
 
-PLAN_FLOATS = 1 << 20  # numbers of the plans in memory at a time: 4 MiB
+PLAN_FLOATS = 1 << 23  # numbers of the plans in memory at a time: 32 MiB
 LAST = 2 * LAST_TOLERANCE**2
 
 
@@ -120,8 +121,11 @@ def make_entry(sources: str) -> Any:
     """The compiled function that Python calls; ``sources`` is the digest of the files that it is made of."""
 
     @njit(**ENTRY)
-    def fit_plans(plans, own, other, transforms, inliers, residuals):
-        """Fit plans (n, Q, P), database patches first, with positions (P, 2) and (Q, 2), into the three outputs."""
+    def fit_plans(plans, rows, own, other, transforms, inliers, residuals):
+        """Fit some rows (n,) of plans (N, Q, P), database patches first, into the three outputs.
+
+        ``own`` (P, 2) and ``other`` (Q, 2) are the positions of the patches.
+        """
         sources  # noqa: B018  makes the digest part of the cache's key
         patches = len(own)
         votes, weights, squares = np.empty((5, patches)), np.empty(patches), np.empty(patches)
@@ -130,8 +134,9 @@ def make_entry(sources: str) -> Any:
             votes[0, i], votes[1, i] = own[i, 0], own[i, 1]
         width = int(own[-1, 0] - own[0, 0] + other[-1, 0] - other[0, 0]) + 7
         counts = np.empty((width, width))
-        for n in range(len(plans)):
-            total = cast_votes(plans[n], other, votes, best)
+        for n in range(len(rows)):
+            plan = plans[rows[n]]
+            total = cast_votes(plan, other, votes, best)
             x, y = frequent_displacement(votes, counts)
             transform = 1.0, 0.0, float(x), 0.0, 1.0, float(y)
             for tolerance in TOLERANCES:
@@ -141,7 +146,7 @@ def make_entry(sources: str) -> Any:
             following = distance = 0.0
             for i in range(patches):
                 following, distance = following + weights[i], distance + weights[i] * squares[i]
-            move_to_neighbours(plans[n], best, votes, weights)
+            move_to_neighbours(plan, best, votes, weights)
             transform = fit(votes, weights)
             for k in range(6):
                 transforms[n, k // 3, k % 3] = transform[k]
@@ -154,16 +159,20 @@ def make_entry(sources: str) -> Any:
 fit_plans = make_entry(SOURCES)
 
 
-def plan_geometry(plans: np.ndarray, threads: int | None = None) -> PatchGeometry:
-    """The geometry of plans (N, Q, P), database patches first, float32, as the kernels write them."""
-    count = len(plans)
+def plan_geometry(plans: np.ndarray, threads: int | None = None, rows: np.ndarray | None = None) -> PatchGeometry:
+    """The geometry of plans (N, Q, P), database patches first, float32, as the kernels write them.
+
+    rows: (n,) int64, the plans that are fitted; None for all.
+    """
+    rows = np.arange(len(plans)) if rows is None else rows
+    count, entries = len(rows), plans.shape[1] * plans.shape[2]
     own, other = (read_only_view(grid_positions(patches)) for patches in (plans.shape[2], plans.shape[1]))
     result = PatchGeometry(np.zeros((count, 2, 3), np.float32), *(np.zeros(count, np.float32) for _ in range(2)))
-    parts = split_evenly(count, thread_count(threads, plans.size))
-    plans = read_only_view(np.ascontiguousarray(plans, np.float32))
+    parts = split_evenly(count, thread_count(threads, count * entries))
+    plans, rows = read_only_view(np.ascontiguousarray(plans, np.float32)), read_only_view(rows)
 
     def work(k: int) -> None:
-        fit_plans(plans[parts[k]], own, other, *(array[parts[k]] for array in result))
+        fit_plans(plans, rows[parts[k]], own, other, *(array[parts[k]] for array in result))
 
     if parts:
         with compile_once(fit_plans):
@@ -184,7 +193,7 @@ def pair_geometry(
     """
     queries, candidates = pairs
     order = np.argsort(queries, kind="stable")
-    size = max(1, PLAN_FLOATS // (images.query_patches.shape[1] * images.database_patches.shape[1]))
+    size = max(1, PLAN_FLOATS // plan_entries(images))
     parts = []
     for start in range(0, len(order), size):
         some = order[start : start + size]
@@ -194,3 +203,43 @@ def pair_geometry(
         parts.append(plan_geometry(plan, solver.threads))
     back = np.argsort(order)
     return PatchGeometry(*(np.concatenate(fields)[back] for fields in zip(*parts)))
+
+
+def plan_entries(images: Images[np.ndarray]) -> int:
+    """The numbers of a plan, P * Q."""
+    return int(images.query_patches.shape[1] * images.database_patches.shape[1])
+
+
+def score_with_geometry(
+    images: Images[np.ndarray],
+    pairs: tuple[np.ndarray, np.ndarray],
+    weights: tuple[np.ndarray, np.ndarray] | None,
+    transport: Transport,
+    solver: Solver,
+    choose: Callable[[slice, np.ndarray], np.ndarray],
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The scores of N pairs, and the geometry's scores of those that are chosen, both (N,) float32; -inf for others.
+
+    The plans of all pairs of some queries are kept until it is known which of them are fitted: writing a plan takes a
+    twentieth of the time of making it again. Returns None if the plans of a query are too many for that.
+
+    Arguments as `fused.score_pairs`, with sorted queries.
+    """
+    queries, candidates = pairs
+    edges = np.flatnonzero(np.diff(queries, prepend=-1, append=-1))  # where the pairs of a query begin, and the end
+    most = PLAN_FLOATS // plan_entries(images)
+    if np.diff(edges).max() > most:
+        return None
+    scores, geometry = np.empty(len(queries), np.float32), np.full(len(queries), -np.inf, np.float32)
+    memory = np.empty(min(most, len(queries)) * plan_entries(images), np.float32)
+    start = 0
+    while start < len(queries):
+        part = slice(start, int(edges[np.searchsorted(edges, start + most, "right") - 1]))
+        own, other = queries[part], candidates[part]
+        given = None if weights is None else (weights[0][own], weights[1][other])
+        solved = score_sorted_pairs(images, (own, other), given, transport, solver, memory)
+        scores[part] = solved.score
+        chosen = choose(part, solved.score)
+        geometry[start + chosen] = plan_geometry(solved.plan, solver.threads, chosen).score
+        start = part.stop
+    return scores, geometry
