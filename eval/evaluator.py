@@ -58,7 +58,7 @@ class Evaluator:
             shortlist = find_shortlist(self._describe_by_teacher(data, source.run), self.ranking.depth)
         if shortlist is not None and not source.rerank:
             return Answers(shortlist)
-        run = load(source.run, self.device)
+        run = load(source.run, self.device, trust=self.ranking.trust)
         described = self._describe_by_student(data, run, source)
         if shortlist is None:
             candidates = find_shortlist(described, self.ranking.depth, self.full_depth)
