@@ -93,6 +93,14 @@ class Run:
         """The folder of the descriptor caches of this run."""
         return cache_folder("descriptors") if is_model_name(self.name) else descriptor_folder(self.folder)
 
+    @property
+    def origin(self) -> dict[str, Any] | None:
+        """The code and the weights of a model of others, by their digests; None for other models."""
+        if not is_model_name(self.name):
+            return None
+        record = getattr(self.network, "record", None)
+        return None if record is None else record()
+
     @cached_property
     def teacher(self) -> NetVLAD:
         """The teacher inside the run; raises VprError if it has none."""

@@ -172,6 +172,18 @@ class PublishedModel(nn.Module):
         parts = (self.weights_digest, *self.origin, transform, self.config.grid, self.one_by_one, self.padding)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
+    def record(self) -> dict[str, Any]:
+        """What the descriptors come from, for a JSON file."""
+        code, call = self.origin
+        digests = {"code_sha256": code, "weights_sha256": self.weights_digest}
+        return {
+            "name": self.name,
+            "entry": call,
+            **digests,
+            "image_size": self.config.image_size,
+            "grid": self.config.grid,
+        }
+
     def describe_origin(self) -> str:
         """One line: the code, the weights, and the form of input and descriptors."""
         config, pooled = self.config, "" if self.config.grid == self.side else f" pooled to {self.config.grid}"
