@@ -71,8 +71,8 @@ def load_imagenet(network: Any, backbone: str) -> None:
         raise VprError(
             f"no ImageNet weights for {backbone} ({type(error).__name__})",
             thing=backbone,
-            remedy=f"{install}connect to the internet so that timm can download them, or pass a file: --weights FILE, "
-            f"or --run timm:{backbone}:FILE",
+            remedy=f"{install}connect to the internet so that timm can download them, or pass --weights FILE "
+            f"(--run timm:{backbone}:FILE)",
         ) from error
 
 
