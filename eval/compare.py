@@ -34,8 +34,8 @@ class CompareOptions:
     """Runs and files."""
 
     runs: tuple[str, ...] = positional(
-        "run folders, 'builtin', or prediction files, each as SOURCE or NAME=SOURCE; runs with the same NAME are "
-        "trainings of one method; a teacher inside a run has rows of its own",
+        "run folders, 'builtin', published models, timm:NAME, or prediction files, each as SOURCE or NAME=SOURCE; runs "
+        "with the same NAME are trainings of one method; a teacher inside a run has rows of its own",
         "RUN",
     )
     format: TableFormat = option("text", "format of the printed table")

@@ -21,9 +21,9 @@ from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.description.adaptation import ComputedCache, adapt_cache, is_worth_adapting
 from vpr.description.cache_filling import CacheFillOptions, fill_cache, is_fitted_to, require_replaceable
 from vpr.description.joined_cache import JoinedCache
-from vpr.description.model_spec import cache_spec
+from vpr.description.model_spec import AnyModel, PatchModel, cache_spec
 from vpr.eval.options import RankingOptions
-from vpr.models.netvlad import NetVLAD
+from vpr.models.published.network import PublishedModel
 from vpr.models.settings import Crop
 from vpr.models.structural import StructuralModel
 from vpr.patch_codes import CODE_BYTES
@@ -103,7 +103,7 @@ class DescribedSet:
 
 
 def describe(
-    model: StructuralModel | NetVLAD,
+    model: AnyModel,
     data: RetrievalSet,
     cache: Path,
     device: torch.device,
@@ -116,7 +116,7 @@ def describe(
     rollout: whether the weights of the patches are cached too. sharding: a cluster that describes the images and holds
     the database. Errors as `fill_cache`.
     """
-    if ranking.patches in CODE_BYTES and isinstance(model, StructuralModel):
+    if ranking.patches in CODE_BYTES and isinstance(model, StructuralModel | PublishedModel):
         return _describe_coded(model, data, cache, device, ranking, rollout, sharding)
     files = data.image_files()
     fill_options = CacheFillOptions(ranking.workers, dtype=ranking.patches, rollout=rollout)
@@ -138,7 +138,7 @@ def describe(
 
 
 def _describe_coded(
-    model: StructuralModel,
+    model: PatchModel,
     data: RetrievalSet,
     cache: Path,
     device: torch.device,
@@ -173,15 +173,17 @@ def _describe_coded(
     return replace(described, crop=model.crop)
 
 
-def _is_adapted(model: StructuralModel | NetVLAD, ranking: RankingOptions, images: int) -> bool:
+def _is_adapted(model: AnyModel, ranking: RankingOptions, images: int) -> bool:
     """Whether the descriptors of a model are adapted to a database with this many images."""
     if ranking.adapt is not None:
         return ranking.adapt
-    return isinstance(model, StructuralModel) and model.config.head == "whitening" and is_worth_adapting(images)
+    if not isinstance(model, StructuralModel | PublishedModel):
+        return False
+    return model.config.head == "whitening" and is_worth_adapting(images)
 
 
 def default_cache(
-    folder: Path, model: StructuralModel | NetVLAD, data: RetrievalSet, ranking: RankingOptions, rollout: bool = False
+    folder: Path, model: AnyModel, data: RetrievalSet, ranking: RankingOptions, rollout: bool = False
 ) -> Path:
     """The cache file in a folder. Its name contains the tree and the model, so that no other model or tree uses it."""
     root = data.root.resolve()

@@ -116,6 +116,7 @@ class Evaluation:
 
     def record(self) -> dict[str, Any]:
         """The content of the file that ``--json`` writes."""
+        origin = None if self.answers is None else self.answers.origin
         return {
             "protocol": self.protocol,
             "counts": self.counts,
@@ -127,6 +128,7 @@ class Evaluation:
             "fusion": self.fusion,
             "dataset": self.benchmark.data.fingerprint,
             "revision": revision(),
+            **({} if origin is None else {"model": origin}),
         }
 
     def header(self) -> list[str]:

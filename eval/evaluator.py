@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from vpr.eval.ranking import Reranking, Shortlist, find_shortlist, rerank, resol
 from vpr.models.builtin import descriptor_folder, resolve_run
 from vpr.models.engine import DescribingEngine
 from vpr.models.loading import load_teacher
+from vpr.models.model_name import is_model_name
 from vpr.retrieval.confidence import Curves
 from vpr.retrieval.settings import Calibration, RerankConfig, RerankOptions
 from vpr.run import Run, load
@@ -58,7 +59,7 @@ class Evaluator:
             shortlist = find_shortlist(self._describe_by_teacher(data, source.run), self.ranking.depth)
         if shortlist is not None and not source.rerank:
             return Answers(shortlist)
-        run = load(source.run, self.device)
+        run = load(source.run, self.device, trust=self.ranking.trust)
         described = self._describe_by_student(data, run, source)
         if shortlist is None:
             candidates = find_shortlist(described, self.ranking.depth, self.full_depth)
@@ -69,7 +70,7 @@ class Evaluator:
             curves = dataclasses.replace(curves, shortlist=None)  # it was fitted to shortlists of the student
         if reranking is not None and reranking.geometry:
             curves = dataclasses.replace(curves, rerank=curves.geometry)
-        return Answers(shortlist, reranking, described, self.rerank.config(run.calibration), curves)
+        return Answers(shortlist, reranking, described, self.rerank.config(run.calibration), curves, run.origin)
 
     def _check_pruning(self, data: RetrievalSet, source: SourceOptions, external: Shortlist | None) -> None:
         """Raise VprError if pruning could change the first ranks. Its bound holds for pairs of images and the fusion
@@ -117,7 +118,10 @@ class Evaluator:
         config = dataclasses.replace(self.rerank.config(calibration), geometry=geometry)
         if geometry and run.calibrated and geometry != calibration.geometry:
             log.warning("this run was calibrated with geometry %d, not %d", calibration.geometry, geometry)
-        if self.ranking.weight is None and not run.calibrated:
+        if is_model_name(run.name):
+            mass = self.rerank.config(calibration).mass
+            log.info("%s is not calibrated: weight of S_struct %g, mass %g (--weight, --mass)", run.name, weight, mass)
+        elif self.ranking.weight is None and not run.calibrated:
             log.info("no city was held out of this run: the weight of S_struct is the default, %g", weight)
         elif self.ranking.weight is None and (others := self.rerank.describe_overrides(calibration)):
             log.warning("the weight %g was calibrated with %s; pass --weight with other settings", weight, others)
@@ -133,6 +137,7 @@ class Answers:
     described: DescribedSet | None = None  # with the descriptors of the student; None if they were not needed
     rerank_config: RerankConfig = RerankConfig()  # of the comparison of patches
     curves: Curves = Curves()  # from the separations of each stage to probabilities
+    origin: dict[str, Any] | None = None  # the code and the weights of a model of others
 
     @property
     def ranked(self) -> np.ndarray:

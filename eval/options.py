@@ -7,6 +7,7 @@ from typing import Literal
 from vpr.base.machine import Device
 from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveInt, option, output
 from vpr.cache import PatchType
+from vpr.models.settings import RUN, TRUST
 
 Fusion = Literal["auto", "similarity", "trust", "reciprocal-rank"]
 TableFormat = Literal["text", "csv", "markdown", "latex"]
@@ -16,7 +17,7 @@ TableFormat = Literal["text", "csv", "markdown", "latex"]
 class SourceOptions:
     """Model and shortlist."""
 
-    run: Path = option(Path("runs/distill"), "run folder of the structural model, or 'builtin'")
+    run: Path = option(Path("runs/distill"), RUN)
     shortlist: str = option(
         "student",
         "source of the shortlist: student, teacher, a file of predictions (.csv, .zip), or descriptors of another "
@@ -52,3 +53,4 @@ class RankingOptions:
     )
     device: Device = option("auto", "device for the computation")
     workers: NonNegativeInt = option(0, "processes that decode images; 0 decodes in threads of the main process")
+    trust: bool = option(False, TRUST)

@@ -20,6 +20,7 @@ from vpr.datasets.labels.layouts import Layout
 from vpr.datasets.msls.options import ProtocolOptions
 from vpr.eval.options import RankingOptions, SourceOptions
 from vpr.eval.tables import describe_protocol, metrics_table, show, title_of
+from vpr.models.settings import RUN
 from vpr.retrieval.settings import RerankOptions
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ WITHOUT = "not re-ranked"  # a row
 class PartialOptions:
     """Study."""
 
-    run: Path = option(Path("runs/distill"), "run folder of the structural model, or 'builtin'")
+    run: Path = option(Path("runs/distill"), RUN)
     masses: Names = option(MASSES, "shares of the mass to transport, in (0, 1]")
     out: Path = output(Path("runs/partial"), "folder for the table and the figure", "folder")
     retrieval: bool = option(False, "evaluate on the test half of a labelled set instead of MSLS")

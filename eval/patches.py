@@ -17,6 +17,7 @@ from vpr.base.machine import Device, choose_device
 from vpr.base.settings import Names, NonNegativeInt, PositiveInt, names_option, option, output
 from vpr.datasets.msls.options import DatasetOptions
 from vpr.eval.tables import show
+from vpr.models.settings import TRUST
 from vpr.retrieval.settings import TransportOptions
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ DEFAULT_RUN = "runs/distill"
 class PatchesOptions:
     """Study."""
 
-    run: Names = names_option(Names(), f"run folders of structural models, or 'builtin' (default: {DEFAULT_RUN})")
+    run: Names = names_option(
+        Names(), f"run folders of structural models, 'builtin', or timm:NAME (default: {DEFAULT_RUN})"
+    )
     model: Names = names_option(Names(), "names of timm networks")
     weights: str = option("", "weights of --model: 'imagenet', or a .safetensors or .pth file; default: random weights")
     image_size: NonNegativeInt = option(
@@ -48,6 +51,7 @@ class PatchesOptions:
     marks: PositiveInt = option(3, "number of patches that are drawn if --patch is left out")
     seed: NonNegativeInt = option(0, "seed for the choice of images and for random weights")
     out: Path = output(Path("runs/patches"), "folder for the table and the figures", "folder")
+    trust: bool = option(False, TRUST)
     device: Device = option("auto", "device for the computation")
 
 
@@ -75,7 +79,7 @@ def _work(study: PatchesOptions, dataset: DatasetOptions, problem: TransportOpti
     names = study.run or (() if study.model else (DEFAULT_RUN,))
     if pairs and not names:
         raise VprError("--pair compares the patch descriptors of a run; pass --run too")
-    runs = {name: load(name, device) for name in names}
+    runs = {name: load(name, device, trust=study.trust) for name in names}
     networks = [run_network(name, run.network) for name, run in runs.items()]
     networks += [timm_network(name, study.weights, study.image_size, study.seed, device) for name in study.model]
     crops: set[Crop] = {run.network.crop for run in runs.values()}

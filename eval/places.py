@@ -26,6 +26,7 @@ from vpr.eval.report.subject import ReportOptions
 from vpr.eval.sets.places import KS, PlacesBenchmark
 from vpr.eval.tables import show
 from vpr.models.builtin import resolve_run
+from vpr.models.model_name import is_model_name
 from vpr.retrieval.settings import RerankOptions
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ def _methods(source: SourceOptions, files: FileOptions, answered: bool) -> list[
     scored = [] if files.predictions is None else [str(files.predictions)]
     methods = parse_methods([*first, *scored, *files.compare])
     for run in (place for method in methods if not method.is_file for place in method.sources):
-        read_config(resolve_run(run))
+        if not is_model_name(run):
+            read_config(resolve_run(run))
     return methods
 
 

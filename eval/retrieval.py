@@ -18,6 +18,7 @@ from vpr.eval.evaluation import describe_reranking, fusion_record
 from vpr.eval.options import RankingOptions, SourceOptions
 from vpr.eval.report.subject import ReportOptions, Subject, answer_stages
 from vpr.eval.tables import metrics_table, show
+from vpr.models.settings import RUN
 from vpr.retrieval.settings import RerankOptions
 
 log = logging.getLogger("vpr")
@@ -27,7 +28,7 @@ log = logging.getLogger("vpr")
 class EvalOptions:
     """Model and files."""
 
-    run: Path = option(Path("runs/retrieval"), "run folder of the structural model, or 'builtin'")
+    run: Path = option(Path("runs/retrieval"), RUN)
     rerank: bool = option(False, "re-rank the shortlist by S_global + weight * S_struct")
     all_test: bool = option(False, "test on all classes, also on those of the training side")
     count_query: bool = option(False, "count the query as one of its positives, as the code of the paper does")

@@ -1,7 +1,8 @@
 """The descriptor cache: an HDF5 file with the descriptors of many images and the fingerprint of the model.
 
 It is read as memory maps, and an interrupted writer continues. Layout, with the attributes ``fingerprint`` and
-``format`` of the root; every dataset is contiguous and allocated when the file is created:
+``format`` of the root, and ``keeps_globals`` if an adaptation leaves the global descriptors as they are; every dataset
+is contiguous and allocated when the file is created:
 
     keys       (N,)       str      image path relative to the root of the dataset
     bytes      (N,)       int64    size of the described image file; another size means another image
@@ -115,6 +116,7 @@ class CacheSpec:
     global_dim: int = 0  # G, length of a global descriptor; 0 means C
     weights: bool = False  # whether there is a weight for each patch
     adapted: bool = False  # whether the descriptors are adapted to the images; of product-quantised types only
+    keeps_globals: bool = False  # whether an adaptation leaves the global descriptors as the model makes them
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "global_dim", self.global_dim or self.dim)
@@ -161,6 +163,7 @@ class DescriptorCache:
         try:
             with h5py.File(self.path, "r", locking=False) as file:
                 self.fingerprint, layout = str(file.attrs["fingerprint"]), int(file.attrs["format"])
+                self.keeps_globals = bool(file.attrs.get("keeps_globals", False))
                 names = (*ARRAYS, "patches", *(name for name in OPTIONAL if name in file))
                 for name in ("keys", *names):
                     self._require_inside(file, name)
@@ -237,8 +240,9 @@ class DescriptorCache:
             dim = self.coding.codes.dim
         adapted = self.coding is not None and bool(self.coding.adaptation)
         return CacheSpec(
-            self.fingerprint, patches, dim, dtype, self.globals_.shape[1], self.weights is not None, adapted
-        )
+            self.fingerprint, patches, dim, dtype, self.globals_.shape[1], self.weights is not None, adapted,
+            self.keeps_globals,
+        )  # fmt: skip
 
     @property
     def patch_shape(self) -> tuple[int, int]:
@@ -373,6 +377,8 @@ def create(
         places = {"alignment_threshold": 1, "alignment_interval": ALIGNMENT_BYTES}
         with h5py.File(temporary, "w", libver="earliest", meta_block_size=STRUCTURE_BYTES // 2, **places) as file:
             file.attrs["fingerprint"], file.attrs["format"] = spec.fingerprint, FORMAT
+            if spec.keeps_globals:
+                file.attrs["keeps_globals"] = True
             text = h5py.string_dtype("utf-8", width)
             _allocate(file, "keys", (len(all_keys),), text)
             file["keys"][:] = np.array([key.encode() for key in all_keys], text)

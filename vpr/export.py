@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vpr.base.command import printable, run_command
+from vpr.base.errors import VprError
 from vpr.base.settings import option, output
+from vpr.models.model_name import TIMM, is_model_name
+from vpr.models.settings import RUN
 
 
 @dataclass(frozen=True)
 class ExportOptions:
     """Run and file."""
 
-    run: Path = option(Path("runs/distill"), "run folder of the structural model, or 'builtin'")
+    run: Path = option(Path("runs/distill"), RUN)
     out: Path = output(Path("network.onnx"), "ONNX file to write", "onnx")
 
 
@@ -27,6 +30,9 @@ def _work(options: ExportOptions) -> None:
 
     from vpr.run import load
 
+    if is_model_name(options.run) and not str(options.run).startswith(TIMM):  # before its code runs
+        remedy = "export it by its own code, or pass a run folder or timm:NAME"
+        raise VprError(f"{options.run} is code of others", thing=options.run, remedy=remedy)
     run, out = load(options.run, torch.device("cpu"), engine="torch"), options.out
     difference = run.export(out)
     height, width = run.network.input_size

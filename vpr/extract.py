@@ -11,6 +11,7 @@ from vpr.base.settings import NonNegativeInt, option, required_output
 from vpr.cache import PatchType
 from vpr.cluster.options import ClusterOptions
 from vpr.datasets.msls.options import DatasetOptions
+from vpr.models.settings import RUN, TRUST
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,13 @@ class ExtractOptions:
     """Model and cache."""
 
     cache: Path = required_output("HDF5 file to create or to continue", "cache")
-    run: Path = option(Path("runs/distill"), "run folder of the structural model, or 'builtin'")
+    run: Path = option(Path("runs/distill"), RUN)
     patches: PatchType = option(
         "float16", "type of patch descriptors; int8 takes half the space, pq28 and pq14 take 28 and 14 bytes a patch"
     )
     rollout: bool = option(False, "also store a weight per patch, for rollout marginals (vision transformers only)")
     overwrite: bool = option(False, "replace a cache that is damaged or of another model")
+    trust: bool = option(False, TRUST)
     device: Device = option("auto", "device to compute on")
     workers: NonNegativeInt = option(0, "processes that decode images; 0 decodes in threads of the main process")
 
@@ -50,7 +52,7 @@ def _work(options: ExtractOptions, dataset_options: DatasetOptions, cluster_opti
         )
     fabric = launch_fabric(choose_device(options.device))
     device = fabric.device
-    model = load(options.run, device).network
+    model = load(options.run, device, trust=options.trust).network
     if options.run.is_dir() and fabric.is_global_zero:
         log_to(options.run)
     with fabric.rank_zero_first():  # the first process renders mini-MSLS if it is missing

@@ -17,6 +17,7 @@ from vpr.base.machine import Device
 from vpr.base.settings import NonNegativeFloat, NonNegativeInt, option, output, positional
 from vpr.cluster.options import ShardOptions
 from vpr.maps.options import LocateConfig
+from vpr.models.settings import RUN, TRUST
 
 log = logging.getLogger("vpr")
 
@@ -42,7 +43,8 @@ class LocateOptions:
     )
     reach: NonNegativeFloat | None = option(None, "has no effect since 0.2.0: a drive's own spacing is estimated")
     window: NonNegativeInt | None = option(None, "has no effect since 0.2.0: all frames of a drive are used")
-    run: str = option("", "run folder of the model, or 'builtin'; default: the map's model")
+    run: str = option("", f"{RUN}; default: the map's model")
+    trust: bool = option(False, TRUST)
     device: Device = option("auto", "device to compute on")
 
 
@@ -64,7 +66,8 @@ def _work(options: LocateOptions, config: LocateConfig, cluster: ShardOptions) -
         if getattr(options, name) is not None:
             log.warning("--%s has no effect any more; leave it out", name)
     photos = _find_photos(options.photos)
-    photo_map = Map.open(options.map, load(options.run, options.device) if options.run else None, options.device)
+    model = load(options.run, options.device, trust=options.trust) if options.run else None
+    photo_map = Map.open(options.map, model, options.device, options.trust)
     if options.geojson:
         require_earth(photo_map.kind, "--geojson")
     if problem := photo_map.probability_problem(config):

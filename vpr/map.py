@@ -20,6 +20,7 @@ from vpr.base.settings import NonNegativeFloat, PositiveFloat, option, output, p
 from vpr.cache import PatchType
 from vpr.cluster.options import ClusterOptions
 from vpr.maps.options import DecisionConfig, FolderRole
+from vpr.models.settings import RUN, TRUST
 
 if TYPE_CHECKING:
     from vpr.cluster.connecting import Cluster
@@ -67,7 +68,8 @@ class MapOptions:
         "size of a place, metres, or frames of a walk, which add stores in the map, and check takes instead; 0 "
         "estimates it again; default: as set before, or else estimated",
     )
-    run: str = option("", "run folder of the model, or 'builtin'; default: the map's model; for a new map: builtin")
+    run: str = option("", f"{RUN}; default: the map's model; for a new map: builtin")
+    trust: bool = option(False, TRUST)
     device: Device = option("auto", "device to compute on")
 
 
@@ -126,7 +128,7 @@ def _model(options: MapOptions) -> Run:
     from vpr.run import load
 
     default = State.of(options.map).run if (options.map / MAP).is_file() else "builtin"
-    return load(options.run or default, options.device)
+    return load(options.run or default, options.device, trust=options.trust)
 
 
 def _add(options: MapOptions, cluster_options: ClusterOptions) -> None:

@@ -14,6 +14,7 @@ from vpr.base.command import printable, run_command
 from vpr.base.files import write_json
 from vpr.base.machine import Device
 from vpr.base.settings import NonNegativeFloat, PositiveInt, option, output, positional
+from vpr.models.settings import RUN, TRUST
 from vpr.retrieval.settings import RerankConfig, TransportOptions
 
 if TYPE_CHECKING:
@@ -27,13 +28,14 @@ class MatchOptions:
 
     query: Path = positional("query photo", "A.jpg")
     database: Path = positional("database photo to compare it with", "B.jpg")
-    run: Path = option(Path("builtin"), "run folder of the structural model, or 'builtin'")
+    run: Path = option(Path("builtin"), RUN)
     out: Path = output(Path("match.png"), "figure to write: .png, .pdf or .svg", "figure")
     json: Path | None = output(
         None, "write scores, marginals, transport plan and correspondences to this JSON file", "json"
     )
     lines: PositiveInt = option(30, "maximum number of correspondences in the figure and in --json")
     weight: NonNegativeFloat | None = option(None, "weight of S_struct; default: the calibrated weight of the run")
+    trust: bool = option(False, TRUST)
     device: Device = option("auto", "device to compute on")
 
 
@@ -51,7 +53,7 @@ def _work(options: MatchOptions, transport: TransportOptions) -> None:
     photos = options.query, options.database
     require_files(photos)
     format_of(options.out)
-    run = load(options.run, options.device)
+    run = load(options.run, options.device, trust=options.trust)
     config = transport.config(run.calibration)
     weight = run.calibration.weight if options.weight is None else options.weight
     pair = run.match(*photos, config)

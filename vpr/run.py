@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from vpr.base.errors import VprError
+from vpr.base.files import cache_folder
 from vpr.base.machine import Device, choose_device_kind
 from vpr.base.outputs import Output, check_output
 from vpr.base.run_folder import METRICS, read_metrics
@@ -22,8 +23,9 @@ from vpr.description.describer import Describer, open_describer
 from vpr.description.images import ImageError
 from vpr.description.photo_kinds import PhotoLike, Photos, is_photo
 from vpr.models.builtin import NAME, descriptor_folder, resolve_run
+from vpr.models.model_name import ModelName, is_model_name
 from vpr.models.onnx_network import Engine
-from vpr.models.settings import ModelConfig
+from vpr.models.settings import DescriptionConfig
 from vpr.retrieval.confidence import Curves
 from vpr.retrieval.fusion import add_geometry, reorder, weighted_sum
 from vpr.retrieval.matching import MatchedPhotos, match_described, require_files
@@ -36,8 +38,8 @@ from vpr.retrieval.settings import TRANSPORT_SETTINGS, Calibration, RerankConfig
 if TYPE_CHECKING:
     import torch
 
+    from vpr.description.model_spec import PatchModel
     from vpr.models.netvlad import NetVLAD
-    from vpr.models.structural import StructuralModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +52,7 @@ class Ranking:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """The structural model of a run folder of ``vpr.scratch`` or ``vpr.distill``, or the built-in one.
+    """The structural model of a run folder of ``vpr.scratch`` or ``vpr.distill``, the built-in one, or one by its name.
 
     run = vpr.load("builtin")
     database = run.describe(["a.jpg", "b.jpg"])     # global and patch descriptors, unit vectors
@@ -58,19 +60,19 @@ class Run:
     ranking.numbers[0], ranking.scores[0]           # best first
     """
 
-    name: str  # 'builtin', or the absolute path of the folder
-    describer: Describer  # its structural model
+    name: str  # 'builtin', the name of a model without a run folder, or the absolute path of the folder
+    describer: Describer  # its model
     calibration: Calibration  # weight of S_struct and the transport problem; defaults if there was no calibration
     curves: Curves  # from separations to probabilities; empty if there was no calibration
     calibrated: bool = True  # whether there was a calibration, on a held-out city
 
     @property
-    def config(self) -> ModelConfig:
+    def config(self) -> DescriptionConfig:
         """The settings of the model."""
         return self.describer.config
 
     @property
-    def network(self) -> StructuralModel:
+    def network(self) -> PatchModel:
         """The model in torch, in evaluation mode."""
         return self.describer.network
 
@@ -83,13 +85,21 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """The run folder."""
+        """The run folder; raises VprError for a model that has none."""
         return resolve_run(Path(self.name))
 
     @property
     def cache_folder(self) -> Path:
         """The folder of the descriptor caches of this run."""
-        return descriptor_folder(self.folder)
+        return cache_folder("descriptors") if is_model_name(self.name) else descriptor_folder(self.folder)
+
+    @property
+    def origin(self) -> dict[str, Any] | None:
+        """The code and the weights of a model of others, by their digests; None for other models."""
+        if not is_model_name(self.name):
+            return None
+        record = getattr(self.network, "record", None)
+        return None if record is None else record()
 
     @cached_property
     def teacher(self) -> NetVLAD:
@@ -217,18 +227,25 @@ class Run:
         return ImageDescriptors(global_descriptors[read], patches[read]), dict(sorted(images.unreadable.items()))
 
 
-def load(run: str | Path = NAME, device: Device | torch.device = "auto", engine: Engine = "auto") -> Run:
-    """Load a run folder of ``vpr.scratch`` or ``vpr.distill``, or the built-in weights.
+def load(
+    run: str | Path = NAME, device: Device | torch.device = "auto", engine: Engine = "auto", trust: bool = False
+) -> Run:
+    """Load a run folder of ``vpr.scratch`` or ``vpr.distill``, the built-in weights, or a model by its name.
 
-    device: ``auto`` uses a GPU if there is one. engine: what describes photos on a CPU; ``auto`` is ONNX Runtime if the
-    network can be exported, unless the environment variable VPR_ENGINE is set.
+    run: also a published model such as ``megaloc``, ``hub:OWNER/REPO:ENTRY``, or ``timm:NAME``, see
+    `vpr.models.model_name`. device: ``auto`` uses a GPU if there is one. engine: what describes photos on a CPU;
+    ``auto`` is ONNX Runtime if the network of a run can be exported, unless the environment variable VPR_ENGINE is set.
+    trust: run the code of others that ``run`` names.
 
-    Raises VprError if the run is missing, unfinished, damaged or of another kind, and if the device is not available.
+    Raises VprError if the run is missing, unfinished, damaged or of another kind, for code of others without trust, and
+    if the device is not available.
     """
     # asked in this way, since `torch.device` itself would have to be imported
     kind = str(device) if hasattr(device, "type") else choose_device_kind(device)
+    describer = open_describer(Path(run), kind, engine, trust)
+    if is_model_name(run):
+        return Run(str(ModelName.parse(str(run))), describer, Calibration(), Curves(), calibrated=False)
     name = NAME if str(run) == NAME else os.path.abspath(run)
-    describer = open_describer(Path(run), kind, engine)
     recorded = recorded_calibration(Path(run))
     calibration, curves = calibration_of(Path(run), recorded), curves_of(Path(run), recorded)
     return Run(name, describer, calibration, curves, calibrated=bool(recorded))

@@ -19,6 +19,7 @@ from vpr.base.packages import install_extra
 from vpr.base.photo_files import MOST_PIXELS
 from vpr.base.settings import NonNegativeInt, option, positional
 from vpr.maps.options import LocateConfig
+from vpr.models.settings import RUN, TRUST
 from vpr.serving.limits import TOKEN, Limits
 
 PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")  # of the extra ``serve``
@@ -39,7 +40,8 @@ class ServeOptions:
     token: str = option(
         "", f"token that clients must send; safer in the environment variable {TOKEN}, which other users cannot see"
     )
-    run: str = option("", "run folder of the model, or 'builtin'; default: the map's model")
+    run: str = option("", f"{RUN}; default: the map's model")
+    trust: bool = option(False, TRUST)
     device: Device = option("auto", "device to compute on")
 
 
@@ -140,10 +142,11 @@ def _server(
     from vpr.serving.guards import LOOPBACK, Access
     from vpr.serving.served import ServedMap, warm_up
 
-    photo_map = Map.open(options.map, load(options.run, options.device) if options.run else None, options.device)
+    model = load(options.run, options.device, trust=options.trust) if options.run else None
+    photo_map = Map.open(options.map, model, options.device, options.trust)
     photo_map.place_for(config)  # raises if the map has named places and --place is given
     warm_up(photo_map)
-    served = ServedMap(photo_map, options.device, bool(options.run))
+    served = ServedMap(photo_map, options.device, bool(options.run), options.trust)
     app = create_app(served, config, limits, Access(token, (*LOOPBACK, host)))
 
     async def prepare() -> None:

@@ -37,6 +37,7 @@ from vpr.eval.sets.msls import MSLSBenchmark
 from vpr.eval.tables import text_of, title_of
 from vpr.models.builtin import resolve_run
 from vpr.models.loading import TEACHER, load_teacher
+from vpr.models.model_name import is_model_name
 from vpr.retrieval.settings import RerankOptions
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ def compare_methods(methods: Sequence[Method], benchmark: Benchmark, evaluator: 
 
 def _teacher_fingerprints(method: Method, evaluator: Evaluator) -> set[str]:
     """The fingerprints of the teachers inside the runs; empty unless every run has one."""
-    if not all((resolve_run(run) / TEACHER).is_dir() for run in method.sources):
+    if not all(not is_model_name(run) and (resolve_run(run) / TEACHER).is_dir() for run in method.sources):
         return set()
     return {cache_spec(load_teacher(run, evaluator.device)).fingerprint for run in method.sources}
 

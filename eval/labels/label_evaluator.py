@@ -14,6 +14,7 @@ from vpr.eval.evaluator import Evaluator
 from vpr.eval.labels.label_metrics import KS
 from vpr.eval.options import RankingOptions
 from vpr.models.builtin import resolve_run
+from vpr.models.model_name import is_model_name
 from vpr.retrieval.settings import Calibration, RerankOptions
 
 log = logging.getLogger("vpr")
@@ -39,7 +40,7 @@ def label_evaluator(
 
 def is_trained_on_classes(run: Path) -> bool:
     """Whether a run was trained and calibrated on class labels."""
-    return read_config(resolve_run(run), COMMAND).get("command") == COMMAND
+    return not is_model_name(run) and read_config(resolve_run(run), COMMAND).get("command") == COMMAND
 
 
 def labelled_folder(options: ProtocolOptions) -> Path | None:
@@ -58,7 +59,7 @@ def _label_defaults(
     A run that was calibrated on streets gets mass 1 and the default weight: two photos of one object show the whole
     object, but two photos of one place show different parts of it.
     """
-    config = read_config(resolve_run(run), COMMAND)
+    config = {} if is_model_name(run) else read_config(resolve_run(run), COMMAND)
     if config.get("command") == COMMAND:
         data = config.get("data")
         same_set = isinstance(data, dict) and data.get("fingerprint") == training

@@ -6,6 +6,8 @@ from typing import Any
 import timm
 import torch
 
+from vpr.base.errors import VprError
+from vpr.description.model_spec import PatchModel
 from vpr.eval.patch_studies.depth import Network
 from vpr.models.backbone import create_network, load_weights
 from vpr.models.imagenet import input_statistics
@@ -15,8 +17,10 @@ from vpr.models.structural import StructuralModel
 USUAL_SIDE = 224  # pixels; for a network without a size of its own
 
 
-def run_network(label: str, model: StructuralModel) -> Network:
-    """The network of a structural model, with its head."""
+def run_network(label: str, model: PatchModel) -> Network:
+    """The network of a structural model, with its head. Raises VprError for the model of others."""
+    if not isinstance(model, StructuralModel):
+        raise VprError(f"{label}: only networks of timm can be studied by depth", thing=label, remedy="pass another")
     return Network(label, model, model, model.config.image_size, model.crop)
 
 

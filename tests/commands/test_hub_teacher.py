@@ -86,7 +86,8 @@ def distill_model(repository):
         def forward(self, images):
             from vpr.models.descriptors import Descriptors
 
-            return Descriptors(torch.nn.functional.normalize(network((images.float() / 255 - mean) / std)), None)
+            normalised = ((images.float() / 255 - mean) / std).contiguous()  # not channels last
+            return Descriptors(torch.nn.functional.normalize(network(normalised)), None)
 
     return Normalised()
 
@@ -105,7 +106,7 @@ def test_arguments_of_the_entry_are_passed_on_as_numbers(tiny_tree, tmp_path, re
 @pytest.mark.parametrize(
     ("entry", "more", "words"),
     [
-        ("net", [], "is third-party code, which can do anything on this machine; read it, and pass --trust-teacher"),
+        ("net", [], "is third-party code, which can do anything on this machine; read it, and pass --trust to run it"),
         ("nothing", ["--trust-teacher"], "cannot be loaded (RuntimeError: Cannot find callable nothing in hubconf"),
         ("broken", ["--trust-teacher"], "cannot be loaded (RuntimeError: no weights here); check its hubconf.py"),
         ("maps", ["--trust-teacher"], "returns (2, 8, 22, 22) for 2 images, not descriptors (2, C)"),

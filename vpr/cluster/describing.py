@@ -30,6 +30,7 @@ from vpr.description.describe import describe
 from vpr.description.image_files import ImageFiles, TolerantImages
 from vpr.description.images import ImageError, Size
 from vpr.models.engine import network_of
+from vpr.models.published.network import PublishedModel
 from vpr.models.settings import Crop, Interpolation
 
 BLOCKS = 4096  # maximum number of tasks; a task is one batch, or several of a large set
@@ -71,6 +72,9 @@ def _describe(
     """
     if not batches:
         return
+    if isinstance(model, PublishedModel):
+        problem = f"{model.name} is code of others, which runs on this machine alone"
+        raise ClusterError(problem, remedy="leave --cluster out")
     import ray
     from ray.exceptions import RayError
 

@@ -23,6 +23,7 @@ POWER = 0.25  # whitening power, of patches and of VLAD
 CLUSTERS, GLOBAL_DIM = 64, 256
 PATCHES_PER_CLUSTER = 39  # at least, as k-means of FAISS asks for
 MOST_IMAGES = 4000  # maximum number of images to fit to
+MOST_BYTES, FIT_BYTES = 4 << 30, 6  # maximum memory for their patches, and bytes of a number: float16 and float32
 # Chosen on altered photographs and rendered cities: docs/notes/maps.md. No shrinkage and that of 100 images were worse.
 PRIOR_IMAGES = 30  # images that the shrinkage is worth in the smallest maps
 FREE_IMAGES = 130  # number of images from which on nothing is shrunk
@@ -35,15 +36,18 @@ KEPT_BYTES = 1 << 30  # maximum memory for the adapted patches of a cache
 
 @dataclass(frozen=True, eq=False)
 class Adaptation:
-    """Maps patch descriptors (B, P, C) to adapted ones, and these to VLAD descriptors (B, G); all are unit vectors."""
+    """Maps patch descriptors (B, P, C) to adapted ones, and these to VLAD descriptors (B, G); all are unit vectors.
+
+    Without VLAD, the global descriptors of the model stay as they are.
+    """
 
     mean: np.ndarray  # (C,)
     components: np.ndarray  # (C, C), rows scaled
-    summary: Vlad
+    summary: Vlad | None
 
     @classmethod
-    def fit(cls, patches: np.ndarray, seed: int = 0) -> "Adaptation":
-        """Fit to the patches (N, P, C) of database images, at least 2.
+    def fit(cls, patches: np.ndarray, seed: int = 0, keep_globals: bool = False) -> "Adaptation":
+        """Fit to the patches (N, P, C) of database images, at least 2. keep_globals: fit no VLAD.
 
         N images span N - 1 dimensions of VLAD; the others are zero. With fewer than `FREE_IMAGES`, the whitening is
         shrunk towards none, less the more images there are.
@@ -53,6 +57,8 @@ class Adaptation:
         images, count, channels = patches.shape
         prior = PRIOR_IMAGES * count * max(0.0, 1 - images / FREE_IMAGES)
         mean, components = fit_whitening(patches, channels, POWER, seed, prior)
+        if keep_globals:
+            return cls(mean, components, None)
         clusters = max(1, min(CLUSTERS, images * count // PATCHES_PER_CLUSTER))
         summary = PatchSummary("vlad", (count, channels), clusters, adapted_global_dim(channels))
         adaptation = cls(mean, components, Vlad(**summary.arrays()))
@@ -65,9 +71,14 @@ class Adaptation:
         return all(np.array_equal(array, theirs[name]) for name, array in mine.items())
 
     @property
-    def global_dim(self) -> int:
-        """G, the length of a global descriptor."""
-        return len(self.summary.components)
+    def global_dim(self) -> int | None:
+        """G, the length of a VLAD descriptor; None without VLAD."""
+        return None if self.summary is None else len(self.summary.components)
+
+    def adapt(self, globals_: np.ndarray, patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Adapted global descriptors (B, G) and patches (B, P, C), float32, of a model's own ones."""
+        adapted = self.adapt_patches(patches)
+        return (np.asarray(globals_, np.float32) if self.summary is None else self.summary(adapted)), adapted
 
     def adapt_patches(self, patches: np.ndarray) -> np.ndarray:
         """Adapted patch descriptors, float32."""
@@ -80,7 +91,8 @@ class Adaptation:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Its arrays by name, for a file; `from_arrays` is the inverse."""
-        summary = {f"summary.{name}": array for name, array in self.summary.arrays().items()}
+        arrays = {} if self.summary is None else self.summary.arrays()
+        summary = {f"summary.{name}": array for name, array in arrays.items()}
         return {"mean": self.mean, "components": self.components, **summary}
 
     @classmethod
@@ -88,11 +100,12 @@ class Adaptation:
         """The inverse of `to_arrays`; raises LookupError or ValueError for arrays of something else."""
         dim, parts = len(arrays["mean"]), {name: array for name, array in arrays.items() if name.startswith("summary.")}
         parts = {name[8:]: part for name, part in parts.items()}
-        summary = Vlad.from_arrays(parts, len(parts["centroids"]), dim, len(parts["components"]))
+        summary = Vlad.from_arrays(parts, len(parts["centroids"]), dim, len(parts["components"])) if parts else None
         return cls(arrays["mean"], arrays["components"].reshape(-1, dim), summary)
 
     def global_descriptors(self, patches: np.ndarray) -> np.ndarray:
-        """VLAD descriptors (B, G) of adapted patches (B, P, C), float32."""
+        """VLAD descriptors (B, G) of adapted patches (B, P, C), float32; the adaptation must have VLAD."""
+        assert self.summary is not None
         return self.summary(patches)
 
 
@@ -153,7 +166,8 @@ class ComputedCache(DescriptorCache):
 class AdaptedCache(ComputedCache):
     """A descriptor cache, read only, whose descriptors are adapted when they are read.
 
-    ``globals_`` (N, G) are the adapted ones, in memory. ``patches`` are those of the file; `read_patches` adapts them.
+    ``globals_`` (N, G) are the adapted ones, in memory, or those of the file if the model's own stay. ``patches`` are
+    those of the file; `read_patches` adapts them.
     """
 
     def __init__(self, plain: DescriptorCache, path: Path, fingerprint: str) -> None:
@@ -169,8 +183,11 @@ class AdaptedCache(ComputedCache):
         try:
             arrays = load_file(path)
             self.adaptation = Adaptation.from_arrays(arrays)
-            self.globals_ = np.zeros((len(plain), self.adaptation.global_dim), np.float32)
-            self.globals_[described_rows(plain)] = arrays[GLOBALS]
+            if self.adaptation.global_dim is None:
+                self.globals_ = plain.globals_
+            else:
+                self.globals_ = np.zeros((len(plain), self.adaptation.global_dim), np.float32)
+                self.globals_[described_rows(plain)] = arrays[GLOBALS]
         except (OSError, LookupError, ValueError, RuntimeError, SafetensorError) as error:
             raise CacheError(f"{path} is damaged ({error})", thing=path, remedy="remove it") from error
         self.keep_patches()
@@ -213,11 +230,13 @@ def _write_adaptation(path: Path, cache: DescriptorCache, adaptation: Adaptation
     """Write an adaptation with the adapted global descriptors of all described images, in the order of their keys."""
     from safetensors.numpy import save
 
-    adapted = [
-        adaptation.global_descriptors(adaptation.adapt_patches(cache.read_patches(block)))
-        for block in split_rows(described_rows(cache))
-    ]
-    arrays = {**adaptation.to_arrays(), GLOBALS: np.concatenate(adapted)}
+    arrays = adaptation.to_arrays()
+    if adaptation.summary is not None:
+        adapted = [
+            adaptation.global_descriptors(adaptation.adapt_patches(cache.read_patches(block)))
+            for block in split_rows(described_rows(cache))
+        ]
+        arrays = {**arrays, GLOBALS: np.concatenate(adapted)}
     with replace_file(path) as temporary:
         temporary.write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
 
@@ -233,21 +252,27 @@ def sort_by_key(cache: DescriptorCache, rows: np.ndarray) -> np.ndarray:
 
 
 def fit_adaptation(cache: DescriptorCache, rows: np.ndarray) -> Adaptation:
-    """Fit to the rows (D,) of a cache, in any order; if they are too many, to `MOST_IMAGES` evenly spaced ones.
+    """Fit to the rows (D,) of a cache, in any order.
+
+    If they are too many, to evenly spaced ones: at most `MOST_IMAGES`, and as many as fit into `MOST_BYTES`.
 
     Raises CacheError for descriptors with NaN or infinity.
     """
-    chosen = space_evenly(sort_by_key(cache, rows), MOST_IMAGES)
+    most = min(MOST_IMAGES, max(2, MOST_BYTES // max(1, FIT_BYTES * math.prod(cache.patch_shape))))
+    chosen = space_evenly(sort_by_key(cache, rows), most)
     log.info("adapting to %d database images", len(chosen))
     patches = cache.read_patches(chosen)
     cache.require_numbers(chosen, patches)
-    return Adaptation.fit(patches)
+    return Adaptation.fit(patches, keep_globals=cache.keeps_globals)
 
 
 def spec_of_type(spec: CacheSpec, dtype: PatchType, adapted: bool) -> CacheSpec:
     """The specification of a model's descriptors with patches of another type, adapted or not."""
     return replace(
-        spec, dtype=dtype, adapted=adapted, global_dim=adapted_global_dim(spec.dim) if adapted else spec.global_dim
+        spec,
+        dtype=dtype,
+        adapted=adapted,
+        global_dim=adapted_global_dim(spec.dim) if adapted and not spec.keeps_globals else spec.global_dim,
     )
 
 

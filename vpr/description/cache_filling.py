@@ -27,9 +27,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from vpr.description.image_files import ImageFiles, TolerantImages
-    from vpr.models.hub import HubModel
-    from vpr.models.netvlad import NetVLAD
-    from vpr.models.structural import StructuralModel
+    from vpr.description.model_spec import AnyModel
 
 log = logging.getLogger("vpr")
 
@@ -80,7 +78,7 @@ DEFAULT_FILL = CacheFillOptions()
 
 def fill_cache(
     path: Path,
-    model: StructuralModel | NetVLAD | HubModel,
+    model: AnyModel,
     root: Path,
     keys: Keys,
     device: torch.device,
@@ -202,7 +200,7 @@ def _is_created(path: Path, spec: CacheSpec, options: CacheFillOptions) -> bool:
 
 def _create_coded(
     path: Path,
-    model: StructuralModel | NetVLAD | HubModel,
+    model: AnyModel,
     root: Path,
     images: ImageStates,
     spec: CacheSpec,

@@ -66,8 +66,7 @@ def write_described(
     if patches is None:
         patches = np.empty((len(rows), 0, cache.spec.dim), np.float16)
     if adaptation is not None:
-        patches = adaptation.adapt_patches(patches)
-        global_descriptors = adaptation.global_descriptors(patches)
+        global_descriptors, patches = adaptation.adapt(global_descriptors, patches)
     cache.write(rows, global_descriptors, patches, weights)
 
 

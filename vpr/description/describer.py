@@ -15,21 +15,22 @@ from vpr.base.errors import VprError
 from vpr.cache import CacheSpec
 from vpr.description.batches import ImageDescriptors
 from vpr.description.kept_networks import KeptNetwork, open_kept
+from vpr.models.model_name import is_model_name
 from vpr.models.onnx_network import Engine, choose_engine
 from vpr.models.recorded import student_config
-from vpr.models.settings import ModelConfig
+from vpr.models.settings import DescriptionConfig, ModelConfig
 
 if TYPE_CHECKING:
-    from vpr.models.structural import StructuralModel
+    from vpr.description.model_spec import PatchModel
 
 log = logging.getLogger("vpr")
 
 
 class Describer(Protocol):
-    """A structural model on a device, without a word of what computes it."""
+    """A model on a device, without a word of what computes it."""
 
     @property
-    def config(self) -> ModelConfig:
+    def config(self) -> DescriptionConfig:
         """The settings of the model; also the form of its input images, `vpr.description.images.ModelInput`."""
         ...
 
@@ -44,7 +45,7 @@ class Describer(Protocol):
         ...
 
     @property
-    def network(self) -> StructuralModel:
+    def network(self) -> PatchModel:
         """The model in torch, in evaluation mode."""
         ...
 
@@ -74,7 +75,7 @@ class KeptDescriber:
         return self._kept.spec if self._loaded is None else self._loaded.spec
 
     @property
-    def network(self) -> StructuralModel:
+    def network(self) -> PatchModel:
         """As `Describer.network`; raises VprError if the run has changed since it was opened."""
         if self._loaded is None:
             from vpr.description.network_describer import load_describer  # imports torch
@@ -97,11 +98,16 @@ class KeptDescriber:
         return ImageDescriptors.from_network(*self._kept.network(images))
 
 
-def open_describer(run: Path, device: str, engine: Engine) -> Describer:
-    """What describes the photos of a run on a device, by an engine.
+def open_describer(run: Path, device: str, engine: Engine, trust: bool = False) -> Describer:
+    """What describes the photos of a run, or of a model that ``run`` names, on a device, by an engine.
 
-    Raises VprError if the run is missing, unfinished, damaged or of another kind.
+    trust: run the code of others. Raises VprError if the run is missing, unfinished, damaged or of another kind, and
+    for a model of others without trust.
     """
+    if is_model_name(run):
+        from vpr.description.network_describer import name_describer  # imports torch
+
+        return name_describer(run, device, engine, trust)
     config = student_config(run)
     if device == "cpu" and choose_engine(engine) != "torch" and (kept := open_kept(run, config)) is not None:
         return KeptDescriber(run, config, kept, engine)

@@ -20,6 +20,7 @@ class JoinedCache(ComputedCache):
         Raises CacheError if the adaptation is damaged.
         """
         self.path, self.fingerprint, self.coding = database.path, database.fingerprint, None
+        self.keeps_globals = database.keeps_globals
         self._parts, self._adaptation = (database, queries), adaptation_of(database)
         self.keys = np.concatenate([database.keys, queries.keys])
         self.done = np.concatenate([database.done, queries.done])
@@ -43,7 +44,7 @@ class JoinedCache(ComputedCache):
 
     def _query_globals(self, rows: np.ndarray) -> np.ndarray:
         queries = self._parts[1]
-        if self._adaptation is None:
+        if self._adaptation is None or self._adaptation.summary is None:
             return np.asarray(queries.globals_[rows])
         return self._adaptation.global_descriptors(self._adaptation.adapt_patches(queries.read_patches(rows)))
 

@@ -50,6 +50,7 @@ from vpr.maps.store import (
     write_arrays,
     write_table,
 )
+from vpr.models.model_name import is_model_name
 from vpr.positions.errors import MapError
 from vpr.positions.map_frame import Kind, Position, require_size
 from vpr.positions.paths import RealPaths
@@ -298,6 +299,11 @@ def require_model(folder: Path, state: State, model: Run) -> None:
     own = model.spec.fingerprint
     if state.fingerprint == own:
         return
+    if state.run == model.name and is_model_name(model.name):
+        raise MapError(
+            f"the code or the weights of {state.run} have changed since it made {folder} (it was {state.fingerprint}, "
+            f"and is {own}); restore the old ones, or add the photos to a new map, which describes them again"
+        )
     if state.run == model.name:
         raise MapError(
             f"the run at {state.run} has changed since it made {folder} (it was {state.fingerprint}, and is {own}); "
@@ -396,7 +402,7 @@ def _global_descriptors(
 
     before (N, G): earlier descriptors, which are reused if a row has not changed. is_changed: (N,) bool.
     """
-    if adaptation is None or cache.spec.adapted:
+    if adaptation is None or adaptation.summary is None or cache.spec.adapted:
         return np.asarray(cache.globals_[rows])
     dim = len(adaptation.summary.components)
     vectors = np.zeros((len(rows), dim), np.float32)

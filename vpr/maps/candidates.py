@@ -156,5 +156,4 @@ class CandidateFinder:
         patches, adaptation = require_patches(described).astype(np.float32), self.photos.images.adaptation
         if adaptation is None:
             return ImageDescriptors(described.globals_, patches)
-        patches = adaptation.adapt_patches(patches)
-        return ImageDescriptors(adaptation.global_descriptors(patches), patches)
+        return ImageDescriptors(*adaptation.adapt(described.globals_, patches))

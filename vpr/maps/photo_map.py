@@ -62,14 +62,14 @@ class Map:
     added: AddResult | None = None  # the result of adding photos; of a map that `build` or `add` returned
 
     @classmethod
-    def open(cls, folder: str | Path, model: Run | None = None, device: Device = "auto") -> Map:
-        """Open a map. model: None loads the model that made the map.
+    def open(cls, folder: str | Path, model: Run | None = None, device: Device = "auto", trust: bool = False) -> Map:
+        """Open a map. model: None loads the model that made the map. trust: run the code of others for that model.
 
         A map that changes meanwhile is read again. Raises MapError if there is no map, or it is damaged or of another
         model; VprError if the run of its model is missing.
         """
         folder = Path(folder)
-        model = model or load(State.of(folder).run, device)
+        model = model or load(State.of(folder).run, device, trust=trust)
         return read_consistently(folder, lambda: cls._read(folder, model))
 
     @classmethod

@@ -223,7 +223,7 @@ class MapContent:
             unknown_scores = np.load(paths["strangers"], allow_pickle=False)
             if not len(table) == len(vectors) == state.photos or vectors.ndim != 2 or vectors.dtype != np.float32:
                 raise ValueError(f"its files do not have the {state.photos} photos that it counts")
-            if adaptation is not None and vectors.shape[1] != adaptation.global_dim:
+            if adaptation is not None and vectors.shape[1] != (adaptation.global_dim or vectors.shape[1]):
                 raise ValueError("its global descriptors are not those of its adaptation")
         except (ValueError, LookupError, RuntimeError, TypeError, OverflowError) as error:
             raise damage_error(folder / MAP, error) from error

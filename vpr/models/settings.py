@@ -1,7 +1,7 @@
 """Settings of the networks."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from vpr.base.settings import Names, NonNegativeInt, PositiveInt, option
 
@@ -11,6 +11,47 @@ Head = Literal["shared", "whitening"]
 Interpolation = Literal["bicubic", "bilinear"]
 Crop = Literal["resize", "centre"]
 Pooling = Literal["avg", "gem", "cls", "vlad", "layout"]
+RUN = "run folder of the structural model, 'builtin', a published model (megaloc, salad, ...), hub:... or timm:NAME"
+TRUST = "run the code of others that --run names, of a published model or hub:...; it can do anything on this machine"
+
+
+class DescriptionConfig(Protocol):
+    """The settings of a model that photos are described by."""
+
+    @property
+    def head(self) -> Head:
+        """``whitening`` if descriptors are adapted to a database."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Length of a patch descriptor."""
+        ...
+
+    @property
+    def grid(self) -> int:
+        """Patch descriptors per side."""
+        ...
+
+    @property
+    def global_length(self) -> int:
+        """Length of a global descriptor."""
+        ...
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the input images, pixels."""
+        ...
+
+    @property
+    def interpolation(self) -> Interpolation:
+        """The interpolation of resized images."""
+        ...
+
+    @property
+    def crop(self) -> Crop:
+        """The part of a photo that the model sees."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -94,8 +135,12 @@ class TeacherConfig:
 class HubOptions:
     """Teacher of torch.hub."""
 
-    trust_teacher: bool = option(
-        False, "run the third-party code of a hub: teacher; it can do anything on this machine"
+    trust: bool = option(
+        False, "run the code of others that --teacher names, of a published model or hub:...; it can do anything on "
+        "this machine",
+    )  # fmt: skip
+    trust_teacher: bool = option(False, "the same as --trust, by its older name")
+    teacher_size: PositiveInt | None = option(
+        None, "input height and width of such a teacher, pixels; default: that of the published model, 322 for others"
     )
-    teacher_size: PositiveInt = option(322, "input height and width of a hub: teacher, pixels")
     teacher_arguments: Names = option(Names(), "arguments of the function in hubconf.py, as name=value,name=value")

@@ -112,8 +112,17 @@ def _problem_of(given: torch.Tensor, wanted: torch.Tensor) -> str:
 
 def fingerprint(model: nn.Module, *details: object) -> str:
     """A hash of all weights and of the given details (transform, size, grid): 16 hexadecimal digits."""
-    digest = hashlib.sha256(repr(details).encode())
+    return _digest(model, repr(details).encode())[:16]
+
+
+def digest_of_weights(model: nn.Module) -> str:
+    """SHA-256 of all weights, with their names."""
+    return _digest(model, b"")
+
+
+def _digest(model: nn.Module, before: bytes) -> str:
+    digest = hashlib.sha256(before)
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()

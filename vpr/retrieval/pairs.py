@@ -6,14 +6,14 @@ import torch
 
 from vpr.description.describe import describe
 from vpr.description.image_files import ImageFiles
+from vpr.description.model_spec import PatchModel
 from vpr.models.rollout import RolloutModel
-from vpr.models.structural import StructuralModel
 from vpr.retrieval.matching import MatchedPhotos, match_described, require_files
 from vpr.retrieval.settings import RerankConfig
 
 
 def match_photos(
-    model: StructuralModel, photos: tuple[Path, Path], config: RerankConfig, device: torch.device
+    model: PatchModel, photos: tuple[Path, Path], config: RerankConfig, device: torch.device
 ) -> MatchedPhotos:
     """Describe two image files, and match the first, as the query, with the second.
 

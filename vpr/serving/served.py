@@ -36,11 +36,11 @@ def rows_of(photo_map: Map, keys: Sequence[str]) -> list[int]:
 class ServedMap:
     """An open map, and the error if its newest state on disk cannot be opened."""
 
-    def __init__(self, photo_map: Map, device: Device = "cpu", pinned: bool = False) -> None:
-        """pinned: whether the user chose the model; then a map of another model is not opened."""
+    def __init__(self, photo_map: Map, device: Device = "cpu", pinned: bool = False, trust: bool = False) -> None:
+        """pinned: whether the user chose the model; then a map of another model is not opened. trust: as `Map.open`."""
         self.photo_map, self.fault = photo_map, ""
         self._device: Device = device
-        self._pinned = pinned
+        self._pinned, self._trust = pinned, trust
 
     def refresh(self) -> bool:
         """Open the map again if it changed on disk; returns whether the open map is the one on disk.
@@ -52,7 +52,7 @@ class ServedMap:
             state = State.of(folder)
             if state != current.content.state:
                 same = self._pinned or state.fingerprint == current.model.spec.fingerprint
-                self.photo_map = Map.open(folder, current.model if same else None, self._device)
+                self.photo_map = Map.open(folder, current.model if same else None, self._device, self._trust)
                 log.info("%s has changed and was opened again: %d photos", folder, len(self.photo_map))
             self.fault = ""
         except (VprError, OSError) as error:

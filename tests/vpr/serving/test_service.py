@@ -179,7 +179,7 @@ def make_other(folder):
 def test_a_map_of_another_model_is_served_by_that_model_unless_one_was_chosen(tmp_path, seams):
     served = ServedMap(make_map(tmp_path))
     make_other(tmp_path)
-    seams.replace("vpr.maps.photo_map.load", lambda run, device: a_model(seed=5))
+    seams.replace("vpr.maps.photo_map.load", lambda run, device, trust: a_model(seed=5))
     with client_of(served) as client:
         assert served.refresh() and client.get("/health").json()["photos"] == 3
         assert post(client, PHOTO).status_code == 200
