@@ -287,7 +287,7 @@ def _answer(benchmark: Benchmark, settings: EvaluationSettings) -> Answers:
     from vpr.eval.descriptors import Sharding  # these import torch, which a prediction file does not need
     from vpr.eval.evaluator import Evaluator
 
-    shortlist = _external_shortlist(benchmark, settings)
+    shortlist = external_shortlist(benchmark, settings.source.shortlist, settings.ranking.depth)
     evaluator = Evaluator(settings.ranking, settings.rerank, choose_device(settings.ranking.device))
     with settings.cluster.connect() as cluster:
         if cluster is not None:
@@ -295,12 +295,12 @@ def _answer(benchmark: Benchmark, settings: EvaluationSettings) -> Answers:
         return evaluator.answer(benchmark.data, settings.source, shortlist)
 
 
-def _external_shortlist(benchmark: Benchmark, settings: EvaluationSettings) -> Shortlist | None:
-    """The shortlist from the file of predictions or descriptors that the settings name; None if they name none."""
-    from vpr.description.foreign import is_foreign, read_foreign
-    from vpr.eval.ranking import Shortlist, foreign_shortlist
+def external_shortlist(benchmark: Benchmark, source: str, depth: int) -> Shortlist | None:
+    """The shortlist from the file of predictions or descriptors that ``--shortlist`` names; None if it names none."""
+    from vpr.description.foreign import is_foreign
+    from vpr.eval.ranking import Shortlist, foreign_shortlist, read_descriptors
 
-    path, depth = Path(settings.source.shortlist), settings.ranking.depth
+    path = Path(source)
     if is_foreign(path):
-        return foreign_shortlist(benchmark.data, read_foreign(path), depth)
+        return foreign_shortlist(benchmark.data, read_descriptors(benchmark.data, path), depth)
     return Shortlist(benchmark.read_shortlist(path, depth)) if path.is_file() else None

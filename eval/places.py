@@ -43,7 +43,8 @@ class FileOptions(PredictionOptions):
     )
     compare: Names = option(
         Names(),
-        "more runs and prediction files, each as SOURCE or NAME=SOURCE, in one table with --run or --predictions",
+        "more runs, prediction files and descriptors of other models, each as SOURCE or NAME=SOURCE, in one table with "
+        "--run or --predictions",
     )
     submission: Path | None = output(None, "write the final rankings as a prediction file, .zip or .csv", "predictions")
     confidence: Path | None = output(None, "write the first answer of each query and its confidence as CSV", "csv")
@@ -108,7 +109,7 @@ def _methods(source: SourceOptions, files: FileOptions, answered: bool) -> list[
     first = [str(source.run)] if answered else []
     scored = [] if files.predictions is None else [str(files.predictions)]
     methods = parse_methods([*first, *scored, *files.compare])
-    for run in (place for method in methods if not method.is_file for place in method.sources):
+    for run in (place for method in methods if method.is_run for place in method.sources):
         read_config(resolve_run(run))
     return methods
 
@@ -121,7 +122,7 @@ def _check_before_work(benchmark: PlacesBenchmark, files: FileOptions, methods: 
     if methods:
         benchmark.require_answers()
     for method in methods:
-        if method.is_file:
+        if method.kind == "predictions":
             benchmark.read_rankings(method.sources[0], files.strict and method.sources[0] == files.predictions)
 
 

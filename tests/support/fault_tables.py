@@ -28,6 +28,7 @@ from faults_of_cases import (
     on,
     photos,
     pickled,
+    settings,
     zipped,
 )
 from tiny import LABELS, SMALL
@@ -54,6 +55,7 @@ UTM = [*ADD, "--crs", "EPSG:32631"]
 LOCATE = ["map", QUERY, "--run", "run", "--device", "cpu"]
 UNNAMED = ["map", QUERY, "--device", "cpu"]  # by the model that the map names
 SERVE = ["map", "--run", "run", "--device", "cpu", "--port", "0"]
+TABLE = "sets: {a: {kind: msls, data: x}}\nmethods: {b: {predictions: p.csv}}"
 PLACED = ["--database", f"{CPH}/database/images", "--queries", f"{CPH}/query/images", "--run", "run"]
 EXTRACT = ["--run", "run", "--data", "tree", "--cache", "new.h5", "--device", "cpu"]
 FUSED = "not exact for a fused ranking"
@@ -108,6 +110,16 @@ REFUSED = [
     ("eval.compare", ["none.csv", *USUAL], nothing, "none.csv: no such prediction file"),
     ("eval.compare", ["none", *USUAL], nothing, "none"),
     ("eval.compare", ["run", "--format", "word", *USUAL], nothing, "word"),
+    ("eval.compare", ["--settings", "t.yaml"], nothing, "--settings t.yaml: it cannot be read (no such file"),
+    ("eval.compare", ["--settings", "t.yaml"], settings("sets: [a"), "not valid YAML"),
+    ("eval.compare", ["--settings", "t.yaml"], settings("sets: {a: {data: x}}"), "methods is missing or empty"),
+    ("eval.compare", ["--settings", "t.yaml", "run"], settings(""), "names sets and methods; leave RUN"),
+    ("eval.compare", ["--settings", "t.yaml", "--out", "run"], settings(TABLE), "1 of 1 evaluations failed"),
+    ("eval.compare", ["--settings", "t.yaml", "--out", "p.csv"], settings(TABLE), "--out p.csv is an input"),
+    ("eval.compare", ["--out", "new", "run", *USUAL], nothing, "--out is for --settings; leave it out"),
+    ("eval.compare", USUAL, nothing, "no method is given; name runs and files"),
+    ("eval.compare", ["none.npy", *USUAL], nothing, "none.npy: no such file of descriptors"),
+    ("eval.compare", ["a.h5", *USUAL], on("a.h5", scramble), "a.h5 cannot be read as descriptors"),
     ("eval.compare", ["p.csv", *USUAL], on("p.csv", cut, 0.001), "p.csv"),
     ("eval.submission", ["z.zip", "--x"], nothing, "unrecognized arguments"),
     ("vpr.extract", ["--run", "run", "--data", "tree", "--cache", "/proc/x/a.h5"], nothing, "/proc/x"),
