@@ -24,12 +24,12 @@ import h5py
 import numpy as np
 
 from vpr.base.errors import VprError
+from vpr.base.outputs import HDF5
 from vpr.base.photo_files import ENDINGS, WHITE_SPACE
 from vpr.cache import DescriptorCache
 
 log = logging.getLogger("vpr")
 
-HDF5 = (".h5", ".hdf5")
 PARTS = ("database", "queries")  # of the layout of VPR-methods-evaluation
 FOLDERS = {"database": "database", "query": "queries", "queries": "queries"}  # folders of images, with their part
 OTHER_ENDINGS = (".npy", ".npz", ".pt", ".pth", ".h5", ".json")  # extensions of names, besides those of photos
