@@ -1,4 +1,4 @@
-"""``python -m eval.compare``: runs and prediction files side by side, above baselines."""
+"""``python -m eval.compare``: runs, prediction files and descriptors side by side, on MSLS or on several sets."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from vpr.base.command import run_command
 from vpr.base.errors import VprError
 from vpr.base.files import write_json
 from vpr.base.machine import choose_device
+from vpr.base.outputs import check_outputs
 from vpr.base.settings import option, output, positional
 from vpr.datasets.default_data import data_root
 from vpr.datasets.msls import Protocol, load
@@ -34,9 +35,22 @@ class CompareOptions:
     """Runs and files."""
 
     runs: tuple[str, ...] = positional(
-        "run folders, 'builtin', published models, timm:NAME, or prediction files, each as SOURCE or NAME=SOURCE; runs "
-        "with the same NAME are trainings of one method; a teacher inside a run has rows of its own",
+        "run folders, 'builtin', published models, timm:NAME, prediction files, or descriptors of other models, each as "
+        "SOURCE or NAME=SOURCE; runs with the same NAME are trainings of one method; a teacher inside a run has rows of "
+        "its own",
         "RUN",
+        minimum=0,
+    )
+    settings: Path | None = option(
+        None,
+        "YAML file that names sets and methods, in place of RUN and of the options of dataset and protocols: one table "
+        "of all methods on all sets",
+    )
+    out: Path | None = output(
+        None,
+        "with --settings, the folder that keeps the result of each method on each set; default: runs/compare/NAME, by "
+        "the name of the file of settings",
+        "folder",
     )
     format: TableFormat = option("text", "format of the printed table")
     submission: Path | None = output(
@@ -49,7 +63,8 @@ class CompareOptions:
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     stages = [CompareOptions, ProtocolListOptions, RankingOptions, RerankOptions, ReportOptions]
-    return run_command("eval.compare", "Compare runs and prediction files.", stages, _work, argv)
+    about = "Compare runs, prediction files and descriptors of other models, on one set or on several."
+    return run_command("eval.compare", about, stages, _work, argv)
 
 
 def _work(
@@ -64,6 +79,13 @@ def _work(
     from vpr.eval.evaluator import Evaluator
     from vpr.eval.sets.msls import MSLSBenchmark
 
+    if compared.settings is not None:
+        _compare_sets(compared, options, ranking, rerank, page)
+        return
+    if not compared.runs:
+        raise VprError("no method is given; name runs and files, or pass --settings FILE.yaml")
+    if compared.out is not None:
+        raise VprError("--out is for --settings; leave it out")
     methods = parse_methods(compared.runs)
     _check(compared, options, page, methods)
     evaluator = Evaluator(ranking, rerank, choose_device(ranking.device))
@@ -84,15 +106,47 @@ def _work(
         show(_submit(compared.submission, methods[-1], dataset, evaluator))
 
 
+def _compare_sets(
+    compared: CompareOptions,
+    options: ProtocolListOptions,
+    ranking: RankingOptions,
+    rerank: RerankOptions,
+    page: ReportOptions,
+) -> None:
+    """Print the table of a file of settings; raises VprError at the end if a pair of it failed."""
+    from vpr.eval.comparison.set_comparison import compare_sets
+    from vpr.eval.comparison.set_settings import read_settings
+
+    assert compared.settings is not None
+    if compared.runs or options != ProtocolListOptions():
+        raise VprError("--settings names sets and methods; leave RUN and the options of dataset and protocols out")
+    if compared.submission is not None or compared.curves is not None or page.report is not None:
+        raise VprError("--submission, --curves and --report are of one set; leave them out, or --settings")
+    settings = read_settings(compared.settings, ranking, rerank)
+    named = [path for method in settings.methods for path in method.files()]
+    check_outputs([compared, *(one.options for one in settings.sets)], named)
+    out = compared.out or Path("runs/compare") / compared.settings.stem
+    table = compare_sets(settings, out, choose_device(ranking.device))
+    show(*table.blocks(compared.format))
+    if compared.json is not None:
+        write_json(compared.json, table.record())
+    if table.failures:
+        pairs = (
+            f"{len(table.failures)} of {len(settings.sets) * len(settings.methods)} evaluations failed, see the notes"
+        )
+        raise VprError(pairs, remedy="correct that and run the command again; it keeps the others")
+
+
 def _check(compared: CompareOptions, options: ProtocolListOptions, page: ReportOptions, methods: list[Method]) -> None:
     """Raise VprError for options that exclude one another, before anything is computed."""
     if compared.submission is not None:
         check_suffix(compared.submission)
-        if methods[-1].is_file:
-            raise VprError(f"--submission needs a run as the last method; {methods[-1].name} is a prediction file")
+        if not methods[-1].is_run:
+            what = "a prediction file" if methods[-1].kind == "predictions" else "a file of descriptors"
+            raise VprError(f"--submission needs a run as the last method; {methods[-1].name} is {what}")
     if options.has_several and (page.report is not None or compared.curves is not None):
         raise VprError("--report and --curves need one protocol; give one --task and one --subtask")
-    if options.task == "all" and any(method.is_file for method in methods):
+    if options.task == "all" and any(method.kind == "predictions" for method in methods):
         raise VprError("a prediction file is for one task; pass it as --task")
 
 

@@ -21,6 +21,7 @@ from rich.table import Table
 from vpr.base.errors import VprError
 from vpr.base.files import replace_file
 from vpr.base.machine import choose_device
+from vpr.base.pair_files import write_pairs
 from vpr.base.run_folder import revision
 from vpr.base.settings import fill_stages, option
 from vpr.cluster.options import ShardOptions
@@ -168,6 +169,36 @@ class Evaluation:
 
         return submit(path, self.benchmark.data, self._run_answers())
 
+    def write_pairs(self, path: Path, per_query: int) -> str:
+        """Write the first database photos of each query as pairs of names; returns a line for the user.
+
+        Names are paths below ``data.root``. Errors as `write_submission`.
+        """
+        data, ranked = self.benchmark.data, self._run_answers().ranked[:, :per_query]
+        queries, database = data.queries.images[:, 0].tolist(), data.database.images[:, 0].tolist()
+        pairs = [
+            (query, database[entry]) for query, row in zip(queries, ranked.tolist()) for entry in row if entry >= 0
+        ]
+        write_pairs(path, pairs)
+        return f"pairs: {path} ({len(pairs)} pairs; names are below {data.root})"
+
+    def write_descriptors(self, path: Path) -> str:
+        """Write the global descriptors of both sides for other tools, as `write_foreign`; returns a line for the user.
+
+        Names are paths below ``data.root``. Raises VprError if the photos were not described.
+        """
+        from vpr.description.foreign_files import NamedVectors, write_foreign
+
+        data, described = self.benchmark.data, self._run_answers().described
+        if described is None:
+            raise VprError("the shortlist is another model's, so no photo was described; pass --rerank too")
+        queries, database = described.global_descriptors()
+        sides = {"database": (data.database, database), "queries": (data.queries, queries)}
+        named = {part: NamedVectors(side.images[:, 0].tolist(), vectors) for part, (side, vectors) in sides.items()}
+        write_foreign(path, named)
+        shape = f"{len(database)} and {len(queries)} descriptors of {database.shape[1]} numbers"
+        return f"descriptors: {path} ({shape}; names are below {data.root})"
+
     def write_confidence(self, path: Path) -> None:
         """Write each query's first answer and its confidence as CSV; errors as `write_submission`."""
         answers = self._run_answers()
@@ -289,7 +320,7 @@ def _answer(benchmark: Benchmark, settings: EvaluationSettings) -> Answers:
     from vpr.eval.descriptors import Sharding  # these import torch, which a prediction file does not need
     from vpr.eval.evaluator import Evaluator
 
-    shortlist = _external_shortlist(benchmark, settings)
+    shortlist = external_shortlist(benchmark, settings.source.shortlist, settings.ranking.depth)
     evaluator = Evaluator(settings.ranking, settings.rerank, choose_device(settings.ranking.device))
     with settings.cluster.connect() as cluster:
         if cluster is not None:
@@ -297,12 +328,12 @@ def _answer(benchmark: Benchmark, settings: EvaluationSettings) -> Answers:
         return evaluator.answer(benchmark.data, settings.source, shortlist)
 
 
-def _external_shortlist(benchmark: Benchmark, settings: EvaluationSettings) -> Shortlist | None:
-    """The shortlist from the file of predictions or descriptors that the settings name; None if they name none."""
-    from vpr.description.foreign import is_foreign, read_foreign
-    from vpr.eval.ranking import Shortlist, foreign_shortlist
+def external_shortlist(benchmark: Benchmark, source: str, depth: int) -> Shortlist | None:
+    """The shortlist from the file of predictions or descriptors that ``--shortlist`` names; None if it names none."""
+    from vpr.description.foreign import is_foreign
+    from vpr.eval.ranking import Shortlist, foreign_shortlist, read_descriptors
 
-    path, depth = Path(settings.source.shortlist), settings.ranking.depth
+    path = Path(source)
     if is_foreign(path):
-        return foreign_shortlist(benchmark.data, read_foreign(path), depth)
+        return foreign_shortlist(benchmark.data, read_descriptors(benchmark.data, path), depth)
     return Shortlist(benchmark.read_shortlist(path, depth)) if path.is_file() else None

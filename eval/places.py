@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vpr.base.command import log_to, run_command
+from vpr.base.command import run_command
 from vpr.base.errors import VprError
-from vpr.base.files import write_json
 from vpr.base.machine import choose_device
 from vpr.base.outputs import check_outputs
 from vpr.base.run_folder import read_config
-from vpr.base.settings import Names, option, output
+from vpr.base.settings import Names, option
 from vpr.cluster.options import ShardOptions
 from vpr.datasets.places.options import PlaceOptions
 from vpr.datasets.places.place_set import load
 from vpr.eval.comparison.methods import Method, parse_methods
-from vpr.eval.evaluation import EvaluationSettings, PredictionOptions, evaluate_benchmark
-from vpr.eval.files.prediction_file import check_names, check_suffix
+from vpr.eval.evaluation import EvaluationSettings
+from vpr.eval.files.prediction_file import check_names
 from vpr.eval.options import RankingOptions, SourceOptions
 from vpr.eval.report.subject import ReportOptions
+from vpr.eval.results import FileOptions, announce, evaluate_and_write
 from vpr.eval.sets.places import KS, PlacesBenchmark
-from vpr.eval.tables import show
 from vpr.models.builtin import resolve_run
 from vpr.models.model_name import is_model_name
 from vpr.retrieval.settings import RerankOptions
@@ -32,11 +31,9 @@ from vpr.retrieval.settings import RerankOptions
 if TYPE_CHECKING:
     from vpr.eval.comparison.comparison import Comparison
 
-log = logging.getLogger("vpr")
-
 
 @dataclass(frozen=True)
-class FileOptions(PredictionOptions):
+class PlaceFileOptions(FileOptions):
     """Results and files."""
 
     recall: Names = option(
@@ -44,16 +41,14 @@ class FileOptions(PredictionOptions):
     )
     compare: Names = option(
         Names(),
-        "more runs and prediction files, each as SOURCE or NAME=SOURCE, in one table with --run or --predictions",
+        "more runs, prediction files and descriptors of other models, each as SOURCE or NAME=SOURCE, in one table with "
+        "the run, the prediction file or the shortlist of this command",
     )
-    submission: Path | None = output(None, "write the final rankings as a prediction file, .zip or .csv", "predictions")
-    confidence: Path | None = output(None, "write the first answer of each query and its confidence as CSV", "csv")
-    json: Path | None = output(None, "write protocol, counts and results as JSON", "json")
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    stages = [PlaceOptions, SourceOptions, RankingOptions, RerankOptions, FileOptions, ReportOptions, ShardOptions]
+    stages = [PlaceOptions, SourceOptions, RankingOptions, RerankOptions, PlaceFileOptions, ReportOptions, ShardOptions]
     about = "Evaluate on any set of places: file names with positions, arrays, lists, EXIF, or no labels."
     return run_command("eval.places", about, stages, _work, argv)
 
@@ -63,59 +58,43 @@ def _work(
     source: SourceOptions,
     ranking: RankingOptions,
     rerank: RerankOptions,
-    files: FileOptions,
+    files: PlaceFileOptions,
     page: ReportOptions,
     cluster: ShardOptions,
 ) -> None:
-    if files.submission is not None:
-        check_suffix(files.submission)
-    answered = bool(files.predictions is None or source.rerank or files.submission or files.confidence)
+    files.check()
+    answered = files.needs_run(source.rerank)
     ks = parse_recall(files.recall, ranking.depth if answered else None)
     methods = _methods(source, files, answered)
     places = options.places()
     check_outputs([source, files, page], places.files())  # the files that were found by looking are inputs too
     benchmark = PlacesBenchmark(load(places, options.rules()), ks)
-    show(*benchmark.header())
-    for note in benchmark.notes():
-        log.warning("note: %s", note)
+    announce(benchmark)
     _check_before_work(benchmark, files, methods)
-    if answered and source.run.is_dir():
-        log_to(source.run)
-    evaluation = evaluate_benchmark(benchmark, EvaluationSettings(source, ranking, rerank, files, cluster, answered))
-    if files.submission is not None:
-        show(evaluation.write_submission(files.submission))
-    show(*evaluation.blocks())
-    if files.confidence is not None:
-        evaluation.write_confidence(files.confidence)
-    record = evaluation.record()
-    if files.json is not None:
-        write_json(files.json, record)  # before the comparison, which may fail
-    if methods:
-        comparison = _compare(methods, benchmark, ranking, rerank)
-        show(*comparison.blocks()[len(benchmark.header()) :])
-        if files.json is not None:
-            write_json(files.json, record | {"comparison": comparison.record()})
-    if page.report is not None:  # last, because it takes longest
-        show(evaluation.write_report(page.report, page))
+    settings = EvaluationSettings(source, ranking, rerank, files, cluster, answered)
+    compare = partial(_compare, methods, benchmark, ranking, rerank) if methods else None
+    evaluate_and_write(benchmark, settings, files, page, compare)
 
 
-def _methods(source: SourceOptions, files: FileOptions, answered: bool) -> list[Method]:
-    """The methods of the comparison: the run, if it is used, the prediction file and those of --compare; may be empty.
+def _methods(source: SourceOptions, files: PlaceFileOptions, answered: bool) -> list[Method]:
+    """The methods of the comparison: what ranks the database, the prediction file and those of --compare; may be empty.
 
-    Raises VprError for a missing prediction file and for a run that is missing.
+    A file as shortlist ranks the database, unless the run re-ranks it. Raises VprError for a missing file and for a run
+    that is missing.
     """
     if not files.compare:
         return []
-    first = [str(source.run)] if answered else []
+    by_file = not source.rerank and Path(source.shortlist).exists()
+    first = [source.shortlist if by_file else str(source.run)] if answered else []
     scored = [] if files.predictions is None else [str(files.predictions)]
     methods = parse_methods([*first, *scored, *files.compare])
-    for run in (place for method in methods if not method.is_file for place in method.sources):
+    for run in (place for method in methods if method.is_run for place in method.sources):
         if not is_model_name(run):
             read_config(resolve_run(run))
     return methods
 
 
-def _check_before_work(benchmark: PlacesBenchmark, files: FileOptions, methods: list[Method]) -> None:
+def _check_before_work(benchmark: PlacesBenchmark, files: PlaceFileOptions, methods: list[Method]) -> None:
     """Raise VprError for what would fail after the photos are described."""
     benchmark.require_positives()
     if files.submission is not None:
@@ -123,7 +102,7 @@ def _check_before_work(benchmark: PlacesBenchmark, files: FileOptions, methods: 
     if methods:
         benchmark.require_answers()
     for method in methods:
-        if method.is_file:
+        if method.kind == "predictions":
             benchmark.read_rankings(method.sources[0], files.strict and method.sources[0] == files.predictions)
 
 

@@ -5,11 +5,12 @@ Rankings are (Q, K) int64 database numbers, best first, filled up with -1 if a q
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from vpr.datasets.retrieval_set import RetrievalSet
-from vpr.description.foreign import ForeignDescriptors
+from vpr.description.foreign import ForeignDescriptors, read_foreign
 from vpr.eval.descriptors import DescribedSet
 from vpr.eval.options import Fusion
 from vpr.retrieval.confidence import Curves, answer_separation, separation
@@ -82,6 +83,12 @@ def search_shortlist(data: RetrievalSet, queries: np.ndarray, database: Searchab
     similarity, ranked = data.without_own(*search_groups(queries, database, data.spans(), count))
     latency = _per_query(start, ranked)
     return Shortlist(ranked, similarity, latency, separation(similarity, data.places(ranked)))
+
+
+def read_descriptors(data: RetrievalSet, path: Path) -> ForeignDescriptors:
+    """The descriptors of another model for a set; errors as `read_foreign`."""
+    sides = {"database": data.database, "queries": data.queries}
+    return read_foreign(path, {part: [*dict.fromkeys(side.images.ravel().tolist())] for part, side in sides.items()})
 
 
 def foreign_shortlist(data: RetrievalSet, foreign: ForeignDescriptors, depth: int) -> Shortlist:

@@ -15,7 +15,7 @@ BY_HAND = {
     ("test_docs.py", "uvicorn.Server.run"): "it would go on without end",
     ("vpr/retrieval/test_search.py", "faiss.get_num_gpus"): "FAISS for CPUs lacks it; no question would be listed",
     ("vpr/retrieval/test_search.py", "faiss.StandardGpuResources"): "FAISS for CPUs lacks it; none would be made",
-    ("commands/test_places.py", "places.evaluate_benchmark"): "it must not be called, and fails the test if it is",
+    ("commands/test_places.py", "results.evaluate_benchmark"): "it must not be called, and fails the test if it is",
     ("datasets/places/test_truths.py", "truths.np.asarray"): "its calls are counted, and may be none",
     ("vpr/serving/test_service.py", "Map.locate_all"): "for some lines alone; the log would lack its exception",
     (

@@ -1,7 +1,8 @@
 """``python -m vpr.map MAP add FOLDER``: a map of your own photos with positions.
 
 ``add`` adds photos to the map, ``remove`` removes them, ``info`` prints the content of the map. ``check`` locates
-photos with known positions, and prints how good the answers are. An interrupted ``add`` continues when it is given
+photos with known positions, and prints how good the answers are. ``pairs`` writes photos of the map that look alike,
+for COLMAP and hloc. An interrupted ``add`` continues when it is given
 again. Photos that are already described are not described again.
 """
 
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from vpr.base.command import one_line, run_command
 from vpr.base.errors import VprError
 from vpr.base.machine import Device
-from vpr.base.settings import NonNegativeFloat, PositiveFloat, option, output, positional
+from vpr.base.settings import NonNegativeFloat, PositiveFloat, PositiveInt, option, output, positional
 from vpr.cache import PatchType
 from vpr.cluster.options import ClusterOptions
 from vpr.maps.options import DecisionConfig, FolderRole
@@ -37,9 +38,10 @@ class MapOptions:
     """Map and photos."""
 
     map: Path = positional("folder of the map; add creates it", "MAP")
-    action: Literal["add", "remove", "info", "check"] = positional(
-        "add photos, remove photos, print information, or check the map by photos with known positions",
-        "{add,remove,info,check}",
+    action: Literal["add", "remove", "info", "check", "pairs"] = positional(
+        "add photos, remove photos, print information, check the map by photos with known positions, or write pairs of "
+        "its photos that look alike",
+        "{add,remove,info,check,pairs}",
     )
     sources: tuple[str, ...] = positional(
         "add: folders, photos, videos, and lists of photos with positions (.csv, .geojson); check: the same without "
@@ -81,27 +83,49 @@ class CheckOutputs:
     report: Path | None = output(None, "write the wrong answers to this HTML file", "html")
 
 
+@dataclass(frozen=True)
+class PairOptions:
+    """Pairs."""
+
+    out: Path | None = output(
+        None, "the list of pairs, two names in a line, as COLMAP (match_list_path) and hloc read it", "pairs"
+    )
+    neighbours: PositiveInt = option(20, "number of the most similar photos that each photo is paired with")
+    rerank: bool = option(False, "order the first 100 candidates by patches, too")
+    images: Path | None = option(
+        None, "folder that names are relative to, as image_path of COLMAP; default: the folder above all photos"
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    stages = [MapOptions, DecisionConfig, CheckOutputs, ClusterOptions]
+    stages = [MapOptions, DecisionConfig, CheckOutputs, PairOptions, ClusterOptions]
     return run_command("vpr.map", "A map of your own photos with positions.", stages, _work, argv)
 
 
-def _work(options: MapOptions, decision: DecisionConfig, outputs: CheckOutputs, cluster: ClusterOptions) -> None:
+def _work(
+    options: MapOptions, decision: DecisionConfig, outputs: CheckOutputs, pairs: PairOptions, cluster: ClusterOptions
+) -> None:
     if cluster.cluster and options.action != "add":
         problem = f"{options.action} works on this machine alone"
         raise VprError(problem, thing="--cluster", remedy="leave --cluster out")
     if options.action != "check":
-        _refuse_check_options(options.action, decision, outputs)
+        _refuse_options_of("check", options.action, decision, outputs)
+    if options.action != "pairs":
+        _refuse_options_of("pairs", options.action, pairs)
     if options.folders and options.action not in ("add", "check"):
         raise VprError("--folders is for add and check", thing="--folders", remedy="leave --folders out")
     if options.place is not None and options.action not in ("add", "check"):
         problem = f"the size of a place is stored by add, not by {options.action}"
         raise VprError(problem, thing="--place", remedy="leave --place out, or give it to add or to vpr.locate")
-    if options.action == "info":
+    if options.action in ("info", "pairs"):
         if options.sources:
-            raise VprError("info takes only a map", thing=options.sources[0], remedy=f"leave {options.sources[0]} out")
-        _print_info(options)
+            given = options.sources[0]
+            raise VprError(f"{options.action} takes only a map", thing=given, remedy=f"leave {given} out")
+        if options.action == "info":
+            _print_info(options)
+        else:
+            _write_pairs(options, pairs)
     elif not options.sources:
         raise VprError(f"{options.action}: give a folder or a file", thing=options.action)
     elif options.action == "add":
@@ -112,13 +136,13 @@ def _work(options: MapOptions, decision: DecisionConfig, outputs: CheckOutputs, 
         _remove(options)
 
 
-def _refuse_check_options(action: str, *stages: DecisionConfig | CheckOutputs) -> None:
-    """Raise VprError for an option of check that is given to another action."""
+def _refuse_options_of(owner: str, action: str, *stages: DecisionConfig | CheckOutputs | PairOptions) -> None:
+    """Raise VprError for an option of an action that is given to another action."""
     given, default = ({name: value for stage in side for name, value in vars(stage).items()}
                       for side in (stages, [type(stage)() for stage in stages]))  # fmt: skip
     for name, value in given.items():
         if value != default[name]:
-            problem = f"--{name} is for check, not for {action}"
+            problem = f"--{name} is for {owner}, not for {action}"
             raise VprError(problem, thing=f"--{name}", remedy=f"leave --{name} out")
 
 
@@ -246,6 +270,22 @@ def _print_info(options: MapOptions) -> None:
     else:
         print(f"{NO_PROBABILITIES}, so that no photo is refused; {fitted}")
     print(one_line(f"model {state.run} ({state.fingerprint}), {adapted}; patches: {patches}; index: {state.index}"))
+
+
+def _write_pairs(options: MapOptions, pairs: PairOptions) -> None:
+    from vpr.maps.neighbours import write_neighbour_pairs
+    from vpr.maps.photo_map import Map
+    from vpr.maps.store import State
+
+    if pairs.out is None:
+        raise VprError("pairs: give the file to write", thing="--out", remedy="pass --out pairs.txt")
+    if State.of(options.map).photos < 2:
+        raise VprError(f"{options.map} has one photo, so there are no pairs", thing=options.map, remedy="add others")
+    photo_map = Map.open(options.map, _model(options))
+    count, folder = write_neighbour_pairs(
+        photo_map, pairs.out, pairs.neighbours, pairs.rerank, pairs.images, "looking for photos that look alike"
+    )
+    print(one_line(f"{pairs.out}: {count} pairs of {len(photo_map)} photos; names are below {folder}"))
 
 
 def _check(options: MapOptions, decision: DecisionConfig, outputs: CheckOutputs) -> None:

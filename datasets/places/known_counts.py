@@ -1,7 +1,8 @@
 """The official numbers of photos of well-known test sets, and a remark if a set has others.
 
-Sources: the papers of the sets, the README files of VPR-datasets-downloader and gsv-cities, and the tables of "Deep
-Visual Geo-localization Benchmark" (Berton et al., CVPR 2022).
+Sources: the tables of EigenPlaces (Berton et al., ICCV 2023) and of "Deep Visual Geo-localization Benchmark" (Berton et
+al., CVPR 2022); of SF-XL the README of the set, which rounds the numbers of database photos; of SVOX the folders of the
+set; of SPED and MSLS the code of gsv-cities and VPR-datasets-downloader. Other splits are not in them.
 """
 
 from __future__ import annotations
@@ -9,11 +10,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from vpr.base.progress import counted
+
+Count = int | range  # a range is a rounded number
+
 # By the name of the set, lower case letters and digits: the pairs of numbers of database photos and queries that its
-# splits and versions have.
-KNOWN: dict[str, tuple[tuple[int, int], ...]] = {
-    "pitts30k": ((10_000, 6_816), (10_000, 7_608), (10_000, 7_416)),
-    "pitts250k": ((83_952, 8_280), (78_648, 7_608), (91_464, 7_824)),
+# versions have.
+SF_XL, SF_XL_SMALL = range(2_750_000, 2_850_000), range(26_500, 27_500)
+KNOWN: dict[str, tuple[tuple[Count, int], ...]] = {
+    "pitts30k": ((10_000, 6_816),),
+    "pitts250k": ((83_952, 8_280),),
     "tokyo247": ((75_984, 315),),
     "stlucia": ((1_549, 1_464),),
     "eynsham": ((23_935, 23_935),),
@@ -21,24 +27,35 @@ KNOWN: dict[str, tuple[tuple[int, int], ...]] = {
     "amstertime": ((1_231, 1_231),),
     "sped": ((607, 607),),
     "svox": ((17_166, 823), (17_166, 872), (17_166, 937), (17_166, 870), (17_166, 854), (17_166, 14_278)),
-    "sfxl": ((2_805_840, 1_000), (2_805_840, 598), (2_805_840, 466), (2_805_840, 76), (8_015, 7_993)),
+    "sfxl": ((SF_XL, 1_000), (SF_XL, 598), (SF_XL, 466), (SF_XL, 76), (SF_XL_SMALL, 1_000)),
     "mslsval": ((18_871, 740), (18_871, 747), (18_871, 11_084)),
 }
+OTHER_SPLIT = re.compile(r"(?<![a-z])(train|val)(?![a-z])")  # in a name of a folder or an array
 
 
 def count_remark(places: tuple[Path, ...], database: int, queries: int) -> str | None:
-    """A remark if a set has the name of a well-known one, and other numbers of photos; None otherwise.
+    """A remark if a test set has the name of a well-known one, and other numbers of photos; None otherwise.
 
-    places: the paths of the set; a folder or a file with the name of the set tells which it is.
+    places: the paths of the set; a folder or a file with the name of the set tells which it is, and whether it is
+    another split.
     """
-    name = next((name for place in places for part in place.parts for name in _names(part)), None)
-    if name is None or (database, queries) in KNOWN[name]:
+    parts = [part for place in places for part in place.parts]
+    name = next((name for part in parts for name in _names(part)), None)
+    if name is None or any(_is(known, database) and count == queries for known, count in KNOWN[name]):
         return None
-    official = " or ".join(f"{one:,} and {other:,}" for one, other in KNOWN[name])
-    return (
-        f"{database:,} database photos and {queries:,} queries, but {name} has {official}: files are missing, or this "
-        "is a part of the set"
-    )
+    if name != "mslsval" and any(OTHER_SPLIT.search(part.lower()) for part in parts):
+        return None
+    official = " or ".join(f"{_text(known)} and {count:,}" for known, count in KNOWN[name])
+    found = f"{counted(database, 'database photo')} and {counted(queries, 'query')}"
+    return f"{found}, but {name} has {official}: files are missing, or this is a part of the set"
+
+
+def _is(known: Count, count: int) -> bool:
+    return count in known if isinstance(known, range) else count == known
+
+
+def _text(known: Count) -> str:
+    return f"about {known[len(known) // 2]:,}" if isinstance(known, range) else f"{known:,}"
 
 
 def _names(part: str) -> list[str]:

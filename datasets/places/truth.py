@@ -36,9 +36,21 @@ def read_number_rows(path: Path, entries: int) -> Rows:
     if _is_matrix(array, entries):
         what = f"{path} has 0 or 1 for each of the {entries} database photos, not their numbers"
         raise DatasetError(what, thing=path, remedy="write the numbers: [np.flatnonzero(row) for row in matrix]")
-    if array.dtype.kind in "iu" and array.size and array.max() < entries:  # all rows at once: each alone takes long
-        return [sorted({number for number in row if number >= 0}) for row in array.reshape(len(array), -1).tolist()]
+    if array.dtype.kind in "iuf" and array.size:  # all rows at once: each alone takes long
+        return _numbers_at_once(array.reshape(len(array), -1), entries, path)
     return [_numbers(row, entries, f"{path}, row {number}") for number, row in enumerate(array)]
+
+
+def _numbers_at_once(array: np.ndarray, entries: int, path: Path) -> Rows:
+    """The rows of an array of numbers (Q, K); errors as `_numbers`, which finds the first row at fault."""
+    fits = (np.abs(array) < LARGEST) & (array < entries)
+    fits &= array == np.where(fits, array, 0).astype(np.int64)
+    if not fits.all():
+        number = int((~fits.all(1)).argmax())
+        _numbers(array[number], entries, f"{path}, row {number}")
+    if array.shape[1] == 1:
+        return [[number] if number >= 0 else [] for number in array[:, 0].astype(np.int64).tolist()]
+    return [sorted({number for number in row if number >= 0}) for row in array.astype(np.int64).tolist()]
 
 
 def _is_matrix(array: np.ndarray, entries: int) -> bool:

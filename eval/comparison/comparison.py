@@ -31,6 +31,7 @@ from vpr.eval.comparison.seed_results import recall_hits
 from vpr.eval.evaluator import Evaluator
 from vpr.eval.metrics import evaluate
 from vpr.eval.options import RankingOptions, SourceOptions, TableFormat
+from vpr.eval.ranking import foreign_shortlist, read_descriptors
 from vpr.eval.report.subject import Stage, Table, answer_stages
 from vpr.eval.sets.benchmark import Benchmark
 from vpr.eval.sets.msls import MSLSBenchmark
@@ -167,8 +168,9 @@ def compare(
 ) -> Comparison:
     """Compare runs and prediction files under one protocol, as ``python -m eval.compare`` does.
 
-    runs: run folders, 'builtin' or prediction files, each as SOURCE or NAME=SOURCE. data: the root of an MSLS tree;
-    None takes mini-MSLS, rendered on first use. cities: folders of the tree; empty takes the cities of the split.
+    runs: run folders, 'builtin', prediction files, or descriptors of other models, each as SOURCE or NAME=SOURCE. data:
+    the root of an MSLS tree; None takes mini-MSLS, rendered on first use. cities: folders of the tree; empty takes the
+    cities of the split.
     options: other options of the command by name. For the protocol: ``seq_length``, ``subtask``, ``radius``,
     ``scope``. For the ranking: ``depth``, ``weight``, ``fusion``, ``adapt``, ``patches``, ``device``, ``workers``. For
     the re-ranking: ``marginals``, ``epsilon``, ``mass``, ``memory_mb``, ``threads``, ``prune``. Errors as
@@ -185,15 +187,15 @@ def compare(
 def compare_methods(methods: Sequence[Method], benchmark: Benchmark, evaluator: Evaluator) -> Comparison:
     """Evaluate every method on a benchmark.
 
-    A run has two rows: its shortlist and its re-ranking. The two rows of the teacher inside the run come before them,
-    unless an earlier run had the same teacher. Raises VprError if true positions are unknown, and as `Evaluator.answer`
-    and `Benchmark.read_rankings`.
+    A file of predictions or descriptors has one row. A run has two: its shortlist and its re-ranking. The two rows of
+    the teacher inside the run come before them, unless an earlier run had the same teacher. Raises VprError if true
+    positions are unknown, and as `Evaluator.answer`, `Benchmark.read_rankings` and `read_descriptors`.
     """
     benchmark.require_answers()
     data, rows, teachers = benchmark.data, list[Row](), set[str]()
     for method in methods:
-        if method.is_file:
-            ranked = benchmark.read_rankings(method.sources[0], strict=False)
+        if not method.is_run:
+            ranked = rank_by_file(method, benchmark, evaluator.ranking.depth)
             rows.append(Row(method.name, data, [ranked], Stage(method.name, ranked), final=True))
             continue
         fingerprints = _teacher_fingerprints(method, evaluator)
@@ -203,6 +205,14 @@ def compare_methods(methods: Sequence[Method], benchmark: Benchmark, evaluator: 
         teachers |= fingerprints
         rows += _run_rows(method, data, evaluator, "student")
     return Comparison(benchmark, rows)
+
+
+def rank_by_file(method: Method, benchmark: Benchmark, depth: int) -> np.ndarray:
+    """The rankings (Q, K) of a prediction file, or by descriptors of another model, of which K is ``depth``."""
+    path = method.sources[0]
+    if method.kind == "predictions":
+        return benchmark.read_rankings(path, strict=False)
+    return foreign_shortlist(benchmark.data, read_descriptors(benchmark.data, path), depth).ranked
 
 
 def _teacher_fingerprints(method: Method, evaluator: Evaluator) -> set[str]:

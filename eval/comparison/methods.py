@@ -1,4 +1,4 @@
-"""The methods of a comparison: runs, with one or several trainings each, and prediction files."""
+"""The methods of a comparison: runs, with one or several trainings each, and files of predictions or descriptors."""
 
 from __future__ import annotations
 
@@ -6,28 +6,34 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from vpr.base.errors import VprError
+from vpr.description.foreign import is_foreign
 
 BASELINES = ("chance", "7x7-pixel thumbnails")  # names of rows
+FILE_SUFFIXES = {".csv": "prediction file", ".zip": "prediction file", ".h5": "file of descriptors",
+                 ".hdf5": "file of descriptors", ".npy": "file of descriptors"}  # fmt: skip
+Kind = Literal["run", "predictions", "descriptors"]
 
 
 @dataclass(frozen=True)
 class Method:
-    """Runs, or a prediction file, under one name."""
+    """Runs, a prediction file, or descriptors of another model, under one name."""
 
     name: str
-    sources: tuple[Path, ...]  # run folders, one for each training; or one prediction file
+    sources: tuple[Path, ...]  # run folders, one for each training; or one file, or one folder of descriptors
+    kind: Kind = "run"
 
     @property
-    def is_file(self) -> bool:
-        """Whether it is a prediction file."""
-        return self.sources[0].is_file()
+    def is_run(self) -> bool:
+        """Whether it is a run, which describes the photos itself."""
+        return self.kind == "run"
 
     @property
     def row_names(self) -> list[str]:
         """The names of the rows that it may have."""
-        if self.is_file:
+        if not self.is_run:
             return [self.name]
         return [f"{prefix}{self.name}{suffix}" for prefix in ("", "NetVLAD of ") for suffix in ("", ", re-ranked")]
 
@@ -50,28 +56,37 @@ class Argument:
     @property
     def default_name(self) -> str:
         """The name of a source without a name of its own."""
-        return self.source.stem if self.source.suffix in (".csv", ".zip") else self.source.name
+        return self.source.stem if self.source.suffix in FILE_SUFFIXES else self.source.name
+
+
+def kind_of(source: Path) -> Kind:
+    """What a source is, by looking; a source that does not exist is a run, which may have a name only."""
+    return "descriptors" if is_foreign(source) else "predictions" if source.is_file() else "run"
 
 
 def parse_methods(texts: Sequence[str]) -> list[Method]:
     """The methods of a command line: ``SOURCE`` or ``NAME=SOURCE``. Sources with the same given name are trainings of
     one method.
 
-    Raises VprError for a missing prediction file, for a prediction file with the same name as another source, and if
-    two rows would have the same name.
+    Raises VprError for a missing file, for a file with the same name as another source, and if two rows would have the
+    same name.
     """
     arguments = [Argument.parse(text) for text in texts]
     unnamed = Counter(argument.default_name for argument in arguments if not argument.name)
     sources: dict[str, list[Path]] = {}
     for argument in arguments:
-        if argument.source.suffix in (".csv", ".zip") and not argument.source.is_file():
-            raise VprError(f"{argument.source}: no such prediction file; check the path")
+        kind = FILE_SUFFIXES.get(argument.source.suffix)
+        if kind is not None and not argument.source.is_file():
+            raise VprError(f"{argument.source}: no such {kind}; check the path")
         default = argument.default_name if unnamed[argument.default_name] == 1 else str(argument.source)
         sources.setdefault(argument.name or default, []).append(argument.source)
-    methods = [Method(name, tuple(paths)) for name, paths in sources.items()]
-    for method in methods:
-        if len(method.sources) > 1 and any(source.is_file() for source in method.sources):
-            raise VprError(f"{method.name} names a prediction file and another source; give each its own name")
+    methods = []
+    for name, paths in sources.items():
+        kinds = [kind_of(path) for path in paths]
+        if len(paths) > 1 and (others := [kind for kind in kinds if kind != "run"]):
+            what = "a prediction file" if "predictions" in others else "descriptors"
+            raise VprError(f"{name} names {what} and another source; give each its own name")
+        methods.append(Method(name, tuple(paths), kinds[0]))
     rows = Counter([*BASELINES, *(row for method in methods for row in method.row_names)])
     if repeated := [row for row, count in rows.items() if count > 1]:
         raise VprError(f"two rows would have the name {repeated[0]}; give one of them another name, as NAME=SOURCE")

@@ -23,7 +23,7 @@ from place_trees import (
 
 from tools.photo_folder import write_side
 from vpr.base.errors import VprError
-from vpr.eval import places
+from vpr.eval import places, results
 from vpr.eval.metrics import first_hits, map_at_k, recall_at_k
 
 KS = (1, 5, 10, 20, 100)
@@ -298,7 +298,7 @@ def test_what_would_fail_later_fails_before_the_work(tmp_path, monkeypatch, caps
     arguments, *_ = pair_set(tmp_path / "set")
     touch(tmp_path / "set/database/b c.jpg")
     (tmp_path / "odd.csv").write_text("x 1\n")
-    monkeypatch.setattr(places, "evaluate_benchmark", lambda *_: pytest.fail("the photos are described"))
+    monkeypatch.setattr(results, "evaluate_benchmark", lambda *_: pytest.fail("the photos are described"))
     assert words in refused(capsys, places.main, *arguments, "--run", "builtin", *options)
 
 
@@ -356,3 +356,52 @@ def test_prediction_files_that_do_not_fit(tmp_path, capsys, text, words):
     arguments, *_ = pair_set(tmp_path)
     (tmp_path / "p.csv").write_text(text)
     assert words in refused(capsys, places.main, *arguments, "--predictions", tmp_path / "p.csv")
+
+
+def test_a_file_as_shortlist_is_compared_without_a_run(tmp_path, monkeypatch):
+    """It ranks the database, so it is the first row; other descriptors are methods, too."""
+    monkeypatch.chdir(tmp_path)
+    arguments, (queries, database), right, wrong, _ = utm_set(tmp_path / "set")
+    for number, path in enumerate([*queries, *database]):
+        picture(path, number)  # for the baselines
+    expected = {}
+    for seed, name in enumerate(("mine", "other")):
+        vectors = write_descriptors(tmp_path / f"{name}.npy", [*queries, *database], seed=seed)
+        expected[name] = naive_recall(vectors, queries, database, right, (1, 5, 10), wrong)
+    record = run(tmp_path, *arguments, "--shortlist", "mine.npy", "--compare", "theirs=other.npy")
+    for row, name in (("mine", "mine"), ("theirs", "other")):
+        assert {key: record["comparison"][row][key] for key in expected[name]} == pytest.approx(expected[name])
+
+
+@pytest.mark.slow
+def test_pairs_and_descriptors_for_other_tools(street_set, distilled_run, tmp_path, capsys):
+    """The pairs are the ranking; the descriptors, read back, find the same."""
+    options = ["--data", street_set, "--run", distilled_run, "--device", "cpu"]
+    files = ["--pairs", tmp_path / "pairs.txt", "--pairs-per-query", "3", "--submission", tmp_path / "s.csv"]
+    record = run(tmp_path, *options, *files, "--descriptors", tmp_path / "f.h5")
+    printed = capsys.readouterr().out
+    assert f"names are below {street_set}" in printed
+    rows = [line.split() for line in (tmp_path / "s.csv").read_text().splitlines()]
+    expected = [(f"queries/{query}", f"database/{entry}") for query, *entries in rows for entry in entries[:3]]
+    pairs = [tuple(line.split()) for line in (tmp_path / "pairs.txt").read_text().splitlines()]
+    assert sorted(pairs) == sorted(expected) and len(pairs) == 3 * len(rows)
+    assert all((street_set / name).is_file() for pair in pairs for name in pair)
+    run(tmp_path, *options, "--descriptors", tmp_path / "arrays")
+    for listed in (tmp_path / "arrays").glob("*.txt"):
+        listed.unlink()
+    for path in (tmp_path / "f.h5", tmp_path / "arrays"):
+        again = run(tmp_path, "--data", street_set, "--shortlist", path)["results"]["shortlist"]
+        assert {key: again[key] for key in again if key != "confidence"} == {
+            key: value for key, value in record["results"]["shortlist"].items() if key != "confidence"
+        }
+    theirs = ["--shortlist", tmp_path / "f.h5", "--descriptors", tmp_path / "g.h5"]
+    assert "no photo was described; pass --rerank too" in refused(capsys, places.main, *options[:2], *theirs)
+
+
+def test_names_that_pairs_cannot_have_are_found_before_the_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments, *_ = pair_set(tmp_path / "set")
+    touch(tmp_path / "set/database/b c.jpg")
+    monkeypatch.setattr(results, "evaluate_benchmark", lambda *_: pytest.fail("the photos are described"))
+    line = refused(capsys, places.main, *arguments, "--run", "builtin", "--pairs", "p.txt")
+    assert "photo 'database/b c.jpg' cannot be written into a list of pairs; rename it" in line

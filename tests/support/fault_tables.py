@@ -28,6 +28,7 @@ from faults_of_cases import (
     on,
     photos,
     pickled,
+    settings,
     zipped,
 )
 from tiny import LABELS, SMALL
@@ -54,8 +55,12 @@ UTM = [*ADD, "--crs", "EPSG:32631"]
 LOCATE = ["map", QUERY, "--run", "run", "--device", "cpu"]
 UNNAMED = ["map", QUERY, "--device", "cpu"]  # by the model that the map names
 SERVE = ["map", "--run", "run", "--device", "cpu", "--port", "0"]
+SEQUENCES = ["--task", "seq2seq", "--seq-length", "3"]
+PAIRS = ["map", "pairs", "--out", "new.txt", "--device", "cpu"]
+TABLE = "sets: {a: {kind: msls, data: x}}\nmethods: {b: {predictions: p.csv}}"
 PLACED = ["--database", f"{CPH}/database/images", "--queries", f"{CPH}/query/images", "--run", "run"]
 EXTRACT = ["--run", "run", "--data", "tree", "--cache", "new.h5", "--device", "cpu"]
+HLOC = [*EXTRACT, "--format", "hloc"]
 FUSED = "not exact for a fused ranking"
 
 
@@ -108,6 +113,16 @@ REFUSED = [
     ("eval.compare", ["none.csv", *USUAL], nothing, "none.csv: no such prediction file"),
     ("eval.compare", ["none", *USUAL], nothing, "none"),
     ("eval.compare", ["run", "--format", "word", *USUAL], nothing, "word"),
+    ("eval.compare", ["--settings", "t.yaml"], nothing, "--settings t.yaml: it cannot be read (no such file"),
+    ("eval.compare", ["--settings", "t.yaml"], settings("sets: [a"), "not valid YAML"),
+    ("eval.compare", ["--settings", "t.yaml"], settings("sets: {a: {data: x}}"), "methods is missing or empty"),
+    ("eval.compare", ["--settings", "t.yaml", "run"], settings(""), "names sets and methods; leave RUN"),
+    ("eval.compare", ["--settings", "t.yaml", "--out", "run"], settings(TABLE), "1 of 1 evaluations failed"),
+    ("eval.compare", ["--settings", "t.yaml", "--out", "p.csv"], settings(TABLE), "--out p.csv is an input"),
+    ("eval.compare", ["--out", "new", "run", *USUAL], nothing, "--out is for --settings; leave it out"),
+    ("eval.compare", USUAL, nothing, "no method is given; name runs and files"),
+    ("eval.compare", ["none.npy", *USUAL], nothing, "none.npy: no such file of descriptors"),
+    ("eval.compare", ["a.h5", *USUAL], on("a.h5", scramble), "a.h5 cannot be read as descriptors"),
     ("eval.compare", ["p.csv", *USUAL], on("p.csv", cut, 0.001), "p.csv"),
     ("eval.submission", ["z.zip", "--x"], nothing, "unrecognized arguments"),
     ("vpr.extract", ["--run", "run", "--data", "tree", "--cache", "/proc/x/a.h5"], nothing, "/proc/x"),
@@ -163,14 +178,22 @@ REFUSED = [
     ("eval.patches", [*PATCHES, "--patch", "1,1"], nothing, "pass --pair A.jpg,B.jpg too"),
     ("eval.patches", [*PAIR, "--out", "/proc/x"], photos(), "/proc/x"),
     ("eval.patches", [*PAIR, "--out", "p.csv"], photos(), "p.csv"),
-    ("vpr.map", ["map"], nothing, "{add,remove,info,check}"),
-    ("vpr.map", ["map", "find"], nothing, "'find' is not one of add, remove, info, check"),
+    ("vpr.map", ["map"], nothing, "{add,remove,info,check,pairs}"),
+    ("vpr.map", ["map", "find"], nothing, "'find' is not one of add, remove, info, check, pairs"),
     ("vpr.map", ["map", "info", "tree"], nothing, "info takes only a map"),
     ("vpr.map", ["map", "info", "--place", "9"], nothing, "the size of a place is stored by add, not by info; leave"),
     ("vpr.map", ["map", "add", "A.jpg", "--place", "-1"], nothing, "--place: -1 is out of range"),
     ("vpr.map", ["map", "info", "--threshold", "0.3"], nothing, "--threshold is for check, not for info; leave"),
     ("vpr.map", ["new", "info"], nothing, "no map at new"),
     ("vpr.map", ["new", "check", "A.jpg"], nothing, "no map at new"),
+    ("vpr.map", ["new", "pairs", "--out", "new.txt"], nothing, "no map at new"),
+    ("vpr.map", ["map", "pairs"], nothing, "pairs: give the file to write; pass --out pairs.txt"),
+    ("vpr.map", ["map", "pairs", "tree", "--out", "new.txt"], nothing, "pairs takes only a map; leave tree out"),
+    ("vpr.map", ["map", "info", "--neighbours", "3"], nothing, "--neighbours is for pairs, not for info"),
+    ("vpr.map", ["map", "pairs", "--out", "map/map.json"], nothing, "map/map.json belongs to the map in"),
+    ("vpr.map", ["map", "pairs", "--out", "a.h5", "--run", "run"], nothing, "a.h5 exists and is no list of pairs"),
+    ("vpr.map", ["map", "pairs", "--out", "n.txt", "--neighbours", "0"], nothing, "--neighbours: 0 is out of range"),
+    ("vpr.map", [*PAIRS, "--images", "set"], nothing, "is not in --images set; pass a folder above all photos"),
     ("vpr.map", ["map", "check"], nothing, "check: give a folder or a file"),
     ("vpr.map", ["map", "check", "a.mp4"], nothing, "check takes no videos; give photos, or a list"),
     ("vpr.map", ["map", "check", "nowhere", *UNNAMED[2:]], nothing, "no folder or file nowhere"),
@@ -279,6 +302,21 @@ REFUSED = [
     ("vpr.locate", [*LOCATE, "--cluster", "nowhere.invalid:1"], nothing, "no Ray answers there"),
     ("vpr.map", [*UTM, "--cluster", "ray://127.0.0.1:1"], nothing, "give HOST:PORT of the head of a cluster, or local"),
     ("vpr.map", ["map", "info", "--cluster", "local"], nothing, "info works on this machine alone"),
+    ("vpr.extract", [*EXTRACT, "--format", "csv"], nothing, "'csv' is not one of cache, hloc"),
+    ("vpr.extract", [*HLOC, "--cache", "a.h5"], nothing, "so it is no file of global features alone"),
+    ("vpr.extract", [*HLOC, "--cache", "a.h5"], on("a.h5", cut, 0.001), "a.h5 cannot be read"),
+    ("vpr.extract", [*HLOC, "--cache", "p.csv"], nothing, "p.csv exists and is no HDF5 file"),
+    ("vpr.extract", [*EXTRACT, "--photos", "tree"], nothing, "--photos and the options of the dataset: give one"),
+    ("vpr.extract", [*EXTRACT[:2], *EXTRACT[4:], "--photos", "A.jpg"], nothing, "--photos A.jpg is no folder"),
+    ("vpr.extract", [*EXTRACT[:2], *EXTRACT[4:], "--photos", "run"], nothing, "run has no photos"),
+    ("eval.msls", [*EVALUATE, "--descriptors", "a.h5"], nothing, "are the same path, a.h5"),
+    ("eval.msls", [*EVALUATE[:2], *USUAL, "--descriptors", "a.h5"], nothing, "so it is no file of global features"),
+    ("eval.msls", [*EVALUATE, "--descriptors", "map/x", "--pairs", "p.csv/x"], nothing, "p.csv/x"),
+    ("eval.msls", [*EVALUATE, "--pairs", "p.csv", "--predictions", "p.csv"], nothing, "p.csv is an input"),
+    ("eval.msls", [*EVALUATE, "--pairs", "run/config.json"], nothing, "config.json belongs to the run in"),
+    ("eval.msls", [*EVALUATE, "--pairs", "new.txt", "--pairs-per-query", "0"], nothing, "0 is out of range"),
+    ("eval.msls", [*EVALUATE, "--pairs", "new.txt", *SEQUENCES], nothing, "--pairs is for single photos, not for se"),
+    ("eval.msls", [*EVALUATE, "--descriptors", "new", *SEQUENCES], nothing, "--descriptors is for single photos, not"),
     ("vpr.extract", [*EXTRACT, "--cluster", "127.0.0.1:1"], nothing, "start it with: ray start --head"),
     ("eval.msls", [*EVALUATE, "--cluster", "127.0.0.1:1"], nothing, "no Ray answers there"),
     ("eval.msls", [*EVALUATE, "--cluster", "local", "--shards", "0"], nothing, "--shards: 0 is out of range"),

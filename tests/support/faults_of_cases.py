@@ -56,6 +56,11 @@ def listing(*lines):
     return lambda case: (case / "l.csv").write_text("".join(f"{line}\n" for line in lines))
 
 
+def settings(text):
+    """A file of settings of a table over sets, t.yaml."""
+    return lambda case: (case / "t.yaml").write_text(text)
+
+
 def zipped(kind):
     """A zip of predictions."""
     return lambda case: zip_of(case / "p.csv", case / "z.zip", kind)

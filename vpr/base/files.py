@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -143,6 +144,15 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
 def write_json(path: Path, content: object) -> None:
     """Write ``content`` as indented JSON atomically."""
     write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def is_utf8(name: str) -> bool:

@@ -31,10 +31,12 @@ OWN_FILES = {
     "test": re.compile(r"(train_val|test)(/.*)?"),
 }
 KINDS = {"config.json": "run", "map.json": "map", "train_val": "dataset", "test": "dataset"}
+DESCRIPTOR_ENDS = ("descriptors.npy", "images_paths.txt")
 DESCRIPTORS = re.compile(r"(database|queries)_(descriptors\.npy|images_paths\.txt)")  # a folder of another model's
 FORMS = {
     "json": "JSON file", "csv": "CSV file", "html": "HTML page", "figure": "figure", "curves": "figure",
     "cache": "HDF5 file", "onnx": "ONNX file", "predictions": "prediction file",
+    "pairs": "list of pairs", "descriptors": "file of descriptors",
 }  # fmt: skip
 TEXTS_WITH_PATHS = (
     "run",
@@ -45,6 +47,7 @@ TEXTS_WITH_PATHS = (
     "shortlist",
     "pair",
 )  # options of text that may name a path
+HDF5 = (".h5", ".hdf5")
 DEPTH = 6  # maximum number of folders above a file that belongs to a run, a map or a dataset
 
 
@@ -61,6 +64,8 @@ class Output:
         """The paths that are written."""
         if self.form == "curves":
             return curve_files(self.path)
+        if self.form == "descriptors":
+            return descriptor_files(self.path)
         return [self.path]
 
 
@@ -76,6 +81,18 @@ def curve_files(path: Path) -> list[Path]:
         raise VprError(f"{path} is a folder", thing=path, remedy="name a file for the curves")
     stem = path.with_suffix("") if path.suffix.lower() in (".png", ".pdf") else path
     return [stem.parent / f"{stem.name}{suffix}" for suffix in (".png", ".pdf")]
+
+
+def descriptor_files(path: Path) -> list[Path]:
+    """The files of descriptors for other tools: the path if it ends with .h5, or else those of a folder, each array
+    followed by the list of its images.
+
+    >>> [file.name for file in descriptor_files(Path("a"))][:2]
+    ['database_descriptors.npy', 'database_images_paths.txt']
+    """
+    if path.suffix.lower() in HDF5:
+        return [path]
+    return [path / f"{part}_{end}" for part in ("database", "queries") for end in DESCRIPTOR_ENDS]
 
 
 def check_outputs(filled: Sequence[Any], configs: Sequence[Path] = ()) -> None:
@@ -211,9 +228,12 @@ def _has_form(form: str, path: Path, head: bytes) -> bool:
         return head[:1] == b"\x08"
     if form == "cache":
         return head.startswith(b"\x89HDF")
+    if form == "descriptors":
+        kind = path.suffix.lower()
+        return _is_text(head) if kind == ".txt" else head.startswith(b"\x93NUMPY" if kind == ".npy" else b"\x89HDF")
     if form == "predictions" and path.suffix.lower() == ".zip":
         return head.startswith(b"PK")
-    if form in ("csv", "predictions"):
+    if form in ("csv", "predictions", "pairs"):
         return _is_text(head) and start[:1] not in (b"{", b"<") and head[:2] != b"PK"
     return format_of(head) is not None or start.startswith((b"%PDF", b"<"))  # a figure
 

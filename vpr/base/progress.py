@@ -60,6 +60,15 @@ def plural(noun: str) -> str:
     return noun + ("es" if noun.endswith(("ch", "s", "x")) else "s")
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "photo"), counted(2000, "query")
+    ('1 photo', '2,000 queries')
+    """
+    return f"{count:,} {noun if count == 1 else plural(noun)}"
+
+
 class _LogLines(io.TextIOBase):
     """A stream that logs the text of a bar."""
 

@@ -63,11 +63,16 @@ def start_run(out: Path, config: dict[str, Any], overwrite: bool) -> bool:
     return False
 
 
-@functools.cache
 def training_code() -> str:
     """A digest of the code that determines a trained model, 16 hexadecimal digits; comments do not count."""
+    return code_digest(TRAINING_CODE)
+
+
+@functools.cache
+def code_digest(patterns: tuple[str, ...]) -> str:
+    """A digest of the code in files, 16 hexadecimal digits; comments do not count. patterns: paths from `ROOT`."""
     digest = hashlib.sha256()
-    for path in sorted(path for pattern in TRAINING_CODE for path in ROOT.glob(pattern)):
+    for path in sorted(path for pattern in patterns for path in ROOT.glob(pattern)):
         tree = ast.parse(path.read_bytes())
         for node in ast.walk(tree):
             if isinstance(node, DOCSTRING_NODES) and ast.get_docstring(node) is not None:

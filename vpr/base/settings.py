@@ -50,8 +50,11 @@ else:
     Share = restricted.restricted_number_type("Share", float, [(">", 0), ("<=", 1)])
 
 
-# What an output is; "curves" are a figure as .png and as .pdf, "predictions" a .csv or a .zip.
-OutputForm = Literal["json", "csv", "html", "figure", "curves", "cache", "onnx", "predictions", "folder"]
+# What an output is; "curves" are a figure as .png and as .pdf, "predictions" a .csv or a .zip,
+# "descriptors" an .h5 or a folder of arrays for other tools.
+OutputForm = Literal[
+    "json", "csv", "html", "figure", "curves", "cache", "descriptors", "onnx", "predictions", "pairs", "folder"
+]
 
 
 class Names(tuple[str, ...]):

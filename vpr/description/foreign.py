@@ -3,8 +3,9 @@
 Layouts, for N images and descriptors of length D:
 
 - hloc (Sarlin et al., CVPR 2019): HDF5 with a group for each image, named by its path, with ``global_descriptor`` (D,).
-- VPR-methods-evaluation (Berton): a folder with ``database_descriptors.npy`` and ``queries_descriptors.npy``, and the
-  lists of their images, ``database_images_paths.txt`` and ``queries_images_paths.txt``, with one path per line.
+- VPR-methods-evaluation (Berton): a folder with ``database_descriptors.npy`` and ``queries_descriptors.npy``. The lists
+  of their images are ``database_images_paths.txt`` and ``queries_images_paths.txt``, with one path per line. Without
+  lists the rows are in the order of the sorted paths, as that software writes them.
 - ``NAME.npy`` (N, D) and ``NAME.txt`` with one path per line.
 - A descriptor cache of this software.
 """
@@ -14,7 +15,7 @@ import logging
 import tokenize
 import unicodedata
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -23,12 +24,12 @@ import h5py
 import numpy as np
 
 from vpr.base.errors import VprError
+from vpr.base.outputs import HDF5
 from vpr.base.photo_files import ENDINGS, WHITE_SPACE
 from vpr.cache import DescriptorCache
 
 log = logging.getLogger("vpr")
 
-HDF5 = (".h5", ".hdf5")
 PARTS = ("database", "queries")  # of the layout of VPR-methods-evaluation
 FOLDERS = {"database": "database", "query": "queries", "queries": "queries"}  # folders of images, with their part
 OTHER_ENDINGS = (".npy", ".npz", ".pt", ".pth", ".h5", ".json")  # extensions of names, besides those of photos
@@ -133,8 +134,11 @@ def is_foreign(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in (*HDF5, ".npy")
 
 
-def read_foreign(path: Path) -> ForeignDescriptors:
+def read_foreign(path: Path, photos: Mapping[str, Sequence[str]] | None = None) -> ForeignDescriptors:
     """Read descriptors in one of the layouts.
+
+    photos: the paths of the images of each part of `PARTS`, which a folder without lists has in their sorted order;
+    without them such a folder is refused.
 
     Raises VprError for a file that is missing, damaged or of another layout, and for descriptors that are zero or not
     finite.
@@ -146,7 +150,7 @@ def read_foreign(path: Path) -> ForeignDescriptors:
     part: Sequence[str] = ()
     try:
         if path.is_dir():
-            parts = [_read_numpy(path / f"{part}_descriptors.npy", path / f"{part}_images_paths.txt") for part in PARTS]
+            parts = [_read_part(path, part, photos) for part in PARTS]
             names, vectors = [name for half in parts for name in half[0]], np.concatenate([half[1] for half in parts])
             part = np.repeat(PARTS, [len(half[0]) for half in parts]).tolist()
         elif path.suffix.lower() == ".npy":
@@ -157,7 +161,7 @@ def read_foreign(path: Path) -> ForeignDescriptors:
         raise VprError(f"{path} cannot be read as descriptors ({error}); write it again") from error
     if vectors.ndim != 2 or not vectors.size or not np.issubdtype(vectors.dtype, np.floating):
         raise VprError(f"{path} has an array {vectors.shape} of {vectors.dtype}, not descriptors (images, numbers)")
-    vectors = vectors.astype(np.float32)
+    vectors = vectors.astype(np.float32, copy=False)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     broken = ~np.isfinite(lengths[:, 0]) | (lengths[:, 0] == 0)
     if broken.any():
@@ -169,11 +173,29 @@ def read_foreign(path: Path) -> ForeignDescriptors:
     return ForeignDescriptors(path, names, vectors, part)
 
 
-def _read_numpy(path: Path, listed: Path) -> tuple[list[str], np.ndarray]:
-    """An array and the names of its rows; raises VprError if the list is missing or has another length."""
+def _read_part(folder: Path, part: str, photos: Mapping[str, Sequence[str]] | None) -> tuple[list[str], np.ndarray]:
+    """The names and descriptors of a part of a folder; raises VprError if it has no list, and other photos."""
+    path, listed = folder / f"{part}_descriptors.npy", folder / f"{part}_images_paths.txt"
+    if photos is None or listed.is_file():
+        return _read_numpy(path, listed)
+    names, vectors = sorted(photos[part]), _load_numpy(path)
+    if len(names) != len(vectors):
+        what = f"{path} has {len(vectors)} descriptors, and the set has {len(names)} photos in {part}"
+        raise VprError(what, thing=path, remedy=f"write the list of its images, {listed.name}, one path per line")
+    log.info("%s: no %s beside it, so its rows are taken as those of the sorted paths", path, listed.name)
+    return names, vectors
+
+
+def _load_numpy(path: Path) -> np.ndarray:
     vectors = np.load(path, allow_pickle=False)
     if not isinstance(vectors, np.ndarray):
         raise ValueError("it has several arrays")
+    return np.atleast_1d(vectors)
+
+
+def _read_numpy(path: Path, listed: Path) -> tuple[list[str], np.ndarray]:
+    """An array and the names of its rows; raises VprError if the list is missing or has another length."""
+    vectors = _load_numpy(path)
     if not listed.is_file():
         raise VprError(f"{listed} is missing; write the list of the images in {path}, one path per line")
     lines = [line.strip(WHITE_SPACE) for line in listed.read_text(encoding="utf-8-sig").split("\n")]

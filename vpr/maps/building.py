@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr.base.files import write_lock
+from vpr.base.files import file_digest, write_lock
 from vpr.cache import DescriptorCache, PatchType
 from vpr.description.adaptation import Adaptation, adaptation_of, fit_adaptation, is_worth_adapting, split_rows
 from vpr.description.cache_filling import DEFAULT_FILL, CacheFillOptions
@@ -44,7 +44,6 @@ from vpr.maps.store import (
     State,
     absolute_path,
     disk_key,
-    file_digest,
     read_consistently,
     write_array,
     write_arrays,

@@ -19,10 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vpr.base.files import write_json
+from vpr.base.files import file_digest, write_json
 from vpr.maps.sources.positions import Photo
 from vpr.maps.sources.video import APART_M, extract_frames, read_track
-from vpr.maps.store import file_digest
 from vpr.positions.errors import MapError
 from vpr.positions.geodesy import metres_between
 from vpr.positions.map_frame import Position

@@ -14,7 +14,6 @@ inside the map's folder have relative keys on disk, so that they can be moved wi
 """
 
 import csv
-import hashlib
 import io
 import json
 import math
@@ -28,7 +27,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from vpr.base.files import replace_file, write_bytes, write_json
+from vpr.base.files import file_digest, replace_file, write_bytes, write_json
 from vpr.description.adaptation import Adaptation
 from vpr.positions.errors import MapError
 from vpr.positions.map_frame import FRAMES, Columns, Kind, MapFrame, Position
@@ -274,15 +273,6 @@ def _verify(path: Path, digest: object) -> Path:
     if file_digest(path) != digest:
         raise damage_error(path, "its checksum is wrong")
     return path
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def absolute_path(folder: Path, key: str) -> str:

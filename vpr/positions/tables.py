@@ -46,7 +46,7 @@ from vpr.positions.columns import (
     name_eastings,
     normalise_column,
 )
-from vpr.positions.errors import MapError, NoPosition
+from vpr.positions.errors import ColumnError, MapError, NoPosition
 from vpr.positions.geodesy import (
     DEGREES,
     are_degrees,
@@ -192,7 +192,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
             values = [_with_decimal_point(delimiter, column, field) for column, field in zip(columns, fields)]
             yield number, _make_row(zip(columns, values))
         if not columns:
-            raise MapError(f"{path} is empty; it needs {EXPECTED_COLUMNS}")
+            raise ColumnError(f"{path} is empty; it needs {EXPECTED_COLUMNS}")
     except csv.Error as error:
         raise MapError(f"{path} is not a CSV in UTF-8 ({error}); save it as one") from error
 
@@ -259,7 +259,7 @@ def _require_columns(path: Path, columns: Sequence[str], names: Sequence[str], e
     if encoding_problem:
         raise MapError(f"{path} is not a CSV in UTF-8 ({encoding_problem}); save it as one")
     present = ", ".join(name.strip() for name in names)[:80]
-    raise MapError(f"{path} has the columns {present}; it needs {EXPECTED_COLUMNS}")
+    raise ColumnError(f"{path} has the columns {present}; it needs {EXPECTED_COLUMNS}")
 
 
 def _delimiter_name(delimiter: str) -> str:

@@ -9,6 +9,7 @@ from place_trees import by_degrees, by_plane, touch, utm_name, utm_of, write_csv
 
 from tools.photo_folder import gps_exif
 from vpr.base.errors import VprError
+from vpr.datasets.places.known_counts import count_remark
 from vpr.datasets.places.layout import find_places
 from vpr.datasets.places.options import PlaceOptions
 from vpr.datasets.places.place_set import load
@@ -217,7 +218,7 @@ def test_a_list_with_positions_of_two_folders(tmp_path, border):
     path = write_csv(tmp_path / "positions.csv", ["file", "lat", "lon"], rows)
     places = PlaceOptions(tmp_path / "database", tmp_path / "queries", truth=path).load()
     assert right(places) == by_degrees(*border)
-    assert [note.split(" have ")[0] for note in places.notes] == [
+    assert [note.split(" has ")[0] for note in places.notes] == [
         f"1 of {len(border[0]) + 1} queries", f"1 of {len(border[1]) + 1} database photos"
     ]  # fmt: skip
 
@@ -233,7 +234,7 @@ def test_a_list_elsewhere_and_names_of_both_sides(tmp_path):
     write_csv(path, ["file", "lat", "lon"], [*spots, ("q", 47.002, 8), ("x.jpg", 1, 2)])
     places = PlaceOptions(*sides, truth=path).load()
     assert right(places) == [[0], [1], [2], [2]]
-    assert places.notes == ("positions.csv names 1 photos that the set does not have: x.jpg, ...",)
+    assert places.notes == ("positions.csv names 1 photo that the set does not have: x.jpg",)
     for rows, words in (
         ([("1.jpg", 47, 8)], "positions.csv, row 2: 1.jpg could be several photos; write its path"),
         ([("q.jpg", 47, 8)], "names no photo of .*database; write paths"),
@@ -369,8 +370,27 @@ def test_known_sets_with_other_counts_are_remarked(tmp_path):
     for side in ("database", "queries"):
         touch(tmp_path / "Pitts30k/images/test" / side / utm_name(1, 2), tmp_path / "own" / side / utm_name(1, 2))
     (note,) = PlaceOptions(data=tmp_path / "Pitts30k").load().notes
-    assert note.startswith("1 database photos and 1 queries, but pitts30k has 10,000 and 6,816 or ")
+    assert note.startswith("1 database photo and 1 query, but pitts30k has 10,000 and 6,816: files are missing")
     assert PlaceOptions(data=tmp_path / "own").load().notes == ()
+    for side in ("database", "queries"):
+        touch(tmp_path / "Pitts30k/images/val" / side / utm_name(1, 2))
+    assert PlaceOptions(data=tmp_path / "Pitts30k", split="val").load().notes == (), "only test sets are known"
+
+
+def test_counts_of_known_sets():
+    for place, counts, is_known in [
+        ("Pitts30k/images/test", (10_000, 6_816), True),
+        ("pitts30k_test_dbImages.npy", (10_000, 6_815), False),
+        ("pitts30k_val_", (10_000, 7_608), True),
+        ("msls_val/arrays", (18_871, 740), True),
+        ("msls_val/arrays", (18_871, 739), False),
+        ("sf_xl/processed/test", (2_805_840, 1_000), True),
+        ("sf_xl/small/test", (27_191, 1_000), True),
+        ("sf_xl/processed/test", (2_605_840, 1_000), False),
+        ("svox/images/test", (17_166, 854), True),
+    ]:
+        assert (count_remark((Path("/data") / place,), *counts) is None) == is_known, place
+    assert "about 2,800,000 and 1,000 or" in count_remark((Path("sf_xl"),), 1, 1)
 
 
 def test_ten_thousand_files(tmp_path):

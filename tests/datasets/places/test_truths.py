@@ -76,7 +76,7 @@ def test_arrays_with_the_queries_that_count(array_tree, aligned):
     places = PlaceOptions(data=root).load()
     assert names(places.retrieval_set.queries) == [f"cph/query/{query:03d}.jpg" for query in chosen]
     assert right(places) == [ROWS[query] for query in chosen]
-    assert places.notes == ("3 queries are not in qIdx and are left out",)
+    assert places.notes == ("3 queries are not in qIdx and left out",)
 
 
 def test_arrays_in_another_folder_are_named_by_the_truth(array_tree, tmp_path):
@@ -102,8 +102,8 @@ def test_folders_with_a_truth_beside_its_arrays(array_tree, tmp_path):
     assert [[names(places.retrieval_set.database)[entry] for entry in row] for row in right(places)] == [
         [f"{5 - entry:03d}.jpg" for entry in ROWS[query]] for query in (4, 0, 3)
     ]
-    assert [note.partition(" are ")[0] for note in places.notes] == [
-        f"1 photos of {folders[0]}", "3 queries"
+    assert [note.partition(" not in ")[0] for note in places.notes] == [
+        f"1 photo of {folders[0]} is", "3 queries are"
     ]  # fmt: skip
     assert tmp_path / "x_val_qImages.npy" in places.places.files()
     (folders[0] / "005.jpg").unlink()
@@ -192,7 +192,7 @@ def test_the_truth_of_vpr_bench(tmp_path, form, shape):
     found = [[names(data.database)[entry] for entry in row] for row in right(places)]
     expected = [sorted(f"{stems.format(number)}.jpg" for number in refs) for _, refs in sorted(BENCH)]
     assert [sorted(row) for row in found] == expected
-    assert places.notes == ("1 queries are not in ground_truth_new.npy and are left out",)
+    assert places.notes == ("1 query is not in ground_truth_new.npy and left out",)
     assert data.counts() == {"queries": 2, "queries_without_positives": 1, "database": 12}
 
 
@@ -309,3 +309,30 @@ def test_pairs_of_other_sets_and_ambiguous_names(tmp_path):
             options.load()
     path.write_text("a/1.jpg,1.jpg\n")
     assert right(options.load()) == [[0], []]
+
+
+@pytest.mark.parametrize("line", ["a.jpg b.jpg c.jpg", "image,match,other", "0.jpg", ""])
+def test_a_truth_of_neither_pairs_nor_positions_is_named_as_that(tmp_path, line):
+    touch(tmp_path / "database/0.jpg", tmp_path / "queries/1.jpg")
+    for name in ("truth.txt", "truth.csv"):
+        (tmp_path / name).write_text(f"{line}\n")
+        with pytest.raises(VprError, match="has neither pairs nor positions .* write the columns query and database"):
+            PlaceOptions(data=tmp_path, truth=tmp_path / name).load()
+
+
+def test_a_long_array_has_its_rows_and_names_the_first_at_fault(tmp_path):
+    """A flat one, of whole numbers in any type."""
+    rng = np.random.default_rng(0)
+    numbers = rng.integers(-1, 1000, 200_000)
+    np.save(tmp_path / "gt.npy", numbers)
+    rows = truths.read_number_rows(tmp_path / "gt.npy", 1000)
+    assert all(row == ([number] if number >= 0 else []) for row, number in zip(rows[:5000], numbers.tolist()))
+    assert len(rows) == len(numbers)
+    for value, words in ((1000, "row 123456: there is no database photo 1000, only 1000"), (0.5, "row 123456 is not")):
+        odd = numbers.astype(np.float64)
+        odd[123_456] = value
+        np.save(tmp_path / "odd.npy", odd)
+        with pytest.raises(VprError, match=words):
+            truths.read_number_rows(tmp_path / "odd.npy", 1000)
+    np.save(tmp_path / "float.npy", np.array([[2.0, 1.0, -1.0, 2.0], [0.0, -1.0, -1.0, -1.0]]))
+    assert truths.read_number_rows(tmp_path / "float.npy", 5) == [[1, 2], [0]]

@@ -295,3 +295,28 @@ def test_weights_of_patches_are_written_on_demand_and_then_kept_up(root, undistu
 def test_no_images_need_no_work(root, tmp_path):
     create(tmp_path / "a.h5", [], cache_spec(make_model()))
     assert len(fill_cache(tmp_path / "a.h5", make_model(), root, [], CPU).cache) == 0
+
+
+@pytest.mark.slow
+def test_extraction_for_hloc(tiny_tree, distilled_run, tmp_path):
+    """Of a dataset and of a folder of photos: the descriptors of the cache, by name; the cache is removed."""
+    from vpr.extract import main
+
+    usual = ["--run", str(distilled_run), "--device", "cpu", "--cache"]
+    folder = tiny_tree / "train_val/cph/database"
+    assert main([*usual, str(tmp_path / "cache.h5"), "--photos", str(folder)]) == 0
+    assert main([*usual, str(tmp_path / "hloc.h5"), "--photos", str(folder), "--format", "hloc"]) == 0
+    cache = DescriptorCache(tmp_path / "cache.h5")
+    with h5py.File(tmp_path / "hloc.h5", "r") as file:
+        for name, vector in zip(cache.keys, cache.globals_, strict=True):
+            assert (folder / name).is_file()
+            np.testing.assert_array_equal(file[name]["global_descriptor"][...], vector)
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")) == [
+        "cache.h5",
+        "hloc.h5",
+    ]
+    assert (
+        main([*usual, str(tmp_path / "hloc.h5"), "--data", str(tiny_tree), "--cities", "cph", "--format", "hloc"]) == 0
+    )
+    with h5py.File(tmp_path / "hloc.h5", "r") as file:
+        assert [*file] == ["train_val"] and "database" in file["train_val/cph"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from photos import a_model, add, write_photos
 
+from vpr.base.files import file_digest
 from vpr.description import adaptation
 from vpr.description.coding import CodingError
 from vpr.maps import photo_versions
@@ -15,7 +16,7 @@ from vpr.maps.building import add_photos, remove_photos
 from vpr.maps.photo_map import Map
 from vpr.maps.photo_versions import CODED_DESCRIPTORS, open_descriptors
 from vpr.maps.sources.positions import find_photos
-from vpr.maps.store import DESCRIPTORS, MAP, file_digest
+from vpr.maps.store import DESCRIPTORS, MAP
 from vpr.positions.errors import MapError
 
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from photos import a_model, add, write_photo, write_photos
 
+from vpr.base.files import file_digest
 from vpr.cache import DescriptorCache, create
 from vpr.maps import photo_map, photo_versions, store
 from vpr.maps.building import remove_photos
 from vpr.maps.photo_map import Map
 from vpr.maps.photo_versions import photo_key
-from vpr.maps.store import DESCRIPTORS, MAP, MapContent, columns_of, file_digest
+from vpr.maps.store import DESCRIPTORS, MAP, MapContent, columns_of
 from vpr.positions.errors import MapError
 
 
