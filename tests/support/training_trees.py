@@ -24,7 +24,8 @@ def gsv_rows(city: str, places, images=4, at=0.0):
     return [
         {
             "place_id": place, "year": 2010 + image, "month": 1 + image, "northdeg": 10 * (number % 36),
-            "city_id": city, "lat": 40 + at + APART * number, "lon": -74.5 - 1e-5 * image, "panoid": f"p-{place}_{image}",
+            "city_id": city, "lat": 40 + at + APART * number, "lon": -74.5 - 1e-5 * image,
+            "panoid": f"p-{place}_{image}",
         }
         for number, place in enumerate(places)
         for image in range(images)
