@@ -11,9 +11,13 @@ from training_trees import gsv_rows, make_cells, make_gsv, make_list, make_sides
 
 import vpr
 from vpr import scratch, teacher
-from vpr.base.recipes import RECIPES
+from vpr.base.recipes import RECIPES, read_recipe
+from vpr.base.settings import fill_stages
 from vpr.datasets import gsv_cities
 from vpr.distill import __main__ as distill
+from vpr.distill.settings import ObjectiveConfig, StructuralConfig, StudentSettings, TrainConfig
+from vpr.distill.student import check_settings
+from vpr.models.settings import ModelConfig
 
 pytestmark = pytest.mark.slow
 
@@ -97,10 +101,18 @@ STAND_INS = {
         **SIZES, "image_size": 16, "grid": 1, "backbone": "resnet10t", "weights": "", "precision": "32-true",
     },
     "gsv_dinov2": {
-        **SIZES, "backbone": "vit_mini_patch16_112", "weights": "", "precision": "32-true", "train_size": 0,
+        **SIZES, "backbone": "vit_mini_patch16_112", "weights": "", "precision": "32-true",
         "frozen_blocks": 1,
     },
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STAND_INS)
+def test_the_settings_of_a_recipe_of_gsv_cities_fit_its_own_network(name):
+    stages = [ModelConfig, ObjectiveConfig, StructuralConfig, TrainConfig]
+    fields = {field for stage in stages for field in stage.__dataclass_fields__}
+    values = {key: value for key, value in read_recipe("student", name).items() if key in fields}
+    check_settings(StudentSettings(*fill_stages(stages, {**values, "weights": ""})))
 
 
 @pytest.mark.parametrize("name", STAND_INS)
