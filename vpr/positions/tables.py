@@ -73,8 +73,6 @@ TURN = 360.0  # degrees
 EXPECTED_COLUMNS = (
     "a file, key or name, and latitude and longitude, or easting and northing, or x and y, or frame, or place"
 )
-
-
 UNIT_HINTS = {  # the end of an error message, by `wrong_unit`
     "degrees": " but degrees; check the crs, or write metres",
     "kilometres": " but kilometres; write metres, a thousand times as much",
