@@ -54,7 +54,7 @@ def _work(teacher: DistillOptions, hub: HubOptions, options: RunOptions, *stages
     start, model, objective, structural, distillation, train = stages
     settings = StudentSettings(model, objective, structural, train, distillation, start)
     load_teacher = partial(TeacherSource.load, teacher, hub, settings)
-    fabric = run_student("vpr.distill", settings, options, Validator.load_cities, load_teacher)
+    fabric = run_student("vpr.distill", settings, options, Validator.with_prior, load_teacher)
     fabric.print(f"distilled: {options.out}")
 
 

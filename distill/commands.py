@@ -1,4 +1,4 @@
-"""The work of the training commands on MSLS, from options to a finished run folder."""
+"""The work of the training commands on places, from options to a finished run folder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 
 from vpr.base.machine import choose_device
 from vpr.base.processes import first_process_lock, launch_fabric
+from vpr.datasets.held_out import Sets
 from vpr.description.model_spec import cache_spec
 from vpr.distill.data import training_data
 from vpr.distill.distillation_targets import TeacherSource
@@ -19,9 +20,8 @@ from vpr.distill.student import check_settings, load_start, recalibrate, train_s
 from vpr.distill.teacher import check_image_count, check_teacher, fit_teacher
 from vpr.distill.training.validation import Validator, check_validation
 
-# From the root of a tree, the names of the held-out cities joined by commas, the run folder, the device, and the run
-# that the training starts from.
-LoadValidator = Callable[[Path, str, Path, torch.device, Path | None], Validator]
+# From the held-out sets by name, the run folder, the device, and the run that the training starts from.
+LoadValidator = Callable[[Sets, Path, torch.device, Path | None], Validator]
 
 
 def run_student(
@@ -47,7 +47,7 @@ def run_student(
     check_validation(settings.train, data.held_out)
     out = options.out
     start = None if settings.start is None else settings.start.start
-    validator = load_validator(data.root, data.held_out, out, fabric.device, start)
+    validator = load_validator(data.load_held_out(), out, fabric.device, start)
     taught_by = None if teacher is None else teacher.identity(data)
     identity = run_identity(command, settings, data, taught_by=taught_by)
     if initial is not None:
@@ -70,9 +70,9 @@ def run_teacher(settings: TeacherSettings, options: RunOptions, load_validator: 
         data = training_data(options)
     check_image_count(settings.teacher.dim, len(data.photos.paths))
     check_validation(settings.train, data.held_out)
-    held_out = data.held_out if settings.train.validate_every else ""
+    held_out = data.load_held_out() if settings.train.validate_every else {}
     out = options.out
-    validator = load_validator(data.root, held_out, out, fabric.device, None)
+    validator = load_validator(held_out, out, fabric.device, None)
     with first_process_lock(fabric, out):
         fit_teacher(settings, data, out, fabric, options.overwrite, validator)
     fabric.barrier()

@@ -1,9 +1,10 @@
-"""The training photos of an MSLS tree."""
+"""The training photos of any layout, with the data held out of training."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,17 @@ import numpy as np
 
 from vpr.base.errors import VprError
 from vpr.datasets.default_data import data_root
-from vpr.datasets.errors import DatasetError
-from vpr.datasets.msls import MSLS, Protocol, Side, load
+from vpr.datasets.gsv_cities import LEAST_IMAGES
+from vpr.datasets.held_out import CITY, HeldOut, Sets, default_city, held_out_cities, hold_out
 from vpr.datasets.msls.cities import TRAIN_CITIES
-from vpr.datasets.msls.tree import Location, existing_cities, locate
+from vpr.datasets.places.photo_set import find_photos
+from vpr.datasets.training_layout import training_layout
 from vpr.description.image_files import ImageFiles
 from vpr.description.images import size_before_crop
-from vpr.distill.sampling.headings import courses, known_headings, of_several_cameras
+from vpr.distill.gsv_data import street_view_photos
+from vpr.distill.msls_data import training_photos
+from vpr.distill.position_data import NAMES, positioned_photos, require_places
+from vpr.distill.sampling.cells import LEAST_PHOTOS, group_by_cells
 from vpr.distill.sampling.places import Photos
 from vpr.distill.settings import RunOptions
 from vpr.models.netvlad import NetVLAD
@@ -25,8 +30,6 @@ from vpr.models.structural import StructuralModel
 
 log = logging.getLogger("vpr")
 
-HELD_OUT = "amsterdam"  # the default held-out city
-MOST_WITHOUT_HEADING = 0.5  # share of a side's photos that may be left out
 MEMORY_BYTES = 2 << 30  # decoded training images stay in memory up to this size
 
 
@@ -38,39 +41,130 @@ class TrainingData:
     photos: Photos
     held_out: str  # names of the held-out data, joined by commas; empty for none
     identity: dict[str, Any]  # cities or classes, held-out data and fingerprint, for config.json
+    load_held_out: Callable[[], Sets] = dict  # the held-out data by name
+    validated_on: str = ""  # what identifies the held-out data; empty for their names
 
 
 def training_data(options: RunOptions) -> TrainingData:
-    """Read the training cities.
+    """Read the training photos of a root, whose layout is found by looking.
 
-    Raises DatasetError for a damaged or missing city, and VprError if a held-out city is among the training cities.
+    Raises DatasetError for data that are damaged or missing, and VprError if held-out data are trained on, and for
+    options that the layout does not have.
     """
-    if both := [name for name in options.held_out or () if name in options.cities]:
+    if _is_same(options.validation, options.data):
+        options = replace(options, validation=None)
+    if options.validation is None and (both := [name for name in options.held_out or () if name in options.cities]):
         raise VprError(
             f"{', '.join(both)} {'is' if len(both) == 1 else 'are'} held out of training",
             thing="--held-out",
             remedy="remove it from --cities, or pass another --held-out",
         )
-    wanted = (HELD_OUT,) if options.held_out is None else options.held_out
+    layout = "MSLS" if options.data is None else training_layout(options.data)
+    if layout == "MSLS":
+        return _msls_data(options)
+    assert options.data is not None
+    return _street_view_data(options, options.data) if layout == "GSV-Cities" else _position_data(options, options.data)
+
+
+def _is_same(validation: Path | None, data: Path | None) -> bool:
+    return validation is not None and data is not None and validation.resolve() == data.resolve()
+
+
+def _msls_data(options: RunOptions) -> TrainingData:
+    """The training cities of an MSLS tree."""
+    given = tuple(dict.fromkeys((CITY,) if options.held_out is None else options.held_out))
+    wanted = given if options.validation is None else ()
     root = data_root(options.data, [*options.cities, *wanted], () if options.cities else TRAIN_CITIES)
-    held_out = _held_out_cities(options, root)
-    photos, dataset = training_photos(root, tuple(options.cities), held_out)
+    if options.validation is None:
+        names = default_city(root, options.cities) if options.held_out is None else given
+        held_out = HeldOut(",".join(names), lambda: held_out_cities(root, names), "")
+    else:
+        names, held_out = (), hold_out(options.validation, options.held_out, options.crs)
+    _warn_without(held_out)
+    photos, dataset = training_photos(root, tuple(options.cities), names, options.unknown_headings)
     cities = [city.name for city in dataset.cities]
     log.info("training photos: %d of %s", len(photos.paths), ", ".join(cities))
-    names = ",".join(held_out)
-    identity = {"cities": cities, "held_out": names, "fingerprint": dataset.fingerprint}
-    return TrainingData(root, photos, names, identity)
+    identity = {"cities": cities, "held_out": held_out.name, "fingerprint": dataset.fingerprint}
+    return _make_places(options, TrainingData(root, photos, held_out.name, identity, held_out.load, held_out.identity))
 
 
-def _held_out_cities(options: RunOptions, root: Path) -> tuple[str, ...]:
-    """The held-out cities of the options. If the option is left out: the default city if it exists and is not a
-    training city."""
-    if options.held_out is not None:
-        return tuple(dict.fromkeys(options.held_out))
-    if HELD_OUT not in options.cities and Location(HELD_OUT, "train_val") in existing_cities(root):
-        return (HELD_OUT,)
-    log.info("no city is held out: w, the weight of S_struct, keeps its default; --held-out CITY calibrates it")
-    return ()
+def _street_view_data(options: RunOptions, root: Path) -> TrainingData:
+    """The training cities of GSV-Cities."""
+    names = () if options.validation is not None else tuple(dict.fromkeys(options.held_out or ()))
+    if options.validation is None:
+        held_out = hold_out(root, names, separate=False)
+    else:
+        held_out = hold_out(options.validation, options.held_out, options.crs)
+    _warn_without(held_out)
+    least = options.least_photos or LEAST_IMAGES
+    photos, views = street_view_photos(root, tuple(options.cities), names, least)
+    log.info("training photos: %d of %s", len(photos.paths), ", ".join(views.cities))
+    identity = {
+        "layout": "GSV-Cities", "cities": list(views.cities), "least_photos": least, "held_out": held_out.name,
+        "fingerprint": views.fingerprint,
+    }  # fmt: skip
+    return _make_places(options, TrainingData(root, photos, held_out.name, identity, held_out.load, held_out.identity))
+
+
+def _position_data(options: RunOptions, root: Path) -> TrainingData:
+    """The photos of a set with positions."""
+    if options.cities:
+        raise VprError(f"{root} has no cities to choose from", thing="--cities", remedy="leave --cities out")
+    if options.validation is None:
+        held_out = hold_out(root, options.held_out, options.crs, separate=False)
+    else:
+        held_out = hold_out(options.validation, options.held_out, options.crs)
+    if options.validation is None and (split := find_photos(root).split) in (options.held_out or ()):
+        remedy = "pass another --held-out, or --validation ROOT"
+        raise VprError(f"split {split} of {root} is trained on", thing="--held-out", remedy=remedy)
+    _warn_without(held_out)
+    photos, found = positioned_photos(root, options.crs, options.unknown_headings)
+    log.info("training photos: %d of %s, with positions of %s", len(photos.paths), root, found.sources)
+    identity = {"layout": "positions", "held_out": held_out.name, "fingerprint": found.fingerprint}
+    has_cells = found.sources == NAMES and not np.isnan(photos.heading).any()
+    data = TrainingData(found.root, photos, held_out.name, identity, held_out.load, held_out.identity)
+    return _make_places(options, data, has_cells)
+
+
+def _make_places(options: RunOptions, data: TrainingData, has_cells: bool = False) -> TrainingData:
+    """The photos with the places of ``--place-by``. has_cells: whether cells are what "auto" means.
+
+    Raises VprError for a rule or an option that the photos cannot have.
+    """
+    photos, rule = data.photos, options.place_by
+    if rule == "auto":
+        rule = "cells" if has_cells else "distance" if photos.place is None else "identity"
+    if rule == "identity" and photos.place is None:
+        raise VprError(
+            f"{data.root} has no places by identity",
+            thing="--place-by",
+            remedy="leave --place-by out, or pass distance",
+        )
+    if rule == "distance" and options.least_photos is not None:
+        remedy = "leave it out, or pass --place-by cells"
+        raise VprError("--least-photos is for places by identity or cells", thing="--least-photos", remedy=remedy)
+    identity = data.identity
+    if rule == "distance":
+        photos = replace(photos, place=None)
+    elif rule == "cells":
+        least = options.least_photos or LEAST_PHOTOS
+        photos = group_by_cells(photos, least)
+        require_places(photos, data.root, least)
+        identity = {**identity, "least_photos": least}
+        log.info("cells with at least %d photos: %d photos in all", least, len(photos.paths))
+    if rule != "distance" or "layout" in identity:  # a run on MSLS has had no such entry before
+        identity = {**identity, "place_by": rule}
+    if options.unknown_headings != "refuse":
+        identity = {**identity, "unknown_headings": options.unknown_headings}
+    return replace(data, photos=photos, identity=identity)
+
+
+def _warn_without(held_out: HeldOut) -> None:
+    if not held_out.name:
+        log.info(
+            "no city is held out: w, the weight of S_struct, keeps its default; --held-out CITY or --validation ROOT "
+            "calibrates it"
+        )
 
 
 def load_images(data: TrainingData, model: StructuralModel | NetVLAD, workers: int = 0) -> ImageFiles:
@@ -82,66 +176,3 @@ def load_images(data: TrainingData, model: StructuralModel | NetVLAD, workers: i
     height, width = model.input_size if model.crop == "resize" else size_before_crop(model.input_size)
     keep = workers == 0 and len(paths) * 3 * height * width < MEMORY_BYTES
     return ImageFiles.for_model(data.root, paths, model, keep)
-
-
-def training_photos(root: Path, cities: tuple[str, ...], held_out: tuple[str, ...] = ()) -> tuple[Photos, MSLS]:
-    """The photos of the cities, queries and database, without panoramas.
-
-    cities: all training cities but the held-out ones if empty. Their order has no effect. Raises DatasetError for a
-    damaged or missing city.
-    """
-    official = {name: number for number, name in enumerate(TRAIN_CITIES)}
-    cities = tuple(sorted(cities, key=lambda name: (official.get(name, len(official)), name)))
-    if not cities:
-        cities = tuple(place.name for place in locate(root, "train", ()) if place.name not in held_out)
-    dataset = load(root, Protocol(split="train", cities=cities))
-    parts = [
-        _side_photos(side, number) for number, city in enumerate(dataset.cities) for side in (city.query, city.database)
-    ]
-    return Photos(*(np.concatenate(column) for column in zip(*parts))), dataset
-
-
-def _side_photos(side: Side, city: int) -> tuple[np.ndarray, ...]:
-    """The fields of `Photos`, in order, for the images of one side of a city."""
-    if side.utm is None:
-        raise DatasetError(
-            f"{side.folder}: postprocessed.csv is missing, so positions are unknown",
-            thing=side.folder,
-            remedy="unpack the metadata again",
-        )
-    heading, kept = _headings(side)
-    rows = side.frames[kept, 0]
-    numbers = np.full(len(rows), city)
-    return side.image_paths(rows), side.utm[rows], numbers, heading[kept], side.night[kept], side.sideways[kept]
-
-
-def _headings(side: Side) -> tuple[np.ndarray, np.ndarray]:
-    """The headings (N,) of the images of one side, in degrees, NaN if unknown; and the numbers (M,) of those to use.
-
-    Photos without a heading are not used if their drive has several cameras. Raises DatasetError if most are of this
-    kind.
-    """
-    assert side.utm is not None
-    rows = side.frames[:, 0]
-    utm, compass = side.utm[rows], None if side.compass is None else side.compass[rows]
-    heading = known_headings(compass, len(rows))
-    unknown = np.isnan(heading)
-    if not unknown.any():
-        return heading, np.arange(len(rows))
-    several = unknown & of_several_cameras(utm, side.drive)
-    if several.mean() > MOST_WITHOUT_HEADING:
-        raise DatasetError(
-            f"{side.folder}: {several.sum()} of {len(rows)} photos stand at one point with others of their drive and "
-            "have no heading, so photos of different directions would count as one place",
-            thing=side.folder,
-            remedy="write their headings into the column ca of raw.csv, degrees from north, or keep one photo a point",
-        )
-    views = None if side.view_direction is None else side.view_direction[rows]
-    course = courses(utm, side.drive, views)
-    told = unknown & ~several & ~np.isnan(course)
-    left_out = f"; {several.sum()} of several cameras at one point are left out" if several.any() else ""
-    log.info(
-        "%s: %d of %d photos have no heading (ca in raw.csv), and %d of these take the course of their drive%s",
-        side.folder, unknown.sum(), len(rows), told.sum(), left_out,
-    )  # fmt: skip
-    return np.where(told, course, heading), np.flatnonzero(~several)

@@ -22,7 +22,8 @@ def run_identity(
     """
     identity = {"command": command, "data": data.identity, **identity_of(settings), **details}
     chosen = isinstance(settings, StudentSettings) and settings.chooses_share(data.held_out)
-    return {**identity, "validated_on": data.held_out} if chosen or settings.train.validate_every else identity
+    validated_on = data.validated_on or data.held_out
+    return {**identity, "validated_on": validated_on} if chosen or settings.train.validate_every else identity
 
 
 def open_run(fabric: Fabric, out: Path, identity: dict[str, Any], overwrite: bool, write_log: bool = True) -> bool:

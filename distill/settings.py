@@ -33,6 +33,8 @@ Miner = Literal[
     "distance-weighted",
 ]  # fmt: skip
 
+PlaceRule = Literal["auto", "identity", "distance", "cells"]
+UnknownHeadings = Literal["refuse", "any"]
 Augmentation = Literal["none", "light", "medium", "heavy", "objects"]
 
 
@@ -40,13 +42,41 @@ Augmentation = Literal["none", "light", "medium", "heavy", "objects"]
 class RunOptions:
     """Run."""
 
-    data: Path | None = option(None, "root of an MSLS tree; default: mini-MSLS, rendered on first use")
-    cities: Names = option(Names(), "training cities; default: the official ones that the tree has")
+    data: Path | None = option(
+        None,
+        "root of the training photos, whose layout is found by looking: an MSLS tree, GSV-Cities, or photos with "
+        "positions: a folder with images/train/ or train/, with database/ and queries/, or with photos; or a list; "
+        "default: mini-MSLS, rendered on first use",
+    )
+    cities: Names = option(
+        Names(), "training cities; default: the official ones that the MSLS tree has, or all of GSV-Cities"
+    )
     held_out: Names | None = option(
         None,
         "cities held out of training, to choose weights and to calibrate the weight of S_struct on all of them "
-        "together; '' for none; default: amsterdam, unless the tree lacks it or --cities names it",
+        "together, or a split such as val of a set that has no cities; '' for none; default: amsterdam of an MSLS "
+        "tree, unless it is missing or --cities names it; split val of a set that has it; none of GSV-Cities",
     )
+    validation: Path | None = option(
+        None,
+        "root of the held-out data: an MSLS tree, GSV-Cities, or any set that eval.places reads; --held-out names its "
+        "cities or split; default: --data",
+    )
+    place_by: PlaceRule = option(
+        "auto",
+        "photos that show one place; identity: by the place_id of GSV-Cities; distance: at most 10 m and 60 degrees "
+        "apart; cells: of 10 m and 30 degrees, batches of cells that do not touch, as CosPlace; auto: identity if "
+        "there is one, cells if the file names of a set have positions and headings, otherwise distance",
+    )
+    least_photos: AtLeastTwo | None = option(
+        None, "photos that a place needs, by identity or cells; default: 4 by identity, 10 in a cell"
+    )
+    unknown_headings: UnknownHeadings = option(
+        "refuse",
+        "photos without headings, several of which stand at one point; refuse: they are left out, and it is an error "
+        "if they are most; any: they are positives of all photos near them, for --mining tuples",
+    )
+    crs: str = option("", "reference system of metres without one in a list or in file names, such as EPSG:32631")
     out: Path = output(Path("runs/distill"), "run folder", "folder")
     device: Device = option("auto", "device to compute on")
     overwrite: bool = option(False, "start over if the run folder holds a complete run, or a run of other settings")
@@ -98,6 +128,12 @@ class ObjectiveConfig:
         "(cosine similarity); default: each loss's own",
     )
     beta: PositiveFloat = option(1.2, "decision boundary (beta) of the margin loss, a Euclidean distance")
+    ms_alpha: PositiveFloat = option(
+        2.0, "scale of the positives of the multi-similarity loss; trainings on GSV-Cities take 1"
+    )
+    ms_base: NonNegativeFloat = option(
+        0.5, "cosine at which the multi-similarity loss separates; trainings on GSV-Cities take 0"
+    )
 
 
 @dataclass(frozen=True)
@@ -260,6 +296,9 @@ def identity_of(settings: StudentSettings | TeacherSettings) -> dict[str, Any]:
     identity = dataclasses.asdict(settings)
     for name in ("workers", "checkpoint_every", "tensorboard"):
         del identity["train"][name]
+    for name in ("ms_alpha", "ms_base"):  # earlier versions had only the defaults, and no such entries
+        if identity["objective"][name] == getattr(ObjectiveConfig, name):
+            del identity["objective"][name]
     if identity.get("start", ...) is None:  # of a training on class labels, which has no such options
         del identity["start"]
     elif "start" in identity:  # the fingerprint of that run is recorded, see `run_identity`

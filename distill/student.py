@@ -110,11 +110,13 @@ def finished_size(model: StructuralModel, settings: StudentSettings) -> Structur
 
 
 def recalibrate(out: Path, validator: Validator, device: torch.device) -> None:
-    """Calibrate a complete run again if its held-out city changed. The weights of the model are kept."""
+    """Calibrate a complete run again if its held-out data changed. The weights of the model are kept."""
     metrics = read_metrics(out)
     calibration = metrics.pop("calibration", {})
     if isinstance(calibration, dict) and calibration.get("city", "") == validator.held_out:
-        return
+        before = calibration.get("fingerprint")  # None in runs of earlier versions
+        if before in (None, validator.fingerprint):
+            return
     log.info("%s is already trained; only the weight of S_struct is calibrated again", out)
     write_json(out / METRICS, {**metrics, **validator.calibrate(load_student(out, device))})
 

@@ -35,9 +35,9 @@ class CompareOptions:
     """Runs and files."""
 
     runs: tuple[str, ...] = positional(
-        "run folders, 'builtin', published models, timm:NAME, prediction files, or descriptors of other models, each as "
-        "SOURCE or NAME=SOURCE; runs with the same NAME are trainings of one method; a teacher inside a run has rows of "
-        "its own",
+        "run folders, 'builtin', published models, timm:NAME, prediction files, or descriptors of other models, each "
+        "as SOURCE or NAME=SOURCE; runs with the same NAME are trainings of one method; a teacher inside a run has "
+        "rows of its own",
         "RUN",
         minimum=0,
     )

@@ -16,6 +16,7 @@ import pytest
 from commands import MODULES, evaluate, in_this_process, module_of
 from place_trees import make_guide_sets
 from tiny import LABELS, SMALL, TEACHER, small_config
+from training_trees import make_cells, make_gsv, make_list, make_sides
 
 import vpr.datasets.default_data
 import vpr.datasets.street_world.config
@@ -196,6 +197,27 @@ def test_the_commands_of_the_guides_to_own_data_and_to_tables_run(tiny_tree, tmp
     names: dict = {}
     exec(code, names)
     assert names["data"].counts() == {"queries": 12, "queries_without_positives": 1, "database": 30}
+
+
+@pytest.mark.slow
+def test_the_commands_that_train_on_the_fields_sets_run(tiny_tree, tmp_path, monkeypatch):
+    """On small sets of each layout, in a few steps."""
+    monkeypatch.chdir(tmp_path)
+    make_gsv(Path("gsv-cities"), places=8)
+    make_cells(Path("sf_xl"), places=11, photos=10)
+    make_sides(Path("pitts30k"))
+    make_list(Path("mine"))
+    Path("MSLS").symlink_to(tiny_tree)
+    small = [*SMALL, "--image-size", "32", "--grid", "2", "--steps", "2", "--images-per-place", "3"]
+    section = (ROOT / "docs/guides/train.md").read_text().split("## Train on the field's sets")[1].split("\n## ")[0]
+    Path("section.md").write_text(section)
+    commands = [words for words, _ in commands_of(Path("section.md"))]
+    assert len(commands) == 6
+    for number, (module, *arguments) in enumerate(commands):
+        more = ["--distillation", "relational"] if module == "vpr.distill" else []
+        run = f"runs/{number}"
+        assert module_of(module).main([*arguments, *small, *more, "--out", run]) == 0, arguments
+        assert json.loads(Path(run, "config.json").read_text())["run"]["data"]["layout"] in ("GSV-Cities", "positions")
 
 
 @pytest.mark.slow

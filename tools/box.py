@@ -18,6 +18,7 @@ from torch import nn
 
 from vpr.base.files import cache_folder, write_bytes, write_json
 from vpr.base.run_folder import CONFIG, METRICS, WEIGHTS
+from vpr.datasets.held_out import held_out_cities
 from vpr.eval.calibration.validator import Validator
 from vpr.models.builtin import FOLDER, NAME
 from vpr.models.loading import TEACHER, load_student, load_teacher
@@ -46,7 +47,7 @@ def write_box(run: Path, data: Path) -> None:
     model, held_out = round_to_half(load_student(run, CPU)), config["run"]["data"]["held_out"]
     losses = json.loads((run / METRICS).read_text())["losses"]
     with tempfile.TemporaryDirectory() as folder:
-        calibration = Validator.load_cities(data, held_out, Path(folder), CPU).calibrate(model)
+        calibration = Validator(held_out_cities(data, held_out.split(",")), Path(folder), CPU).calibrate(model)
     write_run(FOLDER, model, config, {"losses": losses, **calibration})
     teacher = round_to_half(load_teacher(run, CPU))
     write_run(FOLDER / TEACHER, teacher, json.loads((run / TEACHER / CONFIG).read_text()), {})

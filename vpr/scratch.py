@@ -42,7 +42,7 @@ def _work(
     from vpr.eval.calibration.validator import Validator
 
     settings = StudentSettings(model, objective, structural, train, start=start)
-    fabric = run_student("vpr.scratch", settings, options, Validator.load_cities)
+    fabric = run_student("vpr.scratch", settings, options, Validator.with_prior)
     fabric.print(f"scratch: {options.out}")
 
 

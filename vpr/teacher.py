@@ -35,7 +35,7 @@ def _work(
     from vpr.eval.calibration.validator import Validator
 
     settings = TeacherSettings(teacher, objective, train, whitening)
-    fabric = run_teacher(settings, options, Validator.load_cities)
+    fabric = run_teacher(settings, options, Validator.with_prior)
     fabric.print(f"teacher: {options.out}")
 
 

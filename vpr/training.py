@@ -78,8 +78,8 @@ def _train(
     """distilling: DistillOptions, HubOptions and DistillationConfig, if there is a teacher."""
     if not distilling:
         settings = StudentSettings(model, objective, structural, config, start=start)
-        return run_student("vpr.scratch", settings, options, Validator.load_cities)
+        return run_student("vpr.scratch", settings, options, Validator.with_prior)
     teacher, hub, distillation = distilling
     settings = StudentSettings(model, objective, structural, config, distillation, start)
     load_teacher = partial(TeacherSource.load, teacher, hub, settings)
-    return run_student("vpr.distill", settings, options, Validator.load_cities, load_teacher)
+    return run_student("vpr.distill", settings, options, Validator.with_prior, load_teacher)

@@ -104,7 +104,7 @@ def common_plane(queries: Coordinates, database: Coordinates) -> CommonPlane | N
         np.array([*(names.get(name, DEGREES) for name in side.systems), DEGREES])[np.maximum(side.system, DEGREES)]
         for side in (queries, database)
     ]
-    plane = _regions(np.concatenate(sides))
+    plane = region_planes(np.concatenate(sides))
     ground = to_places(*np.concatenate(sides).T)
     cut = len(queries)
     return CommonPlane(
@@ -112,7 +112,7 @@ def common_plane(queries: Coordinates, database: Coordinates) -> CommonPlane | N
     )
 
 
-def _regions(degrees: np.ndarray) -> np.ndarray:
+def region_planes(degrees: np.ndarray) -> np.ndarray:
     """Latitudes and longitudes (N, 2) on planes (N, 2), metres: a UTM plane for each region, with `APART_M` between.
 
     Regions are split at gaps of longitude, and then of latitude.

@@ -61,13 +61,13 @@ def find_places(root: Path, truth: Path | None = None, split: Split | None = Non
     if truth is None and split is None and (listed := _lists_of_both(root)):
         return Places(root, both=Path(_only(listed, root, "lists with a column side", "pass --truth LIST")))
     for folder, name in _split_folders(root, split):
-        if sides := _sides(folder):
+        if sides := sides_of(folder):
             found = next((folder / one for one in BENCH_TRUTH if (folder / one).is_file()), None)
             return Places(root, *sides, truth or found, split=name)
     if truth is not None and is_list(truth):
         return Places(root, both=truth)
     lists = [path for path in sorted(root.iterdir()) if path.suffix.lower() in LIST_SUFFIXES and path.is_file()]
-    if sides := _list_sides(lists):
+    if sides := list_sides(lists):
         return Places(root, *sides, truth)
     tables = [path for path in lists if path.suffix.lower() in TABLES]
     if len(tables) == 1 and not _other_set(root):
@@ -90,7 +90,12 @@ def _split_folders(root: Path, split: Split | None) -> list[tuple[Path, str]]:
     return [(folder, name) for folder, name in splits if folder.is_dir()]
 
 
-def _sides(folder: Path) -> tuple[Path, Path] | None:
+def has_split(root: Path, split: Split) -> bool:
+    """Whether a root has queries and database of a split, in a folder of its name."""
+    return any(sides_of(folder) for folder, name in _split_folders(root, split) if name == split)
+
+
+def sides_of(folder: Path) -> tuple[Path, Path] | None:
     """The folders of database and queries in a folder; None unless it has both.
 
     Raises DatasetError if there are several folders of queries, none of which has the plain name.
@@ -108,7 +113,7 @@ def _sides(folder: Path) -> tuple[Path, Path] | None:
     return database, (queries or several)[0]
 
 
-def _list_sides(lists: list[Path]) -> tuple[Path, Path] | None:
+def list_sides(lists: list[Path]) -> tuple[Path, Path] | None:
     """The lists of database and queries, by their names; None unless there are both."""
     named = {path.stem.lower(): path for path in lists}
     database = next((named[name] for name in DATABASE_NAMES if name in named), None)
@@ -153,8 +158,8 @@ def _near_sets(root: Path) -> list[Path]:
 
 
 def _sides_or_none(folder: Path) -> tuple[Path, Path] | None:
-    """As `_sides`, without errors: of several sets of queries, or a folder that may not be read."""
+    """As `sides_of`, without errors: of several sets of queries, or a folder that may not be read."""
     try:
-        return _sides(folder)
+        return sides_of(folder)
     except (DatasetError, OSError):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def listed_positions(
     return placed[0], placed[1], unknown
 
 
-def _require_one(listed: Path, entry: ListEntry, found: list[int | None], files: list[list[str]]) -> None:
+def _require_one(listed: Path, entry: ListEntry, found: list[int | None], files: Sequence[Sequence[str]]) -> None:
     """Raise DatasetError if a name may be that of several photos; both sides may have the same photo."""
     same = {files[side][number] for side, number in enumerate(found) if number is not None and number != AMBIGUOUS}
     if AMBIGUOUS in found or len(same) > 1:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from vpr.base.progress import progress
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.places.coordinates import Coordinates
 from vpr.datasets.places.names import are_in_degrees, read_names
-from vpr.positions.exif import find_position
+from vpr.positions.exif import find_exif
 from vpr.positions.map_frame import Position
 from vpr.positions.paths import RealPaths
 from vpr.positions.tables import LIST_SUFFIXES, ListEntry, read_list
@@ -27,17 +29,39 @@ log = logging.getLogger("vpr")
 PATH_LIST = "_images_paths.txt"  # the end of the name of a folder's list of files
 
 
+class FilesOf(Sequence[str]):
+    """The absolute paths of files by their names in a folder, joined when they are asked for: there may be millions."""
+
+    def __init__(self, folder: str, names: Sequence[str]) -> None:
+        self.folder, self.names = folder, names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, number: int) -> str: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[str]: ...
+    def __getitem__(self, number: int | slice) -> str | list[str]:
+        if isinstance(number, slice):
+            return [f"{self.folder}/{name}" for name in self.names[number]]
+        return f"{self.folder}/{self.names[number]}"
+
+
 @dataclass(frozen=True, eq=False)
 class Photos:
     """The photos of one side, without positions."""
 
     place: Path  # the folder or list that they come from
-    files: list[str]  # N absolute paths, forward slashes
+    files: Sequence[str]  # N absolute paths, forward slashes
     names: list[str]  # N, within the folder
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Photos:
         """Some of the photos, by number."""
-        return Photos(self.place, [self.files[row] for row in rows], [self.names[row] for row in rows])
+        names = [self.names[row] for row in rows]
+        if isinstance(self.files, FilesOf):
+            return Photos(self.place, FilesOf(self.files.folder, names), names)
+        return Photos(self.place, [self.files[row] for row in rows], names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,22 +78,23 @@ class PlacedPhotos:
         return PlacedPhotos(self.photos.take(rows), self.coordinates.take(rows), self.headings[rows], self.source)
 
 
-def folder_photos(folder: Path) -> Photos:
+def folder_photos(folder: Path, check: bool = True) -> Photos:
     """The photos of a folder and its subfolders, by name; those of the list of paths beside it if there is one.
 
-    Hidden files are left out, and other files are counted in the log. Raises DatasetError for a folder that is missing
-    or without photos, and for a list that names a missing file.
+    Hidden files are left out, and other files are counted in the log. check: look for the files that a list names;
+    otherwise they are missed when they are opened. Raises DatasetError for a folder that is missing or without photos,
+    and for a list that names a missing file.
     """
     if not folder.is_dir():
         raise DatasetError(f"there is no folder {folder}; check the path")
     base = Path(os.path.abspath(folder)).as_posix().rstrip("/")
     listed = Path(f"{base}{PATH_LIST}")
-    names = _listed_names(listed, base) if listed.is_file() else _walked_names(folder)
+    names = _listed_names(listed, base, check) if listed.is_file() else _walked_names(folder)
     if not names:
         raise DatasetError(f"{folder} has no photos; give the folder that holds them")
     if bad := next((name for name in names if not is_utf8(name)), None):
         raise DatasetError(f"{bad!r} in {folder}: the name is not UTF-8; rename it")
-    return Photos(folder, [f"{base}/{name}" for name in names], names)
+    return Photos(folder, FilesOf(base, names), names)
 
 
 def _walked_names(folder: Path) -> list[str]:
@@ -93,21 +118,21 @@ def _walked_names(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def _listed_names(listed: Path, base: str) -> list[str]:
+def _listed_names(listed: Path, base: str, check: bool) -> list[str]:
     """The names in a list of paths, each once. Raises DatasetError for a path that leaves the folder
     or is no file, for a list without names, and for text that is not UTF-8."""
     try:
-        lines = [line.strip(WHITE_SPACE) for line in listed.read_text(encoding="utf-8-sig").split("\n")]
+        with listed.open(encoding="utf-8-sig", newline="\n") as file:
+            lines = (line.strip(WHITE_SPACE) for line in file)
+            paths = (line.replace("\\", "/").removeprefix(f"{base}/").removeprefix("./") for line in lines if line)
+            names = list(dict.fromkeys(paths))
     except UnicodeDecodeError as error:
         raise DatasetError(f"{listed} is not UTF-8 text; write one path per line") from error
-    names = list(
-        dict.fromkeys(line.replace("\\", "/").removeprefix(f"{base}/").removeprefix("./") for line in lines if line)
-    )
     inside = base.rpartition("/")[2] + "/"
     if names and all(name.startswith(inside) for name in names) and not os.path.isfile(f"{base}/{names[0]}"):
         names = [name.removeprefix(inside) for name in names]  # paths from the folder above
     bad = next((number for number, name in enumerate(names) if leaves_folder(name)), None)
-    if bad is None:
+    if bad is None and check:
         bad = first_missing([f"{base}/{name}" for name in names])
     if bad is not None:
         remedy = "correct the list, or remove it"
@@ -151,7 +176,7 @@ def list_photos(path: Path, entries: Iterable[ListEntry]) -> tuple[PlacedPhotos,
 
     Raises DatasetError if no photo of it exists, and for a photo with two positions.
     """
-    real, missing = RealPaths(), 0
+    real, missing, headings = RealPaths(), 0, dict[str, float]()
     found: dict[str, tuple[str, Position | None]] = {}
     for entry in entries:
         if entry.path is None:
@@ -160,11 +185,13 @@ def list_photos(path: Path, entries: Iterable[ListEntry]) -> tuple[PlacedPhotos,
             file = real(entry.path)
             name, earlier = found.get(file, (entry.name.replace("\\", "/"), None))
             found[file] = name, one_position(path, entry, earlier)
+            if file not in headings or not math.isnan(entry.heading):
+                headings[file] = entry.heading
     if not found:
         raise DatasetError(f"{path} names no photo that exists; its files are searched for beside it and in images/")
     photos = Photos(path, list(found), [name for name, _ in found.values()])
     coordinates = Coordinates.of_degrees([position for _, position in found.values()])
-    return PlacedPhotos(photos, coordinates, np.full(len(found), np.nan), "list"), missing
+    return PlacedPhotos(photos, coordinates, np.array([headings[file] for file in found]), "list"), missing
 
 
 def one_position(listed: Path, entry: ListEntry, earlier: Position | None) -> Position | None:
@@ -175,12 +202,12 @@ def one_position(listed: Path, entry: ListEntry, earlier: Position | None) -> Po
     return earlier if entry.position is None else entry.position
 
 
-def read_side(place: Path, crs: str) -> tuple[PlacedPhotos, int]:
+def read_side(place: Path, crs: str, check: bool = True) -> tuple[PlacedPhotos, int]:
     """The photos of a folder, without positions yet, or of a list with positions; and the number of listed photos that
-    are missing."""
+    are missing. check: as in `folder_photos`."""
     if is_list(place):
         return list_photos(place, read_list(place, crs))
-    return unplaced(folder_photos(place)), 0
+    return unplaced(folder_photos(place, check)), 0
 
 
 def place_photos(sides: Sequence[PlacedPhotos], crs: str) -> list[PlacedPhotos]:
@@ -205,8 +232,10 @@ def _place_by_names(photos: Photos, crs: str, in_degrees: bool) -> PlacedPhotos:
 
 def _place_by_exif(side: PlacedPhotos) -> PlacedPhotos:
     files = progress(side.photos.files, title="reading EXIF", unit="photo")
-    coordinates = Coordinates.of_degrees([find_position(Path(file)) for file in files])
-    return PlacedPhotos(side.photos, coordinates, side.headings, "EXIF" if coordinates.known.any() else "none")
+    found = [find_exif(Path(file)) for file in files]
+    coordinates = Coordinates.of_degrees([exif.position for exif in found])
+    headings = np.array([np.nan if exif.heading is None else exif.heading for exif in found])
+    return PlacedPhotos(side.photos, coordinates, headings, "EXIF" if coordinates.known.any() else "none")
 
 
 def _file_name(name: str) -> str:

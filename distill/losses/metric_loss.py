@@ -32,7 +32,9 @@ LOSSES: dict[str, Callable[..., nn.Module]] = {
     # the default margin is that of the MSLS baselines
     "triplet": lambda config, **options: losses.TripletMarginLoss(_margin(config, 0.1**0.5), **options),
     "margin": lambda config, **options: losses.MarginLoss(_margin(config, 0.2), beta=config.beta, **options),
-    "multi-similarity": lambda config, **options: losses.MultiSimilarityLoss(alpha=2, beta=50, base=0.5, **options),
+    "multi-similarity": lambda config, **options: losses.MultiSimilarityLoss(
+        alpha=config.ms_alpha, beta=50, base=config.ms_base, **options
+    ),
     "circle": lambda config, **options: losses.CircleLoss(_margin(config, 0.4), **options),
     "contrastive": lambda config, **options: losses.ContrastiveLoss(neg_margin=_margin(config, 1.0), **options),
 }

@@ -9,13 +9,16 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
+from vpr.datasets.errors import DatasetError
 from vpr.datasets.msls.metadata import VIEW_DIRECTIONS
+from vpr.distill.settings import UnknownHeadings
 
 PLACEHOLDER_PHOTOS = 20  # from this number on, the same compass angle for all photos is none
 POINT_M = 1.0  # photos of one drive nearer than this stand at one point
 LEAST_MOVE_M = 2.0  # between the photos before and after, for a course
 LONGEST_STEP_M = 50.0  # between two photos in a row, for a course; what is longer is not driven
 CAMERAS = 0.5  # share of photos that stand at one point with others from which on a drive has several cameras
+MOST_WITHOUT_HEADING = 0.5  # share of photos that may be left out
 TURNS = {VIEW_DIRECTIONS.index("Forward"): 0.0, VIEW_DIRECTIONS.index("Backward"): 180.0}  # degrees, from the course
 
 
@@ -50,6 +53,29 @@ def courses(utm: np.ndarray, drive: np.ndarray, view_direction: np.ndarray | Non
             turn[view_direction == direction] = degrees
     told = (moved >= LEAST_MOVE_M) & (steps <= LONGEST_STEP_M)
     return np.where(told, (course + turn) % 360, np.nan).astype(np.float32)
+
+
+def ambiguous_views(
+    heading: np.ndarray, utm: np.ndarray, drive: np.ndarray, rule: UnknownHeadings, where: str, remedy: str
+) -> np.ndarray:
+    """(N,) bool: the photos that are left out, because they have no heading and their drive has several cameras.
+
+    heading: (N,) degrees, NaN if unknown. utm, drive: as in `of_several_cameras`. rule: "any" leaves none out. where,
+    remedy: for the error. Raises DatasetError if most photos are of this kind.
+    """
+    unknown = np.isnan(heading)
+    if rule == "any" or not unknown.any():
+        return np.zeros(len(heading), bool)
+    several: np.ndarray = unknown & of_several_cameras(utm, drive)
+    if several.mean() > MOST_WITHOUT_HEADING:
+        raise DatasetError(
+            f"{where}: {several.sum()} of {len(heading)} photos stand at one point with others of their drive and "
+            "have no heading, so photos of different directions would count as one place",
+            thing=where,
+            remedy=f"{remedy}, keep one photo a point, or pass --mining tuples --unknown-headings any, which takes the "
+            "most similar photo as positive",
+        )
+    return several
 
 
 def of_several_cameras(utm: np.ndarray, drive: np.ndarray) -> np.ndarray:

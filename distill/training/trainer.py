@@ -273,8 +273,10 @@ class Trainer:
                 mining = TupleMining(config.cached_queries, config.cached_negatives, config.images_per_place - 2)
                 mined = hard_tuples(describe, self.places, mining, rng, self.sampler.probabilities)
             else:
-                size = pool_size(len(self.places.anchors), mined_photos(config, self.step))
-                mined = similar_places(describe, self.places.anchors, size, rng)
+                rows, anchors = self.sampler.draw_group(rng), self.places.anchors
+                anchors = anchors if rows is None else anchors[rows]
+                size = pool_size(len(anchors), mined_photos(config, self.step))
+                mined = similar_places(describe, anchors, size, rng)
         self.sampler.mined = self.fabric.broadcast(mined)
 
     def _validate(self, score: Score) -> None:

@@ -26,6 +26,10 @@ class Validator(Protocol):
     def held_out(self) -> str:
         """The names of the data, joined by commas; empty for none."""
 
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the content of the data."""
+
     def score(self, model: Any) -> dict[str, float]:
         """The metrics of a model in training, by name; one of them is `SCORE`."""
 

@@ -1,7 +1,8 @@
-"""Validation of models in training, and calibration of finished ones, on held-out data: a city, or some classes."""
+"""Validation of models in training, and calibration of finished ones, on held-out data: cities, sets, classes."""
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -50,16 +51,13 @@ class Validator:
         self.sets, self.out, self.device, self.criterion = sets, out, device, criterion
 
     @classmethod
-    def load_cities(
-        cls, root: Path, held_out: str, out: Path, device: torch.device, start: Path | None = None
+    def with_prior(
+        cls, sets: Mapping[str, RetrievalSet], out: Path, device: torch.device, start: Path | None = None
     ) -> Validator:
-        """A validator with cities, whose names are joined by commas; without a set if there is no name.
+        """A validator of places. The prior setting is that of the calibration of a run, if it has one.
 
-        start: the run that a training starts from. The prior setting is then that of its calibration, if it has one.
-        Raises DatasetError for a missing city, and VprError for a damaged calibration.
+        start: the run that a training starts from. Raises VprError for a damaged calibration.
         """
-        names = [name for name in held_out.split(",") if name]
-        sets = {name: load(root, Protocol(split="val", cities=(name,))).retrieval_set for name in names}
         recorded = {} if start is None else recorded_calibration(start)
         if start is None or not recorded:
             return cls(sets, out, device)
@@ -72,6 +70,12 @@ class Validator:
         """The names of the sets, joined by commas."""
         return ",".join(self.sets)
 
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the content of the sets; empty without a set."""
+        digests = "".join(data.fingerprint for data in self.sets.values())
+        return hashlib.sha256(digests.encode()).hexdigest()[:16] if digests else ""
+
     def calibrate(self, model: StructuralModel) -> dict[str, Any]:
         """The entry ``calibration`` of metrics.json for a finished model; empty without a held-out set."""
         if not self.sets:
@@ -81,7 +85,8 @@ class Validator:
             self._validation_cache(name).unlink(missing_ok=True)
             cache = self.out / "cache" / f"{_file_name(name)}-{cache_spec(model).fingerprint}.h5"
             described.append(describe(model, data, cache, self.device, RankingOptions(adapt=self.criterion.adapt)))
-        return {"calibration": calibrate(described, self.held_out, self.criterion).record()}
+        record = calibrate(described, self.held_out, self.criterion).record()
+        return {"calibration": {**record, "fingerprint": self.fingerprint}}
 
     def measure(self, model: StructuralModel) -> dict[str, np.ndarray]:
         """Recall@1 of each query (S,) after re-ranking with the criterion's prior setting, by the name of the set.

@@ -47,8 +47,8 @@ CODE = (
 )  # fmt: skip
 TIMED_PHOTOS = 32  # are described to time it
 FLOAT_BYTES = 4  # of a number of a global descriptor
-NOT_MADE_FROM = ("run", "cache", "shortlist", "workers", "device", "memory_mb")  # options that change no figure, or are
-# in the digests in another form
+# options that change no figure, or are in the digests in another form
+NOT_MADE_FROM = ("run", "cache", "shortlist", "workers", "device", "memory_mb", "trust")
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,7 +81,7 @@ def test_bad_combinations_of_training(tiny_tree, teacher_run, tmp_path, capsys, 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--recipe", "none"], "--recipe: 'none' is not one of dinov2, dinov3, lite, mini, paper, resnet50"),
+        (["--recipe", "none"], "--recipe: 'none' is not one of dinov2, dinov3, gsv_dinov2, gsv_resnet50, lite,"),
         (["--training", "nowhere.yaml"], "--training nowhere.yaml: no such file"),
         (["--cities", "atlantis"], "no city 'atlantis'"),
         (["--data", "nowhere"], "nowhere: the folder does not exist"),

@@ -11,7 +11,7 @@ from vpr.datasets.msls import Protocol, load
 from vpr.description.describe import global_descriptors
 from vpr.description.image_files import ImageFiles
 from vpr.distill import __main__ as distill
-from vpr.distill.data import training_photos
+from vpr.distill.msls_data import training_photos
 from vpr.eval import msls
 from vpr.models.loading import load_teacher
 

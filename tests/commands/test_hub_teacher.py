@@ -12,7 +12,7 @@ from tiny import SMALL
 from vpr.description.describe import global_descriptors
 from vpr.description.image_files import ImageFiles
 from vpr.distill import __main__ as distill
-from vpr.distill.data import training_photos
+from vpr.distill.msls_data import training_photos
 
 pytestmark = pytest.mark.slow
 

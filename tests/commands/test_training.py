@@ -17,9 +17,10 @@ from tiny import SMALL, TEACHER
 import vpr
 from vpr import scratch, teacher
 from vpr.base.errors import VprError
+from vpr.datasets.held_out import held_out_cities
 from vpr.datasets.msls import Protocol, load
 from vpr.distill import __main__ as distill
-from vpr.distill.data import training_photos
+from vpr.distill.msls_data import training_photos
 from vpr.eval.calibration.criterion import PLACE_CRITERION
 from vpr.eval.calibration.validator import Validator
 from vpr.models.builtin import resolve_run
@@ -161,8 +162,10 @@ def test_a_run_to_start_from_gives_the_prior_of_the_weight(tiny_tree, tmp_path):
     metrics["calibration"] |= {"weight": 3.0, "mass": 0.85}
     (start / "metrics.json").write_text(json.dumps(metrics))
 
+    sets = held_out_cities(tiny_tree, ["amsterdam"])
+
     def prior(run):
-        criterion = Validator.load_cities(tiny_tree, "amsterdam", tmp_path, torch.device("cpu"), run).criterion
+        criterion = Validator.with_prior(sets, tmp_path, torch.device("cpu"), run).criterion
         assert replace(criterion, prior=PLACE_CRITERION.prior) == PLACE_CRITERION
         return criterion.prior
 

@@ -10,7 +10,7 @@ from msls_tree import make_rows, write_city
 
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.msls.metadata import VIEW_DIRECTIONS
-from vpr.distill.data import training_photos
+from vpr.distill.msls_data import training_photos
 from vpr.distill.sampling.headings import courses, known_headings, of_several_cameras
 from vpr.distill.sampling.places import Guard, Places
 

@@ -29,6 +29,7 @@ from faults_of_cases import (
     photos,
     pickled,
     settings,
+    street_views,
     zipped,
 )
 from tiny import LABELS, SMALL
@@ -335,6 +336,17 @@ REFUSED = [
     ("vpr.scratch", [*TRAIN, "--places", "1"], nothing, "1 is out of range, give a value >= 2"),
     ("vpr.scratch", [*TRAIN, "--images-per-place", "1"], nothing, "1 is out of range, give a value >= 2"),
     ("vpr.scratch", [*TRAIN, "--out", "p.csv"], nothing, "p.csv: file exists"),
+    ("vpr.scratch", [*TRAIN, "--data", "set"], nothing, "no photo has a position, so no two are known to show one pla"),
+    ("vpr.scratch", [*TRAIN, "--data", "p.csv"], nothing, "p.csv has the columns"),
+    ("vpr.scratch", [*TRAIN, "--data", "gsv"], street_views, "row 1 (line 3): place_id 'x' is"),
+    ("vpr.scratch", [*TRAIN, "--data", "gsv", "--cities", "Oslo"], street_views, "no city 'Oslo'; it holds Boston, Lo"),
+    ("vpr.distill", [*TRAIN, "--validation", "nowhere"], nothing, "nowhere: the folder does not exist"),
+    ("vpr.distill", [*TRAIN, "--validation", "set"], nothing, "set has no layout that is known"),
+    ("vpr.teacher", [*TRAIN[:4], "--place-by", "identity", "--dim", "16"], nothing, "tree has no places by identity"),
+    ("vpr.scratch", [*TRAIN, "--place-by", "cell"], nothing, "'cell' is not one of auto, identity, distance, cells"),
+    ("vpr.scratch", [*TRAIN, "--least-photos", "1"], nothing, "1 is out of range, give a value >= 2"),
+    ("vpr.scratch", [*TRAIN, "--least-photos", "3"], nothing, "is for places by identity or cells; leave it out"),
+    ("vpr.scratch", [*TRAIN, "--unknown-headings", "all"], nothing, "'all' is not one of refuse, any"),
     ("vpr.scratch", [*TRAIN, "--backbone", "vit_smal_patch16_224"], nothing, "similar names: vit_small_patch16_224"),
     ("vpr.teacher", ["--data", "tree", "--out", "/dev/null/x", "--steps", "1", "--dim", "16"], nothing, "/dev/null"),
 ]

@@ -11,6 +11,7 @@ from damage import (
     rename_key,
     zip_of,
 )
+from training_trees import make_gsv
 
 QUERY = "tree/train_val/cph/query"
 PLACES = "tree/train_val/cph/database/postprocessed.csv"
@@ -43,6 +44,13 @@ def key(name):
 def easting(value):
     """A coordinate of a query."""
     return lambda case: edit_row(case / QUERY / "postprocessed.csv", "easting", value)
+
+
+def street_views(case):
+    """GSV-Cities with a place that has no number, in ``gsv``."""
+    table = make_gsv(case / "gsv") / "Dataframes" / "London.csv"
+    lines = table.read_text().split("\n")
+    table.write_text("\n".join([*lines[:2], f"x{lines[2]}".replace("x0", "x"), *lines[3:]]))
 
 
 def emptied(case):

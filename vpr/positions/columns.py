@@ -15,6 +15,9 @@ LATITUDES, LONGITUDES = ("latitude", "lat", "gpslatitude", "maplatitude"), (
 HEMISPHERE_COLUMNS = {"NS": "gpslatituderef", "EW": "gpslongituderef"}  # by the letters of the hemispheres
 EASTINGS, NORTHINGS = ("easting", "utmeast", "utmeasting"), ("northing", "utmnorth", "utmnorthing")
 XS, YS, NUMBERED, NAMED = ("x",), ("y",), ("frame",), ("place",)
+HEADINGS = (
+    "heading", "compassangle", "computedcompassangle", "compass", "bearing", "ca", "northdeg", "gpsimgdirection",
+)  # fmt: skip
 NUMBERS = (*LATITUDES, *LONGITUDES, *EASTINGS, *NORTHINGS, *XS, *YS, *NUMBERED)
 ON_EARTH = (*LATITUDES, *LONGITUDES, *EASTINGS, *NORTHINGS)
 # The positions of each kind that a row may have; of each the columns of its parts, under all their names.

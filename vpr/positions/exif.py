@@ -26,6 +26,7 @@ class ExifPosition:
 
     position: tuple[float, float] | None  # latitude and longitude (degrees, WGS 84)
     problem: str = ""  # the reason why a position is not used; empty if there is no position
+    heading: float | None = None  # the direction of view, degrees clockwise from north; None if unknown
 
 
 def read_exif(path: Path) -> ExifPosition:
@@ -37,17 +38,17 @@ def read_exif(path: Path) -> ExifPosition:
     """
     gps = _read_tags(path, ExifTags.IFD.GPSInfo)
     try:
-        return ExifPosition(_position(gps))
+        return ExifPosition(_position(gps), heading=_heading(gps))
     except NoPosition as error:
         return ExifPosition(None, str(error))
 
 
-def find_position(path: Path) -> tuple[float, float] | None:
-    """Latitude and longitude (degrees) in a photo's EXIF; None if it has none, and for a file that is not an image."""
+def find_exif(path: Path) -> ExifPosition:
+    """As `read_exif`; without a position for a file that is not an image."""
     try:
-        return read_exif(path).position
+        return read_exif(path)
     except ImageError:
-        return None
+        return ExifPosition(None)
 
 
 def read_time(path: Path) -> str | None:
@@ -92,6 +93,15 @@ def _position(gps: Mapping[int, Any]) -> tuple[float, float] | None:
     if not are_degrees(*position):
         raise NoPosition(f"its EXIF position {latitude:g}, {longitude:g} lies outside of its datum {datum}")
     return position
+
+
+def _heading(gps: Mapping[int, Any]) -> float | None:
+    """GPSImgDirection, of true or magnetic north; None if it is missing, damaged or out of range."""
+    try:
+        (heading,) = map(float, _parts(gps[ExifTags.GPS.GPSImgDirection]))
+    except (LookupError, TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return None
+    return heading % 360 if 0 <= heading <= 360 else None
 
 
 def _degrees(what: str, parts: object, side: object, sides: str) -> float:

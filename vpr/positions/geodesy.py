@@ -231,7 +231,7 @@ def utm_crs(zone: int, letter: str) -> str:
 
 def are_degrees(latitude: float, longitude: float) -> bool:
     """Whether two numbers are a valid latitude and longitude."""
-    return bool(np.isfinite([latitude, longitude]).all()) and abs(latitude) <= 90 and abs(longitude) <= 180
+    return bool(abs(latitude) <= 90 and abs(longitude) <= 180)  # False for NaN
 
 
 def is_unknown(latitude: float, longitude: float) -> bool:

@@ -4,7 +4,8 @@ CSV: a column such as ``file``, ``key`` or ``name`` (`FILE_COLUMNS`), and either
 (``lat``; ``lon``, ``lng``, ``long``) in degrees, or ``easting`` and ``northing`` (``utm_east``, ``utm_easting``;
 ``utm_north``, ``utm_northing``) in the reference system of a column ``crs`` or of ``--crs``. Columns ``x`` and ``y``
 are easting and northing if there is a reference system, and local metres if there is none. A column ``frame`` has the
-number of the photo in a walk, and ``place`` the name of a place. A list with several kinds of positions is of the map's
+number of the photo in a walk, and ``place`` the name of a place. A column such as ``heading`` (`HEADINGS`) has the
+direction of view, degrees clockwise from north. A list with several kinds of positions is of the map's
 kind, or else of the first of `vpr.positions.map_frame.FRAMES`.
 
 Columns are separated by commas, semicolons, tabs or vertical bars. Numbers may have decimal commas, but in a file with
@@ -30,6 +31,7 @@ from vpr.base.photo_files import WHITE_SPACE
 from vpr.positions.columns import (
     EASTINGS,
     FILE_COLUMNS,
+    HEADINGS,
     HEMISPHERE_COLUMNS,
     LATITUDES,
     LONGITUDES,
@@ -71,8 +73,6 @@ TURN = 360.0  # degrees
 EXPECTED_COLUMNS = (
     "a file, key or name, and latitude and longitude, or easting and northing, or x and y, or frame, or place"
 )
-
-
 UNIT_HINTS = {  # the end of an error message, by `wrong_unit`
     "degrees": " but degrees; check the crs, or write metres",
     "kilometres": " but kilometres; write metres, a thousand times as much",
@@ -91,6 +91,7 @@ class ListEntry:
     problem: str = ""  # the reason why the photo is left out: the values of the row contradict each other
     kind: Kind = "earth"  # of the position; that of the list
     side: str = ""  # the value of a column ``side``, in lower case: query or database, in lists of a set of places
+    heading: float = math.nan  # degrees clockwise from north, from 0 to below 360; NaN if unknown
 
 
 def read_list(path: Path, crs: str = "", folders: Sequence[Path] = (), kind: Kind | None = None) -> Iterator[ListEntry]:
@@ -119,7 +120,8 @@ def read_list(path: Path, crs: str = "", folders: Sequence[Path] = (), kind: Kin
         except NoPosition as error:
             problem = str(error)
         side = next(iter(row.get("side", ())), "").lower()
-        yield ListEntry(file, name, position, number, problem, kind, side)
+        heading = next((parse_number(text) for text in column_values(row, HEADINGS)), math.nan) % TURN
+        yield ListEntry(file, name, position, number, problem, kind, side, heading)
 
 
 def has_column(path: Path, column: str) -> bool:
