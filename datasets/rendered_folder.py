@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,9 @@ class RenderedFolder:
                 f"{path} is not a {self.name} manifest; remove its folder or choose another --out"
             ) from None
 
-    def begin(self) -> None:
-        """Write the manifest of an incomplete set."""
-        write_json(self.partial_manifest, {"config": self.identity})
+    def begin(self, content: Mapping[str, Any] | None = None) -> None:
+        """Write the manifest of an incomplete set, with more content that its continuation needs."""
+        write_json(self.partial_manifest, {"config": self.identity, **(content or {})})
 
     def finish(self, content: dict[str, Any]) -> None:
         """Write the manifest with more content. If the process is killed here, the partial manifest may remain."""

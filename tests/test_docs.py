@@ -16,6 +16,7 @@ import pytest
 from commands import MODULES, evaluate, in_this_process, module_of
 from place_trees import make_guide_sets
 from tiny import LABELS, SMALL, TEACHER, small_config
+from tiny_packages import write_packages
 from training_trees import make_cells, make_gsv, make_list, make_sides
 
 import vpr.datasets.default_data
@@ -96,7 +97,9 @@ def test_the_readmes_commands_run(tiny_tree, tiny_set, distilled_run, tmp_path, 
             arguments[0] = "FILE.zip"
         if module == "datasets.mini_msls":
             shutil.copytree(tiny_tree, "DIR")
-            monkeypatch.setattr("vpr.datasets.mini_msls.ensure_mini_msls", lambda out, *rest: out)
+            monkeypatch.setattr("vpr.datasets.mini_msls.ensure_mini_msls", lambda out, *rest, **more: out)
+        if module == "datasets.textures":
+            write_packages(Path("DEBS"))
         if module == "datasets.mini_retrieval":
             monkeypatch.setattr("vpr.datasets.mini_retrieval.ensure_mini_retrieval", lambda *rest: tiny_set)
         capsys.readouterr()

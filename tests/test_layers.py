@@ -65,6 +65,7 @@ ORDER = {
         "near",
         "object_arrays",
         "rendered_folder",
+        "photographed",
         "street_world",
         "default_data",
         "msls",

@@ -5,8 +5,9 @@ Lengths are metres, colours linear RGB, angles radians.
 """
 
 # Primitive: a vertical rectangle (wall, or a billboard that is turned towards the camera).
-P_X0, P_Y0, P_X1, P_Y1, P_TOP, P_KIND, P_ROW, P_SEED, P_R, P_G, P_B, P_AUX = range(12)
-PRIMITIVE_WIDTH = 12
+# P_PHOTO and all columns below with PHOTO in their name: a photographed texture plus 1, or 0 for a drawn surface.
+P_X0, P_Y0, P_X1, P_Y1, P_TOP, P_KIND, P_ROW, P_SEED, P_R, P_G, P_B, P_AUX, P_PHOTO, P_BARE_PHOTO = range(14)
+PRIMITIVE_WIDTH = 14
 
 # Kinds of primitives. Those from BILLBOARD on have their centre in X0, Y0 and their width in X1.
 FACADE, FENCE, HEDGE, CAR_SIDE, CAR_END = range(5)
@@ -49,8 +50,21 @@ BROADLEAF, CONIFER, PALM, BUSH = range(4)
     B_STAIN,
     B_ROOF_KIND,
     B_ROOF_H,
-) = range(32)
-BUILDING_WIDTH = 32
+    B_PHOTO,
+    B_GROUND_PHOTO,
+    B_WALL_PHOTO,
+    B_ROOF_PHOTO,
+    B_DOOR,
+    B_POSTER,
+    B_STOREYS,
+    B_PHOTO_SCALE,
+    B_PHOTO_SHIFT,
+    B_CAST_R,
+    B_CAST_G,
+    B_CAST_B,
+) = range(44)
+# B_DOOR and B_POSTER are textures too. B_PHOTO_SCALE and _SHIFT: across the front; B_CAST: factors on its wall.
+BUILDING_WIDTH = 44
 BRICK, PLASTER, STONE, WOOD, GLASS, CONCRETE = range(6)
 FLAT, PITCHED, GABLE, MANSARD, STEPPED = range(5)
 
@@ -85,8 +99,14 @@ FLAT, PITCHED, GABLE, MANSARD, STEPPED = range(5)
     L_HEAD,
     L_DRY,
     L_LIT,
-) = range(29)
-LIGHT_WIDTH = 29
+    L_SKY_PHOTO,
+    L_SKY_TURN,
+    L_SKY_R,
+    L_SKY_G,
+    L_SKY_B,
+) = range(34)
+# L_SKY_TURN: of the sky's photograph, turns; L_SKY_R, _G, _B: factors on its colours.
+LIGHT_WIDTH = 34
 
 # Ground and backdrop of one street.
 (
@@ -114,6 +134,11 @@ LIGHT_WIDTH = 29
     G_COBBLE,
     G_WATER,
     G_EYE,
-) = range(24)
+    G_ROAD_PHOTO,
+    G_WALK_PHOTO,
+    G_LAWN_PHOTO,
+    G_YARD_PHOTO,
+    G_TREELINE_PHOTO,
+) = range(29)
 # G_WATER: distance of water to the right of the centre line, 0 for none; G_EYE: camera height, 0 for that of a car.
-GROUND_WIDTH = 24
+GROUND_WIDTH = 29

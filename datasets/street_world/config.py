@@ -33,10 +33,16 @@ class MiniConfig:
     frames: int = 8  # frames of a traverse, 10 m apart
     size: int = 112  # image side, pixels
     supersample: int = 2  # rays a pixel side
+    textures: str = ""  # folder of photographed textures; none for drawn surfaces only
+    photographs: str = ""  # digest of these textures
 
     def identity(self) -> dict:
-        """Everything that the bytes depend on: all fields and the version of the renderer."""
-        return {**asdict(self), "cities": [asdict(city) for city in self.cities], "version": VERSION}
+        """Everything that the bytes depend on: the fields and the version of the renderer. Textures count by digest."""
+        fields = {**asdict(self), "cities": [asdict(city) for city in self.cities], "version": VERSION}
+        del fields["textures"]
+        if not self.photographs:
+            del fields["photographs"]
+        return fields
 
 
 TRAIN_CITIES = ("trondheim", "london", "boston", "melbourne", "amsterdam")

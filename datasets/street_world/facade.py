@@ -17,10 +17,12 @@ from vpr.datasets.street_world.columns import (
     B_MATERIAL,
     B_MULLION,
     B_MURAL,
+    B_PHOTO,
     B_ROOF_B,
     B_ROOF_G,
     B_ROOF_H,
     B_ROOF_KIND,
+    B_ROOF_PHOTO,
     B_ROOF_R,
     B_SEED,
     B_SHOP,
@@ -35,6 +37,7 @@ from vpr.datasets.street_world.columns import (
     B_UNIQUE,
     B_WALL_B,
     B_WALL_G,
+    B_WALL_PHOTO,
     B_WALL_R,
     B_WINDOW_H,
     B_WINDOW_W,
@@ -52,12 +55,19 @@ from vpr.datasets.street_world.columns import (
     STONE,
     WOOD,
 )
+from vpr.datasets.street_world.front import front
 from vpr.datasets.street_world.noise import hash01, noise
+from vpr.datasets.street_world.photographs import detail
 
 
 @njit(cache=True, fastmath=True)
-def wall_colour(b, u, z, tile, level):
-    """Colour (r, g, b) of bare wall: the joints, spots and stains of its material."""
+def wall_colour(b, u, z, tile, level, photos, size):
+    """Colour (r, g, b) of bare wall: the joints, spots and stains of its material, or its photograph."""
+    if photos is not None:
+        if b[B_WALL_PHOTO] > 0.0:
+            r, g, bl = detail(photos, b[B_WALL_PHOTO], u + 0.37 * b[B_SEED], z, size)
+            shade = 1.0 + 0.09 * noise(tile, u * 0.16 + b[B_SEED], z * 0.11, 0)
+            return b[B_WALL_R] * shade * r, b[B_WALL_G] * shade * g, b[B_WALL_B] * shade * bl
     seed = b[B_SEED]
     fine = noise(tile, u + 3.7 * seed, z, level)
     broad = noise(tile, u * 0.16 + seed, z * 0.11, 0)
@@ -183,7 +193,7 @@ def ground_floor(b, u, z, width, tile, level, light):
 
 
 @njit(cache=True, fastmath=True)
-def roof(b, u, z, width, tile, level, light):
+def roof(b, u, z, width, tile, level, light, photos, size):
     """Values (alpha, r, g, b, is_gable_wall) above the eaves."""
     kind, eaves, rise = b[B_ROOF_KIND], b[B_EAVES], b[B_ROOF_H]
     share = (z - eaves) / max(rise, 0.1)
@@ -208,6 +218,10 @@ def roof(b, u, z, width, tile, level, light):
         tone -= 0.18
     if kind == MANSARD and abs((u / b[B_BAY]) % 1.0 - 0.5) < 0.2 and 0.15 < share < 0.8:
         return True, 0.09, 0.1, 0.12, False
+    if photos is not None:
+        if b[B_ROOF_PHOTO] > 0.0:
+            r, g, bl = detail(photos, b[B_ROOF_PHOTO], u + b[B_SEED], z, size)
+            tone *= 0.333 * (r + g + bl)
     snow = light[L_SNOW] * 0.9
     r = b[B_ROOF_R] * tone * (1 - snow) + 0.82 * snow
     g = b[B_ROOF_G] * tone * (1 - snow) + 0.84 * snow
@@ -256,15 +270,27 @@ def upper_floor(b, u, z, width, keep, tile, level, light):
 
 
 @njit(cache=True, fastmath=True)
-def facade(b, u, z, width, keep, tile, level, light):
-    """Values (alpha, r, g, b, glow) of the facade at u metres from its left edge and z metres up."""
+def facade(b, u, z, width, keep, tile, level, light, photos, size):
+    """Values (alpha, r, g, b, glow) of the facade at u metres from its left edge and z metres up.
+
+    photos: `Photographs`, or None for drawn surfaces only. size: footprint of a pixel, metres.
+    """
     gable = False
     if z > b[B_EAVES]:
-        alpha, r, g, bl, gable = roof(b, u, z, width, tile, level, light)
+        alpha, r, g, bl, gable = roof(b, u, z, width, tile, level, light, photos, size)
         if not alpha or not gable:
             return alpha, r, g, bl, 0.0
     hit, r, g, bl, glow = False, 0.0, 0.0, 0.0, 0.0
-    if b[B_MATERIAL] == GLASS and z > b[B_GROUND]:
+    if photos is not None:
+        if b[B_PHOTO] > 0.0 and keep >= 1.0 and not gable:
+            if b[B_SHOP] > 0.5 and z < b[B_GROUND]:
+                hit, r, g, bl, glow = ground_floor(b, u, z, width, tile, level, light)
+            if not hit:
+                r, g, bl, glow = front(b, u, z, photos, size, light)
+                hit = True
+    if hit:
+        pass
+    elif b[B_MATERIAL] == GLASS and z > b[B_GROUND]:
         pane = int(u / b[B_BAY] * 2.0)
         level_no = int(z / b[B_FLOOR])
         if (u / b[B_BAY] * 2.0) % 1.0 > 0.07 and (z / b[B_FLOOR]) % 1.0 > 0.16:
@@ -276,7 +302,7 @@ def facade(b, u, z, width, keep, tile, level, light):
     if not hit and not gable and (z > b[B_GROUND] or b[B_SHOP] < 0.5):
         hit, r, g, bl, glow = upper_floor(b, u, z, width, keep, tile, level, light)
     if not hit:
-        r, g, bl = wall_colour(b, u, z, tile, level)
+        r, g, bl = wall_colour(b, u, z, tile, level, photos, size)
     if b[B_IVY] > 0.0:
         leaf = noise(tile, u * 0.35 + 5.0 * b[B_UNIQUE], z * 0.35, 0) + b[B_IVY] - z * 0.12
         if leaf > 0.8 and light[L_LEAF] > 0.3:

@@ -14,20 +14,25 @@ from vpr.datasets.street_world.columns import (
     G_GAP1,
     G_GAP1_HALF,
     G_HILL,
+    G_LAWN_PHOTO,
     G_LINES,
     G_PHASE,
     G_RIDGE,
     G_ROAD,
+    G_ROAD_PHOTO,
     G_SEED,
     G_TONE,
     G_TOWER,
+    G_TREELINE_PHOTO,
     G_VERGE,
     G_WALK,
     G_WALK_B,
     G_WALK_G,
+    G_WALK_PHOTO,
     G_WALK_R,
     G_WATER,
     G_WAVE,
+    G_YARD_PHOTO,
     L_AUTUMN,
     L_CLOUD,
     L_DRY,
@@ -36,6 +41,11 @@ from vpr.datasets.street_world.columns import (
     L_HOR_R,
     L_LIT,
     L_SEED,
+    L_SKY_B,
+    L_SKY_G,
+    L_SKY_PHOTO,
+    L_SKY_R,
+    L_SKY_TURN,
     L_SNOW,
     L_SUN_B,
     L_SUN_G,
@@ -49,6 +59,7 @@ from vpr.datasets.street_world.columns import (
     L_ZEN_R,
 )
 from vpr.datasets.street_world.noise import hash01, noise
+from vpr.datasets.street_world.photographs import T_B, T_G, T_HIGH, T_R, T_WIDE, detail, texel
 
 
 @njit(cache=True, fastmath=True)
@@ -105,8 +116,11 @@ def lawn(x, y, seed, tile, level, light):
 
 
 @njit(cache=True, fastmath=True)
-def floor_colour(ground, x, y, tile, level, light):
-    """Colour (r, g, b) of the ground at street coordinates (x, y), and how much it mirrors."""
+def floor_colour(ground, x, y, tile, level, light, photos, size):
+    """Colour (r, g, b) of the ground at street coordinates (x, y), and how much it mirrors.
+
+    photos: `Photographs`, or None for drawn ground. size: footprint of a pixel, metres.
+    """
     lat = y - centre_line(ground, x)
     half, walk = ground[G_ROAD], ground[G_WALK]
     side, seed = abs(lat), ground[G_SEED]
@@ -119,8 +133,9 @@ def floor_colour(ground, x, y, tile, level, light):
     if ground[G_WATER] > 0.0 and -lat > ground[G_WATER] + 1.2 * noise(tile, x * 0.1, seed, 0):
         ripple = 0.06 + 0.02 * noise(tile, x * 0.5, y * 0.5, level)
         return 0.5 * ripple, 0.8 * ripple, ripple, 1.6
-    tracks = 1.0
+    tracks, surface = 1.0, 0.0
     if side < half or gap < 0.0:
+        surface = ground[G_ROAD_PHOTO]
         if gap < 0.0 and side >= half:
             r, g, b = asphalt(ground, lat, gap, 99.0, tile, level)
         else:
@@ -128,18 +143,24 @@ def floor_colour(ground, x, y, tile, level, light):
         tracks = 0.95 if abs(abs(lat) - 1.7) > 0.7 else 0.35
     elif side < half + 0.16:
         r, g, b = 0.36, 0.355, 0.34
+        surface = ground[G_ROAD_PHOTO]
     elif side < half + walk or gap < 50.0:
         tone = 1.0 + 0.12 * noise(tile, x, lat + seed, level) + 0.1 * noise(tile, x * 0.1, lat * 0.1, 0)
         if level < 3 and ((x / 0.8) % 1.0 < 0.06 or (lat / 0.8) % 1.0 < 0.06):
             tone *= 0.75
         r, g, b = ground[G_WALK_R] * tone, ground[G_WALK_G] * tone, ground[G_WALK_B] * tone
-        tracks = 0.8
+        tracks, surface = 0.8, ground[G_WALK_PHOTO]
     elif ground[G_VERGE] > 0.5:
         r, g, b = lawn(x, y, seed, tile, level, light)
+        surface = ground[G_LAWN_PHOTO]
         wet *= 0.1
     else:
         tone = 0.24 + 0.04 * noise(tile, x, y, level)
         r, g, b = tone, tone * 0.97, tone * 0.9
+        surface = ground[G_YARD_PHOTO]
+    if photos is not None:
+        dr, dg, db = detail(photos, surface, x, lat, size)
+        r, g, b = r * dr, g * dg, b * db
     if light[L_SNOW] > 0.0:
         cover = light[L_SNOW] * tracks + 0.16 * noise(tile, x * 0.4 + seed, lat * 0.9, level)
         s = min(max((cover - 0.35) * 3.0, 0.0), 1.0)
@@ -153,13 +174,19 @@ def floor_colour(ground, x, y, tile, level, light):
 
 
 @njit(cache=True, fastmath=True)
-def sky(dx, dy, slope, tile, light):
+def sky(dx, dy, slope, tile, light, photos, size):
     """Colour (r, g, b) of the sky along the level direction (dx, dy) at a slope >= 0."""
     up = slope / np.sqrt(1.0 + slope * slope)
     t = min(up * 1.6, 1.0) ** 0.6
     r = light[L_HOR_R] * (1 - t) + light[L_ZEN_R] * t
     g = light[L_HOR_G] * (1 - t) + light[L_ZEN_G] * t
     b = light[L_HOR_B] * (1 - t) + light[L_ZEN_B] * t
+    if photos is not None:
+        if light[L_SKY_PHOTO] > 0.0:
+            turn = light[L_SKY_TURN] - np.arctan2(dy, dx) / (2.0 * np.pi)
+            high = min(0.985 - 0.97 * np.arctan(slope) / (0.5 * np.pi), 0.985)
+            pr, pg, pb, _ = texel(photos, int(light[L_SKY_PHOTO]) - 1, turn, high, size / (2.0 * np.pi))
+            r, g, b = pr * light[L_SKY_R], pg * light[L_SKY_G], pb * light[L_SKY_B]
     cloud = light[L_CLOUD]
     if cloud > 0.0:
         s = 1.4 / (slope + 0.16)
@@ -198,7 +225,7 @@ def hillside(angle, slope, crest, seed, tile, light):
 
 
 @njit(cache=True, fastmath=True)
-def skyline(ground, dx, dy, slope, tile, light):
+def skyline(ground, dx, dy, slope, tile, light, photos, size):
     """Values (alpha, r, g, b, glow, distance in metres) of what is far away: woods, towers, two ranges of hills."""
     angle = np.arctan2(dy, dx)
     seed = ground[G_SEED]
@@ -207,14 +234,27 @@ def skyline(ground, dx, dy, slope, tile, light):
         0.6 + 0.22 * noise(tile, angle * 3.0 + 2.0 * seed, 1.3, 0) + 0.12 * noise(tile, angle * 16.0, seed + 2.0, 0)
     )
     snow = light[L_SNOW]
+    dr, dg, db = 1.0, 1.0, 1.0
+    if photos is not None:
+        if ground[G_TREELINE_PHOTO] > 0.0:
+            k = int(ground[G_TREELINE_PHOTO]) - 1
+            ridge = 1.5 * ground[G_RIDGE]
+            across = ridge * photos.table[k, T_WIDE] / photos.table[k, T_HIGH]
+            high = 1.0 - slope / ridge
+            alpha = 0.0
+            if high > 0.004:
+                dr, dg, db, alpha = texel(photos, k, angle / across, min(high, 0.99), size / across)
+                dr, dg, db = dr / photos.table[k, T_R], dg / photos.table[k, T_G], db / photos.table[k, T_B]
+            if alpha < 0.4:
+                ridge = -1.0
     if slope < ridge:
         tone = 0.7 + 0.3 * noise(tile, angle * 14.0, slope * 30.0 + seed, 0) + 0.4 * slope / max(ridge, 0.01)
         turn, bare = light[L_AUTUMN] * 0.7, light[L_DRY] * 0.6
         return (
             True,
-            (0.06 + 0.16 * turn + 0.05 * bare + 0.2 * snow) * tone,
-            (0.10 + 0.01 * turn - 0.02 * bare + 0.17 * snow) * tone,
-            (0.04 + 0.03 * bare + 0.22 * snow) * tone,
+            (0.06 + 0.16 * turn + 0.05 * bare + 0.2 * snow) * tone * dr,
+            (0.10 + 0.01 * turn - 0.02 * bare + 0.17 * snow) * tone * dg,
+            (0.04 + 0.03 * bare + 0.22 * snow) * tone * db,
             0.0,
             350.0,
         )

@@ -20,7 +20,9 @@ from vpr.datasets.street_world.columns import (
     L_SUN_X,
     P_AUX,
     P_B,
+    P_BARE_PHOTO,
     P_G,
+    P_PHOTO,
     P_R,
     P_SEED,
     P_TOP,
@@ -28,6 +30,7 @@ from vpr.datasets.street_world.columns import (
     PALM,
 )
 from vpr.datasets.street_world.noise import hash01, noise
+from vpr.datasets.street_world.photographs import cut_out, detail
 
 
 @njit(cache=True, fastmath=True)
@@ -58,8 +61,43 @@ def bare_crown(p, ru, rz, tile, level, light):
 
 
 @njit(cache=True, fastmath=True)
-def tree(p, u, z, tile, level, light):
+def photographed_tree(p, u, z, tile, level, light, photos, size):
+    """A photographed plant of P_X1 metres width and P_TOP height, bare in winter; u from its middle."""
+    seed = p[P_SEED] * 0.61
+    grain = noise(tile, u * 0.55 + seed, z * 0.55 + seed, level)
+    leaf, number = light[L_LEAF], p[P_PHOTO]
+    deciduous = p[P_BARE_PHOTO] > 0.0
+    bare = deciduous and leaf < 0.3
+    if bare:
+        number = p[P_BARE_PHOTO]
+    r, g, b, alpha = cut_out(photos, number, u, z, p[P_X1], p[P_TOP], int(p[P_SEED]) & 1, size)
+    least = 0.35
+    if deciduous and not bare:
+        least += 0.5 * (1.0 - leaf) * (0.5 + 0.5 * grain)
+    if alpha < least:
+        return False, 0.0, 0.0, 0.0, 0.0
+    snow = light[L_SNOW]
+    if snow > 0.0 and 0.9 * z / p[P_TOP] + 0.5 * grain > 1.35 - 0.75 * snow:
+        return True, 0.72, 0.75, 0.8, 0.0
+    if bare:
+        tone = 0.6 + 2.0 * (r + g + b)
+        return True, 0.055 * tone, 0.048 * tone, 0.042 * tone, 0.0
+    r, g, b = r * p[P_R], g * p[P_G], b * p[P_B]
+    if deciduous and light[L_AUTUMN] > 0.0:
+        turn = light[L_AUTUMN] * (0.35 + 0.65 * hash01(int(p[P_SEED]), 1, 51))
+        warm, tone = hash01(int(p[P_SEED]), 2, 52), (r + g + b) / 0.24
+        r = r * (1 - turn) + (0.24 + 0.12 * warm) * tone * turn
+        g = g * (1 - turn) + (0.09 + 0.16 * warm) * tone * turn
+        b = b * (1 - turn) + 0.02 * tone * turn
+    return True, r, g, b, 0.0
+
+
+@njit(cache=True, fastmath=True)
+def tree(p, u, z, tile, level, light, photos, size):
     """A plant of P_X1 metres width and P_TOP height; u from its middle."""
+    if photos is not None:
+        if p[P_PHOTO] > 0.0:
+            return photographed_tree(p, u, z, tile, level, light, photos, size)
     species, half, top = p[P_AUX], 0.5 * p[P_X1], p[P_TOP]
     seed = p[P_SEED] * 0.61
     grain = noise(tile, u * 0.55 + seed, z * 0.55 + seed, level)
@@ -100,8 +138,12 @@ def tree(p, u, z, tile, level, light):
 
 
 @njit(cache=True, fastmath=True)
-def car_side(p, u, z, length, light):
+def car_side(p, u, z, length, light, photos, size):
     """The side of a car; P_AUX 0 saloon, 1 van. u from its rear, z up."""
+    if photos is not None:
+        if p[P_PHOTO] > 0.0:
+            r, g, b, alpha = cut_out(photos, p[P_PHOTO], u - 0.5 * length, z, length, p[P_TOP], False, size)
+            return alpha > 0.4, r * p[P_R], g * p[P_G], b * p[P_B], 0.0
     x = u / length
     top = p[P_TOP]
     for wheel in (0.19, 0.81):
@@ -158,8 +200,12 @@ def car_end(p, u, z, width, light):
 
 
 @njit(cache=True, fastmath=True)
-def person(p, u, z, light):
+def person(p, u, z, light, photos, size):
     """A walker of P_TOP metres: head, coat, legs apart."""
+    if photos is not None:
+        if p[P_PHOTO] > 0.0:
+            r, g, b, alpha = cut_out(photos, p[P_PHOTO], u, z, p[P_X1], p[P_TOP], int(p[P_SEED]) & 1, size)
+            return alpha > 0.4, r * p[P_R], g * p[P_G], b * p[P_B], 0.0
     share, x = z / p[P_TOP], u / p[P_TOP]
     if share > 0.87:
         if x * x + (share - 0.93) ** 2 < 0.004:
@@ -223,7 +269,7 @@ def sign(p, u, z, light):
 
 
 @njit(cache=True, fastmath=True)
-def fence(p, u, z, tile, level):
+def fence(p, u, z, tile, level, photos, size):
     """A garden wall or fence; P_AUX 0 brick wall, 1 pickets, 2 rails, 3 mesh."""
     kind, top = p[P_AUX], p[P_TOP]
     grain = noise(tile, u + p[P_SEED], z, level)
@@ -241,11 +287,14 @@ def fence(p, u, z, tile, level):
             return False, 0.0, 0.0, 0.0, 0.0
     elif (u / 2.5) % 1.0 > 0.04 and hash01(int(u * 14.0), int(z * 14.0), 3) > 0.35:
         return False, 0.0, 0.0, 0.0, 0.0
+    if photos is not None:
+        dr, dg, db = detail(photos, p[P_PHOTO], u + p[P_SEED], z, size)
+        return True, p[P_R] * tone * dr, p[P_G] * tone * dg, p[P_B] * tone * db, 0.0
     return True, p[P_R] * tone, p[P_G] * tone, p[P_B] * tone, 0.0
 
 
 @njit(cache=True, fastmath=True)
-def hedge(p, u, z, tile, level, light):
+def hedge(p, u, z, tile, level, light, photos, size):
     """A clipped hedge with a ragged top."""
     grain = noise(tile, u * 0.7 + p[P_SEED], z * 0.7, level)
     if z > p[P_TOP] * (0.9 + 0.06 * grain):
@@ -253,6 +302,9 @@ def hedge(p, u, z, tile, level, light):
     tone = max(0.55 + 0.35 * z / p[P_TOP] + 0.3 * grain, 0.1)
     if light[L_SNOW] > 0 and z > p[P_TOP] * (0.8 - 0.1 * grain):
         return True, 0.8, 0.82, 0.86, 0.0
+    if photos is not None:
+        dr, dg, db = detail(photos, p[P_PHOTO], u + p[P_SEED], z, size)
+        tone *= 0.25 * dr + 0.5 * dg + 0.25 * db
     r, g, b = foliage(p, tone, light)
     dry = 0.5 * light[L_DRY]
     return True, r * (1 - dry) + 0.12 * tone * dry, g * (1 - dry) + 0.10 * tone * dry, b, 0.0

@@ -92,26 +92,29 @@ def lit_colour(r, g, b, glow, sun, occlusion, lamp_sum, head, light):
 
 
 @njit(cache=True, fastmath=True)
-def shade(p, b, u, z, width, tile, level, light):
-    """Values (alpha, r, g, b, glow) of primitive `p` at (u, z) metres, by the shape of its kind."""
+def shade(p, b, u, z, width, tile, level, light, photos, size):
+    """Values (alpha, r, g, b, glow) of primitive `p` at (u, z) metres, by the shape of its kind.
+
+    photos: `Photographs`, or None for drawn surfaces only. size: footprint of a pixel, metres.
+    """
     kind = int(p[P_KIND])
     if kind == FACADE:
-        return facade(b, u, z, width, p[P_AUX], tile, level, light)
+        return facade(b, u, z, width, p[P_AUX], tile, level, light, photos, size)
     if kind == TREE:
-        return tree(p, u - 0.5 * width, z, tile, level, light)
+        return tree(p, u - 0.5 * width, z, tile, level, light, photos, size)
     if kind == CAR_SIDE:
-        return car_side(p, u, z, width, light)
+        return car_side(p, u, z, width, light, photos, size)
     if kind == CAR_END:
         return car_end(p, u, z, width, light)
     if kind == PERSON:
-        return person(p, u - 0.5 * width, z, light)
+        return person(p, u - 0.5 * width, z, light, photos, size)
     if kind == LAMP:
         return lamp(p, u - 0.5 * width, z, light)
     if kind == SIGN:
         return sign(p, u - 0.5 * width, z, light)
     if kind == HEDGE:
-        return hedge(p, u, z, tile, level, light)
-    return fence(p, u, z, tile, level)
+        return hedge(p, u, z, tile, level, light, photos, size)
+    return fence(p, u, z, tile, level, photos, size)
 
 
 @njit(cache=True, fastmath=True)
@@ -161,7 +164,7 @@ def column_hits(segments, cx, cy, dx, dy, depth, along, index):
 
 
 @njit(cache=True, fastmath=True)
-def paint_hit(image, done, col, rows, p, b, seg, t, u, ray, eye, tile, light, shadow, lamps):
+def paint_hit(image, done, col, rows, p, b, seg, t, u, ray, eye, tile, light, shadow, lamps, photos):
     """Paint the rows of one column that one hit covers. ray: (x, y, dx, dy); eye: height, horizon row, slope/row."""
     fog = 1.0 - np.exp(-light[L_FOG] * t)
     level = mip_level(t * eye[2])
@@ -184,7 +187,7 @@ def paint_hit(image, done, col, rows, p, b, seg, t, u, ray, eye, tile, light, sh
         z = eye[0] + (eye[1] - row - 0.5) * eye[2] * t
         if z < 0.0 or z > seg[4]:
             continue
-        alpha, r, g, bl, glow = shade(p, b, u, z, length, tile, level, light)
+        alpha, r, g, bl, glow = shade(p, b, u, z, length, tile, level, light, photos, t * eye[2])
         if not alpha:
             continue
         sun = facing * sunlit(shadow, x + nx * 1.2, y + ny * 1.2, z) if facing > 0 else 0.0
@@ -199,15 +202,15 @@ def paint_hit(image, done, col, rows, p, b, seg, t, u, ray, eye, tile, light, sh
 
 
 @njit(cache=True, fastmath=True)
-def paint_rest(image, done, col, rows, ray, eye, wall_t, ground, tile, light, shadow, lamps):
+def paint_rest(image, done, col, rows, ray, eye, wall_t, ground, tile, light, shadow, lamps, photos):
     """Paint the rows of a column that no rectangle covers: sky, skyline, ceiling, ground and its reflections."""
     for row in range(rows):
         if done[row]:
             continue
         slope = (eye[1] - row - 0.5) * eye[2]
         if slope > 0.0 and ground[G_CEILING] <= 0.0:
-            hit, r, g, b, glow, distance = skyline(ground, ray[2], ray[3], slope, tile, light)
-            sr, sg, sb = sky(ray[2], ray[3], slope, tile, light)
+            hit, r, g, b, glow, distance = skyline(ground, ray[2], ray[3], slope, tile, light, photos, eye[2])
+            sr, sg, sb = sky(ray[2], ray[3], slope, tile, light, photos, eye[2])
             haze = 1.0
             if hit:
                 haze = 1.0 - np.exp(-(0.5 * light[L_FOG] + 0.0002) * distance)
@@ -222,12 +225,13 @@ def paint_rest(image, done, col, rows, ray, eye, wall_t, ground, tile, light, sh
         rise = ground[G_CEILING] - eye[0] if slope > 0.0 else eye[0]
         t = min(rise / max(abs(slope), 1e-4), 900.0)
         x, y = ray[0] + t * ray[2], ray[1] + t * ray[3]
-        level = mip_level(max(t * eye[2], t * t * eye[2] / rise * 0.35))
+        size = max(t * eye[2], t * t * eye[2] / rise * 0.35)
+        level = mip_level(size)
         mirror, glow, sun = 0.0, 0.0, 0.0
         if slope > 0.0:
             r, g, b, glow = ceiling(ground, x, y, tile, level)
         else:
-            r, g, b, mirror = floor_colour(ground, x, y, tile, level, light)
+            r, g, b, mirror = floor_colour(ground, x, y, tile, level, light, photos, size)
             sun = light[L_SUN_Z] * sunlit(shadow, x, y, 0.0)
         lamp_sum = lamplight(lamps, x, y, 0.0, light) if light[L_LAMP] > 0 else 0.0
         head = light[L_HEAD] * 1.1 * np.exp(-t / 11.0)
@@ -246,7 +250,7 @@ def paint_rest(image, done, col, rows, ray, eye, wall_t, ground, tile, light, sh
 
 
 @njit(cache=True, fastmath=True)
-def cast(rays, eye, rows, prims, buildings, ground, tile, light, shadow, lamps):
+def cast(rays, eye, rows, prims, buildings, ground, tile, light, shadow, lamps, photos=None):
     """One image (rows, columns, 3), linear light.
 
     Args:
@@ -260,6 +264,7 @@ def cast(rays, eye, rows, prims, buildings, ground, tile, light, shadow, lamps):
         light: (LIGHT_WIDTH,).
         shadow: from `shadow_map`.
         lamps: (K, 3) positions, metres.
+        photos: `Photographs`, or None for drawn surfaces only.
     """
     columns = rays.shape[0]
     image = np.zeros((rows, columns, 3), np.float32)
@@ -291,8 +296,9 @@ def cast(rays, eye, rows, prims, buildings, ground, tile, light, shadow, lamps):
                 light,
                 shadow,
                 lamps,
+                photos,
             )
             if p[P_KIND] == FACADE and wall_t > 1e8:
                 wall_t = depth[k]
-        paint_rest(image, done, col, rows, ray, eye, wall_t, ground, tile, light, shadow, lamps)
+        paint_rest(image, done, col, rows, ray, eye, wall_t, ground, tile, light, shadow, lamps, photos)
     return image

@@ -22,7 +22,7 @@ def world_folder(root: Path, config: MiniConfig) -> RenderedFolder:
 
 def make_folders(root: Path, config: MiniConfig, cities: Sequence[CityPlan]) -> None:
     """Write the partial manifest of the tree, and make the folders of some of its cities."""
-    world_folder(root, config).begin()
+    world_folder(root, config).begin({"textures": config.textures} if config.textures else None)
     for plan in cities:
         for side in ("query", "database"):
             images = root / plan.part / plan.name / side / "images"

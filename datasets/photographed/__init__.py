@@ -1,0 +1,1 @@
+"""Photographed surfaces for rendered streets, taken from game data packages of Debian."""
