@@ -3,11 +3,13 @@
 It measures the weights in the box. For each set: Recall@1 with and without ``--geometry``, and with a constant weight
 of geometry; how well numbers tell right from wrong first answers, and known from unknown places (half of the places, by
 squares of 100 m, left out), as area under the ROC curve. Logistic regressions are fitted on the sets that ``--fit``
-names. Prints Markdown tables. ``--json FILE`` writes for each query its candidates with their score and their geometry.
+names. Also the processor time of re-ranking without and with geometry, in turns. Prints Markdown tables. ``--json
+FILE`` writes for each query its candidates with their score and their geometry.
 """
 
 import argparse
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from vpr.run import load as load_run
 from vpr.transport.geometry import PatchGeometry, pair_geometry
 
 FIRST, DEPTH, SQUARE_M = 20, 100, 100.0
+TIMED_QUERIES, ROUNDS = 32, 9
 CONSTANT = (0.25, 0.5, 1.0, 2.0)  # weights of geometry that are the same for all queries
 TODAY = ("S_struct", "separation")
 GEOMETRY = ("score", "separation by geometry", "stretch", "residual", "same first answer")
@@ -107,6 +110,20 @@ def measure(described: DescribedSet, calibration: Calibration, left_out: np.ndar
     return Measured(scores, structural, ranked, places, geometry)
 
 
+def cost(described: DescribedSet, calibration: Calibration) -> tuple[float, float]:
+    """Milliseconds of processor time to re-rank a query, without and with geometry: medians, taken in turns."""
+    shortlist = find_shortlist(described, DEPTH).ranked[:TIMED_QUERIES]
+    configs = [calibration.config(geometry=count) for count in (0, FIRST)]
+    times: list[list[float]] = [[], []]
+    for _ in range(ROUNDS + 1):  # the first round compiles
+        for config, taken in zip(configs, times):
+            start = time.process_time()
+            described.compare(shortlist, config, queries=slice(TIMED_QUERIES), weight=calibration.weight)
+            taken.append(1000 * (time.process_time() - start) / len(shortlist))
+    without, with_geometry = (float(np.median(taken[1:])) for taken in times)
+    return without, with_geometry
+
+
 def unknown_places(described: DescribedSet) -> tuple[np.ndarray, np.ndarray]:
     """The database entries to leave out (N,) bool, and which queries lose all their positives (Q,) bool.
 
@@ -129,12 +146,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     run, sets = load_run(Path("builtin"), choose_device("auto")), dict(each.split("=") for each in arguments.sets)
-    recalls, right, known, records = [], {}, {}, {}
+    recalls, costs, right, known, records = [], [], {}, {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for name, where in sets.items():
             data = load(Path(where).parent, Protocol(split="val", cities=(Path(where).name,))).retrieval_set
             described = describe(run.network, data, Path(folder) / f"{name}.h5", run.device, RankingOptions())
             measured, rows = measure(described, run.calibration), data.scored
+            costs.append((name, *cost(described, run.calibration)))
             orders = [measured.scores, *[measured.order(lam) for lam in CONSTANT], measured.order()]
             answers = [first_is_right(reorder(measured.ranked, order)[rows], data, rows) for order in orders]
             recalls.append((name, [100 * answer.mean() for answer in answers]))
@@ -148,6 +166,9 @@ def main() -> None:
     print("|---" * (len(CONSTANT) + 3) + "|")
     for name, values in recalls:
         print(f"| {name} | " + " | ".join(f"{value:.1f}" for value in values) + " |")
+    print("\n| | ms a query without geometry | with | ratio |\n|---|---|---|---|")
+    for name, without, with_geometry in costs:
+        print(f"| {name} | {without:.2f} | {with_geometry:.2f} | {with_geometry / without:.2f} |")
     for title, table in (("right first answers", right), ("known places", known)):
         print_areas(title, table, arguments.fit.split(","))
     if arguments.json:
