@@ -42,6 +42,18 @@ def default_city(root: Path, cities: Sequence[str]) -> tuple[str, ...]:
     return (CITY,) if usual else ()
 
 
+def cities_left(root: Path, known: Sequence[str], held_out: Sequence[str]) -> tuple[str, ...]:
+    """The cities of a root that are not held out. Raises DatasetError if none is left to train on."""
+    left = tuple(name for name in known if name not in held_out)
+    if known and not left:
+        raise DatasetError(
+            f"all cities of {root} are held out ({', '.join(known)}), and none is left to train on",
+            thing="--held-out",
+            remedy="hold out fewer, or name other data by --validation",
+        )
+    return left
+
+
 def hold_out(root: Path, names: Sequence[str] | None, crs: str = "", separate: bool = True) -> HeldOut:
     """The held-out data of a root of any layout.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vpr.datasets.gsv_cities import StreetViews, city_names, load
+from vpr.datasets.held_out import cities_left
 from vpr.distill.sampling.places import Photos
 
 log = logging.getLogger("vpr")
@@ -18,9 +19,9 @@ def street_view_photos(
 ) -> tuple[Photos, StreetViews]:
     """The images of places with at least ``least`` of them. cities: all but the held-out ones if empty.
 
-    Raises DatasetError as `vpr.datasets.gsv_cities.load` does.
+    Raises DatasetError as `vpr.datasets.gsv_cities.load` does, and if all cities are held out.
     """
-    views = load(root, cities or tuple(name for name in city_names(root) if name not in held_out), least)
+    views = load(root, cities or cities_left(root, city_names(root), held_out), least)
     log.info(
         "%d places of %d cities; %d images are left out, because their place has fewer than %d",
         int(views.place.max()) + 1, len(views.cities), views.left_out, least,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vpr.datasets.errors import DatasetError
+from vpr.datasets.held_out import cities_left
 from vpr.datasets.msls import MSLS, Protocol, Side, load
 from vpr.datasets.msls.cities import TRAIN_CITIES
 from vpr.datasets.msls.tree import locate
@@ -25,12 +26,12 @@ def training_photos(
 
     cities: all training cities but the held-out ones if empty. Their order has no effect. rule: for photos of several
     cameras at one point without headings. Raises DatasetError for a
-    damaged or missing city.
+    damaged or missing city, and if all are held out.
     """
     official = {name: number for number, name in enumerate(TRAIN_CITIES)}
     cities = tuple(sorted(cities, key=lambda name: (official.get(name, len(official)), name)))
     if not cities:
-        cities = tuple(place.name for place in locate(root, "train", ()) if place.name not in held_out)
+        cities = cities_left(root, [place.name for place in locate(root, "train", ())], held_out)
     dataset = load(root, Protocol(split="train", cities=cities))
     parts = [
         _side_photos(side, number, rule)

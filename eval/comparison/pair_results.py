@@ -43,7 +43,7 @@ log = logging.getLogger("vpr")
 
 CODE = (
     "vpr/eval/*.py", "vpr/eval/files/*.py", "vpr/eval/comparison/pair_results.py", "vpr/retrieval/*.py",
-    "vpr/transport/**/*.py", "vpr/models/*.py", "vpr/description/*.py", "vpr/patch_codes.py",
+    "vpr/transport/**/*.py", "vpr/models/**/*.py", "vpr/description/*.py", "vpr/patch_codes.py",
 )  # fmt: skip
 TIMED_PHOTOS = 32  # are described to time it
 FLOAT_BYTES = 4  # of a number of a global descriptor

@@ -156,6 +156,9 @@ def _read_method(
                              "file as predictions or descriptors instead")  # fmt: skip
     if any(len(files) > 1 for files in [*shortlists.values(), *([] if kind == "run" else paths.values())]):
         raise ValueError(f"{where}: several paths are for runs, which are trainings of one method; give one")
+    for runs in paths.values():
+        if repeated := next((run for number, run in enumerate(runs) if run in runs[:number]), None):
+            raise ValueError(f"{where}: {repeated} is given twice, but trainings of one method differ; leave one out")
     stages = [SourceOptions, RankingOptions, RerankOptions]
     return MethodSettings(
         name, kind, paths, shortlists, *_fill(where, stages, {**vars(ranking), **vars(rerank)}, values)

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ import yaml
 from commands import refused
 from place_trees import by_plane, make_guide_sets, naive_recall, touch, utm_name, write_descriptors
 
+from vpr.base.run_folder import ROOT
 from vpr.eval import compare, places
-from vpr.eval.comparison.pair_results import digest_of_file
+from vpr.eval.comparison.pair_results import CODE, digest_of_file
 from vpr.eval.comparison.set_comparison import file_name
 
 KS = (1, 5, 10)
@@ -211,6 +213,10 @@ SETS, METHODS = "sets: {a: {data: north}}\n", "methods: {x: {descriptors: north-
         (SETS + "methods: {x: {predictions: t.yaml, weight: 2}}\n", "x: weight is for a run, not for predictions"),
         (SETS + "methods: {x: {descriptors: [t.yaml, t.yaml]}}\n", "x: several paths are for runs"),
         (SETS + "methods: {x: {descriptors: 3}}\n", "x, descriptors: 3 is not a path; write one as text"),
+        (
+            SETS + "methods: {x: {run: [builtin, runs/a, builtin]}}\n",
+            "methods, x: builtin is given twice",
+        ),
         ("sets: {a: [}\n", "not valid YAML in line 1"),
         ("a: &x {}\nb: *x\n", "anchors (*name) are not read"),
     ],
@@ -251,13 +257,14 @@ def test_a_run_has_the_figures_of_its_own_commands(tiny_tree, distilled_run, tmp
     """On a set of places and on MSLS; two trainings are averaged, and a file may be re-ranked."""
     monkeypatch.chdir(tmp_path)
     make_guide_sets(tmp_path)
+    shutil.copytree(distilled_run, "again")
     ours = {"run": str(distilled_run), "rerank": True}
     content = {
         "sets": {"2024": {"data": "pitts30k"}, "MSLS": {"kind": "msls", "data": str(tiny_tree), "cities": ["cph"]}},
         "methods": {
             "shortlist": {"run": str(distilled_run)},
             "ours": ours,
-            "two": {**ours, "run": [str(distilled_run), str(distilled_run)]},
+            "two": {**ours, "run": [str(distilled_run), "again"]},
             "teacher": {**ours, "shortlist": "teacher"},
             "theirs": {**ours, "shortlist": {"2024": "theirs.csv"}, "fusion": "similarity"},
         },
@@ -307,3 +314,60 @@ def test_a_digest_of_descriptors_has_their_names(tmp_path):
     before = digest_of_file(tmp_path / "d.npy")
     (tmp_path / "d.txt").write_text("b.jpg\na.jpg\n")
     assert digest_of_file(tmp_path / "d.npy") != before
+
+
+BREAKING = """
+dependencies = ["torch"]
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, value):
+        super().__init__()
+        self.backbone, self.value = nn.Conv2d(3, 8, 16, 16), value
+
+    def forward(self, images):
+        if len(images) > 2 and not self.value:
+            raise KeyError("no key")
+        return self.backbone(images).mean((2, 3)) * self.value
+
+
+def fails():
+    return Net(0)
+
+
+def nan():
+    return Net(float("nan"))
+
+
+def leaves():
+    raise SystemExit("gone")
+"""
+
+
+def test_code_of_others_that_fails_does_not_lose_the_others(tmp_path, monkeypatch, capsys):
+    """Whatever it raises, when it is loaded or when it describes; descriptors with NaN are not kept in a cache."""
+    make_guide_sets(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VPR_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "hubconf.py").write_text(BREAKING)
+    words = {"fails": "(KeyError: 'no key'); correct its code", "nan": "returns NaN or infinity for a photo",
+             "leaves": "cannot be loaded (SystemExit: gone)"}  # fmt: skip
+    methods = {name: {"run": f"hub:.:{name}@64", "trust": True} for name in words} | {
+        "b": {"predictions": "theirs.csv"}
+    }
+    methods["misspelt"] = {"run": "eigenplaces-resnet18-64:."}
+    content = {"sets": {"p": {"data": "pitts30k"}}, "methods": methods}
+    Path("t.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    assert "4 of 5 evaluations failed" in refused(capsys, compare.main, "--settings", "t.yaml", "--json", "t.json")
+    found = json.loads(Path("t.json").read_text())["results"]
+    assert found["b"]["p"]["recall@1"] > 0
+    for name, text in words.items():
+        assert text in found[name]["p"]["error"], name
+    assert "nor a published model; similar names: eigenplaces-resnet18-" in found["misspelt"]["p"]["error"]
+
+
+def test_other_code_of_a_published_model_is_evaluated_again():
+    """All code that descriptors go through is in the digest."""
+    files = {file for pattern in CODE for file in ROOT.glob(pattern)}
+    assert {*(ROOT / "vpr/models").rglob("*.py")} <= files

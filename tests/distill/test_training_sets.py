@@ -185,6 +185,18 @@ def test_held_out_data_of_any_layout(tmp_path, tiny_tree):
     assert read(gsv, validation=sides).validated_on != before
 
 
+def test_a_training_without_a_city_left_is_refused(tmp_path, tiny_tree):
+    """It would otherwise train on the cities that are held out."""
+    gsv = make_gsv(tmp_path / "gsv")
+    with pytest.raises(
+        VprError, match=r"all cities of .* are held out \(Boston, London\), and none is left to train on"
+    ):
+        read(gsv, held_out=Names(["London", "Boston"]))
+    cities = sorted({path.name for path in (tiny_tree / "train_val").iterdir()} - {"cph", "sf"})
+    with pytest.raises(VprError, match="are held out .* and none is left to train on; hold out fewer"):
+        read(tiny_tree, held_out=Names(cities))
+
+
 def test_what_msls_records_is_as_before(tiny_tree):
     data = read(tiny_tree)
     assert set(data.identity) == {"cities", "held_out", "fingerprint"} and data.validated_on == ""

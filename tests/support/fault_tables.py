@@ -314,6 +314,7 @@ REFUSED = [
     ("eval.msls", [*EVALUATE[:2], *USUAL, "--descriptors", "a.h5"], nothing, "so it is no file of global features"),
     ("eval.msls", [*EVALUATE, "--descriptors", "map/x", "--pairs", "p.csv/x"], nothing, "p.csv/x"),
     ("eval.msls", [*EVALUATE, "--pairs", "p.csv", "--predictions", "p.csv"], nothing, "p.csv is an input"),
+    ("eval.msls", [*EVALUATE, "--pairs", "p.csv"], nothing, "p.csv exists and is no list of pairs"),
     ("eval.msls", [*EVALUATE, "--pairs", "run/config.json"], nothing, "config.json belongs to the run in"),
     ("eval.msls", [*EVALUATE, "--pairs", "new.txt", "--pairs-per-query", "0"], nothing, "0 is out of range"),
     ("eval.msls", [*EVALUATE, "--pairs", "new.txt", *SEQUENCES], nothing, "--pairs is for single photos, not for se"),

@@ -48,6 +48,7 @@ TEXTS_WITH_PATHS = (
     "pair",
 )  # options of text that may name a path
 HDF5 = (".h5", ".hdf5")
+LONGEST_PAIR = 10_000  # bytes of a line with two paths
 DEPTH = 6  # maximum number of folders above a file that belongs to a run, a map or a dataset
 
 
@@ -233,7 +234,10 @@ def _has_form(form: str, path: Path, head: bytes) -> bool:
         return _is_text(head) if kind == ".txt" else head.startswith(b"\x93NUMPY" if kind == ".npy" else b"\x89HDF")
     if form == "predictions" and path.suffix.lower() == ".zip":
         return head.startswith(b"PK")
-    if form in ("csv", "predictions", "pairs"):
+    if form == "pairs":
+        with path.open("rb") as file:
+            return _is_text(head) and len(file.readline(LONGEST_PAIR).split()) == 2
+    if form in ("csv", "predictions"):
         return _is_text(head) and start[:1] not in (b"{", b"<") and head[:2] != b"PK"
     return format_of(head) is not None or start.startswith((b"%PDF", b"<"))  # a figure
 

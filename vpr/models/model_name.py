@@ -92,6 +92,16 @@ def is_model_name(run: str | Path) -> bool:
     return text.startswith((HUB, TIMM)) or FORM.sub("", text).partition(":")[0] in ADAPTERS
 
 
+def similar_names(run: str | Path) -> list[str]:
+    """Published models that a name, which is none of them, may have meant; empty for a path.
+
+    >>> similar_names("megalok@224"), similar_names("runs/megalok")
+    (['megaloc'], [])
+    """
+    bare = FORM.sub("", str(run)).partition(":")[0]
+    return [] if os.sep in bare else difflib.get_close_matches(bare, ADAPTERS, 3, 0.8)
+
+
 def _absolute(where: str) -> str:
     """A folder by its absolute path; a repository as it is."""
     return os.path.abspath(where) if Path(where).is_dir() else where

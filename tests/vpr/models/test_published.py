@@ -3,6 +3,7 @@
 import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,6 +34,35 @@ MODELS = {
     "edtformer": (16, 8, 23),
     "anyloc": (24, 6, 23),
 }
+
+
+CHANGING = """
+import os, sys, torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Conv2d(3, 8, 16, 16)
+
+    def forward(self, images):
+        return self.backbone(images).mean((2, 3))
+
+
+def leave():
+    sys.exit(2)
+
+
+def change():
+    network = Net()
+    os.chdir("/")
+    torch.set_default_dtype(torch.float64)
+    torch.set_grad_enabled(False)
+    torch.set_num_threads(torch.get_num_threads() + 1)
+    assert len(sys.argv) == 1
+    return network
+"""
 
 
 @pytest.fixture
@@ -195,6 +225,17 @@ def test_a_missing_package_is_named(tmp_path):
     (tmp_path / "hubconf.py").write_text("import no_such_package.part\n")
     with pytest.raises(vpr.VprError, match="install what its code imports: pip install no-such-package"):
         load(f"hub:{tmp_path}:net")
+
+
+def test_what_code_of_others_changes_for_the_process_is_undone(tmp_path):
+    """It sees no arguments of the command, and its exit is an error of one line."""
+    (tmp_path / "hubconf.py").write_text(CHANGING)
+    before = [Path.cwd(), torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads(), [*sys.argv]]
+    with pytest.raises(vpr.VprError, match=r"cannot be loaded \(SystemExit: 2\); check its hubconf.py"):
+        load(f"hub:{tmp_path}:leave")
+    model = load(f"hub:{tmp_path}:change@64")
+    after = [Path.cwd(), torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads(), [*sys.argv]]
+    assert after == before and model.spec.dim == 8
 
 
 def test_modules_of_the_same_name_do_not_meet(hub, tmp_path, monkeypatch):

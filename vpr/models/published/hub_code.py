@@ -10,6 +10,7 @@ import contextlib
 import functools
 import hashlib
 import logging
+import os
 import re
 import sys
 import sysconfig
@@ -118,14 +119,19 @@ def load_entry(source: HubSource) -> LoadedEntry:
         "skip_validation": bool(COMMIT.fullmatch(source.ref)),
     }
     try:
-        with _own_imports() as imported, no_retries_without_network(), contextlib.redirect_stdout(sys.stderr):
+        with (
+            _own_imports() as imported,
+            _kept_state(),
+            no_retries_without_network(),
+            contextlib.redirect_stdout(sys.stderr),
+        ):
             for repository in adapter.more_code:
                 torch.hub.list(repository, trust_repo=True, verbose=False)
             made = torch.hub.load(source.repository, adapter.entry, **options, **source.arguments)
             network = _prepare(made, adapter) if isinstance(made, nn.Module) else None
     except VprError:
         raise
-    except Exception as error:  # the code of others may raise anything
+    except (Exception, SystemExit) as error:  # the code of others may raise anything
         raise _load_error(source, error) from error
     if network is None:
         problem = f"{source.name} returns {type(made).__name__}, not a network"
@@ -163,6 +169,24 @@ def _own_imports() -> Iterator[dict[str, ModuleType]]:
         sys.modules.update(hidden)
 
 
+@contextlib.contextmanager
+def _kept_state() -> Iterator[None]:
+    """Undo what code of others changes for the whole process: the working folder, torch's type of numbers, gradients.
+
+    It sees no arguments of the command, which its own parser would read.
+    """
+    folder, dtype, threads, arguments = Path.cwd(), torch.get_default_dtype(), torch.get_num_threads(), sys.argv
+    sys.argv = arguments[:1]
+    try:
+        with torch.set_grad_enabled(torch.is_grad_enabled()):
+            yield
+    finally:
+        sys.argv = arguments
+        os.chdir(folder)
+        torch.set_default_dtype(dtype)
+        torch.set_num_threads(threads)
+
+
 def _is_local(name: str) -> bool:
     """Whether a module is no package of the environment: of the working folder, in development, or of a hubconf.py."""
     top = name.partition(".")[0]
@@ -195,7 +219,7 @@ def _digest(folders: Mapping[str, Path], imported: Mapping[str, ModuleType]) -> 
     return digest.hexdigest()
 
 
-def _load_error(source: HubSource, error: Exception) -> VprError:
+def _load_error(source: HubSource, error: BaseException) -> VprError:
     """The error of an entry that fails, with what is missing."""
     problem = f"{source.name} cannot be loaded ({type(error).__name__}: {first_line(error)})"
     if isinstance(error, ModuleNotFoundError) and error.name:
@@ -220,6 +244,6 @@ def _weights_text(source: HubSource) -> str:
     return text
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an error of others, shortened."""
     return (str(error).splitlines() or [""])[0][:300]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -92,18 +94,23 @@ class PublishedModel(nn.Module):
     def _probe(self, size: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The descriptors and maps of two random images; whether they depend on the batch is tested if not known."""
         images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-        with torch.inference_mode():
-            try:
-                globals_, maps = self._take(images)
-                if self.adapter.one_by_one is None:
-                    alone, _ = self._take(images[:1])
-                    self.one_by_one = bool((F.normalize(globals_[:1]) - F.normalize(alone)).abs().max() > SAME)
-            except VprError:
-                raise
-            except Exception as error:  # the code of others may raise anything
-                problem = f"{self.name} fails on images of {size} pixels ({type(error).__name__}: {first_line(error)})"
-                raise VprError(problem, thing=self.name, remedy="give another size, as NAME@SIZE") from error
+        with torch.inference_mode(), self._code_errors(size, "give another size, as NAME@SIZE"):
+            globals_, maps = self._take(images)
+            if self.adapter.one_by_one is None:
+                alone, _ = self._take(images[:1])
+                self.one_by_one = bool((F.normalize(globals_[:1]) - F.normalize(alone)).abs().max() > SAME)
         return globals_, maps
+
+    @contextlib.contextmanager
+    def _code_errors(self, size: int, remedy: str) -> Iterator[None]:
+        """Errors of the code on images of a size, pixels, become VprError. Those of memory stay."""
+        try:
+            yield
+        except (VprError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except (Exception, SystemExit) as error:  # the code of others may raise anything
+            problem = f"{self.name} fails on images of {size} pixels ({type(error).__name__}: {first_line(error)})"
+            raise VprError(problem, thing=self.name, remedy=remedy) from error
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -131,10 +138,15 @@ class PublishedModel(nn.Module):
         return digest_of_weights(self.network)
 
     def forward(self, images: torch.Tensor) -> Descriptors:
+        """Raises VprError for errors of the code, and for NaN or infinity."""
         normalised = (images.float() / 255 - self.mean) / self.std
         normalised = normalised.contiguous(memory_format=torch.contiguous_format)  # which `view` may need
-        parts = [self._take(part) for part in (torch.split(normalised, 1) if self.one_by_one else [normalised])]
-        globals_, maps = (torch.cat(part) for part in zip(*parts))
+        with self._code_errors(self.config.image_size, "correct its code, or use another model"):
+            parts = [self._take(part) for part in (torch.split(normalised, 1) if self.one_by_one else [normalised])]
+            globals_, maps = (torch.cat(part) for part in zip(*parts))
+        if not (globals_.isfinite().all() and maps.isfinite().all()):
+            problem = f"{self.name} returns NaN or infinity for a photo"
+            raise VprError(problem, thing=self.name, remedy="check its weights, or use another model")
         globals_ = F.pad(F.normalize(globals_.float(), dim=1), (0, self.padding))
         patches = F.adaptive_avg_pool2d(maps.float(), self.config.grid).flatten(2).transpose(1, 2)
         return Descriptors(globals_, F.normalize(patches, dim=-1))
