@@ -96,7 +96,8 @@ def load_photos(root: Path, crs: str = "") -> PhotoSet:
     kept = [_with_position(side, notes) for side in place_photos(sides, crs)]
     if not any(len(side.photos.names) for side in kept):
         raise DatasetError(
-            f"{root}: no photo has a position, so no two are known to show one place; known to training are {KNOWN}"
+            f"{root}: no photo has a position, so no two are known to show one place; give a list of photos with "
+            "positions, or photos with positions in their names or EXIF"
         )
     first, *others = (side.coordinates for side in kept)
     plane = common_plane(first, others[0] if others else first.take(np.arange(0)))

@@ -22,20 +22,21 @@ from vpr.base.settings import Names, option, output, positional
 READ = {
     "data", "run", "start", "teacher", "map", "photos", "shortlist", "gpx", "query", "database", "predictions", "file",
     "test_classes", "training",
-    "queries", "truth",
+    "queries", "truth", "validation", "images", "settings", "textures", "packages",
 }  # fmt: skip
 RUN, DATA, CPU = ["--run", "run"], ["--data", "tree"], ["--device", "cpu"]
 SIDES = ["--database", "photos", "--queries", "photos"]
 PAIR = ["photos/000.jpg", "photos/001.jpg"]
 COMMANDS = [
-    ("eval.msls", [*RUN, *DATA, *CPU], ["--json", "--report", "--confidence", "--submission", "--cache"]),
+    ("eval.msls", [*RUN, *DATA, *CPU], ["--json", "--report", "--confidence", "--submission", "--cache", "--pairs"]),
     ("eval.msls", ["--predictions", "mine.csv", *DATA], ["--json", "--report", "--submission"]),
-    ("eval.places", [*RUN, *SIDES, *CPU], ["--json", "--report", "--confidence", "--submission", "--cache"]),
+    ("eval.places", [*RUN, *SIDES, *CPU], ["--json", "--report", "--confidence", "--submission", "--cache", "--pairs"]),
     ("eval.retrieval", [*RUN, "--data", "set", *CPU], ["--json", "--report", "--cache"]),
     ("eval.compare", ["run", "other=mine.csv", *DATA, *CPU], ["--json", "--report", "--submission"]),
     ("vpr.extract", [*RUN, *DATA, *CPU], ["--cache"]),
     ("vpr.match", [*PAIR, *RUN, *CPU], ["--json", "--out"]),
     ("vpr.map", ["map", "check", "photos", *CPU], ["--json", "--report"]),
+    ("vpr.map", ["map", "pairs"], ["--out"]),
     ("vpr.locate", ["map", "photos", *CPU], ["--json", "--geojson", "--csv", "--report"]),
     ("datasets.mini_msls", ["--out", "new"], ["--contact-sheet"]),
 ]
@@ -88,6 +89,11 @@ def test_what_is_precious_is_not_replaced(house, monkeypatch, capsys, command, g
             [*RUN, *DATA, "--shortlist", "vme", "--confidence", "vme/queries_images_paths.txt"],
             "belongs to vme",
         ),
+        ("eval.places", [*RUN, *SIDES, "--descriptors", "photos"], "belongs to photos"),
+        ("datasets.mini_msls", ["--textures", "photos", "--out", "photos"], "--out photos is an input"),
+        ("datasets.textures", ["--packages", "photos", "--out", "photos"], "--out photos is an input"),
+        ("eval.compare", ["--settings", "options.yaml", "--json", "options.yaml"], "options.yaml is an input"),
+        ("vpr.scratch", ["--validation", "tree", "--out", "tree"], "--out tree is an input"),
         ("eval.msls", [*RUN, *DATA, "--json", "link.json"], "link.json belongs to the run in"),
         ("eval.compare", ["run", "a=mine.csv", *DATA, "--submission", "mine.csv"], "mine.csv is an input"),
         ("eval.compare", ["run", *DATA, "--curves", "c.pdf", "--report", "c.png"], "are the same path"),

@@ -233,7 +233,7 @@ def mixed_zones(root):
 
 REFUSED = [
     (nothing, {}, "has no photos; give the folder that holds them"),
-    (without_positions, {}, "no photo has a position, so no two .* known to training are an MSLS tree, GSV-Cities"),
+    (without_positions, {}, "no photo has a position, so no two .* give a list of photos with positions"),
     (only_test, {}, "has no split train, only test; pass --data .*images/test"),
     (mixed_zones, {}, "metres without a zone.*--crs"),
     (make_list, {"cities": Names(["a"])}, "has no cities to choose from; leave --cities out"),
