@@ -108,7 +108,7 @@ def test_windows_are_what_is_darker_than_its_wall():
     assert np.array_equal(windows(facade, None), expected)
 
 
-def test_what_is_wrong_is_one_line(packages, folder, tmp_path, capsys, monkeypatch):
+def test_what_is_wrong_is_one_line(packages, folder, tmp_path, capsys, seams):
     (tmp_path / "empty").mkdir()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").touch()
@@ -125,7 +125,7 @@ def test_what_is_wrong_is_one_line(packages, folder, tmp_path, capsys, monkeypat
         assert mini_msls.main(["--out", str(tmp_path / "world"), "--textures", str(given)]) == 1
         assert "write one with python -m datasets.textures" in capsys.readouterr().err
     assert not (tmp_path / "world").exists()
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    seams.replace("importlib.util.find_spec", lambda name: None)
     sky = next(entry for entry in entries() if entry.package == BLENDER)
     with pytest.raises(DatasetError, match="pip install OpenEXR"):
         sky_texture(sky, b"")
