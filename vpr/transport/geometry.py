@@ -15,12 +15,7 @@ from vpr.transport.dispatch import is_available
 from vpr.transport.geometry_reference import PatchGeometry, grid_side
 from vpr.transport.geometry_reference import plan_geometry as read_plans
 from vpr.transport.problem import DEFAULT, Images, Solver, Transport
-from vpr.transport.similarity import (
-    check_indices,
-    normalise_weights,
-    structural_similarity,
-    structural_similarity_pairs,
-)
+from vpr.transport.similarity import check_pairs, structural_similarity, structural_similarity_pairs
 
 if TYPE_CHECKING:
     from vpr.transport.similarity import Indices
@@ -66,7 +61,7 @@ def pair_geometry(
         TransportError: as in `structural_similarity_pairs`, or patches are no square grid.
     """
     images = Images(query_patches, database_patches, query_global, database_global)
-    indices, weights = _check(images, pairs, weights)
+    indices, weights = _check(images, pairs, weights, transport)
     solver = Solver(plan=True, threads=threads)
     if len(indices[0]) == 0:
         return read_plans(np.zeros((0, query_patches.shape[1], database_patches.shape[1]), np.float32))
@@ -98,7 +93,7 @@ def score_with_geometry(
     Raises:
         TransportError: as in `structural_similarity_pairs`, or patches are no square grid.
     """
-    indices, given = _check(images, pairs, weights)
+    indices, given = _check(images, pairs, weights, transport)
     if is_available("numba") and len(indices[0]):
         from vpr.transport.cpu import geometry
 
@@ -115,15 +110,16 @@ def score_with_geometry(
 
 
 def _check(
-    images: Images[np.ndarray], pairs: tuple[Indices, Indices], weights: tuple[np.ndarray, np.ndarray] | None
+    images: Images[np.ndarray],
+    pairs: tuple[Indices, Indices],
+    weights: tuple[np.ndarray, np.ndarray] | None,
+    transport: Transport,
 ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray] | None]:
-    """The indices of pairs, and patch weights divided by their sums; raises TransportError for invalid ones."""
-    sides = images.query_patches, images.database_patches
-    for patches in sides:
+    """As `check_pairs`, for images whose patches have to be square grids."""
+    for patches in images[:2]:
         grid_side(patches.shape[1])
-    given = None if weights is None else normalise_weights(weights, sides[0].shape[:2], sides[1].shape[:2])
-    own, other = check_indices(pairs[0], len(sides[0])), check_indices(pairs[1], len(sides[1]))
-    return (to_numpy(own), to_numpy(other)), given
+    (own, other), weights = check_pairs(images, pairs, weights, transport)
+    return (to_numpy(own), to_numpy(other)), weights
 
 
 def _geometry_by_pair(

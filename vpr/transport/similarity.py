@@ -161,19 +161,34 @@ def structural_similarity_pairs(
     """
     weights, wanted_backend = options.pop("weights", None), options.pop("backend", "auto")
     solver = replace(Solver.from_options(**options), plan=False)
-    if len(query_patches) and len(database_patches):
-        check_patches(query_patches[0], database_patches)
-        if weights is None:
-            check_globals(transport.marginals, database_patches, query_global[0], database_global)
-        else:
-            weights = normalise_weights(weights, query_patches.shape[:2], database_patches.shape[:2])
-    queries, candidates = check_indices(pairs[0], len(query_patches)), check_indices(pairs[1], len(database_patches))
-    if len(queries) != len(candidates):
-        raise TransportError(f"pairs have {len(queries)} queries and {len(candidates)} images; give (N,) twice")
-    backend = choose_backend(wanted_backend, on_cuda=is_on_cuda(database_patches), gradient=False)
     images = Images(query_patches, database_patches, query_global, database_global)
+    indices, weights = check_pairs(images, pairs, weights, transport)
+    backend = choose_backend(wanted_backend, on_cuda=is_on_cuda(database_patches), gradient=False)
     score = score_pairs_fused if backend in FUSED else score_pairs_by_query
-    return score(backend, images, (queries, candidates), weights, transport, solver)
+    return score(backend, images, indices, weights, transport, solver)
+
+
+def check_pairs(
+    images: Images[Array],
+    pairs: tuple[Indices, Indices],
+    weights: tuple[Array, Array] | None,
+    transport: Transport,
+) -> tuple[tuple[AnyArray, AnyArray], tuple[Array, Array] | None]:
+    """The indices of N pairs of images out of two sets, and patch weights divided by their sums.
+
+    Raises TransportError for images, pairs and weights that do not fit one another.
+    """
+    queries, database, query_global, database_global = images
+    if len(queries) and len(database):
+        check_patches(queries[0], database)
+        if weights is None:
+            check_globals(transport.marginals, database, query_global[0], database_global)
+        else:
+            weights = normalise_weights(weights, queries.shape[:2], database.shape[:2])
+    own, other = check_indices(pairs[0], len(queries)), check_indices(pairs[1], len(database))
+    if len(own) != len(other):
+        raise TransportError(f"pairs have {len(own)} queries and {len(other)} images; give (N,) twice")
+    return (own, other), weights
 
 
 def check_patches(query_patches: Array, database_patches: Array) -> None:

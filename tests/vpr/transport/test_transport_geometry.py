@@ -137,6 +137,25 @@ def test_scores_and_geometry_of_one_solution_are_those_of_two(weighted, pairs_in
     np.testing.assert_allclose(geometry[chosen], made_again, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda sets, pairs: (sets._replace(database_patches=sets.database_patches[..., 1:]), pairs), "patches have"),
+        (lambda sets, pairs: (sets._replace(database_global=sets.database_global[1:]), pairs), "global descriptors"),
+        (lambda sets, pairs: (sets, (pairs[0], pairs[1][1:])), "give .N,. twice"),
+        (lambda sets, pairs: (sets, (pairs[0] + 9, pairs[1])), "not indices"),
+    ],
+    ids=["channels", "globals", "pairs", "indices"],
+)
+def test_images_and_pairs_that_do_not_fit_are_refused(change, words):
+    query, database, own, theirs = images(6, 9, 16, 12)
+    sets, pairs = change(Images(query[None], database, own[None], theirs), (np.zeros(2, int), np.arange(2)))
+    with pytest.raises(TransportError, match=words):
+        score_with_geometry(sets, pairs, lambda part, scores: np.arange(len(scores)), Transport())
+    with pytest.raises(TransportError, match=words):
+        pair_geometry(*sets, pairs, Transport())
+
+
 def test_patches_that_are_no_grid_are_refused():
     with pytest.raises(TransportError, match="12 patches"):
         grid_side(12)

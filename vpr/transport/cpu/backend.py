@@ -1,5 +1,6 @@
 """Entropic transport on the CPU: compiled kernels, pairs shared among threads."""
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -29,14 +30,21 @@ def kernel_scalars(transport: Transport, solver: Solver) -> tuple[np.float32, np
     )  # fmt: skip
 
 
-def empty_result(shape: tuple[int, ...], plan: bool) -> TransportResult[np.ndarray]:
-    """Arrays of zeros for the result of N pairs of ``shape`` (N, P, Q); without ``plan`` the plans have no rows."""
+def empty_result(shape: tuple[int, ...], plan: bool, memory: np.ndarray | None = None) -> TransportResult[np.ndarray]:
+    """Arrays for the result of N pairs of ``shape`` (N, P, Q); without ``plan`` the plans have no rows.
+
+    memory: float32 numbers to write the plans into, at least N * P * Q; None takes new memory.
+    """
     pairs = shape[0]
+    if memory is None:
+        plans = np.zeros(shape if plan else (0, *shape[1:]), np.float32)
+    else:
+        plans = memory[: math.prod(shape)].reshape(shape)
     return TransportResult(
         score=np.zeros(pairs, np.float32),
         iterations=np.zeros(pairs, np.int64),
         marginal_error=np.zeros(pairs, np.float32),
-        plan=np.zeros(shape if plan else (0, *shape[1:]), np.float32),
+        plan=plans,
         backend="numba",
     )
 

@@ -211,9 +211,7 @@ def score_sorted_pairs(
     """
     (_, rows, channels), (_, patches, _) = images.query_patches.shape, images.database_patches.shape
     (queries, candidates), count = pairs, len(pairs[0])
-    result = empty_result((count, patches, rows), solver.plan and plan_memory is None)
-    if solver.plan and plan_memory is not None:
-        result = result._replace(plan=plan_memory[: count * patches * rows].reshape(count, patches, rows))
+    result = empty_result((count, patches, rows), solver.plan, plan_memory)
     if count == 0:
         return result
     if weights is None:
