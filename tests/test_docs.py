@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 from commands import MODULES, evaluate, in_this_process, module_of
+from photos import large_photo
 from place_trees import make_guide_sets
 from tiny import LABELS, SMALL, TEACHER, small_config
 from tiny_packages import write_packages
@@ -100,6 +101,8 @@ def test_the_readmes_commands_run(tiny_tree, tiny_set, distilled_run, tmp_path, 
             monkeypatch.setattr("vpr.datasets.mini_msls.ensure_mini_msls", lambda out, *rest, **more: out)
         if module == "datasets.textures":
             write_packages(Path("DEBS"))
+        if module == "datasets.photo_views":
+            large_photo(Path("PHOTOS/large.jpg"), 0)
         if module == "datasets.mini_retrieval":
             monkeypatch.setattr("vpr.datasets.mini_retrieval.ensure_mini_retrieval", lambda *rest: tiny_set)
         capsys.readouterr()

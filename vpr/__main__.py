@@ -31,6 +31,7 @@ COMMANDS = {
     "eval patches": ("vpr.eval.patches", "similarity of patches by depth, and correspondence"),
     "datasets mini-msls": ("vpr.datasets.mini_msls", "render mini-MSLS, a street world in the MSLS layout"),
     "datasets textures": ("vpr.datasets.textures", "make photographed surfaces for mini-MSLS from Debian packages"),
+    "datasets photo-views": ("vpr.datasets.photo_views", "make a city of altered views of photographs"),
     "datasets mini-retrieval": ("vpr.datasets.mini_retrieval", "render mini-retrieval, a set of labelled images"),
 }
 

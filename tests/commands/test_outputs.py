@@ -92,6 +92,7 @@ def test_what_is_precious_is_not_replaced(house, monkeypatch, capsys, command, g
         ("eval.places", [*RUN, *SIDES, "--descriptors", "photos"], "belongs to photos"),
         ("datasets.mini_msls", ["--textures", "photos", "--out", "photos"], "--out photos is an input"),
         ("datasets.textures", ["--packages", "photos", "--out", "photos"], "--out photos is an input"),
+        ("datasets.photo_views", ["--photos", "photos", "--out", "photos"], "--out photos is an input"),
         ("eval.compare", ["--settings", "options.yaml", "--json", "options.yaml"], "options.yaml is an input"),
         ("vpr.scratch", ["--validation", "tree", "--out", "tree"], "--out tree is an input"),
         ("eval.msls", [*RUN, *DATA, "--json", "link.json"], "link.json belongs to the run in"),

@@ -21,6 +21,13 @@ from vpr.run import Run
 BETWEEN_BATCHES = 1e-5  # how far numbers of a unit descriptor may lie apart that was computed in two batches
 
 
+def large_photo(path: Path, seed: int) -> None:
+    """Write a picture of 600 x 600 pixels with random coloured squares."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    squares = np.random.default_rng(seed).integers(0, 255, (12, 12, 3), np.uint8)
+    Image.fromarray(squares.repeat(50, 0).repeat(50, 1)).save(path)
+
+
 def alike(ours: Sequence[Located], others: Sequence[Located]) -> None:
     """Fail unless the answers are the same, whatever the batch that each photo was described in."""
     for one, other in zip(ours, others, strict=True):
