@@ -114,8 +114,19 @@ def test_names_with_headings_become_cells_and_a_batch_is_of_one_group(tmp_path):
     assert len({data.photos.group[batch[0, 0]] for batch in drawn}) > 1
     with pytest.raises(VprError, match="no cell of 10 m and 30 degrees has 10 photos with a heading; pass a smaller"):
         read(tmp_path)
-    with pytest.raises(VprError, match=r"groups of cells has \d+ places, a batch 40; pass --places"):
+    with pytest.raises(VprError, match=r"groups of cells can have 5 places, one a square, not 40; pass --places 5"):
         batches(data, 40, 3)
+
+
+def test_cells_of_one_square_count_as_one_place_of_a_batch(tmp_path):
+    """Group 0 has the squares 0, 5 and 10, each with two headings; the other groups have two squares."""
+    data = read(make_cells(tmp_path, places=11), least_photos=3)
+    with pytest.raises(VprError, match="can have 3 places, one a square, not 4; pass --places 3 or less") as error:
+        batches(data, 4, 3)
+    assert "\n" not in str(error.value)
+    found, drawn = batches(data, 3, 3)
+    assert all(batch.shape == (3, 3) for batch in drawn)
+    assert {int(data.photos.group[batch[0, 0]]) for batch in drawn} == {int(data.photos.group[found.anchors[0]])}
 
 
 def test_mined_places_of_cells_stay_in_a_group(tmp_path):
