@@ -37,7 +37,7 @@ def test_a_batch_of_gsv_cities_has_four_images_of_each_of_its_places(tmp_path):
     write_gsv_city(tmp_path, "Boston", gsv_rows("Boston", [1, 2, 3, 4], at=20))
     data = read(tmp_path)
     photos = data.photos
-    assert data.held_out == "" and data.identity["place_by"] == "identity" and len(photos.paths) == 36
+    assert data.held_out.name == "" and data.identity["place_by"] == "identity" and len(photos.paths) == 36
     places, drawn = batches(data, 6, 4)
     seen = Counter()
     for batch in drawn:
@@ -142,14 +142,14 @@ def test_mined_places_of_cells_stay_in_a_group(tmp_path):
 def test_sides_without_headings_are_places_by_distance_and_it_is_said(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         data = read(make_sides(tmp_path / "town"))
-    assert data.identity["place_by"] == "distance" and data.held_out == "town val" and len(data.photos.paths) == 16
+    assert data.identity["place_by"] == "distance" and data.held_out.name == "town val" and len(data.photos.paths) == 16
     assert "16 of 16 photos have no heading; the others of them are positives of all photos within 10 m" in caplog.text
     for batch in batches(data, 4, 2)[1]:
         ends = [[data.photos.paths[number].rpartition("@")[0].rpartition("@")[2] for number in row] for row in batch]
         assert all(first == second for first, second in ends)
-    sets = data.load_held_out()
+    sets = data.held_out.load()
     assert sets["town val"].counts() == {"queries": 8, "queries_without_positives": 0, "database": 8}
-    assert data.validated_on.startswith("town val ") and len(data.validated_on) == 25
+    assert data.held_out.identity.startswith("town val ") and len(data.held_out.identity) == 25
 
 
 def views_at_one_point(root):
@@ -182,18 +182,18 @@ def test_a_list_gives_positions_and_headings(tmp_path, heading, caplog):
 def test_held_out_data_of_any_layout(tmp_path, tiny_tree):
     gsv, sides = make_gsv(tmp_path / "gsv"), make_sides(tmp_path / "town")
     inside = read(gsv, held_out=Names(["Boston"]))
-    assert inside.held_out == "Boston" and inside.identity["cities"] == ["London"]
-    assert list(inside.load_held_out()) == ["Boston"]
-    assert read(gsv, validation=tiny_tree).held_out == "amsterdam"
-    assert read(gsv, validation=tiny_tree, held_out=Names(["cph", "sf"])).held_out == "cph,sf"
-    assert read(gsv, validation=sides).held_out == "town val"
-    assert read(sides, validation=gsv, held_out=Names(["Boston"])).held_out == "Boston"
+    assert inside.held_out.name == "Boston" and inside.identity["cities"] == ["London"]
+    assert list(inside.held_out.load()) == ["Boston"]
+    assert read(gsv, validation=tiny_tree).held_out.name == "amsterdam"
+    assert read(gsv, validation=tiny_tree, held_out=Names(["cph", "sf"])).held_out.name == "cph,sf"
+    assert read(gsv, validation=sides).held_out.name == "town val"
+    assert read(sides, validation=gsv, held_out=Names(["Boston"])).held_out.name == "Boston"
     assert read(tiny_tree, validation=sides).identity["cities"].count("amsterdam") == 1
-    assert read(sides, held_out=Names()).held_out == ""
+    assert read(sides, held_out=Names()).held_out.name == ""
     assert read(gsv, validation=gsv, held_out=Names(["Boston"])).identity["cities"] == ["London"]
-    before = read(gsv, validation=sides).validated_on
+    before = read(gsv, validation=sides).held_out.identity
     next((sides / "images/val/queries").iterdir()).unlink()
-    assert read(gsv, validation=sides).validated_on != before
+    assert read(gsv, validation=sides).held_out.identity != before
 
 
 def test_a_training_without_a_city_left_is_refused(tmp_path, tiny_tree):
@@ -210,7 +210,7 @@ def test_a_training_without_a_city_left_is_refused(tmp_path, tiny_tree):
 
 def test_what_msls_records_is_as_before(tiny_tree):
     data = read(tiny_tree)
-    assert set(data.identity) == {"cities", "held_out", "fingerprint"} and data.validated_on == ""
+    assert set(data.identity) == {"cities", "held_out", "fingerprint"} and data.held_out.identity == "amsterdam"
     assert data.photos.place is None and data.photos.group is None
 
 
