@@ -278,6 +278,17 @@ def test_validation_sets_that_cannot_score_are_refused(tmp_path):
         read(gsv, validation=tmp_path / "plain")
 
 
+def test_what_is_left_out_of_the_training_photos_is_said(tmp_path, caplog):
+    rows = [(f"{number}.jpg", 47 + 1e-5 * number if number < 3 else "", 8 if number < 3 else "") for number in range(6)]
+    for name, _, _ in rows[:-1]:
+        small_picture(tmp_path / name, 1)
+    write_csv(tmp_path / "photos.csv", ["file", "latitude", "longitude"], rows)
+    assert len(read(tmp_path).photos.paths) == 3
+    listed = tmp_path / "photos.csv"
+    assert f"of {listed} 1 photo is missing" in caplog.messages
+    assert f"2 of 5 photos of {listed} have no position and are left out: 3.jpg, ..." in caplog.messages
+
+
 def test_a_list_of_paths_is_taken_without_a_look_at_its_files(tmp_path):
     make_cells(tmp_path)
     names = sorted(str(path.relative_to(tmp_path / "train")) for path in (tmp_path / "train").rglob("*.jpg"))
