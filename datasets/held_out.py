@@ -24,11 +24,16 @@ Sets = Mapping[str, RetrievalSet]  # by name
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out data, read when they are needed."""
+    """Held-out data, read when they are needed. The default is none."""
 
-    name: str  # of all sets, joined by commas; empty for none
-    load: Callable[[], Sets]
-    identity: str  # the name, and the content if that does not lie in the training tree
+    name: str = ""  # of all sets, joined by commas; empty for none
+    load: Callable[[], Sets] = dict
+    digests: str = ""  # of the sets, if the fingerprint of the training tree does not cover them
+
+    @property
+    def identity(self) -> str:
+        """What a run records that is validated on the data: the name, and the digests if there are any."""
+        return f"{self.name} {self.digests}".strip()
 
 
 def held_out_cities(root: Path, names: Sequence[str]) -> dict[str, RetrievalSet]:
@@ -61,7 +66,7 @@ def hold_out(root: Path, names: Sequence[str] | None, crs: str = "", separate: b
     without splits may be used as it is. Raises DatasetError as the readers do.
     """
     if names is not None and not names:
-        return nothing_held_out()
+        return HeldOut()
     layout = training_layout(root)
     if layout == "MSLS":
         sets: Sets = held_out_cities(root, default_city(root, ()) if names is None else names)
@@ -72,14 +77,7 @@ def hold_out(root: Path, names: Sequence[str] | None, crs: str = "", separate: b
         sets = {name: gsv_cities.retrieval_set(root, name) for name in names or ()}
     else:
         sets = _split_sets(root, names, crs, separate)
-    name = ",".join(sets)
-    digests = " ".join(data.fingerprint[:16] for data in sets.values())
-    return HeldOut(name, lambda: sets, f"{name} {digests}".strip())
-
-
-def nothing_held_out() -> HeldOut:
-    """No held-out data."""
-    return HeldOut("", dict, "")
+    return HeldOut(",".join(sets), lambda: sets, " ".join(data.fingerprint[:16] for data in sets.values()))
 
 
 def _split_sets(root: Path, names: Sequence[str] | None, crs: str, separate: bool) -> Sets:

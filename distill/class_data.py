@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from vpr.base.errors import VprError
+from vpr.datasets.held_out import HeldOut
 from vpr.datasets.labels import LabelledImages
-from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.distill.data import TrainingData
 from vpr.distill.sampling.places import Photos
 
@@ -21,28 +21,31 @@ def class_photos(images: LabelledImages) -> Photos:
     return Photos(images.files, utm, np.zeros(count, int), unknown, never, never)
 
 
-def class_data(images: LabelledImages, layout: str, held_out: str, fingerprint: str) -> TrainingData:
+def class_data(images: LabelledImages, layout: str, held_out: HeldOut, fingerprint: str) -> TrainingData:
     """The training data of some images.
 
-    held_out: name of the held-out classes. fingerprint: of the whole training half. Raises VprError without images.
+    fingerprint: of the whole training half. Raises VprError without images.
     """
     if not len(images.files):
         raise VprError(
             f"{images.root}: no class is left to train on", remedy="remove --test-classes, or hold fewer classes out"
         )
-    identity = {"layout": layout, "classes": len(np.unique(images.classes)), "fingerprint": fingerprint}
-    return TrainingData(images.root, class_photos(images), held_out, {**identity, "held_out": held_out})
+    identity = {
+        "layout": layout, "classes": len(np.unique(images.classes)), "fingerprint": fingerprint,
+        "held_out": held_out.name,
+    }  # fmt: skip
+    return TrainingData(images.root, class_photos(images), identity, held_out)
 
 
-def hold_out(images: LabelledImages, share: float) -> tuple[LabelledImages, RetrievalSet | None]:
-    """Split off a share of the classes, evenly spaced and at least two.
+def hold_out(images: LabelledImages, share: float) -> tuple[LabelledImages, HeldOut]:
+    """Split off a share of the classes, evenly spaced and at least two; none if the share is 0.
 
     Returns the images of the other classes, and a retrieval set whose queries are the held-out classes and whose
-    database are all images; None if the share is 0. Raises VprError if fewer than two classes are left to train on, or
+    database are all images. Raises VprError if fewer than two classes are left to train on, or
     if no held-out class has two images.
     """
     if not share:
-        return images, None
+        return images, HeldOut()
     classes = np.unique(images.classes)
     count = max(2, round(share * len(classes)))
     if count > len(classes) - 2:
@@ -59,4 +62,5 @@ def hold_out(images: LabelledImages, share: float) -> tuple[LabelledImages, Retr
             thing="--held-out",
             remedy="give another share",
         )
-    return rest, held_out
+    name = f"{count} of {len(classes)} training classes"
+    return rest, HeldOut(name, lambda: {name: held_out})

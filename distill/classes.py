@@ -75,11 +75,9 @@ def _work(
     with fabric.rank_zero_first():  # mini-retrieval may have to be rendered
         training = labels.load().training
     images, held_out = hold_out(training, run.held_out)
-    count, kept = (len(set(side.classes.tolist())) for side in (training, images))
-    name = "" if held_out is None else f"{count - kept} of {count} training classes"
-    data = class_data(images, labels.layout, name, training.fingerprint)
-    sets = {} if held_out is None else {name: held_out}
-    check_validation(train, name)
+    data = class_data(images, labels.layout, held_out, training.fingerprint)
+    sets = held_out.load()
+    check_validation(train, held_out.name)
 
     base, out = run.out / BASE, run.out
     base_identity = run_identity(COMMAND, first, data, taught_by=None)

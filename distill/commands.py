@@ -44,10 +44,10 @@ def run_student(
         data = training_data(options)
     if teacher is not None:
         teacher.check(data)
-    check_validation(settings.train, data.held_out)
+    check_validation(settings.train, data.held_out.name)
     out = options.out
     start = None if settings.start is None else settings.start.start
-    validator = load_validator(data.load_held_out(), out, fabric.device, start)
+    validator = load_validator(data.held_out.load(), out, fabric.device, start)
     taught_by = None if teacher is None else teacher.identity(data)
     identity = run_identity(command, settings, data, taught_by=taught_by)
     if initial is not None:
@@ -69,8 +69,8 @@ def run_teacher(settings: TeacherSettings, options: RunOptions, load_validator: 
     with fabric.rank_zero_first():  # mini-MSLS may have to be rendered
         data = training_data(options)
     check_image_count(settings.teacher.dim, len(data.photos.paths))
-    check_validation(settings.train, data.held_out)
-    held_out = data.load_held_out() if settings.train.validate_every else {}
+    check_validation(settings.train, data.held_out.name)
+    held_out = data.held_out.load() if settings.train.validate_every else {}
     out = options.out
     validator = load_validator(held_out, out, fabric.device, None)
     with first_process_lock(fabric, out):

@@ -13,7 +13,7 @@ import numpy as np
 from vpr.base.errors import VprError
 from vpr.datasets.default_data import data_root
 from vpr.datasets.gsv_cities import LEAST_IMAGES
-from vpr.datasets.held_out import CITY, HeldOut, Sets, default_city, held_out_cities, hold_out
+from vpr.datasets.held_out import CITY, HeldOut, default_city, held_out_cities, hold_out
 from vpr.datasets.msls.cities import TRAIN_CITIES
 from vpr.datasets.places.photo_set import find_photos
 from vpr.datasets.training_layout import training_layout
@@ -39,10 +39,8 @@ class TrainingData:
 
     root: Path
     photos: Photos
-    held_out: str  # names of the held-out data, joined by commas; empty for none
     identity: dict[str, Any]  # cities or classes, held-out data and fingerprint, for config.json
-    load_held_out: Callable[[], Sets] = dict  # the held-out data by name
-    validated_on: str = ""  # what identifies the held-out data; empty for their names
+    held_out: HeldOut
 
 
 def training_data(options: RunOptions) -> TrainingData:
@@ -70,32 +68,43 @@ def _is_same(validation: Path | None, data: Path | None) -> bool:
     return validation is not None and data is not None and validation.resolve() == data.resolve()
 
 
+def _held_out_names(options: RunOptions) -> tuple[str, ...]:
+    """The names of ``--held-out`` that are cities of the training set, each once; empty with ``--validation``."""
+    return tuple(dict.fromkeys(options.held_out or ())) if options.validation is None else ()
+
+
+def _held_out(options: RunOptions, own: Callable[[], HeldOut]) -> HeldOut:
+    """The held-out data: those of ``--validation``, otherwise ``own`` ones, of the training set."""
+    if options.validation is None:
+        held_out = own()
+    else:
+        held_out = hold_out(options.validation, options.held_out, options.crs)
+    if not held_out.name:
+        log.info(
+            "no city is held out: w, the weight of S_struct, keeps its default; --held-out CITY or --validation ROOT "
+            "calibrates it"
+        )
+    return held_out
+
+
 def _msls_data(options: RunOptions) -> TrainingData:
     """The training cities of an MSLS tree."""
-    given = tuple(dict.fromkeys((CITY,) if options.held_out is None else options.held_out))
-    wanted = given if options.validation is None else ()
+    by_default = options.held_out is None and options.validation is None
+    wanted = (CITY,) if by_default else _held_out_names(options)
     root = data_root(options.data, [*options.cities, *wanted], () if options.cities else TRAIN_CITIES)
-    if options.validation is None:
-        names = default_city(root, options.cities) if options.held_out is None else given
-        held_out = HeldOut(",".join(names), lambda: held_out_cities(root, names), "")
-    else:
-        names, held_out = (), hold_out(options.validation, options.held_out, options.crs)
-    _warn_without(held_out)
+    names = default_city(root, options.cities) if by_default else wanted
+    held_out = _held_out(options, lambda: HeldOut(",".join(names), lambda: held_out_cities(root, names)))
     photos, dataset = training_photos(root, tuple(options.cities), names, options.unknown_headings)
     cities = [city.name for city in dataset.cities]
     log.info("training photos: %d of %s", len(photos.paths), ", ".join(cities))
     identity = {"cities": cities, "held_out": held_out.name, "fingerprint": dataset.fingerprint}
-    return _make_places(options, TrainingData(root, photos, held_out.name, identity, held_out.load, held_out.identity))
+    return _make_places(options, TrainingData(root, photos, identity, held_out))
 
 
 def _street_view_data(options: RunOptions, root: Path) -> TrainingData:
     """The training cities of GSV-Cities."""
-    names = () if options.validation is not None else tuple(dict.fromkeys(options.held_out or ()))
-    if options.validation is None:
-        held_out = hold_out(root, names, separate=False)
-    else:
-        held_out = hold_out(options.validation, options.held_out, options.crs)
-    _warn_without(held_out)
+    names = _held_out_names(options)
+    held_out = _held_out(options, lambda: hold_out(root, names, separate=False))
     least = options.least_photos or LEAST_IMAGES
     photos, views = street_view_photos(root, tuple(options.cities), names, least)
     log.info("training photos: %d of %s", len(photos.paths), ", ".join(views.cities))
@@ -103,27 +112,28 @@ def _street_view_data(options: RunOptions, root: Path) -> TrainingData:
         "layout": "GSV-Cities", "cities": list(views.cities), "least_photos": least, "held_out": held_out.name,
         "fingerprint": views.fingerprint,
     }  # fmt: skip
-    return _make_places(options, TrainingData(root, photos, held_out.name, identity, held_out.load, held_out.identity))
+    return _make_places(options, TrainingData(root, photos, identity, held_out))
 
 
 def _position_data(options: RunOptions, root: Path) -> TrainingData:
     """The photos of a set with positions."""
     if options.cities:
         raise VprError(f"{root} has no cities to choose from", thing="--cities", remedy="leave --cities out")
-    if options.validation is None:
-        held_out = hold_out(root, options.held_out, options.crs, separate=False)
-    else:
-        held_out = hold_out(options.validation, options.held_out, options.crs)
-    if options.validation is None and (split := find_photos(root).split) in (options.held_out or ()):
-        remedy = "pass another --held-out, or --validation ROOT"
-        raise VprError(f"split {split} of {root} is trained on", thing="--held-out", remedy=remedy)
-    _warn_without(held_out)
+    held_out = _held_out(options, lambda: _hold_out_split(root, options))
     photos, found = positioned_photos(root, options.crs, options.unknown_headings)
     log.info("training photos: %d of %s, with positions of %s", len(photos.paths), root, found.sources)
     identity = {"layout": "positions", "held_out": held_out.name, "fingerprint": found.fingerprint}
     has_cells = found.sources == NAMES and not np.isnan(photos.heading).any()
-    data = TrainingData(found.root, photos, held_out.name, identity, held_out.load, held_out.identity)
-    return _make_places(options, data, has_cells)
+    return _make_places(options, TrainingData(found.root, photos, identity, held_out), has_cells)
+
+
+def _hold_out_split(root: Path, options: RunOptions) -> HeldOut:
+    """A split of the training set. Raises VprError for the one that is trained on."""
+    held_out = hold_out(root, options.held_out, options.crs, separate=False)
+    if (split := find_photos(root).split) in (options.held_out or ()):
+        remedy = "pass another --held-out, or --validation ROOT"
+        raise VprError(f"split {split} of {root} is trained on", thing="--held-out", remedy=remedy)
+    return held_out
 
 
 def _make_places(options: RunOptions, data: TrainingData, has_cells: bool = False) -> TrainingData:
@@ -157,14 +167,6 @@ def _make_places(options: RunOptions, data: TrainingData, has_cells: bool = Fals
     if options.unknown_headings != "refuse":
         identity = {**identity, "unknown_headings": options.unknown_headings}
     return replace(data, photos=photos, identity=identity)
-
-
-def _warn_without(held_out: HeldOut) -> None:
-    if not held_out.name:
-        log.info(
-            "no city is held out: w, the weight of S_struct, keeps its default; --held-out CITY or --validation ROOT "
-            "calibrates it"
-        )
 
 
 def load_images(data: TrainingData, model: StructuralModel | NetVLAD, workers: int = 0) -> ImageFiles:

@@ -21,9 +21,9 @@ def run_identity(
     command: the module that trains. details: further entries.
     """
     identity = {"command": command, "data": data.identity, **identity_of(settings), **details}
-    chosen = isinstance(settings, StudentSettings) and settings.chooses_share(data.held_out)
-    validated_on = data.validated_on or data.held_out
-    return {**identity, "validated_on": validated_on} if chosen or settings.train.validate_every else identity
+    chosen = isinstance(settings, StudentSettings) and settings.chooses_share(data.held_out.name)
+    depends = chosen or settings.train.validate_every  # on the held-out data
+    return {**identity, "validated_on": data.held_out.identity} if depends else identity
 
 
 def open_run(fabric: Fabric, out: Path, identity: dict[str, Any], overwrite: bool, write_log: bool = True) -> bool:

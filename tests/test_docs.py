@@ -210,7 +210,7 @@ def test_the_commands_that_train_on_the_fields_sets_run(tiny_tree, tmp_path, mon
     """On small sets of each layout, in a few steps."""
     monkeypatch.chdir(tmp_path)
     make_gsv(Path("gsv-cities"), places=8)
-    make_cells(Path("sf_xl"), places=11, photos=10)
+    make_cells(Path("sf_xl"), places=16, photos=10)  # one group has four squares, as many as a batch places
     make_sides(Path("pitts30k"))
     make_list(Path("mine"))
     Path("MSLS").symlink_to(tiny_tree)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr.base.files import replace_file, write_json
+from vpr.base.files import file_digest, replace_file, write_json
 from vpr.base.progress import progress
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.photographed.catalogue import FLIGHTGEAR, KINDS, PACKAGES, STOREY_M, Entry, entries
@@ -90,8 +90,7 @@ def write_textures(source: Packages, out: Path) -> list[Texture]:
     out.mkdir(parents=True, exist_ok=True)
     with replace_file(out / TEXELS) as temporary, temporary.open("wb") as file:
         np.save(file, np.concatenate(parts))
-    digest = hashlib.sha256((out / TEXELS).read_bytes()).hexdigest()
-    write_json(out / TABLE, {"texels": digest, "textures": [asdict(texture) for texture in table]})
+    write_json(out / TABLE, {"texels": file_digest(out / TEXELS), "textures": [asdict(texture) for texture in table]})
     return table
 
 
@@ -112,10 +111,15 @@ def _describe(entry: Entry, levels: list[np.ndarray], start: int, licence: str) 
 
 @lru_cache(maxsize=1)
 def read_textures(folder: Path) -> Textures:
-    """The textures of a folder, mapped into memory. Raises DatasetError if it holds none or they are damaged."""
+    """The textures of a folder, mapped into memory.
+
+    Raises DatasetError if it holds none, they are damaged, or the texels are not those that the table was written for.
+    """
     try:
         content = json.loads((folder / TABLE).read_text(encoding="utf-8"))
         table = [Texture(**row) for row in content["textures"]]
+        if file_digest(folder / TEXELS) != content["texels"]:
+            raise ValueError(f"{TEXELS} was changed or cut: its digest is not that of {TABLE}")
         texels = np.asarray(np.load(folder / TEXELS, mmap_mode="r"))
         last = max(texture.starts[-1] + texture.sizes[-1][0] * texture.sizes[-1][1] for texture in table)
         if texels.dtype != np.uint8 or texels.shape[1:] != (4,) or last > len(texels):
@@ -125,8 +129,8 @@ def read_textures(folder: Path) -> Textures:
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DatasetError(
-            f"{folder} is no folder of textures ({error})",
+            f"{folder} has no textures that can be read ({error})",
             thing=folder,
-            remedy="write one with python -m datasets.textures --packages DIR --out FOLDER",
+            remedy="write them with python -m datasets.textures --packages DIR --out FOLDER",
         ) from error
     return Textures(texels, table, digest)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 import io
+import lzma
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +17,9 @@ from typing import BinaryIO
 from vpr.datasets.errors import DatasetError
 
 MAGIC, HEADER = b"!<arch>\n", 60  # of the archive that a .deb file is
+READ_ERRORS = (
+    tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError, RuntimeError,
+)  # fmt: skip
 UNPACK = "unpack it with dpkg-deb -x FILE FOLDER and name the folder"
 
 
@@ -72,9 +77,9 @@ def _damage_named(name: object) -> Iterator[None]:
     """Turn the errors of a damaged archive into one that names it."""
     try:
         yield
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-        if isinstance(error, DatasetError):
-            raise
+    except DatasetError:
+        raise
+    except READ_ERRORS as error:
         raise DatasetError(f"{name} cannot be read ({error}); download it again") from error
 
 

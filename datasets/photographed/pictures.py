@@ -44,7 +44,7 @@ class Pictures:
             with Image.open(io.BytesIO(self.files[path])) as picture:
                 decoded: Image.Image = picture.convert("RGBA")
                 return decoded
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SyntaxError) as error:  # a SyntaxError of Pillow is a broken chunk of a PNG
             raise DatasetError(f"{path} cannot be decoded ({error}); download {self.package} again") from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit

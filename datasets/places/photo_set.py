@@ -13,6 +13,7 @@ import numpy as np
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.places.coordinates import common_plane
 from vpr.datasets.places.layout import SPLITS, TABLES, Split, list_sides, sides_of
+from vpr.datasets.places.notes import missing_notes, with_positions
 from vpr.datasets.places.photos import FilesOf, PlacedPhotos, is_list, place_photos, read_side
 from vpr.positions.tables import LIST_SUFFIXES
 
@@ -91,9 +92,8 @@ def load_photos(root: Path, crs: str = "") -> PhotoSet:
     for place in find_photos(root).places:
         side, missing = read_side(place, crs, check=False)
         sides.append(side)
-        if missing:
-            notes.append(f"{missing} photos of {place} are missing")
-    kept = [_with_position(side, notes) for side in place_photos(sides, crs)]
+        notes += missing_notes(place, missing)
+    kept = [with_positions(side, "photo", notes, f" of {side.photos.place}") for side in place_photos(sides, crs)]
     if not any(len(side.photos.names) for side in kept):
         raise DatasetError(
             f"{root}: no photo has a position, so no two are known to show one place; give a list of photos with "
@@ -114,18 +114,6 @@ def load_photos(root: Path, crs: str = "") -> PhotoSet:
         digest.update(f"{path}\n".encode())
     sources = " and ".join(dict.fromkeys(side.source for side in kept if len(side.photos.names)))
     return PhotoSet(above, paths, metres, heading, sources, digest.hexdigest(), tuple(notes))
-
-
-def _with_position(side: PlacedPhotos, notes: list[str]) -> PlacedPhotos:
-    """The photos that have a position. A note counts the others."""
-    known = side.coordinates.known
-    if count := int((~known).sum()):
-        first = side.photos.names[int((~known).argmax())]
-        notes.append(
-            f"{count} of {len(known)} photos of {side.photos.place} have no position and are left out: {first}"
-            f"{', ...' if count > 1 else ''}"
-        )
-    return side if known.all() else side.take(np.flatnonzero(known))
 
 
 def _paths_below(sides: Sequence[PlacedPhotos]) -> tuple[Path, np.ndarray]:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr.base.progress import counted
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.object_arrays import read_array
 from vpr.datasets.places.arrays import ArraySet, prefix_of, read_arrays, read_arrays_of
 from vpr.datasets.places.layout import BENCH_TRUTH, Places
 from vpr.datasets.places.listed_positions import listed_positions
 from vpr.datasets.places.lookup import PhotoIndex
+from vpr.datasets.places.notes import missing_notes, unknown_notes, unnamed_notes, with_positions
 from vpr.datasets.places.photos import (
     Photos,
     PlacedPhotos,
@@ -76,8 +76,7 @@ def _read(places: Places, rules: PlaceRules) -> Labelled:
     )
     if by_position and positions is None:
         queries, database = place_photos([queries, database], rules.crs)
-    notes = [f"of {place} {counted(count, 'photo')} {_are(count)} missing" for place, count in
-             ((places.queries, missing), (places.database, also_missing)) if count]  # fmt: skip
+    notes = missing_notes(places.queries, missing) + missing_notes(places.database, also_missing)
     if rules.labels and positions is not None:
         try:
             queries, database, unknown = listed_positions(queries.photos, database.photos, positions, rules.crs)
@@ -86,8 +85,7 @@ def _read(places: Places, rules: PlaceRules) -> Labelled:
                       "and longitude, or easting and northing")  # fmt: skip
             what = f"{positions} has neither pairs nor positions ({error.what})"
             raise DatasetError(what, thing=positions, remedy=remedy) from error
-        if unknown:
-            notes.append(_unknown_note(positions, unknown))
+        notes += unknown_notes(positions, unknown)
     if not rules.labels or places.truth is None or positions is not None:
         return _by_position(queries, database, notes)
     return _by_truth(places.truth, queries, database, rules, notes)
@@ -101,14 +99,7 @@ def _by_position(queries: PlacedPhotos, database: PlacedPhotos, notes: list[str]
         if len(without) == 1:
             notes.append(f"no {without[0]} has a position, so nothing can be scored")
         return Labelled("no labels", queries, database, None, notes)
-    kept = []
-    for name, side in sides.items():
-        known = side.coordinates.known
-        if count := int((~known).sum()):
-            first = side.photos.names[int((~known).argmax())]
-            notes.append(f"{count} of {counted(len(known), name)} {'has' if count == 1 else 'have'} no position and "
-                         f"{_are(count)} left out: {first}{', ...' if count > 1 else ''}")  # fmt: skip
-        kept.append(side if known.all() else side.take(np.flatnonzero(known)))
+    kept = [with_positions(side, name, notes) for name, side in sides.items()]
     sources = {side.source for side in kept}
     layout: Layout = "names" if sources == {"names"} else "EXIF" if "EXIF" in sources else "list"
     return Labelled(layout, kept[0], kept[1], None, notes)
@@ -127,7 +118,7 @@ def _by_truth(
         if truth.name in BENCH_TRUTH or is_number_pairs(read_array(truth)):
             rows, unnamed = read_number_pairs(truth, *sides)
             if unnamed:
-                notes.append(f"{counted(len(unnamed), 'query')} {_are(len(unnamed))} not in {truth.name} and left out")
+                notes += unnamed_notes(len(unnamed), "query", truth.name)
                 kept = sorted(set(range(len(rows))) - set(unnamed))
                 queries, rows = queries.take(np.array(kept, np.int64)), [rows[row] for row in kept]
             return Labelled("VPR-Bench", queries, database, rows, notes)
@@ -140,9 +131,7 @@ def _by_truth(
         raise DatasetError(f"{truth} is no truth that is known; give a .npy, or a .csv of pairs or positions")
     indices = [PhotoIndex(side.files, side.names) for side in sides]
     rows, unknown = read_name_pairs(truth, indices[0], indices[1], len(sides[0].files))
-    if unknown:
-        notes.append(_unknown_note(truth, unknown))
-    return Labelled("pairs", queries, database, rows, notes)
+    return Labelled("pairs", queries, database, rows, [*notes, *unknown_notes(truth, unknown)])
 
 
 def _read_arrays(places: Places, rules: PlaceRules) -> Labelled:
@@ -151,8 +140,7 @@ def _read_arrays(places: Places, rules: PlaceRules) -> Labelled:
 
 def _of_arrays(arrays: ArraySet, notes: list[str], rules: PlaceRules) -> Labelled:
     queries, database = place_by_names([unplaced(arrays.queries), unplaced(arrays.database)], rules.crs)
-    if arrays.left_out:
-        notes = [*notes, f"{counted(arrays.left_out, 'query')} {_are(arrays.left_out)} not in qIdx and left out"]
+    notes = [*notes, *unnamed_notes(arrays.left_out, "query", "qIdx")]
     if arrays.rows is None:
         return _by_position(queries, database, [*notes, "there is neither pIdx nor gt beside the arrays"])
     return Labelled("arrays", queries, database, arrays.rows, notes)
@@ -161,22 +149,11 @@ def _of_arrays(arrays: ArraySet, notes: list[str], rules: PlaceRules) -> Labelle
 def _unnamed(arrays: ArraySet, sides: tuple[Photos, Photos]) -> list[str]:
     """The notes on photos of two folders that the arrays do not name."""
     named = arrays.all_queries, len(set(arrays.database.files))
-    left_out = [(side.place, len(side.files) - count) for side, count in zip(sides, named)]
     return [
-        f"{counted(count, 'photo')} of {place} {_are(count)} not in the arrays and left out"
-        for place, count in left_out
-        if count > 0
+        note
+        for side, count in zip(sides, named)
+        for note in unnamed_notes(len(side.files) - count, "photo", "the arrays", f" of {side.place}")
     ]
-
-
-def _unknown_note(path: Path, unknown: list[str]) -> str:
-    """The note on names of a list that are no photo of the set."""
-    more = ", ..." if len(unknown) > 1 else ""
-    return f"{path.name} names {counted(len(unknown), 'photo')} that the set does not have: {unknown[0]}{more}"
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
 
 
 def _read_both(path: Path, rules: PlaceRules) -> Labelled:
@@ -194,6 +171,4 @@ def _read_both(path: Path, rules: PlaceRules) -> Labelled:
     if odd := next((entry for entry in entries if entry.side not in (*QUERY_SIDES, *DATABASE_SIDES)), None):
         what = f"{path}, row {odd.row}: the side of {odd.name} is {odd.side[:20]!r}"
         raise DatasetError(what, thing=path, remedy="write query or database")
-    missing = sides[0][1] + sides[1][1]
-    notes = [f"of {path} {counted(missing, 'photo')} {_are(missing)} missing"] if missing else []
-    return _by_position(sides[0][0], sides[1][0], notes)
+    return _by_position(sides[0][0], sides[1][0], missing_notes(path, sides[0][1] + sides[1][1]))

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vpr.datasets.photographed.folder import Textures
+from vpr.datasets.photographed.folder import Texture, Textures
 from vpr.datasets.street_world import columns as c
 from vpr.datasets.street_world.city import City
 from vpr.datasets.street_world.seeds import rng_for
@@ -37,6 +37,22 @@ def pick(textures: Textures, rng: np.random.Generator, *kinds: str) -> int:
     return int(rng.choice(chosen)) + 1 if chosen else 0
 
 
+def _texture(textures: Textures, number: float) -> Texture:
+    """The texture of a column value above 0."""
+    return textures.table[int(number) - 1]
+
+
+def _hue(colour: np.ndarray) -> np.ndarray:
+    """A linear RGB colour (3,) scaled to brightness 1."""
+    hue: np.ndarray = colour / (colour @ LUMA)
+    return hue
+
+
+def _keep_proportions(p: np.ndarray, texture: Texture) -> None:
+    """Give an object the width that its picture has at its height."""
+    p[c.P_X1] = p[c.P_TOP] * texture.width_m / texture.height_m
+
+
 def dress_street(street: Street, city: City, number: int, textures: Textures) -> Street:
     """The street with photographed surfaces; some streets are returned as they are."""
     rng = rng_for(city.seed, city.name, "photographs", number)
@@ -52,10 +68,8 @@ def dress_street(street: Street, city: City, number: int, textures: Textures) ->
     ground[c.G_ROAD_PHOTO] = pick(textures, rng, "cobbles" if ground[c.G_COBBLE] else "road")
     ground[c.G_COBBLE] = ground[c.G_COBBLE] and not ground[c.G_ROAD_PHOTO]
     ground[c.G_WALK_PHOTO] = pick(textures, rng, *(("pavement", "road") if rng.random() < 0.8 else ("cobbles",)))
-    ground[c.G_LAWN_PHOTO], ground[c.G_YARD_PHOTO] = (
-        pick(textures, rng, "grass"),
-        pick(textures, rng, "soil", "pavement"),
-    )
+    ground[c.G_LAWN_PHOTO] = pick(textures, rng, "grass")
+    ground[c.G_YARD_PHOTO] = pick(textures, rng, "soil", "pavement")
     ground[c.G_TREELINE_PHOTO] = pick(textures, rng, "treeline") if rng.random() < 0.85 else 0
     return replace(street, buildings=buildings, prims=prims, ground=ground)
 
@@ -72,12 +86,11 @@ def _dress_building(b: np.ndarray, scene: str, city: City, textures: Textures) -
     if rng.random() < ROOFS:
         b[c.B_ROOF_PHOTO] = pick(textures, rng, "roof")
     if rng.random() < FRONTS.get(scene, FRONT):
-        k = _facade(storeys, city, textures, rng)
-        b[c.B_PHOTO] = k + 1
+        b[c.B_PHOTO] = _pick_facade(textures, rng, city, storeys)
         b[c.B_PHOTO_SCALE], b[c.B_PHOTO_SHIFT] = rng.uniform(0.75, 1.3), rng.uniform(0, 2)
-        b[c.B_CAST_R : c.B_CAST_B + 1] = _cast(b, textures, k, rng)
+        b[c.B_CAST_R : c.B_CAST_B + 1] = _cast(b, textures, rng)
         if own.random() < OWN_GROUND_FLOOR:
-            b[c.B_GROUND_PHOTO] = _facade(max(storeys, 2), city, textures, own) + 1
+            b[c.B_GROUND_PHOTO] = _pick_facade(textures, own, city, max(storeys, 2))
         b[c.B_SHOP] = b[c.B_SHOP] and own.random() < DRAWN_SHOPS
         b[c.B_DOOR], b[c.B_POSTER] = pick(textures, own, "door"), pick(textures, own, "poster")
 
@@ -85,26 +98,26 @@ def _dress_building(b: np.ndarray, scene: str, city: City, textures: Textures) -
 def _mix_wall(b: np.ndarray, textures: Textures, share: float) -> None:
     """Bring the colour of a wall towards that of its photograph."""
     if b[c.B_WALL_PHOTO]:
-        mean = np.array(textures.table[int(b[c.B_WALL_PHOTO]) - 1].mean)
+        mean = np.array(_texture(textures, b[c.B_WALL_PHOTO]).mean)
         wall = b[c.B_WALL_R : c.B_WALL_B + 1]
         wall[:] = wall ** (1 - share) * np.clip(mean * 1.3, 0.02, 0.8) ** share
 
 
-def _facade(storeys: int, city: City, textures: Textures, rng: np.random.Generator) -> int:
-    """The number of a facade of the city; those of about as many storeys are likelier."""
+def _pick_facade(textures: Textures, rng: np.random.Generator, city: City, storeys: int) -> int:
+    """The column value of a facade of the city; those of about as many storeys are likelier."""
     every = np.array(textures.of_kind("facade"))
     chosen = every[rng_for(city.seed, city.name, "facades").random(len(every)) < CITY_FACADES]
     known = np.array([textures.table[k].storeys for k in chosen])
     weight = np.exp(-2.5 * np.abs(np.log(known / storeys)))
-    return int(rng.choice(chosen, p=weight / weight.sum()))
+    return int(rng.choice(chosen, p=weight / weight.sum())) + 1
 
 
-def _cast(b: np.ndarray, textures: Textures, k: int, rng: np.random.Generator) -> np.ndarray:
+def _cast(b: np.ndarray, textures: Textures, rng: np.random.Generator) -> np.ndarray:
     """Factors (3,) on the wall of a facade: another brightness and white balance, and often the colour of the style."""
     cast = np.exp(rng.normal(0, 0.2) + rng.normal(0, 0.06, 3))
     if rng.random() < RECOLOURED:
-        mean, wall = np.array(textures.table[k].mean), b[c.B_WALL_R : c.B_WALL_B + 1]
-        cast *= ((wall / (wall @ LUMA)) / (mean / (mean @ LUMA))) ** rng.uniform(0.1, 0.7)
+        mean, wall = np.array(_texture(textures, b[c.B_PHOTO]).mean), b[c.B_WALL_R : c.B_WALL_B + 1]
+        cast *= (_hue(wall) / _hue(mean)) ** rng.uniform(0.1, 0.7)
     return cast
 
 
@@ -123,11 +136,11 @@ def _dress_tree(p: np.ndarray, textures: Textures, rng: np.random.Generator) -> 
     species = SPECIES[int(p[c.P_AUX])]
     if not (number := pick(textures, rng, species)):
         return
-    p[c.P_PHOTO] = number
-    texture = textures.table[number - 1]
+    p[c.P_PHOTO], texture = number, _texture(textures, number)
     if species == "broadleaf" or (species == "bush" and rng.random() < 0.4):
         p[c.P_BARE_PHOTO] = pick(textures, rng, "bare")
-    p[c.P_X1] = np.clip(p[c.P_TOP] * texture.width_m / texture.height_m, 0.25 * p[c.P_TOP], 2.2 * p[c.P_TOP])
+    _keep_proportions(p, texture)
+    p[c.P_X1] = np.clip(p[c.P_X1], 0.25 * p[c.P_TOP], 2.2 * p[c.P_TOP])
     p[c.P_X1] *= rng.uniform(0.85, 1.15)
     mean = np.array(texture.mean)
     light = rng.uniform(*LEAF_LIGHT) / (mean @ LUMA)
@@ -140,9 +153,8 @@ def dress_traffic(prims: np.ndarray, textures: Textures, rng: np.random.Generato
     for p in prims:
         tint = rng.uniform(0.7, 1.3) * np.exp(rng.normal(0, 0.12, 3))
         if p[c.P_KIND] == c.PERSON and (number := pick(textures, rng, "person")):
-            texture = textures.table[number - 1]
             p[c.P_PHOTO], p[c.P_SEED] = number, rng.integers(1, 9000)
-            p[c.P_X1] = p[c.P_TOP] * texture.width_m / texture.height_m
+            _keep_proportions(p, _texture(textures, number))
             p[c.P_R : c.P_B + 1] = tint
         elif p[c.P_KIND] == c.CAR_SIDE and p[c.P_AUX] > 0.5 and rng.random() < 0.5:
             p[c.P_PHOTO] = pick(textures, rng, "lorry")
@@ -156,21 +168,20 @@ def dress_sky(light: np.ndarray, weather: Weather, textures: Textures, rng: np.r
     kind = SKIES.get(weather.name)
     if kind is None or rng.random() > PHOTOGRAPHED_SKY or not (number := pick(textures, rng, kind)):
         return light
-    light, texture = light.copy(), textures.table[number - 1]
+    light, texture = light.copy(), _texture(textures, number)
     drawn = 0.5 * (light[c.L_HOR_R : c.L_HOR_B + 1] + light[c.L_ZEN_R : c.L_ZEN_B + 1])
     mean = np.maximum(texture.mean, 1e-3)
     bright = (drawn @ LUMA) / (mean @ LUMA)
-    light[c.L_SKY_R : c.L_SKY_B + 1] = bright * ((drawn / (drawn @ LUMA)) / (mean / (mean @ LUMA))) ** 0.4
+    light[c.L_SKY_R : c.L_SKY_B + 1] = bright * (_hue(drawn) / _hue(mean)) ** 0.4
     light[c.L_SKY_PHOTO] = number
     azimuth = np.arctan2(light[c.L_SUN_Y], light[c.L_SUN_X]) / (2 * np.pi)
-    light[c.L_SKY_TURN] = _brightest(textures, number - 1) + azimuth
+    light[c.L_SKY_TURN] = _brightest(textures, texture) + azimuth
     light[c.L_CLOUD] *= rng.random() < 0.3
     return light
 
 
-def _brightest(textures: Textures, k: int) -> float:
+def _brightest(textures: Textures, texture: Texture) -> float:
     """Where a sky is brightest, as a share of its width."""
-    texture = textures.table[k]
     wide, high = texture.sizes[-2]
     start = texture.starts[-2]
     grey = textures.texels[start : start + wide * high, :3].reshape(high, wide, 3).mean(axis=(0, 2))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from vpr.base.errors import VprError
+from vpr.distill.sampling.cells import square_numbers
 from vpr.distill.sampling.places import BatchShape, Places
 from vpr.distill.settings import TrainConfig
 
@@ -44,6 +45,7 @@ class BatchSampler:
         self.places, self.shape, self.seed, self.tuples = places, shape, seed, tuples
         self.probabilities = self._probabilities(by_condition)  # of each of `Places.anchors`; None if they are equal
         self.groups = None if places.photos.group is None else self._groups(places.photos.group)
+        self.group_shares = None if self.groups is None else self._group_shares(self.groups)
         self.steps = range(0)
         self.mined: np.ndarray | None = None  # (M, 1 + k): anchor and similar anchors; or tuples (M, images)
 
@@ -61,26 +63,34 @@ class BatchSampler:
         return None if weights is None else np.asarray(weights / weights.sum())
 
     def _groups(self, group: np.ndarray) -> list[np.ndarray]:
-        """The rows of `Places.anchors` of each group with enough places for a batch."""
-        anchors = self.places.anchors
+        """The rows of `Places.anchors` of each group with enough places for a batch.
+
+        Cells of one square are never in one batch: they are too near to be negatives of one another.
+        """
+        anchors, squares = self.places.anchors, square_numbers(self.places.photos)
         order = np.argsort(group[anchors], kind="stable")
         parts = np.split(order, np.flatnonzero(np.diff(group[anchors][order])) + 1)
-        counts = [len(np.unique(self.places.cells[anchors[rows]])) for rows in parts]
+        counts = [len(np.unique(squares[anchors[rows]])) for rows in parts]
         if max(counts) < self.shape.places:
             raise VprError(
-                f"the largest of {len(parts)} groups of cells has {max(counts)} places, a batch {self.shape.places}",
+                f"a batch of the largest of {len(parts)} groups of cells can have {max(counts)} places, one a square, "
+                f"not {self.shape.places}",
                 thing="--places",
                 remedy=f"pass --places {max(counts)} or less, a smaller --least-photos, or --place-by distance",
             )
         return [rows for rows, count in zip(parts, counts) if count >= self.shape.places]
 
+    def _group_shares(self, groups: list[np.ndarray]) -> np.ndarray:
+        """The probability (G,) of drawing each group, such that each place is as likely."""
+        assert self.probabilities is not None
+        shares = np.array([self.probabilities[rows].sum() for rows in groups])
+        return np.asarray(shares / shares.sum())
+
     def draw_group(self, rng: np.random.Generator) -> np.ndarray | None:
         """The rows of `Places.anchors` of a random group; None without groups. Each place is as likely."""
         if self.groups is None:
             return None
-        assert self.probabilities is not None
-        shares = np.array([self.probabilities[rows].sum() for rows in self.groups])
-        return self.groups[int(rng.choice(len(self.groups), p=shares / shares.sum()))]
+        return self.groups[int(rng.choice(len(self.groups), p=self.group_shares))]
 
     def _draw(self, rng: np.random.Generator, rows: np.ndarray | None) -> np.ndarray:
         """Random anchors, more than a batch has places. rows: of a group."""

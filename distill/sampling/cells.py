@@ -23,16 +23,29 @@ def group_by_cells(photos: Photos, least: int) -> Photos:
     Photos without a heading are left out. Cells of one group are at least 40 m apart, or 30 degrees at one position.
     """
     known = photos.take(np.flatnonzero(~np.isnan(photos.heading)))
-    cells = [
-        known.city.astype(np.int64),
-        *(np.floor(axis / CELL_M).astype(np.int64) for axis in known.utm.T),
-        np.floor(known.heading.astype(float) % 360 / CELL_DEG).astype(np.int64),
-    ]
-    key = np.zeros(len(known.paths), np.int64)
-    for part in cells:
-        lowest = part.min(initial=0)
-        key = key * (part.max(initial=0) - lowest + 1) + part - lowest
+    east, north = _squares(known)
+    turn = np.floor(known.heading.astype(float) % 360 / CELL_DEG).astype(np.int64)
+    key = _number_rows(known.city, east, north, turn)
     place, counts = np.unique(key, return_inverse=True, return_counts=True)[1:]
-    _, east, north, turn = cells
     group = (east % APART * APART + north % APART) * TURNS_APART + turn % TURNS_APART
     return replace(known, place=place, group=group).take(np.flatnonzero(counts[place] >= least))
+
+
+def square_numbers(photos: Photos) -> np.ndarray:
+    """A number (N,) int64 for the square of each photo: the same for the cells of all headings at one position."""
+    return _number_rows(photos.city, *_squares(photos))
+
+
+def _squares(photos: Photos) -> tuple[np.ndarray, np.ndarray]:
+    """The squares of the photos, two (N,) int64: counts of `CELL_M` to the east and to the north."""
+    east, north = np.floor(photos.utm.T / CELL_M).astype(np.int64)
+    return east, north
+
+
+def _number_rows(*columns: np.ndarray) -> np.ndarray:
+    """A number (N,) int64 for each row of some columns (N,) int; equal rows, and no others, have the same number."""
+    key = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        lowest = column.min(initial=0)
+        key = key * (column.max(initial=0) - lowest + 1) + column - lowest
+    return key

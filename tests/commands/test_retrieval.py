@@ -12,6 +12,7 @@ from tiny import LABELS
 from vpr.base.errors import VprError
 from vpr.base.recipes import recipes
 from vpr.cache import DescriptorCache
+from vpr.datasets.held_out import HeldOut
 from vpr.datasets.labels import load
 from vpr.distill.class_data import hold_out
 from vpr.eval import retrieval
@@ -117,10 +118,13 @@ def test_the_weights_in_the_box_move_all_of_the_mass(tiny_set, tmp_path, monkeyp
 
 def test_classes_are_held_out_evenly_and_two_stay_on_each_side(tiny_set):
     images = load("folders", tiny_set).training
-    rest, apart = hold_out(images, 0.5)
+    rest, held_out = hold_out(images, 0.5)
+    (apart,) = held_out.load().values()
+    assert held_out.name == "2 of 4 training classes" and [*held_out.load()] == [held_out.name]
     assert np.unique(rest.classes).tolist() == [1, 2] and apart.drives.tolist() == [0] * 8 + [3] * 8
-    assert len(apart.database) == 32 and hold_out(images, 0.0)[1] is None
-    assert np.unique(hold_out(images, 0.1)[1].drives).tolist() == [0, 3]  # never fewer than two
+    assert len(apart.database) == 32 and hold_out(images, 0.0) == (images, HeldOut())
+    (few,) = hold_out(images, 0.1)[1].load().values()
+    assert np.unique(few.drives).tolist() == [0, 3]  # never fewer than two
     with pytest.raises(VprError, match="--held-out 0.9 keeps 4 of 4 classes apart and leaves fewer than two"):
         hold_out(images, 0.9)
 

@@ -1,19 +1,23 @@
 """Photographed surfaces: packages and their licences, the folder of textures, and streets that are rendered with it."""
 
+import io
 import json
+import shutil
+import zipfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_packages import write_deb, write_packages
+from tiny_packages import picture, write_deb, write_packages
 
 from vpr.datasets import mini_msls, textures
 from vpr.datasets.default_data import ensure_mini_msls, world_config
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.photographed.catalogue import ATLAS, ATLAS_SIZE, BLENDER, FLIGHTGEAR, KINDS, UFOAI, entries
 from vpr.datasets.photographed.folder import TABLE, TEXELS, read_textures, write_textures
-from vpr.datasets.photographed.packages import Packages, licence_of
+from vpr.datasets.photographed.packages import Packages, copyright_path, licence_of
 from vpr.datasets.photographed.pictures import Pictures, levels_of, sky_texture, windows
+from vpr.datasets.street_world import columns as c
 from vpr.datasets.street_world.config import CityPlan, tiny_config
 from vpr.datasets.street_world.front import storey_of
 from vpr.datasets.street_world.photographs import load_photographs, texel
@@ -73,6 +77,39 @@ def test_a_damaged_package_is_named(tmp_path, content, words):
         Packages(tmp_path).read(FLIGHTGEAR, {"a"})
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, 97])
+def test_a_damaged_zip_file_in_a_package_is_one_line(tmp_path, method):
+    """97 is a compression that Python does not know."""
+    noise, pack = np.random.default_rng(0).integers(0, 4, 5000, np.uint8).tobytes(), io.BytesIO()
+    with zipfile.ZipFile(pack, "w", zipfile.ZIP_STORED if method == 97 else method) as archive:
+        archive.writestr("a.png", noise)
+    content = bytearray(pack.getvalue())
+    if method == 97:
+        content[8] = content[content.rfind(b"PK\x01\x02") + 10] = method
+    content[60:100] = bytes(40)
+    (tmp_path / "pack.pk3").write_bytes(content)
+    (tmp_path / copyright_path(UFOAI)).parent.mkdir(parents=True)
+    (tmp_path / copyright_path(UFOAI)).touch()
+    with pytest.raises(DatasetError, match="pack.pk3 cannot be read .*; download it again") as error:
+        Packages(tmp_path).read(UFOAI, {"pack.pk3!a.png"})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-4], lambda data: data[:-1] + bytes([data[-1] ^ 1]),
+                                    lambda data: b"PK\x03\x04" + data[4:], lambda data: b""],
+                         ids=["cut", "changed", "a zip file", "empty"])  # fmt: skip
+def test_changed_texels_are_one_line_with_the_remedy(folder, tmp_path, damage):
+    copied = shutil.copytree(folder, tmp_path / "copied")
+    assert read_textures(copied).digest == read_textures(folder).digest
+    (copied / TEXELS).write_bytes(damage((copied / TEXELS).read_bytes()))
+    read_textures.cache_clear()
+    with pytest.raises(
+        DatasetError, match=r"texels.npy was changed or cut: .* textures.json\); write them with"
+    ) as error:
+        read_textures(copied)
+    assert "\n" not in str(error.value)
+
+
 def test_the_last_paragraph_that_names_a_file_states_its_licence():
     text = "Files: *\nLicense: GPL-2+\n\nFiles:\n base/textures/a/*\n data/b/c.png\nLicense: CC0-1.0\n words\n"
     assert licence_of(text, "usr/share/x.pk3!textures/a/b.png") == "CC0-1.0"
@@ -123,14 +160,17 @@ def test_what_is_wrong_is_one_line(packages, folder, tmp_path, capsys, seams):
         assert words in capsys.readouterr().err.strip().splitlines()[-1]
     for given in (tmp_path / "bad", tmp_path / "nowhere"):
         assert mini_msls.main(["--out", str(tmp_path / "world"), "--textures", str(given)]) == 1
-        assert "write one with python -m datasets.textures" in capsys.readouterr().err
+        assert "write them with python -m datasets.textures" in capsys.readouterr().err
     assert not (tmp_path / "world").exists()
     seams.replace("importlib.util.find_spec", lambda name: None)
     sky = next(entry for entry in entries() if entry.package == BLENDER)
     with pytest.raises(DatasetError, match="pip install OpenEXR"):
         sky_texture(sky, b"")
-    with pytest.raises(DatasetError, match=r"a.png cannot be decoded"):
-        Pictures(UFOAI, {"a.png": b"odd"}).crop("a.png", (0.0, 0.0, 1.0, 1.0))
+    whole = bytearray(picture("a.png", np.random.default_rng(0)))
+    whole[whole.find(b"IDAT") - 1] = 10  # the length of a chunk, so that the next one begins amid the pixels
+    for content in (b"odd", bytes(whole)):
+        with pytest.raises(DatasetError, match=r"a.png cannot be decoded .*; download ufoai-textures again"):
+            Pictures(UFOAI, {"a.png": content}).crop("a.png", (0.0, 0.0, 1.0, 1.0))
 
 
 def test_texels_are_sampled_as_numpy_does(folder):
@@ -158,13 +198,18 @@ def test_the_storeys_of_a_building_show_those_of_its_photograph():
 
 
 def test_a_building_of_a_repeated_block_has_one_photograph(folder):
-    plan = CityPlan("cph", "train_val", 6, 0, 1, 0.0)
+    """The fifth street of sf repeats a block. Ground floors, doors and posters differ."""
     config = replace(tiny_config(), textures=str(folder), photographs="x")
-    fronts: dict[int, set] = {}
-    for number in range(6):
-        for b in plan_street(config, plan, number)[1].buildings:
-            fronts.setdefault(int(b[0]), set()).add(tuple(b[32:34]) if b[32] else None)
-    assert sum(map(len, fronts.values())) > 20 and any(front != {None} for front in fronts.values())
+    street = plan_street(config, CityPlan("sf", "train_val", 5, 0, 1, 0.0), 4)[1]
+    buildings: dict[int, list] = {}
+    for b in street.buildings:
+        buildings.setdefault(int(b[c.B_SEED]), []).append(b)
+    repeated = [np.array(copies) for copies in buildings.values() if len(copies) > 1]
+    assert len(repeated) >= 3 and all(copies[0, c.B_PHOTO] for copies in repeated)
+    for copies in repeated:
+        same = copies[:, [c.B_PHOTO, c.B_WALL_PHOTO, c.B_ROOF_PHOTO, c.B_CAST_R, c.B_PHOTO_SCALE]]
+        assert (same == same[0]).all()
+    assert any(len(np.unique(copies[:, c.B_DOOR])) > 1 for copies in repeated)
 
 
 def test_textures_are_part_of_a_world_and_an_old_world_is_as_before(folder, seams):

@@ -14,6 +14,7 @@ from vpr.base.errors import VprError
 from vpr.base.processes import launch_fabric
 from vpr.base.recipes import read_recipe
 from vpr.base.run_folder import CHECKPOINT, METRICS
+from vpr.datasets.held_out import HeldOut
 from vpr.distill.data import TrainingData
 from vpr.distill.runs import run_identity
 from vpr.distill.settings import ObjectiveConfig, StartConfig, StructuralConfig, StudentSettings
@@ -52,7 +53,7 @@ def student(folder, seams, validator, images=None, share=None):
     folder.mkdir(exist_ok=True)
     seams.replace("vpr.distill.student.load_images", lambda *rest: images or Pictures())
     settings = StudentSettings(MODEL, ObjectiveConfig(), StructuralConfig(), SHORT, start=StartConfig(None, share))
-    data = TrainingData(folder, photos(), "somewhere", {})
+    data = TrainingData(folder, photos(), {}, HeldOut("somewhere"))
     model = train_student(settings, data, folder, launch_fabric(CPU), validator)
     return weights_of(model), json.loads((folder / METRICS).read_text()).get("average_with_start")
 
@@ -133,7 +134,7 @@ def test_the_weights_in_the_box_start_a_training_of_the_default_recipe():
 def test_the_city_that_chooses_the_share_belongs_to_the_run(tmp_path):
     def identity(held_out, share):
         settings = StudentSettings(MODEL, ObjectiveConfig(), StructuralConfig(), CONFIG, start=StartConfig(None, share))
-        return run_identity("vpr.scratch", settings, TrainingData(tmp_path, photos(), held_out, {}))
+        return run_identity("vpr.scratch", settings, TrainingData(tmp_path, photos(), {}, HeldOut(held_out)))
 
     assert identity("cph", None)["validated_on"] == "cph"
     assert "validated_on" not in identity("", None) and "validated_on" not in identity("cph", 0.5)

@@ -6,15 +6,17 @@ from training import CPU
 from vpr.base.errors import VprError
 from vpr.base.processes import launch_fabric
 from vpr.base.run_folder import METRICS, ROOT, TRAINING_CODE, WEIGHTS
+from vpr.datasets.held_out import HeldOut
 from vpr.distill.data import TrainingData
 from vpr.distill.runs import open_run, run_identity
 from vpr.distill.settings import ObjectiveConfig, StructuralConfig, StudentSettings, TrainConfig
 from vpr.models.settings import ModelConfig
 
 
-def identity(held_out="cph", **train):
+def identity(**train):
     settings = StudentSettings(ModelConfig(), ObjectiveConfig(), StructuralConfig(), TrainConfig(**train))
-    return run_identity("vpr.scratch", settings, TrainingData(None, None, held_out, {"cities": ["a"]}), taught_by=None)
+    data = TrainingData(None, None, {"cities": ["a"]}, HeldOut("cph"))
+    return run_identity("vpr.scratch", settings, data, taught_by=None)
 
 
 def test_the_identity_has_what_changes_the_result():

@@ -10,6 +10,7 @@ from training import CONFIG, CPU, EACH, OBJECTIVE, PLACES, Pictures, Scores, pho
 from vpr.base.errors import VprError
 from vpr.base.processes import launch_fabric
 from vpr.base.run_folder import CHECKPOINT
+from vpr.datasets.held_out import HeldOut
 from vpr.distill.data import TrainingData
 from vpr.distill.losses.metric_loss import MetricLoss
 from vpr.distill.losses.objective import Objective
@@ -132,7 +133,7 @@ def test_an_interrupted_student_compares_with_the_same_initial_patches(tmp_path,
         out.mkdir(exist_ok=True)
         seams.replace("vpr.distill.student.load_images", lambda *rest: images)
         return train_student(
-            settings, TrainingData(tmp_path, photos(), "", {}), out, launch_fabric(CPU), Scores()
+            settings, TrainingData(tmp_path, photos(), {}, HeldOut()), out, launch_fabric(CPU), Scores()
         ).state_dict()
 
     whole = Pictures()
@@ -153,7 +154,7 @@ def test_a_student_is_trained_small_and_finished_at_its_own_size(tmp_path, seams
         return Pictures()
 
     seams.replace("vpr.distill.student.load_images", load)
-    data = TrainingData(tmp_path, photos(), "", {})
+    data = TrainingData(tmp_path, photos(), {}, HeldOut())
     student = train_student(settings, data, tmp_path, launch_fabric(CPU), validator)
     assert sizes == [(32, 32), (64, 64)] and training_model_config(settings).grid == 2
     assert (student.config.image_size, student.config.grid) == (64, 4) and validator.calibrated == [student]

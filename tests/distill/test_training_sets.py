@@ -37,7 +37,7 @@ def test_a_batch_of_gsv_cities_has_four_images_of_each_of_its_places(tmp_path):
     write_gsv_city(tmp_path, "Boston", gsv_rows("Boston", [1, 2, 3, 4], at=20))
     data = read(tmp_path)
     photos = data.photos
-    assert data.held_out == "" and data.identity["place_by"] == "identity" and len(photos.paths) == 36
+    assert data.held_out.name == "" and data.identity["place_by"] == "identity" and len(photos.paths) == 36
     places, drawn = batches(data, 6, 4)
     seen = Counter()
     for batch in drawn:
@@ -114,8 +114,19 @@ def test_names_with_headings_become_cells_and_a_batch_is_of_one_group(tmp_path):
     assert len({data.photos.group[batch[0, 0]] for batch in drawn}) > 1
     with pytest.raises(VprError, match="no cell of 10 m and 30 degrees has 10 photos with a heading; pass a smaller"):
         read(tmp_path)
-    with pytest.raises(VprError, match=r"groups of cells has \d+ places, a batch 40; pass --places"):
+    with pytest.raises(VprError, match=r"groups of cells can have 5 places, one a square, not 40; pass --places 5"):
         batches(data, 40, 3)
+
+
+def test_cells_of_one_square_count_as_one_place_of_a_batch(tmp_path):
+    """Group 0 has the squares 0, 5 and 10, each with two headings; the other groups have two squares."""
+    data = read(make_cells(tmp_path, places=11), least_photos=3)
+    with pytest.raises(VprError, match="can have 3 places, one a square, not 4; pass --places 3 or less") as error:
+        batches(data, 4, 3)
+    assert "\n" not in str(error.value)
+    found, drawn = batches(data, 3, 3)
+    assert all(batch.shape == (3, 3) for batch in drawn)
+    assert {int(data.photos.group[batch[0, 0]]) for batch in drawn} == {int(data.photos.group[found.anchors[0]])}
 
 
 def test_mined_places_of_cells_stay_in_a_group(tmp_path):
@@ -131,14 +142,14 @@ def test_mined_places_of_cells_stay_in_a_group(tmp_path):
 def test_sides_without_headings_are_places_by_distance_and_it_is_said(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         data = read(make_sides(tmp_path / "town"))
-    assert data.identity["place_by"] == "distance" and data.held_out == "town val" and len(data.photos.paths) == 16
+    assert data.identity["place_by"] == "distance" and data.held_out.name == "town val" and len(data.photos.paths) == 16
     assert "16 of 16 photos have no heading; the others of them are positives of all photos within 10 m" in caplog.text
     for batch in batches(data, 4, 2)[1]:
         ends = [[data.photos.paths[number].rpartition("@")[0].rpartition("@")[2] for number in row] for row in batch]
         assert all(first == second for first, second in ends)
-    sets = data.load_held_out()
+    sets = data.held_out.load()
     assert sets["town val"].counts() == {"queries": 8, "queries_without_positives": 0, "database": 8}
-    assert data.validated_on.startswith("town val ") and len(data.validated_on) == 25
+    assert data.held_out.identity.startswith("town val ") and len(data.held_out.identity) == 25
 
 
 def views_at_one_point(root):
@@ -171,18 +182,18 @@ def test_a_list_gives_positions_and_headings(tmp_path, heading, caplog):
 def test_held_out_data_of_any_layout(tmp_path, tiny_tree):
     gsv, sides = make_gsv(tmp_path / "gsv"), make_sides(tmp_path / "town")
     inside = read(gsv, held_out=Names(["Boston"]))
-    assert inside.held_out == "Boston" and inside.identity["cities"] == ["London"]
-    assert list(inside.load_held_out()) == ["Boston"]
-    assert read(gsv, validation=tiny_tree).held_out == "amsterdam"
-    assert read(gsv, validation=tiny_tree, held_out=Names(["cph", "sf"])).held_out == "cph,sf"
-    assert read(gsv, validation=sides).held_out == "town val"
-    assert read(sides, validation=gsv, held_out=Names(["Boston"])).held_out == "Boston"
+    assert inside.held_out.name == "Boston" and inside.identity["cities"] == ["London"]
+    assert list(inside.held_out.load()) == ["Boston"]
+    assert read(gsv, validation=tiny_tree).held_out.name == "amsterdam"
+    assert read(gsv, validation=tiny_tree, held_out=Names(["cph", "sf"])).held_out.name == "cph,sf"
+    assert read(gsv, validation=sides).held_out.name == "town val"
+    assert read(sides, validation=gsv, held_out=Names(["Boston"])).held_out.name == "Boston"
     assert read(tiny_tree, validation=sides).identity["cities"].count("amsterdam") == 1
-    assert read(sides, held_out=Names()).held_out == ""
+    assert read(sides, held_out=Names()).held_out.name == ""
     assert read(gsv, validation=gsv, held_out=Names(["Boston"])).identity["cities"] == ["London"]
-    before = read(gsv, validation=sides).validated_on
+    before = read(gsv, validation=sides).held_out.identity
     next((sides / "images/val/queries").iterdir()).unlink()
-    assert read(gsv, validation=sides).validated_on != before
+    assert read(gsv, validation=sides).held_out.identity != before
 
 
 def test_a_training_without_a_city_left_is_refused(tmp_path, tiny_tree):
@@ -199,7 +210,7 @@ def test_a_training_without_a_city_left_is_refused(tmp_path, tiny_tree):
 
 def test_what_msls_records_is_as_before(tiny_tree):
     data = read(tiny_tree)
-    assert set(data.identity) == {"cities", "held_out", "fingerprint"} and data.validated_on == ""
+    assert set(data.identity) == {"cities", "held_out", "fingerprint"} and data.held_out.identity == "amsterdam"
     assert data.photos.place is None and data.photos.group is None
 
 
@@ -265,6 +276,17 @@ def test_validation_sets_that_cannot_score_are_refused(tmp_path):
         small_picture(tmp_path / "plain" / side / "a.jpg", 1)
     with pytest.raises(VprError, match="of no query it is known what is right; pass another --validation"):
         read(gsv, validation=tmp_path / "plain")
+
+
+def test_what_is_left_out_of_the_training_photos_is_said(tmp_path, caplog):
+    rows = [(f"{number}.jpg", 47 + 1e-5 * number if number < 3 else "", 8 if number < 3 else "") for number in range(6)]
+    for name, _, _ in rows[:-1]:
+        small_picture(tmp_path / name, 1)
+    write_csv(tmp_path / "photos.csv", ["file", "latitude", "longitude"], rows)
+    assert len(read(tmp_path).photos.paths) == 3
+    listed = tmp_path / "photos.csv"
+    assert f"of {listed} 1 photo is missing" in caplog.messages
+    assert f"2 of 5 photos of {listed} have no position and are left out: 3.jpg, ..." in caplog.messages
 
 
 def test_a_list_of_paths_is_taken_without_a_look_at_its_files(tmp_path):
