@@ -19,7 +19,7 @@ from vpr.base.errors import VprError
 from vpr.models.descriptors import Descriptors
 from vpr.models.model_name import ModelName
 from vpr.models.netvlad import IMAGENET_MEAN, IMAGENET_STD
-from vpr.models.published.adapter import Adapter, unknown_adapter
+from vpr.models.published.adapter import GRID, Adapter, unknown_adapter
 from vpr.models.published.hub_code import HubSource, LoadedEntry, first_line, load_entry, require_trust
 from vpr.models.published.registry import ADAPTERS, find_adapter
 from vpr.models.settings import Crop, Head, Interpolation
@@ -86,7 +86,7 @@ class PublishedModel(nn.Module):
         if name.grid > self.side:
             problem = f"{self.name}: a grid of {name.grid} is finer than the {self.side} patches per side"
             raise VprError(problem, thing=self.name, remedy="give a smaller grid, or a larger size")
-        grid, dim = name.grid or min(adapter.grid, self.side), maps.shape[1]
+        grid, dim = name.grid or min(GRID, self.side), maps.shape[1]
         # descriptors of one length would be compared with one another: a zero changes no cosine
         self.padding = int(globals_.shape[1] == dim)
         self.config = PublishedConfig(self.name, size, grid, dim, globals_.shape[1] + self.padding)
@@ -234,8 +234,7 @@ def hub_source(name: ModelName) -> HubSource:
     """The code of a published model, or of an entry of torch.hub."""
     if name.kind == "published":
         adapter = ADAPTERS[name.name]
-        default = adapter.repository + (f":{adapter.revision}" if adapter.revision else "")
-        return HubSource(str(name), name.where or default, adapter, adapter.arguments)
+        return HubSource(str(name), name.where or adapter.repository, adapter, adapter.arguments)
     adapter = find_adapter(name.where, name.name) or unknown_adapter(name.where, name.name)
     return HubSource(str(name), name.where, adapter, adapter.arguments)
 
