@@ -93,12 +93,11 @@ class PublishedModel(nn.Module):
 
     def _probe(self, size: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The descriptors and maps of two random images; whether they depend on the batch is tested if not known."""
-        images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+        images = probe_images(size)
         with torch.inference_mode(), self._code_errors(size, "give another size, as NAME@SIZE"):
             globals_, maps = self._take(images)
             if self.adapter.one_by_one is None:
-                alone, _ = self._take(images[:1])
-                self.one_by_one = bool((F.normalize(globals_[:1]) - F.normalize(alone)).abs().max() > SAME)
+                self.one_by_one = depends_on_batch(globals_, self._take(images[:1])[0])
         return globals_, maps
 
     @contextlib.contextmanager
@@ -212,13 +211,44 @@ class GlobalNetwork(nn.Module):
 
     def __init__(self, entry: LoadedEntry, source: HubSource) -> None:
         super().__init__()
-        self.network, self.adapter, self.origin = entry.network, source.adapter, (entry.code, source.call)
+        self.network, self.adapter, self.name = entry.network, source.adapter, source.name
+        self.code, self.call = entry.code, source.call
+        self.one_by_one = bool(source.adapter.one_by_one)
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """What the descriptors are made by beside the weights: the code, the call, and ``one by one``, if they are."""
+        return self.code, self.call, *(["one by one"] if self.one_by_one else [])
+
+    def probe(self, size: int) -> int:
+        """The length G, from two random images; whether descriptors depend on the batch is tested if not known.
+
+        size: of the images, pixels. Raises VprError if the network does not return one descriptor per image.
+        """
+        images, wanted = probe_images(size), "descriptors (B, C)"
+        together = require_shape(self(images), 2, 2, self.name, wanted)
+        if self.adapter.one_by_one is None:
+            self.one_by_one = depends_on_batch(together, require_shape(self(images[:1]), 2, 1, self.name, wanted))
+        return together.shape[1]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         images = images.contiguous(memory_format=torch.contiguous_format)
-        parts = torch.split(images, 1) if self.adapter.one_by_one else [images]
+        parts = torch.split(images, 1) if self.one_by_one else [images]
         found = [self.adapter.global_descriptor(self.network(part)) for part in parts]
         return torch.cat(found) if len(found) > 1 else found[0]
+
+
+def probe_images(size: int) -> torch.Tensor:
+    """Two normalised images (2, 3, size, size) of noise, always the same."""
+    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def depends_on_batch(together: torch.Tensor, alone: torch.Tensor) -> bool:
+    """Whether the descriptor of an image depends on the other images of its batch.
+
+    together: descriptors (B, G) of a batch. alone: that of its first image as a batch of its own, (1, G).
+    """
+    return bool((F.normalize(together[:1].float()) - F.normalize(alone.float())).abs().max() > SAME)
 
 
 def require_shape(found: Any, ndim: int, images: int, name: str, wanted: str) -> torch.Tensor:
