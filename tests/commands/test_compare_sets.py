@@ -316,6 +316,41 @@ def test_a_digest_of_descriptors_has_their_names(tmp_path):
     assert digest_of_file(tmp_path / "d.npy") != before
 
 
+COUNTING = """
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Conv2d(3, 8, 16, 16)
+
+    def forward(self, images):
+        return self.backbone(images).mean((2, 3))
+
+
+def net():
+    with open("loaded", "a") as file:
+        file.write("once ")
+    return Net()
+"""
+
+
+def test_a_model_is_loaded_once_for_all_sets(tmp_path, monkeypatch):
+    make_guide_sets(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VPR_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "hubconf.py").write_text(COUNTING)
+    sides = {split: f"pitts30k/images/{split}" for split in ("test", "val")}
+    settings_of_sets = {
+        split: {"database": f"{side}/database", "queries": f"{side}/queries"} for split, side in sides.items()
+    }
+    content = {"sets": settings_of_sets, "methods": {"theirs": {"run": "hub:.:net@64", "trust": True}}}
+    Path("t.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    assert run()["results"]["theirs"].keys() == {"test", "val"}
+    assert Path("loaded").read_text() == "once "
+
+
 BREAKING = """
 dependencies = ["torch"]
 from torch import nn
