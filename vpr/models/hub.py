@@ -14,7 +14,7 @@ from vpr.models.descriptors import Descriptors
 from vpr.models.model_name import TIMM, ModelName, is_model_name
 from vpr.models.netvlad import IMAGENET_MEAN, IMAGENET_STD
 from vpr.models.published.hub_code import first_line, load_entry, require_trust
-from vpr.models.published.network import GlobalNetwork, hub_source
+from vpr.models.published.network import GlobalNetwork, hub_source, require_numbers
 from vpr.models.settings import Crop, HubOptions, Interpolation
 
 
@@ -67,7 +67,9 @@ class HubModel(nn.Module):
         return "bilinear"
 
     def forward(self, images: torch.Tensor) -> Descriptors:
+        """Raises VprError for descriptors as `require_numbers` does."""
         found = self.network((images.float() / 255 - self.mean) / self.std)
+        require_numbers(self.name, found)
         return Descriptors(functional.normalize(found.float(), dim=1), None)
 
 

@@ -32,6 +32,14 @@ def separate():
     return Net(0.0)
 
 
+def zeros():
+    network = Net(0.0)
+    network.layer.requires_grad_(False)
+    network.layer.weight.zero_()
+    network.layer.bias.zero_()
+    return network
+
+
 def squeezed():
     network = Net(0.0)
     network.register_forward_hook(lambda module, inputs, output: output.squeeze())
@@ -54,6 +62,12 @@ def test_a_teachers_descriptor_does_not_depend_on_the_other_photos(tmp_path, ent
     assert model.dim == 8
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
     assert ("one by one" in model.origin) == (entry == "correlated")
+
+
+def test_a_teachers_descriptor_of_zeros_is_refused(tmp_path):
+    model = teacher(tmp_path, "zeros")
+    with pytest.raises(VprError, match="returns a descriptor of zeros for a photo; check its weights"):
+        model(torch.zeros(2, 3, 16, 16))
 
 
 def test_a_teacher_without_a_batch_for_one_photo_is_refused(tmp_path):

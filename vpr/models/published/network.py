@@ -137,15 +137,13 @@ class PublishedModel(nn.Module):
         return digest_of_weights(self.network)
 
     def forward(self, images: torch.Tensor) -> Descriptors:
-        """Raises VprError for errors of the code, and for NaN or infinity."""
+        """Raises VprError for errors of the code, and for descriptors as `require_numbers` does."""
         normalised = (images.float() / 255 - self.mean) / self.std
         normalised = normalised.contiguous(memory_format=torch.contiguous_format)  # which `view` may need
         with self._code_errors(self.config.image_size, "correct its code, or use another model"):
             parts = [self._take(part) for part in (torch.split(normalised, 1) if self.one_by_one else [normalised])]
             globals_, maps = (torch.cat(part) for part in zip(*parts))
-        if not (globals_.isfinite().all() and maps.isfinite().all()):
-            problem = f"{self.name} returns NaN or infinity for a photo"
-            raise VprError(problem, thing=self.name, remedy="check its weights, or use another model")
+        require_numbers(self.name, globals_, maps)
         globals_ = F.pad(F.normalize(globals_.float(), dim=1), (0, self.padding))
         patches = F.adaptive_avg_pool2d(maps.float(), self.config.grid).flatten(2).transpose(1, 2)
         return Descriptors(globals_, F.normalize(patches, dim=-1))
@@ -249,6 +247,20 @@ def depends_on_batch(together: torch.Tensor, alone: torch.Tensor) -> bool:
     together: descriptors (B, G) of a batch. alone: that of its first image as a batch of its own, (1, G).
     """
     return bool((F.normalize(together[:1].float()) - F.normalize(alone.float())).abs().max() > SAME)
+
+
+def require_numbers(name: str, globals_: torch.Tensor, *features: torch.Tensor) -> None:
+    """Raise VprError for NaN or infinity, and for a global descriptor of zeros, which no ranking can go by.
+
+    globals_: (B, G). features: other outputs of the model of this name.
+    """
+    if not all(bool(values.isfinite().all()) for values in (globals_, *features)):
+        problem = f"{name} returns NaN or infinity for a photo"
+    elif not bool(globals_.any(1).all()):
+        problem = f"{name} returns a descriptor of zeros for a photo"
+    else:
+        return
+    raise VprError(problem, thing=name, remedy="check its weights, or use another model")
 
 
 def require_shape(found: Any, ndim: int, images: int, name: str, wanted: str) -> torch.Tensor:
