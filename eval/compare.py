@@ -115,12 +115,13 @@ def _work(
 def _compare_sets(compared: CompareOptions, settings: TableSettings, device: torch.device) -> None:
     """Print the table of a file of settings; raises VprError at the end if a pair of it failed."""
     from vpr.eval.comparison.set_comparison import compare_sets
+    from vpr.eval.comparison.set_table_forms import table_blocks
 
     named = [path for method in settings.methods for path in method.files()]
     check_outputs([compared, *(one.options for one in settings.sets)], named)
     out = compared.out or Path("runs/compare") / settings.path.stem
     table = compare_sets(settings, out, device)
-    show(*table.blocks(compared.format))
+    show(*table_blocks(table, compared.format))
     if compared.json is not None:
         write_json(compared.json, table.record())
     if table.failures:
