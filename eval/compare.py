@@ -24,9 +24,12 @@ from vpr.eval.tables import show
 from vpr.retrieval.settings import RerankOptions
 
 if TYPE_CHECKING:
+    import torch
+
     from vpr.datasets.msls.dataset import MSLS
     from vpr.eval.comparison.comparison import Comparison
     from vpr.eval.comparison.methods import Method
+    from vpr.eval.comparison.set_settings import TableSettings
     from vpr.eval.evaluator import Evaluator
 
 
@@ -76,11 +79,14 @@ def _work(
 ) -> None:
     from vpr.eval.comparison.comparison import compare_methods
     from vpr.eval.comparison.methods import parse_methods
+    from vpr.eval.comparison.set_settings import read_settings
     from vpr.eval.evaluator import Evaluator
     from vpr.eval.sets.msls import MSLSBenchmark
 
     if compared.settings is not None:
-        _compare_sets(compared, options, ranking, rerank, page)
+        _check_sets(compared, options, page)
+        settings = read_settings(compared.settings, ranking, rerank)
+        _compare_sets(compared, settings, choose_device(ranking.device))
         return
     if not compared.runs:
         raise VprError("no method is given; name runs and files, or pass --settings FILE.yaml")
@@ -106,28 +112,16 @@ def _work(
         show(_submit(compared.submission, methods[-1], dataset, evaluator))
 
 
-def _compare_sets(
-    compared: CompareOptions,
-    options: ProtocolListOptions,
-    ranking: RankingOptions,
-    rerank: RerankOptions,
-    page: ReportOptions,
-) -> None:
+def _compare_sets(compared: CompareOptions, settings: TableSettings, device: torch.device) -> None:
     """Print the table of a file of settings; raises VprError at the end if a pair of it failed."""
     from vpr.eval.comparison.set_comparison import compare_sets
-    from vpr.eval.comparison.set_settings import read_settings
+    from vpr.eval.comparison.set_table_forms import table_blocks
 
-    assert compared.settings is not None
-    if compared.runs or options != ProtocolListOptions():
-        raise VprError("--settings names sets and methods; leave RUN and the options of dataset and protocols out")
-    if compared.submission is not None or compared.curves is not None or page.report is not None:
-        raise VprError("--submission, --curves and --report are of one set; leave them out, or --settings")
-    settings = read_settings(compared.settings, ranking, rerank)
     named = [path for method in settings.methods for path in method.files()]
     check_outputs([compared, *(one.options for one in settings.sets)], named)
-    out = compared.out or Path("runs/compare") / compared.settings.stem
-    table = compare_sets(settings, out, choose_device(ranking.device))
-    show(*table.blocks(compared.format))
+    out = compared.out or Path("runs/compare") / settings.path.stem
+    table = compare_sets(settings, out, device)
+    show(*table_blocks(table, compared.format))
     if compared.json is not None:
         write_json(compared.json, table.record())
     if table.failures:
@@ -135,6 +129,14 @@ def _compare_sets(
             f"{len(table.failures)} of {len(settings.sets) * len(settings.methods)} evaluations failed, see the notes"
         )
         raise VprError(pairs, remedy="correct that and run the command again; it keeps the others")
+
+
+def _check_sets(compared: CompareOptions, options: ProtocolListOptions, page: ReportOptions) -> None:
+    """Raise VprError for options of a comparison on one set, beside a file of settings."""
+    if compared.runs or options != ProtocolListOptions():
+        raise VprError("--settings names sets and methods; leave RUN and the options of dataset and protocols out")
+    if compared.submission is not None or compared.curves is not None or page.report is not None:
+        raise VprError("--submission, --curves and --report are of one set; leave them out, or --settings")
 
 
 def _check(compared: CompareOptions, options: ProtocolListOptions, page: ReportOptions, methods: list[Method]) -> None:

@@ -2,8 +2,8 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +44,7 @@ class Evaluator:
     device: torch.device
     full_depth: int = 0  # length of the complete rankings; candidates beyond the shortlist are not re-ranked
     sharding: Sharding | None = None  # the cluster to work on; None for this process alone
+    opened: Mapping[Path, Run] = field(default_factory=dict)  # runs that are loaded already, by their sources
 
     def answer(self, data: RetrievalSet, source: SourceOptions, external: Shortlist | None = None) -> "Answers":
         """The rankings of a run: its shortlist, or an external one, and the re-ranking if ``source.rerank`` is set.
@@ -59,7 +60,7 @@ class Evaluator:
             shortlist = find_shortlist(self._describe_by_teacher(data, source.run), self.ranking.depth)
         if shortlist is not None and not source.rerank:
             return Answers(shortlist)
-        run = load(source.run, self.device, trust=self.ranking.trust)
+        run = self.opened.get(source.run) or load(source.run, self.device, trust=self.ranking.trust)
         described = self._describe_by_student(data, run, source)
         if shortlist is None:
             candidates = find_shortlist(described, self.ranking.depth, self.full_depth)

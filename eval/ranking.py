@@ -3,6 +3,7 @@
 Rankings are (Q, K) int64 database numbers, best first, filled up with -1 if a query has fewer candidates.
 """
 
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,10 @@ from vpr.retrieval.sequences import sequence_descriptors, unit_mean
 from vpr.retrieval.settings import RerankConfig
 from vpr.retrieval.vector_index import VectorIndex
 
+log = logging.getLogger("vpr")
+
 UNCALIBRATED = Curves()
+SAME = 1e-5  # largest difference of two similarities that is rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +86,21 @@ def search_shortlist(data: RetrievalSet, queries: np.ndarray, database: Searchab
     count = depth if data.own is None else depth + 1
     similarity, ranked = data.without_own(*search_groups(queries, database, data.spans(), count))
     latency = _per_query(start, ranked)
+    if not _tells_apart(similarity, ranked):
+        log.warning(
+            "all global descriptors of the database are equally similar to a query, so the shortlist is no better than "
+            "chance; check the weights of the model, or the descriptors"
+        )
     return Shortlist(ranked, similarity, latency, separation(similarity, data.places(ranked)))
+
+
+def _tells_apart(similarity: np.ndarray, ranked: np.ndarray) -> bool:
+    """Whether a query has candidates (Q, K) of different similarity; also True if no query has two candidates."""
+    is_there = ranked >= 0
+    several = is_there.sum(1) > 1
+    rows, is_there = similarity[several], is_there[several]
+    spread = rows.max(1, where=is_there, initial=-np.inf) - rows.min(1, where=is_there, initial=np.inf)
+    return len(rows) == 0 or bool((spread > SAME).any())
 
 
 def read_descriptors(data: RetrievalSet, path: Path) -> ForeignDescriptors:

@@ -162,6 +162,11 @@ class DescriptorCache:
             )
         try:
             with h5py.File(self.path, "r", locking=False) as file:
+                if "fingerprint" not in file.attrs:
+                    raise CacheError(
+                        f"{path} is no descriptor cache, but an HDF5 file of another kind, such as features for hloc; "
+                        "pass another --cache"
+                    )
                 self.fingerprint, layout = str(file.attrs["fingerprint"]), int(file.attrs["format"])
                 self.keeps_globals = bool(file.attrs.get("keeps_globals", False))
                 names = (*ARRAYS, "patches", *(name for name in OPTIONAL if name in file))

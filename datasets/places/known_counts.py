@@ -1,8 +1,18 @@
 """The official numbers of photos of well-known test sets, and a remark if a set has others.
 
-Sources: the tables of EigenPlaces (Berton et al., ICCV 2023) and of "Deep Visual Geo-localization Benchmark" (Berton et
-al., CVPR 2022); of SF-XL the README of the set, which rounds the numbers of database photos; of SVOX the folders of the
-set; of SPED and MSLS the code of gsv-cities and VPR-datasets-downloader. Other splits are not in them.
+What each number rests on:
+
+- SVOX: code that counts the photos in the folders of the set.
+- SF-XL: the README of the set, which rounds the numbers of database photos.
+- Nordland and SPED: a configuration of VPR-Bench's folders. VPR-datasets-downloader makes the two versions of Nordland
+  from one list of frames: with each of them as a query, or with every tenth.
+- Eynsham, the database: the code of VPR-datasets-downloader, which takes 4,787 panoramas of 5 tiles.
+- MSLS validation, 18,871 and 740 or 747: the official loader, see `vpr.datasets.msls.known_counts`.
+- All others are second-hand: Pitts30k, Pitts250k, Tokyo 24/7, St Lucia, AmsterTime, the queries of Eynsham, and the
+  11,084 queries of MSLS. They are from a table that copies them from papers. Beside it, one table of EigenPlaces
+  (Berton et al., ICCV 2023) was looked up, but neither the papers of the sets nor the sets themselves.
+
+Other splits are not known.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,12 +65,21 @@ def kind_of(source: Path) -> Kind:
     return "descriptors" if is_foreign(source) else "predictions" if source.is_file() else "run"
 
 
+def repetition_problem(runs: Sequence[Path]) -> str:
+    """The problem and the remedy if a run is twice among the trainings of a method; empty if none is."""
+    real = [os.path.realpath(run) for run in runs]
+    repeated = next((run for number, run in enumerate(runs) if real[number] in real[:number]), None)
+    if repeated is None:
+        return ""
+    return f"{repeated} is given twice, but trainings of one method differ; leave one out"
+
+
 def parse_methods(texts: Sequence[str]) -> list[Method]:
     """The methods of a command line: ``SOURCE`` or ``NAME=SOURCE``. Sources with the same given name are trainings of
     one method.
 
-    Raises VprError for a missing file, for a file with the same name as another source, and if two rows would have the
-    same name.
+    Raises VprError for a missing file, for a file with the same name as another source, for a run that is given twice
+    under one name, and if two rows would have the same name.
     """
     arguments = [Argument.parse(text) for text in texts]
     unnamed = Counter(argument.default_name for argument in arguments if not argument.name)
@@ -86,6 +96,8 @@ def parse_methods(texts: Sequence[str]) -> list[Method]:
         if len(paths) > 1 and (others := [kind for kind in kinds if kind != "run"]):
             what = "a prediction file" if "predictions" in others else "descriptors"
             raise VprError(f"{name} names {what} and another source; give each its own name")
+        if problem := repetition_problem(paths):
+            raise VprError(problem)
         methods.append(Method(name, tuple(paths), kinds[0]))
     rows = Counter([*BASELINES, *(row for method in methods for row in method.row_names)])
     if repeated := [row for row, count in rows.items() if count > 1]:

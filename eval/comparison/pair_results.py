@@ -117,7 +117,8 @@ class PairEvaluator:
         """The figures of a method on the set ``name``; errors as `Evaluator.answer` and `rank_by_file`."""
         if not method.is_run:
             return self._evaluate_file(benchmark, settings, method)
-        evaluator = Evaluator(settings.ranking, settings.rerank, self.device)
+        opened = {run: self._run(run, settings) for run in method.sources}
+        evaluator = Evaluator(settings.ranking, settings.rerank, self.device, opened=opened)
         answers: list[Answers] = []
         for run in method.sources:
             source = settings.source_on(name, run)

@@ -24,7 +24,7 @@ from vpr.base.errors import VprError
 from vpr.base.settings import fill_stages
 from vpr.datasets.msls.options import ProtocolOptions
 from vpr.datasets.places.options import PlaceOptions
-from vpr.eval.comparison.methods import Kind, Method
+from vpr.eval.comparison.methods import Kind, Method, repetition_problem
 from vpr.eval.options import RankingOptions, SourceOptions
 from vpr.eval.sets.benchmark import Benchmark
 from vpr.retrieval.settings import RerankOptions
@@ -157,8 +157,8 @@ def _read_method(
     if any(len(files) > 1 for files in [*shortlists.values(), *([] if kind == "run" else paths.values())]):
         raise ValueError(f"{where}: several paths are for runs, which are trainings of one method; give one")
     for runs in paths.values():
-        if repeated := next((run for number, run in enumerate(runs) if run in runs[:number]), None):
-            raise ValueError(f"{where}: {repeated} is given twice, but trainings of one method differ; leave one out")
+        if problem := repetition_problem(runs):
+            raise ValueError(f"{where}: {problem}")
     stages = [SourceOptions, RankingOptions, RerankOptions]
     return MethodSettings(
         name, kind, paths, shortlists, *_fill(where, stages, {**vars(ranking), **vars(rerank)}, values)

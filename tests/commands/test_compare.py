@@ -10,6 +10,7 @@ import pytest
 from commands import evaluate, refused
 from pages import data_of
 
+from vpr.base.errors import VprError
 from vpr.datasets.msls import Protocol, load
 from vpr.datasets.msls.subtasks import subtask_members
 from vpr.eval import compare
@@ -61,6 +62,19 @@ def test_names(tmp_path):
     odd = tmp_path / "a=b"
     odd.mkdir()
     assert [method.name for method in parse_methods([str(odd)])] == ["a=b"]
+
+
+@pytest.mark.parametrize(
+    "given", [("x=run", "x=run"), ("x=run", "x=link"), ("run", "run/."), ("x=builtin", "x=builtin")]
+)
+def test_a_run_is_no_second_training_of_itself(tmp_path, monkeypatch, given):
+    """As in a file of settings, see tests/commands/test_compare_sets.py."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to("run")
+    with pytest.raises(VprError, match="is given twice, but trainings of one method differ; leave one out"):
+        parse_methods(given)
+    assert [method.name for method in parse_methods(["a=run", "b=run"])] == ["a", "b"]
 
 
 def test_formats_hold_the_same_numbers(tiny_tree, distilled_run, tmp_path, capsys):

@@ -316,6 +316,41 @@ def test_a_digest_of_descriptors_has_their_names(tmp_path):
     assert digest_of_file(tmp_path / "d.npy") != before
 
 
+COUNTING = """
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Conv2d(3, 8, 16, 16)
+
+    def forward(self, images):
+        return self.backbone(images).mean((2, 3))
+
+
+def net():
+    with open("loaded", "a") as file:
+        file.write("once ")
+    return Net()
+"""
+
+
+def test_a_model_is_loaded_once_for_all_sets(tmp_path, monkeypatch):
+    make_guide_sets(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VPR_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "hubconf.py").write_text(COUNTING)
+    sides = {split: f"pitts30k/images/{split}" for split in ("test", "val")}
+    settings_of_sets = {
+        split: {"database": f"{side}/database", "queries": f"{side}/queries"} for split, side in sides.items()
+    }
+    content = {"sets": settings_of_sets, "methods": {"theirs": {"run": "hub:.:net@64", "trust": True}}}
+    Path("t.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    assert run()["results"]["theirs"].keys() == {"test", "val"}
+    assert Path("loaded").read_text() == "once "
+
+
 BREAKING = """
 dependencies = ["torch"]
 from torch import nn
@@ -340,6 +375,10 @@ def nan():
     return Net(float("nan"))
 
 
+def zeros():
+    return Net(1e-300)
+
+
 def leaves():
     raise SystemExit("gone")
 """
@@ -351,15 +390,19 @@ def test_code_of_others_that_fails_does_not_lose_the_others(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VPR_CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "hubconf.py").write_text(BREAKING)
-    words = {"fails": "(KeyError: 'no key'); correct its code", "nan": "returns NaN or infinity for a photo",
-             "leaves": "cannot be loaded (SystemExit: gone)"}  # fmt: skip
+    words = {
+        "fails": "(KeyError: 'no key'); correct its code",
+        "nan": "returns NaN or infinity for a photo",
+        "zeros": "returns a descriptor of zeros for a photo",
+        "leaves": "cannot be loaded (SystemExit: gone)",
+    }
     methods = {name: {"run": f"hub:.:{name}@64", "trust": True} for name in words} | {
         "b": {"predictions": "theirs.csv"}
     }
     methods["misspelt"] = {"run": "eigenplaces-resnet18-64:."}
     content = {"sets": {"p": {"data": "pitts30k"}}, "methods": methods}
     Path("t.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    assert "4 of 5 evaluations failed" in refused(capsys, compare.main, "--settings", "t.yaml", "--json", "t.json")
+    assert "5 of 6 evaluations failed" in refused(capsys, compare.main, "--settings", "t.yaml", "--json", "t.json")
     found = json.loads(Path("t.json").read_text())["results"]
     assert found["b"]["p"]["recall@1"] > 0
     for name, text in words.items():

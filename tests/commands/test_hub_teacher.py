@@ -109,7 +109,7 @@ def test_arguments_of_the_entry_are_passed_on_as_numbers(tiny_tree, tmp_path, re
         ("net", [], "is third-party code, which can do anything on this machine; read it, and pass --trust to run it"),
         ("nothing", ["--trust-teacher"], "cannot be loaded (RuntimeError: Cannot find callable nothing in hubconf"),
         ("broken", ["--trust-teacher"], "cannot be loaded (RuntimeError: no weights here); check its hubconf.py"),
-        ("maps", ["--trust-teacher"], "returns (2, 8, 22, 22) for 2 images, not descriptors (2, C)"),
+        ("maps", ["--trust-teacher"], "returns (2, 8, 22, 22) for 2 images, not descriptors (B, C)"),
         ("number", ["--trust-teacher"], "returns int, not a network"),
         ("net", ["--trust-teacher", "--teacher-size", "2"], "fails on images of 2 pixels"),
         ("net", ["--trust-teacher", "--teacher-arguments", "dim"], "give name=value,name=value"),

@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 import shutil
 import typing
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import vpr
 from vpr.base.errors import VprError
 from vpr.base.outputs import TEXTS_WITH_PATHS, check_outputs
 from vpr.base.settings import Names, option, output, positional
+from vpr.eval.files.prediction_file import write_predictions
 
 # Options of a path that commands read. Every other option of a path is an output.
 READ = {
@@ -145,8 +147,9 @@ class Stage:
     [
         ("json", "a.json", b'{"a": 1}'), ("json", "b.json", b"\n[]"), ("json", "empty.json", b""),
         ("csv", "a.csv", "\ufeffphoto,é\n".encode()), ("page", "a.html", b"<!doctype html>"),
-        ("zip", "a.zip", b"PK\x03\x04"), ("zip", "a.csv", b"a b\n"), ("figure", "a.png", b"\x89PNG\r\n\x1a\n"),
-        ("figure", "a.pdf", b"%PDF-1.4"), ("figure", "a.svg", b"<?xml"), ("cache", "a.h5", b"\x89HDF\r\n\x1a\n"),
+        ("zip", "a.csv", b"a b\n"), ("zip", "b.csv", "# head\n\nk1,k2 é,k3 k4".encode()),
+        ("figure", "a.png", b"\x89PNG\r\n\x1a\n"), ("figure", "a.pdf", b"%PDF-1.4"),
+        ("figure", "a.svg", b"<?xml"), ("cache", "a.h5", b"\x89HDF\r\n\x1a\n"),
     ],
 )  # fmt: skip
 def test_an_earlier_output_is_replaced(tmp_path, field, name, content):
@@ -157,6 +160,30 @@ def test_an_earlier_output_is_replaced(tmp_path, field, name, content):
     for other in others:
         with pytest.raises(VprError, match="exists and is no"):
             check_outputs([Stage((), **{other: path})])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"photo,latitude,longitude\na.jpg,55.1,12.2\n", b"photo, latitude, longitude\n", b"photo\tlatitude\n",
+        b"# only a header\n", b'{"a": 1}', b"\x80 \x81",
+    ],
+)  # fmt: skip
+def test_a_table_is_not_replaced_by_predictions(tmp_path, content):
+    path = tmp_path / "positions.csv"
+    path.write_bytes(content)
+    with pytest.raises(VprError, match=r"positions\.csv exists and is no prediction file, .*; name another path"):
+        check_outputs([Stage((), zip=path)])
+
+
+def test_predictions_replace_earlier_ones_but_no_other_archive(tmp_path):
+    earlier, other = tmp_path / f"{'a' * 200}.zip", tmp_path / "b.zip"
+    write_predictions(earlier, ["a"], [["b", "c"]])
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("photos/a.csv", "a b\n")
+    check_outputs([Stage((), zip=earlier)])
+    with pytest.raises(VprError, match="exists and is no prediction file"):
+        check_outputs([Stage((), zip=other)])
 
 
 def test_results_may_lie_in_a_run_and_beside_photos(tmp_path):

@@ -7,8 +7,9 @@ from vpr.cache import CacheSpec, DescriptorCache, create
 from vpr.datasets.msls import Protocol, load
 from vpr.eval.baselines import chance
 from vpr.eval.descriptors import DescribedSet
-from vpr.eval.ranking import find_shortlist
+from vpr.eval.ranking import find_shortlist, search_shortlist
 from vpr.retrieval.settings import RerankConfig
+from vpr.retrieval.vector_index import VectorIndex
 from vpr.similarity import structural_similarity
 
 
@@ -40,6 +41,20 @@ def test_shortlists_keep_to_their_scope(described, scope):
         expected = sorted(allowed, key=lambda i: -float(query @ database[i]))
         assert row[row >= 0].tolist() == expected
         assert (row[len(expected) :] == -1).all()
+
+
+@pytest.mark.parametrize(("spread", "said"), [(0.0, True), (1e-7, True), (1e-2, False)])
+def test_descriptors_that_are_all_alike_are_reported(described, caplog, spread, said):
+    data = described[0].retrieval_set
+    rng = np.random.default_rng(1)
+    queries, database = (1 + spread * rng.standard_normal((len(side), 8)) for side in (data.queries, data.database))
+    found = search_shortlist(data, unit(queries), VectorIndex(unit(database)), 5)
+    assert ("no better than chance" in caplog.text) == said
+    assert found.ranked.shape[1] == 5
+
+
+def unit(vectors):
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 def test_sequences_count_each_query_frame_with_its_best_partner(described):

@@ -106,6 +106,12 @@ def external_cache(path: Path) -> None:
         file.create_dataset("keys", (1,), "S10", external=[(str(path.parent / "p.csv"), 0, 10)])
 
 
+def to_features(path: Path) -> None:
+    """Put a file of hloc's global features in a file's place."""
+    with h5py.File(path, "w") as file:
+        file.create_dataset("a/1.jpg/global_descriptor", data=[1.0, 0.0])
+
+
 def zip_of(source: Path, target: Path, kind: str) -> None:
     """A zip of a prediction file: encrypted, of an unknown method, of a damaged stream, or far too large."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:

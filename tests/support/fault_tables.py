@@ -11,6 +11,7 @@ from damage import (
     fill_cache,
     repeated,
     scramble,
+    to_features,
     to_folder,
     to_pipe,
 )
@@ -304,6 +305,7 @@ REFUSED = [
     ("vpr.map", [*UTM, "--cluster", "ray://127.0.0.1:1"], nothing, "give HOST:PORT of the head of a cluster, or local"),
     ("vpr.map", ["map", "info", "--cluster", "local"], nothing, "info works on this machine alone"),
     ("vpr.extract", [*EXTRACT, "--format", "csv"], nothing, "'csv' is not one of cache, hloc"),
+    ("vpr.extract", [*EXTRACT, "--cache", "a.h5"], on("a.h5", to_features), "a.h5 is no descriptor cache, but an HDF5"),
     ("vpr.extract", [*HLOC, "--cache", "a.h5"], nothing, "so it is no file of global features alone"),
     ("vpr.extract", [*HLOC, "--cache", "a.h5"], on("a.h5", cut, 0.001), "a.h5 cannot be read"),
     ("vpr.extract", [*HLOC, "--cache", "p.csv"], nothing, "p.csv exists and is no HDF5 file"),

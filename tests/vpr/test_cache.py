@@ -137,8 +137,13 @@ def test_what_is_no_cache_is_refused(tmp_path):
         file["keys"] = np.arange(3)
     with h5py.File(tmp_path / "numbers.h5", "w") as file:
         file.attrs["fingerprint"], file.attrs["format"], file["keys"] = "x", 1, np.arange(3)
-    for name in ("text.h5", "empty.h5", "foreign.h5", "numbers.h5"):
+    with h5py.File(tmp_path / "features.h5", "w") as file:
+        file["a.jpg/global_descriptor"] = np.ones(3, np.float32)
+    for name in ("text.h5", "empty.h5", "numbers.h5"):
         with pytest.raises(CacheError, match=f"{name} is damaged or not a descriptor cache"):
+            DescriptorCache(tmp_path / name)
+    for name in ("foreign.h5", "features.h5"):
+        with pytest.raises(CacheError, match=f"{name} is no descriptor cache, but .* features for hloc; pass another"):
             DescriptorCache(tmp_path / name)
     with pytest.raises(CacheError, match="no descriptor cache at .*vpr.extract"):
         DescriptorCache(tmp_path / "missing.h5")

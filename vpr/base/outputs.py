@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ TEXTS_WITH_PATHS = (
 )  # options of text that may name a path
 HDF5 = (".h5", ".hdf5")
 LONGEST_PAIR = 10_000  # bytes of a line with two paths
+ZIP_HEAD = 30  # bytes before the name of the first file; two of them, from the 27th on, have the length of the name
+LONGEST_ROW = 1 << 20  # bytes of a line with the predictions of a query
 DEPTH = 6  # maximum number of folders above a file that belongs to a run, a map or a dataset
 
 
@@ -233,13 +236,37 @@ def _has_form(form: str, path: Path, head: bytes) -> bool:
         kind = path.suffix.lower()
         return _is_text(head) if kind == ".txt" else head.startswith(b"\x93NUMPY" if kind == ".npy" else b"\x89HDF")
     if form == "predictions" and path.suffix.lower() == ".zip":
-        return head.startswith(b"PK")
+        return _holds_csv(path)
     if form == "pairs":
         with path.open("rb") as file:
             return _is_text(head) and len(file.readline(LONGEST_PAIR).split()) == 2
     if form in ("csv", "predictions"):
-        return _is_text(head) and start[:1] not in (b"{", b"<") and head[:2] != b"PK"
+        is_text = _is_text(head) and start[:1] not in (b"{", b"<") and head[:2] != b"PK"
+        return is_text and (form == "csv" or _has_predictions(path))
     return format_of(head) is not None or start.startswith((b"%PDF", b"<"))  # a figure
+
+
+def _holds_csv(path: Path) -> bool:
+    """Whether a file is a zip whose first file is a .csv at its root."""
+    with path.open("rb") as file:
+        head = file.read(ZIP_HEAD)
+        name = file.read(int.from_bytes(head[26:28], "little"))
+    return head.startswith(b"PK\x03\x04") and name.endswith(b".csv") and b"/" not in name
+
+
+def _has_predictions(path: Path) -> bool:
+    """Whether the first row below the headers is as prediction files have it: names with one space between them.
+
+    A comma at an end of a name is that of a table, which may have spaces behind its commas.
+    """
+    with path.open("rb") as file:
+        lines = (
+            line.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
+            for line in iter(partial(file.readline, LONGEST_ROW), b"")
+        )
+        row = next((line for line in lines if line and not line.startswith(b"#")), b"")
+    names = row.split()
+    return len(names) > 1 and row == b" ".join(names) and all(name == name.strip(b",") for name in names)
 
 
 def _is_text(head: bytes) -> bool:

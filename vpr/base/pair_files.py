@@ -1,4 +1,10 @@
-"""Lists of pairs of photos: a line has two names. hloc reads them as ``pairs.txt``, COLMAP as a match list."""
+"""Lists of pairs of photos: a line has two names with a space between them, relative to the folder of the photos.
+
+hloc reads them as ``pairs.txt`` (`parse_retrieval` of hloc/utils/parsers.py), COLMAP as the ``match_list_path`` of
+``matches_importer`` with the ``match_type`` pairs (`ReadImagePairsText` of its feature/pairing.cc, and "Custom
+Matching" in its tutorial). COLMAP splits a line at spaces, skips empty lines and lines that begin with #, and reports a
+name that its database lacks.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from vpr.models.descriptors import Descriptors
 from vpr.models.model_name import TIMM, ModelName, is_model_name
 from vpr.models.netvlad import IMAGENET_MEAN, IMAGENET_STD
 from vpr.models.published.hub_code import first_line, load_entry, require_trust
-from vpr.models.published.network import GlobalNetwork, hub_source, require_shape
+from vpr.models.published.network import GlobalNetwork, hub_source, require_numbers
 from vpr.models.settings import Crop, HubOptions, Interpolation
 
 
@@ -36,18 +36,19 @@ class HubModel(nn.Module):
         self.register_buffer("std", std, persistent=False)
         try:
             with torch.inference_mode():
-                found: Any = self.network(torch.zeros(2, 3, size, size))
+                self.dim = self.network.probe(size)
+        except VprError:
+            raise
         except Exception as error:  # third-party code may raise anything
             raise VprError(
                 f"{name} fails on images of {size} pixels ({first_line(error)})",
                 thing=name,
                 remedy="pass another --teacher-size",
             ) from error
-        self.dim = require_shape(found, 2, 2, name, "descriptors (2, C)").shape[1]
 
     @property
     def origin(self) -> tuple[str, ...]:
-        """What the network is made from beside its weights: the code and the call, as text."""
+        """What the descriptors are made by beside the weights, see `GlobalNetwork.origin`."""
         return self.network.origin
 
     @property
@@ -66,7 +67,9 @@ class HubModel(nn.Module):
         return "bilinear"
 
     def forward(self, images: torch.Tensor) -> Descriptors:
+        """Raises VprError for descriptors as `require_numbers` does."""
         found = self.network((images.float() / 255 - self.mean) / self.std)
+        require_numbers(self.name, found)
         return Descriptors(functional.normalize(found.float(), dim=1), None)
 
 

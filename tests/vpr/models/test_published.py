@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 import vpr
 from vpr.description.images import read_image
 from vpr.models.model_name import ModelName, is_model_name
+from vpr.models.published.adapter import Adapter
 from vpr.models.published.registry import ADAPTERS, NAMES, find_adapter
 
 ROUNDING = 1e-5  # between two ways to compute a unit vector
@@ -172,6 +173,12 @@ def test_the_names_are_known_and_can_be_read_back(tmp_path):
         assert find_adapter(adapter.repository, adapter.entry) == find_adapter(folder, adapter.entry) == adapter
 
 
+def test_each_option_of_an_adapter_is_set_by_a_model():
+    for field in fields(Adapter):
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        assert any(getattr(adapter, field.name) != default for adapter in ADAPTERS.values()), field.name
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -215,7 +222,8 @@ def test_without_network_one_line_says_what_to_fetch_and_where_to_put_it(tmp_pat
     with pytest.raises(vpr.VprError) as error:
         load(name)
     adapter, text = ADAPTERS[name], str(error.value)
-    assert f"put {adapter.address} into {tmp_path}/hub/{adapter.repository.replace('/', '_')}_main" in text
+    folder = f"{tmp_path}/hub/{adapter.repository.replace('/', '_')}_main"
+    assert f"put https://github.com/{adapter.repository} into {folder}" in text
     assert "the first time needs an internet connection" in text and "\n" not in text
     for address in adapter.weights:
         assert f"{address} into {'the cache' if 'huggingface' in address else f'{tmp_path}/hub/checkpoints'}" in text

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-GRID = 16  # patch descriptors per side by default: re-ranking takes time in proportion to the fourth power
-GITHUB = "https://github.com/"
+# patch descriptors per side by default, at most the side of the map: the time of re-ranking is in proportion to the
+# fourth power
+GRID = 16
 
 
 def whole(output: Any) -> Any:
@@ -63,29 +64,20 @@ class Adapter:
     name: str  # for --run
     repository: str  # OWNER/REPO on GitHub
     entry: str  # function in its hubconf.py
-    licence: str  # of the code
     image_size: int  # height and width of the input by default, pixels
     weights: tuple[str, ...] = ()  # addresses that its code downloads from
     arguments: Mapping[str, Any] = field(default_factory=dict)  # of the entry
-    revision: str = ""  # branch, tag or commit of the repository; empty takes the default branch
     more_code: tuple[str, ...] = ()  # other repositories whose code runs, OWNER/REPO
     multiple: int = 1  # the size of the input is a multiple of this, pixels
-    grid: int = GRID  # patch descriptors per side by default; at most the side of the map
     one_by_one: bool | None = False  # whether a descriptor depends on the batch; None: that is tested
     global_descriptor: Callable[[Any], torch.Tensor] = whole  # from the network's output to (B, G)
     patch_map: Callable[[Any], torch.Tensor] = whole  # from the backbone's output to (B, D, h, w)
     prepare: Callable[[nn.Module], nn.Module] = as_given  # from what the entry returns to a network with ``backbone``
-    remark: str = ""  # for the reference page
-
-    @property
-    def address(self) -> str:
-        """The address of the code."""
-        return GITHUB + self.repository
 
 
 def unknown_adapter(repository: str, entry: str) -> Adapter:
     """The adapter of an entry that has none of its own: what is taken out is found by its form."""
     return Adapter(
-        name="", repository=repository, entry=entry, licence="", image_size=322, one_by_one=None,
+        name="", repository=repository, entry=entry, image_size=322, one_by_one=None,
         global_descriptor=any_global, patch_map=any_map,
     )  # fmt: skip

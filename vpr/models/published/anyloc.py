@@ -1,4 +1,7 @@
-"""AnyLoc (Keetha et al., RA-L 2023): VLAD of the values of layer 31 of DINOv2 ViT-G/14, by a vocabulary of a domain."""
+"""AnyLoc (Keetha et al., RA-L 2023): VLAD of the values of layer 31 of DINOv2 ViT-G/14, by a vocabulary of a domain.
+
+The network has 1.1 billion parameters. Its code imports einops and fast_pytorch_kmeans.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,6 @@ def _adapter(domain: str) -> Adapter:
         repository="AnyLoc/DINO",
         entry="get_vlad_model",
         arguments={"backbone": "DINOv2", "domain": domain},
-        licence="see its repository",
         weights=(
             f"{RELEASE}/dinov2_vitg14_l31_value_c32_{domain}_c_centers.pt",
             "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitg14/dinov2_vitg14_pretrain.pth",
@@ -63,7 +65,6 @@ def _adapter(domain: str) -> Adapter:
         global_descriptor=whole,
         patch_map=square_map,
         prepare=_prepare,
-        remark="1.1 billion parameters; its code imports einops and fast_pytorch_kmeans",
     )
 
 

@@ -8,7 +8,6 @@ DINOV2 = Adapter(
     repository="amaralibey/Bag-of-Queries",
     entry="get_trained_boq",
     arguments={"backbone_name": "dinov2", "output_dim": 12288},
-    licence="MIT",
     weights=(
         f"{RELEASE}/dinov2_12288.pth",
         "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14/dinov2_vitb14_pretrain.pth",
@@ -24,7 +23,6 @@ RESNET = Adapter(
     repository=DINOV2.repository,
     entry=DINOV2.entry,
     arguments={"backbone_name": "resnet50", "output_dim": 16384},
-    licence=DINOV2.licence,
     weights=(f"{RELEASE}/resnet50_16384.pth", "https://download.pytorch.org/models/resnet50-0676ba61.pth"),
     image_size=384,
     global_descriptor=first,

@@ -26,7 +26,6 @@ def _adapter(name: str, backbone: str, length: int) -> Adapter:
         repository="gmberton/cosplace",
         entry="get_trained_model",
         arguments={"backbone": backbone, "fc_output_dim": length},
-        licence="MIT",
         weights=(f"{RELEASE}/{backbone}_{length}_cosplace.pth", IMAGENET[backbone]),
         image_size=512,
         global_descriptor=whole,

@@ -10,7 +10,6 @@ ADAPTERS = (
         name="cricavpr",
         repository="Lu-Feng/CricaVPR",
         entry="trained_model",
-        licence="see its repository",
         weights=("https://github.com/Lu-Feng/CricaVPR/releases/download/v1.0/CricaVPR.pth",),
         image_size=224,
         multiple=224,  # its regions are those of 16 x 16 patches

@@ -7,7 +7,6 @@ ADAPTERS = (
         name="edtformer",
         repository="Tong-Jin01/EDTformer",
         entry="trained_model",
-        licence="see its repository",
         weights=("https://github.com/Tong-Jin01/EDTformer/releases/download/v1.0.0/EDTformer.pth",),
         image_size=322,
         multiple=14,

@@ -20,7 +20,6 @@ def _adapter(name: str, backbone: str, length: int) -> Adapter:
         repository="gmberton/eigenplaces",
         entry="get_trained_model",
         arguments={"backbone": backbone, "fc_output_dim": length},
-        licence="MIT",
         weights=(f"{RELEASE}/{backbone}_{length}_eigenplaces.pth", *start),
         more_code=("gmberton/cosplace",),
         image_size=512,

@@ -25,10 +25,11 @@ from torch import nn
 
 from vpr.base.errors import VprError
 from vpr.models.imagenet import no_retries_without_network
-from vpr.models.published.adapter import GITHUB, Adapter
+from vpr.models.published.adapter import Adapter
 
 log = logging.getLogger("vpr")
 
+GITHUB = "https://github.com/"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 BRANCHES = ("main", "master")  # default branches that torch.hub looks for
 HUBCONF = "hubconf.py"
@@ -91,14 +92,14 @@ class LoadedEntry:
     code: str  # SHA-256 of the files of its code that were imported
 
 
-def require_trust(source: HubSource, trusted: bool, option: str = "--trust") -> None:
+def require_trust(source: HubSource, trusted: bool) -> None:
     """Raise VprError unless the user trusts the code; it names whose code it is."""
     if trusted:
         return
     more = "".join(f", and of {repository}" for repository in source.adapter.more_code)
     what = f"{source.owner}{more}" if source.adapter.name else "third-party code"
     problem = f"{source.name} is {what}, which can do anything on this machine"
-    raise VprError(problem, thing=source.name, remedy=f"read it, and pass {option} to run it")
+    raise VprError(problem, thing=source.name, remedy="read it, and pass --trust to run it")
 
 
 def load_entry(source: HubSource) -> LoadedEntry:

@@ -7,7 +7,6 @@ ADAPTERS = (
         name="megaloc",
         repository="gmberton/MegaLoc",
         entry="get_trained_model",
-        licence="MIT",
         weights=("https://huggingface.co/gberton/MegaLoc",),
         image_size=322,
         multiple=14,

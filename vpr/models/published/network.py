@@ -19,7 +19,7 @@ from vpr.base.errors import VprError
 from vpr.models.descriptors import Descriptors
 from vpr.models.model_name import ModelName
 from vpr.models.netvlad import IMAGENET_MEAN, IMAGENET_STD
-from vpr.models.published.adapter import Adapter, unknown_adapter
+from vpr.models.published.adapter import GRID, Adapter, unknown_adapter
 from vpr.models.published.hub_code import HubSource, LoadedEntry, first_line, load_entry, require_trust
 from vpr.models.published.registry import ADAPTERS, find_adapter
 from vpr.models.settings import Crop, Head, Interpolation
@@ -86,19 +86,18 @@ class PublishedModel(nn.Module):
         if name.grid > self.side:
             problem = f"{self.name}: a grid of {name.grid} is finer than the {self.side} patches per side"
             raise VprError(problem, thing=self.name, remedy="give a smaller grid, or a larger size")
-        grid, dim = name.grid or min(adapter.grid, self.side), maps.shape[1]
+        grid, dim = name.grid or min(GRID, self.side), maps.shape[1]
         # descriptors of one length would be compared with one another: a zero changes no cosine
         self.padding = int(globals_.shape[1] == dim)
         self.config = PublishedConfig(self.name, size, grid, dim, globals_.shape[1] + self.padding)
 
     def _probe(self, size: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The descriptors and maps of two random images; whether they depend on the batch is tested if not known."""
-        images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+        images = probe_images(size)
         with torch.inference_mode(), self._code_errors(size, "give another size, as NAME@SIZE"):
             globals_, maps = self._take(images)
             if self.adapter.one_by_one is None:
-                alone, _ = self._take(images[:1])
-                self.one_by_one = bool((F.normalize(globals_[:1]) - F.normalize(alone)).abs().max() > SAME)
+                self.one_by_one = depends_on_batch(globals_, self._take(images[:1])[0])
         return globals_, maps
 
     @contextlib.contextmanager
@@ -138,15 +137,13 @@ class PublishedModel(nn.Module):
         return digest_of_weights(self.network)
 
     def forward(self, images: torch.Tensor) -> Descriptors:
-        """Raises VprError for errors of the code, and for NaN or infinity."""
+        """Raises VprError for errors of the code, and for descriptors as `require_numbers` does."""
         normalised = (images.float() / 255 - self.mean) / self.std
         normalised = normalised.contiguous(memory_format=torch.contiguous_format)  # which `view` may need
         with self._code_errors(self.config.image_size, "correct its code, or use another model"):
             parts = [self._take(part) for part in (torch.split(normalised, 1) if self.one_by_one else [normalised])]
             globals_, maps = (torch.cat(part) for part in zip(*parts))
-        if not (globals_.isfinite().all() and maps.isfinite().all()):
-            problem = f"{self.name} returns NaN or infinity for a photo"
-            raise VprError(problem, thing=self.name, remedy="check its weights, or use another model")
+        require_numbers(self.name, globals_, maps)
         globals_ = F.pad(F.normalize(globals_.float(), dim=1), (0, self.padding))
         patches = F.adaptive_avg_pool2d(maps.float(), self.config.grid).flatten(2).transpose(1, 2)
         return Descriptors(globals_, F.normalize(patches, dim=-1))
@@ -212,13 +209,58 @@ class GlobalNetwork(nn.Module):
 
     def __init__(self, entry: LoadedEntry, source: HubSource) -> None:
         super().__init__()
-        self.network, self.adapter, self.origin = entry.network, source.adapter, (entry.code, source.call)
+        self.network, self.adapter, self.name = entry.network, source.adapter, source.name
+        self.code, self.call = entry.code, source.call
+        self.one_by_one = bool(source.adapter.one_by_one)
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """What the descriptors are made by beside the weights: the code, the call, and ``one by one``, if they are."""
+        return self.code, self.call, *(["one by one"] if self.one_by_one else [])
+
+    def probe(self, size: int) -> int:
+        """The length G, from two random images; whether descriptors depend on the batch is tested if not known.
+
+        size: of the images, pixels. Raises VprError if the network does not return one descriptor per image.
+        """
+        images, wanted = probe_images(size), "descriptors (B, C)"
+        together = require_shape(self(images), 2, 2, self.name, wanted)
+        if self.adapter.one_by_one is None:
+            self.one_by_one = depends_on_batch(together, require_shape(self(images[:1]), 2, 1, self.name, wanted))
+        return together.shape[1]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         images = images.contiguous(memory_format=torch.contiguous_format)
-        parts = torch.split(images, 1) if self.adapter.one_by_one else [images]
+        parts = torch.split(images, 1) if self.one_by_one else [images]
         found = [self.adapter.global_descriptor(self.network(part)) for part in parts]
         return torch.cat(found) if len(found) > 1 else found[0]
+
+
+def probe_images(size: int) -> torch.Tensor:
+    """Two normalised images (2, 3, size, size) of noise, always the same."""
+    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def depends_on_batch(together: torch.Tensor, alone: torch.Tensor) -> bool:
+    """Whether the descriptor of an image depends on the other images of its batch.
+
+    together: descriptors (B, G) of a batch. alone: that of its first image as a batch of its own, (1, G).
+    """
+    return bool((F.normalize(together[:1].float()) - F.normalize(alone.float())).abs().max() > SAME)
+
+
+def require_numbers(name: str, globals_: torch.Tensor, *features: torch.Tensor) -> None:
+    """Raise VprError for NaN or infinity, and for a global descriptor of zeros, which no ranking can go by.
+
+    globals_: (B, G). features: other outputs of the model of this name.
+    """
+    if not all(bool(values.isfinite().all()) for values in (globals_, *features)):
+        problem = f"{name} returns NaN or infinity for a photo"
+    elif not bool(globals_.any(1).all()):
+        problem = f"{name} returns a descriptor of zeros for a photo"
+    else:
+        return
+    raise VprError(problem, thing=name, remedy="check its weights, or use another model")
 
 
 def require_shape(found: Any, ndim: int, images: int, name: str, wanted: str) -> torch.Tensor:
@@ -234,8 +276,7 @@ def hub_source(name: ModelName) -> HubSource:
     """The code of a published model, or of an entry of torch.hub."""
     if name.kind == "published":
         adapter = ADAPTERS[name.name]
-        default = adapter.repository + (f":{adapter.revision}" if adapter.revision else "")
-        return HubSource(str(name), name.where or default, adapter, adapter.arguments)
+        return HubSource(str(name), name.where or adapter.repository, adapter, adapter.arguments)
     adapter = find_adapter(name.where, name.name) or unknown_adapter(name.where, name.name)
     return HubSource(str(name), name.where, adapter, adapter.arguments)
 
