@@ -27,6 +27,7 @@ MIN_SIDE = 512  # pixels of the shorter side of a photograph, at least
 TILE = 768  # pixels of a place, at least, if a photograph is cut into several
 APART_M = 100.0  # between neighbouring places
 SAME_CORRELATION = 0.85  # correlation of thumbnails from which two squares count as the same
+HEADING = 90.0  # of all views, degrees from north; 0 for all would count as unknown
 FLAT = 12  # standard deviation of grey levels up to which a square shows nothing
 
 
@@ -160,7 +161,7 @@ def _write_tables(folder: Path, views: list[tuple[str, int]]) -> None:
     tables: dict[str, dict[str, Any]] = {
         "postprocessed": {"easting": [500_000 + APART_M * place for place in places], "northing": 0.0, "night": False,
                           "control_panel": False, "view_direction": "Forward", "unique_cluster": places},
-        "raw": {"lon": 0.0, "lat": 0.0, "ca": 0.0, "captured_at": 0, "pano": False},
+        "raw": {"lon": 0.0, "lat": 0.0, "ca": HEADING, "captured_at": 0, "pano": False},
         "seq_info": {"sequence_key": keys, "frame_number": 0},
         "subtask_index": subtasks,
     }  # fmt: skip

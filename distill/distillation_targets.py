@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
+from vpr.base.errors import VprError
 from vpr.base.processes import spans_machines
 from vpr.description.foreign import ForeignDescriptors, is_foreign, read_foreign
 from vpr.description.model_spec import cache_spec
@@ -17,6 +18,7 @@ from vpr.distill.settings import DistillOptions, StudentSettings, TeacherSetting
 from vpr.distill.student import check_descriptor_length
 from vpr.distill.teacher import check_image_count, fit_teacher
 from vpr.distill.training.teacher_descriptors import DrawnDescriptors, GivenDescriptors, TeacherDescriptors
+from vpr.models.builtin import split_run
 from vpr.models.engine import DescribingEngine
 from vpr.models.hub import HubModel, is_hub, load_hub
 from vpr.models.loading import TEACHER, load_teacher, save_teacher
@@ -83,7 +85,11 @@ def open_teacher(source: Path, hub: HubOptions, device: torch.device) -> Teacher
     """
     if is_hub(source):
         return load_hub(source, hub, device)
-    return read_foreign(source) if is_foreign(source) else load_teacher(source, device)
+    if is_foreign(source):
+        return read_foreign(source)
+    if split_run(source)[1]:
+        raise VprError(f"{source}: a teacher has one input size", thing=source, remedy="leave @SIZExGRID out")
+    return load_teacher(source, device)
 
 
 def teacher_descriptors(

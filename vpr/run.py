@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +23,10 @@ from vpr.description.batches import BATCH, ImageDescriptors, decode_ahead
 from vpr.description.describer import Describer, open_describer
 from vpr.description.images import ImageError
 from vpr.description.photo_kinds import PhotoLike, Photos, is_photo
-from vpr.models.builtin import NAME, descriptor_folder, resolve_run
+from vpr.models.builtin import NAME, absolute_run, descriptor_folder, resolve_run
 from vpr.models.model_name import ModelName, is_model_name
 from vpr.models.onnx_network import Engine
+from vpr.models.recorded import student_config
 from vpr.models.settings import DescriptionConfig
 from vpr.retrieval.confidence import Curves
 from vpr.retrieval.fusion import add_geometry, reorder, weighted_sum
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
     from vpr.description.model_spec import PatchModel
     from vpr.models.netvlad import NetVLAD
+
+log = logging.getLogger("vpr")
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,7 +236,8 @@ def load(
 ) -> Run:
     """Load a run folder of ``vpr.scratch`` or ``vpr.distill``, the built-in weights, or a model by its name.
 
-    run: also a published model such as ``megaloc``, ``hub:OWNER/REPO:ENTRY``, or ``timm:NAME``, see
+    run: ``builtin`` or a run folder, each perhaps with another input size and grid, as ``builtin@224x14``; also a
+    published model such as ``megaloc``, ``hub:OWNER/REPO:ENTRY``, or ``timm:NAME``, see
     `vpr.models.model_name`. device: ``auto`` uses a GPU if there is one. engine: what describes photos on a CPU;
     ``auto`` is ONNX Runtime if the network of a run can be exported, unless the environment variable VPR_ENGINE is set.
     trust: run the code of others that ``run`` names.
@@ -245,10 +250,15 @@ def load(
     describer = open_describer(Path(run), kind, engine, trust)
     if is_model_name(run):
         return Run(str(ModelName.parse(str(run))), describer, Calibration(), Curves(), calibrated=False)
-    name = NAME if str(run) == NAME else os.path.abspath(run)
+    used, trained = student_config(Path(run)), student_config(resolve_run(Path(run)))
+    if (used.image_size, used.grid) != (trained.image_size, trained.grid):
+        log.info(
+            "%s: its weight of S_struct and its probabilities were calibrated with %d pixels and %d patches per side",
+            run, trained.image_size, trained.grid,
+        )  # fmt: skip
     recorded = recorded_calibration(Path(run))
     calibration, curves = calibration_of(Path(run), recorded), curves_of(Path(run), recorded)
-    return Run(name, describer, calibration, curves, calibrated=bool(recorded))
+    return Run(absolute_run(Path(run)), describer, calibration, curves, calibrated=bool(recorded))
 
 
 def recorded_calibration(run: Path) -> dict[str, Any]:

@@ -29,7 +29,8 @@ from PIL import Image
 from vpr.base.files import cache_folder, is_writable, write_bytes
 from vpr.base.run_folder import WEIGHTS
 from vpr.cache import CacheSpec
-from vpr.models.builtin import descriptor_folder, resolve_run
+from vpr.models.builtin import descriptor_folder, resolve_run, split_run
+from vpr.models.model_name import form_text
 from vpr.models.onnx_network import TOLERANCE, OnnxNetwork
 from vpr.models.settings import ModelConfig
 
@@ -109,12 +110,12 @@ def keep(run: Path, spec: CacheSpec, model: StructuralModel, network: OnnxNetwor
 
 def _path(run: Path, to_write: bool = False) -> Path:
     """The file of a run's network, to read or to write."""
-    folder = resolve_run(run)
-    own = descriptor_folder(folder) / NAME
+    folder, form = resolve_run(run), form_text(*split_run(run)[1:])
+    own = descriptor_folder(folder) / f"{NAME}{form}"
     if own.is_file() or (to_write and is_writable(own.parent)):
         return own
     name = hashlib.sha256(os.path.realpath(folder).encode(errors="surrogateescape")).hexdigest()[:16]
-    return cache_folder("descriptors") / f"{name}.{NAME}"
+    return cache_folder("descriptors") / f"{name}.{NAME}{form}"
 
 
 def key_of(weights: bytes, config: ModelConfig) -> str:

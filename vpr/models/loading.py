@@ -10,7 +10,7 @@ from torch import nn
 
 from vpr.base.errors import VprError
 from vpr.base.run_folder import CONFIG, WEIGHTS, finish_run, read_config, read_metrics, start_run
-from vpr.models.builtin import resolve_run
+from vpr.models.builtin import resolve_run, split_run
 from vpr.models.netvlad import NetVLAD
 from vpr.models.recorded import read_settings, student_config
 from vpr.models.settings import TeacherConfig
@@ -25,12 +25,28 @@ TEACHER = "teacher"  # folder of the teacher inside a distilled run
 def load_student(folder: Path, device: torch.device) -> StructuralModel:
     """The structural model of a run by vpr.scratch or vpr.distill, in evaluation mode.
 
-    Raises VprError if the run is missing, unfinished or of another kind.
+    Raises VprError if the run is missing, unfinished or of another kind, and for a form of the input that the network
+    cannot have.
     """
-    settings, folder = student_config(folder), resolve_run(folder)
+    named, settings, folder = folder, student_config(folder), resolve_run(folder)
     model = _build(lambda: StructuralModel(settings, fill=False), folder)
-    load_into(model, folder / WEIGHTS)
+    if split_run(named)[1]:
+        _load_in_form(named, model, folder / WEIGHTS)
+    else:
+        load_into(model, folder / WEIGHTS)
     return model.to(device).eval()
+
+
+def _load_in_form(named: Path, model: StructuralModel, path: Path) -> None:
+    """Load weights into a model whose input has another form than in training; raises VprError if it cannot have it."""
+    weights, wanted = read_weights(path), model.state_dict()
+    if any(name in weights and weights[name].shape != value.shape for name, value in wanted.items()):
+        problem = f"{named}: {model.config.backbone} with {model.config.pooling} pooling is made for one input size"
+        raise VprError(problem, thing=named, remedy="leave @SIZExGRID out")
+    load_state(model, weights, path)
+    if model.config.grid > (side := model.features_side()):
+        problem = f"{named}: a grid of {model.config.grid} is finer than the {side} features per side"
+        raise VprError(problem, thing=named, remedy="give a smaller grid, or a larger size")
 
 
 def load_teacher(source: Path, device: torch.device) -> NetVLAD:

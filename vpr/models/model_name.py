@@ -47,12 +47,7 @@ class ModelName:
         >>> ModelName.parse("hub:owner/repo:main:net").where, ModelName.parse("timm:hf-hub:a/b:w.pth").name
         ('owner/repo:main', 'hf-hub:a/b')
         """
-        form = FORM.search(text)
-        size, grid = (int(number or 0) for number in form.groups()) if form else (0, 0)
-        bare = text[: form.start()] if form else text
-        if form and not (0 < size <= MOST_PIXELS and (form[2] is None or 0 < grid <= MOST_GRID)):
-            remedy = f"give @SIZE or @SIZExGRID, at most @{MOST_PIXELS}x{MOST_GRID}"
-            raise VprError(f"{text} is out of range", thing=text, remedy=remedy)
+        bare, size, grid = split_form(text)
         if bare.startswith(HUB):
             where, _, entry = bare.removeprefix(HUB).rpartition(":")
             if not where or not entry:
@@ -79,7 +74,32 @@ class ModelName:
             text = f"{HUB}{self.where}:{self.name}"
         else:
             text = f"{TIMM if self.kind == 'timm' else ''}{self.name}{':' if self.where else ''}{self.where}"
-        return text + (f"@{self.size}" if self.size else "") + (f"x{self.grid}" if self.grid else "")
+        return text + form_text(self.size, self.grid)
+
+
+def split_form(text: str) -> tuple[str, int, int]:
+    """A name without its ``@SIZExGRID``, the size and the grid; 0 for what is not given. Raises VprError out of range.
+
+    >>> split_form("builtin@224x14"), split_form("builtin@224"), split_form("builtin")
+    (('builtin', 224, 14), ('builtin', 224, 0), ('builtin', 0, 0))
+    """
+    form = FORM.search(text)
+    if form is None:
+        return text, 0, 0
+    size, grid = (int(number or 0) for number in form.groups())
+    if not (0 < size <= MOST_PIXELS and (form[2] is None or 0 < grid <= MOST_GRID)):
+        remedy = f"give @SIZE or @SIZExGRID, at most @{MOST_PIXELS}x{MOST_GRID}"
+        raise VprError(f"{text} is out of range", thing=text, remedy=remedy)
+    return text[: form.start()], size, grid
+
+
+def form_text(size: int, grid: int) -> str:
+    """The inverse of `split_form`, without the name.
+
+    >>> form_text(224, 14), form_text(224, 0), form_text(0, 0)
+    ('@224x14', '@224', '')
+    """
+    return (f"@{size}" if size else "") + (f"x{grid}" if grid else "")
 
 
 def is_model_name(run: str | Path) -> bool:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from vpr.base.errors import VprError
 from vpr.base.run_folder import CONFIG, read_config, read_metrics
 from vpr.base.settings import load_stage
-from vpr.models.builtin import resolve_run
+from vpr.models.builtin import resolve_run, split_run
 from vpr.models.settings import ModelConfig
 
 T = TypeVar("T")
 
 
 def student_config(folder: Path) -> ModelConfig:
-    """The settings of the structural model of a finished run; errors as `vpr.models.loading.load_student`."""
+    """The settings of the structural model of a finished run, in the form that its name asks for.
+
+    Without a grid in the name, a patch keeps its size in pixels. Errors as `vpr.models.loading.load_student`.
+    """
+    _, size, grid = split_run(folder)
     folder = resolve_run(folder)
     config = read_config(folder)
     if "model" not in config:
@@ -25,7 +30,10 @@ def student_config(folder: Path) -> ModelConfig:
             remedy="pass a vpr.distill run",
         )
     read_metrics(folder)
-    return read_settings(ModelConfig, config["model"], folder)
+    settings = read_settings(ModelConfig, config["model"], folder)
+    if not size:
+        return settings
+    return replace(settings, image_size=size, grid=grid or max(1, round(settings.grid * size / settings.image_size)))
 
 
 def read_settings(stage: type[T], recorded: object, folder: Path) -> T:
