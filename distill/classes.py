@@ -8,9 +8,17 @@ from pathlib import Path
 
 from vpr.base.command import run_command
 from vpr.base.machine import Device
-from vpr.base.settings import NonNegativeFloat, NonNegativeInt, ShareBelowOne, option, output
+from vpr.base.settings import NonNegativeFloat, NonNegativeInt, ShareBelowOne, UnitInterval, option, output
 from vpr.datasets.labels.options import LabelOptions
-from vpr.distill.settings import DistillationConfig, ObjectiveConfig, StructuralConfig, StudentSettings, TrainConfig
+from vpr.distill.settings import (
+    AVERAGE_WITH_START,
+    DistillationConfig,
+    ObjectiveConfig,
+    StartConfig,
+    StructuralConfig,
+    StudentSettings,
+    TrainConfig,
+)
 from vpr.models.settings import ModelConfig
 
 COMMAND = "vpr.retrieval"
@@ -31,6 +39,7 @@ class LabelRunOptions:
     keep_weight: NonNegativeFloat = option(
         0.0, "weight of the loss that keeps patch descriptors close to the initial model's (1 - cosine); 0 disables it"
     )
+    average_with_start: UnitInterval | None = option(None, AVERAGE_WITH_START)
     device: Device = option("auto", "device to compute on")
     overwrite: bool = option(False, "replace a run with other settings")
 
@@ -68,9 +77,10 @@ def _work(
 
     fabric = launch_fabric(choose_device(run.device), train.precision)
     keep = DistillationConfig(keep_weight=run.keep_weight)
-    first = StudentSettings(model, objective, replace(structural, structural_weight=0.0), train, keep)
+    start = StartConfig(None, run.average_with_start)
+    first = StudentSettings(model, objective, replace(structural, structural_weight=0.0), train, keep, start)
     longer = replace(train, steps=run.struct_steps or train.steps)
-    second = StudentSettings(model, objective, replace(structural, structural_from=0.0), longer, keep)
+    second = StudentSettings(model, objective, replace(structural, structural_from=0.0), longer, keep, start)
     check_settings(second)
     with fabric.rank_zero_first():  # mini-retrieval may have to be rendered
         training = labels.load().training

@@ -98,6 +98,12 @@ class DistillOptions:
     )
 
 
+AVERAGE_WITH_START = (
+    "share of the way from the weights before the first step to the trained ones that is kept, in [0, 1]; default: the "
+    "share that re-ranks best on held-out data; 1 if no data are held out, or the weights start at random"
+)
+
+
 @dataclass(frozen=True)
 class StartConfig:
     """Start."""
@@ -107,11 +113,7 @@ class StartConfig:
         "run whose weights the training starts from: a run folder of the same architecture, or 'builtin'; default: "
         "--weights for the backbone, and a head that is initialised from training photos",
     )
-    average_with_start: UnitInterval | None = option(
-        None,
-        "share of the way from the weights before the first step to the trained ones that is kept, in [0, 1]; default: "
-        "the share that re-ranks best on held-out data; 1 if no data are held out, or the weights start at random",
-    )
+    average_with_start: UnitInterval | None = option(None, AVERAGE_WITH_START)
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class Criterion:
     needs_all_positives: bool = False  # whether rankings must be as long as the positives of a query
     of_scenes: bool = False  # whether two images of an answer show one scene, so that geometry says something
     prior: Setting | None = None  # chosen among settings that differ by noise only; None: the best is chosen
+    measured_with: Setting | None = None  # by which start and end of a training are measured; None: the prior
 
     @property
     def reported(self) -> str:

@@ -89,14 +89,14 @@ class Validator:
         return {"calibration": {**record, "fingerprint": self.fingerprint}}
 
     def measure(self, model: StructuralModel) -> dict[str, np.ndarray]:
-        """Recall@1 of each query (S,) after re-ranking with the criterion's prior setting, by the name of the set.
+        """Recall@1 of each query (S,) after re-ranking with the criterion's setting, by the name of the set.
 
-        The sets are the held-out cities, and if the model is not trained on mini-MSLS the held-out city of mini-MSLS,
-        as data unlike the training set. Raises ValueError without a held-out city or a prior.
+        The sets are the held-out data, and for places, if the model is not trained on mini-MSLS, the held-out city of
+        mini-MSLS, as data unlike the training set. Raises ValueError without held-out data or a setting.
         """
-        prior, folder = self.criterion.prior, self.out / "cache" / MEASURED
-        if prior is None or not self._measured:
-            raise ValueError("there is no held-out city, or no prior setting")
+        setting, folder = self.criterion.measured_with or self.criterion.prior, self.out / "cache" / MEASURED
+        if setting is None or not self._measured:
+            raise ValueError("there are no held-out data, or no setting to measure with")
         results = {}
         for name, data in self._measured.items():
             shutil.rmtree(folder, ignore_errors=True)
@@ -104,18 +104,18 @@ class Validator:
             sample = Sample.draw(
                 describe(model, data, folder / f"{VALIDATION}.h5", self.device, options), self.criterion
             )
-            compared = sample.compare(RerankConfig(marginals=prior.marginals, mass=prior.mass))
-            scores = self.criterion.per_query(sample.order(compared, prior.weight), sample.positives)
+            compared = sample.compare(RerankConfig(marginals=setting.marginals, mass=setting.mass))
+            scores = self.criterion.per_query(sample.order(compared, setting.weight), sample.positives)
             results[name] = scores[self.criterion.reported]
         shutil.rmtree(folder, ignore_errors=True)
         return results
 
     @cached_property
     def _measured(self) -> dict[str, RetrievalSet]:
-        """The sets that models are measured on, thinned, by name; empty without a held-out set."""
-        if not self.sets:
-            return {}
+        """The sets that models are measured on, those of places thinned, by name; empty without a held-out set."""
         sets = dict(self.sets)
+        if not sets or not self.criterion.of_scenes:
+            return sets
         if not all(is_mini_msls(data.root) for data in self.sets.values()):
             root = ensure_mini_msls(cities=[MINI_CITY])
             city = load(root, Protocol(split="val", cities=(MINI_CITY,))).retrieval_set

@@ -22,8 +22,9 @@ import numpy as np
 
 from vpr.base.errors import VprError
 from vpr.datasets.ragged import Ragged
-from vpr.eval.calibration.criterion import Criterion
+from vpr.eval.calibration.criterion import Criterion, Setting
 from vpr.eval.metrics import Rankings, first_hits, rectangular
+from vpr.retrieval.settings import Calibration
 from vpr.transport.marginals import FromGlobals
 
 BLOCK = 4096  # queries at a time
@@ -84,6 +85,7 @@ LABEL_CRITERION = Criterion(
     marginals=get_args(FromGlobals),
     adapt=False,
     needs_all_positives=True,
+    measured_with=Setting("complement", 1.0, Calibration().weight),
 )
 
 

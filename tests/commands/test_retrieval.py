@@ -42,6 +42,7 @@ def test_a_run_has_a_base_without_structure_and_what_was_fixed_on_held_out_class
     assert metrics["calibration"]["queries"] == 16 and metrics["calibration"]["marginals"]
     assert len({name.split()[0] for name in metrics["calibration"]["recall"]}) == 5  # kinds of marginals
     assert (run / "model.safetensors").read_bytes() != (run / "base" / "model.safetensors").read_bytes()
+    assert "average_with_start" not in metrics and "average_with_start" not in base  # it starts at random
     tiny = json.loads((run / "config.json").read_text())["run"]
     assert tiny["command"] == "vpr.retrieval" and tiny["data"]["classes"] == 2
 
@@ -56,6 +57,25 @@ def test_an_interrupted_training_ends_as_one_that_was_not(run, tiny_set, tmp_pat
         assert train(arguments) == 130
     assert train(arguments) == 0
     assert (out / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
+
+
+def test_the_weights_between_start_and_end_are_chosen_on_held_out_classes(tiny_set, tmp_path, caplog):
+    """From an ImageNet trunk: both trainings measure their start and their end, and keep the best point between."""
+    small = ["--image-size", "64", "--train-size", "0", "--grid", "3", "--dim", "16", "--global-dim", "20"]
+    small += ["--clusters", "4", "--steps", "2", "--places", "2", "--images-per-place", "3", "--device", "cpu"]
+    given = ["--data", str(tiny_set), "--recipe", "lite", "--held-out", "0.5", *small]
+    out, kept = tmp_path / "run", tmp_path / "kept"
+    assert train([*given, "--out", str(out)]) == 0
+    for folder in (out, out / "base"):
+        record = json.loads((folder / "metrics.json").read_text())["average_with_start"]
+        assert set(record["recall@1"]) == {"0", "0.25", "0.5", "0.75", "1"}
+        assert set(record["start"]) == {"2 of 4 training classes"}
+        assert 0 <= record["kept_share"] <= 1
+    assert "start, before the first step: R@1 re-ranked" in caplog.text
+    assert train([*given, "--out", str(kept), "--average-with-start", "0"]) == 0
+    for folder in (kept, kept / "base"):
+        assert json.loads((folder / "metrics.json").read_text())["average_with_start"] == {"kept_share": 0.0}
+    assert (kept / "model.safetensors").read_bytes() == (kept / "base" / "model.safetensors").read_bytes()
 
 
 def test_structure_in_the_metric_loss_is_part_of_the_second_training_alone(run, tiny_set, tmp_path):

@@ -12,8 +12,8 @@ Interpolation = Literal["bicubic", "bilinear"]
 Crop = Literal["resize", "centre"]
 Pooling = Literal["avg", "gem", "cls", "vlad", "layout"]
 RUN = (
-    "run folder of the structural model, 'builtin', a published model (megaloc, salad, ...), hub:... or timm:NAME; each "
-    "may end in @SIZExGRID, for example builtin@224x14: input size, pixels, and patches per side"
+    "run folder of the structural model, 'builtin', a published model (megaloc, salad, ...), hub:... or timm:NAME; "
+    "each may end in @SIZExGRID, for example builtin@224x14: input size, pixels, and patches per side"
 )
 TRUST = "run the code of others that --run names, of a published model or hub:...; it can do anything on this machine"
 
