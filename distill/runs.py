@@ -21,8 +21,7 @@ def run_identity(
     command: the module that trains. details: further entries.
     """
     identity = {"command": command, "data": data.identity, **identity_of(settings), **details}
-    chosen = isinstance(settings, StudentSettings) and settings.chooses_share(data.held_out.name)
-    depends = chosen or settings.train.validate_every  # on the held-out data
+    depends = settings.chooses_share(data.held_out.name) or settings.train.validate_every  # on the held-out data
     return {**identity, "validated_on": data.held_out.identity} if depends else identity
 
 

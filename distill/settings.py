@@ -105,6 +105,13 @@ AVERAGE_WITH_START = (
 
 
 @dataclass(frozen=True)
+class AverageConfig:
+    """Start."""
+
+    average_with_start: UnitInterval | None = option(None, AVERAGE_WITH_START)
+
+
+@dataclass(frozen=True)
 class StartConfig:
     """Start."""
 
@@ -257,9 +264,7 @@ class StudentSettings:
 
     def chooses_share(self, held_out: str) -> bool:
         """Whether held-out data of this name, empty for none, choose the share of the trained weights."""
-        if self.start is None or self.start.average_with_start is not None:
-            return False
-        return bool(held_out and (self.model.weights or self.start.start) and self.train.steps)
+        return _chooses_share(self.start, self.model.weights, self.train, held_out)
 
 
 @dataclass(frozen=True)
@@ -270,6 +275,18 @@ class TeacherSettings:
     objective: ObjectiveConfig
     train: TrainConfig
     whitening: WhiteningConfig
+    start: StartConfig | None = None  # None: the trained weights are kept
+
+    def chooses_share(self, held_out: str) -> bool:
+        """As `StudentSettings.chooses_share`."""
+        return _chooses_share(self.start, self.teacher.weights, self.train, held_out)
+
+
+def _chooses_share(start: StartConfig | None, weights: str, train: TrainConfig, held_out: str) -> bool:
+    """Whether held-out data choose the share of the trained weights. weights: the initial ones; empty for random."""
+    if start is None or start.average_with_start is not None:
+        return False
+    return bool(held_out and (weights or start.start) and train.steps)
 
 
 TEACHER_TRAIN = TrainConfig(steps=800, learning_rate=1e-3, augment="light")  # defaults of a teacher's training

@@ -18,7 +18,7 @@ from vpr.distill.losses.metric_loss import MetricLoss, check_memory, check_metri
 from vpr.distill.losses.objective import Objective
 from vpr.distill.sampling.places import Guard, Places
 from vpr.distill.settings import StudentSettings
-from vpr.distill.training.averaging import KeptShare, Measures, Weights, average_weights, choose_share, copy_weights
+from vpr.distill.training.averaging import KeptShare, Measures, Weights, copy_weights, keep_share
 from vpr.distill.training.parameter_groups import parameter_groups
 from vpr.distill.training.teacher_descriptors import TeacherDescriptors
 from vpr.distill.training.trainer import Trainer
@@ -86,22 +86,18 @@ def _average_with_start(
 ) -> KeptShare | None:
     """Give the trained model the weights on the line from the start to its own that settings or validator choose.
 
-    Returns None if it keeps its own without a choice. An interrupted choice starts again from the last checkpoint.
+    Returns None if it keeps its own without a choice.
     """
     given = None if settings.start is None else settings.start.average_with_start
     if given in (None, 1.0) and not settings.chooses_share(validator.held_out):
         return None
-    end = copy_weights(model)
 
-    def measure(share: float) -> Measures:
-        model.load_state_dict(average_weights(start, end, share))
-        finished = finished_size(model, settings).eval()
+    def measure(averaged: StructuralModel) -> Measures:
+        finished = finished_size(averaged, settings).eval()
         with trainer.describing(finished):
             return validator.measure(finished)
 
-    kept = choose_share(measure) if given is None else KeptShare(given, {})
-    model.load_state_dict(average_weights(start, end, kept.share))
-    return kept
+    return keep_share(model, start, given, measure)
 
 
 def finished_size(model: StructuralModel, settings: StudentSettings) -> StructuralModel:

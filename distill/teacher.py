@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import faiss
@@ -23,6 +24,7 @@ from vpr.distill.losses.objective import Objective
 from vpr.distill.runs import open_run, run_identity
 from vpr.distill.sampling.places import Guard, Places
 from vpr.distill.settings import TeacherSettings, WhiteningConfig
+from vpr.distill.training.averaging import Measures, copy_weights, keep_share
 from vpr.distill.training.trainer import Trainer
 from vpr.distill.training.validation import Validator
 from vpr.models.loading import load_teacher
@@ -60,16 +62,31 @@ def fit_teacher(
     length = settings.teacher.clusters * model.pool.centroids.shape[1]  # of a descriptor before PCA
     objective = Objective(MetricLoss(settings.objective, length, int(places.cells.max()) + 1))
     checkpoint = out / CHECKPOINT
-    if not checkpoint.is_file():
+    share = None if settings.start is None else settings.start.average_with_start
+    is_chosen = validator is not None and settings.chooses_share(validator.held_out)
+    averages = is_chosen or share not in (None, 1.0)
+    if averages or not checkpoint.is_file():
         initialise_clusters(model, images, device, np.random.default_rng(settings.train.seed))
+    start = copy_weights(model) if averages else {}
     trainer = Trainer(model, places, images, objective, settings.train, fabric)
     losses = trainer.train(checkpoint, score=None if validator is None else validator.score)
     if first:
+        metrics = {"losses": losses, **trainer.validations.metrics()}
+        if averages:
+            kept = keep_share(model, start, share, partial(_measure, trainer, validator), "R@1")
+            metrics["average_with_start"] = kept.record()
         whiten(model, images, settings.whitening, device)
         model.eval()
-        finish_run(out, lambda path: save_weights(model, path), {"losses": losses, **trainer.validations.metrics()})
+        finish_run(out, lambda path: save_weights(model, path), metrics)
     fabric.barrier()
     return model if first else load_teacher(out, device)  # each process has its own running statistics
+
+
+def _measure(trainer: Trainer, validator: Validator | None, model: NetVLAD) -> Measures:
+    """Recall@1 of each query with a model whose PCA is not fitted yet, by the name of the set."""
+    assert validator is not None
+    with trainer.describing(model.eval()):
+        return validator.measure(model)
 
 
 def check_teacher(settings: TeacherSettings) -> None:

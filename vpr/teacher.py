@@ -7,15 +7,24 @@ from vpr.base.command import run_command
 from vpr.distill.settings import (
     TEACHER_OBJECTIVE,
     TEACHER_TRAIN,
+    AverageConfig,
     ObjectiveConfig,
     RunOptions,
+    StartConfig,
     TeacherSettings,
     TrainConfig,
     WhiteningConfig,
 )
 from vpr.models.settings import TeacherConfig
 
-STAGES = [RunOptions(out=Path("runs/teacher")), TeacherConfig, WhiteningConfig, TEACHER_OBJECTIVE, TEACHER_TRAIN]
+STAGES = [
+    RunOptions(out=Path("runs/teacher")),
+    AverageConfig,
+    TeacherConfig,
+    WhiteningConfig,
+    TEACHER_OBJECTIVE,
+    TEACHER_TRAIN,
+]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _work(
     options: RunOptions,
+    average: AverageConfig,
     teacher: TeacherConfig,
     whitening: WhiteningConfig,
     objective: ObjectiveConfig,
@@ -34,7 +44,9 @@ def _work(
     from vpr.distill.commands import run_teacher
     from vpr.eval.calibration.validator import Validator
 
-    settings = TeacherSettings(teacher, objective, train, whitening)
+    trains_given_weights = bool(teacher.weights and train.steps)
+    start = StartConfig(None, average.average_with_start) if trains_given_weights else None
+    settings = TeacherSettings(teacher, objective, train, whitening, start)
     fabric = run_teacher(settings, options, Validator.with_prior)
     fabric.print(f"teacher: {options.out}")
 

@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,9 +22,11 @@ from vpr.base.noise import paired_error
 log = logging.getLogger("vpr")
 
 SHARES = (0.0, 1.0, 0.25, 0.5, 0.75)  # of the way from start to end, in the order in which they are measured
+RE_RANKED = "R@1 re-ranked"  # what the commands measure, but for a teacher
 NOISE_ERRORS = 2.0  # standard errors that a gain must exceed
 
 Weights = Mapping[str, torch.Tensor]  # a state_dict
+M = TypeVar("M", bound=nn.Module)
 Measures = dict[str, np.ndarray]  # Recall@1 of each query (S,) after re-ranking, by the name of the held-out set
 
 
@@ -60,16 +62,16 @@ class KeptShare:
         return {"kept_share": self.share, "start": measured[0.0], "end": measured[1.0], "recall@1": recall}
 
 
-def choose_share(measure: Callable[[float], Measures]) -> KeptShare:
+def choose_share(measure: Callable[[float], Measures], measured: str = RE_RANKED) -> KeptShare:
     """Choose among `SHARES` by the mean over the sets; of equal ones the nearest to the start.
 
     If it leads the start by no more than `NOISE_ERRORS`, see `paired_error`, the start is kept. measure: Recall@1 after
-    re-ranking with the weights at a share.
+    re-ranking with the weights at a share. measured: what that is, for the log.
     """
     points: dict[float, Measures] = {}
     for share in SHARES:
         points[share] = measure(share)
-        log.info("%s: %s", _title(share), _percent(points[share]))
+        log.info("%s: %s %s", _title(share), measured, _percent(points[share]))
     best = max(points, key=lambda share: (_mean(points[share]), -share))
     differences = [values - points[0.0][name] for name, values in points[best].items()]
     gain = _mean(points[best]) - _mean(points[0.0])
@@ -82,6 +84,25 @@ def choose_share(measure: Callable[[float], Measures]) -> KeptShare:
     return KeptShare(best, points)
 
 
+def keep_share(
+    model: M, start: Weights, given: float | None, measure: Callable[[M], Measures], measured: str = RE_RANKED
+) -> KeptShare:
+    """Give a trained model the weights at a share of the way from the start to its own.
+
+    given: the share; None chooses it by `choose_share`, with ``measured``. An interrupted choice starts again from the
+    last checkpoint.
+    """
+    end = copy_weights(model)
+
+    def measure_at(share: float) -> Measures:
+        model.load_state_dict(average_weights(start, end, share))
+        return measure(model)
+
+    kept = choose_share(measure_at, measured) if given is None else KeptShare(given, {})
+    model.load_state_dict(average_weights(start, end, kept.share))
+    return kept
+
+
 def _mean(measures: Measures) -> float:
     """The mean over the sets."""
     return float(np.mean([values.mean() for values in measures.values()]))
@@ -92,4 +113,4 @@ def _title(share: float) -> str:
 
 
 def _percent(measures: Measures) -> str:
-    return "R@1 re-ranked " + ", ".join(f"{100 * values.mean():.1f} % on {name}" for name, values in measures.items())
+    return ", ".join(f"{100 * values.mean():.1f} % on {name}" for name, values in measures.items())

@@ -88,12 +88,17 @@ class Validator:
         record = calibrate(described, self.held_out, self.criterion).record()
         return {"calibration": {**record, "fingerprint": self.fingerprint}}
 
-    def measure(self, model: StructuralModel) -> dict[str, np.ndarray]:
+    def measure(self, model: StructuralModel | NetVLAD) -> dict[str, np.ndarray]:
         """Recall@1 of each query (S,) after re-ranking with the criterion's setting, by the name of the set.
+
+        A teacher has no patches, so its answers are not re-ranked.
 
         The sets are the held-out data, and for places, if the model is not trained on mini-MSLS, the held-out city of
         mini-MSLS, as data unlike the training set. Raises ValueError without held-out data or a setting.
         """
+        if isinstance(model, NetVLAD):
+            answers = {name: self._rank_by_teacher(model, data) for name, data in self._measured.items()}
+            return {name: self.criterion.per_query(*own)[self.criterion.reported] for name, own in answers.items()}
         setting, folder = self.criterion.measured_with or self.criterion.prior, self.out / "cache" / MEASURED
         if setting is None or not self._measured:
             raise ValueError("there are no held-out data, or no setting to measure with")
@@ -156,11 +161,15 @@ class Validator:
 
     def _score_teacher(self, model: NetVLAD, data: RetrievalSet) -> Scores:
         """The scores of a teacher on a set. It has no patches, so there is no re-ranking."""
+        answers = self._rank_by_teacher(model, data)
+        return Scores(self.criterion.metrics(*answers), self.criterion.values(*answers))
+
+    def _rank_by_teacher(self, model: NetVLAD, data: RetrievalSet) -> tuple[np.ndarray, list[np.ndarray]]:
+        """The shortlists (S, K) of some queries, and their positives."""
         chosen = sample_queries(data)
         queries, database = (self._descriptors(model, data, side) for side in (data.queries, data.database))
         ranked = search_shortlist(data, queries, VectorIndex(database), DEPTH).ranked[chosen]
-        positives = [data.answers[query] for query in chosen]
-        return Scores(self.criterion.metrics(ranked, positives), self.criterion.values(ranked, positives))
+        return ranked, [data.answers[query] for query in chosen]
 
     def _descriptors(self, model: NetVLAD, data: RetrievalSet, side: Entries) -> np.ndarray:
         """Global descriptors of single images (S, C)."""

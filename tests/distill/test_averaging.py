@@ -17,16 +17,26 @@ from vpr.base.run_folder import CHECKPOINT, METRICS
 from vpr.datasets.held_out import HeldOut
 from vpr.distill.data import TrainingData
 from vpr.distill.runs import run_identity
-from vpr.distill.settings import ObjectiveConfig, StartConfig, StructuralConfig, StudentSettings
+from vpr.distill.settings import (
+    ObjectiveConfig,
+    StartConfig,
+    StructuralConfig,
+    StudentSettings,
+    TeacherSettings,
+    WhiteningConfig,
+)
 from vpr.distill.student import load_start, train_student
+from vpr.distill.teacher import fit_teacher
 from vpr.distill.training.averaging import average_weights, choose_share
 from vpr.models.loading import load_student
-from vpr.models.settings import ModelConfig
+from vpr.models.settings import ModelConfig, TeacherConfig
 
 SHORT = replace(CONFIG, steps=2, minings=0)
 MODEL = ModelConfig(
     "tf_efficientnet_lite0", stage=2, weights="imagenet", head="whitening", dim=8, grid=4, image_size=64, train_size=32
 )
+
+NETVLAD = TeacherConfig("tf_efficientnet_lite0", 2, "imagenet", clusters=2, dim=4, image_height=32, image_width=32)
 
 
 class Measures(Scores):
@@ -138,3 +148,29 @@ def test_the_city_that_chooses_the_share_belongs_to_the_run(tmp_path):
 
     assert identity("cph", None)["validated_on"] == "cph"
     assert "validated_on" not in identity("", None) and "validated_on" not in identity("cph", 0.5)
+
+
+def teacher(folder, seams, validator, share=None):
+    """The weights of a NetVLAD that was trained from ImageNet's, and what its metrics.json says of the kept share."""
+    seams.replace("vpr.distill.teacher.load_images", lambda *rest: Pictures())
+    start = StartConfig(None, share)
+    settings = TeacherSettings(NETVLAD, ObjectiveConfig(), SHORT, WhiteningConfig(), start)
+    data = TrainingData(folder, photos(), {}, HeldOut("somewhere"))
+    model = fit_teacher(settings, data, folder, launch_fabric(CPU), overwrite=False, validator=validator)
+    record = json.loads((folder / METRICS).read_text()).get("average_with_start")
+    return {name: value for name, value in weights_of(model).items() if not name.startswith("WPCA.")}, record
+
+
+@pytest.mark.slow
+def test_a_teacher_that_gains_nothing_keeps_its_start(tmp_path, seams, caplog):
+    caplog.set_level(logging.INFO)
+    validator = Measures([0.5, 0.4, 0.1, 0.2, 0.3])
+    kept, record = teacher(tmp_path / "a", seams, validator)
+    end, end_record = teacher(tmp_path / "b", seams, Measures([]), share=1.0)
+    assert record["kept_share"] == 0 and end_record is None
+    assert "end of the training: R@1 40.0 % on here, 50.0 % on elsewhere" in caplog.text
+    with pytest.raises(KeyboardInterrupt):
+        teacher(tmp_path / "c", seams, Measures([0.5] * 5, stop_at=3))
+    middle, record = teacher(tmp_path / "c", seams, Measures([0.1, 0.2, 0.3, 0.4, 0.1]))
+    assert record["kept_share"] == 0.5
+    assert same(average_weights(kept, end, 0.5), middle) and not same(kept, end)
