@@ -19,6 +19,7 @@ class RenderedFolder:
     root: Path
     name: str  # of the set, such as mini-MSLS
     identity: dict[str, Any]  # all that the bytes depend on, in JSON types; another identity is refused
+    option: str = "--out"  # that chooses the folder
 
     @property
     def manifest(self) -> Path:
@@ -33,20 +34,19 @@ class RenderedFolder:
     def is_complete(self) -> bool:
         """Whether the set is complete. Raises DatasetError if the folder holds another set or other files."""
         if self.root.exists() and not self.root.is_dir():
-            raise DatasetError(f"{self.root} is a file; choose a folder for --out")
+            raise DatasetError(f"{self.root} is a file; choose a folder for {self.option}")
         wanted = json.loads(json.dumps(self.identity))
         for path in (self.manifest, self.partial_manifest):
             found = self._read(path)
             if found is not None and found != wanted:
                 differences = ", ".join(f"{key} {found.get(key)}" for key in wanted if found.get(key) != wanted[key])
-                raise DatasetError(
-                    f"{self.root} holds another {self.name} ({differences[:80]}); choose another --out or remove it"
-                )
+                problem = f"{self.root} holds another {self.name} ({differences[:80]})"
+                raise DatasetError(f"{problem}; choose another {self.option} or remove it")
             if found is not None:
                 return path == self.manifest
         if self.root.exists() and any(not path.name.startswith(".") for path in self.root.iterdir()):
             raise DatasetError(
-                f"{self.root} is not empty and not a {self.name} tree; choose an empty or new folder for --out"
+                f"{self.root} is not empty and not a {self.name} tree; choose an empty or new folder for {self.option}"
             )
         return False
 
@@ -60,7 +60,7 @@ class RenderedFolder:
             raise ValueError("not a table")
         except (ValueError, KeyError, TypeError):
             raise DatasetError(
-                f"{path} is not a {self.name} manifest; remove its folder or choose another --out"
+                f"{path} is not a {self.name} manifest; remove its folder or choose another {self.option}"
             ) from None
 
     def begin(self, content: Mapping[str, Any] | None = None) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +17,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torchvision.transforms import v2
 
 from vpr.base.progress import progress
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.rendered_folder import RenderedFolder
 
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 SUFFIXES = (".jpg", ".jpeg", ".png")
 MIN_SIDE = 512  # pixels of the shorter side of a photograph, at least
 TILE = 768  # pixels of a place, at least, if a photograph is cut into several
@@ -50,9 +53,15 @@ class ViewCity:
             raise DatasetError(
                 f"--city {name!r} is no name of a folder", thing="--city", remedy="name the city in one word"
             )
+        if not self.photos.is_dir():
+            raise DatasetError(f"no folder {self.photos}", thing=self.photos, remedy="check --photos")
+        out = root / "train_val" / name
+        if self.photos.resolve() in out.resolve().parents:
+            problem = f"{out} lies in --photos {self.photos}, where its views would be taken for photographs"
+            raise DatasetError(problem, thing=out, remedy="name another --out")
         files = sorted(path for path in self.photos.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
         identity = {"photos": _digest(files), "places": self.places, "views": self.views, "size": self.size}
-        folder = RenderedFolder(root / "train_val" / name, "photo views", identity)
+        folder = RenderedFolder(out, "photo-views", identity, "--city")
         if folder.is_complete():
             return int(json.loads(folder.manifest.read_text(encoding="utf-8"))["count"])
         rng = np.random.default_rng(0)
@@ -85,10 +94,12 @@ class ViewCity:
         for number in progress(rng.permutation(len(files)).tolist(), title="altering photographs", unit="photograph"):
             for square in _squares(files[number]):
                 small = _thumbnail(square)
-                if count < self.places and (known @ small).max() < SAME_CORRELATION:
+                if (known @ small).max() < SAME_CORRELATION:
                     known[count] = small
                     count += 1
                     yield square
+                    if count == self.places:
+                        return
 
 
 def _digest(files: list[Path]) -> str:
@@ -100,13 +111,13 @@ def _digest(files: list[Path]) -> str:
 
 
 def _squares(path: Path) -> Iterator[Image.Image]:
-    """The squares of a photograph; none if it is small, transparent, flat or damaged."""
+    """The squares of a photograph; none if it is small, flat or damaged, or has an alpha channel or colours of print."""
     try:
         with Image.open(path) as opened:
             if min(opened.size) < MIN_SIDE or opened.mode not in ("RGB", "L", "P"):
                 return
             image = opened.convert("RGB")
-    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError):
+    except UNREADABLE:
         return
     count = max(1, min(image.size) // TILE)
     side = min(image.size) // count

@@ -318,8 +318,8 @@ def identity_of(settings: StudentSettings | TeacherSettings) -> dict[str, Any]:
     for name in ("ms_alpha", "ms_base"):  # earlier versions had only the defaults, and no such entries
         if identity["objective"][name] == getattr(ObjectiveConfig, name):
             del identity["objective"][name]
-    if identity.get("start", ...) is None:  # of a training on class labels, which has no such options
+    if identity.get("start", ...) is None:  # of a teacher that has no choice of a share
         del identity["start"]
-    elif "start" in identity:  # the fingerprint of that run is recorded, see `run_identity`
+    elif "start" in identity:  # the fingerprint of that run is recorded by the command
         del identity["start"]["start"]
     return identity

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,6 +22,7 @@ from vpr.distill.training.parameter_groups import parameter_groups
 from vpr.distill.training.teacher_descriptors import TeacherDescriptors
 from vpr.distill.training.trainer import Trainer
 from vpr.distill.training.validation import Validator
+from vpr.models.builtin import split_run
 from vpr.models.loading import load_student
 from vpr.models.settings import ModelConfig
 from vpr.models.structural import StructuralModel, resize_model
@@ -122,7 +122,7 @@ def training_model_config(settings: StudentSettings) -> ModelConfig:
     model, size = settings.model, settings.model.train_size
     if not size:
         return model
-    return replace(model, image_size=size, grid=max(1, round(model.grid * size / model.image_size)))
+    return model.resized(size)
 
 
 def load_start(settings: StudentSettings, device: torch.device) -> StructuralModel | None:
@@ -133,6 +133,11 @@ def load_start(settings: StudentSettings, device: torch.device) -> StructuralMod
     start = None if settings.start is None else settings.start.start
     if start is None:
         return None
+    bare, size, grid = split_run(start)
+    if size:
+        options = f"--image-size {size}" + (f" --grid {grid}" if grid else "")
+        problem = f"--start {start}: the options of the training give the input size"
+        raise VprError(problem, thing="--start", remedy=f"pass --start {bare} {options}")
     model = load_student(start, device)
     own = {name: getattr(settings.model, name) for name in ARCHITECTURE}
     other = {name: getattr(model.config, name) for name in ARCHITECTURE}

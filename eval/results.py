@@ -18,6 +18,7 @@ from vpr.eval.evaluation import EvaluationSettings, PredictionOptions, evaluate_
 from vpr.eval.files.prediction_file import check_suffix
 from vpr.eval.report.subject import ReportOptions
 from vpr.eval.tables import show
+from vpr.models.builtin import split_run
 
 if TYPE_CHECKING:
     from vpr.eval.comparison.comparison import Comparison
@@ -96,8 +97,9 @@ def evaluate_and_write(
     Errors as `evaluate_benchmark`.
     """
     files.check_names(benchmark)
-    if settings.answered and settings.source.run.is_dir():
-        log_to(settings.source.run)
+    run = split_run(settings.source.run)[0]
+    if settings.answered and run.is_dir():
+        log_to(run)
     evaluation = evaluate_benchmark(benchmark, settings)
     if files.submission is not None:
         show(evaluation.write_submission(files.submission))

@@ -18,6 +18,7 @@ from vpr.eval.evaluation import describe_reranking, fusion_record
 from vpr.eval.options import RankingOptions, SourceOptions
 from vpr.eval.report.subject import ReportOptions, Subject, answer_stages
 from vpr.eval.tables import metrics_table, show
+from vpr.models.builtin import split_run
 from vpr.models.settings import RUN
 from vpr.retrieval.settings import RerankOptions
 
@@ -54,8 +55,9 @@ def _work(
     from vpr.eval.labels.label_metrics import chance_of_labels, evaluate_labels
     from vpr.eval.report.page import write_report
 
-    if options.run.is_dir():
-        log_to(options.run)
+    run = split_run(options.run)[0]
+    if run.is_dir():
+        log_to(run)
     split = labels.load()
     images = split.images if options.all_test else split.testing
     data = images.retrieval_set()

@@ -162,7 +162,7 @@ def make_label_table(
         rows: dict[str, Values] = {}
         for recipe in table.recipe:
             folder = trainings.out / f"seed{seed}" / recipe
-            usual = ["--layout", table.layout, "--data", data.root]
+            usual = ["--layout", table.layout, "--data", data.root, "--average-with-start", 1]
             no_steps = ["--steps", 0, "--struct-steps", 0]
             trainings.train("vpr.retrieval", recipe, folder / "untrained", seed, [*usual, *no_steps])
             trainings.train("vpr.retrieval", recipe, folder / "struct", seed, usual)

@@ -12,6 +12,7 @@ from vpr.base.settings import NonNegativeInt, option, required_output
 from vpr.cache import PatchType
 from vpr.cluster.options import ClusterOptions
 from vpr.datasets.msls.options import DatasetOptions
+from vpr.models.builtin import split_run
 from vpr.models.settings import RUN, TRUST
 
 
@@ -61,8 +62,9 @@ def _work(options: ExtractOptions, dataset_options: DatasetOptions, cluster_opti
     fabric = launch_fabric(choose_device(options.device))
     device = fabric.device
     model = load(options.run, device, trust=options.trust).network
-    if options.run.is_dir() and fabric.is_global_zero:
-        log_to(options.run)
+    run = split_run(options.run)[0]
+    if run.is_dir() and fabric.is_global_zero:
+        log_to(run)
     with fabric.rank_zero_first():  # the first process renders mini-MSLS if it is missing
         root, images = _images(options, dataset_options)
     file = options.cache

@@ -44,8 +44,9 @@ def _work(
     from vpr.distill.commands import run_teacher
     from vpr.eval.calibration.validator import Validator
 
-    trains_given_weights = bool(teacher.weights and train.steps)
-    start = StartConfig(None, average.average_with_start) if trains_given_weights else None
+    share = average.average_with_start
+    is_pretrained = bool(teacher.weights and train.steps)  # others keep their end, unless a share is given
+    start = StartConfig(None, share) if is_pretrained or share is not None else None
     settings = TeacherSettings(teacher, objective, train, whitening, start)
     fabric = run_teacher(settings, options, Validator.with_prior)
     fabric.print(f"teacher: {options.out}")

@@ -27,7 +27,7 @@ NOISE_ERRORS = 2.0  # standard errors that a gain must exceed
 
 Weights = Mapping[str, torch.Tensor]  # a state_dict
 M = TypeVar("M", bound=nn.Module)
-Measures = dict[str, np.ndarray]  # Recall@1 of each query (S,) after re-ranking, by the name of the held-out set
+Measures = dict[str, np.ndarray]  # Recall@1 of each query (S,), by the name of the held-out set; of classes, P@1
 
 
 def copy_weights(model: nn.Module) -> Weights:

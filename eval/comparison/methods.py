@@ -11,6 +11,8 @@ from typing import Literal
 
 from vpr.base.errors import VprError
 from vpr.description.foreign import is_foreign
+from vpr.models.builtin import split_run
+from vpr.models.model_name import is_model_name
 
 BASELINES = ("chance", "7x7-pixel thumbnails")  # names of rows
 FILE_SUFFIXES = {".csv": "prediction file", ".zip": "prediction file", ".h5": "file of descriptors",
@@ -67,7 +69,7 @@ def kind_of(source: Path) -> Kind:
 
 def repetition_problem(runs: Sequence[Path]) -> str:
     """The problem and the remedy if a run is twice among the trainings of a method; empty if none is."""
-    real = [os.path.realpath(run) for run in runs]
+    real = [str(run) if is_model_name(run) else os.path.realpath(split_run(run)[0]) for run in runs]
     repeated = next((run for number, run in enumerate(runs) if real[number] in real[:number]), None)
     if repeated is None:
         return ""

@@ -45,6 +45,7 @@ def test_commands_run_as_modules(command, tmp_path):
 
 PLACES = {
     "vpr.extract": ["--cache", "a.h5"], "eval.compare": ["a"], "eval.submission": ["a.csv"], "vpr.match": ["a", "b"],
+    "datasets.photo_views": ["--photos", "a", "--out", "b"],
     "vpr.map": ["map", "info"], "vpr.locate": ["map", "a.jpg"], "vpr.serve": ["map"],
 }  # fmt: skip
 

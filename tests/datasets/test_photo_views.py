@@ -20,6 +20,8 @@ def photographs(tmp_path):
     Image.new("RGB", (600, 600), "grey").save(folder / "flat.jpg")
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8)).save(folder / "small.jpg")
     (folder / "damaged.jpg").write_bytes((folder / "a.jpg").read_bytes()[:3000])
+    chunk = (folder / "below/b.png").read_bytes()
+    (folder / "chunk.png").write_bytes(chunk[:12] + b"IHDX" + chunk[16:])  # Pillow raises SyntaxError
     return folder
 
 
@@ -44,7 +46,7 @@ def test_the_same_photographs_give_the_same_bytes(photographs, tmp_path, capsys)
     assert make(photographs, tmp_path / "a", "--size", "32") == first
     large_photo(photographs / "more.jpg", 3)
     assert photo_views.main(["--photos", str(photographs), "--out", str(tmp_path / "a"), "--size", "32"]) == 1
-    assert "holds another photo views (photos " in capsys.readouterr().err
+    assert "holds another photo-views (photos " in capsys.readouterr().err
 
 
 def test_a_city_joins_a_tree(photographs, tiny_tree, tmp_path):
@@ -63,8 +65,18 @@ def test_a_city_is_one_name(photographs, tmp_path, capsys, city):
     assert not (tmp_path / "tree").exists()
 
 
+def test_views_are_no_photographs(photographs, capsys):
+    assert photo_views.main(["--photos", str(photographs), "--out", str(photographs / "tree")]) == 1
+    assert "where its views would be taken for photographs" in capsys.readouterr().err
+
+
+def test_at_most_so_many_places(photographs, tmp_path):
+    assert len([name for name in make(photographs, tmp_path / "a", "--places", "1") if name.endswith(".jpg")]) == 2
+
+
 def test_a_folder_without_photographs_is_refused(tmp_path, capsys):
-    for folder in (tmp_path / "none", tmp_path):
-        assert photo_views.main(["--photos", str(folder), "--out", str(tmp_path / "tree")]) == 1
-        assert "name another folder with --photos" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    for name, words in (("none", "check --photos"), ("empty", "name another folder with --photos")):
+        assert photo_views.main(["--photos", str(tmp_path / name), "--out", str(tmp_path / "tree")]) == 1
+        assert words in capsys.readouterr().err
         assert not (tmp_path / "tree").exists()

@@ -26,6 +26,7 @@ BAD = {
 }
 NEEDED = {"vpr.extract": ["--cache", "a.h5"], "eval.compare": ["run"], "eval.submission": ["p.csv"]}
 NEEDED["datasets.mini_msls"] = ["--out", "world"]
+NEEDED["datasets.photo_views"] = ["--photos", "set", "--out", "tree", "--city", "cph"]
 NEEDED["vpr.match"] = ["A.jpg", "B.jpg"]
 NEEDED["vpr.map"], NEEDED["vpr.locate"] = ["new", "add", "tree"], ["map", "tree"]
 NEEDED["vpr.serve"] = ["map"]

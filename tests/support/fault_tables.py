@@ -57,6 +57,7 @@ UTM = [*ADD, "--crs", "EPSG:32631"]
 LOCATE = ["map", QUERY, "--run", "run", "--device", "cpu"]
 UNNAMED = ["map", QUERY, "--device", "cpu"]  # by the model that the map names
 SERVE = ["map", "--run", "run", "--device", "cpu", "--port", "0"]
+VIEWS = ["--photos", "set", "--out", "tree"]
 SEQUENCES = ["--task", "seq2seq", "--seq-length", "3"]
 PAIRS = ["map", "pairs", "--out", "new.txt", "--device", "cpu"]
 TABLE = "sets: {a: {kind: msls, data: x}}\nmethods: {b: {predictions: p.csv}}"
@@ -232,6 +233,15 @@ REFUSED = [
     ("vpr.map", ["map", *UTM[1:], "--run", "builtin"], nothing, "was made by another model"),
     ("vpr.map", ["map", *UTM[1:]], on("map/map.json", cut, 0.5), "map.json is damaged"),
     ("vpr.map", ["map", "info"], lambda c: edit_json(c / "map/map.json", "photos", -1), "map.json is damaged"),
+    ("datasets.photo_views", ["--photos", "nowhere", "--out", "new"], nothing, "no folder nowhere; check --photos"),
+    ("datasets.photo_views", ["--photos", "set", "--out", "new"], nothing, "has no photograph of at least 512 x 512"),
+    ("datasets.photo_views", [*VIEWS, "--city", "cph"], nothing, "choose an empty or new folder for --city"),
+    ("datasets.photo_views", [*VIEWS, "--city", "a/b"], nothing, "name the city in one word"),
+    ("eval.msls", ["--run", "run@0", *USUAL], nothing, "run@0 is out of range; give @SIZE or @SIZExGRID, at most"),
+    ("vpr.extract", [*EXTRACT, "--run", "run@64x2"], nothing, "is made for one input size; leave @SIZExGRID out"),
+    ("vpr.match", [*MATCH, "--run", "builtin@64x9"], photos(), "a grid of 9 is finer than the 4 features per side"),
+    ("vpr.map", ["new", "add", QUERY, "--run", "nowhere@64"], nothing, "no run at nowhere"),
+    ("vpr.distill", [*DISTILL, "--teacher", "teacher@64"], nothing, "teacher@64: a teacher has one input size"),
     ("eval.msls", ["--run", "megaloc", *USUAL], nothing, "is code of gmberton (https://github.com/gmberton/MegaLoc, n"),
     ("eval.msls", ["--run", "megaloc@0", *USUAL], nothing, "is out of range; give @SIZE or @SIZExGRID, at most"),
     ("eval.msls", ["--run", "salad", "--shortlist", "teacher", *USUAL], nothing, "salad is a model without a run"),

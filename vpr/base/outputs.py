@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
+import itertools
 import json
 import os
 import re
@@ -48,9 +49,11 @@ TEXTS_WITH_PATHS = (
     "shortlist",
     "pair",
 )  # options of text that may name a path
+FORM = re.compile(r"@\d+(x\d+)?\Z", re.ASCII)  # of the input, behind the name of a run
 HDF5 = (".h5", ".hdf5")
 LONGEST_PAIR = 10_000  # bytes of a line with two paths
 ZIP_HEAD = 30  # bytes before the name of the first file; two of them, from the 27th on, have the length of the name
+ROWS = 20  # of a prediction file that are looked at
 LONGEST_ROW = 1 << 20  # bytes of a line with the predictions of a query
 DEPTH = 6  # maximum number of folders above a file that belongs to a run, a map or a dataset
 
@@ -162,7 +165,14 @@ def _outputs(filled: Sequence[Any]) -> Iterator[Output]:
 
 
 def _inputs(filled: Sequence[Any]) -> Iterator[Path]:
-    """The files and folders that the other options name. A text of `TEXTS_WITH_PATHS` may be ``NAME=PATH``."""
+    """The files and folders that the other options name, without the form of the input behind the name of a run."""
+    for path in _named_paths(filled):
+        bare = Path(FORM.sub("", str(path)))
+        yield bare if bare.exists() and not path.exists() else path
+
+
+def _named_paths(filled: Sequence[Any]) -> Iterator[Path]:
+    """The paths that the other options name. A text of `TEXTS_WITH_PATHS` may be ``NAME=PATH``."""
     for stage in filled:
         for field in dataclasses.fields(stage):
             value = getattr(stage, field.name)
@@ -172,7 +182,10 @@ def _inputs(filled: Sequence[Any]) -> Iterator[Path]:
                 if isinstance(one, Path):
                     yield one
                 elif isinstance(one, str) and field.name in TEXTS_WITH_PATHS:
-                    yield from (Path(text) for text in {one, one.partition("=")[2]} if text and os.path.exists(text))
+                    texts = {text for text in (one, one.partition("=")[2]) if text}
+                    yield from (
+                        Path(text) for text in texts if os.path.exists(text) or os.path.exists(FORM.sub("", text))
+                    )
 
 
 def _replacement_problem(path: Path, inputs: Sequence[Path]) -> str:
@@ -255,7 +268,7 @@ def _holds_csv(path: Path) -> bool:
 
 
 def _has_predictions(path: Path) -> bool:
-    """Whether the first row below the headers is as prediction files have it: names with one space between them.
+    """Whether the first rows below the headers are as prediction files have them: names with one space between them.
 
     A comma at an end of a name is that of a table, which may have spaces behind its commas.
     """
@@ -264,9 +277,12 @@ def _has_predictions(path: Path) -> bool:
             line.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
             for line in iter(partial(file.readline, LONGEST_ROW), b"")
         )
-        row = next((line for line in lines if line and not line.startswith(b"#")), b"")
-    names = row.split()
-    return len(names) > 1 and row == b" ".join(names) and all(name == name.strip(b",") for name in names)
+        rows = [line for line in itertools.islice(lines, ROWS) if line and not line.startswith(b"#")]
+    parts = [row.split() for row in rows]
+    fit = all(
+        row == b" ".join(names) and all(name == name.strip(b",") for name in names) for row, names in zip(rows, parts)
+    )
+    return fit and any(len(names) > 1 for names in parts)  # a query without candidates stands alone
 
 
 def _is_text(head: bytes) -> bool:

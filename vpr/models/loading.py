@@ -46,15 +46,20 @@ def _load_in_form(named: Path, model: StructuralModel, path: Path) -> None:
     load_state(model, weights, path)
     if model.config.grid > (side := model.features_side()):
         problem = f"{named}: a grid of {model.config.grid} is finer than the {side} features per side"
-        raise VprError(problem, thing=named, remedy="give a smaller grid, or a larger size")
+        raise VprError(
+            problem, thing=named, remedy=f"give a grid of at most {side}, as @{model.config.image_size}x{side}"
+        )
 
 
 def load_teacher(source: Path, device: torch.device) -> NetVLAD:
     """The NetVLAD of a run folder, of the teacher inside a distilled run, or of a Patch-NetVLAD checkpoint file.
 
-    Raises VprError if there is no teacher.
+    The teacher inside a run has its own input size, whatever the form of the run. Raises VprError if there is no
+    teacher, and for a form of a teacher.
     """
-    source = resolve_run(source)
+    named, source = source, resolve_run(source)
+    if split_run(named)[1] and not (source / TEACHER / CONFIG).is_file():
+        raise VprError(f"{named}: a teacher has one input size", thing=named, remedy="leave @SIZExGRID out")
     if source.is_file():
         return _teacher_from_checkpoint(source).to(device).eval()
     if (source / TEACHER / CONFIG).is_file():

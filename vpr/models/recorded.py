@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,6 +9,7 @@ from vpr.base.errors import VprError
 from vpr.base.run_folder import CONFIG, read_config, read_metrics
 from vpr.base.settings import load_stage
 from vpr.models.builtin import resolve_run, split_run
+from vpr.models.model_name import MOST_GRID
 from vpr.models.settings import ModelConfig
 
 T = TypeVar("T")
@@ -33,7 +33,11 @@ def student_config(folder: Path) -> ModelConfig:
     settings = read_settings(ModelConfig, config["model"], folder)
     if not size:
         return settings
-    return replace(settings, image_size=size, grid=grid or max(1, round(settings.grid * size / settings.image_size)))
+    resized = settings.resized(size, grid)
+    if resized.grid > MOST_GRID:
+        problem = f"{folder}: {size} pixels have a grid of {resized.grid}"
+        raise VprError(problem, thing=folder, remedy=f"give a grid of at most {MOST_GRID}, as @{size}x{MOST_GRID}")
+    return resized
 
 
 def read_settings(stage: type[T], recorded: object, folder: Path) -> T:

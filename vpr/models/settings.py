@@ -1,6 +1,8 @@
 """Settings of the networks."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from vpr.base.settings import Names, NonNegativeInt, PositiveInt, option
@@ -112,6 +114,10 @@ class ModelConfig:
     def global_length(self) -> int:
         """Length of a global descriptor."""
         return self.global_dim if self.uses_summary else self.dim
+
+    def resized(self, size: int, grid: int = 0) -> ModelConfig:
+        """These settings for another input size, pixels, and grid; with 0 a patch keeps its size in pixels."""
+        return replace(self, image_size=size, grid=grid or max(1, round(self.grid * size / self.image_size)))
 
 
 @dataclass(frozen=True)
