@@ -111,7 +111,7 @@ def _digest(files: list[Path]) -> str:
 
 
 def _squares(path: Path) -> Iterator[Image.Image]:
-    """The squares of a photograph; none if it is small, flat or damaged, or has an alpha channel or colours of print."""
+    """The squares of a photograph; none if it is small, flat or damaged, has an alpha channel or colours of print."""
     try:
         with Image.open(path) as opened:
             if min(opened.size) < MIN_SIDE or opened.mode not in ("RGB", "L", "P"):
