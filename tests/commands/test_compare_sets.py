@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from commands import refused
+from hub_repositories import PLAIN_NET
 from place_trees import by_plane, make_guide_sets, naive_recall, touch, utm_name, write_descriptors
 
 from vpr.base.run_folder import ROOT
@@ -316,18 +317,8 @@ def test_a_digest_of_descriptors_has_their_names(tmp_path):
     assert digest_of_file(tmp_path / "d.npy") != before
 
 
-COUNTING = """
-from torch import nn
-
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.backbone = nn.Conv2d(3, 8, 16, 16)
-
-    def forward(self, images):
-        return self.backbone(images).mean((2, 3))
-
+COUNTING = f"""
+{PLAIN_NET}
 
 def net():
     with open("loaded", "a") as file:

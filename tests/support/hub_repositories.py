@@ -196,6 +196,20 @@ REPOSITORIES = {
 }
 
 
+PLAIN_NET = """
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Conv2d(3, 8, 16, 16)
+
+    def forward(self, images):
+        return self.backbone(images).mean((2, 3))
+"""  # the class of a network, to which a test adds its entry
+
+
 def write_repositories(hub: Path) -> Path:
     """Write all repositories into the folder of torch.hub's cache; returns it."""
     for name, files in REPOSITORIES.items():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from hub_repositories import write_repositories
+from hub_repositories import PLAIN_NET, write_repositories
 from photos import write_photo
 from safetensors.torch import save_file
 from torch.nn import functional as F
@@ -37,19 +37,9 @@ MODELS = {
 }
 
 
-CHANGING = """
+CHANGING = f"""
 import os, sys, torch
-from torch import nn
-
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.backbone = nn.Conv2d(3, 8, 16, 16)
-
-    def forward(self, images):
-        return self.backbone(images).mean((2, 3))
-
+{PLAIN_NET}
 
 def leave():
     sys.exit(2)
