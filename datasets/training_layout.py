@@ -1,4 +1,4 @@
-"""What a folder of training photos is, told by looking: an MSLS tree, GSV-Cities, or a set with positions."""
+"""What a folder of training photos is, found from its files: an MSLS tree, GSV-Cities, or a set with positions."""
 
 from __future__ import annotations
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from vpr.base.command import run_command
 from vpr.base.machine import Device
-from vpr.base.settings import NonNegativeFloat, NonNegativeInt, ShareBelowOne, UnitInterval, option, output
+from vpr.base.settings import NonNegativeFloat, NonNegativeInt, ShareBelowOne, option, output
 from vpr.datasets.labels.options import LabelOptions
 from vpr.distill.settings import (
-    AVERAGE_WITH_START,
+    AverageConfig,
     DistillationConfig,
     ObjectiveConfig,
     StartConfig,
@@ -39,7 +39,6 @@ class LabelRunOptions:
     keep_weight: NonNegativeFloat = option(
         0.0, "weight of the loss that keeps patch descriptors close to the initial model's (1 - cosine); 0 disables it"
     )
-    average_with_start: UnitInterval | None = option(None, AVERAGE_WITH_START)
     device: Device = option("auto", "device to compute on")
     overwrite: bool = option(False, "replace a run with other settings")
 
@@ -49,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     return run_command(
         COMMAND,
         "Train the structural model on class labels: without the structural loss, then with it.",
-        [LabelRunOptions, LabelOptions, ModelConfig, ObjectiveConfig, StructuralConfig, TrainConfig],
+        [LabelRunOptions, LabelOptions, AverageConfig, ModelConfig, ObjectiveConfig, StructuralConfig, TrainConfig],
         _work,
         argv,
         recipe_folder="retrieval",
@@ -60,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 def _work(
     run: LabelRunOptions,
     labels: LabelOptions,
+    average: AverageConfig,
     model: ModelConfig,
     objective: ObjectiveConfig,
     structural: StructuralConfig,
@@ -77,7 +77,7 @@ def _work(
 
     fabric = launch_fabric(choose_device(run.device), train.precision)
     keep = DistillationConfig(keep_weight=run.keep_weight)
-    start = StartConfig(None, run.average_with_start)
+    start = StartConfig(None, average.average_with_start)
     first = StudentSettings(model, objective, replace(structural, structural_weight=0.0), train, keep, start)
     longer = replace(train, steps=run.struct_steps or train.steps)
     second = StudentSettings(model, objective, replace(structural, structural_from=0.0), longer, keep, start)

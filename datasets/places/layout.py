@@ -1,4 +1,4 @@
-"""What a folder holds: the layout of a set, told by looking, and where its photos and its truth are."""
+"""What a folder holds: the layout of a set, found from its files, and where its photos and its truth are."""
 
 from __future__ import annotations
 

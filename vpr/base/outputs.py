@@ -21,6 +21,7 @@ from typing import Any
 from vpr.base.errors import VprError
 from vpr.base.files import is_writable_at
 from vpr.base.photo_files import HEAD, format_of
+from vpr.base.run_folder import INPUT_FORM
 
 # The folders that our commands write: a file that marks the folder, and the paths inside that belong to it.
 OWN_FILES = {
@@ -49,7 +50,6 @@ TEXTS_WITH_PATHS = (
     "shortlist",
     "pair",
 )  # options of text that may name a path
-FORM = re.compile(r"@\d+(x\d+)?\Z", re.ASCII)  # of the input, behind the name of a run
 HDF5 = (".h5", ".hdf5")
 LONGEST_PAIR = 10_000  # bytes of a line with two paths
 ZIP_HEAD = 30  # bytes before the name of the first file; two of them, from the 27th on, have the length of the name
@@ -165,14 +165,7 @@ def _outputs(filled: Sequence[Any]) -> Iterator[Output]:
 
 
 def _inputs(filled: Sequence[Any]) -> Iterator[Path]:
-    """The files and folders that the other options name, without the form of the input behind the name of a run."""
-    for path in _named_paths(filled):
-        bare = Path(FORM.sub("", str(path)))
-        yield bare if bare.exists() and not path.exists() else path
-
-
-def _named_paths(filled: Sequence[Any]) -> Iterator[Path]:
-    """The paths that the other options name. A text of `TEXTS_WITH_PATHS` may be ``NAME=PATH``."""
+    """The files and folders that the other options name. A text of `TEXTS_WITH_PATHS` may be ``NAME=PATH``."""
     for stage in filled:
         for field in dataclasses.fields(stage):
             value = getattr(stage, field.name)
@@ -180,12 +173,16 @@ def _named_paths(filled: Sequence[Any]) -> Iterator[Path]:
                 continue
             for one in value if isinstance(value, tuple) else (value,):
                 if isinstance(one, Path):
-                    yield one
+                    yield _run_folder(one)
                 elif isinstance(one, str) and field.name in TEXTS_WITH_PATHS:
-                    texts = {text for text in (one, one.partition("=")[2]) if text}
-                    yield from (
-                        Path(text) for text in texts if os.path.exists(text) or os.path.exists(FORM.sub("", text))
-                    )
+                    named = (_run_folder(Path(text)) for text in {one, one.partition("=")[2]} if text)
+                    yield from (path for path in named if os.path.exists(path))
+
+
+def _run_folder(path: Path) -> Path:
+    """The folder that ``RUN@SIZExGRID`` means; any other path as it is."""
+    bare = Path(INPUT_FORM.sub("", str(path)))
+    return bare if not os.path.exists(path) and os.path.exists(bare) else path
 
 
 def _replacement_problem(path: Path, inputs: Sequence[Path]) -> str:

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import logging
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from vpr.base.packages import DISTRIBUTION
 log = logging.getLogger("vpr")
 
 CONFIG, METRICS, WEIGHTS, CHECKPOINT = "config.json", "metrics.json", "model.safetensors", "checkpoint.pt"
+INPUT_FORM = re.compile(r"@(\d+)(?:x(\d+))?\Z", re.ASCII)  # @SIZE or @SIZExGRID behind the name of a run or model
 TRAINING_CODE = (
     "vpr/distill/**/*.py", "vpr/models/*.py", "vpr/description/images.py", "vpr/description/image_files.py",
     "vpr/description/describe.py", "vpr/description/batches.py", "vpr/transport/*.py",

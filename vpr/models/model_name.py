@@ -13,17 +13,16 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from vpr.base.errors import VprError
+from vpr.base.run_folder import INPUT_FORM
 from vpr.models.published.registry import ADAPTERS
 
 HUB, TIMM = "hub:", "timm:"
 HF_HUB = "hf-hub:"  # timm's name for networks on Hugging Face
-FORM = re.compile(r"@(\d+)(?:x(\d+))?\Z", re.ASCII)
 MOST_PIXELS, MOST_GRID = 4096, 64  # of an input's side, and patches per side
 Kind = Literal["published", "hub", "timm"]
 
@@ -83,7 +82,7 @@ def split_form(text: str) -> tuple[str, int, int]:
     >>> split_form("builtin@224x14"), split_form("builtin@224"), split_form("builtin")
     (('builtin', 224, 14), ('builtin', 224, 0), ('builtin', 0, 0))
     """
-    form = FORM.search(text)
+    form = INPUT_FORM.search(text)
     if form is None:
         return text, 0, 0
     size, grid = (int(number or 0) for number in form.groups())
@@ -109,7 +108,7 @@ def is_model_name(run: str | Path) -> bool:
     [True, True, True, False, False]
     """
     text = str(run)
-    return text.startswith((HUB, TIMM)) or FORM.sub("", text).partition(":")[0] in ADAPTERS
+    return text.startswith((HUB, TIMM)) or INPUT_FORM.sub("", text).partition(":")[0] in ADAPTERS
 
 
 def similar_names(run: str | Path) -> list[str]:
@@ -118,7 +117,7 @@ def similar_names(run: str | Path) -> list[str]:
     >>> similar_names("megalok@224"), similar_names("runs/megalok")
     (['megaloc'], [])
     """
-    bare = FORM.sub("", str(run)).partition(":")[0]
+    bare = INPUT_FORM.sub("", str(run)).partition(":")[0]
     return [] if os.sep in bare else difflib.get_close_matches(bare, ADAPTERS, 3, 0.8)
 
 
