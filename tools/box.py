@@ -33,18 +33,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, nargs="?", help="default: only the graphs are written")
     parser.add_argument("--data", type=Path, help="the tree that the run was trained on")
+    parser.add_argument("--held-out", help="cities of it to calibrate on, with commas; default: those of the run")
     arguments = parser.parse_args()
     if (arguments.run is None) != (arguments.data is None):
         parser.error("give both a run and --data, or neither")
     if arguments.run is not None:
-        write_box(arguments.run, arguments.data)
+        write_box(arguments.run, arguments.data, arguments.held_out)
     write_graphs([load_student(Path(NAME), CPU), load_teacher(Path(NAME), CPU)])
 
 
-def write_box(run: Path, data: Path) -> None:
-    """Write the weights, the configuration and the calibration of a run and of its teacher."""
+def write_box(run: Path, data: Path, held_out: str | None = None) -> None:
+    """Write the weights, the configuration and the calibration of a run and of its teacher.
+
+    held_out: cities to calibrate on, joined by commas; None for those of the run.
+    """
     config = json.loads((run / CONFIG).read_text())
-    model, held_out = round_to_half(load_student(run, CPU)), config["run"]["data"]["held_out"]
+    model = round_to_half(load_student(run, CPU))
+    if held_out is None:
+        held_out = config["run"]["data"]["held_out"]
     losses = json.loads((run / METRICS).read_text())["losses"]
     with tempfile.TemporaryDirectory() as folder:
         calibration = Validator(held_out_cities(data, held_out.split(",")), Path(folder), CPU).calibrate(model)
