@@ -1,12 +1,10 @@
 """The tools that make the weights in the box."""
 
-import io
 import json
 import os
 import stat
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from PIL import Image
 
 from tools.train_box import commands, fetch_photographs
 from tools.whiten import whiten, whiten_head
+from vpr.base.errors import VprError
 from vpr.models.loading import load_student
 from vpr.models.settings import ModelConfig
 from vpr.models.structural import StructuralModel
@@ -60,32 +59,50 @@ def test_a_whitened_run_keeps_the_trunk_and_the_teacher(tmp_path):
     changed = {name.split(".")[0] for name, value in whitened.items() if not torch.equal(value, builtin[name])}
     assert changed == {"head", "summary"}
     assert (tmp_path / "run" / "teacher" / "model.safetensors").is_file()
+    with pytest.raises(VprError, match="is not empty"):
+        whiten(Path("builtin"), [[tmp_path / "streets"]], 0.25, tmp_path / "run")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["run"]["whitened_again"] == {"power": 0.25, "photos": [["streets"], ["photographs"]]}
 
 
-def test_photographs_of_a_package_are_fetched_once(tmp_path, monkeypatch):
-    """Of all files of a package only the JPEG files are written; a folder with files is kept."""
-    tree = io.BytesIO()
-    with tarfile.open(fileobj=tree, mode="w") as files:
-        for name in ("./usr/share/photos/a.jpg", "./usr/share/photos/b.png", "./usr/share/photos/c.jpg"):
-            entry = tarfile.TarInfo(name)
-            entry.size = 3
-            files.addfile(entry, io.BytesIO(b"abc"))
-    tools = tmp_path / "bin"
+@pytest.fixture
+def debian(tmp_path, monkeypatch):
+    """Tools of Debian that log what they download, and unpack ``files``; ``fails`` lists those that fail."""
+    tools, files = tmp_path / "bin", tmp_path / "files"
     tools.mkdir()
-    for name, does in (
-        ("apt-get", 'echo $3 >> log; touch "$3_1_all.deb"'),
-        ("dpkg-deb", f"cat {tmp_path / 'tree.tar'}"),
-    ):
-        (tools / name).write_text(f"#!/bin/sh\n{does}\n")
+    files.mkdir()
+    does = {"apt-get": f'echo $3 >> {tmp_path}/log; touch "${{3%%=*}}_1_all.deb"', "dpkg-deb": f'cp -r {files} "$3"'}
+    for name, line in does.items():
+        (tools / name).write_text(f"#!/bin/sh\n[ -e {tmp_path}/no-{name} ] && exit 100\n{line}\n")
         (tools / name).chmod(stat.S_IRWXU)
-    (tmp_path / "tree.tar").write_bytes(tree.getvalue())
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    return tmp_path
+
+
+def test_photographs_of_a_package_are_fetched_once(debian):
+    """Of all files of a package only the JPEG files are written; a folder that exists is kept."""
+    for name in ("a.jpg", "b.png", "c.jpg"):
+        (debian / "files" / name).write_text(name)
     for _ in range(2):
-        fetch_photographs("views", tmp_path / "packages", tmp_path / "photos")
-    assert sorted(path.name for path in (tmp_path / "photos").iterdir()) == ["a.jpg", "c.jpg"]
-    assert (tmp_path / "packages" / "log").read_text() == "views\n"
+        fetch_photographs("views", "1.0", debian / "packages", debian / "photos" / "views")
+    assert [path.name for path in (debian / "photos").iterdir()] == ["views"]
+    assert sorted(path.name for path in (debian / "photos" / "views").iterdir()) == ["a.jpg", "c.jpg"]
+    assert (debian / "log").read_text() == "views=1.0\n"
+
+
+@pytest.mark.parametrize("tool", ["apt-get", "dpkg-deb"])
+def test_a_failed_fetch_says_so_and_leaves_no_folder(debian, tool):
+    """The next call starts over, because a folder that exists counts as complete."""
+    (debian / f"no-{tool}").touch()
+    with pytest.raises(VprError, match=f"{tool} failed for .*views"):
+        fetch_photographs("views", "1.0", debian / "packages", debian / "photos" / "views")
+    assert not list((debian / "photos").iterdir())
+
+
+def test_a_package_without_photographs_is_refused(debian):
+    with pytest.raises(VprError, match="has no JPEG files"):
+        fetch_photographs("views", "1.0", debian / "packages", debian / "photos" / "views")
+    assert not list((debian / "photos").iterdir())
 
 
 def test_every_command_of_the_box_takes_its_options(tmp_path):

@@ -131,4 +131,4 @@ class Curves:
         return asdict(self)
 
 
-DEFAULT_CURVES = Curves(Curve(1.43, -0.83), Curve(2.73, -0.68), Curve(1.89, -0.25))  # of the built-in weights
+DEFAULT_CURVES = Curves(Curve(1.43, -0.83), Curve(2.73, -0.68), Curve(1.89, -0.25))  # of the first built-in weights
