@@ -1,7 +1,7 @@
 """``python -m tools.whiten RUN --photos DIR ... --photos DIR ... --out NEW``: whiten a run's patches again.
 
-Each ``--photos`` names the folders of one kind of photos; at most 4,000 are taken, as many of each kind. The head is composed with the
-whitening, and the pooling is fitted again; the trunk is kept. The new run is not calibrated.
+Each ``--photos`` names the folders of one kind of photos; at most 4,000 are taken, as many of each kind. The head is
+composed with the whitening, and the pooling is fitted again; the trunk is kept. The new run is not calibrated.
 """
 
 import argparse

@@ -237,7 +237,7 @@ def test_one_that_cannot_be_started_again_is_tried_until_it_can(
             context.setattr(place, broken)
             for number in before:
                 os.kill(number, signal.SIGKILL)
-            until(lambda: not decoders_of())
+            until(lambda: running(client) == 0)  # a process that the service does not know to be dead is tried
             asked = threads.submit(post, client, PHOTO)
             until(lambda: "the next try is in 0.2 s" in caplog.text)
             assert f"{reason}); " in caplog.text
