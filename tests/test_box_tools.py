@@ -59,7 +59,7 @@ def test_a_whitened_run_keeps_the_trunk_and_the_teacher(tmp_path):
     changed = {name.split(".")[0] for name, value in whitened.items() if not torch.equal(value, builtin[name])}
     assert changed == {"head", "summary"}
     assert (tmp_path / "run" / "teacher" / "model.safetensors").is_file()
-    with pytest.raises(VprError, match="is not empty"):
+    with pytest.raises(VprError, match="is a run already"):
         whiten(Path("builtin"), [[tmp_path / "streets"]], 0.25, tmp_path / "run")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["run"]["whitened_again"] == {"power": 0.25, "photos": [["streets"], ["photographs"]]}
@@ -67,7 +67,7 @@ def test_a_whitened_run_keeps_the_trunk_and_the_teacher(tmp_path):
 
 @pytest.fixture
 def debian(tmp_path, monkeypatch):
-    """Tools of Debian that log what they download, and unpack ``files``; ``fails`` lists those that fail."""
+    """Tools of Debian that log what they download, and unpack ``files``. One fails if ``no-TOOL`` exists."""
     tools, files = tmp_path / "bin", tmp_path / "files"
     tools.mkdir()
     files.mkdir()
@@ -103,6 +103,14 @@ def test_a_package_without_photographs_is_refused(debian):
     with pytest.raises(VprError, match="has no JPEG files"):
         fetch_photographs("views", "1.0", debian / "packages", debian / "photos" / "views")
     assert not list((debian / "photos").iterdir())
+
+
+def test_a_whitened_run_is_kept(tmp_path):
+    """The other commands find out by themselves what is complete."""
+    assert "tools.whiten" in [command[0] for command in commands(tmp_path, write=False)]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.json").touch()
+    assert "tools.whiten" not in [command[0] for command in commands(tmp_path, write=False)]
 
 
 def test_every_command_of_the_box_takes_its_options(tmp_path):

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vpr.base.errors import VprError
+from vpr.base.run_folder import METRICS
 from vpr.models.builtin import NAME
 
 # Packages of photographs, and their versions: to whiten on, and to calibrate on.
@@ -27,7 +28,7 @@ CURVES = {"lomiri-wallpapers-20.04": "20.04.0-2"}
 TRAINING = "trondheim", "london", "boston", "melbourne"  # rendered cities
 HELD_OUT = "amsterdam"
 STEPS = 1600
-WEIGHTS_IN_THE_BOX = "--weight", "40", "--mass", "0.7"  # for a run that is not calibrated
+SETTING = "--weight", "40", "--mass", "0.7"  # of the box, for a run that is not calibrated
 
 
 def main() -> None:
@@ -86,19 +87,20 @@ def commands(out: Path, write: bool) -> list[list[str]]:
     world, distilled, run, photographs = out / "world", out / "distilled", out / "run", out / "photographs"
     views = ["datasets.photo_views", "--out", str(world)]
     streets = [str(world / "train_val" / city) for city in TRAINING]
-    done = [
+    steps = [
         ["datasets.mini_msls", "--scale", "medium", "--seed", "1", "--out", str(world)],
         [*views, "--city", "whitening", "--photos", str(photographs / "whitening"), "--views", "12"],
         [*views, "--city", "curves", "--photos", str(photographs / "curves"), "--views", "4"],
         ["vpr.distill", "--data", str(world), "--cities", ",".join(TRAINING), "--held-out", HELD_OUT,
          "--steps", str(STEPS), "--out", str(distilled)],
-        ["tools.whiten", str(distilled), "--photos", *streets, "--photos", str(world / "train_val" / "whitening"),
-         "--out", str(run)],
     ]  # fmt: skip
+    if not (run / METRICS).exists():  # the others find out by themselves what is complete
+        kinds = ["--photos", *streets, "--photos", str(world / "train_val" / "whitening")]
+        steps.append(["tools.whiten", str(distilled), *kinds, "--out", str(run)])
     if write:
-        done.append(["tools.box", str(run), "--data", str(world), "--held-out", f"{HELD_OUT},curves"])
-        return [*done, ["eval.compare", NAME]]
-    return [*done, ["eval.compare", str(run), NAME, *WEIGHTS_IN_THE_BOX]]
+        steps.append(["tools.box", str(run), "--data", str(world), "--held-out", f"{HELD_OUT},curves"])
+        return [*steps, ["eval.compare", NAME]]
+    return [*steps, ["eval.compare", str(run), NAME, *SETTING]]
 
 
 if __name__ == "__main__":

@@ -50,10 +50,10 @@ def main() -> None:
 def whiten(run: Path, kinds: list[list[Path]], power: float, out: Path) -> None:
     """Write a run with whitened patches, and with the teacher of the other run.
 
-    kinds: the folders of each kind of photos. Raises VprError if the folder of the new run holds something.
+    kinds: the folders of each kind of photos. Raises VprError if there is a run already.
     """
-    if out.exists() and any(out.iterdir()):
-        raise VprError(f"{out} is not empty; name another --out")
+    if (out / METRICS).exists():  # written last
+        raise VprError(f"{out} is a run already; name another --out")
     model = load_student(run, torch.device("cpu"))
     found = [[path for folder in folders for path in find_photo_files(folder)] for folders in kinds]
     raw = np.concatenate([_raw_patches(model, paths, IMAGES // len(kinds)) for paths in found])
