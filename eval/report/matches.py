@@ -95,7 +95,7 @@ def packed_matches(answers: Answers, pairs: Sequence[tuple[int, int]], names: Se
         sides = (rows.query[pair[0]], rows.database[pair[1]])
         centre = np.array([side[len(side) // 2] for side in sides])
         patches, globals_ = cache.read_patches(centre), np.asarray(cache.globals_[centre])
-        weights = cache.read_weights(centre) if answers.rerank_config.marginals == "rollout" else None
+        weights = cache.read_weights(centre) if answers.rerank_config.needs_weights else None
         marginals = None if weights is None else (weights[0], weights[1])
         matched = match((patches[0], patches[1]), (globals_[0], globals_[1]), answers.rerank_config, marginals)
         return base64.b64encode(pack(matched)).decode()

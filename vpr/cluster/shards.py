@@ -135,7 +135,7 @@ class ShardedIndex:
         with progress(total=len(candidates), title=title, unit="query") as bar:
             for start in range(0, len(candidates), QUERIES):
                 part = slice(start, min(start + QUERIES, len(candidates)))
-                own = queries.read(np.arange(part.start, part.stop), config.marginals == "rollout")
+                own = queries.read(np.arange(part.start, part.stop), config.needs_weights)
                 for answer in self._ask(own, candidates[part], config, weight):
                     for total, found in zip(vars(result).values(), vars(answer).values()):
                         if total is not None:

@@ -112,8 +112,8 @@ def match(
     """Match a query with a database image, as re-ranking does.
 
     patches: (P, C) and (Q, C) unit vectors. global_descriptors: (G,) each, unit vectors. weights: patch weights (P,)
-    and (Q,), for rollout marginals. The score is that of re-ranking. Raises TransportError for descriptors of other
-    shapes or with NaN or infinity, and for rollout marginals without weights.
+    and (Q,), for marginals that need them. The score is that of re-ranking. Raises TransportError for descriptors of
+    other shapes or with NaN or infinity, and for weights that are missing.
     """
     own, other = (side.astype(np.float32) for side in patches)
     guides = [
@@ -121,7 +121,7 @@ def match(
         for descriptor, side in zip(global_descriptors, (own, other))
     ]
     pair = own, other[None], guides[0], guides[1][None]
-    given = (weights[0], weights[1][None]) if weights is not None and config.marginals == "rollout" else None
+    given = (weights[0], weights[1][None]) if weights is not None and config.needs_weights else None
     result = structural_similarity(*pair, transport=config.transport, weights=given, plan=True)
     assert result.plan is not None
     mu, nu = marginal_weights(config.marginals, *pair, given)

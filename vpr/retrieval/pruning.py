@@ -24,7 +24,8 @@ def pruned_scores(
     score so far. docs/reference/transport.md derives the bound.
 
     images: query patches (P, C), database patches (K, Q, C), query guide (C,), database guides (K, C); see
-    `marginal_guides`. global_similarity: S_global, (K,). weights: patch weights (P,) and (K, Q), for rollout marginals.
+    `marginal_guides`. global_similarity: S_global, (K,). weights: patch weights (P,) and (K, Q), for marginals that
+    need them.
     """
     query, database, own, theirs = images
     wide = database.astype(np.float32)

@@ -70,8 +70,8 @@ class Images(Protocol):
     ) -> ImageDescriptors:
         """The descriptors of the images (b,).
 
-        with_weights: also patch weights, for rollout marginals. buffer: memory for the patches, from `buffer_for`.
-        Raises CacheError if there are no patches, or no weights.
+        with_weights: also patch weights. buffer: memory for the patches, from `buffer_for`. Raises
+        CacheError if there are no patches, or no weights.
         """
         ...
 
@@ -215,7 +215,7 @@ def _batches(database: Images, candidates: np.ndarray, config: RerankConfig) -> 
         numbers = np.unique(candidates[start : start + size])
         numbers = numbers[numbers >= 0]
         queries = slice(start, min(start + size, len(candidates)))
-        images = database.read(numbers, config.marginals == "rollout", buffers[start // size % 2])
+        images = database.read(numbers, config.needs_weights, buffers[start // size % 2])
         return QueryBatch(queries, numbers, images)
 
     with ThreadPoolExecutor(1) as reader:
@@ -256,7 +256,7 @@ class _Comparison:
     def compute(self, batch: QueryBatch, database: Images) -> None:
         """Fill the rows of a batch. If transport fails, the error names the image with invalid descriptors."""
         numbers = np.arange(batch.queries.start, batch.queries.stop)
-        own = self.queries.read(numbers, self.config.marginals == "rollout")
+        own = self.queries.read(numbers, self.config.needs_weights)
         try:
             self._compute(batch, own)
         except TransportError:

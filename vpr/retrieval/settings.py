@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vpr.base.settings import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Share, option
-from vpr.transport.marginals import FromGlobals, Marginals
+from vpr.transport.marginals import FROM_WEIGHTS, Calibrated, Marginals
 from vpr.transport.problem import EPSILON, Transport
 
 GEOMETRY = (
@@ -35,6 +35,11 @@ class RerankConfig:
         """The transport problem."""
         return Transport(self.marginals, self.epsilon, self.mass)
 
+    @property
+    def needs_weights(self) -> bool:
+        """Whether the marginals need a weight of each patch."""
+        return self.marginals in FROM_WEIGHTS
+
 
 @dataclass(frozen=True)
 class TransportOptions:
@@ -43,8 +48,8 @@ class TransportOptions:
     marginals: Marginals | None = option(
         None,
         "how patches are weighted; uniform: equally; relevancy, inverse, complement and softmax: by their cosine with "
-        "the other image's global descriptor; rollout: by attention, for vision transformers only; default: the "
-        "calibrated marginals of the run",
+        "the other image's global descriptor; rollout: by attention, for vision transformers only; learnt: complement "
+        "times a weight that the run has learnt (--patch-weights); default: the calibrated marginals of the run",
     )
     epsilon: PositiveFloat | None = option(
         None, "entropic regularisation, in units of cost (1 - cosine); default: the calibrated one"
@@ -92,7 +97,7 @@ class Calibration:
     """The weight of S_struct and its transport problem, calibrated together on a held-out city."""
 
     weight: NonNegativeFloat = option(5.0, "weight of S_struct, relative to S_global")
-    marginals: FromGlobals = option("complement", "weights of the patches")
+    marginals: Calibrated = option("complement", "weights of the patches")
     epsilon: PositiveFloat = option(RerankConfig.epsilon, "entropic regularisation, in units of transport cost")
     mass: Share = option(RerankConfig.mass, "transported mass")
     geometry: NonNegativeInt = option(FIRST_BY_GEOMETRY, "number of first candidates whose order also goes by geometry")

@@ -8,8 +8,10 @@ from vpr.transport.arrays import Array, detach, exp, multiply_vectors, remove_ne
 from vpr.transport.errors import TransportError
 
 FromGlobals: TypeAlias = Literal["uniform", "relevancy", "inverse", "complement", "softmax"]  # by global descriptors
-Marginals: TypeAlias = Literal[FromGlobals, "rollout"]
-NAMES = get_args(Marginals)
+FromWeights: TypeAlias = Literal["rollout", "learnt"]  # they need a weight for each patch
+Calibrated: TypeAlias = Literal[FromGlobals, "learnt"]  # those that a calibration may choose
+Marginals: TypeAlias = Literal[FromGlobals, FromWeights]
+NAMES, FROM_WEIGHTS = get_args(Marginals), get_args(FromWeights)
 
 INVERSE_TEMPERATURE = 0.1  # of the kind "inverse"
 SUM_TOLERANCE = 1e-3  # how far from 1 the sum of marginals may be, half precision included
@@ -17,14 +19,21 @@ SUM_TOLERANCE = 1e-3  # how far from 1 the sum of marginals may be, half precisi
 # The codes of the marginals in the kernels.
 GIVEN = -1  # the marginals are passed to the kernel
 UNIFORM, RELEVANCY, INVERSE, COMPLEMENT, SOFTMAX = range(5)  # the kernel computes them
+LEARNT = 5  # likewise, from weights that are passed to it
 CODES: dict[Marginals, int] = {
     "uniform": UNIFORM,
     "relevancy": RELEVANCY,
     "inverse": INVERSE,
     "complement": COMPLEMENT,
     "softmax": SOFTMAX,
+    "learnt": LEARNT,
 }
 INVERSE_RATE = -1 / INVERSE_TEMPERATURE  # the exponent of "inverse", for each unit of relevancy
+
+
+def kernel_code(kind: Marginals, weights_given: bool) -> int:
+    """The code of the marginals in a kernel. Weights that are given are the marginals, unless the kind is learnt."""
+    return GIVEN if weights_given and kind != "learnt" else CODES[kind]
 
 
 def raw_weights(kind: Marginals, cosines: Array) -> Array:
@@ -34,7 +43,7 @@ def raw_weights(kind: Marginals, cosines: Array) -> Array:
         return relevancy * 0 + 1
     if kind == "relevancy":
         return relevancy
-    if kind == "complement":
+    if kind in ("complement", "learnt"):
         return remove_negative(1 - relevancy)
     return exp(cosines if kind == "softmax" else -relevancy / INVERSE_TEMPERATURE)
 
@@ -53,7 +62,7 @@ def marginal_weights(
     database_patches: Array,
     query_global: Array | None,
     database_global: Array | None,
-    rollout: tuple[Array, Array] | None = None,
+    weights: tuple[Array, Array] | None = None,
 ) -> tuple[Array, Array]:
     """Marginals (mu, nu) of N pairs of images.
 
@@ -64,7 +73,8 @@ def marginal_weights(
     - ``inverse``: exp(-a_i / 0.1)
     - ``complement``: 1 - a_i
     - ``softmax``: exp <patch_i, global descriptor of the other image>
-    - ``rollout``: as given, one weight for each patch of each image
+    - ``rollout``: w_i, as given
+    - ``learnt``: w_i (1 - a_i), with w_i as given
 
     and each image's weights are divided by their sum.
 
@@ -74,14 +84,15 @@ def marginal_weights(
         database_patches: (N, Q, C) unit vectors.
         query_global: (C,) or (N, C) unit vectors; uniform and rollout do not need them.
         database_global: (N, C) unit vectors; uniform and rollout do not need them.
-        rollout: (query weights (P,) or (N, P), database weights (N, Q)), non-negative.
+        weights: w of the queries (P,) or (N, P), and of the database images (N, Q), non-negative; for rollout and
+            learnt.
 
     Returns:
         mu (N, P) and nu (N, Q), non-negative, each row of sum 1. A row of zeros becomes uniform.
 
     Raises:
-        TransportError: the kind is unknown, the weights of rollout or the global descriptors are missing, or the
-            result is not as above.
+        TransportError: the kind is unknown, weights or global descriptors that it needs are missing, or the result is
+            not as above.
 
     Example:
         >>> import numpy as np
@@ -91,18 +102,21 @@ def marginal_weights(
         ([[1.0, 0.0]], [[0.0, 1.0]])
     """
     check_name(kind)
-    if kind == "rollout":
-        if rollout is None:
-            raise TransportError("rollout marginals need the weights of both images; pass rollout=(query, database)")
-        mu, nu = normalise(rollout[0]), normalise(rollout[1])
+    if kind in FROM_WEIGHTS and weights is None:
+        raise TransportError(f"{kind} marginals need the weights of both images; pass weights=(query, database)")
+    if kind == "rollout" and weights is not None:
+        mu, nu = normalise(weights[0]), normalise(weights[1])
     elif kind == "uniform":
         ones = query_patches[..., 0] * 0 + 1.0, database_patches[..., 0] * 0 + 1.0
         mu, nu = ones[0] / ones[0].shape[-1], ones[1] / ones[1].shape[-1]
     else:
         if query_global is None or database_global is None:
             raise TransportError(f"marginals '{kind}' need query_global and database_global")
-        mu = normalise(raw_weights(kind, multiply_vectors(query_patches, database_global)))
-        nu = normalise(raw_weights(kind, multiply_vectors(database_patches, query_global)))
+        raw_mu = raw_weights(kind, multiply_vectors(query_patches, database_global))
+        raw_nu = raw_weights(kind, multiply_vectors(database_patches, query_global))
+        if kind == "learnt" and weights is not None:
+            raw_mu, raw_nu = raw_mu * weights[0], raw_nu * weights[1]
+        mu, nu = normalise(raw_mu), normalise(raw_nu)
     pairs = database_patches.shape[0]
     mu = repeat_rows(mu, pairs)
     check_marginals("query marginals", mu, (pairs, query_patches.shape[-2]))

@@ -28,7 +28,7 @@ from vpr.transport.arrays import (
 )
 from vpr.transport.dispatch import choose_backend, convert_for, solve_by
 from vpr.transport.errors import TransportError
-from vpr.transport.marginals import Marginals, check_marginals, marginal_weights
+from vpr.transport.marginals import FROM_WEIGHTS, Marginals, check_marginals, marginal_weights
 from vpr.transport.problem import (
     DEFAULT,
     Images,
@@ -52,8 +52,9 @@ class SimilarityOptions(SolverOptions, Generic[Array], total=False):
     """The options of `structural_similarity`: the solver's, and weights.
 
     Attributes:
-        weights: (query (P,) or (N, P), database (N, Q)) to use as marginals, or None. For
-            `structural_similarity_pairs` one row for each image of the two sets, (B, P) and (M, Q).
+        weights: (query (P,) or (N, P), database (N, Q)) to use as marginals, or None; learnt marginals are made from
+            them and from the global descriptors. For `structural_similarity_pairs` one row for each image of the two
+            sets, (B, P) and (M, Q).
     """
 
     weights: tuple[Array, Array] | None
@@ -89,8 +90,8 @@ def structural_similarity(
         mass: transported mass, in (0, 1], 1 by default; less than 1 leaves the worst matches out.
         transport: marginals, epsilon and mass as one value, instead of these three.
         **options: ``weights``, (query (P,) or (N, P), database (N, Q)) to use as marginals, each divided by its
-            sum; rollout needs them. And ``backend``, ``plan``, ``threads``, ``tolerance``, ``max_iterations``;
-            see ``vpr.transport.problem.SolverOptions``.
+            sum; rollout and learnt need them. And ``backend``, ``plan``, ``threads``, ``tolerance`` and
+            ``max_iterations``; see ``vpr.transport.problem.SolverOptions``.
 
     Returns:
         TransportResult: score (N,), iterations (N,), marginal_error (N,), plan (N, P, Q) or None, backend. The arrays
@@ -115,13 +116,13 @@ def structural_similarity(
     weights, wanted_backend = options.pop("weights", None), options.pop("backend", "auto")
     solver = Solver.from_options(**options)
     check_patches(query_patches, database_patches)
-    if weights is None:
-        check_globals(problem.marginals, database_patches, query_global, database_global)
-    else:
+    if weights is None or problem.marginals == "learnt":
+        check_globals(problem.marginals, database_patches, query_global, database_global, weights is not None)
+    if weights is not None:
         pairs = len(database_patches)
         repeated = repeat_rows(weights[0], pairs), repeat_rows(weights[1], pairs)
         weights = normalise_weights(repeated, (pairs, len(query_patches)), database_patches.shape[:2])
-    gradient = needs_gradient(query_patches, database_patches, query_global, database_global)
+    gradient = needs_gradient(query_patches, database_patches, query_global, database_global, *(weights or ()))
     backend = choose_backend(wanted_backend, on_cuda=is_on_cuda(database_patches), gradient=gradient)
     if query_global is None or database_global is None:
         query_global, database_global = query_patches[0] * 0, database_patches[:, 0] * 0
@@ -150,7 +151,7 @@ def structural_similarity_pairs(
             a query are neighbours.
         transport: the problem.
         **options: ``weights``, (query (B, P), database (M, Q)) to use as marginals, a row for each image, each
-            divided by its sum; rollout needs them. And ``backend``, ``threads``, ``tolerance`` and
+            divided by its sum; rollout and learnt need them. And ``backend``, ``threads``, ``tolerance`` and
             ``max_iterations``; see ``vpr.transport.problem.SolverOptions``. There are no plans of pairs.
 
     Returns:
@@ -181,9 +182,9 @@ def check_pairs(
     queries, database, query_global, database_global = images
     if len(queries) and len(database):
         check_patches(queries[0], database)
-        if weights is None:
-            check_globals(transport.marginals, database, query_global[0], database_global)
-        else:
+        if weights is None or transport.marginals == "learnt":
+            check_globals(transport.marginals, database, query_global[0], database_global, weights is not None)
+        if weights is not None:
             weights = normalise_weights(weights, queries.shape[:2], database.shape[:2])
     own, other = check_indices(pairs[0], len(queries)), check_indices(pairs[1], len(database))
     if len(own) != len(other):
@@ -200,13 +201,17 @@ def check_patches(query_patches: Array, database_patches: Array) -> None:
 
 
 def check_globals(
-    marginals: Marginals, database_patches: Array, query_global: Array | None, database_global: Array | None
+    marginals: Marginals,
+    database_patches: Array,
+    query_global: Array | None,
+    database_global: Array | None,
+    weights_given: bool = False,
 ) -> None:
-    """Refuse global descriptors that are not (C,) and (N, C), and missing ones if the marginals need them."""
+    """Refuse global descriptors that are not (C,) and (N, C), and missing ones and weights that the marginals need."""
     if marginals == "uniform" and query_global is None and database_global is None:
         return
-    if marginals == "rollout":
-        raise TransportError("rollout marginals need the weights of both images; pass weights=(query, database)")
+    if marginals in FROM_WEIGHTS and not weights_given:
+        raise TransportError(f"{marginals} marginals need the weights of both images; pass weights=(query, database)")
     if query_global is None or database_global is None:
         raise TransportError(f"marginals '{marginals}' need query_global and database_global")
     shapes = tuple(query_global.shape), tuple(database_global.shape)
@@ -270,9 +275,9 @@ def score_in_steps(
 ) -> TransportResult[Array]:
     """Scores of a query with N candidates by another backend: cosines and marginals first, then transport."""
     query, database = widen(images.query_patches), widen(images.database_patches)
-    if weights is None:
+    if weights is None or transport.marginals == "learnt":
         descriptors = widen(images.query_global), widen(images.database_global)
-        weights = marginal_weights(transport.marginals, query, database, *descriptors)
+        weights = marginal_weights(transport.marginals, query, database, *descriptors, weights)
     pairs, patches, channels = database.shape
     product = database.reshape(pairs * patches, channels) @ query.T
     similarity = product.reshape(pairs, patches, len(query)).swapaxes(1, 2)

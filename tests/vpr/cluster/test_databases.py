@@ -51,7 +51,7 @@ def local(cache):
 DATABASE = np.random.default_rng(1).permutation(40)[:30][:, None]  # rows of the entries, in an order of their own
 
 
-@pytest.mark.parametrize("marginals", ["complement", "rollout"])
+@pytest.mark.parametrize("marginals", ["complement", "rollout", "learnt"])
 @pytest.mark.parametrize("shards", [1, 3, 30])
 def test_re_ranking_in_shards_is_re_ranking(cache, shards, marginals):
     rng = np.random.default_rng(2)

@@ -48,6 +48,9 @@ def test_given_weights_are_the_marginals_of_rollout():
     assert found.score == pytest.approx(0.5, abs=1e-3)  # the patch that both show, as far as both weigh it
     with pytest.raises(TransportError, match="rollout marginals need the weights"):
         match(*images, RerankConfig("rollout"))
+    learnt = match(*images, RerankConfig("learnt"), (weights[0], np.array([0.0, 1.0, 1.0])))
+    assert learnt.query_weights.tolist() == [0.0, 1.0]  # complement leaves the first out
+    assert learnt.database_weights.tolist() == [0.0, 0.5, 0.5]
     uniform = match(*images, RerankConfig("uniform"), weights)
     assert uniform.query_weights.tolist() == [0.5, 0.5]
 

@@ -21,7 +21,13 @@ def problem(seed, candidates=40, patches=9, dim=12):
 
 
 @pytest.mark.parametrize(
-    "config", [RerankConfig(prune=5), RerankConfig("uniform", mass=0.6, prune=5), RerankConfig("rollout", prune=5)]
+    "config",
+    [
+        RerankConfig(prune=5),
+        RerankConfig("uniform", mass=0.6, prune=5),
+        RerankConfig("rollout", prune=5),
+        RerankConfig("learnt", mass=0.7, prune=5),
+    ],
 )
 def test_the_first_ranks_are_those_of_full_transport(config, seams):
     solved = []
@@ -34,7 +40,7 @@ def test_the_first_ranks_are_those_of_full_transport(config, seams):
     for seed in range(60):
         images, rng = problem(seed), np.random.default_rng(seed)
         known, weight = images[3] @ images[2], 3.0
-        given = (rng.uniform(size=9), rng.uniform(size=(40, 9))) if config.marginals == "rollout" else None
+        given = (rng.uniform(size=9), rng.uniform(size=(40, 9))) if config.needs_weights else None
         settings = config.marginals, config.epsilon, config.mass
         full = known + weight * structural_similarity(*images, *settings, weights=given).score
         pruned = known + weight * pruned_scores(images, known, config, weight, given)

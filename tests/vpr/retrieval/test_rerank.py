@@ -75,9 +75,10 @@ def test_batches_and_another_backend_give_what_one_query_at_a_time_gives(cache, 
     np.testing.assert_allclose(found.global_similarity, expected.global_similarity, atol=1e-6)
 
 
-def test_rollout_goes_by_the_weights_of_the_cache(cache, tmp_path, monkeypatch, seams):
+@pytest.mark.parametrize("kind", ["rollout", "learnt"])
+def test_marginals_go_by_the_weights_of_the_cache(cache, tmp_path, monkeypatch, seams, kind):
     """Also pruned, in batches, by another backend; a cache without weights, or with a row of zeros, is named."""
-    config, rng = RerankConfig("rollout", mass=0.8), np.random.default_rng(3)
+    config, rng = RerankConfig(kind, mass=0.8), np.random.default_rng(3)
     with pytest.raises(CacheMismatch, match="no patch weights.*vpr.extract --rollout"):
         compare(cache, QUERIES, CANDIDATES, config)
     spec = CacheSpec("x", patches=9, dim=16, weights=True)
@@ -85,11 +86,12 @@ def test_rollout_goes_by_the_weights_of_the_cache(cache, tmp_path, monkeypatch, 
     weighted = DescriptorCache(tmp_path / "a.h5", spec, writable=True)
     weighted.write(np.arange(12), cache.globals_, cache.patches, rng.uniform(size=(12, 9)))
     found = compare(weighted, QUERIES, CANDIDATES, config).structural
-    patches, weights = np.asarray(cache.patches, np.float32), weighted.weights
+    patches, weights, guides = np.asarray(cache.patches, np.float32), weighted.weights, cache.globals_
     for row, column in np.argwhere(CANDIDATES >= 0):
         query, candidate = QUERIES[row], CANDIDATES[row, column]
         given = weights[query], weights[[candidate]]
-        alone = structural_similarity(patches[query], patches[[candidate]], mass=0.8, weights=given)
+        sides = patches[query], patches[[candidate]], guides[query], guides[[candidate]]
+        alone = structural_similarity(*sides, kind, mass=0.8, weights=given)
         assert found[row, column] == pytest.approx(float(alone.score[0]), abs=2e-5)
     pruned = compare(weighted, QUERIES, CANDIDATES, replace(config, prune=4)).structural
     np.testing.assert_allclose(pruned, found, atol=2e-5)

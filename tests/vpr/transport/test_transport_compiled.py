@@ -64,7 +64,25 @@ def test_fixed_point_is_exact_enough(kind, channels, seams):
     assert (structural_similarity(*arrays, kind, backend="numba").score != result.score).any()
 
 
+@pytest.mark.skipif(not SUPPORTED, reason="this processor multiplies in float32 only")
+def test_fixed_point_is_exact_enough_with_learnt_weights(seams):
+    arrays, rng = problem((49, 49, 128), candidates=200), np.random.default_rng(0)
+    weights = tuple(np.exp(rng.choice([-0.75, 0.75], shape)).astype("f4") for shape in ((49,), (200, 49)))
+    result = structural_similarity(*arrays, "learnt", weights=weights, backend="numba")
+    exact_arrays, given = ([torch.from_numpy(side).double() for side in sides] for sides in (arrays, weights))
+    wanted = structural_similarity(*exact_arrays, "learnt", weights=tuple(given), backend="torch", tolerance=1e-9)
+    assert abs(result.score - wanted.score.numpy()).max() < 5e-6
+    seams.replace("vpr.transport.cpu.fused.use_fixed_point", lambda *arguments: False)
+    assert (structural_similarity(*arrays, "learnt", weights=weights, backend="numba").score != result.score).any()
+
+
 def test_fixed_point_is_for_many_patches_with_spread_marginals():
+    even = np.full((1, 49), 1 / 49)
+    steep = np.where(np.arange(49) == 0, 0.2, 0.8 / 48)[None]
+    assert use_fixed_point("learnt", 49, 128, (even, even)) == SUPPORTED
+    assert not use_fixed_point("learnt", 49, 128, (even, steep)) and not use_fixed_point(
+        "rollout", 49, 128, (even, even)
+    )
     assert use_fixed_point("complement", 49, 128) == SUPPORTED
     assert not use_fixed_point("relevancy", 49, 128)
     assert not use_fixed_point("complement", 39, 128) and not use_fixed_point("complement", 49, 64)

@@ -46,9 +46,20 @@ def test_torch_and_batches_of_pairs(kind):
 def test_rollout_takes_weights():
     query, database, *_ = images(candidates=2, patches=3, other_patches=2)
     given = np.array([1.0, 2.0, 1.0]), np.array([[1.0, 3.0], [0.0, 5.0]])
-    mu, nu = marginal_weights("rollout", query, database, None, None, rollout=given)
+    mu, nu = marginal_weights("rollout", query, database, None, None, weights=given)
     np.testing.assert_allclose(mu, [[0.25, 0.5, 0.25]] * 2)
     np.testing.assert_allclose(nu, [[0.25, 0.75], [0.0, 1.0]])
+
+
+def test_learnt_multiplies_complement():
+    query, database, query_global, database_global = images(patches=5, other_patches=4)
+    weights = np.array([1.0, 0, 4, 2, 1]), np.random.default_rng(0).uniform(size=(len(database), 4))
+    mu, nu = marginal_weights("learnt", query, database, query_global, database_global, weights)
+    for n in range(len(database)):
+        rows = [w * FORMULA["complement"](float(patch @ database_global[n])) for w, patch in zip(weights[0], query)]
+        columns = [w * FORMULA["complement"](float(p @ query_global)) for w, p in zip(weights[1][n], database[n])]
+        np.testing.assert_allclose(mu[n], np.array(rows) / sum(rows), atol=1e-6)
+        np.testing.assert_allclose(nu[n], np.array(columns) / sum(columns), atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["relevancy", "complement"])
@@ -66,10 +77,13 @@ def test_refusals():
     query, database, *_ = images()
     with pytest.raises(TransportError, match="choose one of"):
         marginal_weights("relevance", query, database, None, None)
-    with pytest.raises(TransportError, match="rollout"):
-        marginal_weights("rollout", query, database, None, None)
+    for kind in ("rollout", "learnt"):
+        with pytest.raises(TransportError, match=f"{kind} marginals need the weights"):
+            marginal_weights(kind, query, database, None, None)
     with pytest.raises(TransportError, match="need query_global"):
         marginal_weights("complement", query, database, None, None)
     with pytest.raises(TransportError, match="negative"):
         given = np.array([2.0] + [-0.1] * 8), np.ones((12, 9))
-        marginal_weights("rollout", query, database, None, None, rollout=given)
+        marginal_weights("rollout", query, database, None, None, weights=given)
+    with pytest.raises(TransportError, match="'learnt' need query_global"):
+        marginal_weights("learnt", query, database, None, None, weights=(np.ones(9), np.ones((12, 9))))

@@ -70,7 +70,7 @@ def test_the_solver_has_ranges_too(field, value):
 
 
 def test_the_kernels_have_a_code_for_each_kind_of_marginals():
-    assert list(CODES) == list(get_args(FromGlobals)) and len(set(CODES.values())) == len(CODES)
+    assert list(CODES) == [*get_args(FromGlobals), "learnt"] and len(set(CODES.values())) == len(CODES)
     assert {*CODES, "rollout"} == set(get_args(Marginals))
 
 

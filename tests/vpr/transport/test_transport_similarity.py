@@ -119,6 +119,36 @@ def test_pairs_with_weights_equal_a_loop(backend, mass):
         structural_similarity_pairs(*sources, pairs, Transport("rollout"), backend=backend)
 
 
+@pytest.mark.parametrize("mass", [1.0, 0.7])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("patches", "candidates"), [(4, 5), (40, 3)])  # more patches than the candidates' too
+def test_learnt_marginals_of_pairs(backend, mass, patches, candidates):
+    """Against the definition in float64; with equal weights they are complement, and the weights are not changed."""
+    query, database, query_global, database_global = images(candidates=6, patches=patches, other_patches=candidates)
+    queries, globals_ = np.stack([query, query[::-1]]), np.stack([query_global, database_global[3]])
+    rng, pairs = np.random.default_rng(0), ([1, 0, 0, 1], [5, 1, 2, 0])
+    weights = rng.uniform(size=(2, patches)).astype("f4"), rng.uniform(size=(6, candidates)).astype("f4")
+    kept = weights[0].copy(), weights[1].copy()
+    sources, problem = (queries, database, globals_, database_global), Transport("learnt", mass=mass)
+    found = structural_similarity_pairs(*sources, pairs, problem, weights=weights, backend=backend).score
+    for score, i, j in zip(found, *pairs):
+        pair = (queries[i], database[[j]], globals_[i], database_global[[j]])
+        exact = [torch.from_numpy(np.ascontiguousarray(side)).double() for side in pair]
+        given = torch.from_numpy(weights[0][i]).double(), torch.from_numpy(weights[1][[j]]).double()
+        mu, nu = marginal_weights("learnt", *exact, given)
+        expected = solve(exact[0] @ exact[1].mT, mu, nu, mass=mass, backend="torch", tolerance=1e-9).score
+        assert float(score) == pytest.approx(float(expected[0]), abs=2e-5)
+        own = weights[0][i], weights[1][[j]]
+        alone = structural_similarity(*pair, transport=problem, weights=own, backend=backend).score
+        assert float(score) == pytest.approx(float(alone[0]), abs=5e-6)
+    np.testing.assert_array_equal(weights[0], kept[0])
+    np.testing.assert_array_equal(weights[1], kept[1])
+    equal = np.ones_like(weights[0]), np.ones_like(weights[1])
+    same = structural_similarity_pairs(*sources, pairs, problem, weights=equal, backend=backend).score
+    plain = structural_similarity_pairs(*sources, pairs, Transport(mass=mass), backend=backend).score
+    np.testing.assert_allclose(same, plain, atol=5e-6)
+
+
 def test_swapping_the_images_keeps_the_score():
     query, database, query_global, database_global = images(candidates=1)
     there = structural_similarity(query, database, query_global, database_global).score[0]
@@ -133,11 +163,14 @@ def test_refusals():
         ((query[:, :5], database, query_global, database_global), "shapes"),
         ((query, database, query_global, database_global[1:]), "global"),
         ((query, database), "need query_global"),
-        ((query, database, query_global, database_global, "rollout"), "weights"),
+        ((query, database, query_global, database_global, "rollout"), "rollout marginals need the weights"),
+        ((query, database, query_global, database_global, "learnt"), "learnt marginals need the weights"),
         ((query, database, query_global, database_global, "relevence"), "choose one of"),
     ):
         with pytest.raises(TransportError, match=words):
             structural_similarity(*arguments)
+    with pytest.raises(TransportError, match="need query_global"):
+        structural_similarity(query, database, marginals="learnt", weights=(np.ones(9), np.ones((12, 9))))
     with pytest.raises(TransportError, match="threads"):
         structural_similarity(query, database, query_global, database_global, threads=0)
     for bad in (np.nan, np.inf):

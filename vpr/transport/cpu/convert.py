@@ -6,7 +6,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from vpr.transport.cpu.compiling import EXACT, OPTIONS
-from vpr.transport.marginals import COMPLEMENT, INVERSE, INVERSE_RATE, RELEVANCY, SOFTMAX
+from vpr.transport.marginals import COMPLEMENT, INVERSE, INVERSE_RATE, LEARNT, RELEVANCY, SOFTMAX
 
 
 @intrinsic
@@ -37,7 +37,7 @@ def half_to_single(half, single):
 def fill_marginals(correlation, code, weights):
     """Fill the marginals ``weights`` (n, Q) from the first Q columns of cosines, ``correlation`` (n, Q or more).
 
-    ``code`` is one of marginals.CODES; see marginals.raw_weights.
+    ``code`` is one of marginals.CODES; see marginals.raw_weights. LEARNT multiplies by what ``weights`` hold before.
     """
     zero, one = np.float32(0), np.float32(1)
     for n in range(weights.shape[0]):
@@ -52,6 +52,8 @@ def fill_marginals(correlation, code, weights):
                 weight = np.exp(relevancy * np.float32(INVERSE_RATE))
             elif code == COMPLEMENT:
                 weight = max(one - relevancy, zero)
+            elif code == LEARNT:
+                weight = max(one - relevancy, zero) * weights[n, j]
             elif code == SOFTMAX:
                 weight = np.exp(cosine - one)
             weights[n, j] = weight

@@ -23,15 +23,25 @@ LARGEST_NORM = np.float32(46300)  # of a slice: no sum of products exceeds its s
 LEAST_PATCHES = 40  # of either image; the error of a score falls with the root of their number
 LEAST_CHANNELS = 96  # with fewer, products take too small a share of the time
 SPREAD = ("uniform", "complement", "softmax")  # marginals that leave no patch with most of the mass
+MOST_WEIGHT = 8.0  # of a patch, as a multiple of an equal share, with which learnt marginals are such ones too
 SUPPORTED = cpu_has("avx512bw") and cpu_has("avx512vnni")  # without them float32 is as fast
 
 sums_of_squares, largest_magnitudes = row_extents(False), row_extents(True)
 by_three, by_two, by_one = fixed_products(ROWS, VECTORS), fixed_products(ROWS, min(2, VECTORS)), fixed_products(ROWS, 1)
 
 
-def use_fixed_point(kind: Marginals, patches: int, channels: int) -> bool:
-    """Whether fixed point is faster and exact enough; ``patches`` is the smaller number of the two images."""
-    return SUPPORTED and kind in SPREAD and patches >= LEAST_PATCHES and channels >= LEAST_CHANNELS
+def use_fixed_point(
+    kind: Marginals, patches: int, channels: int, weights: tuple[np.ndarray, np.ndarray] | None = None
+) -> bool:
+    """Whether fixed point is faster and exact enough; ``patches`` is the smaller number of the two images.
+
+    weights: (N, P) and (N, Q), rows of sum 1, of learnt marginals, or marginals that are given; None for others.
+    """
+    if not (SUPPORTED and patches >= LEAST_PATCHES and channels >= LEAST_CHANNELS):
+        return False
+    if weights is None:
+        return kind in SPREAD
+    return kind == "learnt" and all(side.max() * side.shape[1] <= MOST_WEIGHT for side in weights)
 
 
 @njit(**OPTIONS)

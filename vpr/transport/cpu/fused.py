@@ -15,7 +15,7 @@ from vpr.transport.cpu.products import LEAST_ROWS, correlate, multiply, pack
 from vpr.transport.cpu.simd import LANES, fetch_and_add
 from vpr.transport.cpu.solver import pair_memory_size, solve_pairs
 from vpr.transport.cpu.threads import arena, run_in_threads, thread_count
-from vpr.transport.marginals import CODES, GIVEN
+from vpr.transport.marginals import GIVEN, LEARNT, kernel_code
 from vpr.transport.problem import TOO_WIDE, Images, Solver, Transport, TransportResult, check_result, convert_result
 
 CHUNK_FLOATS = 1 << 17  # float32 numbers of descriptors and similarities in a chunk: half a MiB, about half of L2
@@ -101,8 +101,10 @@ def score_chunk(query, database, part, ahead, marginals, mode, scalars, outputs,
     else:
         multiply(numbers, packed, product, correlation)
     if code != GIVEN:
-        correlate(packed, globals_, images[part], mu, memory)
-        fill_marginals(mu, code, mu)
+        cosines, left = take(memory, pairs * mu.shape[1])
+        cosines = cosines.reshape(pairs, mu.shape[1])
+        correlate(packed, globals_, images[part], cosines, left)
+        fill_marginals(cosines, code, mu)
         fill_marginals(correlation[: pairs * patches].reshape(pairs, patches), code, nu)
     solve_pairs(product, nu, mu, scalars, outputs, memory)
 
@@ -120,7 +122,8 @@ def make_entry(sources: str) -> Any:
             mode: candidates in a chunk, whether in fixed point, code of the marginals.
             queries: half (B * P, C), single (B * P, C), globals (B, C); see ``convert_rows``.
             database: half (M * Q, C), single (M * Q, C), images of the pairs (N,), globals (M, C).
-            marginals: (N, P) and (N, Q), filled from the products with the global descriptors unless the code is GIVEN.
+            marginals: (N, P) and (N, Q), filled from the products with the global descriptors unless the code is GIVEN;
+                for LEARNT they hold the weights of the patches before.
             scalars: epsilon, mass, tolerance, max_iterations.
             outputs: as in ``solve_pairs``, of N pairs.
             memory: float32 numbers, ``memory_size`` of them.
@@ -160,7 +163,7 @@ def memory_size(size: int, queries: int, patches: int, channels: int) -> int:
     depth, width, rows = (next_multiple(n, LANES) for n in (channels, queries, max(size * patches, LEAST_ROWS)))
     query = (width * 5 // 2 + SINGLES + 2) * depth + width
     product = (rows + LANES) * (width + SINGLES + 1)
-    work = max(rows * (2 * depth + 1), pair_memory_size(patches, queries), depth + width)
+    work = max(rows * (2 * depth + 1), pair_memory_size(patches, queries), size * width + depth + width + 2 * LANES)
     return query + product + work + 16 * LANES
 
 
@@ -204,7 +207,8 @@ def score_sorted_pairs(
     Args:
         images: query patches (B, P, C) and database patches (M, Q, C), float32 or float16; globals (B, C) and (M, C).
         pairs: indices of the queries (N,), sorted, and of the database images (N,).
-        weights: marginals (query (N, P), database (N, Q)) in place of those of ``transport``, or None.
+        weights: marginals (query (N, P), database (N, Q)) in place of those of ``transport``, or None. For learnt
+            marginals the weights that they are made from.
         transport: the problem.
         solver: tolerance, iterations, threads, and whether the plans are wanted.
         plan_memory: where the plans are written, at least N * Q * P float32 numbers; None takes new memory.
@@ -214,13 +218,14 @@ def score_sorted_pairs(
     result = empty_result((count, patches, rows), solver.plan, plan_memory)
     if count == 0:
         return result
+    code = kernel_code(transport.marginals, weights is not None)
+    fixed = use_fixed_point(transport.marginals, min(patches, rows), channels, weights)
     if weights is None:
         marginals = np.empty((count, rows), np.float32), np.empty((count, patches), np.float32)
-        code = CODES[transport.marginals]
-        fixed = use_fixed_point(transport.marginals, min(patches, rows), channels)
     else:
         marginals = tuple(np.require(side, np.float32, ["C", "W"]) for side in weights)  # what the kernels take
-        code, fixed = GIVEN, False
+        if code == LEARNT:  # they write over the weights
+            marginals = tuple(side.copy() for side in marginals)
     threads = thread_count(solver.threads, count * patches * rows)
     share = -(-count // (CHUNKS_A_THREAD * threads)) if threads > 1 else count
     tasks, counters = make_tasks(queries, share), np.zeros(2, np.int64)

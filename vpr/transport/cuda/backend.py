@@ -14,6 +14,7 @@ from vpr.transport.problem import Images, Solver, Transport, TransportResult
 REGISTER_ENTRIES = 128 * 128  # most padded similarities of a pair that stays in registers
 CHANNEL_BLOCK = 32  # channels of a step of the products; 64 need more registers than there are
 ROW_BLOCK = 32  # rows of a tile of the kernel in scratch
+PAIRS_AT_ONCE = 4096  # whose learnt marginals are computed at a time
 TILED_WARPS = 16  # with 128 registers a thread, one program fills a multiprocessor
 
 
@@ -112,7 +113,8 @@ def score_pairs(
     Args:
         images: query patches (B, P, C), database patches (M, Q, C), query globals (B, C), database globals (M, C).
         pairs: query (N,) and database image (N,) of each pair. Neighbouring pairs of a query share its patches in L2.
-        weights: marginals (query (N, P), database (N, Q)) in place of those of ``transport``, or None.
+        weights: marginals (query (N, P), database (N, Q)) in place of those of ``transport``, or None. For learnt
+            marginals the weights that they are made from.
         transport: the problem.
         solver: tolerance, iterations, and whether the plans are wanted.
 
@@ -128,6 +130,8 @@ def score_pairs(
     result = empty_result(len(pairs[0]), grids, database.device, solver.plan)
     if len(pairs[0]) == 0:
         return result if solver.plan else result._replace(plan=None)
+    if weights and transport.marginals == "learnt":
+        weights = learnt_marginals(images, pairs, weights)
     mu, nu = (side.float().contiguous() for side in weights) if weights else (result.score, result.score)
     code = GIVEN if weights else CODES[transport.marginals]
     if block_size(grids[0]) * block_size(grids[1]) <= REGISTER_ENTRIES:
@@ -149,6 +153,19 @@ def score_pairs(
         return similarity, *marginal_weights(transport.marginals, own, other, *descriptors)
 
     return solve_wide_pairs(result, transport, solver, problem)
+
+
+def learnt_marginals(
+    images: Images[Tensor], pairs: tuple[Tensor, Tensor], weights: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Learnt marginals (N, P) and (N, Q), some pairs at a time; arguments as in ``score_pairs``."""
+    parts = []
+    for own, other, *some in zip(*(side.split(PAIRS_AT_ONCE) for side in (*pairs, *weights))):
+        chosen = images.query_patches[own], images.database_patches[other]
+        guides = images.query_global[own], images.database_global[other]
+        parts.append(marginal_weights("learnt", *chosen, *guides, (some[0].float(), some[1].float())))
+    mu, nu = zip(*parts)
+    return torch.cat(mu), torch.cat(nu)
 
 
 def launch_pairs(
