@@ -78,7 +78,8 @@ def _work(
     fabric = launch_fabric(choose_device(run.device), train.precision)
     keep = DistillationConfig(keep_weight=run.keep_weight)
     start = StartConfig(None, average.average_with_start)
-    first = StudentSettings(model, objective, replace(structural, structural_weight=0.0), train, keep, start)
+    plain = replace(model, patch_weights=False)  # they are learnt at the end
+    first = StudentSettings(plain, objective, replace(structural, structural_weight=0.0), train, keep, start)
     longer = replace(train, steps=run.struct_steps or train.steps)
     second = StudentSettings(model, objective, replace(structural, structural_from=0.0), longer, keep, start)
     check_settings(second)

@@ -70,8 +70,7 @@ def run_teacher(settings: TeacherSettings, options: RunOptions, load_validator: 
         data = training_data(options)
     check_image_count(settings.teacher.dim, len(data.photos.paths))
     check_validation(settings.train, data.held_out.name)
-    is_measured = settings.train.validate_every or settings.chooses_share(data.held_out.name)
-    held_out = data.held_out.load() if is_measured else {}
+    held_out = data.held_out.load() if settings.depends_on(data.held_out.name) else {}
     out = options.out
     validator = load_validator(held_out, out, fabric.device, None)
     with first_process_lock(fabric, out):

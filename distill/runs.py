@@ -21,8 +21,9 @@ def run_identity(
     command: the module that trains. details: further entries.
     """
     identity = {"command": command, "data": data.identity, **identity_of(settings), **details}
-    depends = settings.chooses_share(data.held_out.name) or settings.train.validate_every  # on the held-out data
-    return {**identity, "validated_on": data.held_out.identity} if depends else identity
+    if settings.depends_on(data.held_out.name):
+        return {**identity, "validated_on": data.held_out.identity}
+    return identity
 
 
 def open_run(fabric: Fabric, out: Path, identity: dict[str, Any], overwrite: bool, write_log: bool = True) -> bool:

@@ -266,6 +266,11 @@ class StudentSettings:
         """Whether held-out data of this name, empty for none, choose the share of the trained weights."""
         return _chooses_share(self.start, self.model.weights, self.train, held_out)
 
+    def depends_on(self, held_out: str) -> bool:
+        """Whether the result depends on the held-out data of this name, empty for none."""
+        tempers = self.model.patch_weights and bool(held_out)
+        return self.chooses_share(held_out) or bool(self.train.validate_every) or tempers
+
 
 @dataclass(frozen=True)
 class TeacherSettings:
@@ -280,6 +285,10 @@ class TeacherSettings:
     def chooses_share(self, held_out: str) -> bool:
         """As `StudentSettings.chooses_share`."""
         return _chooses_share(self.start, self.teacher.weights, self.train, held_out)
+
+    def depends_on(self, held_out: str) -> bool:
+        """As `StudentSettings.depends_on`."""
+        return self.chooses_share(held_out) or bool(self.train.validate_every)
 
 
 def _chooses_share(start: StartConfig | None, weights: str, train: TrainConfig, held_out: str) -> bool:
@@ -318,6 +327,8 @@ def identity_of(settings: StudentSettings | TeacherSettings) -> dict[str, Any]:
     for name in ("ms_alpha", "ms_base"):  # earlier versions had only the defaults, and no such entries
         if identity["objective"][name] == getattr(ObjectiveConfig, name):
             del identity["objective"][name]
+    if not identity.get("model", {}).get("patch_weights", True):  # earlier versions had none
+        del identity["model"]["patch_weights"]
     if identity.get("start", ...) is None:  # of a teacher that has no choice of a share
         del identity["start"]
     elif "start" in identity:  # the fingerprint of that run is recorded by the command

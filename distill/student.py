@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from vpr.distill.sampling.places import Guard, Places
 from vpr.distill.settings import StudentSettings
 from vpr.distill.training.averaging import KeptShare, Measures, Weights, copy_weights, keep_share
 from vpr.distill.training.parameter_groups import parameter_groups
+from vpr.distill.training.patch_weights import learn_patch_weights
 from vpr.distill.training.teacher_descriptors import TeacherDescriptors
 from vpr.distill.training.trainer import Trainer
 from vpr.distill.training.validation import Validator
@@ -52,6 +54,8 @@ def train_student(
     device, seed = fabric.device, settings.train.seed
     torch.manual_seed(seed)
     config = training_model_config(settings)
+    if initial is not None:
+        initial.set_patch_weights(None)  # they belong to its own descriptors
     model = StructuralModel(config) if initial is None else resize_model(initial, config.image_size, config.grid)
     model = model.to(device).to(memory_format=torch.channels_last)
     images = load_images(data, model, settings.train.workers)
@@ -76,6 +80,10 @@ def train_student(
         images = load_images(data, model, settings.train.workers)
     fit_pooling(model.eval(), images, device, seed)
     record = {} if kept is None else {"average_with_start": kept.record()}
+    if settings.model.patch_weights:
+        with trainer.describing(model):
+            model.set_patch_weights(learn_patch_weights(model, places, images, device, seed))
+            record["patch_weights"] = _temper_patch_weights(model, validator).record()
     metrics = {"losses": losses, **trainer.validations.metrics(), **record, **validator.calibrate(model)}
     finish_run(out, lambda path: save_weights(model, path), metrics)
     return model
@@ -100,6 +108,19 @@ def _average_with_start(
     return keep_share(model, start, given, measure)
 
 
+def _temper_patch_weights(model: StructuralModel, validator: Validator) -> KeptShare:
+    """Let the learnt weights of patches count as much as is best on held-out data, between not at all and fully.
+
+    On photos unlike the training set, weights that count less are often better. Without held-out data they count fully.
+    """
+    equal = copy_weights(model)
+    equal["patch_weights.span"].zero_()
+    if not validator.held_out:
+        return keep_share(model, equal, 1.0, validator.measure)
+    log.info("weights of patches: how much they count is chosen on held-out data; start: not at all; end: fully")
+    return keep_share(model, equal, None, validator.measure, subject="learning weights of patches")
+
+
 def finished_size(model: StructuralModel, settings: StudentSettings) -> StructuralModel:
     """The model at the input size at which it is used; itself if it is trained at that size."""
     return resize_model(model, settings.model.image_size, settings.model.grid) if settings.model.train_size else model
@@ -118,8 +139,9 @@ def recalibrate(out: Path, validator: Validator, device: torch.device) -> None:
 
 
 def training_model_config(settings: StudentSettings) -> ModelConfig:
-    """The configuration of the model during training: images of ``train_size`` pixels, and a grid in proportion."""
-    model, size = settings.model, settings.model.train_size
+    """The configuration of the model during training: images of ``train_size`` pixels, a grid in proportion, and
+    without weights of patches, which are learnt afterwards."""
+    model, size = dataclasses.replace(settings.model, patch_weights=False), settings.model.train_size
     if not size:
         return model
     return model.resized(size)

@@ -101,6 +101,8 @@ class Evaluator:
 
     def _describe_by_student(self, data: RetrievalSet, run: Run, source: SourceOptions) -> DescribedSet:
         """The set with the descriptors of the network of a run."""
+        if source.rerank:
+            run.require_weights(self.rerank.config(run.calibration).marginals)
         rollout = source.rerank and self.rerank.marginals == "rollout"
         cache = source.cache or default_cache(run.cache_folder, run.network, data, self.ranking, rollout)
         return describe(run.network, data, cache, self.device, self.ranking, rollout, self.sharding)

@@ -328,8 +328,8 @@ class DescriptorCache:
     def _require_weights(self) -> np.ndarray:
         """The patch weights; raises CacheMismatch if the file has none."""
         if self.weights is None:
-            remedy = "pass another --cache, or replace it with python -m vpr.extract --rollout --overwrite"
-            raise CacheMismatch(f"{self.path} has no patch weights, which rollout marginals need; {remedy}")
+            remedy = "pass another --cache; for rollout, replace it with python -m vpr.extract --rollout --overwrite"
+            raise CacheMismatch(f"{self.path} has no patch weights, which these marginals need; {remedy}")
         return self.weights
 
     def write(

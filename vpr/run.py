@@ -34,6 +34,7 @@ from vpr.retrieval.matching import MatchedPhotos, match_described, require_files
 from vpr.retrieval.rerank import ImagesInMemory, compare_images
 from vpr.retrieval.search import search
 from vpr.retrieval.settings import TRANSPORT_SETTINGS, Calibration, RerankConfig
+from vpr.transport.marginals import Marginals
 
 # Torch, and what imports it, is imported by the methods that need a model in torch: a command that locates a photo
 # does not, and starts in a third of the time.
@@ -148,6 +149,13 @@ class Run:
         """The kind of descriptors that the model makes."""
         return self.describer.spec
 
+    def require_weights(self, marginals: Marginals) -> None:
+        """Raise VprError for learnt marginals if the model has no learnt weights of its patches."""
+        if marginals == "learnt" and not self.spec.weights:
+            problem = f"{self.name} has no learnt weights of its patches"
+            remedy = "pass other --marginals, or train a run with --patch-weights"
+            raise VprError(problem, thing="--marginals", remedy=remedy)
+
     def describe(self, photos: PhotoLike | Sequence[PhotoLike]) -> ImageDescriptors:
         """The descriptors of one photo or several: ``globals_`` (N, G) float32, ``patches`` (N, P, C) float16.
 
@@ -183,9 +191,10 @@ class Run:
         """How the patches of two photo files match: scores, marginals and transport plan.
 
         config: the transport problem; None for that of this run's calibration. Raises VprError for files that are
-        missing or not images, and for rollout marginals if the network does not support them.
+        missing or not images, and for rollout and learnt marginals if the network does not support them.
         """
         photos, config = (Path(query), Path(database)), config or self.calibration.config()
+        self.require_weights(config.marginals)
         if config.marginals == "rollout":  # weights of patches, which only the model in torch has
             from vpr.retrieval.pairs import match_photos
 
@@ -228,7 +237,12 @@ class Run:
         patches = np.concatenate([no_patches, *(part.patches for part in parts if part.patches is not None)])
         no_global = np.zeros((0, config.global_length), np.float32)
         global_descriptors = np.concatenate([no_global, *(part.globals_ for part in parts)])
-        return ImageDescriptors(global_descriptors[read], patches[read]), dict(sorted(images.unreadable.items()))
+        weights = None
+        if self.spec.weights:
+            no_weights = np.zeros((0, config.grid**2), np.float32)
+            weights = np.concatenate([no_weights, *(part.weights for part in parts if part.weights is not None)])[read]
+        described = ImageDescriptors(global_descriptors[read], patches[read], weights)
+        return described, dict(sorted(images.unreadable.items()))
 
 
 def load(

@@ -62,11 +62,13 @@ class KeptShare:
         return {"kept_share": self.share, "start": measured[0.0], "end": measured[1.0], "recall@1": recall}
 
 
-def choose_share(measure: Callable[[float], Measures], measured: str = RE_RANKED) -> KeptShare:
+def choose_share(
+    measure: Callable[[float], Measures], measured: str = RE_RANKED, subject: str = "the training"
+) -> KeptShare:
     """Choose among `SHARES` by the mean over the sets; of equal ones the nearest to the start.
 
     If it leads the start by no more than `NOISE_ERRORS`, see `paired_error`, the start is kept. measure: Recall@1 after
-    re-ranking with the weights at a share. measured: what that is, for the log.
+    re-ranking with the weights at a share. measured, subject: what that is, and what may have gained, for the log.
     """
     points: dict[float, Measures] = {}
     for share in SHARES:
@@ -78,19 +80,24 @@ def choose_share(measure: Callable[[float], Measures], measured: str = RE_RANKED
     noise = NOISE_ERRORS * math.sqrt(sum(paired_error(own) ** 2 for own in differences)) / len(differences)
     lead = f"{100 * gain:.1f} +- {100 * noise:.1f} points of R@1"
     if gain <= noise + 1e-9:
-        log.warning("the training gained nothing beyond noise on held-out data (%s), so the start is kept", lead)
+        log.warning("%s gained nothing beyond noise on held-out data (%s), so the start is kept", subject, lead)
         return KeptShare(0.0, points)
     log.info("kept: the weights at %g of the way from start to end, %s better than the start", best, lead)
     return KeptShare(best, points)
 
 
 def keep_share(
-    model: M, start: Weights, given: float | None, measure: Callable[[M], Measures], measured: str = RE_RANKED
+    model: M,
+    start: Weights,
+    given: float | None,
+    measure: Callable[[M], Measures],
+    measured: str = RE_RANKED,
+    subject: str = "the training",
 ) -> KeptShare:
     """Give a trained model the weights at a share of the way from the start to its own.
 
-    given: the share; None chooses it by `choose_share`, with ``measured``. An interrupted choice starts again from the
-    last checkpoint.
+    given: the share; None chooses it by `choose_share`, with ``measured`` and ``subject``. An interrupted choice starts
+    again from the last checkpoint.
     """
     end = copy_weights(model)
 
@@ -98,7 +105,7 @@ def keep_share(
         model.load_state_dict(average_weights(start, end, share))
         return measure(model)
 
-    kept = choose_share(measure_at, measured) if given is None else KeptShare(given, {})
+    kept = choose_share(measure_at, measured, subject) if given is None else KeptShare(given, {})
     model.load_state_dict(average_weights(start, end, kept.share))
     return kept
 

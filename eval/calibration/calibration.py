@@ -23,7 +23,7 @@ from vpr.retrieval.confidence import DEFAULT_CURVES, FEWEST, Curve, Curves, answ
 from vpr.retrieval.fusion import add_geometry, reorder, weighted_sum
 from vpr.retrieval.rerank import Similarities
 from vpr.retrieval.settings import FIRST_BY_GEOMETRY, Calibration, RerankConfig
-from vpr.transport.marginals import FromGlobals
+from vpr.transport.marginals import Calibrated
 
 log = logging.getLogger("vpr")
 
@@ -203,7 +203,7 @@ def calibrate(
     samples, config = [Sample.draw(own, criterion) for own in described], RerankConfig()
     queries = sum(len(sample.queries) for sample in samples)
     log.info("calibrating the weight of S_struct on %s: %d queries", held_out, queries)
-    similarities: dict[tuple[FromGlobals, float], list[Similarities]] = {}
+    similarities: dict[tuple[Calibrated, float], list[Similarities]] = {}
     scores: dict[Setting, Scores] = {}
     for marginals, mass in itertools.product(criterion.marginals, MASSES):
         compared = [sample.compare(replace(config, marginals=marginals, mass=mass)) for sample in samples]

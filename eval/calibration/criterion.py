@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from vpr.datasets.retrieval_set import RetrievalSet
 from vpr.eval.metrics import evaluate, recalls_per_query
-from vpr.transport.marginals import FromGlobals
+from vpr.transport.marginals import Calibrated
 
 MASS_STEP = 0.15  # of the masses that are tried
 
@@ -19,7 +19,7 @@ MASS_STEP = 0.15  # of the masses that are tried
 class Setting(NamedTuple):
     """A setting of re-ranking that is tried."""
 
-    marginals: FromGlobals
+    marginals: Calibrated
     mass: float
     weight: float
 
@@ -41,12 +41,22 @@ class Criterion:
     metrics: Callable[[np.ndarray, list[np.ndarray]], dict[str, float]]
     per_query: Callable[[np.ndarray, list[np.ndarray]], dict[str, np.ndarray]]  # the metrics of each query, (S,)
     names: tuple[str, ...]  # the metrics that are averaged; the first is reported
-    marginals: tuple[FromGlobals, ...]  # the kinds to choose from
+    marginals: tuple[Calibrated, ...]  # the kinds to choose from
     adapt: bool | None = None  # whether descriptors are adapted to the held-out set; None: if it is large enough
     needs_all_positives: bool = False  # whether rankings must be as long as the positives of a query
     of_scenes: bool = False  # whether two images of an answer show one scene, so that geometry says something
     prior: Setting | None = None  # chosen among settings that differ by noise only; None: the best is chosen
     measured_with: Setting | None = None  # by which start and end of a training are measured; None: the prior
+
+    def with_learnt_marginals(self) -> Criterion:
+        """The criterion for a model whose learnt weights of patches count.
+
+        Complement alone gives way to learnt marginals: held-out data have chosen between both, and how much the weights
+        count. Other kinds stay beside them.
+        """
+        prior = None if self.prior is None else self.prior._replace(marginals="learnt")
+        others = () if self.marginals == ("complement",) else self.marginals
+        return replace(self, marginals=(*others, "learnt"), prior=prior)
 
     @property
     def reported(self) -> str:

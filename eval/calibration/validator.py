@@ -19,7 +19,7 @@ from vpr.datasets.retrieval_set import Entries, RetrievalSet
 from vpr.description.cache_filling import CacheFillOptions, fill_cache
 from vpr.description.describe import global_descriptors
 from vpr.description.image_files import ImageFiles
-from vpr.description.model_spec import cache_spec
+from vpr.description.model_spec import cache_spec, has_learnt_weights
 from vpr.eval.calibration.calibration import DEPTH, Sample, Scores, calibrate, sample_queries, sweep_weights
 from vpr.eval.calibration.criterion import PLACE_CRITERION, Criterion, Setting
 from vpr.eval.descriptors import DescribedSet, describe
@@ -30,6 +30,7 @@ from vpr.models.structural import StructuralModel
 from vpr.retrieval.settings import RerankConfig
 from vpr.retrieval.vector_index import VectorIndex
 from vpr.run import calibration_of, recorded_calibration
+from vpr.transport.marginals import Calibrated
 
 MEASURED_QUERIES, MEASURED_DATABASE = 300, 1500  # maximum size of a set by which weights are measured
 MINI_CITY = "amsterdam"  # the held-out city of mini-MSLS
@@ -54,7 +55,8 @@ class Validator:
     def with_prior(
         cls, sets: Mapping[str, RetrievalSet], out: Path, device: torch.device, start: Path | None = None
     ) -> Validator:
-        """A validator of places. The prior setting is that of the calibration of a run, if it has one.
+        """A validator of places. The prior setting is that of the calibration of a run, if it has one; with complement
+        marginals if those were learnt, since weights of patches belong to one run.
 
         start: the run that a training starts from. Raises VprError for a damaged calibration.
         """
@@ -62,8 +64,9 @@ class Validator:
         if start is None or not recorded:
             return cls(sets, out, device)
         found = calibration_of(start, recorded)
-        prior = Setting(found.marginals, found.mass, found.weight)
-        return cls(sets, out, device, replace(PLACE_CRITERION, marginals=(found.marginals,), prior=prior))
+        marginals: Calibrated = "complement" if found.marginals == "learnt" else found.marginals
+        prior = Setting(marginals, found.mass, found.weight)
+        return cls(sets, out, device, replace(PLACE_CRITERION, marginals=(marginals,), prior=prior))
 
     @property
     def held_out(self) -> str:
@@ -85,13 +88,15 @@ class Validator:
             self._validation_cache(name).unlink(missing_ok=True)
             cache = self.out / "cache" / f"{_file_name(name)}-{cache_spec(model).fingerprint}.h5"
             described.append(describe(model, data, cache, self.device, RankingOptions(adapt=self.criterion.adapt)))
-        record = calibrate(described, self.held_out, self.criterion).record()
+        counts = model.patch_weights is not None and float(model.patch_weights.span) > 0
+        criterion = self.criterion.with_learnt_marginals() if counts else self.criterion
+        record = calibrate(described, self.held_out, criterion).record()
         return {"calibration": {**record, "fingerprint": self.fingerprint}}
 
     def measure(self, model: StructuralModel | NetVLAD) -> dict[str, np.ndarray]:
         """Recall@1 of each query (S,) after re-ranking with the criterion's setting, by the name of the set.
 
-        A teacher has no patches, so its answers are not re-ranked.
+        A teacher has no patches, so its answers are not re-ranked. Learnt weights of patches are used if there are any.
 
         The sets are the held-out data, and for places, if the model is not trained on mini-MSLS, the held-out city of
         mini-MSLS, as data unlike the training set. Raises ValueError without held-out data or a setting.
@@ -109,7 +114,8 @@ class Validator:
             sample = Sample.draw(
                 describe(model, data, folder / f"{VALIDATION}.h5", self.device, options), self.criterion
             )
-            compared = sample.compare(RerankConfig(marginals=setting.marginals, mass=setting.mass))
+            marginals = "learnt" if has_learnt_weights(model) else setting.marginals
+            compared = sample.compare(RerankConfig(marginals=marginals, mass=setting.mass))
             scores = self.criterion.per_query(sample.order(compared, setting.weight), sample.positives)
             results[name] = scores[self.criterion.reported]
         shutil.rmtree(folder, ignore_errors=True)

@@ -21,12 +21,14 @@ class ImageDescriptors(NamedTuple):
 
     globals_: np.ndarray  # (b, G) float32
     patches: np.ndarray | None  # (b, P, C) float16; None from models without patches
-    weights: np.ndarray | None = None  # (b, P) float32 patch weights, from models with rollout
+    weights: np.ndarray | None = None  # (b, P) float32 patch weights, of models with rollout or learnt ones
 
     @classmethod
-    def from_network(cls, globals_: np.ndarray, patches: np.ndarray | None) -> ImageDescriptors:
+    def from_network(
+        cls, globals_: np.ndarray, patches: np.ndarray | None = None, weights: np.ndarray | None = None
+    ) -> ImageDescriptors:
         """The descriptors that a network computed, float32."""
-        return cls(globals_, None if patches is None else patches.astype(np.float16))
+        return cls(globals_, None if patches is None else patches.astype(np.float16), weights)
 
     @classmethod
     def joined(cls, parts: Sequence[ImageDescriptors]) -> ImageDescriptors:

@@ -99,7 +99,7 @@ def fill_cache(
     found before a file is replaced.
     """
     from vpr.description.image_files import ImageFiles, TolerantImages
-    from vpr.description.model_spec import cache_spec
+    from vpr.description.model_spec import cache_spec, has_learnt_weights
     from vpr.models.rollout import RolloutModel
 
     spec, fabric = cache_spec(model, options.dtype, options.rollout, options.adapt), options.fabric
@@ -123,7 +123,8 @@ def fill_cache(
         title = f"describing into {path.name}" if fabric.is_global_zero else None
         own_batches = batches[fabric.global_rank :: fabric.world_size]
         start = time.perf_counter()
-        network, adaptation = model if cache.weights is None else RolloutModel(model), adaptation_of(cache)
+        rolls_out = cache.weights is not None and not has_learnt_weights(model)
+        network, adaptation = RolloutModel(model) if rolls_out else model, adaptation_of(cache)
         errors = images.unreadable if isinstance(images, TolerantImages) else {}
         for batch, described in options.describe(network, images, own_batches, device, options.workers, title):
             kept = [place for place, row in enumerate(batch) if row not in errors]

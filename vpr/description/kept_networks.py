@@ -18,7 +18,7 @@ import importlib.metadata
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ from vpr.base.run_folder import WEIGHTS
 from vpr.cache import CacheSpec
 from vpr.models.builtin import descriptor_folder, resolve_run, split_run
 from vpr.models.model_name import form_text
-from vpr.models.onnx_network import TOLERANCE, OnnxNetwork
+from vpr.models.onnx_network import OUTPUTS, TOLERANCE, OnnxNetwork, largest_difference
 from vpr.models.settings import ModelConfig
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def open_kept(run: Path, config: ModelConfig) -> KeptNetwork | None:
         if record["key"] != key_of(weights, config):
             return None
         network = OnnxNetwork(parts["network"].tobytes())
-        _require_equal(network, parts["image"], (parts["global"], parts["patches"]))
+        _require_equal(network, parts["image"], [parts[name] for name in OUTPUTS if name in parts])
         return KeptNetwork(network, CacheSpec(**record["spec"]))
     except ImportError:  # without ONNX Runtime torch describes, and says why
         return None
@@ -100,7 +100,7 @@ def keep(run: Path, spec: CacheSpec, model: StructuralModel, network: OnnxNetwor
         record = json.dumps({"key": key_of(weights, model.config), "spec": asdict(spec)}).encode()
         parts = {
             "record": np.frombuffer(record, np.uint8), "network": np.frombuffer(network.network, np.uint8),
-            "image": image, "global": wanted[0], "patches": wanted[1],
+            "image": image, **dict(zip(OUTPUTS, wanted)),
         }  # fmt: skip
         content = save(parts)
         write_bytes(_path(run, to_write=True), hashlib.sha256(content).digest() + content)
@@ -145,10 +145,9 @@ def _unpack(content: bytes) -> Mapping[str, np.ndarray]:
     return load(body)
 
 
-def _require_equal(network: OnnxNetwork, image: np.ndarray, wanted: tuple[np.ndarray, np.ndarray]) -> None:
+def _require_equal(network: OnnxNetwork, image: np.ndarray, wanted: Sequence[np.ndarray]) -> None:
     """Raise ValueError if a network describes an image (1, 3, H, W) in another way, beyond rounding."""
-    found: tuple[Any, ...] = network(image)
-    difference = float(np.max([np.abs(ours - theirs).max() for ours, theirs in zip(found, wanted, strict=True)]))
+    difference = largest_difference(network(image), wanted)
     if not difference <= TOLERANCE:
         raise ValueError(f"it differs from torch by up to {difference:.1e}")
 
@@ -160,9 +159,9 @@ def _image(size: tuple[int, int]) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(large).transpose(2, 0, 1)[None])
 
 
-def _describe_by_torch(model: Any, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _describe_by_torch(model: Any, image: np.ndarray) -> list[np.ndarray]:
     import torch  # loaded already, with the model
 
     with torch.inference_mode():
         described = model(torch.from_numpy(image))
-    return described.global_descriptor.numpy(), described.patch_descriptors.numpy()
+    return [part.numpy() for part in described if part is not None]

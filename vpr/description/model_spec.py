@@ -2,6 +2,7 @@
 
 from typing import TypeAlias
 
+from vpr.base.errors import VprError
 from vpr.cache import CacheSpec, PatchType
 from vpr.description.adaptation import spec_of_type
 from vpr.models.hub import HubModel
@@ -25,11 +26,18 @@ def cache_spec(
     """The specification of a model's descriptors. Its fingerprint covers weights, input transform, size, grid, pooling,
     and the code of a model of others.
 
-    rollout: also weights of patches. adapt: whether descriptors of a product-quantised type are adapted; None: those of
-    models with a whitening head are. Raises VprError for a model without rollout.
+    rollout: also weights of patches, by rollout; learnt weights of a model are always there. adapt: whether descriptors
+    of a product-quantised type are adapted; None: those of models with a whitening head are. Raises VprError for a
+    rollout of a model that has none, or that has learnt weights.
     """
+    learnt = has_learnt_weights(model)
     if rollout:
         transformer_of(model)
+        if learnt:
+            problem = (
+                "this model has learnt weights of its patches, which its caches hold in place of those of the rollout"
+            )
+            raise VprError(problem, thing="rollout", remedy="leave rollout out, or pass --marginals learnt")
     transform: tuple[object, ...] = (
         model.mean.flatten().tolist(),
         model.std.flatten().tolist(),
@@ -47,9 +55,14 @@ def cache_spec(
     config = model.config
     adapt = dtype in CODE_BYTES and (config.head == "whitening" if adapt is None else adapt)
     spec = CacheSpec(
-        made_by, config.grid**2, config.dim, "float16", model.global_dim, rollout, keeps_globals=is_published
+        made_by, config.grid**2, config.dim, "float16", model.global_dim, rollout or learnt, keeps_globals=is_published
     )
     return spec_of_type(spec, dtype, adapt)
+
+
+def has_learnt_weights(model: object) -> bool:
+    """Whether a model gives learnt weights of its patches."""
+    return isinstance(model, StructuralModel) and model.patch_weights is not None
 
 
 def _structural(model: StructuralModel, transform: object) -> str:

@@ -127,6 +127,10 @@ class CandidateFinder:
         """
         return self.find_adapted(self.adapt(described), depth, shortlist, geometry)
 
+    def read(self, photos: np.ndarray) -> ImageDescriptors:
+        """The descriptors of some photos of the map (b,), after adaptation, as `find_adapted` takes them."""
+        return self.photos.images.read(photos, self.calibration.config().needs_weights)
+
     def find_adapted(
         self, adapted: ImageDescriptors, depth: int, shortlist: np.ndarray | None = None, geometry: int = 0
     ) -> Candidates:
@@ -155,5 +159,5 @@ class CandidateFinder:
         """The descriptors of photos with the adaptation of the map, float32."""
         patches, adaptation = require_patches(described).astype(np.float32), self.photos.images.adaptation
         if adaptation is None:
-            return ImageDescriptors(described.globals_, patches)
-        return ImageDescriptors(*adaptation.adapt(described.globals_, patches))
+            return ImageDescriptors(described.globals_, patches, described.weights)
+        return ImageDescriptors(*adaptation.adapt(described.globals_, patches), described.weights)

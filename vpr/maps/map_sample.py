@@ -26,8 +26,7 @@ class MapSample:
 
 def search_sample(finder: CandidateFinder) -> MapSample | None:
     """Search for up to `SAMPLE` photos of a map; None if it has fewer than `FEWEST`."""
-    images = finder.photos.images
-    photos = np.unique(np.linspace(0, len(images) - 1, SAMPLE).astype(int))
+    photos = np.unique(np.linspace(0, len(finder.photos.images) - 1, SAMPLE).astype(int))
     if len(photos) < FEWEST:
         return None
-    return MapSample(photos, finder.find_adapted(images.read(photos), DEPTH), finder.places)
+    return MapSample(photos, finder.find_adapted(finder.read(photos), DEPTH), finder.places)

@@ -73,7 +73,7 @@ def neighbour_pairs(
 
 def _nearest(finder: CandidateFinder, block: np.ndarray, count: int, rerank: bool) -> np.ndarray:
     """The other photos (b, K) that are most similar to those of a block (b,), best first, padded with -1."""
-    described = finder.photos.images.read(block)
+    described = finder.read(block)
     depth = max(count, DEPTH) if rerank else count
     _, rows = finder.index.search(described.globals_, depth + 1)
     rows = np.where(rows == block[:, None], -1, rows)

@@ -10,4 +10,4 @@ class Descriptors(NamedTuple):
 
     global_descriptor: torch.Tensor  # (B, C)
     patch_descriptors: torch.Tensor | None  # (B, P, C), rows of the grid first; None from the teacher
-    weights: torch.Tensor | None = None  # (B, P) float32 patch weights, rows sum to 1; only with rollout
+    weights: torch.Tensor | None = None  # (B, P) patch weights, rows sum to 1; from rollout, or learnt

@@ -24,6 +24,7 @@ from torch import nn
 
 from vpr.base.errors import VprError
 from vpr.base.files import cache_folder, replace_file, work_lock
+from vpr.models import onnx_network
 from vpr.models.builtin import FOLDER
 from vpr.models.descriptors import Descriptors
 from vpr.models.folding import plain_copy
@@ -48,9 +49,7 @@ class _Exported(nn.Module):
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         described: Descriptors = self.model(images)
-        if described.patch_descriptors is None:
-            return (described.global_descriptor,)
-        return described.global_descriptor, described.patch_descriptors
+        return tuple(part for part in described if part is not None)
 
 
 def build_network(model: Any) -> onnx_ir.Model:
@@ -143,6 +142,8 @@ def architecture_of(model: Any) -> str:
     if not dataclasses.is_dataclass(getattr(model, "config", None)):
         raise VprError(f"{type(model).__name__} is not exported")
     known = {"format": FORMAT, "model": type(model).__name__, **dataclasses.asdict(model.config)}
+    if not known.get("patch_weights"):  # names of graphs from before are kept
+        known.pop("patch_weights", None)
     known |= {"whitened": getattr(model, "whitened", None)}  # a step of a teacher's forward pass
     for name in ("weights", "crop", "train_size"):  # these do not change the graph
         known.pop(name, None)
@@ -201,9 +202,7 @@ def largest_difference(model: Any, session: Any, images: int) -> float:
     noisy = (smooth + torch.from_numpy(rng.normal(0, 8, (1, 1, height, width)))).clamp(0, 255).to(torch.uint8)
     with torch.no_grad():
         wanted = _Exported(model)(noisy)
-    found = session.run(None, {INPUT: noisy.numpy()})
-    # numpy's maximum, which is NaN if one of them is
-    return float(np.max([np.abs(a.numpy() - b).max() for a, b in zip(wanted, found, strict=True)]))
+    return onnx_network.largest_difference(session.run(None, {INPUT: noisy.numpy()}), [part.numpy() for part in wanted])
 
 
 @contextlib.contextmanager

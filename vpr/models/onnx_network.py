@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -12,7 +13,7 @@ from vpr.base.machine import thread_count
 
 Engine = Literal["auto", "onnx", "torch"]
 VARIABLE = "VPR_ENGINE"  # environment variable: the engine that ``auto`` means
-INPUT, OUTPUTS = "images", ("global", "patches")  # the names in a graph
+INPUT, OUTPUTS = "images", ("global", "patches", "weights")  # the names in a graph
 LARGE_PIXELS = 384 * 384  # of an image, from which on memory is given back after each call: VGG-16 takes 0.4 GB
 TOLERANCE = 1e-4  # maximum difference of a descriptor's numbers from the model's; rounding takes about 1e-6
 
@@ -26,20 +27,30 @@ class OnnxNetwork:
         self._session: Any = None
         self._threads = 0
 
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Images (B, 3, H, W) uint8 to global descriptors (B, G) and patch descriptors (B, P, C), both float32.
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Images (B, 3, H, W) uint8 to global descriptors (B, G), patch descriptors (B, P, C), and learnt weights of
+        the patches (B, P), float32; a model may lack the last, or the last two.
 
-        Models without patches return None in their place. Raises ImportError if ONNX Runtime is not installed.
+        Raises ImportError if ONNX Runtime is not installed.
         """
         threads = thread_count()
         if self._session is None or threads != self._threads:
             self._session, self._threads = open_session(self.network, threads), threads
         options = _give_memory_back() if images.shape[2] * images.shape[3] >= LARGE_PIXELS else None
-        found: list[np.ndarray] = self._session.run(None, {INPUT: images}, options)
-        return found[0], found[1] if len(found) > 1 else None
+        return tuple(self._session.run(None, {INPUT: images}, options))
 
     def __getstate__(self) -> dict[str, Any]:
         return {"network": self.network, "_session": None, "_threads": 0}
+
+
+def largest_difference(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> float:
+    """The largest difference of the outputs of two networks; NaN if one is NaN.
+
+    Weights are compared as multiples of an equal share.
+    """
+    scales = 1, 1, wanted[-1].shape[1]
+    gaps = [scale * np.abs(a - b).max() for a, b, scale in zip(found, wanted, scales[: len(wanted)], strict=True)]
+    return float(np.max(gaps))
 
 
 def _give_memory_back() -> Any:

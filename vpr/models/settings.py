@@ -94,6 +94,9 @@ class ModelConfig:
     )
     clusters: PositiveInt = option(64, "number of VLAD clusters")
     global_dim: PositiveInt = option(128, "length of a VLAD or layout descriptor after PCA whitening")
+    patch_weights: bool = option(
+        False, "after the training, also learn how much each patch counts, for the marginals 'learnt'"
+    )
 
     @property
     def input_size(self) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from vpr.base.errors import VprError
 from vpr.models.backbone import create_backbone
 from vpr.models.descriptors import Descriptors
 from vpr.models.imagenet import input_statistics
+from vpr.models.patch_weights import PatchWeights
 from vpr.models.settings import Crop, Interpolation, ModelConfig
 from vpr.models.summary import PatchSummary
 
@@ -43,6 +44,7 @@ class StructuralModel(nn.Module):
             self.summary = PatchSummary(
                 config.pooling, (config.grid**2, config.dim), config.clusters, config.global_dim
             )
+        self.patch_weights = PatchWeights(config.dim) if config.patch_weights else None
         mean, std = input_statistics(self.backbone, config.backbone, config.weights)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
@@ -72,13 +74,23 @@ class StructuralModel(nn.Module):
         patches = F.adaptive_avg_pool2d(tokens, self.config.grid).flatten(2).transpose(1, 2)
         if self.norm is not None:
             summary, patches = self.norm.normalise(self.head(summary), self.head(patches))
-            return Descriptors(F.normalize(summary, dim=-1), F.normalize(patches, dim=-1))
+            return self._described(F.normalize(summary, dim=-1), F.normalize(patches, dim=-1))
         patches = self.map_patches(F.normalize(patches, dim=-1))
         if self.summary is not None:
-            return Descriptors(self.summary(patches), patches)
+            return self._described(self.summary(patches), patches)
         if self.config.pooling == "avg":
-            return Descriptors(F.normalize(patches.mean(1), dim=-1), patches)
-        return Descriptors(F.normalize(self.head(F.normalize(summary, dim=-1)), dim=-1), patches)
+            return self._described(F.normalize(patches.mean(1), dim=-1), patches)
+        return self._described(F.normalize(self.head(F.normalize(summary, dim=-1)), dim=-1), patches)
+
+    def _described(self, global_descriptor: torch.Tensor, patches: torch.Tensor) -> Descriptors:
+        """The output, with the weights of the patches if they were learnt."""
+        weights = None if self.patch_weights is None else self.patch_weights(patches)
+        return Descriptors(global_descriptor, patches, weights)
+
+    def set_patch_weights(self, weights: PatchWeights | None) -> None:
+        """Give the model other weights of patches, or none."""
+        self.patch_weights = weights
+        self.config = dataclasses.replace(self.config, patch_weights=weights is not None)
 
     def features_side(self) -> int:
         """The number of features along the shorter side of the map, before pooling to the grid."""

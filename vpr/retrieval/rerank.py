@@ -154,7 +154,8 @@ class ImagesInMemory:
     ) -> ImageDescriptors:
         """As `Images.read`."""
         if with_weights and self.described.weights is None:
-            raise CacheError("these descriptors have no patch weights, which rollout marginals need")
+            problem = "these descriptors have no patch weights, which these marginals need"
+            raise CacheError(f"{problem}; describe the photos again, by the same run")
         weights = self.described.weights[numbers] if with_weights and self.described.weights is not None else None
         return ImageDescriptors(self.described.globals_[numbers], require_patches(self.described)[numbers], weights)
 
@@ -192,8 +193,8 @@ def compare_images(
 
     candidates: numbers of database images, padded with -1. weight: of S_struct in the final score, for pruning and for
     geometry. title: text of the progress bar; None for no bar. On a CUDA device, transport runs there, without pruning;
-    geometry is computed on CPUs. Raises CacheError for descriptors with NaN or infinity, and for rollout marginals
-    without patch weights, TransportError for geometry of patches that are no square grid.
+    geometry is computed on CPUs. Raises CacheError for descriptors with NaN or infinity, and for patch weights
+    that are missing, TransportError for geometry of patches that are no square grid.
     """
     work = _Comparison(queries, candidates, config, weight, device)
     with progress(total=len(candidates), title=title, unit="query") as bar:
