@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from commands import evaluate, refused
 from safetensors.numpy import load_file, save_file
-from tiny import SMALL
+from tiny import LABELS, SMALL
 
 import vpr
 from tools.photo_folder import write_side
 from vpr import extract, locate, map, match, scratch
 from vpr.cache import DescriptorCache
+from vpr.distill import classes as retrieval
 from vpr.eval import msls
 from vpr.maps.map_sample import FEWEST
 from vpr.retrieval.settings import RerankConfig
@@ -116,3 +117,10 @@ def test_caches_have_them_and_other_runs_refuse_them(run, tiny_tree, distilled_r
     np.testing.assert_allclose(weights.sum(1), 1, atol=1e-5)
     given = ["--run", str(distilled_run), "--data", str(tiny_tree), "--rerank", "--marginals", "learnt"]
     assert "has no learnt weights of its patches" in refused(capsys, msls.main, *given)
+
+
+def test_class_labels_learn_them_once(tiny_set, tmp_path):
+    out = tmp_path / "run"
+    assert retrieval.main(["--data", str(tiny_set), "--out", str(out), *LABELS, "--patch-weights"]) == 0
+    assert "patch_weights.span" in load_file(out / "model.safetensors")
+    assert "patch_weights.span" not in load_file(out / "base" / "model.safetensors")
