@@ -115,10 +115,10 @@ def _temper_patch_weights(model: StructuralModel, validator: Validator) -> KeptS
     """
     equal = copy_weights(model)
     equal["patch_weights.span"].zero_()
-    if not validator.held_out:
-        return keep_share(model, equal, 1.0, validator.measure)
-    log.info("weights of patches: how much they count is chosen on held-out data; start: not at all; end: fully")
-    return keep_share(model, equal, None, validator.measure, subject="learning weights of patches")
+    given = None if validator.held_out else 1.0
+    if given is None:
+        log.info("weights of patches: how much they count is chosen on held-out data; start: not at all; end: fully")
+    return keep_share(model, equal, given, validator.measure, subject="learning weights of patches")
 
 
 def finished_size(model: StructuralModel, settings: StudentSettings) -> StructuralModel:

@@ -23,10 +23,10 @@ from vpr.transport.problem import Transport
 
 log = logging.getLogger("vpr")
 
-ANCHORS = 4096  # most photos that are compared with a positive and with negatives; the cities give equally many
+ANCHORS = 4096  # photos that are compared with others, at most; no city gives more than its equal share
 STEPS, WARM_UP = 400, 20
-ANCHORS_PER_STEP, NEGATIVES = 10, 7  # NEGATIVES of each anchor
-SIMILAR = 80  # negatives are drawn from so many of the photos that are most similar to the anchor
+ANCHORS_PER_STEP, NEGATIVES = 10, 7  # each anchor has one positive and NEGATIVES negatives in a step
+SIMILAR = 80  # photos of other places nearest to an anchor, from which its negatives are drawn
 BLOCK = 512  # anchors whose negatives are searched at a time
 LEARNING_RATE, WEIGHT_DECAY = 3e-3, 1e-2
 TEMPERATURE, ITERATIONS = 0.05, 20

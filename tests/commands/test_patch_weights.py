@@ -88,7 +88,7 @@ def test_a_map_goes_by_them(run, photos, tmp_path):
     given = [str(photos["database"][0].parents[1]), "--run", str(run), "--device", "cpu"]
     assert map.main([str(where), "add", *given]) == 0
     cache = DescriptorCache(where / "descriptors.h5")
-    assert cache.spec.weights and len(cache) >= FEWEST  # from so many on, a map searches for its own photos
+    assert cache.spec.weights and len(cache) >= FEWEST  # a smaller map does not search for its own photos
     pairs = tmp_path / "pairs.txt"
     assert map.main([str(where), "pairs", "--rerank", "--out", str(pairs), "--device", "cpu"]) == 0
     assert len(pairs.read_text().splitlines()) >= len(cache)

@@ -31,7 +31,7 @@ from vpr.base.run_folder import WEIGHTS
 from vpr.cache import CacheSpec
 from vpr.models.builtin import descriptor_folder, resolve_run, split_run
 from vpr.models.model_name import form_text
-from vpr.models.onnx_network import OUTPUTS, TOLERANCE, OnnxNetwork, largest_difference
+from vpr.models.onnx_network import OUTPUTS, TOLERANCE, OnnxNetwork, largest_gap
 from vpr.models.settings import ModelConfig
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _unpack(content: bytes) -> Mapping[str, np.ndarray]:
 
 def _require_equal(network: OnnxNetwork, image: np.ndarray, wanted: Sequence[np.ndarray]) -> None:
     """Raise ValueError if a network describes an image (1, 3, H, W) in another way, beyond rounding."""
-    difference = largest_difference(network(image), wanted)
+    difference = largest_gap(network(image), wanted)
     if not difference <= TOLERANCE:
         raise ValueError(f"it differs from torch by up to {difference:.1e}")
 

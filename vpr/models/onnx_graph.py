@@ -24,11 +24,10 @@ from torch import nn
 
 from vpr.base.errors import VprError
 from vpr.base.files import cache_folder, replace_file, work_lock
-from vpr.models import onnx_network
 from vpr.models.builtin import FOLDER
 from vpr.models.descriptors import Descriptors
 from vpr.models.folding import plain_copy
-from vpr.models.onnx_network import INPUT, OUTPUTS, TOLERANCE, open_session
+from vpr.models.onnx_network import INPUT, OUTPUTS, TOLERANCE, largest_gap, open_session
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -202,7 +201,7 @@ def largest_difference(model: Any, session: Any, images: int) -> float:
     noisy = (smooth + torch.from_numpy(rng.normal(0, 8, (1, 1, height, width)))).clamp(0, 255).to(torch.uint8)
     with torch.no_grad():
         wanted = _Exported(model)(noisy)
-    return onnx_network.largest_difference(session.run(None, {INPUT: noisy.numpy()}), [part.numpy() for part in wanted])
+    return largest_gap(session.run(None, {INPUT: noisy.numpy()}), [part.numpy() for part in wanted])
 
 
 @contextlib.contextmanager

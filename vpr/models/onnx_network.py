@@ -43,7 +43,7 @@ class OnnxNetwork:
         return {"network": self.network, "_session": None, "_threads": 0}
 
 
-def largest_difference(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> float:
+def largest_gap(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> float:
     """The largest difference of the outputs of two networks; NaN if one is NaN.
 
     Weights are compared as multiples of an equal share.
