@@ -39,7 +39,8 @@ class RenderedFolder:
         for path in (self.manifest, self.partial_manifest):
             found = self._read(path)
             if found is not None and found != wanted:
-                differences = ", ".join(f"{key} {found.get(key)}" for key in wanted if found.get(key) != wanted[key])
+                differing = (key for key in wanted | found if found.get(key) != wanted.get(key))
+                differences = ", ".join(f"{key} {found.get(key, 'not given')}" for key in differing)
                 problem = f"{self.root} holds another {self.name} ({differences[:80]})"
                 raise DatasetError(f"{problem}; choose another {self.option} or remove it")
             if found is not None:

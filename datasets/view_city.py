@@ -23,14 +23,19 @@ from torchvision.transforms import v2
 from vpr.base.progress import progress
 from vpr.datasets.errors import DatasetError
 from vpr.datasets.rendered_folder import RenderedFolder
+from vpr.datasets.view_changes import at_another_time, in_other_light, to_bytes
 
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 SUFFIXES = (".jpg", ".jpeg", ".png")
+MIN_SIZE = 16  # side of a view, pixels, at least
 MIN_SIDE = 512  # pixels of the shorter side of a photograph, at least
 TILE = 768  # pixels of a place, at least, if a photograph is cut into several
 APART_M = 100.0  # between neighbouring places
 SAME_CORRELATION = 0.85  # correlation of thumbnails from which two squares count as the same
 HEADING = 90.0  # of all views, degrees from north; 0 for all would count as unknown
+ELSEWHERE, LATER = "viewpoint", "time"  # how queries differ from the database
+MOVED = 0.01  # sides of the square by which a camera moves that stays where it is
+OTHERS = 64  # places before, whose colours and parts a view at another time takes
 FLAT = 12  # standard deviation of grey levels up to which a square shows nothing
 
 
@@ -42,17 +47,21 @@ class ViewCity:
     places: int  # at most
     views: int  # queries of a place
     size: int  # side of a view, pixels
+    change: str = ELSEWHERE  # or LATER
 
     def write(self, root: Path, name: str) -> int:
         """Write the city into an MSLS tree; returns the number of its places. A complete city is kept as it is.
 
-        Raises DatasetError for a name with a path, if no photograph is large enough, and if the city's folder holds
-        something else.
+        Raises DatasetError for a name with a path, for views of less than `MIN_SIZE` pixels, if no photograph is large
+        enough, and if the city's folder holds something else.
         """
         if not name.strip(".") or name != Path(name).name:
             raise DatasetError(
                 f"--city {name!r} is no name of a folder", thing="--city", remedy="name the city in one word"
             )
+        if self.size < MIN_SIZE:
+            problem = f"views of {self.size} pixels show no place"
+            raise DatasetError(problem, thing="--size", remedy=f"pass --size {MIN_SIZE} or more")
         if not self.photos.is_dir():
             raise DatasetError(f"no folder {self.photos}", thing=self.photos, remedy="check --photos")
         out = root / "train_val" / name
@@ -61,21 +70,24 @@ class ViewCity:
             raise DatasetError(problem, thing=out, remedy="name another --out")
         files = sorted(path for path in self.photos.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
         identity = {"photos": _digest(files), "places": self.places, "views": self.views, "size": self.size}
+        if self.change != ELSEWHERE:
+            identity["change"] = self.change
         folder = RenderedFolder(out, "photo-views", identity, "--city")
         if folder.is_complete():
             return int(json.loads(folder.manifest.read_text(encoding="utf-8"))["count"])
         rng = np.random.default_rng(0)
         views: dict[str, list[tuple[str, int]]] = {"database": [], "query": []}
+        others: list[np.ndarray] = []
         place = -1
         for place, square in enumerate(self._different_squares(files, rng)):
             if place == 0:
                 folder.root.mkdir(parents=True, exist_ok=True)
                 folder.begin()
-            for side, count in (("database", 1), ("query", self.views)):
-                for number in range(count):
-                    key = f"p{place:04d}{side[0]}{number or ''}"
-                    _save_view(square, folder.root / side / "images" / f"{key}.jpg", side, self.size, rng)
-                    views[side].append((key, place))
+            for side, pixels in self._views(square, others, rng):
+                number = len(views[side]) - place * (self.views if side == "query" else 1)
+                key = f"p{place:04d}{side[0]}{number or ''}"
+                _save(pixels, folder.root / side / "images" / f"{key}.jpg", rng)
+                views[side].append((key, place))
         if place < 0:
             raise DatasetError(
                 f"{self.photos} has no photograph of at least {MIN_SIDE} x {MIN_SIDE} pixels",
@@ -86,6 +98,26 @@ class ViewCity:
             _write_tables(folder.root / side, views[side])
         folder.finish({"count": place + 1})
         return place + 1
+
+    def _views(
+        self, square: Image.Image, others: list[np.ndarray], rng: np.random.Generator
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """The view of the database and those of the queries, each with its side of the city.
+
+        others: what the database shows of the places before, whose colours and parts are taken; the last ones are kept.
+        """
+        corners = _corners(rng, 0.03, 0.9)
+        front = _see(square, corners, self.size)
+        yield "database", front
+        for _ in range(self.views):
+            if self.change == ELSEWHERE:
+                yield "query", in_other_light(_see(square, _corners(rng, 0.18, 0.55), self.size), rng)
+            else:
+                seen = _see(square, np.clip(corners + rng.uniform(-MOVED, MOVED, (4, 2)), 0, 1), self.size)
+                other = others[rng.integers(len(others))] if others else front[:, ::-1]
+                yield "query", at_another_time(seen, other, rng)
+        others.append(front)
+        del others[:-OTHERS]
 
     def _different_squares(self, files: list[Path], rng: np.random.Generator) -> Iterator[Image.Image]:
         """Squares of the photographs in random order, each unlike those before it."""
@@ -136,33 +168,24 @@ def _thumbnail(square: Image.Image) -> np.ndarray:
     return unit
 
 
-def _save_view(square: Image.Image, path: Path, side: str, size: int, rng: np.random.Generator) -> None:
-    """Write one view of ``size`` pixels: that of the database is nearly the square itself, that of a query altered."""
-    wide = square.size[0]
-    shift, least = (0.18, 0.55) if side == "query" else (0.03, 0.9)
+def _corners(rng: np.random.Generator, shift: float, least: float) -> np.ndarray:
+    """Corners (4, 2) of what a camera sees, in sides of the square: at least a share of it, each corner moved."""
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * rng.uniform(least, 1)
     corners = corners + rng.uniform(0, 1 - corners.max(), 2) + rng.uniform(-shift, shift, (4, 2)) / 2
-    corners = np.clip(corners, 0, 1) * (wide - 1)
-    frame = [[0, 0], [wide - 1, 0], [wide - 1, wide - 1], [0, wide - 1]]
-    view = v2.functional.perspective(square, corners.astype(int).tolist(), frame)
-    view = view.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
-    pixels = np.asarray(view, np.float32) / 255
-    if side == "query":
-        pixels = pixels ** rng.uniform(0.5, 2.0) * rng.uniform(0.35, 1.1) * rng.uniform(0.75, 1.25, 3)
-        if rng.random() < 0.3:
-            pixels = np.repeat(pixels.mean(2, keepdims=True), 3, 2)
-        if rng.random() < 0.4:
-            blurred = v2.functional.gaussian_blur(Image.fromarray(_to_bytes(pixels)), [7, 7], [rng.uniform(0.5, 2.0)])
-            pixels = np.asarray(blurred, np.float32) / 255
-        pixels = pixels + rng.normal(0, rng.uniform(0, 0.05), pixels.shape)
+    return np.clip(corners, 0, 1)
+
+
+def _see(square: Image.Image, corners: np.ndarray, size: int) -> np.ndarray:
+    """Pixels (size, size, 3) in [0, 1] of what lies between the corners."""
+    last = square.size[0] - 1
+    frame = [[0, 0], [last, 0], [last, last], [0, last]]
+    view = v2.functional.perspective(square, (corners * last).astype(int).tolist(), frame)
+    return np.asarray(view.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0), np.float32) / 255
+
+
+def _save(pixels: np.ndarray, path: Path, rng: np.random.Generator) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(_to_bytes(pixels)).save(path, quality=int(rng.integers(50, 90)))
-
-
-def _to_bytes(pixels: np.ndarray) -> np.ndarray:
-    """Convert numbers in [0, 1] to uint8."""
-    whole: np.ndarray = (np.clip(pixels, 0, 1) * 255).astype(np.uint8)
-    return whole
+    Image.fromarray(to_bytes(pixels)).save(path, quality=int(rng.integers(50, 90)))
 
 
 def _write_tables(folder: Path, views: list[tuple[str, int]]) -> None:
