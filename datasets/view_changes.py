@@ -12,21 +12,16 @@ from torchvision.transforms import v2
 
 FLAT_SKY = 0.03  # change of grey from pixel to pixel up to which what touches the upper edge counts as sky
 MOST_SKY = 0.5  # share of the picture from which flat pixels do not count as sky
-NIGHT, SHADOW, SEASON, NEW_SKY, GREY, BLUR = 0.25, 0.4, 0.5, 0.6, 0.1, 0.3  # chances of changes
+NIGHT, SHADOW, SEASON, NEW_SKY = 0.25, 0.4, 0.5, 0.6  # chances of changes
 FOLIAGE = np.array([[0.45, 0.32, 0.16], [0.55, 0.25, 0.08], [0.42, 0.40, 0.38], [0.9, 0.92, 0.95]])  # without leaves
-HUE = 0.4  # of another picture that is taken over; all of it looks painted
-THINGS = 3  # in front of a place, at most
+HUE = 0.4  # share of another picture's tint that is taken over; with all of it views look painted
+THINGS = 3  # in front of a place, at most, such as cars and people
 
 
 def in_other_light(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The picture brighter or darker, in other colours or grey, blurred or noisy."""
     pixels = pixels ** rng.uniform(0.5, 2.0) * rng.uniform(0.35, 1.1) * rng.uniform(0.75, 1.25, 3)
-    if rng.random() < 0.3:
-        pixels = np.repeat(pixels.mean(2, keepdims=True), 3, 2)
-    if rng.random() < 0.4:
-        pixels = _blurred(pixels, rng.uniform(0.5, 2.0))
-    noisy: np.ndarray = pixels + rng.normal(0, rng.uniform(0, 0.05), pixels.shape)
-    return noisy
+    return _taken(pixels, rng, grey=0.3, blurred=0.4, blur=2.0, noise=0.05)
 
 
 def at_another_time(pixels: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -45,12 +40,7 @@ def at_another_time(pixels: np.ndarray, other: np.ndarray, rng: np.random.Genera
         changed = _night(changed, sky, rng)
     changed = _things_in_front(changed, other, rng)
     changed = np.clip(changed, 0, 1) ** rng.uniform(0.7, 1.4)
-    if rng.random() < GREY:
-        changed = np.repeat(changed.mean(2, keepdims=True), 3, 2)
-    if rng.random() < BLUR:
-        changed = _blurred(changed, rng.uniform(0.5, 1.5))
-    noisy: np.ndarray = changed + rng.normal(0, rng.uniform(0, 0.04), pixels.shape)
-    return noisy
+    return _taken(changed, rng, grey=0.1, blurred=0.3, blur=1.5, noise=0.04)
 
 
 def to_bytes(pixels: np.ndarray) -> np.ndarray:
@@ -59,9 +49,17 @@ def to_bytes(pixels: np.ndarray) -> np.ndarray:
     return whole
 
 
-def _blurred(pixels: np.ndarray, sigma: float) -> np.ndarray:
-    blurred = v2.functional.gaussian_blur(Image.fromarray(to_bytes(pixels)), [7, 7], [sigma])
-    return np.asarray(blurred, np.float32) / 255
+def _taken(
+    pixels: np.ndarray, rng: np.random.Generator, *, grey: float, blurred: float, blur: float, noise: float
+) -> np.ndarray:
+    """The picture as a camera takes it. grey, blurred: chances; blur, noise: standard deviations, at most."""
+    if rng.random() < grey:
+        pixels = np.repeat(pixels.mean(2, keepdims=True), 3, 2)
+    if rng.random() < blurred:
+        soft = v2.functional.gaussian_blur(Image.fromarray(to_bytes(pixels)), [7, 7], [rng.uniform(0.5, blur)])
+        pixels = np.asarray(soft, np.float32) / 255
+    noisy: np.ndarray = pixels + rng.normal(0, rng.uniform(0, noise), pixels.shape)
+    return noisy
 
 
 def _sky(pixels: np.ndarray) -> np.ndarray:

@@ -33,7 +33,7 @@ TILE = 768  # pixels of a place, at least, if a photograph is cut into several
 APART_M = 100.0  # between neighbouring places
 SAME_CORRELATION = 0.85  # correlation of thumbnails from which two squares count as the same
 HEADING = 90.0  # of all views, degrees from north; 0 for all would count as unknown
-ELSEWHERE, LATER = "viewpoint", "time"  # how queries differ from the database
+VIEWPOINT, TIME = "viewpoint", "time"  # how queries differ from the database
 MOVED = 0.01  # sides of the square by which a camera moves that stays where it is
 OTHERS = 64  # places before, whose colours and parts a view at another time takes
 FLAT = 12  # standard deviation of grey levels up to which a square shows nothing
@@ -47,7 +47,7 @@ class ViewCity:
     places: int  # at most
     views: int  # queries of a place
     size: int  # side of a view, pixels
-    change: str = ELSEWHERE  # or LATER
+    change: str = VIEWPOINT  # or TIME
 
     def write(self, root: Path, name: str) -> int:
         """Write the city into an MSLS tree; returns the number of its places. A complete city is kept as it is.
@@ -70,7 +70,7 @@ class ViewCity:
             raise DatasetError(problem, thing=out, remedy="name another --out")
         files = sorted(path for path in self.photos.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
         identity = {"photos": _digest(files), "places": self.places, "views": self.views, "size": self.size}
-        if self.change != ELSEWHERE:
+        if self.change != VIEWPOINT:  # cities of before have no such entry, and stay complete
             identity["change"] = self.change
         folder = RenderedFolder(out, "photo-views", identity, "--city")
         if folder.is_complete():
@@ -83,8 +83,7 @@ class ViewCity:
             if place == 0:
                 folder.root.mkdir(parents=True, exist_ok=True)
                 folder.begin()
-            for side, pixels in self._views(square, others, rng):
-                number = len(views[side]) - place * (self.views if side == "query" else 1)
+            for side, number, pixels in self._views(square, others, rng):
                 key = f"p{place:04d}{side[0]}{number or ''}"
                 _save(pixels, folder.root / side / "images" / f"{key}.jpg", rng)
                 views[side].append((key, place))
@@ -101,21 +100,21 @@ class ViewCity:
 
     def _views(
         self, square: Image.Image, others: list[np.ndarray], rng: np.random.Generator
-    ) -> Iterator[tuple[str, np.ndarray]]:
-        """The view of the database and those of the queries, each with its side of the city.
+    ) -> Iterator[tuple[str, int, np.ndarray]]:
+        """The view of the database and those of the queries, each with its side of the city and its number.
 
         others: what the database shows of the places before, whose colours and parts are taken; the last ones are kept.
         """
         corners = _corners(rng, 0.03, 0.9)
         front = _see(square, corners, self.size)
-        yield "database", front
-        for _ in range(self.views):
-            if self.change == ELSEWHERE:
-                yield "query", in_other_light(_see(square, _corners(rng, 0.18, 0.55), self.size), rng)
+        yield "database", 0, front
+        for number in range(self.views):
+            if self.change == VIEWPOINT:
+                yield "query", number, in_other_light(_see(square, _corners(rng, 0.18, 0.55), self.size), rng)
             else:
                 seen = _see(square, np.clip(corners + rng.uniform(-MOVED, MOVED, (4, 2)), 0, 1), self.size)
                 other = others[rng.integers(len(others))] if others else front[:, ::-1]
-                yield "query", at_another_time(seen, other, rng)
+                yield "query", number, at_another_time(seen, other, rng)
         others.append(front)
         del others[:-OTHERS]
 
